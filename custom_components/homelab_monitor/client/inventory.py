@@ -1,0 +1,151 @@
+"""The items of a host (filesystems, disks, GPUs, units …) and who is who over time.
+
+An item is known by several keys: a filesystem by its UUID and its mountpoint, a disk by
+its WWN and serial number. Any of them may become readable later or change, so a found
+item is matched against what is stored by any key, the strongest first, and the id that it
+got at first sight stays for good: entities hang on it.
+
+An item that is not found is not gone: only a complete inventory can miss it, and only
+after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mashumaro.codecs import BasicDecoder, BasicEncoder
+
+MISSES_BEFORE_GONE = 3
+GONE_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One item that the host has now: `keys` maps kinds of key to values, strongest first.
+
+    `name` is its place in the snapshot, `label` what people call it. An item that is only
+    `shown` (a unit that once failed and is well again) is not counted as seen.
+    """
+
+    name: str
+    label: str
+    keys: Mapping[str, str]
+    shown: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """One item that was ever seen; times are Unix seconds of the hub."""
+
+    keys: dict[str, str]
+    label: str
+    first_seen: float
+    missing_since: float | None = None
+    misses: int = 0
+
+    def is_gone(self, now: float) -> bool:
+        """Return whether it was missed often and long enough to leave."""
+        if self.missing_since is None or self.misses < MISSES_BEFORE_GONE:
+            return False
+        return now - self.missing_since >= GONE_SECONDS
+
+    def miss(self, now: float) -> None:
+        """Count a complete inventory without it."""
+        self.misses += 1
+        if self.missing_since is None:
+            self.missing_since = now
+
+
+@dataclass(slots=True, kw_only=True)
+class Inventory:
+    """All known items by kind and id."""
+
+    items: dict[str, dict[str, Known]] = field(default_factory=dict)
+
+    def match(
+        self, kind: str, found: Iterable[Found], *, complete: bool, now: float
+    ) -> dict[str, str]:
+        """Return item id → name for everything found, and remember it.
+
+        Items that are not found count a miss when the inventory is complete.
+        """
+        known = self.items.setdefault(kind, {})
+        found = tuple(found)
+        ids = _identify(known, found)
+        for item in found:
+            _remember(known, ids[item.name], item, now)
+        seen = {ids[item.name] for item in found if not item.shown}
+        for item_id in known.keys() - seen if complete else ():
+            known[item_id].miss(now)
+        return {item_id: name for name, item_id in ids.items()}
+
+    def pop_gone(self, now: float) -> list[tuple[str, str]]:
+        """Forget what is gone for good; return its (kind, id) pairs."""
+        gone = [
+            (kind, item_id)
+            for kind, known in self.items.items()
+            for item_id, item in known.items()
+            if item.is_gone(now)
+        ]
+        for kind, item_id in gone:
+            del self.items[kind][item_id]
+        return gone
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the inventory as plain JSON values."""
+        return dict(_ENCODER.encode(self.items))
+
+
+def restore_inventory(stored: Mapping[str, object]) -> Inventory:
+    """Return the inventory that `as_dict` made; raises ValueError or LookupError."""
+    return Inventory(items=_DECODER.decode(stored))
+
+
+_ENCODER = BasicEncoder(dict[str, dict[str, Known]])
+_DECODER = BasicDecoder(dict[str, dict[str, Known]])
+
+
+def _identify(
+    known: Mapping[str, Known], found: tuple[Found, ...]
+) -> dict[str, str]:
+    """Return name → id; strong keys of all items go before weak keys of any."""
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
+    kinds = dict.fromkeys(kind for item in found for kind in item.keys)
+    for kind in kinds:
+        by_key = {item.keys.get(kind): item_id for item_id, item in known.items()}
+        for item in found:
+            item_id = by_key.get(item.keys.get(kind, ""))
+            if item_id and item_id not in taken and item.name not in ids:
+                ids[item.name] = item_id
+                taken.add(item_id)
+    for item in found:
+        if item.name not in ids:
+            ids[item.name] = _new_id(item, taken | known.keys())
+            taken.add(ids[item.name])
+    return ids
+
+
+def _new_id(item: Found, taken: set[str]) -> str:
+    """Return the strongest key as an id, made unique where a clone has it already."""
+    wanted = next(iter(item.keys.values()), item.name)
+    number, item_id = 1, wanted
+    while item_id in taken:
+        number += 1
+        item_id = f"{wanted}#{number}"
+    return item_id
+
+
+def _remember(
+    known: dict[str, Known], item_id: str, item: Found, now: float
+) -> None:
+    """Note that the item is there, with the keys that it has now."""
+    entry = known.get(item_id)
+    if entry is None:
+        entry = Known(keys={}, label=item.label, first_seen=now)
+        known[item_id] = entry
+    # A key that cannot be read just now stays: it may be the only one next time.
+    entry.keys.update(item.keys)
+    entry.label = item.label
+    if not item.shown:
+        entry.missing_since = None
+        entry.misses = 0

@@ -1,0 +1,154 @@
+"""Which items a snapshot holds: one row per kind, with the keys that tell who is who.
+
+`found` gives what the inventory matches on; the coordinator then offers every item under
+its lasting id. Never used as a key: an address, `/dev/sdX`, a container id, a list index.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from .inventory import Found
+from .models import (
+    DiskHardware,
+    Filesystem,
+    Gpu,
+    InterfaceHardware,
+    Service,
+    Snapshot,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemKind:
+    """One kind of item: the section that lists it, the source that must be whole."""
+
+    key: str
+    section: str
+    source: str | None
+    """Name in the section's `complete`; None: the list is always whole."""
+    found_fn: Callable[[Snapshot], Iterator[Found]]
+
+
+def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
+    """Return whether the snapshot's list of this kind is whole."""
+    section = getattr(snapshot.sections, kind.section)
+    if section is None or kind.section in snapshot.errors | snapshot.missing:
+        return False
+    return kind.source is None or bool(section.complete.get(kind.source))
+
+
+def _keys(**keys: str | None) -> Mapping[str, str]:
+    """Return the keys that can be read, strongest first."""
+    return {kind: value for kind, value in keys.items() if value}
+
+
+def _filesystems(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the mounted filesystems, named by mountpoint."""
+    section = snapshot.sections.filesystems
+    for item in section.filesystems if section else ():
+        yield Found(
+            name=item.mountpoint,
+            label=item.mountpoint,
+            keys=_filesystem_keys(item),
+        )
+
+
+def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
+    """Return UUID (or the ZFS dataset, which is as lasting) and mountpoint."""
+    dataset = item.device if item.type == "zfs" else None
+    return _keys(uuid=item.uuid, dataset=dataset, mountpoint=item.mountpoint)
+
+
+def _disks(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the disks, named by kernel name."""
+    section, hardware = snapshot.sections.disk_io, snapshot.sections.hardware
+    # Before the hardware is known nobody can tell which disk is which.
+    if section is None or hardware is None:
+        return
+    for name in section.disks:
+        disk = hardware.disks.get(name, DiskHardware())
+        # A virtual disk often has neither; its bus gives it the same name at each boot.
+        name_key = None if disk.wwn or disk.serial else name
+        keys = _keys(wwn=disk.wwn, serial=disk.serial, name=name_key)
+        yield Found(name=name, label=disk.model or name, keys=keys)
+
+
+def _interfaces(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the network interfaces, named by kernel name."""
+    section, hardware = snapshot.sections.network, snapshot.sections.hardware
+    if section is None or hardware is None:
+        return
+    for name in section.interfaces:
+        interface = hardware.interfaces.get(name, InterfaceHardware())
+        keys = _keys(mac=interface.permanent_mac, name=name)
+        yield Found(name=name, label=name, keys=keys)
+
+
+def _gpus(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the graphics cards, named by the probe's id."""
+    for gpu in gpus(snapshot):
+        keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
+        yield Found(name=gpu.id, label=gpu.name, keys=keys)
+
+
+def _services(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the services of the system, named by unit."""
+    for unit in services(snapshot):
+        yield Found(
+            name=unit.name,
+            label=unit.name.removesuffix(".service"),
+            keys={"unit": f"system/{unit.name}"},
+            # A vendor's unit that failed once is watched until it is well for a day.
+            shown=unit.origin == "vendor" and unit.active_state != "failed",
+        )
+
+
+def _temperatures(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the temperature inputs."""
+    sensors = snapshot.sections.sensors
+    for item in sensors.temperatures if sensors else ():
+        label = f"{item.chip} {item.label}"
+        yield Found(name=item.id, label=label, keys={"id": item.id})
+
+
+def _fans(snapshot: Snapshot) -> Iterator[Found]:
+    """Yield the fan inputs."""
+    sensors = snapshot.sections.sensors
+    for item in sensors.fans if sensors else ():
+        label = f"{item.chip} {item.label}"
+        yield Found(name=item.id, label=label, keys={"id": item.id})
+
+
+def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
+    """Return the host's graphics cards."""
+    section = snapshot.sections.gpu
+    return section.gpus if section else ()
+
+
+def services(snapshot: Snapshot) -> tuple[Service, ...]:
+    """Return the host's services that somebody cares about."""
+    section = snapshot.sections.services
+    return section.units if section else ()
+
+
+ITEM_KINDS: tuple[ItemKind, ...] = (
+    ItemKind(
+        key="filesystem",
+        section="filesystems",
+        source="mounts",
+        found_fn=_filesystems,
+    ),
+    ItemKind(key="disk", section="disk_io", source=None, found_fn=_disks),
+    ItemKind(key="interface", section="network", source=None, found_fn=_interfaces),
+    ItemKind(key="gpu", section="gpu", source=None, found_fn=_gpus),
+    ItemKind(
+        key="service",
+        section="services",
+        source="systemd",
+        found_fn=_services,
+    ),
+    ItemKind(
+        key="temperature", section="sensors", source=None, found_fn=_temperatures
+    ),
+    ItemKind(key="fan", section="sensors", source=None, found_fn=_fans),
+)

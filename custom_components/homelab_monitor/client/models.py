@@ -1,0 +1,654 @@
+"""What a host tells, typed: one frozen dataclass per section of the probe's contract.
+
+A reply is decoded section by section, so that one section of a wrong shape costs only
+itself. A snapshot is what is known of a host now: the newest good value of every section.
+Units are in the names, as in `probes/README.md`, which is the source of every field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+import json
+import math
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from mashumaro.codecs import BasicDecoder
+from mashumaro.dialect import Dialect
+
+from .errors import BadReply, first_line
+
+PROTOCOL = 1
+MISSED_ROUNDS = 3
+"""How many of its rounds a section may miss before its last good value is dropped."""
+
+
+# ---------------------------------------------------------------- sections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTimes:
+    """Seconds since boot that the CPUs spent, summed; guest time counted once."""
+
+    user: float
+    nice: float
+    system: float
+    idle: float
+    iowait: float = 0.0
+    irq: float = 0.0
+    softirq: float = 0.0
+    steal: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """CPU time counters; `cores` holds (busy, total) seconds per online core."""
+
+    at: float
+    times: CpuTimes
+    cores: tuple[tuple[float, float], ...] = ()
+    frequency_hz: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory and swap in bytes, as `free` tells them."""
+
+    total_bytes: int
+    available_bytes: int
+    free_bytes: int
+    buffers_bytes: int
+    cached_bytes: int
+    shared_bytes: int = 0
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Return what is not available to a new process."""
+        return self.total_bytes - self.available_bytes
+
+    @property
+    def used_percent(self) -> float | None:
+        """Return the used share of the memory."""
+        return percent(self.used_bytes, self.total_bytes)
+
+    @property
+    def swap_used_bytes(self) -> int:
+        """Return the swap in use."""
+        return self.swap_total_bytes - self.swap_free_bytes
+
+    @property
+    def swap_used_percent(self) -> float | None:
+        """Return the used share of the swap, None without swap."""
+        return percent(self.swap_used_bytes, self.swap_total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Load averages and the number of processes."""
+
+    load1: float
+    load5: float
+    load15: float
+    running: int | None = None
+    threads: int | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureStall:
+    """Share of time in percent in which some or all tasks waited for a resource."""
+
+    some_avg10: float
+    some_avg60: float
+    some_avg300: float
+    some_total_seconds: float
+    full_avg10: float | None = None
+    full_avg60: float | None = None
+    full_avg300: float | None = None
+    full_total_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """Pressure stall information (PSI) per resource."""
+
+    cpu: PressureStall | None = None
+    memory: PressureStall | None = None
+    io: PressureStall | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uptime:
+    """Seconds since boot, time asleep included."""
+
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceCounters:
+    """Traffic counters of one network interface since it came up."""
+
+    receive_bytes: int
+    transmit_bytes: int
+    receive_packets: int = 0
+    transmit_packets: int = 0
+    receive_errors: int = 0
+    transmit_errors: int = 0
+    receive_drops: int = 0
+    transmit_drops: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Traffic counters per interface; `primary` carries the default route."""
+
+    at: float
+    interfaces: Mapping[str, InterfaceCounters]
+    primary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCounters:
+    """I/O counters of one whole disk since boot."""
+
+    read_bytes: int
+    written_bytes: int
+    reads: int = 0
+    writes: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    busy_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskIo:
+    """I/O counters per whole disk, by kernel name."""
+
+    at: float
+    disks: Mapping[str, DiskCounters]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Temperature:
+    """One temperature input of the hardware monitor."""
+
+    id: str
+    chip: str
+    label: str
+    celsius: float
+    max_celsius: float | None = None
+    critical_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fan:
+    """One fan input of the hardware monitor."""
+
+    id: str
+    chip: str
+    label: str
+    rpm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensors:
+    """Temperatures and fans; `cpu_celsius` is the one that stands for the CPU."""
+
+    temperatures: tuple[Temperature, ...] = ()
+    fans: tuple[Fan, ...] = ()
+    cpu_celsius: float | None = None
+    cpu_critical_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One graphics card; `state` is ok, suspended or lost."""
+
+    id: str
+    vendor: str
+    name: str
+    state: str = "ok"
+    uuid: str | None = None
+    pci_address: str | None = None
+    usage_percent: float | None = None
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    fan_percent: float | None = None
+    clock_hz: float | None = None
+    memory_clock_hz: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+
+    @property
+    def memory_used_percent(self) -> float | None:
+        """Return the used share of the card's memory."""
+        return percent(self.memory_used_bytes, self.memory_total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """All graphics cards of the host."""
+
+    gpus: tuple[Gpu, ...]
+    at: float | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service unit that the user cares about (systemd words)."""
+
+    name: str
+    active_state: str
+    description: str = ""
+    load_state: str = "loaded"
+    sub_state: str | None = None
+    origin: str | None = None
+    result: str | None = None
+    exit_status: int | None = None
+    restarts: int | None = None
+    main_pid: int | None = None
+    memory_bytes: int | None = None
+    active_since_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Services by state, and the chosen ones in full."""
+
+    counts: Mapping[str, int]
+    units: tuple[Service, ...] = ()
+    complete: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystem:
+    """One mounted filesystem, sizes as `df` tells them."""
+
+    mountpoint: str
+    device: str
+    type: str
+    total_bytes: int
+    used_bytes: int
+    available_bytes: int
+    uuid: str | None = None
+    inodes_total: int | None = None
+    inodes_used: int | None = None
+    read_only: bool = False
+
+    @property
+    def used_percent(self) -> float | None:
+        """Return the used share of what users may use, as `df` (which rounds it up)."""
+        return percent(self.used_bytes, self.used_bytes + self.available_bytes)
+
+    @property
+    def inodes_used_percent(self) -> float | None:
+        """Return the used share of the inodes, None where they are not limited."""
+        return percent(self.inodes_used, self.inodes_total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystems:
+    """All filesystems that hold data; `late` names mountpoints that did not answer."""
+
+    filesystems: tuple[Filesystem, ...]
+    complete: Mapping[str, bool] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """Operating system and identity of the host."""
+
+    hostname: str
+    kernel: str
+    architecture: str
+    os_id: str | None = None
+    os_id_like: str | None = None
+    os_name: str | None = None
+    os_version: str | None = None
+    init: str | None = None
+    virtualization: str | None = None
+    boot_epoch: float | None = None
+    timezone_offset_seconds: int | None = None
+    users: int | None = None
+    python: str | None = None
+    machine_id_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskHardware:
+    """What a disk is, and the names by which it is known for good."""
+
+    size_bytes: int | None = None
+    model: str | None = None
+    serial: str | None = None
+    wwn: str | None = None
+    rotational: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceHardware:
+    """What a network interface is; `permanent_mac` only for physical ones."""
+
+    type: str | None = None
+    mac: str | None = None
+    permanent_mac: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """The machine itself."""
+
+    threads: int
+    memory_bytes: int
+    vendor: str | None = None
+    model: str | None = None
+    board: str | None = None
+    serial: str | None = None
+    cpu_model: str | None = None
+    sockets: int | None = None
+    cores: int | None = None
+    disks: Mapping[str, DiskHardware] = field(default_factory=dict)
+    interfaces: Mapping[str, InterfaceHardware] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sections:
+    """One field per section of the contract; None until the host has told it."""
+
+    cpu: Cpu | None = None
+    memory: Memory | None = None
+    load: Load | None = None
+    pressure: Pressure | None = None
+    uptime: Uptime | None = None
+    network: Network | None = None
+    disk_io: DiskIo | None = None
+    sensors: Sensors | None = None
+    gpu: Gpus | None = None
+    services: Services | None = None
+    filesystems: Filesystems | None = None
+    system: System | None = None
+    hardware: Hardware | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionKind:
+    """The type of one section, and how often it is asked for (0: at every poll)."""
+
+    type: type
+    every_seconds: float
+
+
+SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
+    {
+        "cpu": SectionKind(Cpu, 0),
+        "memory": SectionKind(Memory, 0),
+        "load": SectionKind(Load, 0),
+        "pressure": SectionKind(Pressure, 0),
+        "uptime": SectionKind(Uptime, 0),
+        "network": SectionKind(Network, 0),
+        "disk_io": SectionKind(DiskIo, 0),
+        "sensors": SectionKind(Sensors, 0),
+        "gpu": SectionKind(Gpus, 0),
+        "services": SectionKind(Services, 30),
+        "filesystems": SectionKind(Filesystems, 60),
+        "system": SectionKind(System, 600),
+        "hardware": SectionKind(Hardware, 600),
+    }
+)
+
+
+# ---------------------------------------------------------------- reply and snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer of a probe; `raw` keeps the sections as they came, for the store."""
+
+    id: str
+    boot_id: str
+    epoch: float
+    sections: Mapping[str, object]
+    raw: Mapping[str, object]
+    missing: Mapping[str, str]
+    errors: Mapping[str, str]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is known of a host: its sections, and what is missing or failed and why.
+
+    `received` is the hub's wall clock (Unix seconds) of the last reply, `ages` the same
+    per section. A section that fails or is late keeps its last value for a while.
+    """
+
+    boot_id: str = ""
+    epoch: float = 0.0
+    received: float = 0.0
+    sections: Sections = field(default_factory=Sections)
+    raw: Mapping[str, object] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    ages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def boot_time(self) -> float | None:
+        """Return when the host booted, by the hub's clock (Unix seconds)."""
+        uptime = self.sections.uptime
+        return None if uptime is None else self.ages["uptime"] - uptime.uptime_seconds
+
+    @property
+    def clock_offset_seconds(self) -> float:
+        """Return how far the host's clock is ahead of the hub's."""
+        return self.epoch - self.received
+
+    def merged(self, reply: Reply, received: float, stale_after: float) -> Snapshot:
+        """Return the snapshot with this reply in it.
+
+        What is late or failed keeps its last good value for `stale_after` seconds, or
+        MISSED_ROUNDS of its own rounds where that is longer: the reason is beside it, and
+        a reader that is late once must not make entities flap.
+        """
+        told = SECTIONS.keys() & {*reply.sections, *reply.missing, *reply.errors}
+        failing = {name for name in told if reply.missing.get(name) == "timed_out"}
+        failing |= told & reply.errors.keys()
+        kept = {
+            name
+            for name in failing & self.ages.keys()
+            if received - self.ages[name] < max(stale_after, keep_seconds(name))
+        }
+        gone = told - reply.sections.keys() - kept
+        changes = dict.fromkeys(gone) | dict(reply.sections)
+        fresh = dict.fromkeys(reply.sections, received)
+        return Snapshot(
+            boot_id=reply.boot_id,
+            epoch=reply.epoch,
+            received=received,
+            sections=replace(self.sections, **changes),  # type: ignore[arg-type]
+            raw=_without(self.raw, gone) | dict(reply.raw),
+            missing=_without(self.missing, told) | dict(reply.missing),
+            errors=_without(self.errors, told) | dict(reply.errors),
+            ages=_without(self.ages, gone) | fresh,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the snapshot as plain JSON values; `restore_snapshot` is its inverse."""
+        names = [f.name for f in fields(self) if f.name != "sections"]
+        plain = {name: getattr(self, name) for name in names}
+        plain["sections"] = dict(plain.pop("raw"))
+        return plain
+
+
+def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
+    """Return the snapshot that `as_dict` made; sections that no longer fit are left out."""
+    raw = _mapping(stored.get("sections"))
+    sections, _ = _decode_sections(raw)
+    plain = _decoder(_Stored).decode(dict(stored))
+    return Snapshot(
+        boot_id=plain.boot_id,
+        epoch=plain.epoch,
+        received=plain.received,
+        sections=Sections(**sections),  # type: ignore[arg-type]
+        raw={name: raw[name] for name in sections},
+        missing=plain.missing,
+        errors=plain.errors,
+        ages={name: plain.ages.get(name, plain.received) for name in sections},
+    )
+
+
+def decode_reply(host: str, payload: bytes) -> Reply:
+    """Return the typed reply in `payload` (JSON).
+
+    A section of a wrong shape becomes an entry of `errors`; a payload that is no reply at
+    all raises BadReply.
+    """
+    document = _document(host, payload)
+    if "error" in document:
+        raise BadReply(host, first_line(str(document["error"])))
+    try:
+        envelope = _decoder(_Envelope).decode(document)
+    except (ValueError, LookupError, TypeError) as err:
+        raise BadReply(host, first_line(str(err))) from err
+    if envelope.protocol != PROTOCOL:
+        raise BadReply(host, f"protocol {envelope.protocol}, expected {PROTOCOL}")
+    sections, wrong = _decode_sections(envelope.sections)
+    return Reply(
+        id=envelope.id,
+        boot_id=envelope.boot_id,
+        epoch=envelope.epoch,
+        sections=sections,
+        raw={name: envelope.sections[name] for name in sections},
+        missing=envelope.missing,
+        errors=dict(envelope.errors) | wrong,
+        seconds=envelope.seconds,
+    )
+
+
+def keep_seconds(section: str) -> float:
+    """Return how long a section keeps its last good value while it fails."""
+    return MISSED_ROUNDS * SECTIONS[section].every_seconds
+
+
+def percent(part: float | None, whole: float | None) -> float | None:
+    """Return `part` of `whole` in percent, None where there is nothing to share."""
+    if part is None or not whole:
+        return None
+    return 100.0 * part / whole
+
+
+# ---------------------------------------------------------------- decoding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope:
+    """The reply before its sections are typed."""
+
+    id: str
+    protocol: int
+    boot_id: str
+    epoch: float
+    sections: dict[str, object]
+    missing: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A stored snapshot without its sections."""
+
+    boot_id: str
+    epoch: float
+    received: float
+    missing: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    ages: dict[str, float] = field(default_factory=dict)
+
+
+def _finite(value: object) -> float:
+    """Return a number; NaN and infinity would poison averages and the recorder."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("not a number")
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return float(value)
+
+
+def _whole(value: object) -> int:
+    """Return an integer that fits a 64-bit counter."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 64:
+        raise TypeError("not a 64-bit integer")
+    return value
+
+
+def _text(value: object) -> str:
+    """Return text, and nothing that merely could be made into text."""
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
+
+
+class _Strict(Dialect):
+    """Take JSON values for what they are: mashumaro alone would make "3" into 3."""
+
+    serialization_strategy = {  # noqa: RUF012
+        float: {"deserialize": _finite},
+        int: {"deserialize": _whole},
+        str: {"deserialize": _text},
+    }
+
+
+@cache
+def _decoder(shape: type) -> BasicDecoder[Any]:
+    """Return the decoder of one dataclass; building it compiles code, so once."""
+    return BasicDecoder(shape, default_dialect=_Strict)
+
+
+def _decode_sections(
+    raw: Mapping[str, object],
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the typed sections by name, and what is wrong with the others."""
+    typed: dict[str, object] = {}
+    wrong: dict[str, str] = {}
+    # A section that only a newer probe knows is none of our business.
+    for name in raw.keys() & SECTIONS.keys():
+        try:
+            typed[name] = _decoder(SECTIONS[name].type).decode(raw[name])
+        except (ValueError, LookupError, TypeError, AttributeError) as err:
+            wrong[name] = first_line(f"wrong shape: {err}")
+    return typed, wrong
+
+
+def _document(host: str, payload: bytes) -> dict[str, object]:
+    """Return the JSON object in the payload."""
+    try:
+        document = json.loads(payload, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as err:
+        raise BadReply(host, first_line(str(err))) from err
+    if not isinstance(document, dict):
+        raise BadReply(host, "the reply is not a JSON object")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    """Return the value where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _without[V](items: Mapping[str, V], names: set[str]) -> dict[str, V]:
+    """Return the items but those."""
+    return {name: value for name, value in items.items() if name not in names}
+
+

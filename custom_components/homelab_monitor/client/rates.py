@@ -1,0 +1,182 @@
+"""Two snapshots → per-second values and shares. Pure: no clock, no state.
+
+The probe only reads counters. A rate is the difference of two readings over the time
+between them on the host's own clock (`at`, CLOCK_BOOTTIME), so that a slow network never
+bends it. A reboot, a counter that runs backwards and a gap of over MAX_GAP_SECONDS give
+None instead of a peak that never was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .models import Cpu, CpuTimes, DiskCounters, InterfaceCounters, Snapshot, percent
+
+MAX_GAP_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuRates:
+    """Shares of all CPUs' time in percent; `cores` in the order of their numbers."""
+
+    usage_percent: float | None
+    iowait_percent: float | None
+    steal_percent: float | None
+    cores: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceRates:
+    """Traffic of one interface; None until two readings are there."""
+
+    receive_bytes_per_second: float | None = None
+    transmit_bytes_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRates:
+    """I/O of one disk; `busy_percent` is the share of time with I/O under way."""
+
+    read_bytes_per_second: float | None = None
+    written_bytes_per_second: float | None = None
+    busy_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Everything that needs two readings."""
+
+    cpu: CpuRates | None = None
+    interfaces: Mapping[str, InterfaceRates] = field(default_factory=dict)
+    disks: Mapping[str, DiskRates] = field(default_factory=dict)
+
+
+def updated(rates: Rates, before: Snapshot, now: Snapshot) -> Rates:
+    """Return the rates between two snapshots.
+
+    A section that was not read again since `before` keeps the value it has in `rates`.
+    """
+    if before.boot_id != now.boot_id:
+        before = Snapshot()
+    return Rates(
+        cpu=_cpu(rates, before.sections.cpu, now.sections.cpu),
+        interfaces=_interfaces(rates, before, now),
+        disks=_disks(rates, before, now),
+    )
+
+
+def _cpu(rates: Rates, before: Cpu | None, now: Cpu | None) -> CpuRates | None:
+    """Return the shares of CPU time between two readings."""
+    if before is None or now is None:
+        return None
+    if now.at == before.at:
+        return rates.cpu
+    if _gap(before.at, now.at) is None:
+        return None
+    spent = _spent(before.times, now.times)
+    total = sum(spent.values())
+    idle = spent["idle"] + spent["iowait"]
+    same_cores = len(before.cores) == len(now.cores)
+    return CpuRates(
+        usage_percent=percent(total - idle, total),
+        iowait_percent=percent(spent["iowait"], total),
+        steal_percent=percent(spent["steal"], total),
+        cores=tuple(map(_core, before.cores, now.cores)) if same_cores else (),
+    )
+
+
+def _spent(before: CpuTimes, now: CpuTimes) -> dict[str, float]:
+    """Return the seconds per kind between two readings.
+
+    idle and iowait may run backwards by a little (proc_stat(5)); that is no time.
+    """
+    return {
+        name: max(0.0, getattr(now, name) - getattr(before, name))
+        for name in CpuTimes.__slots__
+    }
+
+
+def _core(before: tuple[float, float], now: tuple[float, float]) -> float | None:
+    """Return the busy share of one core."""
+    total = now[1] - before[1]
+    busy = min(max(0.0, now[0] - before[0]), max(0.0, total))
+    return percent(busy, total) if total > 0 else None
+
+
+def _interfaces(
+    rates: Rates, before: Snapshot, now: Snapshot
+) -> Mapping[str, InterfaceRates]:
+    """Return the traffic per interface."""
+    old, new = before.sections.network, now.sections.network
+    if new is None:
+        return {}
+    if old is None:
+        return dict.fromkeys(new.interfaces, InterfaceRates())
+    if old.at == new.at:
+        return rates.interfaces
+    seconds = _gap(old.at, new.at)
+    return {
+        name: _interface(old.interfaces.get(name), counters, seconds)
+        for name, counters in new.interfaces.items()
+    }
+
+
+def _interface(
+    before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None
+) -> InterfaceRates:
+    """Return the traffic of one interface."""
+    if before is None:
+        return InterfaceRates()
+    return InterfaceRates(
+        receive_bytes_per_second=_rate(
+            before.receive_bytes, now.receive_bytes, seconds
+        ),
+        transmit_bytes_per_second=_rate(
+            before.transmit_bytes, now.transmit_bytes, seconds
+        ),
+    )
+
+
+def _disks(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, DiskRates]:
+    """Return the I/O per disk."""
+    old, new = before.sections.disk_io, now.sections.disk_io
+    if new is None:
+        return {}
+    if old is None:
+        return dict.fromkeys(new.disks, DiskRates())
+    if old.at == new.at:
+        return rates.disks
+    seconds = _gap(old.at, new.at)
+    return {
+        name: _disk(old.disks.get(name), counters, seconds)
+        for name, counters in new.disks.items()
+    }
+
+
+def _disk(
+    before: DiskCounters | None, now: DiskCounters, seconds: float | None
+) -> DiskRates:
+    """Return the I/O of one disk."""
+    if before is None:
+        return DiskRates()
+    busy = _rate(before.busy_seconds, now.busy_seconds, seconds)
+    return DiskRates(
+        read_bytes_per_second=_rate(before.read_bytes, now.read_bytes, seconds),
+        written_bytes_per_second=_rate(
+            before.written_bytes, now.written_bytes, seconds
+        ),
+        # The kernel adds up to one tick too much at the edge of a reading.
+        busy_percent=None if busy is None else min(100.0, 100.0 * busy),
+    )
+
+
+def _gap(before: float, now: float) -> float | None:
+    """Return the seconds between two readings, None where no rate can be made of them."""
+    seconds = now - before
+    return seconds if 0.0 < seconds <= MAX_GAP_SECONDS else None
+
+
+def _rate(before: float, now: float, seconds: float | None) -> float | None:
+    """Return the change per second, None after a counter reset."""
+    if seconds is None or now < before:
+        return None
+    return (now - before) / seconds

@@ -1,0 +1,30 @@
+"""Names and numbers that several rooms share; nothing is computed here."""
+
+from typing import Final
+
+DOMAIN: Final = "homelab_monitor"
+MANUFACTURER_UNKNOWN: Final = "Unknown"
+
+CONF_PLATFORM: Final = "platform"
+CONF_HOST_ID: Final = "host_id"
+CONF_HOST_KEYS: Final = "host_keys"
+CONF_INTERVAL: Final = "interval"
+CONF_TIMEOUT: Final = "timeout"
+CONF_SERVICES: Final = "services"
+CONF_FILESYSTEMS: Final = "filesystems"
+CONF_DISK_THRESHOLD: Final = "disk_threshold"
+CONF_MEMORY_THRESHOLD: Final = "memory_threshold"
+CONF_MAY_BE_OFF: Final = "may_be_off"
+CONF_EACH_POLL: Final = "connect_each_poll"
+
+PLATFORM_LINUX: Final = "linux"
+PLATFORM_WINDOWS: Final = "windows"
+
+DEFAULT_PORT: Final = 22
+DEFAULT_INTERVAL: Final = 10
+DEFAULT_TIMEOUT: Final = 10
+DEFAULT_DISK_THRESHOLD: Final = 90
+DEFAULT_MEMORY_THRESHOLD: Final = 95
+
+MAX_HANDSHAKES: Final = 16
+"""Most SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""
