@@ -85,9 +85,7 @@ class HostOptions:
             services=tuple(options.get(CONF_SERVICES, ())),
             filesystems=tuple(options.get(CONF_FILESYSTEMS, ())),
             disk_threshold=options.get(CONF_DISK_THRESHOLD, DEFAULT_DISK_THRESHOLD),
-            memory_threshold=options.get(
-                CONF_MEMORY_THRESHOLD, DEFAULT_MEMORY_THRESHOLD
-            ),
+            memory_threshold=options.get(CONF_MEMORY_THRESHOLD, DEFAULT_MEMORY_THRESHOLD),
             may_be_off=options.get(CONF_MAY_BE_OFF, False),
             connect_each_poll=options.get(CONF_EACH_POLL, False),
         )

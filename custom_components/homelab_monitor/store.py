@@ -14,7 +14,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from .client.inventory import Inventory, restore_inventory
-from .client.keys import KeyPair, generate
+from .client.keys import KeyPair
 from .client.models import Snapshot, restore_snapshot
 from .const import DOMAIN
 
@@ -39,28 +39,28 @@ async def async_get_key(hass: HomeAssistant) -> KeyPair:
 
 async def _async_load_key(hass: HomeAssistant) -> KeyPair:
     """Load the key pair, or make one."""
-    store: Store[dict[str, str]] = Store(
-        hass, STORAGE_VERSION, KEY_STORAGE_KEY, private=True, atomic_writes=True
-    )
+    store: Store[dict[str, str]] = Store(hass, STORAGE_VERSION, KEY_STORAGE_KEY, private=True, atomic_writes=True)
     if stored := await store.async_load():
-        return KeyPair(private_openssh=stored["private_key"])
-    key = await hass.async_add_executor_job(generate)
+        return KeyPair.from_private(stored["private_key"])
+    key = await hass.async_add_executor_job(KeyPair.generate)
     await store.async_save({"private_key": key.private_openssh})
     return key
 
 
 @dataclass(slots=True, kw_only=True)
 class HostMemory:
-    """What is remembered of one host."""
+    """What is remembered of one host; `is_current`: it was seen this very moment."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     inventory: Inventory = field(default_factory=Inventory)
     last_test: dict[str, Any] | None = None
+    is_current: bool = False
 
 
 @callback
 def async_hand_over(hass: HomeAssistant, host_id: str, memory: HostMemory) -> None:
-    """Keep what the config flow learned until the new entry's store asks for it."""
+    """Keep what the config flow just learned until the new entry's store asks for it."""
+    memory.is_current = True
     hass.data.setdefault(_HANDED_OVER, {})[host_id] = memory
 
 
@@ -76,9 +76,7 @@ class HostStore:
         self._hass = hass
         self._host_id = host_id
         self._key = f"{DOMAIN}.{entry_id}"
-        self._store: Store[dict[str, Any]] = Store(
-            hass, STORAGE_VERSION, self._key, atomic_writes=True
-        )
+        self._store: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, self._key, atomic_writes=True)
         self._is_dirty = False
         self.memory = HostMemory()
 
@@ -107,9 +105,7 @@ class HostStore:
 
     async def _async_set_aside(self, stored: dict[str, Any]) -> None:
         """Keep what cannot be understood under another name."""
-        aside: Store[dict[str, Any]] = Store(
-            self._hass, STORAGE_VERSION, f"{self._key}.unreadable", atomic_writes=True
-        )
+        aside: Store[dict[str, Any]] = Store(self._hass, STORAGE_VERSION, f"{self._key}.unreadable", atomic_writes=True)
         await aside.async_save(stored)
         await self._store.async_remove()
 

@@ -61,9 +61,7 @@ class Inventory:
 
     items: dict[str, dict[str, Known]] = field(default_factory=dict)
 
-    def match(
-        self, kind: str, found: Iterable[Found], *, complete: bool, now: float
-    ) -> dict[str, str]:
+    def match(self, kind: str, found: Iterable[Found], *, complete: bool, now: float) -> dict[str, str]:
         """Return item id → name for everything found, and remember it.
 
         Items that are not found count a miss when the inventory is complete.
@@ -104,9 +102,7 @@ _ENCODER = BasicEncoder(dict[str, dict[str, Known]])
 _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 
-def _identify(
-    known: Mapping[str, Known], found: tuple[Found, ...]
-) -> dict[str, str]:
+def _identify(known: Mapping[str, Known], found: tuple[Found, ...]) -> dict[str, str]:
     """Return name → id; strong keys of all items go before weak keys of any."""
     ids: dict[str, str] = {}
     taken: set[str] = set()
@@ -135,9 +131,7 @@ def _new_id(item: Found, taken: set[str]) -> str:
     return item_id
 
 
-def _remember(
-    known: dict[str, Known], item_id: str, item: Found, now: float
-) -> None:
+def _remember(known: dict[str, Known], item_id: str, item: Found, now: float) -> None:
     """Note that the item is there, with the keys that it has now."""
     entry = known.get(item_id)
     if entry is None:

@@ -1,7 +1,8 @@
 """Which items a snapshot holds: one row per kind, with the keys that tell who is who.
 
-`found` gives what the inventory matches on; the coordinator then offers every item under
-its lasting id. Never used as a key: an address, `/dev/sdX`, a container id, a list index.
+`found_fn` gives what the inventory matches on, `values_fn` what an entity shows; both name an
+item by its place in the snapshot, and the coordinator offers it under its lasting id.
+Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from .inventory import Found
 from .models import (
     DiskHardware,
+    Fan,
     Filesystem,
     Gpu,
     InterfaceHardware,
     Service,
     Snapshot,
+    Temperature,
 )
+from .rates import Rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +31,13 @@ class ItemKind:
     source: str | None
     """Name in the section's `complete`; None: the list is always whole."""
     found_fn: Callable[[Snapshot], Iterator[Found]]
+    values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
     """Return whether the snapshot's list of this kind is whole."""
     section = getattr(snapshot.sections, kind.section)
-    if section is None or kind.section in snapshot.errors | snapshot.missing:
+    if section is None or kind.section in {*snapshot.errors, *snapshot.missing}:
         return False
     return kind.source is None or bool(section.complete.get(kind.source))
 
@@ -128,7 +133,37 @@ def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
 def services(snapshot: Snapshot) -> tuple[Service, ...]:
     """Return the host's services that somebody cares about."""
     section = snapshot.sections.services
-    return section.units if section else ()
+    units = section.units if section else ()
+    # A watched name that systemd does not know is no service of this host.
+    return tuple(unit for unit in units if unit.load_state != "not-found")
+
+
+def _filesystem_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Filesystem]:
+    """Return the filesystems by mountpoint."""
+    section = snapshot.sections.filesystems
+    return {item.mountpoint: item for item in section.filesystems} if section else {}
+
+
+def _gpu_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Gpu]:
+    """Return the cards by id."""
+    return {gpu.id: gpu for gpu in gpus(snapshot)}
+
+
+def _service_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Service]:
+    """Return the services by unit name."""
+    return {unit.name: unit for unit in services(snapshot)}
+
+
+def _temperature_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Temperature]:
+    """Return the temperature inputs by id."""
+    sensors = snapshot.sections.sensors
+    return {item.id: item for item in sensors.temperatures} if sensors else {}
+
+
+def _fan_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Fan]:
+    """Return the fan inputs by id."""
+    sensors = snapshot.sections.sensors
+    return {item.id: item for item in sensors.fans} if sensors else {}
 
 
 ITEM_KINDS: tuple[ItemKind, ...] = (
@@ -137,18 +172,48 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         section="filesystems",
         source="mounts",
         found_fn=_filesystems,
+        values_fn=_filesystem_values,
     ),
-    ItemKind(key="disk", section="disk_io", source=None, found_fn=_disks),
-    ItemKind(key="interface", section="network", source=None, found_fn=_interfaces),
-    ItemKind(key="gpu", section="gpu", source=None, found_fn=_gpus),
+    ItemKind(
+        key="disk",
+        section="disk_io",
+        source=None,
+        found_fn=_disks,
+        values_fn=lambda _, rates: rates.disks,
+    ),
+    ItemKind(
+        key="interface",
+        section="network",
+        source=None,
+        found_fn=_interfaces,
+        values_fn=lambda _, rates: rates.interfaces,
+    ),
+    ItemKind(
+        key="gpu",
+        section="gpu",
+        source=None,
+        found_fn=_gpus,
+        values_fn=_gpu_values,
+    ),
     ItemKind(
         key="service",
         section="services",
         source="systemd",
         found_fn=_services,
+        values_fn=_service_values,
     ),
     ItemKind(
-        key="temperature", section="sensors", source=None, found_fn=_temperatures
+        key="temperature",
+        section="sensors",
+        source=None,
+        found_fn=_temperatures,
+        values_fn=_temperature_values,
     ),
-    ItemKind(key="fan", section="sensors", source=None, found_fn=_fans),
+    ItemKind(
+        key="fan",
+        section="sensors",
+        source=None,
+        found_fn=_fans,
+        values_fn=_fan_values,
+    ),
 )

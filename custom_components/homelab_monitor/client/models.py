@@ -426,7 +426,8 @@ class Snapshot:
     """What is known of a host: its sections, and what is missing or failed and why.
 
     `received` is the hub's wall clock (Unix seconds) of the last reply, `ages` the same
-    per section. A section that fails or is late keeps its last value for a while.
+    per section, `seconds` what each section cost the host when it was last read.
+    A section that fails or is late keeps its last value for a while.
     """
 
     boot_id: str = ""
@@ -437,6 +438,7 @@ class Snapshot:
     missing: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     ages: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def boot_time(self) -> float | None:
@@ -471,11 +473,12 @@ class Snapshot:
             boot_id=reply.boot_id,
             epoch=reply.epoch,
             received=received,
-            sections=replace(self.sections, **changes),  # type: ignore[arg-type]
+            sections=replace(self.sections, **changes),
             raw=_without(self.raw, gone) | dict(reply.raw),
             missing=_without(self.missing, told) | dict(reply.missing),
             errors=_without(self.errors, told) | dict(reply.errors),
             ages=_without(self.ages, gone) | fresh,
+            seconds=dict(self.seconds) | dict(reply.seconds),
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -650,5 +653,3 @@ def _mapping(value: object) -> Mapping[str, object]:
 def _without[V](items: Mapping[str, V], names: set[str]) -> dict[str, V]:
     """Return the items but those."""
     return {name: value for name, value in items.items() if name not in names}
-
-

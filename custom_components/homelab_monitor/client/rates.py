@@ -7,7 +7,7 @@ None instead of a peak that never was.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .models import Cpu, CpuTimes, DiskCounters, InterfaceCounters, Snapshot, percent
 
@@ -28,6 +28,7 @@ class CpuRates:
 class InterfaceRates:
     """Traffic of one interface; None until two readings are there."""
 
+    is_primary: bool = False
     receive_bytes_per_second: float | None = None
     transmit_bytes_per_second: float | None = None
 
@@ -80,7 +81,7 @@ def _cpu(rates: Rates, before: Cpu | None, now: Cpu | None) -> CpuRates | None:
         usage_percent=percent(total - idle, total),
         iowait_percent=percent(spent["iowait"], total),
         steal_percent=percent(spent["steal"], total),
-        cores=tuple(map(_core, before.cores, now.cores)) if same_cores else (),
+        cores=tuple(map(_core, before.cores, now.cores, strict=True)) if same_cores else (),
     )
 
 
@@ -89,10 +90,7 @@ def _spent(before: CpuTimes, now: CpuTimes) -> dict[str, float]:
 
     idle and iowait may run backwards by a little (proc_stat(5)); that is no time.
     """
-    return {
-        name: max(0.0, getattr(now, name) - getattr(before, name))
-        for name in CpuTimes.__slots__
-    }
+    return {name: max(0.0, getattr(now, name) - getattr(before, name)) for name in CpuTimes.__slots__}
 
 
 def _core(before: tuple[float, float], now: tuple[float, float]) -> float | None:
@@ -102,37 +100,32 @@ def _core(before: tuple[float, float], now: tuple[float, float]) -> float | None
     return percent(busy, total) if total > 0 else None
 
 
-def _interfaces(
-    rates: Rates, before: Snapshot, now: Snapshot
-) -> Mapping[str, InterfaceRates]:
+def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, InterfaceRates]:
     """Return the traffic per interface."""
     old, new = before.sections.network, now.sections.network
     if new is None:
         return {}
     if old is None:
-        return dict.fromkeys(new.interfaces, InterfaceRates())
-    if old.at == new.at:
+        old = new
+    elif old.at == new.at:
         return rates.interfaces
     seconds = _gap(old.at, new.at)
     return {
-        name: _interface(old.interfaces.get(name), counters, seconds)
+        name: replace(
+            _interface(old.interfaces.get(name), counters, seconds),
+            is_primary=name == new.primary,
+        )
         for name, counters in new.interfaces.items()
     }
 
 
-def _interface(
-    before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None
-) -> InterfaceRates:
+def _interface(before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None) -> InterfaceRates:
     """Return the traffic of one interface."""
     if before is None:
         return InterfaceRates()
     return InterfaceRates(
-        receive_bytes_per_second=_rate(
-            before.receive_bytes, now.receive_bytes, seconds
-        ),
-        transmit_bytes_per_second=_rate(
-            before.transmit_bytes, now.transmit_bytes, seconds
-        ),
+        receive_bytes_per_second=_rate(before.receive_bytes, now.receive_bytes, seconds),
+        transmit_bytes_per_second=_rate(before.transmit_bytes, now.transmit_bytes, seconds),
     )
 
 
@@ -146,24 +139,17 @@ def _disks(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, DiskRa
     if old.at == new.at:
         return rates.disks
     seconds = _gap(old.at, new.at)
-    return {
-        name: _disk(old.disks.get(name), counters, seconds)
-        for name, counters in new.disks.items()
-    }
+    return {name: _disk(old.disks.get(name), counters, seconds) for name, counters in new.disks.items()}
 
 
-def _disk(
-    before: DiskCounters | None, now: DiskCounters, seconds: float | None
-) -> DiskRates:
+def _disk(before: DiskCounters | None, now: DiskCounters, seconds: float | None) -> DiskRates:
     """Return the I/O of one disk."""
     if before is None:
         return DiskRates()
     busy = _rate(before.busy_seconds, now.busy_seconds, seconds)
     return DiskRates(
         read_bytes_per_second=_rate(before.read_bytes, now.read_bytes, seconds),
-        written_bytes_per_second=_rate(
-            before.written_bytes, now.written_bytes, seconds
-        ),
+        written_bytes_per_second=_rate(before.written_bytes, now.written_bytes, seconds),
         # The kernel adds up to one tick too much at the edge of a reading.
         busy_percent=None if busy is None else min(100.0, 100.0 * busy),
     )

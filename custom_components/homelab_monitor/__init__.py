@@ -1,0 +1,65 @@
+"""Watch every machine that SSH reaches: set up and unload one host.
+
+One config entry is one host. Setting up contacts nobody: entities start from what is stored, and
+the first poll happens beside it, so that a host that is off never delays Home Assistant.
+"""
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
+from homeassistant.core import Event, HomeAssistant
+
+from .client.session import ProbeSession
+from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_gate, async_programs
+from .settings import HostAddress, HostOptions
+from .store import HostStore, async_get_key
+
+PLATFORMS = (Platform.BINARY_SENSOR, Platform.SENSOR)
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
+    """Set up one host from what is remembered of it, then poll it for the first time."""
+    address = HostAddress.from_data(entry.data)
+    options = HostOptions.from_options(entry.options)
+    store = HostStore(hass, entry.entry_id, address.host_id)
+    await store.async_load()
+    session = ProbeSession(
+        address.target,
+        await async_get_key(hass),
+        address.host_keys,
+        await async_programs(hass),
+        timeout=options.timeout,
+        gate=async_gate(hass),
+        each_poll=options.connect_each_poll,
+    )
+    coordinator = HomelabCoordinator(hass, entry, store, session)
+    entry.runtime_data = coordinator
+
+    async def async_stop(_event: Event) -> None:
+        """Leave nothing running on the host."""
+        await coordinator.async_close()
+
+    entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, async_stop))
+    # Entities and parts of the host refer to its device.
+    coordinator.async_register_device(store.memory.snapshot)
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_create_background_task(hass, coordinator.async_refresh(), f"{entry.title} first poll")
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
+    """Unload one host, save what it told last, and end its probe."""
+    coordinator = entry.runtime_data
+    unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    if unloaded:
+        await coordinator.async_close()
+        await coordinator.store.async_save()
+    return unloaded
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
+    """Forget a host; HA's own key pair stays, as other hosts use it."""
+    await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
+
+
+async def async_migrate_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:  # noqa: ARG001
+    """Refuse an entry that a newer version made; there is nothing older."""
+    return entry.version == 1

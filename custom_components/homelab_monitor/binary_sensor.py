@@ -1,0 +1,102 @@
+"""Binary sensors: whether the host answers, and whether its GPU can be watched."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.components.binary_sensor import BinarySensorEntity, BinarySensorEntityDescription
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .client.items import gpus
+from .coordinator import HomelabConfigEntry, HostState
+from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .subjects import HOST
+
+PARALLEL_UPDATES = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, HomelabDescription[ItemT]):
+    """One row: when a binary sensor is on."""
+
+    attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
+    """Why it is as it is, in a few words that seldom change."""
+
+    is_on_fn: Callable[[ItemT], bool | None]
+    """Whether it is on."""
+
+
+def _reason(state: HostState) -> Mapping[str, Any]:
+    """Return the status, and the error that is behind it."""
+    return {"status": state.status.value, "reason": state.error.key if state.error else None}
+
+
+def _has_gpu(state: HostState) -> bool:
+    """Return whether the host has a GPU, or a driver that should know one."""
+    return bool(gpus(state.snapshot)) or "gpu" in state.snapshot.errors
+
+
+def _gpu_is_lost(state: HostState) -> bool | None:
+    """Return whether a GPU that should be there does not answer."""
+    if "gpu" in state.snapshot.errors:
+        return True
+    return any(gpu.state == "lost" for gpu in gpus(state.snapshot))
+
+
+def _gpu_error(state: HostState) -> Mapping[str, Any]:
+    """Return the driver's own words."""
+    return {"reason": state.snapshot.errors.get("gpu")}
+
+
+HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
+    HomelabBinarySensorDescription(
+        key="connectivity",
+        subject=HOST,
+        device_class=BinarySensorDeviceClass.CONNECTIVITY,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        stays_available=True,
+        attributes_fn=_reason,
+        is_on_fn=lambda state: state.is_online,
+    ),
+    HomelabBinarySensorDescription(
+        key="gpu_telemetry",
+        subject=HOST,
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=_has_gpu,
+        attributes_fn=_gpu_error,
+        is_on_fn=_gpu_is_lost,
+    ),
+)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,  # noqa: ARG001
+    entry: HomelabConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the binary sensors of a host."""
+    async_add_items(entry, "binary_sensor", (HOST_BINARY_SENSORS,), HomelabBinarySensor[Any], async_add_entities)
+
+
+class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
+    """One yes or no about one item."""
+
+    entity_description: HomelabBinarySensorDescription[ItemT]
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return the answer."""
+        item = self.item
+        return None if item is None else self.entity_description.is_on_fn(item)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+        """Return the reason."""
+        item = self.item
+        return None if item is None else self.entity_description.attributes_fn(item)

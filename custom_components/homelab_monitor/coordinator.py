@@ -1,0 +1,342 @@
+"""One host: polling it, and deciding whether it is online.
+
+The only place where the client's errors become something of Home Assistant. A failing host
+raises nothing: every poll ends in a `HostState`, so that entities exist from the first second
+(the stored state), keep their values while a host is late, and say why it is offline.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+import hashlib
+import logging
+import time
+from typing import override
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.event import async_call_later
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
+from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
+
+from .client.errors import HomelabError, KeyRefused
+from .client.inventory import Found
+from .client.items import ITEM_KINDS, ItemKind, is_complete, services
+from .client.models import SECTIONS, Reply, Snapshot
+from .client.programs import Programs, load_programs
+from .client.rates import Rates, updated
+from .client.session import ProbeSession
+from .const import DOMAIN, MAX_HANDSHAKES
+from .settings import HostAddress, HostOptions
+from .store import HostStore
+
+_LOGGER = logging.getLogger(__name__)
+
+OFFLINE_RETRY_SECONDS = (10, 20, 40, 60)
+MAY_BE_OFF_RETRY_SECONDS = (10, 20, 40, 60, 120, 300)
+KEY_REFUSED_RETRY_SECONDS = (60, 300, 900)
+"""A home folder that is not mounted yet refuses a key like a stranger does."""
+SUSPENDED_RETRY_SECONDS = 3600
+
+type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
+
+_PROGRAMS: HassKey[asyncio.Future[Programs]] = HassKey(f"{DOMAIN}_programs")
+_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_gate")
+
+
+class Status(StrEnum):
+    """Whether a host can be believed to be there."""
+
+    ONLINE = "online"
+    LATE = "late"
+    OFFLINE = "offline"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """All that entities read: the last good values, and how far to believe them.
+
+    `items` maps a kind of item and its lasting id to its value; `since` is when the status began.
+    """
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    rates: Rates = field(default_factory=Rates)
+    items: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    status: Status = Status.OFFLINE
+    error: HomelabError | None = None
+    since: datetime = field(default_factory=dt_util.utcnow)
+    poll_seconds: float | None = None
+
+    @property
+    def is_online(self) -> bool:
+        """Return whether the values may be shown: the one answer to this question."""
+        return self.status in (Status.ONLINE, Status.LATE)
+
+
+async def async_programs(hass: HomeAssistant) -> Programs:
+    """Return the probe programs, read once from disk."""
+    if (future := hass.data.get(_PROGRAMS)) is None:
+        future = hass.loop.run_in_executor(None, load_programs)
+        hass.data[_PROGRAMS] = future
+    return await asyncio.shield(future)
+
+
+@callback
+def async_gate(hass: HomeAssistant) -> asyncio.Semaphore:
+    """Return what lets only so many SSH handshakes happen at once."""
+    return hass.data.setdefault(_GATE, asyncio.Semaphore(MAX_HANDSHAKES))
+
+
+class HomelabCoordinator(DataUpdateCoordinator[HostState]):
+    """Poll one host and keep its state."""
+
+    config_entry: HomelabConfigEntry
+
+    def __init__(self, hass: HomeAssistant, entry: HomelabConfigEntry, store: HostStore, session: ProbeSession) -> None:
+        """Start from what is remembered; nothing is contacted yet."""
+        self.address = HostAddress.from_data(entry.data)
+        self.options = HostOptions.from_options(entry.options)
+        super().__init__(
+            hass,
+            _LOGGER,
+            config_entry=entry,
+            name=entry.title,
+            update_interval=timedelta(seconds=self.options.interval),
+        )
+        self.store = store
+        self.session = session
+        self.inventory = store.memory.inventory
+        self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
+        self._due: dict[str, float] = {}
+        self._tries = 0
+        self._refusals = 0
+        self._last_success: float | None = None
+        self._unsub_stale: CALLBACK_TYPE | None = None
+        self._is_reported_offline = False
+        self._is_phased = False
+        self._registered: DeviceInfo | None = None
+        self.layout = 0
+        """Grows when an item or a value may have come or gone, so that entities need not look at every poll."""
+        self._layout_seen: tuple[object, ...] = ()
+        self.data = self._remembered()
+
+    def _remembered(self) -> HostState:
+        """Return the state to start with; only what the config flow just saw counts as online."""
+        snapshot = self.store.memory.snapshot
+        rates = updated(Rates(), Snapshot(), snapshot)
+        state = HostState(snapshot=snapshot, rates=rates, items=self._items(snapshot, rates, is_news=False))
+        if not self.store.memory.is_current:
+            return state
+        self._last_success = time.monotonic()
+        self._arm_stale_timer()
+        return replace(state, status=Status.ONLINE)
+
+    # ------------------------------------------------------------ polling
+
+    @override
+    async def _async_update_data(self) -> HostState:
+        """Poll the host; a failure is a state, not an exception."""
+        sections = self._sections_due()
+        started = time.monotonic()
+        try:
+            reply = await self.session.poll(sections, self._watch(sections))
+        except HomelabError as err:
+            return self._failed(err)
+        return self._succeeded(sections, reply, time.monotonic() - started)
+
+    def _sections_due(self) -> list[str]:
+        """Return the sections whose turn it is, in the order of the contract."""
+        # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
+        soon = time.monotonic() + self.options.interval / 2
+        return [name for name in SECTIONS if self._due.get(name, 0.0) <= soon]
+
+    def _watch(self, sections: list[str]) -> Mapping[str, list[str]] | None:
+        """Return the units and mountpoints to tell of besides the automatic ones."""
+        wanted: dict[str, list[str]] = {}
+        if "services" in sections:
+            wanted["services"] = sorted({*self.options.services, *self._recovered_units()})
+        if "filesystems" in sections:
+            wanted["filesystems"] = list(self.options.filesystems)
+        return {name: items for name, items in wanted.items() if items} or None
+
+    def _recovered_units(self) -> set[str]:
+        """Return the units that have entities and that the probe would no longer tell of itself."""
+        known = self.inventory.items.get("service", {})
+        automatic = {unit.name for unit in services(self.data.snapshot) if unit.origin == "admin"}
+        return {item.keys["unit"].partition("/")[2] for item in known.values()} - automatic
+
+    def _succeeded(self, sections: list[str], reply: Reply, seconds: float) -> HostState:
+        """Take a reply in."""
+        before, now = self.data, time.monotonic()
+        snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
+        rates = updated(before.rates, before.snapshot, snapshot)
+        self._due |= {name: now + SECTIONS[name].every_seconds for name in sections}
+        self._tries, self._refusals, self._last_success = 0, 0, now
+        self.update_interval = timedelta(seconds=self._next_interval())
+        self._arm_stale_timer()
+        self.store.memory.snapshot = snapshot
+        self.store.async_changed()
+        self.async_register_device(snapshot)
+        items = self._items(snapshot, rates, is_news=True)
+        # A value may appear without a new item (swap is switched on); a minute late is soon enough.
+        layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
+        self.layout += layout != self._layout_seen
+        self._layout_seen = layout
+        state = replace(before, snapshot=snapshot, rates=rates, items=items, poll_seconds=seconds)
+        return self._enter(state, Status.ONLINE, None)
+
+    def _next_interval(self) -> float:
+        """Return the interval; the first one is cut short, to spread the hosts over it."""
+        if self._is_phased:
+            return self.options.interval
+        self._is_phased = True
+        digest = hashlib.sha256(self.address.host_id.encode()).digest()
+        return max(1.0, self.options.interval * digest[0] / 255)
+
+    def _failed(self, err: HomelabError) -> HostState:
+        """Note a failed poll and when to try again."""
+        refused = isinstance(err, KeyRefused)
+        self._refusals = self._refusals + 1 if refused else 0
+        status = self._status_after(err)
+        self._tries = self._tries + 1 if status is self.data.status else 1
+        self.update_interval = timedelta(seconds=self._retry_seconds(status))
+        return self._enter(self.data, status, err)
+
+    def _status_after(self, err: HomelabError) -> Status:
+        """Return the status that a failed poll leads to."""
+        if err.hard or self._refusals > len(KEY_REFUSED_RETRY_SECONDS):
+            return Status.SUSPENDED
+        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+
+    def _is_stale(self) -> bool:
+        """Return whether the last success is too long ago."""
+        if self._last_success is None:
+            return True
+        return time.monotonic() - self._last_success >= self.options.stale_after
+
+    def _retry_seconds(self, status: Status) -> float:
+        """Return when to try again."""
+        if status is Status.SUSPENDED:
+            return SUSPENDED_RETRY_SECONDS
+        if status is Status.LATE:
+            return self.options.interval
+        if self._refusals:
+            return KEY_REFUSED_RETRY_SECONDS[self._refusals - 1]
+        steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
+        return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
+
+    async def async_resume(self) -> None:
+        """Poll at once and forget past failures: a person did something about them."""
+        self._tries = self._refusals = 0
+        await self.async_refresh()
+
+    async def async_reconnect(self) -> None:
+        """Poll over a new connection, as some cures only work for a new login."""
+        await self.session.disconnect()
+        await self.async_resume()
+
+    async def async_close(self) -> None:
+        """Stop everything that this host keeps running."""
+        self._disarm_stale_timer()
+        await self.session.close()
+
+    # ------------------------------------------------------------ status
+
+    def _enter(self, state: HostState, status: Status, err: HomelabError | None) -> HostState:
+        """Return the state with its new status; log once down and once back."""
+        if status is state.status:
+            return replace(state, error=err)
+        self._log_change(status, err)
+        if status is Status.SUSPENDED and isinstance(err, KeyRefused):
+            self.config_entry.async_start_reauth(self.hass)
+        return replace(state, status=status, error=err, since=dt_util.utcnow())
+
+    def _log_change(self, status: Status, err: HomelabError | None) -> None:
+        """Log one line when a host goes and one when it is back."""
+        quiet = self.options.may_be_off
+        if status is Status.ONLINE and self._is_reported_offline:
+            self._is_reported_offline = False
+            _LOGGER.log(logging.DEBUG if quiet else logging.INFO, "%s is online again", self.name)
+        elif status in (Status.OFFLINE, Status.SUSPENDED) and not self._is_reported_offline:
+            self._is_reported_offline = True
+            reason = err or "no answer"
+            _LOGGER.log(logging.DEBUG if quiet else logging.WARNING, "%s is %s: %s", self.name, status, reason)
+
+    def _arm_stale_timer(self) -> None:
+        """Turn the host offline when no success follows in time."""
+        self._disarm_stale_timer()
+        # Where the user polls by hand, silence between two polls means nothing.
+        if not self.config_entry.pref_disable_polling:
+            job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
+            self._unsub_stale = async_call_later(self.hass, self.options.stale_after, job)
+
+    def _disarm_stale_timer(self) -> None:
+        """Cancel the timer."""
+        if self._unsub_stale:
+            self._unsub_stale()
+            self._unsub_stale = None
+
+    @callback
+    def _async_turn_stale(self, _now: datetime) -> None:
+        """Say offline between two polls, when the last success becomes too old."""
+        self._unsub_stale = None
+        if self.data.is_online:
+            self.data = self._enter(self.data, Status.OFFLINE, self.data.error)
+            self.async_update_listeners()
+
+    # ------------------------------------------------------------ items and device
+
+    def _items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> dict[str, dict[str, object]]:
+        """Return the values of all items, by kind and lasting id."""
+        items: dict[str, dict[str, object]] = {}
+        for kind in ITEM_KINDS:
+            values = kind.values_fn(snapshot, rates)
+            names = self._identify(kind, snapshot, is_news=is_news)
+            items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
+        return items
+
+    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
+        """Return item id → name; the inventory is asked only when something may have changed."""
+        found = tuple(kind.found_fn(snapshot))
+        before, names = self._matched.get(kind.key, ((), {}))
+        known = self.inventory.items.get(kind.key, {})
+        is_fresh = is_news and snapshot.ages.get(kind.section) == snapshot.received
+        is_whole = len(known) == len(found) and not any(item.shown for item in found)
+        if found == before and (is_whole or not is_fresh):
+            return names
+        ids_before = set(known)
+        complete = is_fresh and is_complete(kind, snapshot)
+        names = self.inventory.match(kind.key, found, complete=complete, now=snapshot.received)
+        gone = self.inventory.pop_gone(snapshot.received) if complete else ()
+        self._matched[kind.key] = (found, names)
+        if gone or ids_before != self.inventory.items[kind.key].keys():
+            self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
+        return names
+
+    @callback
+    def async_register_device(self, snapshot: Snapshot) -> None:
+        """Keep the host's device true to what the machine says of itself."""
+        facts = host_device(self.address.host_id, self.config_entry.title, snapshot)
+        if facts != self._registered:
+            self._registered = facts
+            dr.async_get(self.hass).async_get_or_create(config_entry_id=self.config_entry.entry_id, **facts)
+
+
+def host_device(host_id: str, name: str, snapshot: Snapshot) -> DeviceInfo:
+    """Return the device of a host, as far as it is known."""
+    facts = DeviceInfo(identifiers={(DOMAIN, host_id)}, name=name)
+    if system := snapshot.sections.system:
+        facts["sw_version"] = system.os_name or system.kernel
+    if hardware := snapshot.sections.hardware:
+        macs = {item.permanent_mac for item in hardware.interfaces.values() if item.permanent_mac}
+        facts["connections"] = {(dr.CONNECTION_NETWORK_MAC, dr.format_mac(mac)) for mac in macs}
+        facts["manufacturer"] = hardware.vendor
+        facts["model"] = hardware.model
+        facts["serial_number"] = hardware.serial
+    return facts

@@ -1,0 +1,124 @@
+"""What all entities share: the row that describes one, its base class, and how it is added.
+
+A row belongs to one subject and is made once per item of it. Entities appear with their item,
+stay (unavailable) while it is away, and leave the registry when the inventory forgets it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.core import callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.entity import EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .subjects import Subject
+
+
+def _always(_item: object) -> bool:
+    """Say yes."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomelabDescription[ItemT](EntityDescription):
+    """One row of a platform's table; `key` is also the translation key."""
+
+    subject: Subject[ItemT]
+    """What the entity is about."""
+
+    exists_fn: Callable[[ItemT], bool] = _always
+    """Whether this item has what the entity shows; once added, an entity stays."""
+
+    enabled_fn: Callable[[ItemT], bool] = _always
+    """Whether the entity is enabled when it is first seen."""
+
+    stays_available: bool = False
+    """Whether the entity has something to say while the host is offline."""
+
+
+class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
+    """One entity of one item of one host."""
+
+    _attr_has_entity_name = True
+    entity_description: HomelabDescription[ItemT]
+
+    def __init__(self, coordinator: HomelabCoordinator, description: HomelabDescription[ItemT], item_id: str) -> None:
+        """Name the entity after its item."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._item_id = item_id
+        subject = description.subject
+        self._attr_translation_key = f"{subject.key}_{description.key}"
+        self._attr_unique_id = unique_id(coordinator, description, item_id)
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
+        if subject.placeholder:
+            self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
+        if (item := self.item) is not None and not description.enabled_fn(item):
+            self._attr_entity_registry_enabled_default = False
+
+    @property
+    def item(self) -> ItemT | None:
+        """Return what the entity is about, None while it is away."""
+        return self.entity_description.subject.item(self.coordinator.data, self._item_id)
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return whether the entity has something to say."""
+        if self.entity_description.stays_available:
+            return True
+        return self.coordinator.data.is_online and self.item is not None
+
+
+def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[Any], item_id: str) -> str:
+    """Return the entity's lasting id: `{host}_{subject}_{item}_{key}`, without an item for the host itself."""
+    parts = (coordinator.address.host_id, description.subject.key, item_id, description.key)
+    return "_".join(part for part in parts if part)
+
+
+@callback
+def async_add_items[RowT: HomelabDescription[Any]](
+    entry: HomelabConfigEntry,
+    platform: str,
+    tables: Sequence[Iterable[RowT]],
+    entity_class: Callable[[HomelabCoordinator, RowT, str], HomelabEntity[Any]],
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the entities of a platform now and whenever an item appears; remove what is gone for good."""
+    coordinator = entry.runtime_data
+    registry = er.async_get(coordinator.hass)
+    rows = tuple(row for table in tables for row in table)
+    added: dict[tuple[str, str, str], str] = {}
+    layout = -1
+
+    def is_wanted(row: RowT, item_id: str) -> bool:
+        """Say yes for what is there, and for what was there when it was last seen."""
+        item = row.subject.item(coordinator.data, item_id)
+        if item is not None and row.exists_fn(item):
+            return True
+        return registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)) is not None
+
+    @callback
+    def async_check() -> None:
+        """Compare the entities with the items, when something may have come or gone."""
+        nonlocal layout
+        if layout == coordinator.layout:
+            return
+        layout = coordinator.layout
+        known = {(row.subject.key, row.key, item_id): row for row in rows for item_id in row.subject.ids(coordinator)}
+        for place in added.keys() - known.keys():
+            if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
+                registry.async_remove(entity_id)
+        new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
+        added.update({place: unique_id(coordinator, row, place[2]) for place, row in new.items()})
+        if new:
+            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in new.items()])
+
+    async_check()
+    entry.async_on_unload(coordinator.async_add_listener(async_check))
