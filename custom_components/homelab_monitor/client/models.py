@@ -557,7 +557,7 @@ class _Envelope:
     protocol: int
     boot_id: str
     epoch: float
-    sections: dict[str, object]
+    sections: dict[str, Any]
     missing: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
