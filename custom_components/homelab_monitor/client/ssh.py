@@ -56,6 +56,15 @@ _SCANNED_ALGORITHMS = (
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
 """One handshake each when a server is asked for its keys, preferred ones first."""
+_CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+"""asyncssh's own, GCM first: one native call per packet, where its ChaCha20 makes five (measured: half the CPU)."""
 _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
 
@@ -475,6 +484,7 @@ async def _connect(
         gss_kex=False,
         gss_auth=False,
         host_based_auth=False,
+        encryption_algs=_CIPHERS,
         compression_algs=["none"],  # The probe compresses, once and better.
         keepalive_interval=KEEPALIVE_SECONDS,
         **login,
