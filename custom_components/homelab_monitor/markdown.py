@@ -1,0 +1,36 @@
+r"""What a host says, made harmless for Home Assistant's dialogs, which render Markdown.
+
+Flow and repair descriptions, abort reasons and titles of issues may hold text from a host only
+through these functions; then nothing in it can become a link, an image, HTML or a new paragraph.
+"""
+
+from collections.abc import Iterable, Sequence
+import re
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+"""CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
+
+
+def escaped(text: str) -> str:
+    """Return text for the middle of a sentence or for a table's cell, all of it literal."""
+    return _PUNCTUATION.sub(r"\\\1", " ".join(_printable(text).split()))
+
+
+def fenced(text: str) -> str:
+    """Return text as a block to copy; it stays exactly as it is, line by line."""
+    lines = [_printable(line) for line in text.strip("\n").splitlines()]
+    # A fence ends only at a run of backticks that is at least as long as its own.
+    longest = max((len(run) for run in re.findall(r"`+", "\n".join(lines))), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([fence, *lines, fence])
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; header and cells are Markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _printable(text: str) -> str:
+    """Return the text with a space for each character that cannot be seen, such as control and bidi marks."""
+    return "".join(char if char.isprintable() else " " for char in text)
