@@ -26,7 +26,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.errors import HomelabError, KeyRefused
 from .client.inventory import Found
-from .client.items import ITEM_KINDS, ItemKind, is_complete, services
+from .client.items import ITEM_KINDS, ItemKind, Selection, is_complete, services
 from .client.models import SECTIONS, Reply, Snapshot
 from .client.programs import Programs, load_programs
 from .client.rates import Rates, updated
@@ -112,6 +112,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store = store
         self.session = session
         self.inventory = store.memory.inventory
+        self._selection = Selection(services=self.options.services)
         self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
         self._due: dict[str, float] = {}
         self._tries = 0
@@ -303,7 +304,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
         """Return item id → name; the inventory is asked only when something may have changed."""
-        found = tuple(kind.found_fn(snapshot))
+        found = tuple(kind.found_fn(snapshot, self._selection))
         before, names = self._matched.get(kind.key, ((), {}))
         known = self.inventory.items.get(kind.key, {})
         is_fresh = is_news and snapshot.ages.get(kind.section) == snapshot.received

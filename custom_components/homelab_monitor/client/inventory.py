@@ -67,7 +67,7 @@ class Inventory:
         Items that are not found count a miss when the inventory is complete.
         """
         known = self.items.setdefault(kind, {})
-        found = tuple(found)
+        found = tuple(item for item in found if not item.shown or _is_known(known, item))
         ids = _identify(known, found)
         for item in found:
             _remember(known, ids[item.name], item, now)
@@ -119,6 +119,11 @@ def _identify(known: Mapping[str, Known], found: tuple[Found, ...]) -> dict[str,
             ids[item.name] = _new_id(item, taken | known.keys())
             taken.add(ids[item.name])
     return ids
+
+
+def _is_known(known: Mapping[str, Known], item: Found) -> bool:
+    """Return whether any key of the item was seen before."""
+    return any(entry.keys.get(kind) == value for entry in known.values() for kind, value in item.keys.items())
 
 
 def _new_id(item: Found, taken: set[str]) -> str:

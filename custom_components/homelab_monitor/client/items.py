@@ -7,6 +7,7 @@ Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from .inventory import Found
 from .models import (
@@ -23,6 +24,13 @@ from .rates import Rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What the user chose to watch besides what is watched anyway: names or shell patterns."""
+
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemKind:
     """One kind of item: the section that lists it, the source that must be whole."""
 
@@ -30,7 +38,7 @@ class ItemKind:
     section: str
     source: str | None
     """Name in the section's `complete`; None: the list is always whole."""
-    found_fn: Callable[[Snapshot], Iterator[Found]]
+    found_fn: Callable[[Snapshot, Selection], Iterator[Found]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
 
 
@@ -47,7 +55,7 @@ def _keys(**keys: str | None) -> Mapping[str, str]:
     return {kind: value for kind, value in keys.items() if value}
 
 
-def _filesystems(snapshot: Snapshot) -> Iterator[Found]:
+def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the mounted filesystems, named by mountpoint."""
     section = snapshot.sections.filesystems
     for item in section.filesystems if section else ():
@@ -64,7 +72,7 @@ def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
     return _keys(uuid=item.uuid, dataset=dataset, mountpoint=item.mountpoint)
 
 
-def _disks(snapshot: Snapshot) -> Iterator[Found]:
+def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the disks, named by kernel name."""
     section, hardware = snapshot.sections.disk_io, snapshot.sections.hardware
     # Before the hardware is known nobody can tell which disk is which.
@@ -78,7 +86,7 @@ def _disks(snapshot: Snapshot) -> Iterator[Found]:
         yield Found(name=name, label=disk.model or name, keys=keys)
 
 
-def _interfaces(snapshot: Snapshot) -> Iterator[Found]:
+def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the network interfaces, named by kernel name."""
     section, hardware = snapshot.sections.network, snapshot.sections.hardware
     if section is None or hardware is None:
@@ -89,14 +97,14 @@ def _interfaces(snapshot: Snapshot) -> Iterator[Found]:
         yield Found(name=name, label=name, keys=keys)
 
 
-def _gpus(snapshot: Snapshot) -> Iterator[Found]:
+def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the graphics cards, named by the probe's id."""
     for gpu in gpus(snapshot):
         keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
         yield Found(name=gpu.id, label=gpu.name, keys=keys)
 
 
-def _services(snapshot: Snapshot) -> Iterator[Found]:
+def _services(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
     """Yield the services of the system, named by unit."""
     for unit in services(snapshot):
         yield Found(
@@ -104,11 +112,16 @@ def _services(snapshot: Snapshot) -> Iterator[Found]:
             label=unit.name.removesuffix(".service"),
             keys={"unit": f"system/{unit.name}"},
             # A vendor's unit that failed once is watched until it is well for a day.
-            shown=unit.origin == "vendor" and unit.active_state != "failed",
+            shown=unit.active_state != "failed" and not _is_wanted(unit, selection),
         )
 
 
-def _temperatures(snapshot: Snapshot) -> Iterator[Found]:
+def _is_wanted(unit: Service, selection: Selection) -> bool:
+    """Return whether a unit is watched however well it is."""
+    return unit.origin == "admin" or any(fnmatchcase(unit.name, pattern) for pattern in selection.services)
+
+
+def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the temperature inputs."""
     sensors = snapshot.sections.sensors
     for item in sensors.temperatures if sensors else ():
@@ -116,7 +129,7 @@ def _temperatures(snapshot: Snapshot) -> Iterator[Found]:
         yield Found(name=item.id, label=label, keys={"id": item.id})
 
 
-def _fans(snapshot: Snapshot) -> Iterator[Found]:
+def _fans(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the fan inputs."""
     sensors = snapshot.sections.sensors
     for item in sensors.fans if sensors else ():

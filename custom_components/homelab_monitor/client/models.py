@@ -503,6 +503,7 @@ def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
         missing=plain.missing,
         errors=plain.errors,
         ages={name: plain.ages.get(name, plain.received) for name in sections},
+        seconds=plain.seconds,
     )
 
 
@@ -573,6 +574,7 @@ class _Stored:
     missing: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     ages: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def _finite(value: object) -> float:

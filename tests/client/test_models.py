@@ -1,0 +1,136 @@
+"""Decoding what a host says: a section of a wrong shape costs only itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from custom_components.homelab_monitor.client.errors import BadReply
+from custom_components.homelab_monitor.client.models import Snapshot, decode_reply, restore_snapshot
+
+PLAIN = Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json"
+
+
+def reply(**changes: object) -> bytes:
+    return json.dumps(json.loads(PLAIN.read_text()) | changes).encode()
+
+
+def with_section(name: str, section: object) -> bytes:
+    document = json.loads(PLAIN.read_text())
+    document["sections"][name] = section
+    return json.dumps(document).encode()
+
+
+def test_every_section_of_a_good_reply_is_typed() -> None:
+    decoded = decode_reply("plain", reply())
+    assert decoded.errors == {}
+    assert decoded.sections.keys() == json.loads(PLAIN.read_text())["sections"].keys()
+
+
+def test_memory_and_filesystems_count_as_free_and_df() -> None:
+    sections = Snapshot().merged(decode_reply("plain", reply()), 100.0, 30.0).sections
+    assert sections.memory is not None
+    assert sections.memory.used_percent == 25
+    assert sections.memory.swap_used_percent == 25
+    assert sections.filesystems is not None
+    root = sections.filesystems.filesystems[0]
+    assert root.used_percent == pytest.approx(100 * 30 / 95)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("cpu", {"at": "soon", "times": {}}),
+        ("cpu", [1, 2]),
+        ("memory", {"total_bytes": "8"}),
+        ("load", {"load1": float(10) ** 400 if False else 1e308 * 10, "load5": 0, "load15": 0}),
+        ("load", {"load1": True, "load5": 0, "load15": 0}),
+        ("network", {"at": 1.0, "interfaces": ["eth0"]}),
+        ("network", {"at": 1.0, "interfaces": {"eth0": {"receive_bytes": 1 << 70, "transmit_bytes": 0}}}),
+        ("filesystems", {"filesystems": [{"mountpoint": ["/"]}]}),
+        ("services", None),
+        ("services", {"counts": {"failed": {}}}),
+        ("system", {"hostname": {"a": 1}, "kernel": "x", "architecture": "y"}),
+    ],
+)
+def test_a_section_of_a_wrong_shape_is_an_error_of_that_section_alone(name: str, section: object) -> None:
+    document = with_section(name, section).replace(b"Infinity", b"1e999")
+    decoded = decode_reply("plain", document)
+    assert decoded.errors.keys() == {name}
+    assert "wrong shape" in decoded.errors[name]
+    assert name not in decoded.sections
+    assert len(decoded.sections) == len(json.loads(PLAIN.read_text())["sections"]) - 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x00\xff\xfe",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b"[" * 100_000,
+        b'{"id": NaN}',
+        b'{"id":"1","protocol":1,"boot_id":"b","epoch":1' + b"0" * 5000 + b',"sections":{}}',
+        reply(protocol=2),
+        reply(sections=[]),
+        reply(epoch=None),
+        reply(missing={"gpu": 5}),
+        b'{"id": "?", "error": "not JSON"}',
+    ],
+)
+def test_a_payload_that_is_no_reply_is_refused_with_the_hosts_name(payload: bytes) -> None:
+    with pytest.raises(BadReply, match="plain"):
+        decode_reply("plain", payload)
+
+
+def test_a_section_that_only_a_newer_probe_knows_is_ignored() -> None:
+    decoded = decode_reply("plain", with_section("horoscope", {"lucky": 7}))
+    assert "horoscope" not in decoded.sections
+    assert decoded.errors == {}
+
+
+def merged(snapshot: Snapshot, at: float, **changes: object) -> Snapshot:
+    return snapshot.merged(decode_reply("plain", reply(**changes)), at, 30.0)
+
+
+def test_a_failing_section_keeps_its_last_value_for_three_of_its_rounds() -> None:
+    first = merged(Snapshot(), 1000.0)
+    failing = {"sections": {}, "missing": {"services": "timed_out"}, "errors": {"load": "boom"}}
+    soon = merged(first, 1029.0, **failing)
+    assert soon.sections.load == first.sections.load
+    assert soon.errors == {"load": "boom"}
+    later = merged(soon, 1031.0, **failing)
+    assert later.sections.load is None  # every poll: stale after 30 s
+    assert later.sections.services == first.sections.services  # every 30 s: kept for 90 s
+    assert merged(later, 1091.0, **failing).sections.services is None
+
+
+def test_a_missing_section_is_gone_at_once_and_its_reason_is_kept() -> None:
+    snapshot = merged(Snapshot(), 1000.0)
+    snapshot = merged(snapshot, 1010.0, sections={}, missing={"sensors": "not_supported"})
+    assert snapshot.sections.sensors is None
+    assert snapshot.missing == {"gpu": "not_installed", "sensors": "not_supported"}
+    assert snapshot.sections.cpu is not None
+
+
+def test_the_boot_time_is_told_by_the_hubs_clock() -> None:
+    snapshot = merged(Snapshot(), 1_763_950_000.0, epoch=12.0)
+    assert snapshot.boot_time == 1_763_950_000.0 - 5000.0
+
+
+def test_a_stored_snapshot_comes_back_as_it_was() -> None:
+    snapshot = merged(Snapshot(), 1000.0)
+    stored = json.loads(json.dumps(snapshot.as_dict()))
+    assert restore_snapshot(stored) == snapshot
+
+
+def test_a_stored_section_that_no_longer_fits_is_left_out() -> None:
+    stored = json.loads(json.dumps(merged(Snapshot(), 1000.0).as_dict()))
+    stored["sections"]["cpu"] = {"old": "shape"}
+    restored = restore_snapshot(stored)
+    assert restored.sections.cpu is None
+    assert "cpu" not in restored.raw
+    assert restored.sections.memory is not None

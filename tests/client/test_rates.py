@@ -1,0 +1,120 @@
+"""Rates of two readings: a reset, a reboot or a gap never becomes a peak."""
+
+from copy import deepcopy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custom_components.homelab_monitor.client.models import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.rates import Rates, updated
+
+PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
+
+
+def snapshot(document: dict[str, Any]) -> Snapshot:
+    return Snapshot().merged(decode_reply("plain", json.dumps(document).encode()), 1000.0, 30.0)
+
+
+@pytest.fixture
+def later() -> dict[str, Any]:
+    """The same host ten seconds later."""
+    document = deepcopy(PLAIN)
+    for section in ("cpu", "network", "disk_io"):
+        document["sections"][section]["at"] += 10.0
+    return document
+
+
+def rates(later: dict[str, Any]) -> Rates:
+    return updated(Rates(), snapshot(PLAIN), snapshot(later))
+
+
+def test_cpu_shares_are_of_the_time_between_the_readings(later) -> None:
+    later["sections"]["cpu"]["times"]["user"] += 4.0
+    later["sections"]["cpu"]["times"]["system"] += 1.0
+    later["sections"]["cpu"]["times"]["iowait"] += 5.0
+    later["sections"]["cpu"]["times"]["idle"] += 10.0
+    later["sections"]["cpu"]["cores"] = [[255.0, 5010.0], [260.0, 5010.0]]
+    cpu = rates(later).cpu
+    assert cpu is not None
+    assert (cpu.usage_percent, cpu.iowait_percent, cpu.cores) == (25.0, 25.0, (50.0, 0.0))
+
+
+def test_idle_time_that_runs_backwards_is_no_time(later) -> None:
+    later["sections"]["cpu"]["times"]["user"] += 5.0
+    later["sections"]["cpu"]["times"]["iowait"] -= 3.0
+    later["sections"]["cpu"]["times"]["idle"] += 5.0
+    cpu = rates(later).cpu
+    assert cpu is not None
+    assert (cpu.usage_percent, cpu.iowait_percent) == (50.0, 0.0)
+
+
+def test_a_core_that_came_or_went_makes_no_shares_of_cores(later) -> None:
+    later["sections"]["cpu"]["times"]["idle"] += 5.0
+    later["sections"]["cpu"]["cores"].append([0.0, 1.0])
+    cpu = rates(later).cpu
+    assert cpu is not None
+    assert cpu.cores == ()
+
+
+def test_traffic_and_disk_rates_use_the_hosts_own_clock(later) -> None:
+    later["sections"]["network"]["interfaces"]["eth0"]["receive_bytes"] += 20_000
+    later["sections"]["disk_io"]["disks"]["sda"]["written_bytes"] += 50_000
+    later["sections"]["disk_io"]["disks"]["sda"]["busy_seconds"] += 2.5
+    found = rates(later)
+    assert found.interfaces["eth0"].receive_bytes_per_second == 2000
+    assert found.interfaces["eth0"].transmit_bytes_per_second == 0
+    assert found.interfaces["eth0"].is_primary
+    assert not found.interfaces["wlan0"].is_primary
+    assert found.disks["sda"].written_bytes_per_second == 5000
+    assert found.disks["sda"].busy_percent == 25
+
+
+def test_a_disk_is_never_busier_than_always(later) -> None:
+    later["sections"]["disk_io"]["disks"]["sda"]["busy_seconds"] += 10.01
+    assert rates(later).disks["sda"].busy_percent == 100
+
+
+def test_a_counter_that_was_reset_has_no_rate_and_the_others_have(later) -> None:
+    later["sections"]["network"]["interfaces"]["eth0"] = {"receive_bytes": 5, "transmit_bytes": 500_100}
+    eth0 = rates(later).interfaces["eth0"]
+    assert (eth0.receive_bytes_per_second, eth0.transmit_bytes_per_second) == (None, 10)
+
+
+def test_a_reboot_makes_no_rates(later) -> None:
+    later["boot_id"] = "another"
+    found = rates(later)
+    assert found.cpu is None
+    assert found.interfaces["eth0"].receive_bytes_per_second is None
+    assert found.disks["sda"].busy_percent is None
+
+
+@pytest.mark.parametrize("gap", [-5.0, 901.0])
+def test_a_clock_that_jumps_or_a_long_gap_makes_no_rates(later, gap: float) -> None:
+    for section in ("cpu", "network", "disk_io"):
+        later["sections"][section]["at"] = 5000.0 + gap
+    found = rates(later)
+    assert found.cpu is None
+    assert found.interfaces["eth0"].receive_bytes_per_second is None
+
+
+def test_a_new_interface_has_no_rate_yet(later) -> None:
+    later["sections"]["network"]["interfaces"]["tun0"] = {"receive_bytes": 10**9, "transmit_bytes": 0}
+    assert rates(later).interfaces["tun0"].receive_bytes_per_second is None
+
+
+def test_a_section_that_was_not_read_again_keeps_its_rates(later) -> None:
+    later["sections"]["cpu"]["times"]["user"] += 10.0
+    first = rates(later)
+    again = updated(first, snapshot(later), snapshot(later))
+    assert again.cpu == first.cpu
+    assert again.interfaces == first.interfaces
+    assert again.disks == first.disks
+
+
+def test_what_is_gone_has_no_rates(later) -> None:
+    first = rates(later)
+    for section in ("cpu", "network", "disk_io"):
+        del later["sections"][section]
+    assert updated(first, snapshot(PLAIN), snapshot(later)) == Rates()

@@ -1,0 +1,90 @@
+"""A host whose replies a test writes: what `ProbeSession.poll` would return or raise.
+
+Replies start from a file of `tests/fixtures/replies`, and counters move only when told to.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.homelab_monitor.client.errors import HomelabError
+from custom_components.homelab_monitor.client.models import Reply, decode_reply
+from custom_components.homelab_monitor.const import DOMAIN
+
+REPLIES = Path(__file__).parent / "fixtures" / "replies"
+HOST_ID = "00112233445566778899aabbccddeeff"
+
+
+def read_reply(name: str) -> dict[str, Any]:
+    """Return a reply as plain JSON values."""
+    return json.loads((REPLIES / f"{name}.json").read_text())
+
+
+class ScriptedSession:
+    """Answers polls from `document`; raises `error` while it is set."""
+
+    def __init__(self, name: str = "plain") -> None:
+        self.document = read_reply(name)
+        self.error: HomelabError | None = None
+        self.asked: list[tuple[tuple[str, ...], Mapping[str, Sequence[str]] | None]] = []
+        self.closed = 0
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections, to be changed by a test."""
+        return self.document["sections"]
+
+    async def poll(self, sections: Sequence[str], watch: Mapping[str, Sequence[str]] | None = None) -> Reply:
+        """Answer what was asked for."""
+        self.asked.append((tuple(sections), watch))
+        if self.error:
+            raise self.error
+        document = self.document | {
+            part: {name: value for name, value in self.document[part].items() if name in sections}
+            for part in ("sections", "missing", "errors")
+        }
+        return decode_reply("plain", json.dumps(document).encode())
+
+    def advance(self, seconds: float) -> None:
+        """Let the host's own clock run; the counters stand still."""
+        for section in self.sections.values():
+            if "at" in section:
+                section["at"] += seconds
+
+    async def disconnect(self) -> None:
+        """End the connection."""
+
+    async def close(self) -> None:
+        """End everything."""
+        self.closed += 1
+
+
+def make_entry(**options: object) -> MockConfigEntry:
+    """Return the config entry of the scripted host."""
+    return MockConfigEntry(
+        domain=DOMAIN,
+        title="plain",
+        unique_id=HOST_ID,
+        data={
+            "host": "127.0.0.1",
+            "port": 22,
+            "username": "mon",
+            "platform": "linux",
+            "host_id": HOST_ID,
+            "host_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmDdEhKX5t9v2wWSGTYtcB4oaXtLkxGXLfBAfJ8sgPM"],
+        },
+        options=options,
+    )
+
+
+async def set_up(hass: HomeAssistant, entry: MockConfigEntry, session: ScriptedSession) -> None:
+    """Set the entry up on the scripted host and wait for its first poll."""
+    entry.add_to_hass(hass)
+    with patch("custom_components.homelab_monitor.ProbeSession", return_value=session):
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)

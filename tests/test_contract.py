@@ -1,0 +1,105 @@
+"""A metric is one key in the probe, one field, one row, one name: this says which was forgotten."""
+
+from dataclasses import fields, is_dataclass
+import importlib.util
+import json
+from pathlib import Path
+import re
+from typing import get_args
+
+import pytest
+
+from custom_components.homelab_monitor.binary_sensor import HOST_BINARY_SENSORS
+from custom_components.homelab_monitor.client.items import ITEM_KINDS
+from custom_components.homelab_monitor.client.models import PROTOCOL, SECTIONS, Sections, decode_reply
+from custom_components.homelab_monitor.sensor import SENSORS
+from custom_components.homelab_monitor.subjects import HOST
+
+ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
+CONTRACT = (ROOT / "probes" / "README.md").read_text()
+HOSTS = sorted(path.parent for path in (Path(__file__).parent / "fixtures" / "hosts").glob("*/expected.json"))
+TEXTS = json.loads((ROOT / "translations" / "en.json").read_text())["entity"]
+ICONS = json.loads((ROOT / "icons.json").read_text())["entity"]
+TABLES = {"sensor": [row for table in SENSORS for row in table], "binary_sensor": list(HOST_BINARY_SENSORS)}
+
+
+@pytest.fixture(scope="module")
+def probe():
+    spec = importlib.util.spec_from_file_location("probe", ROOT / "probes" / "probe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_probe_model_and_contract_know_the_same_sections(probe) -> None:
+    assert [f.name for f in fields(Sections)] == list(SECTIONS)
+    assert list(SECTIONS) == re.findall(r"^\*\*(\w+)\*\* `", CONTRACT, re.MULTILINE)
+    assert list(SECTIONS) == [collector.name for collector in probe.COLLECTORS]
+    assert probe.PROTOCOL == PROTOCOL
+
+
+def test_every_section_has_a_recorded_or_synthetic_host_that_tells_it() -> None:
+    told = {name for folder in HOSTS for name in json.loads((folder / "expected.json").read_text())["sections"]}
+    assert told == SECTIONS.keys()
+
+
+@pytest.mark.parametrize("folder", HOSTS, ids=lambda folder: folder.name)
+def test_every_field_of_a_recorded_host_is_in_the_model_and_the_contract(folder: Path) -> None:
+    document = json.loads((folder / "expected.json").read_text())
+    reply = decode_reply(folder.name, json.dumps(document).encode())
+    assert not [name for name, text in reply.errors.items() if "wrong shape" in text]
+    for name, section in document["sections"].items():
+        known = {f.name for f in fields(SECTIONS[name].type)} | {"at"}
+        assert section.keys() <= known, name
+
+
+def test_every_field_of_the_model_is_in_the_contract() -> None:
+    forgotten = [
+        f"{name}.{f.name}"
+        for name, kind in SECTIONS.items()
+        for shape in shapes(kind.type)
+        for f in fields(shape)
+        if f.name not in CONTRACT
+    ]
+    assert not forgotten
+
+
+def shapes(kind: object) -> list[type]:
+    """Return a section's dataclass and those inside it."""
+    if not is_dataclass(kind):
+        return [shape for part in get_args(kind) for shape in shapes(part)]
+    return [kind, *(shape for f in fields(kind) for shape in shapes(f.type))]
+
+
+@pytest.mark.parametrize("platform", TABLES)
+def test_every_row_has_a_name_and_every_name_a_row(platform: str) -> None:
+    keys = [f"{row.subject.key}_{row.key}" for row in TABLES[platform]]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == TEXTS[platform].keys()
+    for row in TABLES[platform]:
+        text = TEXTS[platform][f"{row.subject.key}_{row.key}"]
+        placeholders = set(re.findall(r"{(\w+)}", text["name"]))
+        assert placeholders == ({row.subject.placeholder} if row.subject.placeholder else set())
+        assert set(text.get("state", ())) == set(getattr(row, "options", None) or ())
+
+
+@pytest.mark.parametrize("platform", TABLES)
+def test_every_row_without_a_device_class_has_an_icon(platform: str) -> None:
+    for row in TABLES[platform]:
+        key = f"{row.subject.key}_{row.key}"
+        if row.device_class is None:
+            assert key in ICONS[platform]
+    assert ICONS.get(platform, {}).keys() <= TEXTS[platform].keys()
+
+
+def test_every_subject_is_a_kind_of_item() -> None:
+    subjects = {row.subject.key for rows in TABLES.values() for row in rows}
+    assert subjects == {HOST.key} | {kind.key for kind in ITEM_KINDS}
+
+
+def test_a_deadband_is_at_most_half_the_displayed_step() -> None:
+    units = {"GiB": 1024**3, "kB/s": 1e3, "GHz": 1e9, "MHz": 1e6, "ms": 1e-3}
+    for row in TABLES["sensor"]:
+        if row.suggested_display_precision is not None:
+            step = 10.0**-row.suggested_display_precision * units.get(row.suggested_unit_of_measurement, 1)
+            assert row.deadband <= step / 2, row.key

@@ -1,0 +1,304 @@
+"""The states of a host, with a moved clock: nothing flaps, nothing is lost."""
+
+from datetime import timedelta
+import logging
+from unittest.mock import patch
+
+from freezegun.api import FrozenDateTimeFactory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
+
+from custom_components.homelab_monitor.client.errors import (
+    HostKeyChanged,
+    KeyRefused,
+    NoPython,
+    TimedOut,
+    Unreachable,
+)
+from custom_components.homelab_monitor.const import DOMAIN
+
+from .scripted import HOST_ID, ScriptedSession, make_entry, set_up
+
+CONNECTIVITY = "binary_sensor.plain_connectivity"
+CPU = "sensor.plain_cpu_usage"
+MEMORY = "sensor.plain_memory_usage"
+
+
+class Host:
+    """A scripted host in a Home Assistant whose clock a test moves."""
+
+    def __init__(self, hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+        self.hass = hass
+        self.freezer = freezer
+        self.session = ScriptedSession()
+        self.entry = make_entry()
+
+    async def start(self, **options: object) -> None:
+        if options:
+            self.entry = make_entry(**options)
+        await set_up(self.hass, self.entry, self.session)
+
+    async def move(self, seconds: float, step: float = 1.0) -> None:
+        """Let time pass second by second, as it does."""
+        for _ in range(round(seconds / step)):
+            self.freezer.tick(timedelta(seconds=step))
+            self.session.advance(step)
+            async_fire_time_changed(self.hass)
+            await self.hass.async_block_till_done(wait_background_tasks=True)
+
+    async def polls(self, seconds: float, step: float = 1.0) -> int:
+        """Return how often the host is asked in that time."""
+        before = len(self.session.asked)
+        await self.move(seconds, step)
+        return len(self.session.asked) - before
+
+    def state(self, entity_id: str) -> str:
+        state = self.hass.states.get(entity_id)
+        assert state is not None, entity_id
+        return state.state
+
+    @property
+    def status(self) -> str:
+        return self.entry.runtime_data.data.status
+
+    @property
+    def reason(self) -> str | None:
+        return self.hass.states.get(CONNECTIVITY).attributes["reason"]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    """Return what users find in their log."""
+    records = [r for r in caplog.records if r.name.startswith("custom_components") and r.levelno > logging.DEBUG]
+    return [(r.levelno, r.getMessage()) for r in records]
+
+
+@pytest.fixture
+async def host(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Host:
+    return Host(hass, freezer)
+
+
+async def test_a_host_that_answers_is_online_with_its_values(host: Host) -> None:
+    await host.start()
+    assert (host.status, host.state(CONNECTIVITY)) == ("online", "on")
+    assert float(host.state(MEMORY)) == 25
+    assert host.state(CPU) == "unknown"  # one reading makes no rate
+    host.session.sections["cpu"]["times"]["user"] += 5
+    host.session.sections["cpu"]["times"]["idle"] += 15
+    await host.move(11)
+    assert float(host.state(CPU)) == pytest.approx(25)
+
+
+async def test_a_failed_poll_keeps_the_values_until_stale_after(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    await host.start()
+    await host.move(12)
+    caplog.clear()
+    host.session.error = TimedOut("plain")
+    await host.move(20)
+    assert (host.status, host.state(CONNECTIVITY)) == ("late", "on")
+    assert float(host.state(MEMORY)) == 25
+    assert host.reason == "timed_out"
+    assert not logged(caplog)
+    await host.move(15)
+    assert (host.status, host.state(CONNECTIVITY)) == ("offline", "off")
+    assert host.state(MEMORY) == "unavailable"
+    assert logged(caplog) == [(logging.WARNING, "plain is offline: plain: timed out")]
+
+
+async def test_offline_comes_at_stale_after_and_not_at_the_next_poll(host: Host) -> None:
+    """A poll that hangs for its whole time limit must not lengthen the online state."""
+    await host.start(interval=300, timeout=3)
+    while not await host.polls(10, step=10):
+        pass
+    host.session.error = TimedOut("plain")
+    assert host.status == "online"
+    await host.move(880, step=10)
+    assert host.status == "late"
+    await host.move(30, step=10)
+    assert host.status == "offline"
+
+
+async def test_a_host_that_is_back_is_online_at_its_first_answer(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert host.state(MEMORY) == "unavailable"
+    host.session.error = None
+    await host.move(61)
+    assert (host.status, host.state(CONNECTIVITY), host.reason) == ("online", "on", None)
+    assert float(host.state(MEMORY)) == 25
+    assert logged(caplog) == [
+        (logging.WARNING, "plain is offline: plain: unreachable"),
+        (logging.INFO, "plain is online again"),
+    ]
+
+
+async def test_an_offline_host_is_asked_ever_more_seldom(host: Host) -> None:
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(45)
+    assert host.status == "offline"
+    assert await host.polls(120) in range(2, 6)
+    assert await host.polls(600) in range(9, 12)
+
+
+async def test_a_host_that_may_be_off_is_asked_every_five_minutes_and_not_logged(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    await host.start(may_be_off=True)
+    host.session.error = Unreachable("plain")
+    await host.move(900, step=5)
+    assert await host.polls(1200, step=5) in range(3, 6)
+    assert not logged(caplog)
+
+
+async def test_a_refused_key_is_tried_after_1_5_and_15_minutes_then_the_user_is_asked(host: Host) -> None:
+    await host.start()
+    await host.move(12)
+    host.session.error = KeyRefused("plain")
+    while not await host.polls(1):
+        pass
+    assert (host.status, host.state(CONNECTIVITY)) == ("offline", "off")
+    counts = [await host.polls(57), await host.polls(4), await host.polls(293), await host.polls(10)]
+    assert counts == [0, 1, 0, 1]
+    assert host.status == "offline"
+    assert not host.hass.config_entries.flow.async_progress()
+    await host.move(905, step=5)
+    assert host.status == "suspended"
+    flows = host.hass.config_entries.flow.async_progress()
+    assert [flow["context"]["source"] for flow in flows] == ["reauth"]
+    assert await host.polls(3500, step=10) == 0
+    assert await host.polls(200, step=10) == 1
+    assert host.entry.state.name == "LOADED"
+
+
+@pytest.mark.parametrize(
+    "error", [NoPython("plain"), HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")], ids=lambda e: e.key
+)
+async def test_what_only_a_person_can_mend_suspends_at_once_and_resumes_on_demand(host: Host, error) -> None:
+    await host.start()
+    host.session.error = error
+    await host.move(15)
+    assert (host.status, host.reason) == ("suspended", error.key)
+    assert host.state(MEMORY) == "unavailable"
+    assert await host.polls(600, step=10) == 0
+    host.session.error = None
+    await host.entry.runtime_data.async_resume()
+    assert host.status == "online"
+    assert await host.polls(60) in range(5, 8)
+
+
+async def test_a_restart_with_the_host_off_keeps_every_entity(
+    host: Host, hass: HomeAssistant, freezer: FrozenDateTimeFactory, entity_registry: er.EntityRegistry
+) -> None:
+    await host.start()
+    await host.move(65)
+    before = {e.unique_id for e in er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)}
+    states = set(hass.states.async_entity_ids())
+    host.session.error = Unreachable("plain")
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    host.session.asked.clear()
+    await set_up_again(hass, host)
+    after = {e.unique_id for e in er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)}
+    assert before == after
+    assert states == set(hass.states.async_entity_ids())
+    assert host.state(CONNECTIVITY) == "off"
+    assert host.state(MEMORY) == "unavailable"
+    assert not [s for s in hass.states.async_all() if s.attributes.get("restored")]
+    host.session.error = None
+    await host.move(61)
+    assert float(host.state(MEMORY)) == 25
+
+
+async def set_up_again(hass: HomeAssistant, host: Host) -> None:
+    """Set the entry up with what was stored."""
+    with patch("custom_components.homelab_monitor.ProbeSession", return_value=host.session):
+        assert await hass.config_entries.async_setup(host.entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def test_a_host_that_never_answered_has_its_connectivity(host: Host) -> None:
+    host.session.error = Unreachable("plain")
+    await host.start()
+    assert host.state(CONNECTIVITY) == "off"
+    host.session.error = None
+    await host.move(61)
+    assert float(host.state(MEMORY)) == 25
+
+
+async def test_sections_are_asked_for_in_their_rhythm(host: Host) -> None:
+    await host.start()
+    await host.move(620)
+    asked = [name for sections, _ in host.session.asked for name in sections]
+    polls = len(host.session.asked)
+    # The clock that is moved fires timers up to half a second early, so that the period is 9 to 10 s.
+    assert polls in range(60, 72)
+    assert asked.count("cpu") == polls
+    assert asked.count("services") in range(20, 24)
+    assert asked.count("filesystems") in range(10, 13)
+    assert asked.count("hardware") == 2
+
+
+async def test_polling_that_the_user_switched_off_stays_off_and_means_nothing(hass: HomeAssistant, host: Host) -> None:
+    host.entry = MockConfigEntry(
+        domain=DOMAIN, title="plain", unique_id=HOST_ID, data=dict(host.entry.data), pref_disable_polling=True
+    )
+    await host.start()
+    assert await host.polls(300, step=10) == 0
+    assert host.state(CONNECTIVITY) == "on"
+
+
+async def test_the_device_says_what_the_machine_is(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, HOST_ID), host.entry.entry_id)
+    assert device is not None
+    assert (device.manufacturer, device.model, device.serial_number) == ("Acme", "Box 1", "S-1")
+    assert device.sw_version == "Debian GNU/Linux 12 (bookworm)"
+    assert device.connections == {("mac", "02:00:00:00:00:01")}
+    host.session.sections["system"]["os_name"] = "Debian GNU/Linux 13 (trixie)"
+    await host.move(620, step=5)
+    device = dr.async_get(hass).async_get(device.id)
+    assert device is not None
+    assert device.sw_version == "Debian GNU/Linux 13 (trixie)"
+
+
+async def test_a_late_section_keeps_its_value_and_a_missing_one_does_not(host: Host) -> None:
+    await host.start()
+    sensors = host.session.sections.pop("sensors")
+    host.session.document["missing"]["sensors"] = "timed_out"
+    await host.move(22)
+    assert float(host.state("sensor.plain_cpu_temperature")) == 48
+    await host.move(20)
+    assert host.state("sensor.plain_cpu_temperature") == "unknown"
+    host.session.sections["sensors"] = sensors
+    del host.session.document["missing"]["sensors"]
+    await host.move(11)
+    assert float(host.state("sensor.plain_cpu_temperature")) == 48
+
+
+async def test_unloading_closes_the_session(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    assert host.session.closed == 1
+    assert await host.polls(60) == 0
+
+
+async def test_removing_a_host_deletes_what_was_stored(hass: HomeAssistant, hass_storage, host: Host) -> None:
+    await host.start()
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    key = f"{DOMAIN}.{host.entry.entry_id}"
+    assert key in hass_storage
+    await hass.config_entries.async_remove(host.entry.entry_id)
+    assert key not in hass_storage
+
+
+async def test_a_stored_state_that_cannot_be_read_is_moved_aside(
+    hass: HomeAssistant, hass_storage, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = f"{DOMAIN}.{host.entry.entry_id}"
+    hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": {"snapshot": 5, "inventory": {}}}
+    await host.start()
+    assert float(host.state(MEMORY)) == 25
+    assert hass_storage[f"{key}.unreadable"]["data"]["snapshot"] == 5
+    assert "cannot be read" in caplog.text
