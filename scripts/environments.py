@@ -1,7 +1,7 @@
 """Make the virtual environment of a dependency group of pyproject.toml and print the path of its Python.
 
 `environments.py GROUP` (scripts/venv calls it). Environments live in ~/.cache/homelab_monitor/venvs, one per group,
-content of the group and Python, so that a changed pin makes a new one and a second run finds it at once. A lock keeps two
+content of the group and Python, so that a changed pin makes a new one and a second run finds it. A lock keeps two
 runs from making the same one; one that was left half-made has no `ready` file and is made again.
 """
 

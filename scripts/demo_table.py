@@ -1,0 +1,75 @@
+"""The demo's small live table of the fleet, from the states that Home Assistant has."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+import shutil
+from typing import Any
+
+from demo_api import Entity
+
+COLUMNS = (
+    # title, width, end of the entity's unique id
+    ("CPU", 6, "_host_cpu_usage"),
+    ("RAM", 6, "_host_memory_usage"),
+    ("load", 6, "_host_load1"),
+    ("temp", 6, "_host_cpu_temperature"),
+)
+CONNECTIVITY = "_host_connectivity"
+NOTHING = "-"
+
+
+@dataclass
+class Row:
+    """One host."""
+
+    title: str
+    status: str = NOTHING
+    values: dict[str, str] = field(default_factory=dict)
+    changed: datetime | None = None
+    entities: int = 0
+
+
+def rows(entries: Iterable[Any], entities: Mapping[str, Entity], states: Iterable[Any]) -> list[Row]:
+    """Return one row per config entry."""
+    found = {entry["entry_id"]: Row(entry["title"]) for entry in entries}
+    for state in states:
+        entity = entities.get(state["entity_id"])
+        if entity and (row := found.get(entity.entry_id)):
+            add_state(row, entity, state)
+    return list(found.values())
+
+
+def add_state(row: Row, entity: Entity, state: Any) -> None:  # noqa: ANN401 - JSON
+    """Put one state into its host's row."""
+    row.entities += 1
+    value = state["state"]
+    if entity.unique_id.endswith(CONNECTIVITY):
+        row.status = {"on": "online", "off": "offline"}.get(value, value)
+    reported = datetime.fromisoformat(state.get("last_reported") or state["last_updated"])
+    row.changed = max(filter(None, (row.changed, reported)))
+    for title, _, ending in COLUMNS:
+        if entity.unique_id.endswith(ending) and value not in ("unavailable", "unknown"):
+            unit = state["attributes"].get("unit_of_measurement", "")
+            row.values[title] = (
+                f"{float(value):.1f}{unit.removeprefix('°')}" if title == "load" else f"{float(value):.0f}{unit}"
+            )
+
+
+def text(fleet: list[Row]) -> str:
+    """Return the table."""
+    width = max([len("host"), *(len(row.title) for row in fleet)])
+    titles = "".join(f"{title:>{size + 1}}" for title, size, _ in COLUMNS)
+    lines = [f"{'host':<{width}}  {'status':<8}{titles}{'entities':>10}{'changed':>10}"]
+    for row in fleet:
+        cells = "".join(f"{row.values.get(title, NOTHING):>{size + 1}}" for title, size, _ in COLUMNS)
+        lines.append(f"{row.title:<{width}}  {row.status:<8}{cells}{row.entities:>10}{age(row):>10}")
+    columns = shutil.get_terminal_size((120, 24)).columns
+    return "\n".join(line[:columns] for line in lines)
+
+
+def age(row: Row) -> str:
+    """Return how long ago a value of the host was last written."""
+    if row.changed is None:
+        return NOTHING
+    return f"{max(0, (datetime.now(UTC) - row.changed).total_seconds()):.0f} s ago"

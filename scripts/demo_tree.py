@@ -1,0 +1,164 @@
+"""A recorded machine that lives: a copy of a fixture tree whose numbers move on.
+
+The probe reads real clocks and the copied files. Once a second the counters of CPU, network and disks advance by what
+a busy workstation does; its temperatures and the graphics card follow the load. The rest stays as it is in the fixture.
+"""
+
+import asyncio
+from collections.abc import Callable
+import json
+import math
+from pathlib import Path
+import random
+import re
+import shutil
+import time
+
+STEP_SECONDS = 1.0
+TICKS = 100
+"""Units of /proc/stat per second."""
+LOAD_AVERAGE_SECONDS = (60, 300, 900)
+NVIDIA_SMI_FILE = "nvidia-smi.csv"
+GPU_NUMBERS: dict[str, Callable[[float], float]] = {
+    "utilization.gpu": lambda load: 100 * load,
+    "memory.used": lambda load: 3000 + 9000 * load,
+    "temperature.gpu": lambda load: 38 + 40 * load,
+    "power.draw": lambda load: 30 + 250 * load,
+    "fan.speed": lambda load: 20 + 60 * load,
+    "clocks.sm": lambda load: 800 + 1700 * load,
+    "clocks.current.sm": lambda load: 800 + 1700 * load,
+    "clocks.current.graphics": lambda load: 800 + 1700 * load,
+}
+"""Field of `nvidia-smi --query-gpu` → its value under a load of 0 to 1."""
+
+
+class LivingTree:
+    """The copy and its movement."""
+
+    def __init__(self, source: Path, folder: Path, hostname: str) -> None:
+        """Copy the fixture; the copy goes by real clocks and a name of its own."""
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder, symlinks=True)
+        self.folder = folder
+        self._stepped = time.monotonic()
+        self._gpu_fields: list[str] = []
+        self._temperatures = {path: int(path.read_text()) for path in self._cpu_temperatures()}
+        self._tell_own_things(hostname)
+        uptime = float((folder / "proc/uptime").read_text().split()[0])
+        self._change("proc/stat", lambda text: re.sub(r"(?m)^btime .*", f"btime {time.time() - uptime:.0f}", text))
+
+    def _tell_own_things(self, hostname: str) -> None:
+        """Rewrite what the recorded machine says of itself: its name, no clocks, a file of the card's numbers."""
+        told = json.loads((self.folder / ".host.json").read_text())
+        told.pop("clocks", None)
+        told["uname"][0] = hostname
+        for name in ("etc/hostname", "proc/sys/kernel/hostname"):
+            self._change(name, lambda _: f"{hostname}\n")
+        for command, answer in told.get("run", {}).items():
+            if fields := re.search(r"nvidia-smi.* --query-gpu=(\S+)", command):
+                output = (self.folder / answer).read_text() if isinstance(answer, str) else answer["output"]
+                self._gpu_fields = fields[1].split(",")
+                (self.folder / NVIDIA_SMI_FILE).write_text(output)
+                told["run"][command] = NVIDIA_SMI_FILE
+        (self.folder / ".host.json").write_text(json.dumps(told))
+
+    def _cpu_temperatures(self) -> list[Path]:
+        """Return the files that hold temperatures of the processor."""
+        chips = (self.folder / "sys/class/hwmon").glob("*/name")
+        folders = [name.parent for name in chips if name.read_text().strip() in ("coretemp", "k10temp")]
+        return [path for folder in folders for path in folder.glob("temp*_input")]
+
+    async def run(self) -> None:
+        """Move on once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(STEP_SECONDS)
+            await asyncio.to_thread(self.step)
+
+    def step(self) -> None:
+        """Advance everything by the time that has passed."""
+        now = time.monotonic()
+        seconds, self._stepped = now - self._stepped, now
+        # Two waves of different length, and a little noise: busy, but never the same.
+        load = 0.45 + 0.3 * math.sin(now / 40) + 0.15 * math.sin(now / 7) + random.uniform(-0.05, 0.05)  # noqa: S311
+        self._change("proc/stat", lambda text: advanced_stat(text, seconds, load))
+        self._change("proc/net/dev", lambda text: advanced_network(text, seconds, load))
+        self._change("proc/diskstats", lambda text: advanced_disks(text, seconds, load))
+        self._change("proc/loadavg", lambda text: advanced_load(text, seconds, load))
+        self._change("proc/uptime", lambda text: advanced_uptime(text, seconds))
+        self._change(NVIDIA_SMI_FILE, lambda text: gpu_numbers(text, self._gpu_fields, load))
+        for path, degrees in self._temperatures.items():
+            path.write_text(f"{degrees + round(20 * load) * 1000}\n")
+
+    def _change(self, name: str, change: Callable[[str], str]) -> None:
+        """Rewrite a file of the tree, if it has it, in one go: the probe may read at any moment."""
+        path = self.folder / name
+        if path.exists():
+            new = path.with_name(f"{path.name}.new")
+            new.write_text(change(path.read_text()))
+            new.replace(path)
+
+
+def advanced_stat(text: str, seconds: float, load: float) -> str:
+    """Advance /proc/stat: user, system, iowait and idle of every core, and the line of their sum (proc_stat(5))."""
+    cores = len(re.findall(r"(?m)^cpu\d", text))
+    lines = []
+    for line in text.splitlines():
+        name, *rest = line.split()
+        if name.startswith("cpu"):
+            ticks = seconds * TICKS * (cores if name == "cpu" else 1)
+            shares = {0: 0.8 * load, 2: 0.15 * load, 4: 0.01, 3: 0.99 - 0.95 * load}
+            rest = added(rest, {field: ticks * share for field, share in shares.items()})
+        lines.append(" ".join([name, *rest]))
+    return "\n".join(lines) + "\n"
+
+
+def advanced_network(text: str, seconds: float, load: float) -> str:
+    """Advance /proc/net/dev: bytes and packets, received and sent, where there was traffic (proc_net(5))."""
+    received, sent = seconds * load * 6e6, seconds * load * 9e5
+    lines = []
+    for line in text.splitlines():
+        name, colon, rest = line.partition(":")
+        counters = rest.split()
+        if colon and name.strip() != "lo" and counters[0] != "0":
+            counters = added(counters, {0: received, 1: received / 1400, 8: sent, 9: sent / 700})
+        lines.append(f"{name}: {' '.join(counters)}" if colon else line)
+    return "\n".join(lines) + "\n"
+
+
+def advanced_disks(text: str, seconds: float, load: float) -> str:
+    """Advance /proc/diskstats: reads and writes of disks in use (Documentation/admin-guide/iostats.rst)."""
+    reads, writes = seconds * load * 40, seconds * load * 90
+    steps = {3: reads, 5: reads * 128, 6: reads / 4, 7: writes, 9: writes * 64, 10: writes / 2, 12: seconds * load * 80}
+    rows = [line.split() for line in text.splitlines()]
+    return "\n".join(" ".join(added(row, steps) if row[3] != "0" else row) for row in rows) + "\n"
+
+
+def advanced_load(text: str, seconds: float, load: float) -> str:
+    """Advance /proc/loadavg towards the load, as the kernel averages it (proc_loadavg(5))."""
+    averages, rest = text.split()[:3], text.split()[3:]
+    for place, (average, period) in enumerate(zip(averages, LOAD_AVERAGE_SECONDS, strict=True)):
+        averages[place] = f"{float(average) + (8 * load - float(average)) * (1 - math.exp(-seconds / period)):.2f}"
+    return " ".join([*averages, *rest]) + "\n"
+
+
+def advanced_uptime(text: str, seconds: float) -> str:
+    """Advance both numbers of /proc/uptime."""
+    return " ".join(f"{float(number) + seconds:.2f}" for number in text.split()) + "\n"
+
+
+def gpu_numbers(text: str, fields: list[str], load: float) -> str:
+    """Set what nvidia-smi says of every card (comma-separated, one line each) to a load; [N/A] stays."""
+    lines = []
+    for line in text.splitlines():
+        values = line.split(", ")
+        for place, name in enumerate(fields):
+            if name in GPU_NUMBERS and place < len(values) and values[place][:1].isdigit():
+                unit = re.sub(r"^[\d.]+", "", values[place])
+                values[place] = f"{GPU_NUMBERS[name](load):.0f}{unit}"
+        lines.append(", ".join(values))
+    return "\n".join(lines) + "\n"
+
+
+def added(counters: list[str], steps: dict[int, float]) -> list[str]:
+    """Return a row of counters, those at the given places increased."""
+    return [str(int(value) + round(steps[place])) if place in steps else value for place, value in enumerate(counters)]
