@@ -1,0 +1,414 @@
+"""The capability test: what a host can tell us, and what stands in the way.
+
+`gather` collects the evidence over one connection, `judge` turns it into one row per check.
+Judging is pure and forgives nothing: a check without evidence is `unknown`, never `ok`, so
+that what was not answered counts as neither broken nor cured. The same functions judge
+every reply of the polling, with less evidence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+import time
+
+from .errors import (
+    ChannelRefused,
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    LoginRefused,
+    NoPython,
+    PythonIncomplete,
+    UnsupportedSystem,
+    first_line,
+)
+from .facts import FACTS_COMMAND, FACTS_SCRIPT, Access, Engine, Facts, Family, Privilege, family_of, parse_facts
+from .keys import fingerprint
+from .models import SECTIONS, Gpu, Snapshot
+from .report import CheckResult, Report, Status, Verdict
+from .session import ProbeSession
+from .ssh import Connection
+from .target import Target
+
+CLOCK_LIMIT_SECONDS = 60.0
+FACTS_SECONDS = 60.0
+_SHOWN = 4
+"""Names of sections, cards or disks that a row lists."""
+
+_LOGIN_ERRORS = (HostKeyChanged, KeyRefused, LoginRefused)
+_PYTHON_ERRORS = (NoPython, PythonIncomplete)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known when a host is judged; None means that nobody could tell."""
+
+    target: Target
+    host_keys: tuple[str, ...] = ()
+    is_connected: bool = False
+    error: HomelabError | None = None
+    rtt_seconds: float | None = None
+    python: tuple[str, str] | None = None
+    noise: str | None = None
+    snapshot: Snapshot | None = None
+    poll_seconds: float | None = None
+    facts: Facts | None = None
+
+    @property
+    def family(self) -> Family:
+        """Return the family of systems that the host belongs to."""
+        if isinstance(self.error, UnsupportedSystem) and self.error.placeholders["system"] == "Windows":
+            return Family.WINDOWS
+        if self.facts is not None and self.facts.system:
+            return self.facts.family
+        system = self.snapshot.sections.system if self.snapshot else None
+        return family_of(system.os_id, system.os_id_like) if system else Family.OTHER
+
+
+# ---------------------------------------------------------------- running the test
+
+
+async def run_checks(
+    session: ProbeSession, target: Target, host_keys: tuple[str, ...], progress: Callable[[float], None] | None = None
+) -> tuple[Report, Snapshot | None]:
+    """Test a host through a session of its own; return the report and what the dry run saw.
+
+    Whatever fails becomes a row: nothing is raised but cancellation.
+    """
+    tell = progress or (lambda _share: None)
+    started_at, started = time.time(), time.monotonic()
+    evidence = await gather(session, Evidence(target=target, host_keys=host_keys), tell)
+    report = Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
+    tell(1.0)
+    return report, evidence.snapshot
+
+
+async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
+    """Connect, let the probe answer once, and ask for the facts."""
+    try:
+        await session.connect()
+    except HomelabError as err:
+        return replace(evidence, error=err)
+    tell(0.2)
+    evidence = await _dry_run(session, replace(evidence, is_connected=True))
+    tell(0.6)
+    if isinstance(evidence.error, UnsupportedSystem):
+        return evidence
+    return replace(evidence, facts=await _ask_facts(session))
+
+
+async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
+    """Ask for every section once."""
+    error: HomelabError | None = None
+    snapshot: Snapshot | None = None
+    started = time.monotonic()
+    try:
+        reply = await session.poll(list(SECTIONS))
+        snapshot = Snapshot().merged(reply, time.time(), 0.0)
+    except HomelabError as err:
+        error = err
+    return replace(
+        evidence,
+        error=error,
+        snapshot=snapshot,
+        poll_seconds=time.monotonic() - started,
+        python=session.python,
+        noise=session.noise,
+        rtt_seconds=session.rtt_seconds or _rtt_seconds(session.connection),
+    )
+
+
+def _rtt_seconds(connection: Connection | None) -> float | None:
+    """Return the round trip as the kernel measured it."""
+    return connection.rtt_seconds if connection else None
+
+
+async def _ask_facts(session: ProbeSession) -> Facts | None:
+    """Run the script; a host that runs nothing but the probe (forced command) tells no facts."""
+    try:
+        connection = await session.connect()
+        result = await connection.run(FACTS_COMMAND, stdin=FACTS_SCRIPT.encode(), timeout=FACTS_SECONDS)
+    except HomelabError:
+        return None
+    facts = parse_facts(result.stdout)
+    return facts if facts.system else None
+
+
+# ---------------------------------------------------------------- judging
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the capability test."""
+
+    key: str
+    judge_fn: Callable[[Evidence], Verdict]
+
+
+_UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
+
+
+def judge(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Return a row for every check."""
+    return tuple(CheckResult.of(check.key, check.judge_fn(evidence)) for check in CHECKS)
+
+
+def _reachable(evidence: Evidence) -> Verdict:
+    """Judge the way to the host."""
+    if evidence.is_connected:
+        rtt = evidence.rtt_seconds
+        return Verdict(Status.OK, "answers_in", {"milliseconds": _rounded(rtt * 1000)}) if rtt else _ANSWERS
+    if isinstance(evidence.error, (*_LOGIN_ERRORS, ChannelRefused)):
+        return _ANSWERS
+    if evidence.error is None:
+        return _UNKNOWN
+    remedy = "start_sshd" if evidence.error.key == "connection_refused" else None
+    return Verdict(Status.RED, evidence.error.key, _of_error(evidence), remedy)
+
+
+_ANSWERS = Verdict(Status.OK, "answers")
+
+
+def _host_key(evidence: Evidence) -> Verdict:
+    """Judge who answers."""
+    if isinstance(evidence.error, HostKeyChanged):
+        return Verdict(Status.RED, "host_key_changed", _of_error(evidence), "accept_host_key")
+    if evidence.is_connected or isinstance(evidence.error, (KeyRefused, LoginRefused)):
+        return Verdict(Status.OK, "host_key_pinned", {"fingerprint": ", ".join(map(fingerprint, evidence.host_keys))})
+    return _UNKNOWN
+
+
+def _login(evidence: Evidence) -> Verdict:
+    """Judge the login with our key."""
+    if isinstance(evidence.error, (KeyRefused, LoginRefused)):
+        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "authorize")
+    if evidence.is_connected:
+        return Verdict(Status.OK, "logged_in", {"username": evidence.target.username})
+    return _UNKNOWN
+
+
+def _system(evidence: Evidence) -> Verdict:
+    """Judge whether there is a probe for this system."""
+    if isinstance(evidence.error, UnsupportedSystem):
+        return Verdict(Status.RED, "not_supported", _of_error(evidence))
+    if evidence.facts and evidence.facts.system != "Linux":
+        return Verdict(Status.RED, "not_supported", {"system": evidence.facts.os_name})
+    system = evidence.snapshot.sections.system if evidence.snapshot else None
+    if system:
+        parts = [_with_version(system.os_name or system.os_id, system.os_version), system.init, system.architecture]
+    elif evidence.facts:
+        init = "systemd" if evidence.facts.systemd else ""
+        parts = [evidence.facts.os_name, init, evidence.facts.architecture]
+    else:
+        return _UNKNOWN
+    return Verdict(Status.OK, "system_known", {"system": first_line(" · ".join(part for part in parts if part))})
+
+
+def _with_version(name: str | None, version: str | None) -> str:
+    """Return name and version, the version once."""
+    name = name or "Linux"
+    return name if not version or version in name else f"{name} {version}"
+
+
+def _shell(evidence: Evidence) -> Verdict:
+    """Judge whether the login shell keeps quiet."""
+    noise = evidence.noise or (evidence.facts.noise if evidence.facts else "")
+    if noise:
+        return Verdict(Status.AMBER, "shell_noise", {"line": noise}, "quiet_shell")
+    if evidence.snapshot or (evidence.facts and evidence.facts.is_complete):
+        return Verdict(Status.OK, "shell_quiet")
+    return _UNKNOWN
+
+
+def _python(evidence: Evidence) -> Verdict:
+    """Judge the interpreter."""
+    if isinstance(evidence.error, _PYTHON_ERRORS):
+        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "install_python")
+    if evidence.python:
+        return Verdict(Status.OK, "python_found", dict(zip(("version", "path"), evidence.python, strict=True)))
+    return _UNKNOWN
+
+
+def _probe(evidence: Evidence) -> Verdict:
+    """Judge the dry run."""
+    if evidence.snapshot:
+        return _sections(evidence.snapshot, evidence.poll_seconds)
+    if not evidence.is_connected or isinstance(evidence.error, (UnsupportedSystem, *_PYTHON_ERRORS)):
+        return _UNKNOWN
+    return Verdict(Status.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
+
+
+def _sections(snapshot: Snapshot, seconds: float | None) -> Verdict:
+    """Judge which sections answered; a broken graphics card has a row of its own."""
+    late = sorted(name for name, reason in snapshot.missing.items() if reason == "timed_out")
+    if late:
+        return Verdict(Status.AMBER, "section_timed_out", {"sections": _listed(late)})
+    failed = sorted(snapshot.errors.keys() - {"gpu"})
+    if failed:
+        placeholders = {"sections": _listed(failed), "detail": first_line(snapshot.errors[failed[0]])}
+        return Verdict(Status.AMBER, "section_failed", placeholders)
+    return Verdict(Status.OK, "probe_ran", {"seconds": f"{seconds or 0:.2f}", "count": str(len(snapshot.ages))})
+
+
+def _proc(evidence: Evidence) -> Verdict:
+    """Judge whether /proc can be read."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    uptime = evidence.snapshot.sections.uptime
+    if uptime:
+        return Verdict(Status.OK, "uptime", {"days": f"{uptime.uptime_seconds / 86400:.1f}"})
+    detail = evidence.snapshot.errors.get("uptime") or evidence.snapshot.missing.get("uptime", "")
+    return Verdict(Status.AMBER, "proc_unreadable", {"detail": first_line(detail)})
+
+
+def _clock(evidence: Evidence) -> Verdict:
+    """Judge the host's clock by ours."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    offset = evidence.snapshot.clock_offset_seconds
+    if abs(offset) <= CLOCK_LIMIT_SECONDS:
+        return Verdict(Status.OK, "clock_right", {"seconds": f"{offset:+.1f}"})
+    reason = "clock_fast" if offset > 0 else "clock_slow"
+    return Verdict(Status.AMBER, reason, {"seconds": f"{abs(offset):.0f}"}, "set_clock")
+
+
+def _docker(evidence: Evidence) -> Verdict:
+    """Judge the way to Docker."""
+    if evidence.facts is None:
+        return _UNKNOWN
+    engine = evidence.facts.docker
+    username = {"username": evidence.target.username}
+    match engine.access:
+        case Access.ABSENT:
+            return Verdict(Status.INFO, "docker_not_installed")
+        case Access.DENIED:
+            return Verdict(Status.AMBER, "docker_denied", username, "join_docker")
+        case Access.STOPPED:
+            return Verdict(Status.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
+    return _usable("docker", engine)
+
+
+def _podman(evidence: Evidence) -> Verdict:
+    """Judge the way to Podman, which many systems bring along and few people use."""
+    if evidence.facts is None:
+        return _UNKNOWN
+    engine = evidence.facts.podman
+    match engine.access:
+        case Access.ABSENT:
+            return Verdict(Status.INFO, "podman_not_installed")
+        case Access.DENIED:
+            return Verdict(Status.AMBER, "podman_denied", {"username": evidence.target.username})
+        case Access.STOPPED if engine.has_containers:
+            return Verdict(Status.AMBER, "podman_stopped", {}, "start_podman")
+        case Access.STOPPED:
+            return Verdict(Status.INFO, "podman_unused")
+    return _usable("podman", engine)
+
+
+def _usable(name: str, engine: Engine) -> Verdict:
+    """Return the row of an engine that answers."""
+    if engine.version:
+        return Verdict(Status.OK, f"{name}_version", {"version": engine.version})
+    return Verdict(Status.OK, f"{name}_usable")
+
+
+def _systemd(evidence: Evidence) -> Verdict:
+    """Judge whether services can be seen."""
+    if evidence.facts is None or not evidence.facts.is_complete:
+        return _UNKNOWN
+    if evidence.facts.systemd:
+        return Verdict(Status.OK, "systemd_version", {"version": evidence.facts.systemd})
+    return Verdict(Status.INFO, "no_systemd")
+
+
+def _gpu(evidence: Evidence) -> Verdict:
+    """Judge the graphics cards: broken is not absent."""
+    snapshot = evidence.snapshot
+    if snapshot is None:
+        return _UNKNOWN
+    if error := snapshot.errors.get("gpu"):
+        return Verdict(Status.AMBER, "gpu_broken", {"detail": first_line(error)}, "restart_host")
+    if snapshot.sections.gpu:
+        return _cards(snapshot.sections.gpu.gpus)
+    if snapshot.missing.get("gpu") in ("not_installed", "not_supported"):
+        return Verdict(Status.INFO, "gpu_none")
+    if snapshot.missing.get("gpu") == "permission_denied":
+        return Verdict(Status.AMBER, "gpu_denied", {"username": evidence.target.username})
+    return _UNKNOWN
+
+
+def _cards(gpus: tuple[Gpu, ...]) -> Verdict:
+    """Judge the cards that the driver tells of."""
+    lost = [gpu.name for gpu in gpus if gpu.state == "lost"]
+    if lost:
+        return Verdict(Status.AMBER, "gpu_lost", {"cards": _listed(lost)}, "restart_host")
+    return Verdict(Status.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in gpus])})
+
+
+def _smart(evidence: Evidence) -> Verdict:
+    """Judge whether the health of the disks can be read."""
+    if evidence.facts is None or not evidence.facts.is_complete:
+        return _UNKNOWN
+    smart = evidence.facts.smart
+    if not smart.tool:
+        return Verdict(Status.INFO, "smart_not_installed")
+    if smart.denied:
+        placeholders = {"disks": " ".join(smart.denied), "tool": smart.tool, "username": evidence.target.username}
+        return Verdict(Status.AMBER, "smart_denied", placeholders, "allow_smart")
+    if not smart.readable:
+        return Verdict(Status.INFO, "smart_no_disks")
+    return Verdict(Status.OK, "smart_readable", {"disks": _listed(list(smart.readable))})
+
+
+def _sudo(evidence: Evidence) -> Verdict:
+    """Say how a command becomes root's."""
+    if evidence.facts is None or not evidence.facts.is_complete:
+        return _UNKNOWN
+    return Verdict(Status.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
+
+
+_PRIVILEGE_REASONS = {
+    Privilege.ROOT: "sudo_is_root",
+    Privilege.SUDO: "sudo_passwordless",
+    Privilege.SUDO_PASSWORD: "sudo_asks_password",
+    Privilege.DOAS: "sudo_doas",
+    Privilege.NONE: "sudo_none",
+}
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("reachable", _reachable),
+    Check("host_key", _host_key),
+    Check("login", _login),
+    Check("system", _system),
+    Check("shell", _shell),
+    Check("python", _python),
+    Check("probe", _probe),
+    Check("proc", _proc),
+    Check("clock", _clock),
+    Check("docker", _docker),
+    Check("podman", _podman),
+    Check("systemd", _systemd),
+    Check("gpu", _gpu),
+    Check("smart", _smart),
+    Check("sudo", _sudo),
+)
+
+
+def _of_error(evidence: Evidence) -> dict[str, str]:
+    """Return the words of the error, with the address that was asked."""
+    error = evidence.error
+    return (dict(error.placeholders) if error else {}) | {
+        "address": evidence.target.address,
+        "username": evidence.target.username,
+    }
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return first_line(", ".join(names[:_SHOWN])) + (f" +{more}" if more > 0 else "")
+
+
+def _rounded(value: float) -> str:
+    """Return a number with as many digits as say something."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"  # noqa: PLR2004

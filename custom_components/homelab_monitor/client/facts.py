@@ -1,0 +1,265 @@
+"""What one small shell script tells of a host for its capability test, and how it is read.
+
+The probe cannot tell everything that stands in its way: it may not even start. So the test
+sends this script to `sh` on a channel of its own. It changes nothing, wakes no disk, and every
+step that could hang has a time limit. Nothing in it may read standard input: that is the script
+itself. All that it prints is remote text: `remedies` takes from it only what it recognises.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+import re
+
+from .errors import first_line
+
+SMARTCTL_ARGUMENTS = "-n standby -j -a"
+"""How disks are asked: one that sleeps is left asleep. The sudoers lines name exactly this."""
+
+FACTS_COMMAND = "sh"
+FACTS_SCRIPT = rf"""
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin; LC_ALL=C; export PATH LC_ALL
+say() {{ printf '\036%s\n' "$1"; }}
+have() {{ command -v "$1" >/dev/null 2>&1; }}
+limited() {{ if have timeout; then timeout 5 "$@" </dev/null; else "$@" </dev/null; fi; }}
+folded() {{ printf '%s %s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }}
+run=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}
+
+say uname; uname -s; uname -r; uname -m
+say os_release; cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null
+say id; id -u; id -un
+say systemd; [ -d /run/systemd/system ] && limited systemctl --version 2>/dev/null | head -n 1
+
+say sudo
+if have sudo; then
+  text=$(limited sudo -n -k -- true 2>&1); printf '%s\n%s\n' "$?" "$text"
+fi
+say doas
+if have doas; then limited doas -n true >/dev/null 2>&1; echo "$?"; fi
+
+say docker
+have dockerd && echo installed
+for socket in "$run/docker.sock" /var/run/docker.sock; do
+  [ -S "$socket" ] || continue
+  if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; fi
+done
+if have docker; then
+  text=$(limited docker version --format '{{{{.Server.Version}}}}' 2>&1)
+  if [ $? = 0 ]; then folded version "$text"; else folded error "$text"; fi
+fi
+
+say podman
+if have podman; then
+  echo installed
+  text=$(limited podman --version 2>&1) && folded version "${{text##* }}"
+  for socket in "$run/podman/podman.sock" /run/podman/podman.sock; do
+    [ -S "$socket" ] || continue
+    if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; fi
+  done
+  [ -n "$(limited podman ps -aq 2>/dev/null | head -n 1)" ] && echo containers
+fi
+
+say smart
+if have smartctl; then
+  tool=$(command -v smartctl); echo "tool $tool"
+  for disk in /sys/block/sd* /sys/block/nvme*; do
+    name=${{disk##*/}}
+    [ -b "/dev/$name" ] && [ "$(cat "$disk/removable" 2>/dev/null)" = 0 ] || continue
+    case $(cat "$disk/device/vendor" "$disk/device/model" 2>/dev/null) in *QEMU*|*VMware*|*VBOX*|*Msft*|*Virtual*) continue;; esac
+    case $(limited smartctl -n standby -i "/dev/$name" 2>&1) in
+      *"ermission denied"*)
+        if have sudo && limited sudo -n -l "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name" >/dev/null 2>&1
+        then echo "readable $name"; else echo "denied $name"; fi;;
+      *) echo "readable $name";;
+    esac
+  done
+fi
+say end
+"""  # noqa: E501
+"""POSIX sh, also busybox; each part begins with a record separator and its name."""
+
+
+class Family(StrEnum):
+    """Systems that are cured by the same commands."""
+
+    DEBIAN = "debian"
+    FEDORA = "fedora"
+    SUSE = "suse"
+    ARCH = "arch"
+    ALPINE = "alpine"
+    OPENWRT = "openwrt"
+    MACOS = "macos"
+    WINDOWS = "windows"
+    OTHER = "other"
+
+
+_FAMILIES: tuple[tuple[Family, frozenset[str]], ...] = (
+    (Family.DEBIAN, frozenset({"debian", "ubuntu", "raspbian"})),
+    (Family.FEDORA, frozenset({"fedora", "rhel", "centos", "rocky", "almalinux", "ol", "amzn"})),
+    (Family.SUSE, frozenset({"suse", "opensuse", "sles", "opensuse-leap", "opensuse-tumbleweed"})),
+    (Family.ARCH, frozenset({"arch", "archlinux", "manjaro"})),
+    (Family.ALPINE, frozenset({"alpine"})),
+    (Family.OPENWRT, frozenset({"openwrt", "lede"})),
+)
+"""ID and ID_LIKE of os-release(5), most of the derivatives name their parent there."""
+
+
+class Privilege(StrEnum):
+    """How a command becomes root's on a host."""
+
+    ROOT = "root"
+    SUDO = "sudo"
+    """sudo, without a password."""
+    SUDO_PASSWORD = "sudo_password"  # noqa: S105
+    DOAS = "doas"
+    """doas with nopass."""
+    NONE = "none"
+
+
+class Access(StrEnum):
+    """What stands between us and a container engine."""
+
+    USABLE = "usable"
+    DENIED = "denied"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Docker or Podman, as far as this user can see it."""
+
+    access: Access = Access.ABSENT
+    version: str = ""
+    error: str = ""
+    has_containers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smart:
+    """smartctl and the disks that it may and may not ask, by kernel name."""
+
+    tool: str = ""
+    readable: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the script told; what it did not tell has its default."""
+
+    system: str = ""
+    """`uname -s`: Linux, Darwin, FreeBSD …"""
+    kernel: str = ""
+    architecture: str = ""
+    os_release: Mapping[str, str] = field(default_factory=dict)
+    privilege: Privilege = Privilege.NONE
+    systemd: str = ""
+    docker: Engine = field(default_factory=Engine)
+    podman: Engine = field(default_factory=Engine)
+    smart: Smart = field(default_factory=Smart)
+    noise: str = ""
+    """First line that something printed before the script did."""
+    is_complete: bool = False
+
+    @property
+    def os_name(self) -> str:
+        """Return the name that the system gives itself."""
+        return self.os_release.get("PRETTY_NAME") or self.os_release.get("NAME") or self.system
+
+    @property
+    def family(self) -> Family:
+        """Return the family of the system."""
+        if self.system == "Darwin":
+            return Family.MACOS
+        return family_of(self.os_release.get("ID", ""), self.os_release.get("ID_LIKE", ""))
+
+
+def family_of(os_id: str | None, os_id_like: str | None) -> Family:
+    """Return the family by the words of os-release(5); the first word that is known wins."""
+    words = f"{os_id or ''} {os_id_like or ''}".lower().split()
+    return next((family for word in words for family, ids in _FAMILIES if word in ids), Family.OTHER)
+
+
+def parse_facts(text: str) -> Facts:
+    """Return what the script printed, typed; parts that are missing or odd keep their defaults."""
+    noise, *parts = text.split("\x1e")
+    told = {name: rest.splitlines() for name, _, rest in (part.partition("\n") for part in parts)}
+    system, kernel, architecture = _padded(told.get("uname", []), 3)
+    return Facts(
+        system=system,
+        kernel=kernel,
+        architecture=architecture,
+        os_release=parse_os_release(told.get("os_release", [])),
+        privilege=_privilege(told),
+        systemd=first_line("\n".join(told.get("systemd", []))),
+        docker=_engine(told.get("docker", [])),
+        podman=_engine(told.get("podman", [])),
+        smart=_smart(told.get("smart", [])),
+        noise=first_line(noise),
+        is_complete="end" in told,
+    )
+
+
+def parse_os_release(lines: list[str]) -> dict[str, str]:
+    """Return the assignments of os-release(5), which quotes as a shell does: `NAME="Debian"` → Debian."""
+    pairs = (line.strip().partition("=") for line in lines if re.match(r"\s*[A-Z0-9_]+=", line))
+    return {name: first_line(re.sub(r"\\(.)", r"\1", value.strip().strip("\"'"))) for name, _, value in pairs}
+
+
+def _padded(lines: list[str], count: int) -> list[str]:
+    """Return exactly so many lines, made harmless."""
+    return [first_line(line) for line in [*lines, *[""] * count][:count]]
+
+
+def _privilege(told: Mapping[str, list[str]]) -> Privilege:
+    """Return the shortest way to root."""
+    if told.get("id", [])[:1] == ["0"]:
+        return Privilege.ROOT
+    status, *words = told.get("sudo") or [""]
+    if status == "0":
+        return Privilege.SUDO
+    if wants_password("\n".join(words)):
+        return Privilege.SUDO_PASSWORD
+    return Privilege.DOAS if told.get("doas", [])[:1] == ["0"] else Privilege.NONE
+
+
+def wants_password(text: str) -> bool:
+    """Tell whether these are sudo's words for "only with a password" (sudo, and sudo-rs since 0.2)."""
+    return (
+        re.search(r"password is required|authentication is required|terminal is required", text, re.IGNORECASE)
+        is not None
+    )
+
+
+def _engine(lines: list[str]) -> Engine:
+    """Return what is known of a container engine."""
+    words = [line.partition(" ")[::2] for line in lines]
+    value = {name: first_line(rest) for name, rest in reversed(words)}
+    sockets = {rest for name, rest in words if name == "socket"}
+    return Engine(
+        access=_access(value, sockets),
+        version=value.get("version", ""),
+        error=value.get("error", ""),
+        has_containers="containers" in value,
+    )
+
+
+def _access(value: Mapping[str, str], sockets: set[str]) -> Access:
+    """Return how far the engine's socket can be used."""
+    if "usable" in sockets:
+        # Docker's socket may outlive its daemon, or belong to systemd, which then failed to start it.
+        return Access.STOPPED if "error" in value else Access.USABLE
+    if "denied" in sockets:
+        return Access.DENIED
+    return Access.STOPPED if "installed" in value else Access.ABSENT
+
+
+def _smart(lines: list[str]) -> Smart:
+    """Return smartctl's path and the disks."""
+    words = [line.partition(" ")[::2] for line in lines]
+    return Smart(
+        tool=next((first_line(rest) for name, rest in words if name == "tool"), ""),
+        readable=tuple(first_line(rest) for name, rest in words if name == "readable"),
+        denied=tuple(first_line(rest) for name, rest in words if name == "denied"),
+    )
