@@ -51,9 +51,9 @@ class HomeAssistant:
         await self._session.close()
 
     async def wait_ready(self) -> None:
-        """Wait until Home Assistant answers and has set everything up."""
+        """Wait until Home Assistant answers."""
         async with asyncio.timeout(READY_SECONDS):
-            while not await self._is_up():  # noqa: ASYNC110 - another process, nothing signals it
+            while not await self._is_up():  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.2)
 
     async def _is_up(self) -> bool:
@@ -64,7 +64,7 @@ class HomeAssistant:
             return False
 
     async def log_in(self) -> None:
-        """Make the demo's user at the first start, log in, and open the WebSocket."""
+        """Make the demo's user at the first start, log in, open the WebSocket and wait for the end of set-up."""
         client = {"client_id": f"{self.url}/"}
         async with self._session.get(f"{self.url}/api/onboarding") as answer:
             is_new = answer.ok and not all(step["done"] for step in await answer.json())
@@ -76,6 +76,9 @@ class HomeAssistant:
         await self._socket.receive_json()
         await self._socket.send_json({"type": "auth", "access_token": self._token})
         await self._socket.receive_json()
+        async with asyncio.timeout(READY_SECONDS):
+            while (await self.command("get_config"))["state"] != "RUNNING":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
     async def _first_code(self, client: Json) -> str:
         """Make the user; return the code that becomes a token."""

@@ -46,6 +46,7 @@ FIRST_SSH_PORT = 22022
 RESTART_EXIT_CODE = 100
 """Home Assistant ends with this when somebody asked for a restart in the browser."""
 STOP_SECONDS = 30.0
+FIRST_POLL_SECONDS = 10.0
 REDRAWN_SECONDS = 1.0
 PRINTED_SECONDS = 10.0
 """How often the table is renewed on a terminal, and where it cannot be redrawn."""
@@ -173,14 +174,27 @@ async def show_fleet(api: HomeAssistant) -> None:
     """Show the table until cancelled: redrawn on a terminal, printed now and then elsewhere."""
     is_terminal = sys.stdout.isatty()
     drawn = 0
+    await wait_online(api)
     while True:
-        entries, entities, states = await api.entries(), await api.entities(), await api.states()
-        table = demo_table.text(demo_table.rows(entries, entities, states))
+        table = demo_table.text(await fleet(api))
         if drawn and is_terminal:
             print(f"\033[{drawn}F\033[J", end="")
         print(table, end="\n" if is_terminal else "\n\n", flush=True)
         drawn = table.count("\n") + 1
         await asyncio.sleep(REDRAWN_SECONDS if is_terminal else PRINTED_SECONDS)
+
+
+async def wait_online(api: HomeAssistant) -> None:
+    """Wait for the first poll of every host, but not long: it is no error when one is away."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_POLL_SECONDS):
+            while not all(row.status == "online" for row in await fleet(api)):
+                await asyncio.sleep(0.2)
+
+
+async def fleet(api: HomeAssistant) -> list[demo_table.Row]:
+    """Return what Home Assistant knows of every host."""
+    return demo_table.rows(await api.entries(), await api.entities(), await api.states())
 
 
 def free_port(wanted: int) -> int:
