@@ -53,7 +53,7 @@ class HomeAssistant:
     async def wait_ready(self) -> None:
         """Wait until Home Assistant answers."""
         async with asyncio.timeout(READY_SECONDS):
-            while not await self._is_up():  # noqa: ASYNC110 - nothing signals it
+            while not await self._is_up():
                 await asyncio.sleep(0.2)
 
     async def _is_up(self) -> bool:
@@ -77,7 +77,7 @@ class HomeAssistant:
         await self._socket.send_json({"type": "auth", "access_token": self._token})
         await self._socket.receive_json()
         async with asyncio.timeout(READY_SECONDS):
-            while (await self.command("get_config"))["state"] != "RUNNING":  # noqa: ASYNC110
+            while (await self.command("get_config"))["state"] != "RUNNING":
                 await asyncio.sleep(0.1)
 
     async def _first_code(self, client: Json) -> str:
