@@ -41,10 +41,22 @@ async def _async_load_key(hass: HomeAssistant) -> KeyPair:
     """Load the key pair, or make one."""
     store: Store[dict[str, str]] = Store(hass, STORAGE_VERSION, KEY_STORAGE_KEY, private=True, atomic_writes=True)
     if stored := await store.async_load():
-        return KeyPair.from_private(stored["private_key"])
+        try:
+            return KeyPair.from_private(stored["private_key"])
+        except (ValueError, LookupError, TypeError) as err:
+            _LOGGER.warning(
+                "The SSH key in %s cannot be read (%s); hosts have to be told a new one", KEY_STORAGE_KEY, err
+            )
+            await _async_set_aside(hass, KEY_STORAGE_KEY, stored)
     key = await hass.async_add_executor_job(KeyPair.generate)
     await store.async_save({"private_key": key.private_openssh})
     return key
+
+
+async def _async_set_aside(hass: HomeAssistant, key: str, stored: dict[str, Any]) -> None:
+    """Keep what cannot be understood under another name."""
+    aside: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, f"{key}.unreadable", private=True, atomic_writes=True)
+    await aside.async_save(stored)
 
 
 @dataclass(slots=True, kw_only=True)
