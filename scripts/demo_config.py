@@ -33,6 +33,8 @@ logger:
   default: warning
   logs:
     custom_components.homelab_monitor: info
+    homeassistant.components.camera.img_util: critical  # complains that a library for cameras is not installed
+    homeassistant.loader: error  # warns of every custom integration
 """
 
 
