@@ -3,7 +3,12 @@
 # Before the harness's own `custom_components` package is found, ours has to be.
 import custom_components.homelab_monitor  # noqa: F401  # isort: skip
 
+from freezegun.api import FrozenDateTimeFactory
+from homeassistant.core import HomeAssistant
 import pytest
+
+from .machine import make_machine  # noqa: F401
+from .scripted import Host
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +16,9 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant find the integration, in tests that have a Home Assistant."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture
+async def host(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Host:
+    """Return a scripted host in a Home Assistant whose clock the test moves."""
+    return Host(hass, freezer)

@@ -4,19 +4,22 @@ Replies start from a file of `tests/fixtures/replies`, and counters move only wh
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.models import Reply, decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
 
 REPLIES = Path(__file__).parent / "fixtures" / "replies"
+CONNECTIVITY = "binary_sensor.plain_connectivity"
 HOST_ID = "00112233445566778899aabbccddeeff"
 
 
@@ -55,6 +58,7 @@ class ScriptedSession:
         for section in self.sections.values():
             if "at" in section:
                 section["at"] += seconds
+        self.sections["uptime"]["uptime_seconds"] += seconds
 
     async def disconnect(self) -> None:
         """End the connection."""
@@ -88,3 +92,51 @@ async def set_up(hass: HomeAssistant, entry: MockConfigEntry, session: ScriptedS
     with patch("custom_components.homelab_monitor.ProbeSession", return_value=session):
         assert await hass.config_entries.async_setup(entry.entry_id)
         await hass.async_block_till_done(wait_background_tasks=True)
+
+
+class Host:
+    """A scripted host in a Home Assistant whose clock a test moves."""
+
+    def __init__(self, hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+        self.hass = hass
+        self.freezer = freezer
+        self.session = ScriptedSession()
+        self.entry = make_entry()
+
+    async def start(self, **options: object) -> None:
+        if options:
+            self.entry = make_entry(**options)
+        await set_up(self.hass, self.entry, self.session)
+
+    async def move(self, seconds: float, step: float = 1.0) -> None:
+        """Let time pass second by second, as it does."""
+        for _ in range(round(seconds / step)):
+            self.freezer.tick(timedelta(seconds=step))
+            self.session.advance(step)
+            async_fire_time_changed(self.hass)
+            await self.hass.async_block_till_done(wait_background_tasks=True)
+
+    async def polls(self, seconds: float, step: float = 1.0) -> int:
+        """Return how often the host is asked in that time."""
+        before = len(self.session.asked)
+        await self.move(seconds, step)
+        return len(self.session.asked) - before
+
+    def state(self, entity_id: str) -> str:
+        state = self.hass.states.get(entity_id)
+        assert state is not None, entity_id
+        return state.state
+
+    @property
+    def status(self) -> str:
+        return self.entry.runtime_data.data.status
+
+    @property
+    def reason(self) -> str | None:
+        return self.hass.states.get(CONNECTIVITY).attributes["reason"]
+
+    async def start_again(self) -> None:
+        """Set the entry up again with what was stored."""
+        with patch("custom_components.homelab_monitor.ProbeSession", return_value=self.session):
+            assert await self.hass.config_entries.async_setup(self.entry.entry_id)
+            await self.hass.async_block_till_done(wait_background_tasks=True)

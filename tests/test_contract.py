@@ -12,6 +12,7 @@ import pytest
 from custom_components.homelab_monitor.binary_sensor import HOST_BINARY_SENSORS
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.models import PROTOCOL, SECTIONS, Sections, decode_reply
+from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS
 from custom_components.homelab_monitor.subjects import HOST
 
@@ -20,7 +21,11 @@ CONTRACT = (ROOT / "probes" / "README.md").read_text()
 HOSTS = sorted(path.parent for path in (Path(__file__).parent / "fixtures" / "hosts").glob("*/expected.json"))
 TEXTS = json.loads((ROOT / "translations" / "en.json").read_text())["entity"]
 ICONS = json.loads((ROOT / "icons.json").read_text())["entity"]
-TABLES = {"sensor": [row for table in SENSORS for row in table], "binary_sensor": list(HOST_BINARY_SENSORS)}
+TABLES = {
+    "sensor": [row for table in SENSORS for row in table],
+    "binary_sensor": list(HOST_BINARY_SENSORS),
+    "event": list(HOST_EVENTS),
+}
 
 
 @pytest.fixture(scope="module")

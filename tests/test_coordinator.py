@@ -1,14 +1,12 @@
 """The states of a host, with a moved clock: nothing flaps, nothing is lost."""
 
-from datetime import timedelta
 import logging
-from unittest.mock import patch
 
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.client.errors import (
     HostKeyChanged,
@@ -19,64 +17,16 @@ from custom_components.homelab_monitor.client.errors import (
 )
 from custom_components.homelab_monitor.const import DOMAIN
 
-from .scripted import HOST_ID, ScriptedSession, make_entry, set_up
+from .scripted import CONNECTIVITY, HOST_ID, Host
 
-CONNECTIVITY = "binary_sensor.plain_connectivity"
 CPU = "sensor.plain_cpu_usage"
 MEMORY = "sensor.plain_memory_usage"
-
-
-class Host:
-    """A scripted host in a Home Assistant whose clock a test moves."""
-
-    def __init__(self, hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
-        self.hass = hass
-        self.freezer = freezer
-        self.session = ScriptedSession()
-        self.entry = make_entry()
-
-    async def start(self, **options: object) -> None:
-        if options:
-            self.entry = make_entry(**options)
-        await set_up(self.hass, self.entry, self.session)
-
-    async def move(self, seconds: float, step: float = 1.0) -> None:
-        """Let time pass second by second, as it does."""
-        for _ in range(round(seconds / step)):
-            self.freezer.tick(timedelta(seconds=step))
-            self.session.advance(step)
-            async_fire_time_changed(self.hass)
-            await self.hass.async_block_till_done(wait_background_tasks=True)
-
-    async def polls(self, seconds: float, step: float = 1.0) -> int:
-        """Return how often the host is asked in that time."""
-        before = len(self.session.asked)
-        await self.move(seconds, step)
-        return len(self.session.asked) - before
-
-    def state(self, entity_id: str) -> str:
-        state = self.hass.states.get(entity_id)
-        assert state is not None, entity_id
-        return state.state
-
-    @property
-    def status(self) -> str:
-        return self.entry.runtime_data.data.status
-
-    @property
-    def reason(self) -> str | None:
-        return self.hass.states.get(CONNECTIVITY).attributes["reason"]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     """Return what users find in their log."""
     records = [r for r in caplog.records if r.name.startswith("custom_components") and r.levelno > logging.DEBUG]
     return [(r.levelno, r.getMessage()) for r in records]
-
-
-@pytest.fixture
-async def host(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Host:
-    return Host(hass, freezer)
 
 
 async def test_a_host_that_answers_is_online_with_its_values(host: Host) -> None:
@@ -199,7 +149,7 @@ async def test_a_restart_with_the_host_off_keeps_every_entity(
     host.session.error = Unreachable("plain")
     await hass.config_entries.async_unload(host.entry.entry_id)
     host.session.asked.clear()
-    await set_up_again(hass, host)
+    await host.start_again()
     after = {e.unique_id for e in er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)}
     assert before == after
     assert states == set(hass.states.async_entity_ids())
@@ -209,13 +159,6 @@ async def test_a_restart_with_the_host_off_keeps_every_entity(
     host.session.error = None
     await host.move(61)
     assert float(host.state(MEMORY)) == 25
-
-
-async def set_up_again(hass: HomeAssistant, host: Host) -> None:
-    """Set the entry up with what was stored."""
-    with patch("custom_components.homelab_monitor.ProbeSession", return_value=host.session):
-        assert await hass.config_entries.async_setup(host.entry.entry_id)
-        await hass.async_block_till_done(wait_background_tasks=True)
 
 
 async def test_a_host_that_never_answered_has_its_connectivity(host: Host) -> None:

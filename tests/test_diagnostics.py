@@ -6,7 +6,7 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from .test_coordinator import Host, host  # noqa: F401
+from .scripted import Host
 
 
 async def test_diagnostics_tell_the_snapshot_and_hide_the_host(

@@ -8,7 +8,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 from syrupy.assertion import SnapshotAssertion
 
-from .test_coordinator import Host, host  # noqa: F401
+from .scripted import Host
 
 
 async def test_a_plain_host_has_these_entities(

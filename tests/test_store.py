@@ -6,8 +6,7 @@ import pytest
 from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.store import KEY_STORAGE_KEY, async_get_key
 
-from .scripted import set_up
-from .test_coordinator import Host, host  # noqa: F401
+from .scripted import Host, set_up
 
 
 async def test_the_key_is_made_once_and_kept(hass: HomeAssistant, hass_storage) -> None:
@@ -36,7 +35,7 @@ async def test_a_key_that_cannot_be_read_is_set_aside_and_said(
 async def test_the_snapshot_is_saved_within_a_quarter_of_an_hour_however_often_it_changes(
     hass: HomeAssistant,
     hass_storage,
-    host: Host,  # noqa: F811
+    host: Host,
 ) -> None:
     await set_up(hass, host.entry, host.session)
     key = f"homelab_monitor.{host.entry.entry_id}"

@@ -12,7 +12,7 @@ from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_gate, asy
 from .settings import HostAddress, HostOptions
 from .store import HostStore, async_get_key
 
-PLATFORMS = (Platform.BINARY_SENSOR, Platform.SENSOR)
+PLATFORMS = (Platform.BINARY_SENSOR, Platform.EVENT, Platform.SENSOR)
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:

@@ -34,6 +34,11 @@ def _reason(state: HostState) -> Mapping[str, Any]:
     return {"status": state.status.value, "reason": state.error.key if state.error else None}
 
 
+def _reasons(state: HostState) -> Mapping[str, Any]:
+    """Return what is wrong, as words that stay the same while it is."""
+    return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.problems]}
+
+
 def _has_gpu(state: HostState) -> bool:
     """Return whether the host has a GPU, or a driver that should know one."""
     return bool(gpus(state.snapshot)) or "gpu" in state.snapshot.errors
@@ -60,6 +65,13 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         stays_available=True,
         attributes_fn=_reason,
         is_on_fn=lambda state: state.is_online,
+    ),
+    HomelabBinarySensorDescription(
+        key="problem",
+        subject=HOST,
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        attributes_fn=_reasons,
+        is_on_fn=lambda state: bool(state.problems),
     ),
     HomelabBinarySensorDescription(
         key="gpu_telemetry",

@@ -25,9 +25,11 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .client.errors import HomelabError, KeyRefused
+from .client.happenings import Baseline, Happening, advance
 from .client.inventory import Found
 from .client.items import ITEM_KINDS, ItemKind, Selection, is_complete, services
 from .client.models import SECTIONS, Reply, Snapshot
+from .client.problems import Judge, Problem, Thresholds
 from .client.programs import Programs, load_programs
 from .client.rates import Rates, updated
 from .client.session import ProbeSession
@@ -58,6 +60,10 @@ class Status(StrEnum):
     SUSPENDED = "suspended"
 
 
+ONLINE = frozenset({Status.ONLINE, Status.LATE})
+"""Where the last good values may be shown: the one answer to whether a host is online."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostState:
     """All that entities read: the last good values, and how far to believe them.
@@ -72,11 +78,14 @@ class HostState:
     error: HomelabError | None = None
     since: datetime = field(default_factory=dt_util.utcnow)
     poll_seconds: float | None = None
+    problems: tuple[Problem, ...] = ()
+    happenings: tuple[Happening, ...] = ()
+    """What happened since the state before this one."""
 
     @property
     def is_online(self) -> bool:
-        """Return whether the values may be shown: the one answer to this question."""
-        return self.status in (Status.ONLINE, Status.LATE)
+        """Return whether the values may be shown."""
+        return self.status in ONLINE
 
 
 async def async_programs(hass: HomeAssistant) -> Programs:
@@ -121,6 +130,13 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._unsub_stale: CALLBACK_TYPE | None = None
         self._is_reported_offline = False
         self._is_phased = False
+        # What the first poll finds is where we start from, not something that happened.
+        self._was_polled = store.memory.is_current
+        self._baseline = Baseline()
+        self._judge = Judge()
+        self._thresholds = Thresholds(
+            disk_percent=self.options.disk_threshold, memory_percent=self.options.memory_threshold
+        )
         self._registered: DeviceInfo | None = None
         self.layout = 0
         """Grows when an item or a value may have come or gone, so that entities need not look at every poll."""
@@ -131,6 +147,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the state to start with; only what the config flow just saw counts as online."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
+        # What changed while Home Assistant was down is no news, but a reboot.
+        self._baseline = Baseline(boot_id=snapshot.boot_id)
         state = HostState(snapshot=snapshot, rates=rates, items=self._items(snapshot, rates, is_news=False))
         if not self.store.memory.is_current:
             return state
@@ -148,8 +166,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         try:
             reply = await self.session.poll(sections, self._watch(sections))
         except HomelabError as err:
-            return self._failed(err)
-        return self._succeeded(sections, reply, time.monotonic() - started)
+            state = self._failed(err)
+        else:
+            state = self._succeeded(sections, reply, time.monotonic() - started)
+        self._was_polled = True
+        return state
 
     def _sections_due(self) -> list[str]:
         """Return the sections whose turn it is, in the order of the contract."""
@@ -189,8 +210,16 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        state = replace(before, snapshot=snapshot, rates=rates, items=items, poll_seconds=seconds)
-        return self._enter(state, Status.ONLINE, None)
+        self._baseline, happenings = advance(self._baseline, snapshot)
+        state = replace(
+            before,
+            snapshot=snapshot,
+            rates=rates,
+            items=items,
+            poll_seconds=seconds,
+            problems=self._judge.problems(snapshot, self._thresholds),
+        )
+        return self._enter(state, Status.ONLINE, None, happenings)
 
     def _next_interval(self) -> float:
         """Return the interval; the first one is cut short, to spread the hosts over it."""
@@ -249,14 +278,28 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     # ------------------------------------------------------------ status
 
-    def _enter(self, state: HostState, status: Status, err: HomelabError | None) -> HostState:
+    def _enter(
+        self, state: HostState, status: Status, err: HomelabError | None, happenings: tuple[Happening, ...] = ()
+    ) -> HostState:
         """Return the state with its new status; log once down and once back."""
         if status is state.status:
-            return replace(state, error=err)
+            return replace(state, error=err, happenings=happenings)
         self._log_change(status, err)
         if status is Status.SUSPENDED and isinstance(err, KeyRefused):
             self.config_entry.async_start_reauth(self.hass)
-        return replace(state, status=status, error=err, since=dt_util.utcnow())
+        if self._was_polled:
+            happenings = (*self._gone_or_back(state, status, err), *happenings)
+        return replace(state, status=status, error=err, since=dt_util.utcnow(), happenings=happenings)
+
+    @staticmethod
+    def _gone_or_back(state: HostState, status: Status, err: HomelabError | None) -> tuple[Happening, ...]:
+        """Return what a change of status means to people: that a host went, or that it is back."""
+        is_online = status in ONLINE
+        if is_online is state.is_online:
+            return ()
+        if is_online:
+            return (Happening(type="host_online", about={}),)
+        return (Happening(type="host_offline", about={"reason": err.key if err else "no_answer"}),)
 
     def _log_change(self, status: Status, err: HomelabError | None) -> None:
         """Log one line when a host goes and one when it is back."""

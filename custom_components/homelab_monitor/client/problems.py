@@ -1,0 +1,97 @@
+"""What is wrong with a host, judged over time: sustained, with hysteresis, from raw values. Pure.
+
+A judge is asked at every poll. What comes and goes around a threshold is told once it has lasted
+(`hold_seconds`) and until it is clearly over (`clear` below the threshold).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .items import gpus, services
+from .models import Snapshot
+
+TEMPERATURE_CELSIUS = 90.0
+"""Where a sensor knows no critical value of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """When a value is a problem, in percent."""
+
+    disk_percent: float
+    memory_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing that is wrong: its kind, and the item that it is about ("" for the host)."""
+
+    kind: str
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """One value against its limit; `clear` is how far below the limit it is over."""
+
+    problem: Problem
+    value: float
+    limit: float
+    clear: float = 0.0
+    hold_seconds: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Judge:
+    """Remembers since when something is over its limit."""
+
+    since: dict[Problem, float] = field(default_factory=dict)
+
+    def problems(self, snapshot: Snapshot, thresholds: Thresholds) -> tuple[Problem, ...]:
+        """Return what is wrong now, in a stable order."""
+        now = snapshot.received
+        readings = tuple(_readings(snapshot, thresholds))
+        over = {each.problem: self.since.get(each.problem, now) for each in readings if self._is_over(each)}
+        self.since = over
+        hold = {each.problem: each.hold_seconds for each in readings}
+        return tuple(sorted(problem for problem, since in over.items() if now - since >= hold[problem]))
+
+    def _is_over(self, reading: _Reading) -> bool:
+        """Return whether a value counts as over its limit, given what it was."""
+        clear = reading.clear if reading.problem in self.since else 0.0
+        return reading.value >= reading.limit - clear
+
+
+def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
+    """Yield every value that can be a problem."""
+    sections = snapshot.sections
+    for item in sections.filesystems.filesystems if sections.filesystems else ():
+        # What is read-only (an image, an installation medium) is full by nature.
+        if item.used_percent is not None and not item.read_only:
+            problem = Problem(kind="disk_full", item=item.mountpoint)
+            yield _Reading(problem=problem, value=item.used_percent, limit=thresholds.disk_percent, clear=2)
+    if sections.memory and sections.memory.used_percent is not None:
+        used = sections.memory.used_percent
+        problem = Problem(kind="memory_full")
+        yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
+    yield from _temperatures(snapshot)
+    for unit in services(snapshot):
+        failed = float(unit.active_state == "failed")
+        yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1)
+    for gpu in gpus(snapshot):
+        yield _Reading(problem=Problem(kind="gpu_lost", item=gpu.name), value=float(gpu.state == "lost"), limit=1)
+    yield _Reading(problem=Problem(kind="gpu_driver"), value=float("gpu" in snapshot.errors), limit=1)
+
+
+def _temperatures(snapshot: Snapshot) -> Iterator[_Reading]:
+    """Yield the CPU's and the cards' temperatures; chips of other kinds lie too often to judge by."""
+    sensors = snapshot.sections.sensors
+    if sensors and sensors.cpu_celsius is not None:
+        limit = sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
+        problem = Problem(kind="cpu_hot")
+        yield _Reading(problem=problem, value=sensors.cpu_celsius, limit=limit, clear=5, hold_seconds=60)
+    for gpu in gpus(snapshot):
+        if gpu.temperature_celsius is not None:
+            problem = Problem(kind="gpu_hot", item=gpu.name)
+            value = gpu.temperature_celsius
+            yield _Reading(problem=problem, value=value, limit=TEMPERATURE_CELSIUS, clear=5, hold_seconds=60)

@@ -1,0 +1,103 @@
+"""Problems last a while before they are told, and are over only when they are clearly over."""
+
+from copy import deepcopy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custom_components.homelab_monitor.client.models import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.problems import Judge, Thresholds
+
+PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
+
+
+class Court:
+    """A judge over one host, asked every ten seconds."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = deepcopy(PLAIN)
+        self.document["sections"]["services"]["units"] = []
+        self.judge = Judge()
+        self.now = 1000.0
+
+    def judged(self, seconds: float = 10.0) -> list[str]:
+        """Return the problems after so many seconds of polls."""
+        for _ in range(round(seconds / 10)):
+            self.now += 10
+            snapshot = Snapshot().merged(decode_reply("p", json.dumps(self.document).encode()), self.now, 30.0)
+            found = self.judge.problems(snapshot, Thresholds(disk_percent=90, memory_percent=95))
+        return [f"{each.kind} {each.item}".strip() for each in found]
+
+    def fill(self, percent: float) -> None:
+        disk = self.document["sections"]["filesystems"]["filesystems"][1]
+        disk["used_bytes"] = round(percent * 1e7)
+        disk["available_bytes"] = 1_000_000_000 - disk["used_bytes"]
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        return self.document["sections"]
+
+
+@pytest.fixture
+def court() -> Court:
+    return Court()
+
+
+def test_a_healthy_host_has_no_problem(court: Court) -> None:
+    assert court.judged(600) == []
+
+
+def test_a_full_disk_is_told_at_once_and_until_two_percent_are_free_again(court: Court) -> None:
+    court.fill(90)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(88.5)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(87.9)
+    assert court.judged() == []
+    court.fill(88.5)
+    assert court.judged() == []
+
+
+def test_a_disk_that_is_read_only_is_full_by_nature(court: Court) -> None:
+    court.fill(100)
+    court.sections["filesystems"]["filesystems"][1]["read_only"] = True
+    assert court.judged() == []
+
+
+def test_full_memory_is_told_after_five_minutes(court: Court) -> None:
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    assert court.judged(300) == []
+    assert court.judged() == ["memory_full"]
+    court.sections["memory"]["available_bytes"] = 500_000_000
+    assert court.judged() == ["memory_full"]
+    court.sections["memory"]["available_bytes"] = 600_000_000
+    assert court.judged() == []
+
+
+def test_a_short_peak_of_memory_is_none(court: Court) -> None:
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    court.judged(200)
+    court.sections["memory"]["available_bytes"] = 4_000_000_000
+    court.judged()
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    assert court.judged(200) == []
+
+
+def test_the_cpus_own_critical_temperature_counts(court: Court) -> None:
+    court.sections["sensors"]["cpu_celsius"] = 95.0
+    assert court.judged(120) == []
+    court.sections["sensors"]["cpu_critical_celsius"] = None
+    assert court.judged(120) == ["cpu_hot"]
+
+
+def test_failed_units_and_lost_cards_are_problems(court: Court) -> None:
+    court.sections["services"]["units"] = [{"name": "a.service", "active_state": "failed"}]
+    court.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090", "state": "lost"}]}
+    assert court.judged() == ["gpu_lost RTX 4090", "service_failed a.service"]
+
+
+def test_a_broken_driver_is_a_problem(court: Court) -> None:
+    court.document["errors"]["gpu"] = "NVML: Driver/library version mismatch"
+    assert court.judged() == ["gpu_driver"]

@@ -1,0 +1,119 @@
+"""What happened reaches automations: through a real `event.received` trigger, once per happening."""
+
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+import pytest
+
+from custom_components.homelab_monitor.client.errors import Unreachable
+
+from .scripted import Host
+
+EVENTS = "event.plain_events"
+
+
+@pytest.fixture
+async def told(hass: HomeAssistant) -> list[tuple[str, dict[str, object]]]:
+    """Return what an automation that waits for every event is told."""
+    found: list[tuple[str, dict[str, object]]] = []
+
+    async def note(call) -> None:
+        found.append((call.data["type"], dict(call.data["attributes"])))
+
+    hass.services.async_register("test", "note", note)
+    types = ["host_offline", "host_online", "rebooted", "service_failed", "service_recovered", "gpu_lost"]
+    automation = {
+        "alias": "Everything",
+        "mode": "queued",
+        "triggers": [
+            {"trigger": "event.received", "target": {"entity_id": EVENTS}, "options": {"event_type": types}},
+        ],
+        "actions": [
+            {
+                "action": "test.note",
+                "data": {
+                    "type": "{{ trigger.to_state.attributes.event_type }}",
+                    "attributes": "{{ dict(trigger.to_state.attributes) }}",
+                },
+            }
+        ],
+    }
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+    return found
+
+
+def types(told: list[tuple[str, dict[str, object]]]) -> list[str]:
+    return [kind for kind, _ in told]
+
+
+async def test_a_host_that_goes_and_comes_back_is_told_once_each(host: Host, told) -> None:
+    await host.start()
+    await host.move(20)
+    assert told == []
+    host.session.error = Unreachable("plain")
+    await host.move(300, step=5)
+    assert types(told) == ["host_offline"]
+    assert told[0][1]["reason"] == "unreachable"
+    assert told[0][1]["host"] == "plain"
+    assert "expected" not in told[0][1]
+    host.session.error = None
+    await host.move(70)
+    assert types(told) == ["host_offline", "host_online"]
+
+
+async def test_a_host_that_may_be_off_says_so(host: Host, told) -> None:
+    await host.start(may_be_off=True)
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert told[0][1]["expected"] is True
+
+
+async def test_two_happenings_of_one_poll_are_two_events(host: Host, told) -> None:
+    await host.start()
+    units = host.session.sections["services"]["units"]
+    units[0]["active_state"] = "active"
+    units[1]["active_state"] = "active"
+    await host.move(35)
+    assert sorted(str(attributes["service"]) for _, attributes in told) == ["backup.service", "cups.service"]
+    assert types(told) == ["service_recovered", "service_recovered"]
+
+
+async def test_what_changed_while_home_assistant_was_down_is_silent_but_a_reboot(
+    hass: HomeAssistant,
+    host: Host,
+    told,
+) -> None:
+    await host.start()
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    units = host.session.sections["services"]["units"]
+    units[0]["active_state"] = "active"
+    host.session.document["boot_id"] = "another"
+    await host.start_again()
+    await host.move(60)
+    assert types(told) == ["rebooted"]
+
+
+async def test_a_host_that_is_off_when_home_assistant_starts_is_no_news_until_it_comes(
+    hass: HomeAssistant,
+    host: Host,
+    told,
+) -> None:
+    host.session.error = Unreachable("plain")
+    await host.start()
+    await host.move(100)
+    assert told == []
+    host.session.error = None
+    await host.move(61)
+    assert types(told) == ["host_online"]
+
+
+async def test_problems_have_their_reasons(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    problem = hass.states.get("binary_sensor.plain_problem")
+    assert problem is not None
+    assert problem.state == "on"
+    assert problem.attributes["reasons"] == ["service_failed backup.service", "service_failed cups.service"]
+    host.session.sections["services"]["units"] = []
+    await host.move(61)
+    problem = hass.states.get("binary_sensor.plain_problem")
+    assert problem is not None
+    assert (problem.state, problem.attributes["reasons"]) == ("off", [])
