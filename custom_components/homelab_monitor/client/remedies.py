@@ -42,13 +42,16 @@ class Remedy:
     where: Where
     commands: tuple[str, ...] = ()
     as_root: bool = True
+    is_root_login: bool = False
+    """Whether the login is root's already."""
     sudo_section: str | None = None
     """The section of the probe that may use passwordless sudo once this has run."""
 
     @property
     def text(self) -> str:
         """Return what a person would type."""
-        prefix = "sudo " if self.as_root and self.where is Where.HOST else ""
+        needs_sudo = self.as_root and not self.is_root_login and self.where is Where.HOST
+        prefix = "sudo " if needs_sudo else ""
         return "\n".join(prefix + command for command in self.commands)
 
 
@@ -69,10 +72,13 @@ _MACOS, _WINDOWS, _OTHER = Family.MACOS, Family.WINDOWS, Family.OTHER
 _SYSTEMD = (_DEBIAN, _FEDORA, _SUSE, _ARCH)
 _HOST, _HAND, _HOME_ASSISTANT = Where.HOST, Where.HAND, Where.HOME_ASSISTANT
 
+SUDOERS_FILE = "zz_homelab_monitor"
+"""In /etc/sudoers.d the last rule that fits wins, so ours has to come after other files' "with a password"."""
 _SUDOERS = (
-    "d=/etc/sudoers.d; f=$(mktemp $d/.homelab_monitor.XXXXXX) || exit 1; trap 'rm -f $f' EXIT; "
-    "{{ grep -v /smartctl $d/homelab_monitor 2>/dev/null; printf '%s\\n' {lines}; }} >$f"
-    " && visudo -cf $f && chmod 0440 $f && mv -f $f $d/homelab_monitor"
+    'd=/etc/sudoers.d; f=$(mktemp $d/.homelab_monitor.XXXXXX) || exit 1; trap "rm -f $f" EXIT; '
+    f"{{{{ grep -v /smartctl $d/{SUDOERS_FILE} 2>/dev/null; "
+    'printf "%s\\n" {lines}; }} >$f'
+    f" && visudo -cf $f && chmod 0440 $f && mv -f $f $d/{SUDOERS_FILE}"
 )
 """A drop-in is checked before it counts: sudo passes over file names with a dot, and a broken file locks sudo."""
 
@@ -129,6 +135,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row("start_podman", (_OTHER,), _HAND, ()),
     # ----------------------------------------------------------------
     _Row("restart_host", (*_SYSTEMD, _ALPINE, _OTHER), _HAND, ("sudo reboot",)),
+    _Row("restart_host", (_WINDOWS,), _HAND, ("Restart-Computer",)),
     _Row("allow_smart", (*_SYSTEMD, _ALPINE), _HOST, (f"sh -c {shlex.quote(_SUDOERS)}",)),
     _Row("quiet_shell", tuple(Family), _HAND, ("case $- in *i*) ;; *) return;; esac",)),
     _Row("start_sshd", (_DEBIAN,), _HAND, ("sudo systemctl enable --now ssh",)),
@@ -157,6 +164,7 @@ def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[st
         where=row.where,
         commands=tuple(_filled(command, words) for command in row.commands),
         as_root=row.as_root,
+        is_root_login=username == "root",
         sudo_section=_SUDO_SECTIONS.get(key),
     )
 
@@ -165,11 +173,11 @@ _WORDS = frozenset({"username", "lines"})
 
 
 def _words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
-    """Return what may be put into commands, quoted for the shell; what looks odd is left out."""
+    """Return what may be put into commands; what could mean anything to a shell or to sudo is left out."""
     if not _USERNAME.fullmatch(username):
         return {}
     lines = _sudoers_lines(username, placeholders.get("tool", ""), placeholders.get("disks", "").split())
-    return {"username": shlex.quote(username)} | ({"lines": shlex.join(lines)} if lines else {})
+    return {"username": username} | ({"lines": " ".join(f'"{line}"' for line in lines)} if lines else {})
 
 
 def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:

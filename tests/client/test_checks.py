@@ -1,0 +1,653 @@
+"""The capability test: facts from texts, rows from evidence, and whole tests of hosts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+import time
+
+import pytest
+
+from custom_components.homelab_monitor.client import checks
+from custom_components.homelab_monitor.client.checks import CHECKS, Evidence, judge, run_checks
+from custom_components.homelab_monitor.client.errors import (
+    BadReply,
+    ChannelRefused,
+    ConnectionLost,
+    ConnectionRefused,
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    NameNotFound,
+    NoPython,
+    NotSSH,
+    ProbeFailed,
+    PythonIncomplete,
+    TimedOut,
+    Unreachable,
+    UnsupportedSystem,
+)
+from custom_components.homelab_monitor.client.facts import (
+    Access,
+    Engine,
+    Facts,
+    Family,
+    Privilege,
+    Smart,
+    family_of,
+    parse_facts,
+    wants_password,
+)
+from custom_components.homelab_monitor.client.models import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, restore_report
+from custom_components.homelab_monitor.client.target import Target
+from tests import fake_host as fake
+from tests.fake_host import Channel, FakeHost
+from tests.machine import Machine
+
+REPLIES = Path(__file__).parents[1] / "fixtures" / "replies"
+TARGET = Target("mon", "nas.lan")
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmDdEhKX5t9v2wWSGTYtcB4oaXtLkxGXLfBAfJ8sgPM"
+NOW = 1_763_940_000.5
+
+
+def snapshot(offset: float = 0.0, **changes: object) -> Snapshot:
+    """Return what a plain host told, with some of it changed."""
+    document = json.loads((REPLIES / "plain.json").read_text())
+    for part, values in changes.items():
+        document[part] |= values
+        for name in values if part != "sections" else ():
+            document["sections"].pop(name, None)
+    reply = decode_reply("nas", json.dumps(document).encode())
+    return Snapshot().merged(reply, NOW - offset, 0.0)
+
+
+def facts(**changes: object) -> Facts:
+    """Return the facts of a plain Debian host."""
+    plain = Facts(
+        system="Linux",
+        kernel="6.1.0",
+        architecture="x86_64",
+        os_release={"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12"},
+        privilege=Privilege.SUDO_PASSWORD,
+        systemd="systemd 252",
+        is_complete=True,
+    )
+    return replace(plain, **changes)
+
+
+def evidence(**changes: object) -> Evidence:
+    """Return what is known of a host that has nothing to complain about."""
+    plain = Evidence(
+        target=TARGET,
+        host_keys=(HOST_KEY,),
+        is_connected=True,
+        rtt_seconds=0.0123,
+        python=("3.11.2", "python3"),
+        snapshot=snapshot(),
+        poll_seconds=0.25,
+        facts=facts(),
+    )
+    return replace(plain, **changes)
+
+
+def row(check: str, **changes: object) -> CheckResult:
+    """Return the row of one check over changed evidence."""
+    return next(each for each in judge(evidence(**changes)) if each.check == check)
+
+
+def failed(error: HomelabError, *, connected: bool = False) -> Evidence:
+    """Return what is known when an error came before everything else."""
+    return Evidence(target=TARGET, host_keys=(HOST_KEY,), is_connected=connected, error=error)
+
+
+# ---------------------------------------------------------------- judging
+
+
+def test_a_plain_host_is_green():
+    rows = judge(evidence())
+    assert {each.check: (each.status.value, each.reason) for each in rows} == {
+        "reachable": ("ok", "answers_in"),
+        "host_key": ("ok", "host_key_pinned"),
+        "login": ("ok", "logged_in"),
+        "system": ("ok", "system_known"),
+        "shell": ("ok", "shell_quiet"),
+        "python": ("ok", "python_found"),
+        "probe": ("ok", "probe_ran"),
+        "proc": ("ok", "uptime"),
+        "clock": ("ok", "clock_right"),
+        "docker": ("info", "docker_not_installed"),
+        "podman": ("info", "podman_not_installed"),
+        "systemd": ("ok", "systemd_version"),
+        "gpu": ("info", "gpu_none"),
+        "smart": ("info", "smart_not_installed"),
+        "sudo": ("info", "sudo_asks_password"),
+    }
+    assert Report(rows=rows).worst is Status.OK
+
+
+def test_without_evidence_nothing_is_judged():
+    rows = judge(Evidence(target=TARGET))
+    assert [each.check for each in rows] == [check.key for check in CHECKS]
+    assert {each.status for each in rows} == {Status.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        (Unreachable("nas", "no route"), "unreachable", None),
+        (ConnectionRefused("nas"), "connection_refused", "start_sshd"),
+        (NameNotFound("nas"), "name_not_found", None),
+        (TimedOut("nas"), "timed_out", None),
+        (ConnectionLost("nas"), "connection_lost", None),
+        (NotSSH("nas"), "not_ssh", None),
+    ],
+)
+def test_a_host_that_is_not_reached_says_why_and_nothing_else_is_judged(error, reason, remedy):
+    first, *others = judge(failed(error))
+    assert (first.check, first.status, first.reason, first.remedy) == ("reachable", Status.RED, reason, remedy)
+    assert first.placeholders["address"] == "nas.lan"
+    assert {each.status for each in others} == {Status.UNKNOWN}
+
+
+def test_a_changed_host_key_shows_both_fingerprints():
+    rows = {each.check: each for each in judge(failed(HostKeyChanged("nas", expected="SHA256:a", offered="SHA256:b")))}
+    assert rows["reachable"].status is Status.OK
+    assert (rows["host_key"].status, rows["host_key"].remedy) == (Status.RED, "accept_host_key")
+    assert (rows["host_key"].placeholders["expected"], rows["host_key"].placeholders["offered"]) == (
+        "SHA256:a",
+        "SHA256:b",
+    )
+    assert rows["login"].status is Status.UNKNOWN
+
+
+def test_a_refused_key_is_the_logins_row():
+    rows = {each.check: each for each in judge(failed(KeyRefused("nas")))}
+    assert (rows["reachable"].status, rows["host_key"].status) == (Status.OK, Status.OK)
+    assert (rows["login"].status, rows["login"].reason, rows["login"].remedy) == (
+        Status.RED,
+        "key_refused",
+        "authorize",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "check", "reason", "remedy"),
+    [
+        (NoPython("nas"), "python", "no_python", "install_python"),
+        (PythonIncomplete("nas", "json"), "python", "python_incomplete", "install_python"),
+        (UnsupportedSystem("nas", "Windows"), "system", "not_supported", None),
+        (ProbeFailed("nas", "boom"), "probe", "probe_failed", None),
+        (BadReply("nas", "boom"), "probe", "probe_failed", None),
+        (TimedOut("nas", "no reply"), "probe", "probe_failed", None),
+        (ChannelRefused("nas"), "probe", "probe_failed", None),
+    ],
+)
+def test_what_fails_after_the_login_is_one_red_row(error, check, reason, remedy):
+    rows = judge(failed(error, connected=True))
+    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is Status.RED] == [
+        (check, reason, remedy)
+    ]
+    assert next(each for each in rows if each.check == "login").status is Status.OK
+
+
+def test_a_channel_that_is_refused_before_the_connection_counts_still_means_that_the_host_answers():
+    assert judge(failed(ChannelRefused("nas")))[0].reason == "answers"
+
+
+def test_an_answer_without_a_round_trip_time_is_an_answer():
+    assert row("reachable", rtt_seconds=None).reason == "answers"
+    assert row("reachable", rtt_seconds=0.0004).placeholders == {"milliseconds": "0.4"}
+    assert row("reachable", rtt_seconds=0.123).placeholders == {"milliseconds": "123"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "Debian GNU/Linux 12 (bookworm) · systemd · x86_64"),
+        ({"snapshot": None}, "Debian GNU/Linux 12 · systemd · x86_64"),
+        ({"snapshot": None, "facts": facts(systemd="")}, "Debian GNU/Linux 12 · x86_64"),
+        (
+            {
+                "snapshot": snapshot(
+                    sections={
+                        "system": {
+                            "hostname": "a",
+                            "kernel": "6",
+                            "architecture": "mips",
+                            "os_name": "OpenWrt",
+                            "os_version": "24",
+                        }
+                    }
+                )
+            },
+            "OpenWrt 24 · mips",
+        ),
+        ({"snapshot": None, "facts": facts(os_release={})}, "Linux · systemd · x86_64"),
+    ],
+)
+def test_the_system_is_named(changes, shown):
+    assert row("system", **changes).placeholders == {"system": shown}
+
+
+def test_a_system_without_a_probe_is_named():
+    mac = row("system", snapshot=None, facts=facts(system="Darwin", os_release={}))
+    assert (mac.status, mac.reason, mac.placeholders) == (Status.RED, "not_supported", {"system": "Darwin"})
+    assert row("system", snapshot=None, facts=None).status is Status.UNKNOWN
+
+
+def test_a_talking_login_shell_is_quoted():
+    for changes in ({"noise": "Welcome!"}, {"facts": facts(noise="Welcome!")}):
+        talking = row("shell", **changes)
+        assert (talking.status, talking.placeholders, talking.remedy) == (
+            Status.AMBER,
+            {"line": "Welcome!"},
+            "quiet_shell",
+        )
+    assert row("shell", snapshot=None, facts=None).status is Status.UNKNOWN
+    assert row("shell", snapshot=None).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "placeholders"),
+    [
+        (
+            {"missing": {"cpu": "timed_out", "load": "timed_out"}},
+            "section_timed_out",
+            {"sections": "cpu, load"},
+        ),
+        (
+            {"missing": dict.fromkeys(("cpu", "load", "memory", "network", "uptime"), "timed_out")},
+            "section_timed_out",
+            {"sections": "cpu, load, memory, network +1"},
+        ),
+        (
+            {"errors": {"memory": "wrong <b>shape</b>\nsecond line"}},
+            "section_failed",
+            {"sections": "memory", "detail": "wrong <b>shape</b>"},
+        ),
+    ],
+)
+def test_a_dry_run_that_lacks_something_is_amber(changes, reason, placeholders):
+    amber = row("probe", snapshot=snapshot(**changes))
+    assert (amber.status, amber.reason, amber.placeholders) == (Status.AMBER, reason, placeholders)
+
+
+def test_a_broken_graphics_card_is_not_a_broken_probe():
+    broken = snapshot(errors={"gpu": "NVML: Driver/library version mismatch"})
+    assert row("probe", snapshot=broken).status is Status.OK
+    card = row("gpu", snapshot=broken)
+    assert (card.status, card.placeholders, card.remedy) == (
+        Status.AMBER,
+        {"detail": "NVML: Driver/library version mismatch"},
+        "restart_host",
+    )
+
+
+CARD = {"id": "GPU-1", "vendor": "nvidia", "name": "RTX 4090"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({"sections": {"gpu": {"gpus": [CARD]}}}, Status.OK, "gpu_found"),
+        ({"sections": {"gpu": {"gpus": [CARD | {"state": "suspended"}]}}}, Status.OK, "gpu_found"),
+        ({"sections": {"gpu": {"gpus": [CARD, CARD | {"state": "lost"}]}}}, Status.AMBER, "gpu_lost"),
+        ({"missing": {"gpu": "not_installed"}}, Status.INFO, "gpu_none"),
+        ({"missing": {"gpu": "not_supported"}}, Status.INFO, "gpu_none"),
+        ({"missing": {"gpu": "permission_denied"}}, Status.AMBER, "gpu_denied"),
+        ({"missing": {"gpu": "timed_out"}}, Status.UNKNOWN, "not_tested"),
+    ],
+)
+def test_a_graphics_card_is_there_absent_broken_or_unknown(changes, status, reason):
+    judged = row("gpu", snapshot=snapshot(**changes))
+    assert (judged.status, judged.reason) == (status, reason)
+
+
+def test_proc_that_cannot_be_read_is_amber():
+    denied = row("proc", snapshot=snapshot(missing={"uptime": "permission_denied"}))
+    assert (denied.status, denied.placeholders) == (Status.AMBER, {"detail": "permission_denied"})
+    broken = row("proc", snapshot=snapshot(errors={"uptime": "no such file"}))
+    assert broken.placeholders == {"detail": "no such file"}
+
+
+@pytest.mark.parametrize(
+    ("offset", "status", "reason", "shown"),
+    [
+        (59.9, Status.OK, "clock_right", "+59.9"),
+        (-60.0, Status.OK, "clock_right", "-60.0"),
+        (60.1, Status.AMBER, "clock_fast", "60"),
+        (-3600.0, Status.AMBER, "clock_slow", "3600"),
+    ],
+)
+def test_a_clock_may_be_a_minute_off(offset, status, reason, shown):
+    clock = row("clock", snapshot=snapshot(offset))
+    assert (clock.status, clock.reason, clock.placeholders) == (status, reason, {"seconds": shown})
+
+
+@pytest.mark.parametrize(
+    ("check", "engine", "status", "reason", "remedy"),
+    [
+        ("docker", Engine(), Status.INFO, "docker_not_installed", None),
+        ("docker", Engine(access=Access.DENIED), Status.AMBER, "docker_denied", "join_docker"),
+        ("docker", Engine(access=Access.STOPPED, error="down"), Status.AMBER, "docker_stopped", "start_docker"),
+        ("docker", Engine(access=Access.USABLE, version="27.3.1"), Status.OK, "docker_version", None),
+        ("docker", Engine(access=Access.USABLE), Status.OK, "docker_usable", None),
+        ("podman", Engine(), Status.INFO, "podman_not_installed", None),
+        ("podman", Engine(access=Access.DENIED), Status.AMBER, "podman_denied", None),
+        ("podman", Engine(access=Access.STOPPED), Status.INFO, "podman_unused", None),
+        ("podman", Engine(access=Access.STOPPED, has_containers=True), Status.AMBER, "podman_stopped", "start_podman"),
+        ("podman", Engine(access=Access.USABLE, version="4.3.1"), Status.OK, "podman_version", None),
+    ],
+)
+def test_a_container_engine_is_absent_denied_stopped_or_usable(check, engine, status, reason, remedy):
+    judged = row(check, facts=facts(**{check: engine}))
+    assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
+    assert row(check, facts=None).status is Status.UNKNOWN
+
+
+def test_without_systemd_services_are_no_complaint():
+    assert row("systemd", facts=facts(systemd="")).status is Status.INFO
+    for unclear in (None, facts(is_complete=False)):
+        assert row("systemd", facts=unclear).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("smart", "status", "reason"),
+    [
+        (Smart(), Status.INFO, "smart_not_installed"),
+        (Smart(tool="/usr/sbin/smartctl"), Status.INFO, "smart_no_disks"),
+        (Smart(tool="/usr/sbin/smartctl", readable=("sda",)), Status.OK, "smart_readable"),
+        (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), Status.AMBER, "smart_denied"),
+    ],
+)
+def test_the_health_of_disks_can_be_read_or_needs_root(smart, status, reason):
+    judged = row("smart", facts=facts(smart=smart))
+    assert (judged.status, judged.reason) == (status, reason)
+    assert row("smart", facts=None).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("privilege", Privilege)
+def test_how_root_is_reached_is_only_told(privilege):
+    assert row("sudo", facts=facts(privilege=privilege)).status is Status.INFO
+    assert row("sudo", facts=None).status is Status.UNKNOWN
+
+
+def test_every_remedy_that_a_row_names_is_in_the_catalog():
+    named = {"start_sshd", "accept_host_key", "authorize", "quiet_shell", "install_python", "set_clock", "join_docker"}
+    named |= {"start_docker", "start_podman", "restart_host", "allow_smart"}
+    assert {remedy for remedy, _ in REMEDIES} == named
+    source = Path(checks.__file__).read_text()
+    assert {remedy for remedy in named if f'"{remedy}"' not in source} == set()
+
+
+def test_the_family_comes_from_the_best_witness():
+    assert evidence().family is Family.DEBIAN
+    assert evidence(facts=None).family is Family.DEBIAN
+    assert evidence(facts=facts(os_release={"ID": "alpine"})).family is Family.ALPINE
+    assert Evidence(target=TARGET).family is Family.OTHER
+    assert evidence(facts=facts(system="Darwin", os_release={})).family is Family.MACOS
+    assert failed(UnsupportedSystem("nas", "Windows")).family is Family.WINDOWS
+
+
+# ---------------------------------------------------------------- facts
+
+
+@pytest.mark.parametrize(
+    ("os_id", "like", "family"),
+    [
+        ("ubuntu", "debian", Family.DEBIAN),
+        ("linuxmint", "ubuntu debian", Family.DEBIAN),
+        ("rocky", "rhel centos fedora", Family.FEDORA),
+        ("opensuse-tumbleweed", "opensuse suse", Family.SUSE),
+        ("endeavouros", "arch", Family.ARCH),
+        ("alpine", None, Family.ALPINE),
+        ("openwrt", "lede openwrt", Family.OPENWRT),
+        ("nixos", "", Family.OTHER),
+        (None, None, Family.OTHER),
+    ],
+)
+def test_families_by_os_release(os_id, like, family):
+    assert family_of(os_id, like) is family
+
+
+FACTS = """Welcome to nas
+\x1euname
+Linux
+6.1.0
+x86_64
+\x1eos_release
+PRETTY_NAME="Al's \\"Box\\" 1"
+ID=debian
+ # a comment
+ID_LIKE='a b'
+\x1eid
+1000
+mon
+\x1esystemd
+systemd 252 (252.30)
+\x1esudo
+1
+sudo: a password is required
+\x1edoas
+\x1edocker
+installed
+socket denied
+error permission denied
+\x1epodman
+installed
+version 4.3.1
+socket usable
+containers
+\x1esmart
+tool /usr/sbin/smartctl
+readable nvme0n1
+denied sda
+denied sdb
+\x1eend
+"""
+
+
+def test_facts_are_read():
+    assert parse_facts(FACTS) == Facts(
+        system="Linux",
+        kernel="6.1.0",
+        architecture="x86_64",
+        os_release={"PRETTY_NAME": 'Al\'s "Box" 1', "ID": "debian", "ID_LIKE": "a b"},
+        privilege=Privilege.SUDO_PASSWORD,
+        systemd="systemd 252 (252.30)",
+        docker=Engine(access=Access.DENIED, error="permission denied"),
+        podman=Engine(access=Access.USABLE, version="4.3.1", has_containers=True),
+        smart=Smart(tool="/usr/sbin/smartctl", readable=("nvme0n1",), denied=("sda", "sdb")),
+        noise="Welcome to nas",
+        is_complete=True,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "\x1e", "\x1euname\n", "'sh' is not recognized\r\n", "\x1esudo\n\x1edocker\n???"])
+def test_facts_of_a_host_that_told_nothing_have_their_defaults(text):
+    assert replace(parse_facts(text), noise="") == Facts()
+
+
+@pytest.mark.parametrize(
+    ("text", "privilege"),
+    [
+        ("\x1eid\n0\nroot\n\x1esudo\n0\n", Privilege.ROOT),
+        ("\x1eid\n1000\nmon\n\x1esudo\n0\n", Privilege.SUDO),
+        ("\x1esudo\n1\nsudo-rs: interactive authentication is required\n", Privilege.SUDO_PASSWORD),
+        ("\x1esudo\n1\nSorry, user mon may not run sudo on nas.\n", Privilege.NONE),
+        ("\x1esudo\n124\n\n\x1edoas\n0\n", Privilege.DOAS),
+        ("\x1esudo\n\x1edoas\n1\n", Privilege.NONE),
+    ],
+)
+def test_the_way_to_root(text, privilege):
+    assert parse_facts(text).privilege is privilege
+
+
+@pytest.mark.parametrize(
+    ("lines", "access"),
+    [
+        ("installed\n", Access.STOPPED),
+        ("socket usable\nerror Cannot connect\n", Access.STOPPED),
+        ("error Cannot connect to the Docker daemon\n", Access.ABSENT),
+        ("socket denied\nsocket usable\n", Access.USABLE),
+    ],
+)
+def test_the_way_to_an_engine(lines, access):
+    assert parse_facts(f"\x1edocker\n{lines}").docker.access is access
+
+
+def test_sudos_wish_for_a_password_is_told_from_other_words():
+    assert not wants_password("Sorry, try again.")
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_a_report_is_stored_and_read_back():
+    report = Report(rows=judge(failed(ConnectionRefused("nas", "why"))), at=NOW, seconds=1.5, family=Family.ALPINE)
+    assert restore_report(json.loads(json.dumps(report.as_dict()))) == report
+    assert report.worst is Status.RED
+    assert Report(rows=judge(evidence(noise="x"))).worst is Status.AMBER
+    assert report.row("reachable").status is Status.RED
+    assert report.row("nothing") is None
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        {},
+        {"at": 1.0},
+        {"at": 1.0, "seconds": 1.0, "family": "debian", "rows": "none"},
+        {"at": 1.0, "seconds": 1.0, "family": "unheard of", "rows": []},
+        {"at": [], "seconds": 1.0, "family": "debian", "rows": []},
+        {"at": 1.0, "seconds": 1.0, "family": "debian", "rows": [{}]},
+        {"at": 1.0, "seconds": 1.0, "family": "debian", "rows": [3]},
+        {
+            "at": 1.0,
+            "seconds": 1.0,
+            "family": "debian",
+            "rows": [{"check": "a", "status": "ok", "reason": "b", "placeholders": [], "remedy": None}],
+        },
+    ],
+)
+def test_a_stored_report_that_cannot_be_read_is_none(stored):
+    assert restore_report(stored) is None
+
+
+# ---------------------------------------------------------------- whole tests
+
+
+async def speaks_shell(host: FakeHost, channel: Channel) -> None:
+    """Answer the facts script and be an honest probe."""
+    if channel.process.command != "sh":
+        await fake.honest(host, channel)
+        return
+    await channel.process.stdin.read()
+    channel.write(FACTS.removeprefix("Welcome to nas\n").encode())
+
+
+async def forced_command(host: FakeHost, channel: Channel) -> None:
+    """Run nothing but the probe."""
+    if channel.process.command == "sh":
+        channel.process.exit(1)
+        return
+    await fake.honest(host, channel)
+
+
+async def test_a_whole_test_of_a_host(fake_host: FakeHost, make_session: Callable):
+    fake_host.behaviour = speaks_shell
+    fake_host.sections = json.loads((REPLIES / "plain.json").read_text())["sections"]
+    fake_host.epoch = time.time()
+    shares: list[float] = []
+    session = make_session(fake_host)
+    report, seen = await run_checks(session, fake_host.target, fake_host.host_keys, shares.append)
+    assert {each.check: each.status.value for each in report.rows if each.status is not Status.OK} == {
+        "docker": "amber",
+        "gpu": "info",
+        "smart": "amber",
+        "sudo": "info",
+    }
+    assert report.family is Family.DEBIAN
+    assert report.row("docker").placeholders == {"username": "monitor"}
+    assert seen.sections.system.hostname == "plain"
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+async def test_a_host_that_runs_nothing_but_the_probe_is_still_judged(fake_host: FakeHost, make_session: Callable):
+    fake_host.behaviour = forced_command
+    report, seen = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
+    assert seen
+    assert report.row("probe").status is Status.OK
+    assert report.row("docker").status is Status.UNKNOWN
+
+
+async def test_facts_that_come_too_late_are_unknown(fake_host: FakeHost, make_session: Callable, monkeypatch):
+    async def hangs(host: FakeHost, channel: Channel) -> None:
+        if channel.process.command == "sh":
+            await channel.process.stdin.read()
+            await channel.process.wait_closed()
+        await fake.honest(host, channel)
+
+    monkeypatch.setattr(checks, "FACTS_SECONDS", 0.1)
+    fake_host.behaviour = hangs
+    report, _ = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
+    assert report.row("docker").status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(("name", "reason"), [("hang", "probe_failed"), ("half_a_reply", "probe_failed")])
+async def test_a_probe_that_misbehaves_is_red(fake_host: FakeHost, make_session: Callable, name: str, reason: str):
+    fake_host.behaviour = fake.MISBEHAVIOURS[name][0]
+    session = make_session(fake_host, timeout=0.5)
+    report, seen = await run_checks(session, fake_host.target, fake_host.host_keys)
+    assert seen is None
+    assert (report.row("probe").status, report.row("probe").reason) == (Status.RED, reason)
+    assert report.row("login").status is Status.OK
+
+
+async def test_a_host_that_is_off_is_red_in_one_row(fake_host: FakeHost, make_session: Callable):
+    await fake_host.stop()
+    report, seen = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
+    assert seen is None
+    assert report.row("reachable").reason == "connection_refused"
+    assert [each for each in report.rows if each.status not in (Status.RED, Status.UNKNOWN)] == []
+
+
+async def test_windows_is_named_and_not_asked_for_facts(fake_host: FakeHost, make_session: Callable, monkeypatch):
+    session = make_session(fake_host)
+    connection = await session.connect()
+    monkeypatch.setattr(type(connection), "server_version", "SSH-2.0-OpenSSH_for_Windows_9.5")
+    report, _ = await run_checks(session, fake_host.target, fake_host.host_keys)
+    assert report.row("system").placeholders["system"] == "Windows"
+    assert report.family is Family.WINDOWS
+    assert "sh" not in fake_host.commands
+
+
+async def test_a_real_machine_before_and_after_its_remedies(
+    make_machine: Callable[[], Machine], make_session: Callable
+):
+    machine = make_machine()
+    machine.add_user("mon", sudo="NOPASSWD: ", shell="/bin/bash")
+    machine.install_docker()
+    (machine.folder / "home" / "mon" / ".bashrc").write_text("echo Hello there\n")
+    session = make_session(machine, "mon", timeout=20)
+    report, _ = await run_checks(session, machine.target_for("mon"), machine.host_keys)
+    rows = {each.check: each for each in report.rows}
+    assert (rows["shell"].status, rows["shell"].placeholders) == (Status.AMBER, {"line": "Hello there"})
+    assert (rows["docker"].status, rows["docker"].reason) == (Status.AMBER, "docker_denied")
+    assert rows["sudo"].reason == "sudo_passwordless"
+    assert rows["login"].status is Status.OK
+    if shutil.which("systemctl") is None:
+        assert rows["systemd"].status is Status.INFO
+    (machine.folder / "home" / "mon" / ".bashrc").unlink()
+    cure = remedy_for("join_docker", report.family, "mon", rows["docker"].placeholders)
+    assert cure
+    machine.run(*cure.commands[0].split())
+    again = make_session(machine, "mon", timeout=20)
+    report, _ = await run_checks(again, machine.target_for("mon"), machine.host_keys)
+    assert report.row("docker").placeholders == {"version": "27.3.1"}
+    assert report.row("shell").status is Status.OK
