@@ -1,0 +1,108 @@
+"""The blueprints: loaded by Home Assistant's own code, made into automations, and run."""
+
+from pathlib import Path
+import shutil
+
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+import pytest
+
+from custom_components.homelab_monitor.client.errors import Unreachable
+
+from .scripted import Host
+
+FOLDER = Path(__file__).parents[1] / "blueprints" / "automation" / "homelab_monitor"
+
+
+@pytest.fixture
+async def notes(hass: HomeAssistant, tmp_path: Path) -> list[dict[str, object]]:
+    """Make the blueprints available, and an action that notes what it is given."""
+    hass.config.config_dir = str(tmp_path)
+    shutil.copytree(FOLDER, tmp_path / "blueprints" / "automation" / "homelab_monitor")
+    found: list[dict[str, object]] = []
+
+    async def note(call) -> None:
+        found.append(dict(call.data))
+
+    hass.services.async_register("test", "note", note)
+    return found
+
+
+async def use(hass: HomeAssistant, name: str, **inputs: object) -> None:
+    """Make an automation from a blueprint."""
+    automation = {"alias": name, "use_blueprint": {"path": f"homelab_monitor/{name}.yaml", "input": inputs}}
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+    await hass.async_block_till_done()
+    states = hass.states.async_all("automation")
+    assert [state.state for state in states] == ["on"]
+
+
+def note(**data: str) -> list[dict[str, object]]:
+    return [{"action": "test.note", "data": data}]
+
+
+async def test_every_blueprint_is_tried_here() -> None:
+    tried = Path(__file__).read_text()
+    assert [path.stem for path in FOLDER.glob("*.yaml") if f'"{path.stem}",' not in tried] == []
+
+
+async def test_host_offline(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
+    await host.start()
+    await use(
+        hass,
+        "host_offline",
+        hosts=["binary_sensor.plain_connectivity"],
+        minutes=1,
+        offline_actions=note(what="{{ host }} is gone: {{ reason }}"),
+        online_actions=note(what="{{ host }} is back"),
+    )
+    host.session.error = Unreachable("plain")
+    await host.move(80)
+    assert notes == []
+    await host.move(40)
+    assert notes == [{"what": "plain is gone: unreachable"}]
+    host.session.error = None
+    await host.move(61)
+    assert notes[1:] == [{"what": "plain is back"}]
+
+
+async def test_service_failed(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
+    unit = host.session.sections["services"]["units"][0]
+    unit["active_state"] = "active"
+    await host.start()
+    await use(
+        hass, "service_failed", events=["event.plain_events"], actions=note(what="{{ service }} failed on {{ host }}")
+    )
+    unit["active_state"] = "failed"
+    await host.move(35)
+    unit["active_state"] = "active"
+    await host.move(35)
+    assert notes == [{"what": "backup.service failed on plain"}]
+
+
+async def test_gpu_telemetry_lost(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
+    host.session.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090"}]}
+    del host.session.document["missing"]["gpu"]
+    await host.start()
+    await use(hass, "gpu_telemetry_lost", events=["event.plain_events"], actions=note(what="{{ gpu }} on {{ host }}"))
+    host.session.sections["gpu"]["gpus"][0]["state"] = "lost"
+    await host.move(35)
+    assert notes == [{"what": "RTX 4090 on plain"}]
+
+
+async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
+    await host.start()
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    await use(
+        hass,
+        "disk_nearly_full",
+        disks=["sensor.plain_disk_usage_srv_my_data"],
+        limit=80,
+        minutes=1,
+        actions=note(what="{{ disk }}: {{ used }} %"),
+    )
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    await host.move(65)
+    assert notes == []
+    await host.move(65)
+    assert notes == [{"what": "plain Disk usage /srv/my data: 85 %"}]
