@@ -148,6 +148,13 @@ class HomeAssistant:
                     step = await self._rest("POST", path, address if step["step_id"] == "user" else {})
         return str(step["result"]["entry_id"])
 
+    async def add_dashboard(self, path: str, title: str, icon: str, strategy: str) -> None:
+        """Put a dashboard that makes itself into the side bar, unless it is there."""
+        if any(dashboard["url_path"] == path for dashboard in await self.command("lovelace/dashboards/list")):
+            return
+        await self.command("lovelace/dashboards/create", url_path=path, title=title, icon=icon, show_in_sidebar=True)
+        await self.command("lovelace/config/save", url_path=path, config={"strategy": {"type": strategy}})
+
     async def entities(self) -> Mapping[str, Entity]:
         """Return the integration's entities by entity id."""
         rows = await self.command("config/entity_registry/list")

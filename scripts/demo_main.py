@@ -42,6 +42,7 @@ MEMORY = WORK / "hosts.json"
 AUTHORIZED_KEY = WORK / "authorized_key"
 FIXTURE = demo_config.REPOSITORY / "tests/fixtures/hosts/nvidia-workstation"
 FIXTURE_HOSTNAME = "nvidia-workstation-demo"
+DASHBOARD = "demo-hosts"
 FIRST_SSH_PORT = 22022
 RESTART_EXIT_CODE = 100
 """Home Assistant ends with this when somebody asked for a restart in the browser."""
@@ -141,7 +142,8 @@ class Demo:
             await api.wait_ready()
             await api.log_in()
             await self._add_hosts(api)
-            print(f"\nHome Assistant is ready after {time.monotonic() - self.started:.0f} s:  {api.url}")
+            await api.add_dashboard(DASHBOARD, "Hosts", "mdi:server", "original-states")
+            print(f"\nHome Assistant is ready after {time.monotonic() - self.started:.0f} s:  {api.url}/{DASHBOARD}")
             print(f"Log in as {USERNAME} with the password {PASSWORD}. Its log: {LOG}. Ctrl-C stops everything.\n")
             await show_fleet(api)
         except (ClientError, TypeError, TimeoutError) as error:
