@@ -93,6 +93,7 @@ class Demo:
             if ended.result() != RESTART_EXIT_CODE:
                 raise DemoError(f"Home Assistant ended ({ended.result()}). The end of {LOG}:\n{log_end()}")
             print("\nHome Assistant restarts.")
+            self.started = time.monotonic()
 
     async def stop(self) -> None:
         """Stop everything that was started."""
