@@ -11,12 +11,12 @@ LAYERS: tuple[set[str], ...] = (
     {"client.errors"},
     {"client.models"},
     {"client.*"},
-    {"const"},
-    {"settings", "store", "markdown"},
-    {"issues", "coordinator"},
+    {"const", "markdown"},
+    {"settings", "store", "checklist"},
+    {"issues", "coordinator", "discovery"},
     {"entity", "subjects"},
     {"sensor", "binary_sensor", "button", "switch", "update", "event", "diagnostics", "system_health"}
-    | {"config_flow", "onboarding", "repairs", "services", "websocket_api", "http", "dashboard"},
+    | {"config_flow", "options_flow", "onboarding", "contact", "repairs", "services", "websocket_api", "http", "dashboard"},
     {"__init__"},
 )
 """From the ground up; within a layer, platforms never import each other, the others may."""

@@ -1,145 +1,262 @@
-"""Add a host, or let Home Assistant in again: address, trust, key, test.
+"""The ways to a host: by hand, by scan, by discovery, and again for one that is known.
 
-Every step that talks to a host does so through `_async_failure`, the flow's edge: whatever goes
-wrong comes back as one error, whose `key` names the text that the form shows.
+What follows, from trust to test, is the same for all of them: `onboarding`.
 """
 
-import asyncio
-from collections.abc import Coroutine, Mapping
-import logging
-from typing import TYPE_CHECKING, Any, override
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, override
 
-from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
-from homeassistant.const import CONF_ADDRESS
-from homeassistant.data_entry_flow import AbortFlow
-from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
+from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
+from homeassistant.const import CONF_ADDRESS, CONF_USERNAME
+from homeassistant.core import DOMAIN as HOMEASSISTANT_DOMAIN, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+)
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import voluptuous as vol
 
-from .client.errors import HomelabError, HostKeyChanged, InvalidTarget, KeyRefused
-from .client.keys import authorized_line, fingerprint, install_commands
+from .client.errors import HomelabError, InvalidTarget, TimedOut, Unreachable
+from .client.scan import Candidate
 from .client.target import Target
-from .const import DOMAIN
-from .markdown import escaped, fenced
-from .onboarding import HostContact, async_read_host_keys
+from .const import DEFAULT_PORT, DOMAIN
+from .contact import async_read_host_keys
+from .discovery import (
+    Found,
+    async_dismiss_cards,
+    async_enqueue,
+    async_has_card,
+    async_remember_card,
+    async_scan,
+    async_show_card,
+    entry_at,
+    found,
+    found_target,
+    is_ip_address,
+    label,
+)
+from .markdown import escaped
+from .onboarding import OnboardingFlow
+from .options_flow import HomelabOptionsFlow
 from .settings import HostAddress
-from .store import async_get_key
 
-_LOGGER = logging.getLogger(__name__)
+CONF_ADDRESSES = "addresses"
+CONF_HOSTS = "hosts"
 
-_ADDRESS_SCHEMA = vol.Schema({vol.Required(CONF_ADDRESS): TextSelector(TextSelectorConfig(autocomplete="off"))})
-_NOTHING_TO_TYPE = vol.Schema({})
-_READ_HOST_KEY = "ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+_LINE = TextSelector(TextSelectorConfig(autocomplete="off"))
+_ADDRESS_SCHEMA = vol.Schema({vol.Required(CONF_ADDRESS): _LINE})
+_PASTE_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_ADDRESSES): TextSelector(TextSelectorConfig(multiline=True)),
+        vol.Optional(CONF_USERNAME): _LINE,
+    }
+)
 
 
-class HomelabConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Make an entry out of an address."""
+class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
+    """Add a host, or change how it is reached."""
 
     VERSION = 1
     MINOR_VERSION = 1
 
     def __init__(self) -> None:
-        """Know nothing yet."""
-        self._target = Target("", "")
-        self._host_keys: tuple[str, ...] = ()
-        self._contact: HostContact | None = None
-        self._task: asyncio.Task[HomelabError | None] | None = None
-        self._failure: HomelabError | None = None
+        """Have found nothing yet."""
+        super().__init__()
+        self._candidates: list[Candidate] = []
+        self._suggested = ""
 
-    # ------------------------------------------------------------ find
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> HomelabOptionsFlow:
+        """Return the flow that changes how a host is watched."""
+        return HomelabOptionsFlow()
+
+    # ------------------------------------------------------------ by hand
 
     @override
-    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show our key and ask for an address."""
-        self._failure = None
+    async def async_step_user(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show our key and ask where to look."""
+        return await self._async_menu("user", ["scan", "address", "paste", "commands"])
+
+    async def async_step_address(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take one address."""
+        if user_input is not None and await self._async_take_address(user_input[CONF_ADDRESS]):
+            return await self.async_step_trust()
+        suggested = user_input or {CONF_ADDRESS: self._suggested}
+        return await self._async_form("address", self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, suggested))
+
+    async def async_step_paste(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take many addresses, one per line; the first one now, the others after it."""
         if user_input is not None:
-            self._failure = await self._async_take_address(user_input[CONF_ADDRESS])
-            if self._failure is None:
-                return await self.async_step_trust()
-        schema = self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, user_input)
-        return await self._async_form("user", schema)
+            try:
+                targets = _targets(user_input[CONF_ADDRESSES], user_input.get(CONF_USERNAME))
+            except InvalidTarget as err:
+                self._failure = err
+            else:
+                return await self._async_begin([found_target(target, self.flow_id) for target in targets])
+        return await self._async_form("paste", self.add_suggested_values_to_schema(_PASTE_SCHEMA, user_input))
 
-    async def _async_take_address(self, text: str) -> HomelabError | None:
-        """Read what was typed and ask the machine there for its host keys."""
-        try:
-            self._target = Target.parse(text)
-        except InvalidTarget as err:
-            return err
-        return await self._async_try(self._async_read_host_keys())
+    async def _async_begin(self, machines: list[Found]) -> ConfigFlowResult:
+        """Go on with the first machine; the others follow in the same dialog."""
+        first, *others = machines
+        self._queue = self.flow_id
+        await async_enqueue(self.hass, self._queue, others)
+        self._platform, self._suggested = first.platform, first.typed
+        return await self.async_step_address({CONF_ADDRESS: first.typed})
 
-    async def _async_read_host_keys(self) -> None:
-        """Learn the keys that are shown to the person."""
-        self._host_keys = await async_read_host_keys(self._target)
+    # ------------------------------------------------------------ by scan
 
-    # ------------------------------------------------------------ trust and authorize
-
-    async def async_step_trust(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show the fingerprints; what is confirmed is pinned, and the login tried."""
-        if user_input is None:
-            self._abort_if_known_address()
-            return await self._async_form("trust")
-        if await self._async_log_in():
-            return await self.async_step_test()
-        if isinstance(self._failure, KeyRefused):
-            return await self._async_form("authorize")
-        if isinstance(self._failure, HostKeyChanged):
-            # Other keys than a moment ago: they are shown and confirmed like the first ones.
-            await self._async_try(self._async_read_host_keys())
-        return await self._async_form("trust")
-
-    async def async_step_authorize(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Try again after a person has added the key."""
-        if user_input is not None and await self._async_log_in():
-            return await self.async_step_test()
-        return await self._async_form("authorize")
-
-    async def _async_log_in(self) -> bool:
-        """Log in with our key; `_failure` says why it did not work."""
-        self._forget_contact()
-        self._contact = await HostContact.async_prepare(self.hass, self._target, self._host_keys)
-        self._failure = await self._async_try(self._contact.async_log_in())
-        return self._failure is None
-
-    def _abort_if_known_address(self) -> None:
-        """Abort when an entry has this address and the machine there is still the same."""
-        for entry in self._async_current_entries():
-            known = HostAddress.from_data(entry.data)
-            is_here = (known.target.host, known.target.port) == (self._target.host, self._target.port)
-            if is_here and set(known.host_keys) & set(self._host_keys):
-                raise AbortFlow("already_configured", {"name": escaped(entry.title)})
-
-    # ------------------------------------------------------------ test and finish
-
-    async def async_step_test(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Run the probe once with every section, with progress."""
+    async def async_step_scan(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Look for SSH servers nearby, with progress."""
         if self._task is None:
-            if TYPE_CHECKING:
-                assert self._contact is not None
-            self._task = self._start(self._contact.async_dry_run())
+            self._task = self._start(self._async_scan())
         if not self._task.done():
-            placeholders = await self._async_placeholders()
-            return self.async_show_progress(
-                step_id="test", progress_action="test", progress_task=self._task, description_placeholders=placeholders
-            )
+            return self.async_show_progress(step_id="scan", progress_action="scan", progress_task=self._task)
         self._failure, self._task = self._task.result(), None
-        return self.async_show_progress_done(next_step_id="test_failed" if self._failure else "finish")
+        if self._failure:
+            return self.async_show_progress_done(next_step_id="address")
+        return self.async_show_progress_done(next_step_id="pick" if self._candidates else "nothing_found")
 
-    async def async_step_test_failed(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say what keeps the probe from working, and try again."""
+    async def _async_scan(self) -> None:
+        """Remember who answers."""
+        self._candidates = await async_scan(self.hass, self.async_update_progress)
+
+    async def async_step_nothing_found(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Say that nobody answered, and offer the other ways."""
+        return await self._async_menu("nothing_found", ["scan", "address", "paste"])
+
+    async def async_step_pick(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take those that were picked; the others become cards that can be ignored."""
         if user_input is not None:
-            return await self.async_step_test()
-        return await self._async_form("test_failed")
+            machines = [each for each in self._new_candidates() if each.address in user_input[CONF_HOSTS]]
+            username = user_input.get(CONF_USERNAME, "")
+            if not machines:
+                self._show_cards(machines)
+                return self.async_abort(reason="cards_only")
+            if _is_username(username):
+                self._show_cards(machines)
+                return await self._async_begin([found(each, username, self.flow_id) for each in machines])
+        schema = self.add_suggested_values_to_schema(self._pick_schema(), user_input)
+        return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
 
-    async def async_step_finish(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Create the entry; what was just seen becomes its first state."""
-        if TYPE_CHECKING:
-            assert self._contact is not None
-        address = self._contact.address
-        await self.async_set_unique_id(address.host_id, raise_on_progress=False)
-        self._abort_if_unique_id_configured(description_placeholders={"name": escaped(self._contact.title)})
-        self._contact.async_hand_over(self.hass, address.host_id)
-        return self.async_create_entry(title=self._contact.title, data=address.as_data())
+    def _pick_schema(self) -> vol.Schema:
+        """Return the list of the machines that answered."""
+        entries = self._async_current_entries(include_ignore=False)
+        options = [
+            SelectOptionDict(value=each.address, label=label(each, entry_at(entries, _hosts(each))))
+            for each in self._candidates
+        ]
+        hosts = SelectSelector(SelectSelectorConfig(options=options, multiple=True, mode=SelectSelectorMode.LIST))
+        return vol.Schema({vol.Required(CONF_HOSTS, default=list): hosts, vol.Optional(CONF_USERNAME): _LINE})
 
-    # ------------------------------------------------------------ reauth
+    def _new_candidates(self) -> list[Candidate]:
+        """Return the machines that nobody watches yet."""
+        entries = self._async_current_entries(include_ignore=False)
+        return [each for each in self._candidates if entry_at(entries, _hosts(each)) is None]
+
+    def _show_cards(self, picked: list[Candidate]) -> None:
+        """Offer the machines that were not picked under *Discovered*."""
+        for each in self._new_candidates():
+            if each not in picked:
+                async_show_card(self.hass, found(each))
+
+    # ------------------------------------------------------------ by discovery
+
+    @override
+    async def async_step_integration_discovery(self, discovery_info: Found) -> ConfigFlowResult:  # type: ignore[override]
+        """Wait as a card, or in the queue of those that were picked together."""
+        machine = discovery_info
+        self._queue = machine.queue or ""
+        self._platform = machine.platform
+        if machine.queue:
+            # A card that is there already, or was ignored, gives way to what a person picked.
+            async_dismiss_cards(self.hass, {machine.host}, self.flow_id)
+            await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
+        else:
+            await self.async_set_unique_id(machine.unique_id)
+            self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
+        return await self._async_discovered(machine, frozenset({machine.host}))
+
+    @override
+    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Wait as a card for a machine that announces its SSH server; nobody is contacted."""
+        name = discovery_info.hostname.rstrip(".")
+        await self.async_set_unique_id(name)
+        machine = Found(
+            host=discovery_info.host,
+            unique_id=name,
+            name=name.removesuffix(".local"),
+            port=discovery_info.port or DEFAULT_PORT,
+        )
+        self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
+        return await self._async_discovered(machine, frozenset({name, *discovery_info.addresses}))
+
+    async def _async_discovered(self, machine: Found, hosts: frozenset[str]) -> ConfigFlowResult:
+        """Show a card, unless the machine is known or has one."""
+        if entry := entry_at(self._async_current_entries(include_ignore=False), hosts):
+            return self._async_end("already_configured", entry)
+        if async_has_card(self.hass, hosts):
+            return self.async_abort(reason="already_in_progress", translation_domain=HOMEASSISTANT_DOMAIN)
+        async_remember_card(self.hass, self.flow_id, hosts)
+        self.context["title_placeholders"] = {"name": machine.name}
+        self._suggested = machine.typed
+        return await self.async_step_address()
+
+    @override
+    async def async_step_dhcp(self, discovery_info: DhcpServiceInfo) -> ConfigFlowResult:
+        """Follow a known host to its new address, when it proves who it is."""
+        for entry in self._entries_with_mac(discovery_info.macaddress):
+            known = HostAddress.from_data(entry.data)
+            if await self._async_has_moved(known, discovery_info.ip):
+                moved = replace(known, target=replace(known.target, host=discovery_info.ip))
+                self.hass.config_entries.async_update_entry(entry, data={**entry.data, **moved.as_data()})
+                self.hass.config_entries.async_schedule_reload(entry.entry_id)
+        return self.async_abort(reason="not_new")
+
+    def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:
+        """Return the entries whose device has this MAC address."""
+        connection = (dr.CONNECTION_NETWORK_MAC, dr.format_mac(mac))
+        devices = dr.async_get(self.hass)
+        return [
+            entry
+            for entry in self._async_current_entries(include_ignore=False)
+            if any(
+                connection in device.connections
+                for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
+            )
+        ]
+
+    async def _async_has_moved(self, known: HostAddress, ip: str) -> bool:
+        """Tell whether the old address is silent and a pinned key answers at the new one.
+
+        A name is never replaced: whoever typed it wants it to be looked up.
+        """
+        if known.target.host == ip or not is_ip_address(known.target.host):
+            return False
+        try:
+            await async_read_host_keys(known.target)
+        except Unreachable, TimedOut:
+            return bool(set(await self._async_offered(known.target, ip)) & set(known.host_keys))
+        except HomelabError:
+            return False
+        return False
+
+    async def _async_offered(self, target: Target, ip: str) -> tuple[str, ...]:
+        """Return the keys that are shown at an address, none when nobody answers."""
+        try:
+            return await async_read_host_keys(replace(target, host=ip))
+        except HomelabError:
+            return ()
+
+    # ------------------------------------------------------------ again
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """Begin where a host refuses our key."""
@@ -147,79 +264,41 @@ class HomelabConfigFlow(ConfigFlow, domain=DOMAIN):
         self._target, self._host_keys = address.target, address.host_keys
         return await self.async_step_reauth_confirm()
 
-    async def async_step_reauth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show the key again and try the login."""
-        if user_input is not None and await self._async_log_in():
-            return self.async_update_reload_and_abort(self._get_reauth_entry())
-        return await self._async_form("reauth_confirm")
+    async def async_step_reauth_confirm(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show the key again, and offer the ways in."""
+        return await self._async_menu("reauth_confirm", ["added", "install", "commands"])
 
-    # ------------------------------------------------------------ forms and the flow's edge
-
-    async def _async_form(self, step_id: str, schema: vol.Schema = _NOTHING_TO_TYPE) -> ConfigFlowResult:
-        """Show a step's form with the failure of what was tried last."""
-        placeholders = await self._async_placeholders()
-        errors = None
-        if self._failure is not None:
-            errors = {"base": self._failure.key}
-            placeholders |= self._failure.placeholders
-        return self.async_show_form(
-            step_id=step_id, data_schema=schema, errors=errors, description_placeholders=placeholders
-        )
-
-    async def _async_placeholders(self) -> dict[str, str]:
-        """Return what the steps' descriptions show; all of it is Markdown."""
-        line = authorized_line(await async_get_key(self.hass), self.hass.config.location_name)
-        kinds = [key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0] for key in self._host_keys]
-        return {
-            "address": escaped(str(self._target)),
-            "username": escaped(self._target.username),
-            "key_line": fenced(line),
-            "install_command": fenced(install_commands(line)["linux"]),
-            "fingerprints": fenced("\n".join(map(_shown, self._host_keys))),
-            "fingerprint_command": fenced("\n".join(_READ_HOST_KEY.format(kind=kind) for kind in kinds[:1])),
-        }
-
-    async def _async_try(self, contact: Coroutine[Any, Any, None]) -> HomelabError | None:
-        """Await a contact that ends with the dialog; return what went wrong."""
-        task = self._task = self._start(contact)
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()
-            self._task = None
-        if task.cancelled():
-            raise AbortFlow("closed")
-        return task.result()
-
-    def _start(self, contact: Coroutine[Any, Any, None]) -> asyncio.Task[HomelabError | None]:
-        """Start a contact with a host."""
-        return self.hass.async_create_task(self._async_failure(contact), f"{DOMAIN} config flow")
-
-    async def _async_failure(self, contact: Coroutine[Any, Any, None]) -> HomelabError | None:
-        """Await a contact and return what went wrong; what nobody expected is logged."""
-        try:
-            await contact
-        except HomelabError as err:
-            return err
-        except Exception:
-            _LOGGER.exception("Unexpected error while adding a host")
-            return HomelabError(self._target.host)
-        return None
-
-    @override
-    def async_remove(self) -> None:
-        """End whatever still runs when the dialog is over or was closed."""
-        if self._task is not None:
-            self._task.cancel()
-        self._forget_contact()
-
-    def _forget_contact(self) -> None:
-        """Close the connection beside what follows."""
-        if self._contact is not None:
-            self.hass.async_create_task(self._contact.async_close(), f"{DOMAIN} config flow close")
-            self._contact = None
+    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take another address, port or user for a known host."""
+        known = HostAddress.from_data(self._get_reconfigure_entry().data)
+        if user_input is not None and await self._async_take_address(user_input[CONF_ADDRESS]):
+            if not set(self._host_keys) & set(known.host_keys):
+                return await self.async_step_trust()
+            # It is the same machine: what was confirmed once need not be confirmed again.
+            self._host_keys = known.host_keys
+            return await self.async_step_trust({})
+        suggested = user_input or {CONF_ADDRESS: str(known.target)}
+        return await self._async_form("reconfigure", self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, suggested))
 
 
-def _shown(host_key: str) -> str:
-    """Return a host key as `ssh-keygen -lf` prints it, without its length and comment."""
-    return f"{fingerprint(host_key)} ({host_key.split(maxsplit=1)[0].removeprefix('ssh-').upper()})"
+def _targets(text: str, username: str | None) -> list[Target]:
+    """Return the addresses in the lines, each once; raise InvalidTarget for the first line that holds none."""
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    targets = list(dict.fromkeys(Target.parse(line, username) for line in lines if line))
+    if not targets:
+        raise InvalidTarget(text)
+    return targets
+
+
+def _is_username(username: str) -> bool:
+    """Tell whether one can log in by that name."""
+    try:
+        Target.parse(f"{username}@host")
+    except InvalidTarget:
+        return False
+    return True
+
+
+def _hosts(candidate: Candidate) -> set[str]:
+    """Return the address and the name of a machine."""
+    return {candidate.address, candidate.hostname or candidate.address}

@@ -12,10 +12,21 @@ CONF_INTERVAL: Final = "interval"
 CONF_TIMEOUT: Final = "timeout"
 CONF_SERVICES: Final = "services"
 CONF_FILESYSTEMS: Final = "filesystems"
+CONF_INTERFACES: Final = "interfaces"
+CONF_CONTAINERS: Final = "containers"
 CONF_DISK_THRESHOLD: Final = "disk_threshold"
 CONF_MEMORY_THRESHOLD: Final = "memory_threshold"
+CONF_TEMPERATURE_THRESHOLD: Final = "temperature_threshold"
 CONF_MAY_BE_OFF: Final = "may_be_off"
 CONF_EACH_POLL: Final = "connect_each_poll"
+CONF_SUDO: Final = "sudo"
+CONF_POWER: Final = "power"
+CONF_CONTROL_SERVICES: Final = "control_services"
+CONF_CONTROL_CONTAINERS: Final = "control_containers"
+CONF_INSTALL_UPDATES: Final = "install_updates"
+
+SUDO_SECTIONS: Final = ("storage_health", "security", "sockets")
+"""Sections that tell more with passwordless sudo; each is allowed by itself."""
 
 PLATFORM_LINUX: Final = "linux"
 PLATFORM_WINDOWS: Final = "windows"
@@ -25,6 +36,10 @@ DEFAULT_INTERVAL: Final = 10
 DEFAULT_TIMEOUT: Final = 10
 DEFAULT_DISK_THRESHOLD: Final = 90
 DEFAULT_MEMORY_THRESHOLD: Final = 95
+MIN_INTERVAL: Final = 5
+MAX_INTERVAL: Final = 300
+MIN_TIMEOUT: Final = 3
+MAX_TIMEOUT: Final = 90
 
 MAX_HANDSHAKES: Final = 16
 """Most SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""

@@ -8,16 +8,24 @@ from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
 
 from .client.target import Target
 from .const import (
+    CONF_CONTAINERS,
+    CONF_CONTROL_CONTAINERS,
+    CONF_CONTROL_SERVICES,
     CONF_DISK_THRESHOLD,
     CONF_EACH_POLL,
     CONF_FILESYSTEMS,
     CONF_HOST_ID,
     CONF_HOST_KEYS,
+    CONF_INSTALL_UPDATES,
+    CONF_INTERFACES,
     CONF_INTERVAL,
     CONF_MAY_BE_OFF,
     CONF_MEMORY_THRESHOLD,
     CONF_PLATFORM,
+    CONF_POWER,
     CONF_SERVICES,
+    CONF_SUDO,
+    CONF_TEMPERATURE_THRESHOLD,
     CONF_TIMEOUT,
     DEFAULT_DISK_THRESHOLD,
     DEFAULT_INTERVAL,
@@ -71,10 +79,20 @@ class HostOptions:
     timeout: float = DEFAULT_TIMEOUT
     services: tuple[str, ...] = ()
     filesystems: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
     disk_threshold: float = DEFAULT_DISK_THRESHOLD
     memory_threshold: float = DEFAULT_MEMORY_THRESHOLD
+    temperature_threshold: float | None = None
+    """None: each sensor's own critical value."""
     may_be_off: bool = False
     connect_each_poll: bool = False
+    sudo: tuple[str, ...] = ()
+    """Sections that may use passwordless sudo."""
+    power: bool = False
+    control_services: bool = False
+    control_containers: bool = False
+    install_updates: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HostOptions:
@@ -84,10 +102,18 @@ class HostOptions:
             timeout=options.get(CONF_TIMEOUT, DEFAULT_TIMEOUT),
             services=tuple(options.get(CONF_SERVICES, ())),
             filesystems=tuple(options.get(CONF_FILESYSTEMS, ())),
+            interfaces=tuple(options.get(CONF_INTERFACES, ())),
+            containers=tuple(options.get(CONF_CONTAINERS, ())),
             disk_threshold=options.get(CONF_DISK_THRESHOLD, DEFAULT_DISK_THRESHOLD),
             memory_threshold=options.get(CONF_MEMORY_THRESHOLD, DEFAULT_MEMORY_THRESHOLD),
+            temperature_threshold=options.get(CONF_TEMPERATURE_THRESHOLD),
             may_be_off=options.get(CONF_MAY_BE_OFF, False),
             connect_each_poll=options.get(CONF_EACH_POLL, False),
+            sudo=tuple(options.get(CONF_SUDO, ())),
+            power=options.get(CONF_POWER, False),
+            control_services=options.get(CONF_CONTROL_SERVICES, False),
+            control_containers=options.get(CONF_CONTROL_CONTAINERS, False),
+            install_updates=options.get(CONF_INSTALL_UPDATES, False),
         )
 
     @property

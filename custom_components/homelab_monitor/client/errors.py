@@ -111,6 +111,13 @@ class LoginRefused(HomelabError):
     what = "password refused"
 
 
+class KeyNotInstalled(HomelabError):
+    """The login with a password worked, adding our key did not; `detail` is what the host said."""
+
+    key = "key_not_installed"
+    what = "the key could not be added"
+
+
 class ChannelRefused(HomelabError):
     """The host accepts the login and refuses to run a command."""
 

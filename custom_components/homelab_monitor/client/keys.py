@@ -55,12 +55,17 @@ def authorized_line(key: KeyPair, name: str) -> str:
     return f"restrict {key.public_openssh} homelab_monitor@{harmless}"
 
 
+def dropbear_line(line: str) -> str:
+    """Return an `authorized_line` in the words that dropbear knows."""
+    return line.replace("restrict", _DROPBEAR_OPTIONS, 1)
+
+
 def install_commands(line: str) -> dict[str, str]:
     """Return, per platform, the command that lets the key of an `authorized_line` in."""
     # The file may lack its last newline: a blank line first keeps the two keys apart.
     windows_user = r"$env:USERPROFILE\.ssh"
     windows_admin = r"$env:ProgramData\ssh\administrators_authorized_keys"
-    dropbear = line.replace("restrict", _DROPBEAR_OPTIONS, 1)
+    dropbear = dropbear_line(line)
     return {
         "linux": f"mkdir -p ~/.ssh && chmod 700 ~/.ssh && printf '\\n%s\\n' '{line}' >> ~/.ssh/authorized_keys"
         " && chmod 600 ~/.ssh/authorized_keys",

@@ -1,0 +1,64 @@
+"""The capability test as people read it: a table in their language, and the command that cures each row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.translation import async_get_translations
+
+from .client.remedies import remedy_for
+from .client.report import CheckResult, Report, Status
+from .const import DOMAIN
+from .markdown import escaped, fenced, table
+
+_SYMBOLS: Mapping[Status, str] = {
+    Status.OK: "✅",
+    Status.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
+    Status.AMBER: "⚠️",
+    Status.RED: "❌",
+    Status.UNKNOWN: "❔",
+}
+
+
+async def async_checklist(hass: HomeAssistant, report: Report, username: str) -> str:
+    """Return the report as Markdown, in the language of Home Assistant."""
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    if not report.rows:
+        return ""
+    header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
+    rows = [(f"{_SYMBOLS[row.status]} {check_name(texts, row)}", finding(texts, row)) for row in report.rows]
+    cures = [f"{check_name(texts, row)}\n{fenced(cure)}" for row in report.rows if (cure := _cure(row, report, username))]
+    return "\n\n".join([table(header, rows), *cures])
+
+
+async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]]:
+    """Return the report as plain values with their texts, for programs."""
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    return [
+        row.as_dict() | {"text": words(texts, "check_reason", row.reason).format_map(row.placeholders)}
+        for row in report.rows
+    ]
+
+
+def finding(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return what a check found, its remote words made harmless."""
+    words = {name: escaped(value) for name, value in row.placeholders.items()}
+    return words(texts, "check_reason", row.reason).format_map(words)
+
+
+def check_name(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return the name of a check."""
+    return words(texts, "check", row.check)
+
+
+def _cure(row: CheckResult, report: Report, username: str) -> str:
+    """Return the command that cures a row, "" when there is none."""
+    if row.status not in (Status.AMBER, Status.RED) or row.remedy is None:
+        return ""
+    remedy = remedy_for(row.remedy, report.family, username, row.placeholders)
+    return remedy.text if remedy else ""
+
+
+def words(texts: Mapping[str, str], group: str, key: str) -> str:
+    """Return a text of ours, the bare key where a translation lacks it."""
+    return texts.get(f"component.{DOMAIN}.selector.{group}.options.{key}", key)

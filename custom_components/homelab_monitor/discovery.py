@@ -1,0 +1,199 @@
+"""Machines that were found and not added yet: by a scan, in pasted lines, by mDNS.
+
+Each becomes a flow of its own: one that follows in the same dialog when a person picked it,
+a card under *Discovered* otherwise. Nothing here contacts a machine, except a scan that a
+person started.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from homeassistant.components.network import async_get_adapters
+from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
+from homeassistant.helpers import discovery_flow
+from homeassistant.util.hass_dict import HassKey
+
+from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
+from .client.target import Target
+from .const import DEFAULT_PORT, DOMAIN
+from .settings import HostAddress
+
+_QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
+_CARDS: HassKey[dict[str, frozenset[str]]] = HassKey(f"{DOMAIN}_cards")
+"""Flow id → addresses and names of the machine that it is about."""
+_ADDED = "✅ "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A machine that may be added; `queue` names those that were picked together."""
+
+    host: str
+    unique_id: str
+    name: str
+    port: int = DEFAULT_PORT
+    username: str = ""
+    platform: Platform | None = None
+    queue: str | None = None
+
+    @property
+    def typed(self) -> str:
+        """Return what a person would type, as far as it is known."""
+        return str(Target(self.username, self.host, self.port)).removeprefix("@")
+
+
+# ---------------------------------------------------------------- scanning
+
+
+async def async_scan(hass: HomeAssistant, progress: Callable[[float], None]) -> list[Candidate]:
+    """Look for SSH servers in the networks that Home Assistant may use."""
+    adapters = await async_get_adapters(hass)
+    return await scan(
+        networks_to_scan(adapters),
+        names=_names_from_dhcp(hass),
+        interfaces=interfaces_to_scan(adapters),
+        progress=_in_steps(progress),
+    )
+
+
+def _in_steps(progress: Callable[[float], None]) -> Callable[[float], None]:
+    """Return a progress that tells only whole percents: each becomes an event for every browser."""
+    told = -1
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if int(share * 100) > told:
+            told = int(share * 100)
+            progress(share)
+
+    return tell
+
+
+def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
+    """Return the names that machines gave when they asked for their address."""
+    if "dhcp" not in hass.config.components:
+        return {}
+    # Its dependencies are installed only where it runs.
+    from homeassistant.components.dhcp.helpers import async_discovered_service_info  # noqa: PLC0415
+
+    return {info.ip: info.hostname for info in async_discovered_service_info(hass) if info.hostname}
+
+
+def label(candidate: Candidate, entry: ConfigEntry | None) -> str:
+    """Return a line for one machine; a mark and its name when it is already watched."""
+    parts = (candidate.address, candidate.hostname, entry and entry.title, candidate.banner.removeprefix("SSH-2.0-"))
+    return (_ADDED if entry else "") + " · ".join(dict.fromkeys(part for part in parts if part))
+
+
+def found(candidate: Candidate, username: str = "", queue: str | None = None) -> Found:
+    """Return a scanned machine as the beginning of a flow."""
+    return Found(
+        host=candidate.address,
+        unique_id=candidate.mac or candidate.address,
+        name=candidate.hostname or candidate.address,
+        username=username,
+        platform=candidate.platform_hint,
+        queue=queue,
+    )
+
+
+def found_target(target: Target, queue: str) -> Found:
+    """Return a pasted address as the beginning of a flow."""
+    return Found(
+        host=target.host,
+        unique_id=target.address,
+        name=target.address,
+        port=target.port,
+        username=target.username,
+        queue=queue,
+    )
+
+
+# ---------------------------------------------------------------- what is already known
+
+
+def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
+    """Return the entry of the machine at one of these addresses or names."""
+    wanted = {name for host in hosts for name in _names(host)}
+    return next((entry for entry in entries if wanted & _names(HostAddress.from_data(entry.data).target.host)), None)
+
+
+def _names(host: str) -> set[str]:
+    """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
+    return {host.lower()} if is_ip_address(host) else {host.lower(), host.lower().partition(".")[0]}
+
+
+def is_ip_address(host: str) -> bool:
+    """Tell whether it is an address rather than a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- cards
+
+
+@callback
+def async_remember_card(hass: HomeAssistant, flow_id: str, hosts: frozenset[str]) -> None:
+    """Note which machine a discovered flow is about."""
+    hass.data.setdefault(_CARDS, {})[flow_id] = hosts
+
+
+@callback
+def async_forget_card(hass: HomeAssistant, flow_id: str) -> None:
+    """Note that a flow is over."""
+    hass.data.get(_CARDS, {}).pop(flow_id, None)
+
+
+@callback
+def async_has_card(hass: HomeAssistant, hosts: Collection[str]) -> bool:
+    """Tell whether a discovered flow is about this machine."""
+    return any(not known.isdisjoint(hosts) for known in hass.data.get(_CARDS, {}).values())
+
+
+@callback
+def async_dismiss_cards(hass: HomeAssistant, hosts: Collection[str], flow_id: str) -> None:
+    """End the other flows that are about this machine."""
+    for other, known in list(hass.data.get(_CARDS, {}).items()):
+        if other != flow_id and not known.isdisjoint(hosts):
+            hass.config_entries.flow.async_abort(other)
+
+
+# ---------------------------------------------------------------- flows for the others
+
+
+@callback
+def async_show_card(hass: HomeAssistant, machine: Found) -> None:
+    """Offer a machine under *Discovered*."""
+    discovery_flow.async_create_flow(hass, DOMAIN, {"source": SOURCE_INTEGRATION_DISCOVERY}, machine)
+
+
+async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Found]) -> None:
+    """Start a flow for each picked machine, to be continued one after the other."""
+    flow_ids = hass.data.setdefault(_QUEUES, {}).setdefault(queue, [])
+    for machine in machines:
+        result = await hass.config_entries.flow.async_init(
+            DOMAIN, context={"source": SOURCE_INTEGRATION_DISCOVERY}, data=machine
+        )
+        if result["type"] is FlowResultType.FORM:
+            flow_ids.append(result["flow_id"])
+
+
+@callback
+def async_next_flow(hass: HomeAssistant, queue: str) -> str | None:
+    """Return the next flow of a queue; those that were dismissed meanwhile are skipped."""
+    flow_ids = hass.data.get(_QUEUES, {}).get(queue, [])
+    while flow_ids:
+        flow_id = flow_ids.pop(0)
+        try:
+            hass.config_entries.flow.async_get(flow_id)
+        except UnknownFlow:
+            continue
+        return flow_id
+    hass.data.get(_QUEUES, {}).pop(queue, None)
+    return None

@@ -1,0 +1,172 @@
+"""How a host is watched: intervals, what is shown, thresholds and privileges.
+
+What can be chosen by name is offered as the host really has it. An empty choice means that the
+integration chooses; an option that equals its default is not stored.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlowWithReload
+from homeassistant.const import PERCENTAGE, UnitOfTemperature, UnitOfTime
+from homeassistant.data_entry_flow import section
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
+import voluptuous as vol
+
+from .client.errors import HomelabError
+from .client.models import Services, Snapshot
+from .const import (
+    CONF_CONTAINERS,
+    CONF_CONTROL_CONTAINERS,
+    CONF_CONTROL_SERVICES,
+    CONF_DISK_THRESHOLD,
+    CONF_EACH_POLL,
+    CONF_FILESYSTEMS,
+    CONF_INSTALL_UPDATES,
+    CONF_INTERFACES,
+    CONF_INTERVAL,
+    CONF_MAY_BE_OFF,
+    CONF_MEMORY_THRESHOLD,
+    CONF_POWER,
+    CONF_SERVICES,
+    CONF_SUDO,
+    CONF_TEMPERATURE_THRESHOLD,
+    CONF_TIMEOUT,
+    DEFAULT_DISK_THRESHOLD,
+    DEFAULT_INTERVAL,
+    DEFAULT_MEMORY_THRESHOLD,
+    DEFAULT_TIMEOUT,
+    MAX_INTERVAL,
+    MAX_TIMEOUT,
+    MIN_INTERVAL,
+    MIN_TIMEOUT,
+    SUDO_SECTIONS,
+)
+from .coordinator import HomelabConfigEntry
+
+_THRESHOLDS = "thresholds"
+_CONNECTION = "connection"
+_PRIVILEGES = "privileges"
+_EVERY_SERVICE = {"services": ["*"]}
+
+
+class HomelabOptionsFlow(OptionsFlowWithReload):
+    """Change the options of one host, which is set up anew with them."""
+
+    config_entry: HomelabConfigEntry
+
+    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show all options."""
+        if user_input is not None:
+            return self.async_create_entry(data=_flat(user_input))
+        schema = _schema(await self._async_offered())
+        options = dict(self.config_entry.options)
+        suggested = options | dict.fromkeys((_THRESHOLDS, _CONNECTION, _PRIVILEGES), options)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(schema, suggested),
+            description_placeholders={"name": self.config_entry.title},
+        )
+
+    async def _async_offered(self) -> dict[str, list[str]]:
+        """Return what the host has to choose from, and what is chosen already."""
+        snapshot = Snapshot()
+        if self.config_entry.state is ConfigEntryState.LOADED:
+            snapshot = self.config_entry.runtime_data.data.snapshot
+        has = _has(snapshot) | {CONF_SERVICES: await self._async_services(snapshot)}
+        return {name: sorted({*items, *self.config_entry.options.get(name, ())}) for name, items in has.items()}
+
+    async def _async_services(self, snapshot: Snapshot) -> set[str]:
+        """Return every service of the host; only the known ones while it cannot be asked."""
+        known = snapshot.sections.services
+        if self.config_entry.state is ConfigEntryState.LOADED and self.config_entry.runtime_data.data.is_online:
+            try:
+                reply = await self.config_entry.runtime_data.session.poll(["services"], _EVERY_SERVICE)
+            except HomelabError:
+                return _names(known)
+            told = reply.sections.get("services")
+            return _names(told if isinstance(told, Services) else known)
+        return _names(known)
+
+
+def _names(told: Services | None) -> set[str]:
+    """Return the names of the services."""
+    return {unit.name for unit in told.units} if told else set()
+
+
+def _has(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Return mountpoints, interfaces and containers of the host."""
+    sections = snapshot.sections
+    return {
+        CONF_FILESYSTEMS: {each.mountpoint for each in sections.filesystems.filesystems}
+        if sections.filesystems
+        else set(),
+        CONF_INTERFACES: set(sections.network.interfaces) if sections.network else set(),
+        CONF_CONTAINERS: set(),
+    }
+
+
+def _schema(offered: dict[str, list[str]]) -> vol.Schema:
+    """Return the form; what belongs together and is rarely changed is folded."""
+    thresholds = {
+        vol.Required(CONF_DISK_THRESHOLD, default=DEFAULT_DISK_THRESHOLD): _number(1, 100, PERCENTAGE),
+        vol.Required(CONF_MEMORY_THRESHOLD, default=DEFAULT_MEMORY_THRESHOLD): _number(1, 100, PERCENTAGE),
+        vol.Optional(CONF_TEMPERATURE_THRESHOLD): _number(30, 120, UnitOfTemperature.CELSIUS),
+    }
+    connection = {
+        vol.Required(CONF_INTERVAL, default=DEFAULT_INTERVAL): _number(MIN_INTERVAL, MAX_INTERVAL, UnitOfTime.SECONDS),
+        vol.Required(CONF_TIMEOUT, default=DEFAULT_TIMEOUT): _number(MIN_TIMEOUT, MAX_TIMEOUT, UnitOfTime.SECONDS),
+        vol.Required(CONF_MAY_BE_OFF, default=False): BooleanSelector(),
+        vol.Required(CONF_EACH_POLL, default=False): BooleanSelector(),
+    }
+    privileges: dict[vol.Marker, object] = {
+        vol.Optional(CONF_SUDO): SelectSelector(
+            SelectSelectorConfig(
+                options=list(SUDO_SECTIONS), multiple=True, mode=SelectSelectorMode.LIST, translation_key=CONF_SUDO
+            )
+        ),
+        **{
+            vol.Required(name, default=False): BooleanSelector()
+            for name in (CONF_POWER, CONF_CONTROL_SERVICES, CONF_CONTROL_CONTAINERS, CONF_INSTALL_UPDATES)
+        },
+    }
+    return vol.Schema(
+        {
+            **{vol.Optional(name): _choice(items) for name, items in offered.items()},
+            vol.Required(_THRESHOLDS): section(vol.Schema(thresholds), {"collapsed": True}),
+            vol.Required(_CONNECTION): section(vol.Schema(connection), {"collapsed": True}),
+            vol.Required(_PRIVILEGES): section(vol.Schema(privileges), {"collapsed": True}),
+        }
+    )
+
+
+def _choice(items: Iterable[str]) -> SelectSelector:
+    """Return a choice by name; a pattern can be typed instead."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(items), multiple=True, custom_value=True, mode=SelectSelectorMode.DROPDOWN, sort=True
+        )
+    )
+
+
+def _number(least: float, most: float, unit: str) -> NumberSelector:
+    """Return a whole number to type."""
+    return NumberSelector(
+        NumberSelectorConfig(min=least, max=most, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
+    )
+
+
+def _flat(user_input: dict[str, Any]) -> dict[str, Any]:
+    """Return the options without their sections; what is empty means the default."""
+    flat: dict[str, Any] = {}
+    for name, value in user_input.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return {name: value for name, value in flat.items() if value != []}
