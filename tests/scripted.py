@@ -15,7 +15,7 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.homelab_monitor.client.errors import HomelabError
-from custom_components.homelab_monitor.client.models import Reply, decode_reply
+from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
 
 REPLIES = Path(__file__).parent / "fixtures" / "replies"

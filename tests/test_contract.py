@@ -11,7 +11,8 @@ import pytest
 
 from custom_components.homelab_monitor.binary_sensor import HOST_BINARY_SENSORS
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
-from custom_components.homelab_monitor.client.models import PROTOCOL, SECTIONS, Sections, decode_reply
+from custom_components.homelab_monitor.client.models import SECTIONS, Sections
+from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_reply
 from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS
 from custom_components.homelab_monitor.subjects import HOST

@@ -16,7 +16,17 @@ LAYERS: tuple[set[str], ...] = (
     {"issues", "coordinator", "discovery"},
     {"entity", "subjects"},
     {"sensor", "binary_sensor", "button", "switch", "update", "event", "diagnostics", "system_health"}
-    | {"config_flow", "options_flow", "onboarding", "contact", "repairs", "services", "websocket_api", "http", "dashboard"},
+    | {
+        "config_flow",
+        "options_flow",
+        "onboarding",
+        "contact",
+        "repairs",
+        "services",
+        "websocket_api",
+        "http",
+        "dashboard",
+    },
     {"__init__"},
 )
 """From the ground up; within a layer, platforms never import each other, the others may."""

@@ -12,9 +12,9 @@ from .client.checks import run_checks
 from .client.errors import first_line
 from .client.identity import host_id
 from .client.install import install_key
-from .client.models import Snapshot
 from .client.report import Report
 from .client.session import ProbeSession
+from .client.snapshot import Snapshot
 from .client.ssh import Connection, scan_host_keys
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT

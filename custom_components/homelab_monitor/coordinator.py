@@ -28,11 +28,12 @@ from .client.errors import HomelabError, KeyRefused
 from .client.happenings import Baseline, Happening, advance
 from .client.inventory import Found
 from .client.items import ITEM_KINDS, ItemKind, Selection, is_complete, services
-from .client.models import SECTIONS, Reply, Snapshot
+from .client.models import SECTIONS
 from .client.problems import Judge, Problem, Thresholds
 from .client.programs import Programs, load_programs
 from .client.rates import Rates, updated
 from .client.session import ProbeSession
+from .client.snapshot import Reply, Snapshot
 from .const import DOMAIN, MAX_HANDSHAKES
 from .settings import HostAddress, HostOptions
 from .store import HostStore

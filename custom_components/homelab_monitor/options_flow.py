@@ -22,7 +22,8 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from .client.errors import HomelabError
-from .client.models import Services, Snapshot
+from .client.models import Services
+from .client.snapshot import Snapshot
 from .const import (
     CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,

@@ -15,7 +15,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.inventory import Inventory, restore_inventory
 from .client.keys import KeyPair
-from .client.models import Snapshot, restore_snapshot
+from .client.snapshot import Snapshot, restore_snapshot
 from .const import DOMAIN
 
 _LOGGER = logging.getLogger(__name__)

@@ -39,9 +39,9 @@ from custom_components.homelab_monitor.client.facts import (
     parse_facts,
     wants_password,
 )
-from custom_components.homelab_monitor.client.models import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, restore_report
+from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.target import Target
 from tests import fake_host as fake
 from tests.fake_host import Channel, FakeHost

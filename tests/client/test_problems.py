@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.models import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 

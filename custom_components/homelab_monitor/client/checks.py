@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 import time
 
 from .errors import (
+    BadReply,
     ChannelRefused,
     HomelabError,
     HostKeyChanged,
     KeyRefused,
     LoginRefused,
     NoPython,
+    ProbeFailed,
     PythonIncomplete,
     UnsupportedSystem,
     first_line,
 )
 from .facts import FACTS_COMMAND, FACTS_SCRIPT, Access, Engine, Facts, Family, Privilege, family_of, parse_facts
 from .keys import fingerprint
-from .models import SECTIONS, Gpu, Snapshot
+from .models import SECTIONS, Gpu
 from .report import CheckResult, Report, Status, Verdict
 from .session import ProbeSession
+from .snapshot import Snapshot
 from .ssh import Connection
 from .target import Target
 
@@ -80,6 +83,13 @@ async def run_checks(
     report = Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
     tell(1.0)
     return report, evidence.snapshot
+
+
+async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
+    """Judge a host over the living connection of its polling, whose last reply is part of the evidence."""
+    started_at, started = time.time(), time.monotonic()
+    evidence = replace(evidence, is_connected=True, facts=await _ask_facts(session))
+    return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
 
 
 async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
@@ -150,6 +160,15 @@ _UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
 def judge(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return a row for every check."""
     return tuple(CheckResult.of(check.key, check.judge_fn(evidence)) for check in CHECKS)
+
+
+def judge_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Return the rows that one poll can tell; silence and refused logins are a state of the host, not a row."""
+    if evidence.error is None:
+        return judge(replace(evidence, is_connected=True))
+    if evidence.error.hard or isinstance(evidence.error, (ProbeFailed, BadReply, ChannelRefused)):
+        return judge(replace(evidence, is_connected=not isinstance(evidence.error, HostKeyChanged), snapshot=None))
+    return ()
 
 
 def _reachable(evidence: Evidence) -> Verdict:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .items import services
-from .models import Snapshot
+from .snapshot import Snapshot
 
 REBOOT_SECONDS = 120.0
 """How far the boot time must move: more than clocks drift between two looks, less than a boot takes apart."""

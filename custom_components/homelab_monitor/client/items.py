@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from .inventory import Found
-from .models import (
-    DiskHardware,
-    Fan,
-    Filesystem,
-    Gpu,
-    InterfaceHardware,
-    Service,
-    Snapshot,
-    Temperature,
-)
+from .models import DiskHardware, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
 from .rates import Rates
+from .snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

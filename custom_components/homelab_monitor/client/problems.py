@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .items import gpus, services
-from .models import Snapshot
+from .snapshot import Snapshot
 
 TEMPERATURE_CELSIUS = 90.0
 """Where a sensor knows no critical value of its own."""

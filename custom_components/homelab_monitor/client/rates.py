@@ -9,7 +9,8 @@ None instead of a peak that never was.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .models import Cpu, CpuTimes, DiskCounters, InterfaceCounters, Snapshot, percent
+from .models import Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
+from .snapshot import Snapshot
 
 MAX_GAP_SECONDS = 900.0
 

@@ -27,8 +27,8 @@ from .errors import (
 )
 from .framing import REPLY_LIMIT, Marker, RawReply, ReplyParser
 from .keys import KeyPair
-from .models import PROTOCOL, Reply, decode_reply
 from .programs import BOOTSTRAP, INTERPRETERS, Programs
+from .snapshot import PROTOCOL, Reply, decode_reply
 from .ssh import Connection, Process
 from .target import Target
 
@@ -299,17 +299,17 @@ class _Probe:
             self._process.kill()
 
     def _send(self, data: bytes) -> None:
-        """Write to the process; raise what ended it when it is gone."""
-        try:
-            if self._process is not None:
+        """Write to the process; one that no longer listens is about to end, and says why."""
+        if self._process is not None:
+            with suppress(OSError):
                 self._process.write(data)
-        except OSError as err:
-            raise self._failure or self._ending() from err
 
     async def _record(self) -> Marker | RawReply:
         """Wait for the next record that somebody wants."""
         if self._failure is not None:
             raise self._failure
+        if self._process is None or not self._process.is_running:
+            raise self._ending()
         self._waiting = asyncio.get_running_loop().create_future()
         try:
             outcome = await self._waiting
