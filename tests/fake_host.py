@@ -140,7 +140,7 @@ class FakeHost:
         try:
             await self.behaviour(self, Channel(process))
             process.exit(0)
-        except asyncio.IncompleteReadError, OSError, ValueError, asyncssh.Error:
+        except asyncio.IncompleteReadError, OSError, ValueError, asyncssh.Error, asyncssh.SignalReceived:
             process.close()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
