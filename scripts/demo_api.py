@@ -136,16 +136,20 @@ class HomeAssistant:
         """Go through the config flow as a person does; return the new entry's id."""
         step = await self._rest("POST", "config/config_entries/flow", {"handler": DOMAIN})
         path = f"config/config_entries/flow/{step['flow_id']}"
-        address = {"address": f"{host.username}@127.0.0.1:{host.port}"}
+        answers: dict[str, Json] = {
+            "user": {"next_step_id": "address"},
+            "address": {"address": f"{host.username}@127.0.0.1:{host.port}"},
+        }
         async with asyncio.timeout(FLOW_SECONDS):
             while step["type"] != "create_entry":
                 if step["type"] == "abort" or step.get("errors"):
-                    raise DemoError(f"{host.name} could not be added: {step.get('reason') or step['errors']}")
+                    reason = step.get("reason") or f"{step['errors']} {step.get('description_placeholders')}"
+                    raise DemoError(f"{host.name} could not be added: {reason}")
                 if step["type"] == "progress":
                     await asyncio.sleep(0.1)
                     step = await self._rest("GET", path)
                 else:
-                    step = await self._rest("POST", path, address if step["step_id"] == "user" else {})
+                    step = await self._rest("POST", path, answers.get(step["step_id"], {}))
         return str(step["result"]["entry_id"])
 
     async def add_dashboard(self, path: str, title: str, icon: str, strategy: str) -> None:
