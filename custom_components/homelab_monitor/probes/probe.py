@@ -1437,15 +1437,20 @@ def template_of(name: str) -> str:
     return stem + "@.service" if at else name
 
 
+def is_present(load: str, active: str) -> bool:
+    """Tell whether a listed unit is one: others only name it, or it is masked. One that failed may have lost its file."""
+    return load == "loaded" or active != "inactive"
+
+
 def chosen_units(listed: "list[tuple[str, str, str]]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
     """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
     import fnmatch  # noqa: PLC0415
 
-    names = [name for name, load, _ in listed if load != "not-found"]
+    names = [name for name, load, active in listed if is_present(load, active)]
     chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
     chosen.update((name, "admin") for name in names if template_of(name) in admin)
-    for name, load, active in listed:
-        if active == "failed" and load != "not-found":
+    for name, _, active in listed:
+        if active == "failed":
             chosen.setdefault(name, "package")
     for pattern in watch:
         full = pattern if pattern.endswith(".service") else pattern + ".service"
@@ -1457,7 +1462,7 @@ def chosen_units(listed: "list[tuple[str, str, str]]", admin: "set[str]", watch:
 
 def count_units(listed: "list[tuple[str, str, str]]") -> "dict[str, int]":
     """Return how many loaded services there are, and how many in each active state."""
-    states = [active for _, load, active in listed if load != "not-found"]
+    states = [active for _, load, active in listed if is_present(load, active)]
     counts = {"total": len(states), "active": 0, "failed": 0}
     for state in states:
         counts[state] = counts.get(state, 0) + 1
@@ -1853,7 +1858,8 @@ DMI = "/sys/class/dmi/id/"
 # What boards carry whose maker filled nothing in.
 EMPTY_DMI = re.compile(
     r"(to be filled|default string|system (product name|manufacturer|serial number|version)"
-    r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series|x+|0+|1234567|0123456789|\.+|-+)\b|\W*$",
+    r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series|x+|0+|0?123456789?)\b"
+    r"|\W*$",
     re.IGNORECASE,
 )
 # MIDR implementer and part of ARM cores, for machines whose cpuinfo names none (arch/arm64/include/asm/cputype.h).
@@ -2290,7 +2296,9 @@ def main() -> None:
     host = Host() if root == "/" else RecordedHost(root)
     if "__file__" in globals() or main.__code__.co_filename != "probe.py":
         show(host)
-        return
+        sys.stdout.flush()
+        # Not by returning: the interpreter would wait for the threads, and they wait for requests.
+        os._exit(0)
     replies = os.dup(1)
     os.dup2(2, 1)  # whatever prints by mistake does not get between the replies
     try:
