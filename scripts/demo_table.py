@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+import re
 import shutil
 from typing import Any
 
 from demo_api import Entity
 
 COLUMNS = (
-    # title, width, end of the entity's unique id
-    ("CPU", 6, "_host_cpu_usage"),
-    ("RAM", 6, "_host_memory_usage"),
-    ("load", 6, "_host_load1"),
-    ("temp", 6, "_host_cpu_temperature"),
+    # title, width, what the unique id of the entity matches
+    ("CPU", 6, re.compile(r"_host_cpu_usage$")),
+    ("RAM", 6, re.compile(r"_host_memory_usage$")),
+    ("load", 6, re.compile(r"_host_load1$")),
+    ("temp", 6, re.compile(r"_host_cpu_temperature$")),
+    ("GPU", 6, re.compile(r"_gpu_.*(?<!_memory)_usage$")),
 )
 CONNECTIVITY = "_host_connectivity"
 NOTHING = "-"
@@ -48,8 +50,8 @@ def add_state(row: Row, entity: Entity, state: Any) -> None:  # noqa: ANN401 - J
         row.status = {"on": "online", "off": "offline"}.get(value, value)
     reported = datetime.fromisoformat(state.get("last_reported") or state["last_updated"])
     row.changed = max(filter(None, (row.changed, reported)))
-    for title, _, ending in COLUMNS:
-        if entity.unique_id.endswith(ending) and value not in ("unavailable", "unknown"):
+    for title, _, pattern in COLUMNS:
+        if pattern.search(entity.unique_id) and value not in ("unavailable", "unknown"):
             unit = state["attributes"].get("unit_of_measurement", "")
             row.values[title] = (
                 f"{float(value):.1f}{unit.removeprefix('°')}" if title == "load" else f"{float(value):.0f}{unit}"
