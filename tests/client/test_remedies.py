@@ -10,6 +10,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from custom_components.homelab_monitor.client import remedies
+from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Family, parse_facts
 from custom_components.homelab_monitor.client.remedies import (
     REMEDIES,
@@ -20,7 +21,7 @@ from custom_components.homelab_monitor.client.remedies import (
     remedy_for,
     run_remedy,
 )
-from custom_components.homelab_monitor.client.ssh import CommandResult, Connection
+from custom_components.homelab_monitor.client.ssh import Connection
 from tests.machine import CommandLines, Machine
 from tests.needs import needs
 

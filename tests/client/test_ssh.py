@@ -13,6 +13,7 @@ import time
 import asyncssh
 import pytest
 
+from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
     ConnectionLost,
@@ -27,7 +28,7 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
 )
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
-from custom_components.homelab_monitor.client.ssh import OUTPUT_LIMIT, Connection, map_error, scan_host_keys
+from custom_components.homelab_monitor.client.ssh import Connection, map_error, scan_host_keys
 from custom_components.homelab_monitor.client.target import Target
 from tests.fake_host import FakeHost
 from tests.needs import needs

@@ -13,8 +13,9 @@ import re
 import secrets
 import shlex
 
+from .command import CommandResult
 from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
-from .ssh import CommandResult, Connection
+from .ssh import Connection
 
 RUN_SECONDS = 600.0
 OUTPUT_LIMIT = 64 << 10

@@ -7,19 +7,19 @@ configuration. What goes wrong leaves as an error of `errors`, chosen in one fun
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 import errno
 from functools import cache, partial
 import getpass
 import os
 import re
 import socket
-import struct
-from typing import Protocol, Self, TypedDict, Unpack, override
+from typing import Self, TypedDict, Unpack, override
 
 import asyncssh
 from asyncssh import SSHClientChannel, SSHClientConnection, SSHKey
 
+from . import tcp_info
+from .command import OUTPUT_LIMIT, CommandResult, Output, Receiver
 from .errors import (
     ChannelRefused,
     ConnectionLost,
@@ -36,8 +36,6 @@ from .errors import (
 from .keys import KeyPair, fingerprint
 from .target import Target
 
-OUTPUT_LIMIT = 64 << 10
-"""Bytes kept of each output of a command."""
 CLOSE_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30.0
 """After that much silence the server is asked; after 3 silent answers the connection is dead."""
@@ -67,8 +65,6 @@ _CIPHERS = (
 """asyncssh's own, GCM first: one native call per packet, where its ChaCha20 makes five (measured: half the CPU)."""
 _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
-
-
 _LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable)
 
 
@@ -78,30 +74,6 @@ class _Login(TypedDict, total=False):
     client_keys: list[SSHKey] | None
     password: str
     preferred_auth: str
-
-
-class Receiver(Protocol):
-    """What a remote process talks to; its methods are called in the event loop and must not raise."""
-
-    def output(self, data: bytes) -> None:
-        """Take bytes of standard output."""
-
-    def error_output(self, data: bytes) -> None:
-        """Take bytes of standard error."""
-
-    def ended(self) -> None:
-        """Learn that nothing more will come."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What a command left behind; `exit_status` is None when a signal or a lost connection ended it."""
-
-    stdout: str
-    stderr: str
-    exit_status: int | None
-    signal: str | None = None
-    truncated: bool = False
 
 
 class Process(asyncssh.SSHClientSession[bytes]):
@@ -248,29 +220,17 @@ class Connection:
     @property
     def rtt_seconds(self) -> float | None:
         """Return the shortest round trip of the last minutes, as the kernel measured it on this connection."""
-        microseconds = self._tcp_info("I", 148)
-        return microseconds / 1e6 if microseconds and microseconds < 1 << 31 else None
+        return tcp_info.rtt_seconds(self._conn.get_extra_info("socket"))
 
     @property
     def bytes_sent(self) -> int | None:
         """Return the bytes on the wire to the host, encryption included."""
-        return self._tcp_info("Q", 120)
+        return tcp_info.bytes_sent(self._conn.get_extra_info("socket"))
 
     @property
     def bytes_received(self) -> int | None:
         """Return the bytes on the wire from the host, encryption included."""
-        return self._tcp_info("Q", 128)
-
-    def _tcp_info(self, kind: str, offset: int) -> int | None:
-        """Return one field of struct tcp_info (linux/tcp.h), None where the system has none."""
-        connected = self._conn.get_extra_info("socket")
-        if connected is None or not hasattr(socket, "TCP_INFO"):
-            return None
-        try:
-            raw = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-            return int(struct.unpack_from(kind, raw, offset)[0])
-        except OSError, struct.error:
-            return None
+        return tcp_info.bytes_received(self._conn.get_extra_info("socket"))
 
     async def start(self, command: str, receiver: Receiver, *, timeout: float) -> Process:  # noqa: ASYNC109
         """Start a command on a channel of its own."""
@@ -313,7 +273,7 @@ class Connection:
 
     async def _run(self, command: str, stdin: bytes, seconds: float, limit: int) -> CommandResult:
         """Run a command on this very connection."""
-        output = _Output(limit)
+        output = Output(limit)
         process = await self.start(command, output, timeout=seconds)
         try:
             with suppress(OSError):  # A command may end without reading its input.
@@ -327,7 +287,7 @@ class Connection:
             process.kill()
         if self.closed and process.exit_status is None:
             raise ConnectionLost(self._host, "while a command ran")
-        return output.result(process)
+        return output.result(process.exit_status, process.signal)
 
     async def close(self) -> None:
         """End the connection and everything on it; takes seconds at most, raises nothing."""
@@ -346,18 +306,15 @@ async def scan_host_keys(host: str, port: int, timeout: float) -> tuple[str, ...
     One handshake per key type, stopped as soon as the server has shown its key.
     """
     offered: list[str] = []
-    failure: HomelabError = NotSSH(host, "it offers no host key of a type that we know")
     try:
         async with asyncio.timeout(timeout):
             for algorithms in _SCANNED_ALGORITHMS:
-                try:
-                    offered += await _offered_keys(Target("nobody", host, port), algorithms)
-                except ConnectionLost as err:
-                    failure = err  # It may just have no such key: see may_lack_key_type.
+                offered += await _offered_keys(Target("nobody", host, port), algorithms)
     except (HomelabError, TimeoutError) as err:
-        failure = map_error(host, err)
+        if not offered:
+            raise map_error(host, err) from err
     if not offered:
-        raise failure
+        raise NotSSH(host, "it offers no host key of a type that we know")
     return tuple(offered)
 
 
@@ -416,10 +373,12 @@ class _Client(asyncssh.SSHClient):
         """Tell whether the handshake may have failed because the server has no key of a pinned type.
 
         A server that finds no common algorithm hangs up with our bytes unread, so that a reset
-        may overtake its own list of algorithms.
+        may overtake its own list of algorithms; its greeting came before.
         """
-        is_early = self._conn is not None and not self._conn.get_extra_info("recv_cipher")
-        return isinstance(err, asyncssh.KeyExchangeFailed) or (is_early and isinstance(err, _LOST))
+        if isinstance(err, asyncssh.KeyExchangeFailed):
+            return True
+        negotiating = self._has_greeted() and self._conn and not self._conn.get_extra_info("recv_cipher")
+        return bool(negotiating) and isinstance(err, _LOST)
 
     def explain(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError:
         """Return the mapped error; with silence and lost connections it says when that was."""
@@ -441,40 +400,6 @@ class _Client(asyncssh.SSHClient):
     def _has_greeted(self) -> bool:
         """Tell whether the server has said that it speaks SSH."""
         return self._conn is not None and bool(self._conn.get_extra_info("server_version"))
-
-
-class _Output:
-    """Collects what a command prints, up to a limit each."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._stdout = bytearray()
-        self._stderr = bytearray()
-        self._truncated = False
-        self.complete = asyncio.Event()
-
-    def output(self, data: bytes) -> None:
-        """Keep the beginning of standard output."""
-        self._keep(self._stdout, data)
-
-    def error_output(self, data: bytes) -> None:
-        """Keep the beginning of standard error."""
-        self._keep(self._stderr, data)
-
-    def ended(self) -> None:
-        """Let the waiting go on."""
-        self.complete.set()
-
-    def _keep(self, kept: bytearray, data: bytes) -> None:
-        """Add what still fits."""
-        room = self._limit - len(kept)
-        kept += data[:room]
-        self._truncated |= len(data) > room
-
-    def result(self, process: Process) -> CommandResult:
-        """Return the collected result."""
-        stdout, stderr = (kept.decode(errors="replace") for kept in (self._stdout, self._stderr))
-        return CommandResult(stdout, stderr, process.exit_status, process.signal, self._truncated)
 
 
 async def _connect(
@@ -529,7 +454,7 @@ async def _offered_keys(target: Target, algorithms: Sequence[str]) -> list[str]:
     except _FAILURES as err:
         if client.offered:
             return [client.offered]
-        if isinstance(err, asyncssh.KeyExchangeFailed):
+        if client.may_lack_key_type(err):
             return []
         raise client.explain(target.host, err, KeyRefused) from err
     conn.abort()  # Not reached: no key is accepted here.
