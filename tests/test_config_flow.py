@@ -55,8 +55,9 @@ SYSTEM = {
     "machine_id_hash": HOST_ID,
 }
 FACTS = (
-    "\x1euname\nLinux\n6.8.0\nx86_64\n\x1eos_release\nID=ubuntu\nID_LIKE=debian\nPRETTY_NAME=Ubuntu\n\x1eid\n1000\nmonitor\n"
-    "\x1esystemd\nsystemd 255\n\x1esudo\n1\nsudo: a password is required\n\x1edoas\n\x1edocker\n\x1epodman\n\x1esmart\n\x1eend\n"
+    "\x1euname\nLinux\n6.8.0\nx86_64\n\x1eos_release\nID=ubuntu\nID_LIKE=debian\nPRETTY_NAME=Ubuntu\n"
+    "\x1eid\n1000\nmonitor\n\x1esystemd\nsystemd 255\n\x1esudo\n1\nsudo: a password is required\n\x1edoas\n\x1edocker\n"
+    "\x1epodman\n\x1esmart\n\x1eend\n"
 )
 DOCKER_DENIED = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nsocket denied\nerror permission denied\n")
 CONTACT = "custom_components.homelab_monitor.contact"
@@ -288,7 +289,7 @@ async def test_a_host_is_added(hass: HomeAssistant, host: Machine, setup_entry: 
     await hass.async_block_till_done()
     assert setup_entry.call_count == 1
     assert host.logins == 1
-    assert not host._connections
+    assert not host.connections
 
 
 async def test_the_test_is_handed_over_to_the_entry(hass: HomeAssistant, host: Machine, dialog: Dialog) -> None:
@@ -340,7 +341,7 @@ async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog:
     await dialog.submit()
     table = dialog.placeholders["checklist"]
     assert dialog.placeholders["name"] == r"\<img src\=x\>\[a\]\(b\)\`"
-    assert r"\`\| \*\*bold\*\* \<svg onload\=x\> next" in table
+    assert r"✅ System | \`\| \*\*bold\*\* \<svg onload\=x\> |" in table
     assert all(line.startswith("| ") for line in table.partition("\n\n")[0].splitlines())
 
 
@@ -639,6 +640,11 @@ async def twin(hass: HomeAssistant, host: Machine, dialog: Dialog) -> MockConfig
     return entry
 
 
+async def test_a_question_can_be_asked_again(twin: MockConfigEntry, dialog: Dialog) -> None:
+    await dialog.open(dialog.flow_id)
+    assert dialog.at == ("collision", None)
+
+
 async def test_a_machine_that_moved_keeps_its_entry(
     hass: HomeAssistant, host: Machine, twin: MockConfigEntry, dialog: Dialog
 ) -> None:
@@ -648,7 +654,7 @@ async def test_a_machine_that_moved_keeps_its_entry(
     assert twin.data == entry_of(host).data
     await hass.async_block_till_done()
     assert twin.state is ConfigEntryState.LOADED
-    assert not host._connections
+    assert not host.connections
 
 
 async def test_a_clone_becomes_a_machine_of_its_own(
@@ -706,8 +712,6 @@ NEIGHBOURS = [
 @pytest.fixture
 async def picking(hass: HomeAssistant, hass_storage) -> AsyncIterator[Dialog]:
     """A person in front of the machines that a scan has found; one is watched already."""
-    known = MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data={})
-    hass.config_entries.async_update_entry(known) if False else None
     data = {"host": "192.0.2.7", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
     MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
     with (
@@ -770,7 +774,7 @@ async def test_picking_nobody_leaves_cards(hass: HomeAssistant, picking: Dialog)
 async def test_a_user_name_is_needed(picking: Dialog, username: dict[str, str]) -> None:
     await picking.submit(hosts=["192.0.2.5"], **username)
     assert picking.at == ("pick", "invalid_username")
-    assert [key.description for key in picking.result["data_schema"].schema][0] == {"suggested_value": ["192.0.2.5"]}
+    assert next(key.description for key in picking.result["data_schema"].schema) == {"suggested_value": ["192.0.2.5"]}
     await picking.submit(hosts=["192.0.2.5"], username="pi")
     assert picking.at == ("trust", None)
 
@@ -780,11 +784,9 @@ async def test_a_second_scan_makes_no_second_cards_and_ignored_ones_stay_away(
 ) -> None:
     await picking.submit(hosts=[])
     await hass.async_block_till_done()
-    ignored = next(flow for flow, name in cards(hass).items() if name == "desk")
     await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_IGNORE}, data={"unique_id": "192.0.2.6", "title": "desk"}
     )
-    hass.config_entries.flow.async_abort(ignored)
     again = await Dialog(hass).begin("scan")
     await again.submit(hosts=[])
     await hass.async_block_till_done()
@@ -955,7 +957,7 @@ async def test_a_card_leads_to_an_entry_and_the_others_of_that_machine_go(hass: 
 
 
 async def test_adding_a_machine_by_hand_takes_its_card_away(hass: HomeAssistant, host: Machine, dialog: Dialog) -> None:
-    await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1"))
+    await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1", port=host.port))
     await dialog.submit(address=typed(host))
     await dialog.submit()
     await dialog.submit()
@@ -1012,7 +1014,7 @@ async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> s
 def answering(*, old: object, new: object):
     """Return who answers at the old and at the new address."""
 
-    async def scan(host: str, port: int, timeout: float) -> tuple[str, ...]:
+    async def scan(host: str, *_: object) -> tuple[str, ...]:
         told = old if host == "192.0.2.7" else new
         if isinstance(told, Exception):
             raise told
@@ -1087,7 +1089,7 @@ async def test_reauth_lets_the_entry_go_on_once_the_key_is_back(hass: HomeAssist
     assert dialog.ended == "reauth_successful"
     assert entry.data == before
     await hass.async_block_till_done()
-    assert not host._connections
+    assert not host.connections
 
 
 async def test_reauth_can_install_the_key(hass: HomeAssistant, host: Machine) -> None:
@@ -1162,6 +1164,8 @@ async def test_a_reinstalled_machine_keeps_its_history(hass: HomeAssistant, host
     await dialog.submit()
     assert dialog.at == ("other_machine", None)
     assert dialog.result["menu_options"] == ["keep_history", "reconfigure"]
+    await dialog.open(dialog.flow_id)
+    assert dialog.at == ("other_machine", None)
     await dialog.choose("reconfigure")
     assert dialog.at == ("reconfigure", None)
     await dialog.submit(address=typed(host))
@@ -1211,7 +1215,7 @@ async def test_closing_the_dialog_during_the_test_ends_the_connection(
     hass.config_entries.flow.async_abort(dialog.flow_id)
     await hass.async_block_till_done()
     await asyncio.sleep(0.1)
-    assert not host._connections
+    assert not host.connections
 
 
 async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssistant, dialog: Dialog) -> None:

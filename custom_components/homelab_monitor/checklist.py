@@ -27,7 +27,9 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
         return ""
     header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
     rows = [(f"{_SYMBOLS[row.status]} {check_name(texts, row)}", finding(texts, row)) for row in report.rows]
-    cures = [f"{check_name(texts, row)}\n{fenced(cure)}" for row in report.rows if (cure := _cure(row, report, username))]
+    cures = [
+        f"{check_name(texts, row)}\n{fenced(cure)}" for row in report.rows if (cure := _cure(row, report, username))
+    ]
     return "\n\n".join([table(header, rows), *cures])
 
 
@@ -42,8 +44,8 @@ async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]
 
 def finding(texts: Mapping[str, str], row: CheckResult) -> str:
     """Return what a check found, its remote words made harmless."""
-    words = {name: escaped(value) for name, value in row.placeholders.items()}
-    return words(texts, "check_reason", row.reason).format_map(words)
+    said = {name: escaped(value) for name, value in row.placeholders.items()}
+    return words(texts, "check_reason", row.reason).format_map(said)
 
 
 def check_name(texts: Mapping[str, str], row: CheckResult) -> str:

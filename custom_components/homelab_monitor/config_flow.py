@@ -178,12 +178,11 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         self._platform = machine.platform
         if machine.queue:
             # A card that is there already, or was ignored, gives way to what a person picked.
-            async_dismiss_cards(self.hass, {machine.host}, self.flow_id)
+            async_dismiss_cards(self.hass, {machine.address}, self.flow_id)
             await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
-        else:
-            await self.async_set_unique_id(machine.unique_id)
-            self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
-        return await self._async_discovered(machine, frozenset({machine.host}))
+            return await self._async_show_card(machine, {machine.address})
+        await self.async_set_unique_id(machine.unique_id)
+        return await self._async_discovered(machine, {machine.host})
 
     @override
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
@@ -196,16 +195,21 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             name=name.removesuffix(".local"),
             port=discovery_info.port or DEFAULT_PORT,
         )
-        self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
-        return await self._async_discovered(machine, frozenset({name, *discovery_info.addresses}))
+        return await self._async_discovered(machine, {name, *discovery_info.addresses})
 
-    async def _async_discovered(self, machine: Found, hosts: frozenset[str]) -> ConfigFlowResult:
-        """Show a card, unless the machine is known or has one."""
+    async def _async_discovered(self, machine: Found, hosts: set[str]) -> ConfigFlowResult:
+        """Show a card, unless the machine is ignored, known, or has one."""
+        self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
         if entry := entry_at(self._async_current_entries(include_ignore=False), hosts):
             return self._async_end("already_configured", entry)
-        if async_has_card(self.hass, hosts):
+        addresses = {replace(machine, host=host).address for host in hosts}
+        if async_has_card(self.hass, addresses):
             return self.async_abort(reason="already_in_progress", translation_domain=HOMEASSISTANT_DOMAIN)
-        async_remember_card(self.hass, self.flow_id, hosts)
+        return await self._async_show_card(machine, addresses)
+
+    async def _async_show_card(self, machine: Found, addresses: set[str]) -> ConfigFlowResult:
+        """Wait for a person."""
+        async_remember_card(self.hass, self.flow_id, frozenset(addresses))
         self.context["title_placeholders"] = {"name": machine.name}
         self._suggested = machine.typed
         return await self.async_step_address()

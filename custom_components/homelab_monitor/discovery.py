@@ -23,7 +23,7 @@ from .settings import HostAddress
 
 _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
 _CARDS: HassKey[dict[str, frozenset[str]]] = HassKey(f"{DOMAIN}_cards")
-"""Flow id → addresses and names of the machine that it is about."""
+"""Flow id → addresses, with their port where it is not 22, of the machine that it is about."""
 _ADDED = "✅ "
 
 
@@ -40,9 +40,14 @@ class Found:
     queue: str | None = None
 
     @property
+    def address(self) -> str:
+        """Return host and port as they are shown and compared."""
+        return Target(self.username, self.host, self.port).address
+
+    @property
     def typed(self) -> str:
         """Return what a person would type, as far as it is known."""
-        return str(Target(self.username, self.host, self.port)).removeprefix("@")
+        return f"{self.username}@{self.address}" if self.username else self.address
 
 
 # ---------------------------------------------------------------- scanning
@@ -139,9 +144,9 @@ def is_ip_address(host: str) -> bool:
 
 
 @callback
-def async_remember_card(hass: HomeAssistant, flow_id: str, hosts: frozenset[str]) -> None:
+def async_remember_card(hass: HomeAssistant, flow_id: str, addresses: frozenset[str]) -> None:
     """Note which machine a discovered flow is about."""
-    hass.data.setdefault(_CARDS, {})[flow_id] = hosts
+    hass.data.setdefault(_CARDS, {})[flow_id] = addresses
 
 
 @callback
@@ -151,16 +156,16 @@ def async_forget_card(hass: HomeAssistant, flow_id: str) -> None:
 
 
 @callback
-def async_has_card(hass: HomeAssistant, hosts: Collection[str]) -> bool:
+def async_has_card(hass: HomeAssistant, addresses: Collection[str]) -> bool:
     """Tell whether a discovered flow is about this machine."""
-    return any(not known.isdisjoint(hosts) for known in hass.data.get(_CARDS, {}).values())
+    return any(not known.isdisjoint(addresses) for known in hass.data.get(_CARDS, {}).values())
 
 
 @callback
-def async_dismiss_cards(hass: HomeAssistant, hosts: Collection[str], flow_id: str) -> None:
+def async_dismiss_cards(hass: HomeAssistant, addresses: Collection[str], flow_id: str) -> None:
     """End the other flows that are about this machine."""
     for other, known in list(hass.data.get(_CARDS, {}).items()):
-        if other != flow_id and not known.isdisjoint(hosts):
+        if other != flow_id and not known.isdisjoint(addresses):
             hass.config_entries.flow.async_abort(other)
 
 

@@ -241,16 +241,19 @@ class OnboardingFlow(ConfigFlow):
     async def _async_take_over(self, reason: str) -> ConfigFlowResult:
         """Let a known host be where this one is."""
         address = (await self._async_contact()).address
-        if entry := self._entry_of(address.host_id):
-            self.hass.config_entries.async_update_entry(entry, data={**entry.data, **address.as_data()})
-            self.hass.config_entries.async_schedule_reload(entry.entry_id)
+        entry = self._entry_of(address.host_id)
+        if entry is None:
+            # Deleted while the question was open.
+            return await self._async_create(address.host_id)
+        self.hass.config_entries.async_update_entry(entry, data={**entry.data, **address.as_data()})
+        self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return self._async_end(reason, entry)
 
     async def _async_create(self, host_id: str) -> ConfigFlowResult:
         """Create the entry; what was just seen becomes its first state."""
         contact = await self._async_contact()
         await self.async_set_unique_id(host_id, raise_on_progress=False)
-        async_dismiss_cards(self.hass, {self._target.host}, self.flow_id)
+        async_dismiss_cards(self.hass, {self._target.address}, self.flow_id)
         contact.async_hand_over(self.hass, host_id)
         return self.async_create_entry(
             title=contact.title,
@@ -355,10 +358,10 @@ class OnboardingFlow(ConfigFlow):
         kinds = [key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0] for key in self._host_keys]
         return "\n".join(command.format(kind=kind) for kind in kinds[:1])
 
-    def _async_end(self, reason: str, entry: ConfigEntry | None) -> ConfigFlowResult:
+    def _async_end(self, reason: str, entry: ConfigEntry) -> ConfigFlowResult:
         """End without a new entry; those that were picked together go on."""
-        name = escaped(entry.title if entry else self._title())
-        return self.async_abort(reason=reason, description_placeholders={"name": name}, next_flow=self._next_flow())
+        words = {"name": escaped(entry.title)}
+        return self.async_abort(reason=reason, description_placeholders=words, next_flow=self._next_flow())
 
     def _next_flow(self) -> tuple[FlowType, str] | None:
         """Return the next machine of those that were picked together."""
@@ -388,7 +391,8 @@ class OnboardingFlow(ConfigFlow):
 
     def _start(self, contact: Coroutine[Any, Any, None]) -> asyncio.Task[HomelabError | None]:
         """Start a contact with a host."""
-        return self.hass.async_create_task(self._async_failure(contact), f"{DOMAIN} config flow")
+        # Not eager: when progress ends at once, what was submitted before it is taken for the next step's input.
+        return self.hass.async_create_task(self._async_failure(contact), f"{DOMAIN} config flow", eager_start=False)
 
     async def _async_failure(self, contact: Coroutine[Any, Any, None]) -> HomelabError | None:
         """Await a contact and return what went wrong; what nobody expected is logged."""

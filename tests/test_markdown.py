@@ -1,0 +1,47 @@
+"""What a host says stays text wherever Home Assistant renders Markdown."""
+
+import pytest
+
+from custom_components.homelab_monitor.markdown import escaped, fenced, table
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text 42 äöü", "plain text 42 äöü"),
+        ("<svg onload=alert(1)>", r"\<svg onload\=alert\(1\)\>"),
+        ("[a](javascript:x)", r"\[a\]\(javascript\:x\)"),
+        ("![](http://x)", r"\!\[\]\(http\:\/\/x\)"),
+        ("www.example.org a@b.c", r"www\.example\.org a\@b\.c"),
+        ("`code` **b** _i_ ~s~", r"\`code\` \*\*b\*\* \_i\_ \~s\~"),
+        ("# title\n\n- list\n    code", r"\# title \- list code"),
+        ("a | b\\", r"a \| b\\"),
+        ("bell\x07 bidi\u202e zero\u200b", "bell bidi zero"),
+        ("", ""),
+    ],
+)
+def test_every_punctuation_mark_is_literal_and_there_is_one_line(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        ("ls -l", "```\nls -l\n```"),
+        ("a\nb\n", "```\na\nb\n```"),
+        ("echo `date`", "```\necho `date`\n```"),
+        ("```\n<b>", "````\n```\n<b>\n````"),
+        ("````x", "`````\n````x\n`````"),
+        ("a\x1b[31m\u202e", "```\na [31m \n```"),
+        ("", "```\n```"),
+    ],
+)
+def test_a_block_stays_as_it_is_and_cannot_be_left(text: str, block: str) -> None:
+    assert fenced(text) == block
+
+
+def test_a_table_has_one_line_per_row() -> None:
+    assert (
+        table(("a", "b"), [("1", "2"), ("3", escaped("x|\ny"))])
+        == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | x\\| y |"
+    )

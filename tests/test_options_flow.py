@@ -1,0 +1,185 @@
+"""The options of a host: what is offered, what is kept, and that it is set up anew with them."""
+
+from collections.abc import AsyncIterator
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
+import pytest
+
+from custom_components.homelab_monitor.client.errors import TimedOut
+from custom_components.homelab_monitor.settings import HostOptions
+
+from .scripted import ScriptedSession, make_entry, set_up
+
+TEXTS = json.loads(
+    (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
+)["options"]["step"]["init"]
+UNIT = {
+    "description": "",
+    "load_state": "loaded",
+    "active_state": "active",
+    "sub_state": "running",
+    "origin": "package",
+}
+DEFAULTS = {
+    "thresholds": {"disk_threshold": 90, "memory_threshold": 95},
+    "connection": {"interval": 10, "timeout": 10, "may_be_off": False, "connect_each_poll": False},
+    "privileges": {
+        "power": False,
+        "control_services": False,
+        "control_containers": False,
+        "install_updates": False,
+    },
+}
+
+
+@pytest.fixture
+async def session(hass: HomeAssistant, hass_storage) -> AsyncIterator[ScriptedSession]:
+    """A host that tells of more services when it is asked for all."""
+    session = ScriptedSession()
+    ask = session.poll
+
+    async def poll(sections, watch=None, *more):
+        told = session.document["sections"]["services"]["units"]
+        if watch == {"services": ["*"]}:
+            session.document["sections"]["services"]["units"] = [*told, {"name": "cron.service", **UNIT}]
+        try:
+            return await ask(sections, watch, *more)
+        finally:
+            session.document["sections"]["services"]["units"] = told
+
+    with (
+        patch.object(session, "poll", poll),
+        patch("custom_components.homelab_monitor.ProbeSession", return_value=session),
+    ):
+        yield session
+
+
+async def shown(hass: HomeAssistant, entry) -> dict[str, object]:
+    """Open the options; return the form's fields."""
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert result["type"] is FlowResultType.FORM
+    fields = {"flow_id": result["flow_id"]}
+    for key, selector in result["data_schema"].schema.items():
+        fields[str(key)] = (key, selector)
+    return fields
+
+
+def offered(form: dict[str, object], name: str) -> list[str]:
+    """Return what can be chosen."""
+    return form[name][1].config["options"]
+
+
+async def test_what_the_host_has_is_offered(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry(filesystems=["/mnt/nas"])
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    sections = session.document["sections"]
+    assert offered(form, "interfaces") == sorted(sections["network"]["interfaces"])
+    assert offered(form, "filesystems") == sorted(
+        {"/mnt/nas", *(each["mountpoint"] for each in sections["filesystems"]["filesystems"])}
+    )
+    known = {unit["name"] for unit in sections["services"]["units"]}
+    assert offered(form, "services") == sorted({"cron.service", *known})
+    assert "cron.service" not in known
+
+
+async def test_a_host_that_does_not_answer_offers_what_is_known(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    known = sorted(unit["name"] for unit in session.document["sections"]["services"]["units"])
+    session.error = TimedOut("plain")
+    assert offered(await shown(hass, entry), "services") == known
+
+
+async def test_a_host_that_is_offline_is_not_asked(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry()
+    session.error = TimedOut("plain")
+    await set_up(hass, entry, session)
+    asked = len(session.asked)
+    assert offered(await shown(hass, entry), "services") == []
+    assert len(session.asked) == asked
+
+
+async def test_a_host_that_is_not_set_up_has_options_all_the_same(hass: HomeAssistant, hass_storage) -> None:
+    entry = make_entry(services=["nginx.service"])
+    entry.add_to_hass(hass)
+    assert offered(await shown(hass, entry), "services") == ["nginx.service"]
+
+
+async def test_what_is_chosen_is_kept_flat_and_the_host_set_up_anew(
+    hass: HomeAssistant, session: ScriptedSession
+) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    coordinator = entry.runtime_data
+    form = await shown(hass, entry)
+    result = await hass.config_entries.options.async_configure(
+        form["flow_id"],
+        {
+            "services": ["nginx*"],
+            "filesystems": [],
+            "thresholds": {"disk_threshold": 80, "memory_threshold": 95, "temperature_threshold": 70},
+            "connection": DEFAULTS["connection"] | {"interval": 30},
+            "privileges": DEFAULTS["privileges"] | {"sudo": ["storage_health"], "power": True},
+        },
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.runtime_data is not coordinator
+    options = HostOptions.from_options(entry.options)
+    assert options.services == ("nginx*",)
+    assert (options.interval, options.disk_threshold, options.temperature_threshold) == (30, 80, 70)
+    assert (options.sudo, options.power, options.install_updates) == (("storage_health",), True, False)
+    assert "filesystems" not in entry.options
+
+
+async def test_what_was_chosen_is_suggested_again(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry(services=["nginx*"], interval=30, temperature_threshold=70)
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    assert form["services"][0].description == {"suggested_value": ["nginx*"]}
+    suggested = {
+        str(key): (key.description or {}).get("suggested_value")
+        for name in ("thresholds", "connection")
+        for key in form[name][1].schema.schema
+    }
+    assert (suggested["interval"], suggested["temperature_threshold"]) == (30, 70)
+
+
+async def test_nothing_chosen_means_every_default(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    await hass.config_entries.options.async_configure(form["flow_id"], DEFAULTS)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert HostOptions.from_options(entry.options) == HostOptions()
+
+
+@pytest.mark.parametrize(("section", "name", "value"), [("connection", "interval", 4), ("connection", "timeout", 91)])
+async def test_what_is_out_of_range_is_refused(
+    hass: HomeAssistant, session: ScriptedSession, section: str, name: str, value: int
+) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    with pytest.raises(InvalidData):
+        await hass.config_entries.options.async_configure(
+            form["flow_id"], DEFAULTS | {section: DEFAULTS[section] | {name: value}}
+        )
+
+
+async def test_every_option_has_a_text(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    names = {name for name in form if name != "flow_id"}
+    sections = names & DEFAULTS.keys()
+    assert names - sections == TEXTS["data"].keys() == TEXTS["data_description"].keys()
+    assert sections == TEXTS["sections"].keys()
+    for name in sections:
+        fields = {str(key) for key in form[name][1].schema.schema}
+        assert fields == TEXTS["sections"][name]["data"].keys() == TEXTS["sections"][name]["data_description"].keys()
