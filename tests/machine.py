@@ -27,7 +27,7 @@ _CONFIG = """\
 ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/host
-AuthorizedKeysFile {folder}/authorized_keys
+AuthorizedKeysFile {folder}/authorized_keys .ssh/authorized_keys
 PidFile none
 StrictModes no
 UsePAM no
