@@ -2,7 +2,7 @@
 
 import pytest
 
-from custom_components.homelab_monitor.markdown import escaped, fenced, table
+from custom_components.homelab_monitor.markdown import breakable, escaped, fenced, table
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,9 @@ def test_a_table_has_one_line_per_row() -> None:
         table(("a", "b"), [("1", "2"), ("3", escaped("x|\ny"))])
         == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | x\\| y |"
     )
+
+
+def test_a_long_word_may_wrap_and_stays_literal() -> None:
+    assert breakable("short words stay") == "short words stay"
+    shown = breakable("SHA256:abcdefghijklmnop/qrstuvwxyz <b>")
+    assert shown == "SHA256\\:abcdefghi\u200bjklmnop\\/qrstuvwx\u200byz \\<b\\>"

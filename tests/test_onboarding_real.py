@@ -42,7 +42,7 @@ async def test_a_password_lets_the_key_in_and_is_found_nowhere(
         shown.append(repr(dialog.result))
         await dialog.submit(password=CANARY)
         shown.append(repr(dialog.result))
-        assert dialog.at == ("checklist", None), dialog.placeholders["checklist"]
+        assert dialog.at == ("checklist", None), dialog.checklist
         await dialog.submit()
         shown.append(repr(dialog.result))
         await hass.async_block_till_done()

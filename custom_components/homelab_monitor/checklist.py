@@ -9,7 +9,7 @@ from homeassistant.helpers.translation import async_get_translations
 from .client.remedies import remedy_for
 from .client.report import CheckResult, Report, Status
 from .const import DOMAIN
-from .markdown import escaped, fenced, table
+from .markdown import breakable, fenced, table
 
 _SYMBOLS: Mapping[Status, str] = {
     Status.OK: "✅",
@@ -26,7 +26,10 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
     if not report.rows:
         return ""
     header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
-    rows = [(f"{_SYMBOLS[row.status]} {check_name(texts, row)}", finding(texts, row)) for row in report.rows]
+    rows = [
+        (f"{_SYMBOLS[row.status]}\N{NO-BREAK SPACE}{check_name(texts, row)}", finding(texts, row))
+        for row in report.rows
+    ]
     cures = [
         f"{check_name(texts, row)}\n{fenced(cure)}" for row in report.rows if (cure := _cure(row, report, username))
     ]
@@ -44,7 +47,7 @@ async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]
 
 def finding(texts: Mapping[str, str], row: CheckResult) -> str:
     """Return what a check found, its remote words made harmless."""
-    said = {name: escaped(value) for name, value in row.placeholders.items()}
+    said = {name: breakable(value) for name, value in row.placeholders.items()}
     return words(texts, "check_reason", row.reason).format_map(said)
 
 

@@ -9,11 +9,18 @@ import re
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 """CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
+_LONG_WORD = re.compile(r"\S{16}(?=\S)")
 
 
 def escaped(text: str) -> str:
     """Return text for the middle of a sentence or for a table's cell, all of it literal."""
     return _PUNCTUATION.sub(r"\\\1", " ".join(_printable(text).split()))
+
+
+def breakable(text: str) -> str:
+    """Return escaped text whose long words, such as fingerprints, may wrap: a table would grow with them."""
+    words = " ".join(_printable(text).split())
+    return _PUNCTUATION.sub(r"\\\1", _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", words))
 
 
 def fenced(text: str) -> str:

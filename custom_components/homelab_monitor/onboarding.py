@@ -34,7 +34,7 @@ from .client.target import Target
 from .const import DOMAIN
 from .contact import HostContact, async_read_host_keys
 from .discovery import async_dismiss_cards, async_forget_card, async_next_flow
-from .markdown import escaped, fenced
+from .markdown import breakable, escaped, fenced
 from .settings import HostAddress
 from .store import async_get_key
 
@@ -291,7 +291,7 @@ class OnboardingFlow(ConfigFlow):
         schema: vol.Schema = NOTHING_TO_TYPE,
         *,
         error: str | None = None,
-        is_last: bool | None = None,
+        is_last: bool = False,
     ) -> ConfigFlowResult:
         """Show a step's form with the failure of what was tried last, else with an error of the form's own."""
         placeholders = await self._async_placeholders()
@@ -324,7 +324,7 @@ class OnboardingFlow(ConfigFlow):
             "username": escaped(self._target.username),
             "key_line": fenced(await self._async_key_line()),
             "install_command": commands[_COMMANDS.get(self._platform, "linux")],
-            "fingerprints": fenced("\n".join(map(_shown, self._host_keys))),
+            "fingerprints": "\n".join(map(_shown, self._host_keys)),
             "fingerprint_command": fenced(self._fingerprint_command()),
             "checklist": await self._async_checklist(),
             "name": escaped(entry.title if entry else self._title()),
@@ -421,5 +421,6 @@ class OnboardingFlow(ConfigFlow):
 
 
 def _shown(host_key: str) -> str:
-    """Return a host key as `ssh-keygen -lf` prints it, without its length and comment."""
-    return f"{fingerprint(host_key)} ({host_key.split(maxsplit=1)[0].removeprefix('ssh-').upper()})"
+    """Return a list item with the type and the fingerprint of a host key; it may wrap on a phone."""
+    kind = host_key.split(maxsplit=1)[0].removeprefix("ssh-").upper()
+    return f"- {escaped(kind)}: {breakable(fingerprint(host_key))}"
