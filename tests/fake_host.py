@@ -11,6 +11,7 @@ for sessions that never meet a real interpreter.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 import json
 from typing import Any, Self
 import zlib
@@ -277,11 +278,17 @@ async def wrong_id(host: FakeHost, channel: Channel) -> None:
         await channel.reply(host.answer(request) | {"id": "999"})
 
 
+@cache
+def _bomb() -> bytes:
+    """Return 100 MB of blanks, packed."""
+    return zlib.compress(b" " * (100 << 20), 1)
+
+
 async def unpack_bomb(host: FakeHost, channel: Channel) -> None:
     """Answer with 100 kB that inflate to 100 MB."""
     await channel.begin()
     while request := await channel.request():
-        payload = zlib.compress(b" " * (100 << 20))
+        payload = _bomb()
         channel.write(b"\x1e%s %d z\n%s" % (request["id"].encode(), len(payload), payload))
 
 

@@ -96,18 +96,21 @@ class Sshd:
             # The namespace lives as long as its only process, which becomes the server.
             script = f'mount --bind {self.folder}/passwd /etc/passwd && exec "$@"'
             command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command]
+        if setpriv := shutil.which("setpriv"):
+            # A test run that is killed must not leave its servers behind.
+            command = [setpriv, "--pdeathsig", "TERM", *command]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
         wait_until(lambda: can_connect(self.port), f"sshd does not listen: {self.log}")
 
     def stop(self) -> None:
         """Stop listening and end every session."""
-        sessions = self.sessions()
         self.suspend(suspended=False)
+        serving = self._serving()
         assert self._process is not None
         self._process.terminate()
         self._process.wait(5)
-        for pid in sessions:
+        for pid in serving:
             _signal(pid, signal.SIGKILL)
 
     def sessions(self) -> list[int]:
@@ -115,14 +118,21 @@ class Sshd:
         return children(self.pid)
 
     def kill_sessions(self) -> None:
-        """End every connection the hard way, as a crash or a reboot does."""
-        for pid in [each for session in self.sessions() for each in (*children(session), session)]:
+        """End every connection the hard way, as a crash or a reboot does; what runs on them is left to notice."""
+        for pid in self._serving():
             _signal(pid, signal.SIGKILL)
 
     def suspend(self, *, suspended: bool = True) -> None:
         """Freeze the server and its sessions, or let them go on."""
-        for pid in (self.pid, *self.sessions(), *(child for each in self.sessions() for child in children(each))):
+        for pid in (self.pid, *self._serving()):
             _signal(pid, signal.SIGSTOP if suspended else signal.SIGCONT)
+
+    def _serving(self) -> list[int]:
+        """Return sshd's processes behind the listener: per connection a monitor and, but for root, one of the user."""
+        found = [pid for pid in self.sessions() if _name(pid).startswith("sshd")]
+        for pid in found:
+            found += [child for child in children(pid) if _name(child).startswith("sshd")]
+        return found
 
     def new_host_key(self, kind: str = "ed25519") -> None:
         """Give the server another identity; it is used from the next start on."""
@@ -206,6 +216,14 @@ def children(pid: int) -> list[int]:
         if int(fields[1]) == pid:
             found.append(int(stat.parent.name))
     return found
+
+
+def _name(pid: int) -> str:
+    """Return the name of a process, "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def is_running(pid: int) -> bool:

@@ -226,12 +226,13 @@ async def test_a_connection_lost_in_the_middle_of_a_poll_is_replaced(
 
 
 async def test_a_late_reply_is_dropped_and_its_process_kept(sshd: Sshd, make_session: MakeSession) -> None:
-    session = make_session(sshd, timeout=0.6)
+    session = make_session(sshd)
     await session.poll(["load"])
     pid = _probe_pid(session)
+    session._timeout = 0.3
     with pytest.raises(TimedOut):
         await session.poll(["slow"])  # Answers after a second.
-    await asyncio.sleep(0.6)
+    session._timeout = 10
     reply = await session.poll(["load"])
     assert reply.id == "3"
     assert reply.sections
@@ -239,8 +240,10 @@ async def test_a_late_reply_is_dropped_and_its_process_kept(sshd: Sshd, make_ses
 
 
 async def test_two_late_replies_in_a_row_start_everything_anew(fake_host: FakeHost, make_session: MakeSession) -> None:
+    session = make_session(fake_host)
     fake_host.behaviour = fake.hang
-    session = make_session(fake_host, timeout=0.2)
+    await session.connect()
+    session._timeout = 0.5
     for logins, commands in ((1, 1), (1, 1), (2, 2)):
         with pytest.raises(TimedOut):
             await session.poll(["load"])
@@ -248,19 +251,21 @@ async def test_two_late_replies_in_a_row_start_everything_anew(fake_host: FakeHo
     fake_host.behaviour = fake.honest
     with pytest.raises(TimedOut):
         await session.poll(["load"])
+    session._timeout = 10
     assert (await session.poll(["load"])).sections
 
 
 async def test_a_frozen_host_is_an_error_and_comes_back(make_sshd: MakeSshd, make_session: MakeSession) -> None:
     server = make_sshd()
-    session = make_session(server, timeout=0.5)
+    session = make_session(server)
     await session.poll(["load"])
+    session._timeout = 0.3
     server.suspend()
     for _ in range(3):
         with pytest.raises(TimedOut):
             await session.poll(["load"])
     server.suspend(suspended=False)
-    await asyncio.sleep(0.2)
+    session._timeout = 10
     assert (await session.poll(["load"])).sections
 
 
@@ -283,12 +288,13 @@ async def test_whatever_a_host_sends_ends_in_its_error(
     fake_host: FakeHost, make_session: MakeSession, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_host.behaviour, key = fake.MISBEHAVIOURS[name]
-    session = make_session(fake_host, timeout=1.0)
+    session = make_session(fake_host, timeout=1.0 if key == "timed_out" else 10.0)
     with pytest.raises(HomelabError) as caught:
         await session.poll(["load"])
     assert caught.value.key == key
     assert str(caught.value).isprintable()
     fake_host.behaviour = fake.honest
+    session._timeout = 10
     await session.disconnect()
     assert (await session.poll(["load"])).sections
     assert "Traceback" not in caplog.text
@@ -476,6 +482,25 @@ async def test_closing_while_connecting_or_starting_ends_it(
     with pytest.raises(ConnectionLost):
         await polling
     assert time.monotonic() - started < 1
+    await wait_for(lambda: not fake_host.connections)
+
+
+async def test_closing_in_the_moment_of_the_login_closes_that_connection(
+    fake_host: FakeHost, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(fake_host)
+    log_in = session_module.Connection.open
+
+    async def log_in_as_it_closes(*words: object, **options: object) -> session_module.Connection:
+        connection = await log_in(*words, **options)
+        asyncio.get_running_loop().call_soon(lambda: closing.append(asyncio.ensure_future(session.close())))
+        return connection
+
+    closing: list[asyncio.Future[None]] = []
+    monkeypatch.setattr(session_module.Connection, "open", log_in_as_it_closes)
+    with pytest.raises(ConnectionLost):
+        await session.poll(["load"])
+    await asyncio.gather(*closing)
     await wait_for(lambda: not fake_host.connections)
 
 

@@ -112,8 +112,12 @@ class ProbeSession:
             if self._is_closed:
                 raise ConnectionLost(self._target.host, "the session is closed")
             if self.connection is None or self.connection.closed:
-                self.connection = await self._open()
-                self.host_key = self.connection.host_key
+                connection = await self._open()
+                if self._is_closed:  # In the very moment in which the login succeeded.
+                    await connection.close()
+                    raise ConnectionLost(self._target.host, "the session is closed")
+                self.connection = connection
+                self.host_key = connection.host_key
             return self.connection
 
     async def disconnect(self) -> None:
