@@ -101,6 +101,10 @@ class LabHost:
         command = ["nsenter", f"--target={self.pid}", "--all", "--wd=/", "--", *argv]
         return subprocess.run(command, check=check, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
+    def enter_network(self) -> None:
+        """Move the calling thread, and all that it starts from now on, into the host's network."""
+        self._net.enter()
+
     def start(self) -> None:
         """Boot, without waiting until it is up."""
         script = HERE / "boot.sh"
@@ -178,6 +182,11 @@ class _Namespace:
         """Return a file of /proc/PID in it."""
         return Path(f"/proc/{self.holder.pid}/{name}").read_text()
 
+    def enter(self) -> None:
+        """Move the calling thread into it."""
+        with Path(self.path).open() as namespace:
+            os.setns(namespace.fileno(), os.CLONE_NEWNET)
+
     def close(self) -> None:
         """End the holder."""
         _end(self.holder)
@@ -220,8 +229,7 @@ class Lab:
     def enter_hub(self) -> None:
         """Move the calling thread, and all that it starts from now on, to where the client lives."""
         assert self._hub is not None
-        with Path(self._hub.path).open() as namespace:
-            os.setns(namespace.fileno(), os.CLONE_NEWNET)
+        self._hub.enter()
 
     def add_host(  # noqa: PLR0913
         self,

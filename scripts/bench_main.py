@@ -1,0 +1,61 @@
+"""scripts/bench: what a poll costs, against one `ssh user@host python3 -` subprocess per poll on the same sshd.
+
+  scripts/bench [--rounds 5] [--quick]
+
+A real Home Assistant core polls a real sshd with everything that an installation does: coordinator, all entities that
+are enabled by default, their states written. 60 polls, back to back, are a round: ten minutes at a 10 s interval, with
+clocks moved so that every section has its turn as often as it would. As root on a machine with systemd the host is a
+systemd server in namespaces, and the CPU time of all of it is measured, too; anywhere else that row says `not
+measured`. Ends with 1 when a budget is missed. --quick does less of everything, for a first look.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+import sys
+import tempfile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench_hub import open_hub
+from bench_places import Place, open_place
+from bench_polls import CYCLE_POLLS, session_cost, session_wire, subprocess_cost
+from bench_table import BUDGETS, Figure, Result, exit_status, table
+
+WIRE_POLLS = 200
+QUICK_POLLS = 12
+
+type Figures = dict[str, Figure | None]
+
+
+async def measure(place: Place, rounds: int, *, quick: bool) -> tuple[Figures, Figures]:
+    """Return our figures and those of the other way."""
+    async with open_hub(place) as hub:
+        written, polls = hub.written, rounds * CYCLE_POLLS
+        ours = await session_cost(place, hub, rounds)
+        print(f"{hub.entities} entities, {(hub.written - written) / polls:.1f} states written per poll", flush=True)
+    ours |= await session_wire(place, 30 if quick else WIRE_POLLS)
+    with tempfile.TemporaryDirectory(prefix="homelab-bench-") as folder:
+        other = await subprocess_cost(place, Path(folder), QUICK_POLLS if quick else CYCLE_POLLS)
+    return ours, other
+
+
+def main() -> int:
+    """Measure, print the table, return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    with open_place() as place:
+        print(f"polling {place.words}", flush=True)
+        rounds = 2 if arguments.quick else max(1, arguments.rounds)
+        ours, other = asyncio.run(measure(place, rounds, quick=arguments.quick))
+        if place.lacks:
+            print(f"remote CPU is not measured: that needs {place.lacks}")
+    results = [Result(budget, ours[budget.key], other[budget.key]) for budget in BUDGETS]
+    print(table(results))
+    return exit_status(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""scripts/bench judges right: medians, ratios, and an exit status that tells of a missed budget."""
+
+import pytest
+
+from scripts.bench_table import BUDGETS, Figure, Result, best_half, exit_status, mean_of_rounds, table
+
+HUB, REMOTE, WALL, WIRE = BUDGETS
+
+
+def result(budget, value: float | None, other: float | None = None) -> Result:
+    return Result(budget, *(None if each is None else Figure(each, each) for each in (value, other)))
+
+
+def test_a_figure_is_the_median_and_the_90th_percentile() -> None:
+    figure = Figure.of([*map(float, range(1, 11)), 1000.0])
+    assert figure == Figure(6.0, 10.0)
+    assert Figure.of([3.0]) == Figure(3.0, 3.0)
+
+
+def test_a_cadence_is_averaged_and_a_disturbed_round_does_not_count() -> None:
+    # One poll in three is dear; the second round ran beside something else.
+    assert mean_of_rounds([[1.0, 1.0, 4.0], [9.0, 9.0, 9.0], [1.0, 1.0, 4.0]]).value == pytest.approx(2.0)
+
+
+def test_the_clock_on_the_wall_is_read_in_the_better_half() -> None:
+    assert best_half([50.0, 4.0, 6.0, 5.0, 40.0]) == 5.0
+    assert best_half([7.0]) == 7.0
+
+
+def test_a_missed_budget_ends_with_1() -> None:
+    passing = [result(HUB, 2.0), result(WALL, 14.9), result(WIRE, 0.5)]
+    assert exit_status(passing) == 0
+    assert exit_status([*passing, result(REMOTE, 5.01)]) == 1
+
+
+def test_what_is_not_measured_is_neither_a_pass_nor_a_failure() -> None:
+    skipped = result(REMOTE, None, 250.0)
+    assert exit_status([skipped]) == 0
+    row = table([skipped]).splitlines()[-1]
+    assert "not measured" in row
+    assert "| ok" not in row
+
+
+def test_the_table_tells_ratios() -> None:
+    row = table([result(WALL, 10.0, 300.0)]).splitlines()[-1]
+    assert "30 x" in row
+    assert "151 x" in row
+    assert " ok " in row
+
+
+def test_every_row_of_the_budgets_is_a_fraction_of_the_original() -> None:
+    assert {budget.key: round(budget.original / budget.most) for budget in BUDGETS} == {
+        "hub": 34,
+        "remote": 180,
+        "wall": 101,
+        "wire": 30,
+    }
