@@ -489,18 +489,17 @@ async def test_closing_in_the_moment_of_the_login_closes_that_connection(
     fake_host: FakeHost, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = make_session(fake_host)
-    log_in = session_module.Connection.open
+    log_in = session._open
 
-    async def log_in_as_it_closes(*words: object, **options: object) -> session_module.Connection:
-        connection = await log_in(*words, **options)
-        asyncio.get_running_loop().call_soon(lambda: closing.append(asyncio.ensure_future(session.close())))
+    async def log_in_as_it_closes() -> session_module.Connection:
+        connection = await log_in()
+        await session.close()
         return connection
 
-    closing: list[asyncio.Future[None]] = []
-    monkeypatch.setattr(session_module.Connection, "open", log_in_as_it_closes)
+    monkeypatch.setattr(session, "_open", log_in_as_it_closes)
     with pytest.raises(ConnectionLost):
         await session.poll(["load"])
-    await asyncio.gather(*closing)
+    assert fake_host.logins == 1
     await wait_for(lambda: not fake_host.connections)
 
 
