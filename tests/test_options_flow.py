@@ -77,6 +77,7 @@ async def test_what_the_host_has_is_offered(hass: HomeAssistant, session: Script
     entry = make_entry(filesystems=["/mnt/nas"])
     await set_up(hass, entry, session)
     form = await shown(hass, entry)
+    assert [name for name in form if name != "flow_id"][:4] == ["services", "filesystems", "interfaces", "containers"]
     sections = session.document["sections"]
     assert offered(form, "interfaces") == sorted(sections["network"]["interfaces"])
     assert offered(form, "filesystems") == sorted(

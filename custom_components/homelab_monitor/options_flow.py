@@ -82,7 +82,7 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         snapshot = Snapshot()
         if self.config_entry.state is ConfigEntryState.LOADED:
             snapshot = self.config_entry.runtime_data.data.snapshot
-        has = _has(snapshot) | {CONF_SERVICES: await self._async_services(snapshot)}
+        has = {CONF_SERVICES: await self._async_services(snapshot)} | _has(snapshot)
         return {name: sorted({*items, *self.config_entry.options.get(name, ())}) for name, items in has.items()}
 
     async def _async_services(self, snapshot: Snapshot) -> set[str]:
