@@ -1276,6 +1276,19 @@ def test_errors_are_plain_text_and_descriptions_are_markdown_and_share_no_words(
     assert not OF_ERRORS & {word for text in TEXTS["abort"].values() for word in words_of(text)}
 
 
+def test_the_texts_of_the_flow_are_all_used() -> None:
+    folder = Path(__file__).parents[1] / "custom_components/homelab_monitor"
+    source = "".join((folder / f"{name}.py").read_text() for name in ("config_flow", "onboarding"))
+    of_core = {"already_in_progress", "reauth_successful", "reconfigure_successful"}  # not yet there in 2026.9
+    for step, texts in TEXTS["step"].items():
+        assert f"async_step_{step}(" in source
+        assert f'"{step}"' in source
+        assert all(f"async_step_{option}(" in source for option in texts.get("menu_options", ()))
+        assert texts.get("menu_option_descriptions", {}).keys() <= texts.get("menu_options", {}).keys()
+    assert all(f'"{reason}"' in source for reason in TEXTS["abort"].keys() - of_core)
+    assert all(f'progress_action="{action}"' in source for action in TEXTS["progress"])
+
+
 def test_a_key_line_of_an_odd_home_is_harmless() -> None:
     line = authorized_line(KeyPair.generate(), "`rm -rf` 'Müller' \n ssh-rsa evil")
     assert line.isascii()

@@ -9,7 +9,7 @@ from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
 from homeassistant.const import CONF_ADDRESS, CONF_USERNAME
-from homeassistant.core import DOMAIN as HOMEASSISTANT_DOMAIN, callback
+from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.selector import (
     SelectOptionDict,
@@ -204,7 +204,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             return self._async_end("already_configured", entry)
         addresses = {replace(machine, host=host).address for host in hosts}
         if async_has_card(self.hass, addresses):
-            return self.async_abort(reason="already_in_progress", translation_domain=HOMEASSISTANT_DOMAIN)
+            return self.async_abort(reason="already_in_progress")
         return await self._async_show_card(machine, addresses)
 
     async def _async_show_card(self, machine: Found, addresses: set[str]) -> ConfigFlowResult:
