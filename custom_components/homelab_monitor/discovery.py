@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from homeassistant.components.network import async_get_adapters
 from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
+from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers import discovery_flow
 from homeassistant.util.hass_dict import HassKey
 
@@ -185,8 +185,7 @@ async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Foun
         result = await hass.config_entries.flow.async_init(
             DOMAIN, context={"source": SOURCE_INTEGRATION_DISCOVERY}, data=machine
         )
-        if result["type"] is FlowResultType.FORM:
-            flow_ids.append(result["flow_id"])
+        flow_ids.append(result["flow_id"])
 
 
 @callback
