@@ -20,7 +20,7 @@ from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .subjects import Subject
 
 
-def _always(_item: object) -> bool:
+def always(_item: object) -> bool:
     """Say yes."""
     return True
 
@@ -32,10 +32,10 @@ class HomelabDescription[ItemT](EntityDescription):
     subject: Subject[ItemT]
     """What the entity is about."""
 
-    exists_fn: Callable[[ItemT], bool] = _always
+    exists_fn: Callable[[ItemT], bool] = always
     """Whether this item has what the entity shows; once added, an entity stays."""
 
-    enabled_fn: Callable[[ItemT], bool] = _always
+    enabled_fn: Callable[[ItemT], bool] = always
     """Whether the entity is enabled when it is first seen."""
 
     stays_available: bool = False

@@ -27,12 +27,12 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
-from .client.models import Fan, Filesystem, Gpu, PressureStall, Sections, Service, Temperature
-from .client.rates import CpuRates, DiskRates, InterfaceRates
+from .client.models import Fan, Filesystem, Gpu, Service, Temperature
+from .client.rates import DiskRates, InterfaceRates
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
-from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .entity import HomelabDescription, HomelabEntity, always, async_add_items
 from .settings import HostOptions
-from .subjects import DISK, FAN, FILESYSTEM, GPU, HOST, INTERFACE, SERVICE, TEMPERATURE
+from .subjects import DISK, FAN, FILESYSTEM, GPU, HOST, INTERFACE, SERVICE, TEMPERATURE, Subject
 
 PARALLEL_UPDATES = 0
 
@@ -66,14 +66,134 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     """The value of the item."""
 
 
-def _cpu(state: HostState) -> CpuRates | None:
-    """Return the shares of CPU time."""
-    return state.rates.cpu
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """How one kind of value is shown, and the smallest change of it that is worth a row in the database."""
+
+    unit: str | None = None
+    shown_unit: str | None = None
+    device_class: SensorDeviceClass | None = None
+    precision: int | None = None
+    deadband: float = 0.0
 
 
-def _sections(state: HostState) -> Sections:
-    """Return the sections of the last snapshot."""
-    return state.snapshot.sections
+PERCENT = Quantity(unit=PERCENTAGE, precision=0, deadband=0.5)
+STALL = Quantity(unit=PERCENTAGE, precision=1, deadband=0.05)
+AVERAGE = Quantity(precision=1, deadband=0.05)
+COUNT = Quantity()
+CELSIUS = Quantity(
+    unit=UnitOfTemperature.CELSIUS, device_class=SensorDeviceClass.TEMPERATURE, precision=0, deadband=0.5
+)
+WATTS = Quantity(unit=UnitOfPower.WATT, device_class=SensorDeviceClass.POWER, precision=0, deadband=0.5)
+RPM = Quantity(unit=REVOLUTIONS_PER_MINUTE, precision=-1, deadband=5)
+SIZE = Quantity(
+    unit=UnitOfInformation.BYTES,
+    shown_unit=UnitOfInformation.GIBIBYTES,
+    device_class=SensorDeviceClass.DATA_SIZE,
+    precision=1,
+    deadband=0.05 * 1024**3,
+)
+RATE = Quantity(
+    unit=UnitOfDataRate.BYTES_PER_SECOND,
+    shown_unit=UnitOfDataRate.KILOBYTES_PER_SECOND,
+    device_class=SensorDeviceClass.DATA_RATE,
+    precision=0,
+    deadband=500,
+)
+GIGAHERTZ = Quantity(
+    unit=UnitOfFrequency.HERTZ,
+    shown_unit=UnitOfFrequency.GIGAHERTZ,
+    device_class=SensorDeviceClass.FREQUENCY,
+    precision=1,
+    deadband=0.05e9,
+)
+MEGAHERTZ = Quantity(
+    unit=UnitOfFrequency.HERTZ,
+    shown_unit=UnitOfFrequency.MEGAHERTZ,
+    device_class=SensorDeviceClass.FREQUENCY,
+    precision=0,
+    deadband=0.5e6,
+)
+MILLISECONDS = Quantity(
+    unit=UnitOfTime.SECONDS,
+    shown_unit=UnitOfTime.MILLISECONDS,
+    device_class=SensorDeviceClass.DURATION,
+    precision=0,
+    deadband=0.0005,
+)
+
+
+def _measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and only that
+    subject: Subject[ItemT],
+    key: str,
+    quantity: Quantity,
+    *,
+    enabled: bool = True,
+    diagnostic: bool = False,
+    threshold_fn: Callable[[HostOptions], float] | None = None,
+    enabled_fn: Callable[[ItemT], bool] = always,
+    exists_fn: Callable[[ItemT], bool] | None = None,
+    value_fn: Callable[[ItemT], float | None],
+) -> HomelabSensorDescription[ItemT]:
+    """Return the row of a measured value; without an `exists_fn` it exists once it has been read."""
+    return HomelabSensorDescription(
+        key=key,
+        subject=subject,
+        device_class=quantity.device_class,
+        native_unit_of_measurement=quantity.unit,
+        suggested_unit_of_measurement=quantity.shown_unit,
+        suggested_display_precision=quantity.precision,
+        state_class=SensorStateClass.MEASUREMENT,
+        entity_category=EntityCategory.DIAGNOSTIC if diagnostic else None,
+        entity_registry_enabled_default=enabled,
+        deadband=quantity.deadband,
+        threshold_fn=threshold_fn,
+        enabled_fn=enabled_fn,
+        exists_fn=exists_fn or (lambda item: value_fn(item) is not None),
+        value_fn=value_fn,
+    )
+
+
+# ---------------------------------------------------------------- readers of the host's state
+
+
+def _field(section: str, field: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one field of a section, None while the section is not there."""
+
+    def read(state: HostState) -> float | None:
+        return getattr(getattr(state.snapshot.sections, section), field, None)
+
+    return read
+
+
+def _has(section: str) -> Callable[[HostState], bool]:
+    """Return whether a host has a section."""
+    return lambda state: getattr(state.snapshot.sections, section) is not None
+
+
+def _share(field: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one share of CPU time."""
+    return lambda state: getattr(state.rates.cpu, field, None)
+
+
+def _count(name: str) -> Callable[[HostState], int | None]:
+    """Return the reader of how many services are in a state."""
+
+    def read(state: HostState) -> int | None:
+        services = state.snapshot.sections.services
+        return None if services is None else services.counts.get(name, 0)
+
+    return read
+
+
+def _stall(resource: str, kind: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one pressure: the share of the last minute, which is long enough to be calm."""
+
+    def read(state: HostState) -> float | None:
+        stall = getattr(state.snapshot.sections.pressure, resource, None)
+        return getattr(stall, f"{kind}_avg60", None)
+
+    return read
 
 
 def _boot_time(state: HostState) -> datetime | None:
@@ -82,185 +202,30 @@ def _boot_time(state: HostState) -> datetime | None:
     return None if booted is None else datetime.fromtimestamp(booted, UTC)
 
 
-def _count(name: str) -> Callable[[HostState], int | None]:
-    """Return the reader of how many services are in a state."""
-
-    def read(state: HostState) -> int | None:
-        services = _sections(state).services
-        return None if services is None else services.counts.get(name, 0)
-
-    return read
-
-
-def _stall(resource: str, field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one pressure value."""
-
-    def read(state: HostState) -> float | None:
-        stall: PressureStall | None = getattr(_sections(state).pressure, resource, None)
-        return getattr(stall, field, None)
-
-    return read
-
-
-def _section(section: str, field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one field of a section, None while the section is not there."""
-
-    def read(state: HostState) -> float | None:
-        return getattr(getattr(_sections(state), section), field, None)
-
-    return read
-
-
-def _share(field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one share of CPU time."""
-
-    def read(state: HostState) -> float | None:
-        return getattr(_cpu(state), field, None)
-
-    return read
-
-
 def _active_state(unit: Service) -> str | None:
     """Return the unit's state; a word that systemd does not document is unknown."""
     return unit.active_state if unit.active_state in ACTIVE_STATES else None
 
 
-def _has(section: str, field: str = "") -> Callable[[HostState], bool]:
-    """Return whether a host has a section (and in it a value that is not None)."""
-
-    def check(state: HostState) -> bool:
-        found = getattr(_sections(state), section)
-        return found is not None and (not field or getattr(found, field) is not None)
-
-    return check
-
-
-def _has_swap(state: HostState) -> bool:
-    """Return whether the host has any swap."""
-    memory = _sections(state).memory
-    return memory is not None and memory.swap_total_bytes > 0
-
-
-def _has_pressure(resource: str, field: str) -> Callable[[HostState], bool]:
-    """Return whether the kernel tells this pressure."""
-    read = _stall(resource, field)
-    return lambda state: read(state) is not None
-
-
-def _pressure(resource: str, kind: str) -> HomelabSensorDescription[HostState]:
-    """Return the row of one pressure value; all are alike but for their place."""
-    return HomelabSensorDescription(
-        key=f"{resource}_pressure_{kind}",
-        subject=HOST,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05,
-        exists_fn=_has_pressure(resource, f"{kind}_avg60"),
-        value_fn=_stall(resource, f"{kind}_avg60"),
-    )
-
+# ---------------------------------------------------------------- the tables
 
 HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
-    HomelabSensorDescription(
-        key="cpu_usage",
-        subject=HOST,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=_has("cpu"),
-        value_fn=_share("usage_percent"),
-    ),
-    HomelabSensorDescription(
-        key="cpu_temperature",
-        subject=HOST,
-        device_class=SensorDeviceClass.TEMPERATURE,
-        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=_has("sensors", "cpu_celsius"),
-        value_fn=_section("sensors", "cpu_celsius"),
-    ),
-    HomelabSensorDescription(
-        key="load1",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        deadband=0.05,
-        exists_fn=_has("load"),
-        value_fn=_section("load", "load1"),
-    ),
-    HomelabSensorDescription(
-        key="load5",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05,
-        exists_fn=_has("load"),
-        value_fn=_section("load", "load5"),
-    ),
-    HomelabSensorDescription(
-        key="load15",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05,
-        exists_fn=_has("load"),
-        value_fn=_section("load", "load15"),
-    ),
-    HomelabSensorDescription(
-        key="memory_usage",
-        subject=HOST,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
+    # A share of time needs two readings; its entity is there from the first.
+    _measured(HOST, "cpu_usage", PERCENT, exists_fn=_has("cpu"), value_fn=_share("usage_percent")),
+    _measured(HOST, "cpu_temperature", CELSIUS, value_fn=_field("sensors", "cpu_celsius")),
+    _measured(HOST, "load1", AVERAGE, value_fn=_field("load", "load1")),
+    _measured(HOST, "load5", AVERAGE, enabled=False, value_fn=_field("load", "load5")),
+    _measured(HOST, "load15", AVERAGE, enabled=False, value_fn=_field("load", "load15")),
+    _measured(
+        HOST,
+        "memory_usage",
+        PERCENT,
         threshold_fn=lambda options: options.memory_threshold,
-        exists_fn=_has("memory"),
-        value_fn=_section("memory", "used_percent"),
+        value_fn=_field("memory", "used_percent"),
     ),
-    HomelabSensorDescription(
-        key="memory_used",
-        subject=HOST,
-        device_class=SensorDeviceClass.DATA_SIZE,
-        native_unit_of_measurement=UnitOfInformation.BYTES,
-        suggested_unit_of_measurement=UnitOfInformation.GIBIBYTES,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05 * 1024**3,
-        exists_fn=_has("memory"),
-        value_fn=_section("memory", "used_bytes"),
-    ),
-    HomelabSensorDescription(
-        key="memory_available",
-        subject=HOST,
-        device_class=SensorDeviceClass.DATA_SIZE,
-        native_unit_of_measurement=UnitOfInformation.BYTES,
-        suggested_unit_of_measurement=UnitOfInformation.GIBIBYTES,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05 * 1024**3,
-        exists_fn=_has("memory"),
-        value_fn=_section("memory", "available_bytes"),
-    ),
-    HomelabSensorDescription(
-        key="swap_usage",
-        subject=HOST,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=_has_swap,
-        value_fn=_section("memory", "swap_used_percent"),
-    ),
+    _measured(HOST, "memory_used", SIZE, enabled=False, value_fn=_field("memory", "used_bytes")),
+    _measured(HOST, "memory_available", SIZE, enabled=False, value_fn=_field("memory", "available_bytes")),
+    _measured(HOST, "swap_usage", PERCENT, value_fn=_field("memory", "swap_used_percent")),
     HomelabSensorDescription(
         key="boot_time",
         subject=HOST,
@@ -269,281 +234,98 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         exists_fn=_has("uptime"),
         value_fn=_boot_time,
     ),
-    HomelabSensorDescription(
-        key="failed_services",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        exists_fn=_has("services"),
-        value_fn=_count("failed"),
-    ),
-    HomelabSensorDescription(
-        key="active_services",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        exists_fn=_has("services"),
-        value_fn=_count("active"),
-    ),
-    HomelabSensorDescription(
-        key="inactive_services",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        exists_fn=_has("services"),
-        value_fn=_count("inactive"),
-    ),
-    HomelabSensorDescription(
-        key="processes",
-        subject=HOST,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        exists_fn=_has("load", "processes"),
-        value_fn=_section("load", "processes"),
-    ),
-    HomelabSensorDescription(
-        key="cpu_iowait",
-        subject=HOST,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5,
+    _measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
+    _measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("active")),
+    _measured(HOST, "inactive_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("inactive")),
+    _measured(HOST, "processes", COUNT, enabled=False, diagnostic=True, value_fn=_field("load", "processes")),
+    _measured(
+        HOST,
+        "cpu_iowait",
+        PERCENT,
+        enabled=False,
+        diagnostic=True,
         exists_fn=_has("cpu"),
         value_fn=_share("iowait_percent"),
     ),
-    HomelabSensorDescription(
-        key="cpu_frequency",
-        subject=HOST,
-        device_class=SensorDeviceClass.FREQUENCY,
-        native_unit_of_measurement=UnitOfFrequency.HERTZ,
-        suggested_unit_of_measurement=UnitOfFrequency.GIGAHERTZ,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05e9,
-        exists_fn=_has("cpu", "frequency_hz"),
-        value_fn=_section("cpu", "frequency_hz"),
-    ),
-    HomelabSensorDescription(
-        key="poll_duration",
-        subject=HOST,
-        device_class=SensorDeviceClass.DURATION,
-        native_unit_of_measurement=UnitOfTime.SECONDS,
-        suggested_unit_of_measurement=UnitOfTime.MILLISECONDS,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.0005,
+    _measured(HOST, "cpu_frequency", GIGAHERTZ, enabled=False, diagnostic=True, value_fn=_field("cpu", "frequency_hz")),
+    _measured(
+        HOST,
+        "poll_duration",
+        MILLISECONDS,
+        enabled=False,
+        diagnostic=True,
+        exists_fn=always,
         value_fn=lambda state: state.poll_seconds,
     ),
-    _pressure("cpu", "some"),
-    _pressure("memory", "some"),
-    _pressure("memory", "full"),
-    _pressure("io", "some"),
-    _pressure("io", "full"),
+    *(
+        _measured(
+            HOST,
+            f"{resource}_pressure_{kind}",
+            STALL,
+            enabled=False,
+            diagnostic=True,
+            value_fn=_stall(resource, kind),
+        )
+        for resource, kind in (
+            ("cpu", "some"),
+            ("memory", "some"),
+            ("memory", "full"),
+            ("io", "some"),
+            ("io", "full"),
+        )
+    ),
 )
 
 FILESYSTEM_SENSORS: tuple[HomelabSensorDescription[Filesystem], ...] = (
-    HomelabSensorDescription(
-        key="usage",
-        subject=FILESYSTEM,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
+    _measured(
+        FILESYSTEM,
+        "usage",
+        PERCENT,
         threshold_fn=lambda options: options.disk_threshold,
         value_fn=lambda item: item.used_percent,
     ),
-    HomelabSensorDescription(
-        key="used",
-        subject=FILESYSTEM,
-        device_class=SensorDeviceClass.DATA_SIZE,
-        native_unit_of_measurement=UnitOfInformation.BYTES,
-        suggested_unit_of_measurement=UnitOfInformation.GIBIBYTES,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05 * 1024**3,
-        value_fn=lambda item: item.used_bytes,
-    ),
-    HomelabSensorDescription(
-        key="available",
-        subject=FILESYSTEM,
-        device_class=SensorDeviceClass.DATA_SIZE,
-        native_unit_of_measurement=UnitOfInformation.BYTES,
-        suggested_unit_of_measurement=UnitOfInformation.GIBIBYTES,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05 * 1024**3,
-        value_fn=lambda item: item.available_bytes,
-    ),
-    HomelabSensorDescription(
-        key="inodes",
-        subject=FILESYSTEM,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.inodes_used_percent is not None,
-        value_fn=lambda item: item.inodes_used_percent,
+    _measured(FILESYSTEM, "used", SIZE, enabled=False, value_fn=lambda item: item.used_bytes),
+    _measured(FILESYSTEM, "available", SIZE, enabled=False, value_fn=lambda item: item.available_bytes),
+    _measured(
+        FILESYSTEM, "inodes", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.inodes_used_percent
     ),
 )
 
 INTERFACE_SENSORS: tuple[HomelabSensorDescription[InterfaceRates], ...] = (
-    HomelabSensorDescription(
-        key="receive",
-        subject=INTERFACE,
-        device_class=SensorDeviceClass.DATA_RATE,
-        native_unit_of_measurement=UnitOfDataRate.BYTES_PER_SECOND,
-        suggested_unit_of_measurement=UnitOfDataRate.KILOBYTES_PER_SECOND,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=500,
+    _measured(
+        INTERFACE,
+        "receive",
+        RATE,
         enabled_fn=lambda item: item.is_primary,
+        exists_fn=always,
         value_fn=lambda item: item.receive_bytes_per_second,
     ),
-    HomelabSensorDescription(
-        key="transmit",
-        subject=INTERFACE,
-        device_class=SensorDeviceClass.DATA_RATE,
-        native_unit_of_measurement=UnitOfDataRate.BYTES_PER_SECOND,
-        suggested_unit_of_measurement=UnitOfDataRate.KILOBYTES_PER_SECOND,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=500,
+    _measured(
+        INTERFACE,
+        "transmit",
+        RATE,
         enabled_fn=lambda item: item.is_primary,
+        exists_fn=always,
         value_fn=lambda item: item.transmit_bytes_per_second,
     ),
 )
 
 DISK_SENSORS: tuple[HomelabSensorDescription[DiskRates], ...] = (
-    HomelabSensorDescription(
-        key="read",
-        subject=DISK,
-        device_class=SensorDeviceClass.DATA_RATE,
-        native_unit_of_measurement=UnitOfDataRate.BYTES_PER_SECOND,
-        suggested_unit_of_measurement=UnitOfDataRate.KILOBYTES_PER_SECOND,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=500,
-        value_fn=lambda item: item.read_bytes_per_second,
+    _measured(DISK, "read", RATE, enabled=False, exists_fn=always, value_fn=lambda item: item.read_bytes_per_second),
+    _measured(
+        DISK, "written", RATE, enabled=False, exists_fn=always, value_fn=lambda item: item.written_bytes_per_second
     ),
-    HomelabSensorDescription(
-        key="written",
-        subject=DISK,
-        device_class=SensorDeviceClass.DATA_RATE,
-        native_unit_of_measurement=UnitOfDataRate.BYTES_PER_SECOND,
-        suggested_unit_of_measurement=UnitOfDataRate.KILOBYTES_PER_SECOND,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=500,
-        value_fn=lambda item: item.written_bytes_per_second,
-    ),
-    HomelabSensorDescription(
-        key="busy",
-        subject=DISK,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5,
-        value_fn=lambda item: item.busy_percent,
-    ),
+    _measured(DISK, "busy", PERCENT, enabled=False, exists_fn=always, value_fn=lambda item: item.busy_percent),
 )
 
 GPU_SENSORS: tuple[HomelabSensorDescription[Gpu], ...] = (
-    HomelabSensorDescription(
-        key="usage",
-        subject=GPU,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.usage_percent is not None,
-        value_fn=lambda item: item.usage_percent,
-    ),
-    HomelabSensorDescription(
-        key="memory_usage",
-        subject=GPU,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.memory_used_percent is not None,
-        value_fn=lambda item: item.memory_used_percent,
-    ),
-    HomelabSensorDescription(
-        key="temperature",
-        subject=GPU,
-        device_class=SensorDeviceClass.TEMPERATURE,
-        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.temperature_celsius is not None,
-        value_fn=lambda item: item.temperature_celsius,
-    ),
-    HomelabSensorDescription(
-        key="power",
-        subject=GPU,
-        device_class=SensorDeviceClass.POWER,
-        native_unit_of_measurement=UnitOfPower.WATT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.power_watts is not None,
-        value_fn=lambda item: item.power_watts,
-    ),
-    HomelabSensorDescription(
-        key="memory_used",
-        subject=GPU,
-        device_class=SensorDeviceClass.DATA_SIZE,
-        native_unit_of_measurement=UnitOfInformation.BYTES,
-        suggested_unit_of_measurement=UnitOfInformation.GIBIBYTES,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=1,
-        deadband=0.05 * 1024**3,
-        exists_fn=lambda item: item.memory_used_bytes is not None,
-        value_fn=lambda item: item.memory_used_bytes,
-    ),
-    HomelabSensorDescription(
-        key="fan",
-        subject=GPU,
-        native_unit_of_measurement=PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5,
-        exists_fn=lambda item: item.fan_percent is not None,
-        value_fn=lambda item: item.fan_percent,
-    ),
-    HomelabSensorDescription(
-        key="clock",
-        subject=GPU,
-        device_class=SensorDeviceClass.FREQUENCY,
-        native_unit_of_measurement=UnitOfFrequency.HERTZ,
-        suggested_unit_of_measurement=UnitOfFrequency.MEGAHERTZ,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5e6,
-        exists_fn=lambda item: item.clock_hz is not None,
-        value_fn=lambda item: item.clock_hz,
-    ),
+    _measured(GPU, "usage", PERCENT, value_fn=lambda item: item.usage_percent),
+    _measured(GPU, "memory_usage", PERCENT, value_fn=lambda item: item.memory_used_percent),
+    _measured(GPU, "temperature", CELSIUS, value_fn=lambda item: item.temperature_celsius),
+    _measured(GPU, "power", WATTS, value_fn=lambda item: item.power_watts),
+    _measured(GPU, "memory_used", SIZE, enabled=False, value_fn=lambda item: item.memory_used_bytes),
+    _measured(GPU, "fan", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_percent),
+    _measured(GPU, "clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.clock_hz),
 )
 
 SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (
@@ -557,32 +339,11 @@ SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (
 )
 
 TEMPERATURE_SENSORS: tuple[HomelabSensorDescription[Temperature], ...] = (
-    HomelabSensorDescription(
-        key="temperature",
-        subject=TEMPERATURE,
-        device_class=SensorDeviceClass.TEMPERATURE,
-        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=0,
-        deadband=0.5,
-        value_fn=lambda item: item.celsius,
-    ),
+    _measured(TEMPERATURE, "temperature", CELSIUS, enabled=False, diagnostic=True, value_fn=lambda item: item.celsius),
 )
 
 FAN_SENSORS: tuple[HomelabSensorDescription[Fan], ...] = (
-    HomelabSensorDescription(
-        key="speed",
-        subject=FAN,
-        native_unit_of_measurement=REVOLUTIONS_PER_MINUTE,
-        state_class=SensorStateClass.MEASUREMENT,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        suggested_display_precision=-1,
-        deadband=5,
-        value_fn=lambda item: item.rpm,
-    ),
+    _measured(FAN, "speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: item.rpm),
 )
 
 SENSORS: tuple[tuple[HomelabSensorDescription[Any], ...], ...] = (
