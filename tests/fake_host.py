@@ -78,6 +78,7 @@ class FakeHost:
         self.password: str | None = None
         self.asks_interactively = False
         self.refuses_channels = False
+        self.channels_per_connection: int | None = None
         self.commands: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.port = 0
@@ -168,6 +169,7 @@ class _Server(asyncssh.SSHServer):
     def __init__(self, host: FakeHost) -> None:
         self._host = host
         self._connection: asyncssh.SSHServerConnection | None = None
+        self._channels = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
@@ -204,7 +206,9 @@ class _Server(asyncssh.SSHServer):
         self._host.logins += 1
 
     def session_requested(self) -> asyncssh.SSHServerProcess[bytes] | bool:
-        if self._host.refuses_channels:
+        self._channels += 1
+        limit = self._host.channels_per_connection
+        if self._host.refuses_channels or (limit is not None and self._channels > limit):
             return False  # "Administratively prohibited"; with a process factory the server would not even ask.
         return asyncssh.SSHServerProcess(self._host._serve, None, 3, allow_scp=False)
 
@@ -271,6 +275,27 @@ async def wrong_shape(host: FakeHost, channel: Channel) -> None:
         channel.write(b"\x1e%s %d j\n%s" % (request["id"].encode(), len(payload), payload))
 
 
+async def reply_before_marker(host: FakeHost, channel: Channel) -> None:
+    """Answer without a word about who it is."""
+    await channel.begin(marker=b"\x1e? 2 j\n{}")
+    await channel.request()
+
+
+async def second_marker(host: FakeHost, channel: Channel) -> None:
+    """Begin anew instead of answering."""
+    await channel.begin()
+    await channel.request()
+    channel.write(b"\x1ehomelab_monitor 1 3.11.2 4712\n")
+    await channel.request()
+
+
+async def unreadable_request(host: FakeHost, channel: Channel) -> None:
+    """Say that the request could not be read."""
+    await channel.begin()
+    while await channel.request():
+        await channel.reply({"id": "?", "error": "Expecting value: line 1"})
+
+
 async def wrong_id(host: FakeHost, channel: Channel) -> None:
     """Answer something that nobody asked."""
     await channel.begin()
@@ -297,6 +322,9 @@ MISBEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
     "flood": (flood, "bad_reply"),
     "half_a_reply": (half_a_reply, "probe_failed"),
     "wrong_shape": (wrong_shape, "bad_reply"),
+    "reply_before_marker": (reply_before_marker, "bad_reply"),
+    "second_marker": (second_marker, "bad_reply"),
+    "unreadable_request": (unreadable_request, "bad_reply"),
     "wrong_id": (wrong_id, "timed_out"),
     "unpack_bomb": (unpack_bomb, "reply_too_large"),
     "close_at_request": (close_at_request, "probe_failed"),

@@ -52,6 +52,13 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         KeyPair.from_private(text)
 
 
+def test_a_key_of_another_type_is_refused(tmp_path: Path) -> None:
+    needs(shutil.which("ssh-keygen"), "ssh-keygen")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", tmp_path / "key"], check=True)
+    with pytest.raises(ValueError, match="not an ed25519 key"):
+        KeyPair.from_private((tmp_path / "key").read_text())
+
+
 @pytest.mark.parametrize(("name", "comment"), NAMES.items())
 def test_the_name_becomes_a_harmless_comment(name: str, comment: str) -> None:
     key = KeyPair.generate()

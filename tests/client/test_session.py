@@ -280,6 +280,17 @@ async def test_a_server_with_one_channel_can_restart_the_probe(make_sshd: MakeSs
     assert (await session.connection.run("echo beside it", timeout=5)).stdout == "beside it\n"
 
 
+async def test_a_server_that_counts_dead_channels_gets_a_new_connection(
+    fake_host: FakeHost, make_session: MakeSession
+) -> None:
+    fake_host.channels_per_connection = 1
+    session = make_session(fake_host)
+    await session.poll(["load"])
+    session._end_probe()
+    assert (await session.poll(["load"])).sections
+    assert (fake_host.logins, len(fake_host.commands)) == (2, 2)
+
+
 # ---------------------------------------------------------------- what can come from a host
 
 

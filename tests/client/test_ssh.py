@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 import os
 from pathlib import Path
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import time
 import asyncssh
 import pytest
 
+from custom_components.homelab_monitor.client import tcp_info
 from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
@@ -292,6 +294,47 @@ async def test_a_silent_server_times_out_and_says_when() -> None:
     assert "SSH greeting" in caught.value.detail
 
 
+async def test_a_host_that_drops_packets_times_out_and_says_when() -> None:
+    # A listener with a full queue drops them: whoever comes next hears nothing.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = [asyncio.create_task(asyncio.open_connection("127.0.0.1", port)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimedOut) as caught:
+            await Connection.open(Target("root", "127.0.0.1", port), KeyPair.generate(), ("x",), timeout=0.3)
+        assert "while connecting" in caught.value.detail
+        for task in waiting:
+            task.cancel()
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            if not isinstance(result, BaseException):
+                result[1].close()
+
+
+async def test_a_handshake_that_breaks_once_is_a_lost_connection_and_no_changed_key(sshd: Sshd) -> None:
+    attempts = 0
+
+    async def breaks_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await _says(reader, writer, b"SSH-2.0-x\r\n")
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", sshd.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with _listening(breaks_first) as port:
+        with pytest.raises(ConnectionLost):
+            await _open(sshd, target=Target(sshd.target.username, "127.0.0.1", port))
+    assert attempts == 4
+
+
 async def test_a_frozen_server_times_out(make_sshd: Callable[..., Sshd]) -> None:
     server = make_sshd()
     connection = await _open(server)
@@ -327,6 +370,37 @@ async def test_a_server_that_runs_nothing_is_told_apart(fake_host: FakeHost) -> 
     with pytest.raises(ChannelRefused):
         await connection.run("true", timeout=SECONDS)
     await connection.close()
+
+
+async def test_a_password_login_has_no_second_connection(fake_host: FakeHost) -> None:
+    fake_host.password = "canary"
+    options = {"timeout": SECONDS, "host_keys": fake_host.host_keys}
+    connection = await Connection.open_with_password(fake_host.target, "canary", **options)
+    fake_host.refuses_channels = True
+    with pytest.raises(ChannelRefused):
+        await connection.run("true", timeout=SECONDS)
+    assert fake_host.logins == 1
+    await connection.close()
+
+
+async def test_a_command_that_is_cancelled_while_it_starts_leaves_the_connection(sshd: Sshd) -> None:
+    connection = await _open(sshd)
+    for milliseconds in (0, 0.2, 0.5, 1, 2, 5):
+        running = asyncio.create_task(connection.run("true", timeout=SECONDS))
+        await asyncio.sleep(milliseconds / 1000)
+        running.cancel()
+        await asyncio.wait([running])
+    assert (await connection.run("echo fine", timeout=SECONDS)).stdout == "fine\n"
+    await connection.close()
+
+
+def test_a_system_without_tcp_info_tells_nothing() -> None:
+    closed = socket.socket()
+    closed.close()
+    for connected in (None, closed):
+        assert tcp_info.rtt_seconds(connected) is None
+        assert tcp_info.bytes_sent(connected) is None
+        assert tcp_info.bytes_received(connected) is None
 
 
 def test_a_name_without_an_address_is_not_found() -> None:
