@@ -62,7 +62,7 @@ class Demo:
         self.memory: dict[str, dict[str, Any]] = json.loads(MEMORY.read_text()) if MEMORY.exists() else {}
         self.hosts = [
             DemoHost("this machine", self._ssh_port("this machine", 0), getpass.getuser()),
-            DemoHost("recorded workstation", self._ssh_port("recorded workstation", 1), "demo", WORK / "workstation"),
+            DemoHost("made-up workstation", self._ssh_port("made-up workstation", 1), "demo", WORK / "workstation"),
         ]
         if not FIXTURE.exists():
             self.hosts.pop()
