@@ -16,6 +16,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -157,9 +158,12 @@ def make_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     started: list[Sshd] = []
 
     def make(extra: str = "", shells: dict[str, str] | None = None, kind: str = "ed25519") -> Sshd:
-        folder = tmp_path_factory.mktemp("sshd")
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)  # Accounts of `shells` have their homes in it.
+        if shells:
+            # Their homes are in it, and pytest makes its own folder private again at every start.
+            folder = Path(tempfile.mkdtemp(prefix="homelab_monitor-sshd-"))
+            folder.chmod(0o755)
+        else:
+            folder = tmp_path_factory.mktemp("sshd")
         if IS_ROOT:
             Path("/run/sshd").mkdir(exist_ok=True)
         make_host_key(folder, kind)
@@ -173,6 +177,8 @@ def make_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     yield make
     for server in started:
         server.stop()
+        if server.shells:
+            shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
