@@ -109,13 +109,14 @@ class ProbeSession:
     async def connect(self) -> Connection:
         """Return the living connection, opened when there is none."""
         async with self._connect_lock:
-            if self._is_closed:
-                raise ConnectionLost(self._target.host, "the session is closed")
+            self._require_open()
             if self.connection is None or self.connection.closed:
                 connection = await self._open()
-                if self._is_closed:  # In the very moment in which the login succeeded.
+                try:
+                    self._require_open()  # It may have ended in the very moment in which the login succeeded.
+                except ConnectionLost:
                     await connection.close()
-                    raise ConnectionLost(self._target.host, "the session is closed")
+                    raise
                 self.connection = connection
                 self.host_key = connection.host_key
             return self.connection
@@ -198,6 +199,11 @@ class ProbeSession:
             self._probe = None
 
     # ------------------------------------------------------------ connecting and starting
+
+    def _require_open(self) -> None:
+        """Raise when the session was closed for good."""
+        if self._is_closed:
+            raise ConnectionLost(self._target.host, "the session is closed")
 
     async def _open(self) -> Connection:
         """Open a connection in a task that `close` can cancel."""
