@@ -21,7 +21,7 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
     FlowType,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
@@ -848,7 +848,9 @@ async def test_a_scan_asks_only_enabled_networks_and_knows_names_from_dhcp(hass:
         DhcpServiceInfo(ip="10.10.10.8", hostname="", macaddress="020000000008"),
     ]
     hass.config.components.add("dhcp")
-    hass.bus.async_listen("data_entry_flow_progress_update", lambda event: told.append(event.data["progress"]))
+    hass.bus.async_listen(
+        "data_entry_flow_progress_update", callback(lambda event: told.append(event.data["progress"]))
+    )
     with (
         patch(f"{DISCOVERY}.scan", scan),
         patch.dict(sys.modules, {"homeassistant.components.dhcp.helpers": helpers}),
