@@ -14,7 +14,7 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
-from custom_components.homelab_monitor.client.errors import HomelabError
+from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError
 from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
 
@@ -36,6 +36,10 @@ class ScriptedSession:
         self.error: HomelabError | None = None
         self.asked: list[tuple[tuple[str, ...], Mapping[str, Sequence[str]] | None]] = []
         self.closed = 0
+        self.connection = None
+        self.rtt_seconds: float | None = None
+        self.noise: str | None = None
+        self.python: tuple[str, str] | None = None
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -59,6 +63,10 @@ class ScriptedSession:
             if "at" in section:
                 section["at"] += seconds
         self.sections["uptime"]["uptime_seconds"] += seconds
+
+    async def connect(self) -> None:
+        """Offer nothing but polls."""
+        raise ConnectionLost("plain", "scripted")
 
     async def disconnect(self) -> None:
         """End the connection."""

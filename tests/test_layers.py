@@ -13,8 +13,8 @@ LAYERS: tuple[set[str], ...] = (
     {"client.*"},
     {"const", "markdown"},
     {"settings", "store", "checklist"},
-    {"issues", "coordinator", "discovery"},
-    {"entity", "subjects"},
+    {"issues", "coordinator", "judgement", "discovery"},
+    {"entity", "subjects", "capability"},
     {"sensor", "binary_sensor", "button", "switch", "update", "event", "diagnostics", "system_health"}
     | {
         "config_flow",
@@ -31,7 +31,7 @@ LAYERS: tuple[set[str], ...] = (
 )
 """From the ground up; within a layer, platforms never import each other, the others may."""
 
-LOOSE = {"client.*", "entity", "subjects", "settings", "store", "issues", "coordinator", "config_flow", "onboarding"}
+LOOSE = {"client.*", "entity", "subjects", "settings", "store", "issues", "coordinator", "judgement", "config_flow", "onboarding"}
 """Files that may import files of their own layer."""
 
 

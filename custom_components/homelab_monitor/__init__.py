@@ -6,13 +6,25 @@ the first poll happens beside it, so that a host that is off never delays Home A
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
 
 from .client.session import ProbeSession
+from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_gate, async_programs
+from .issues import async_remove_issues
+from .services import async_setup_services
 from .settings import HostAddress, HostOptions
 from .store import HostStore, async_get_key
 
-PLATFORMS = (Platform.BINARY_SENSOR, Platform.EVENT, Platform.SENSOR)
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+PLATFORMS = (Platform.BINARY_SENSOR, Platform.BUTTON, Platform.EVENT, Platform.SENSOR)
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001
+    """Set up what all hosts share."""
+    async_setup_services(hass)
+    return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
@@ -57,6 +69,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
 
 async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
     """Forget a host; HA's own key pair stays, as other hosts use it."""
+    async_remove_issues(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
 
 

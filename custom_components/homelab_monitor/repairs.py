@@ -117,7 +117,8 @@ class CheckFlow(RepairsFlow):
     async def _async_progress(self, step: str, work: Work) -> RepairsFlowResult:
         """Let something run beside the dialog, then go to the step that it returns."""
         if self._task is None:
-            self._task = self.hass.async_create_task(work(), f"{DOMAIN} fix flow {step}")
+            # Not eager: progress that ends at once would hand what was submitted, a password, to the next step.
+            self._task = self.hass.async_create_task(work(), f"{DOMAIN} fix flow {step}", eager_start=False)
         if not self._task.done():
             return self.async_show_progress(
                 step_id=step,

@@ -1,0 +1,90 @@
+"""When a host is judged again: by every poll, fully on each new connection and once a day.
+
+The coordinator tells each poll's end; what follows from it for the issues is decided here. A
+host that is off makes no issue for a day, and none at all when it may be off.
+"""
+
+import time
+from typing import Any
+import weakref
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+
+from .client.checks import Evidence, check_connection, judge, judge_poll
+from .client.errors import HomelabError
+from .client.report import Status
+from .client.session import ProbeSession
+from .client.snapshot import Snapshot
+from .client.ssh import Connection
+from .issues import async_update_issues
+from .settings import HostAddress, HostOptions
+from .store import HostStore
+
+WHOLE_SECONDS = 86400.0
+"""How often everything is judged on a connection that lasts."""
+SPACING_SECONDS = 60.0
+"""Least time between two whole judgements, for a host whose connections do not last."""
+OFFLINE_SECONDS = 86400.0
+"""After so long offline, a host that should be on becomes an issue."""
+
+
+class HostJudgement:
+    """Judges one host as its polling goes on."""
+
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], store: HostStore, session: ProbeSession) -> None:
+        """Remember whom to judge; nothing is asked yet."""
+        self._hass = hass
+        self._entry = entry
+        self._store = store
+        self._session = session
+        self._address = HostAddress.from_data(entry.data)
+        self._may_be_off = HostOptions.from_options(entry.options).may_be_off
+        self._connection: weakref.ref[Connection] | None = None
+        self._judged_at: float | None = None
+
+    @callback
+    def async_polled(
+        self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, offline_seconds: float
+    ) -> None:
+        """Judge one poll; `offline_seconds` is for how long the host has been offline, 0 when it is not."""
+        evidence = Evidence(
+            target=self._address.target,
+            host_keys=self._address.host_keys,
+            error=error,
+            rtt_seconds=self._session.rtt_seconds,
+            python=self._session.python,
+            noise=self._session.noise,
+            snapshot=None if error else snapshot,
+            poll_seconds=poll_seconds,
+        )
+        async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
+        if error is None:
+            self._judge_whole_when_due(evidence)
+        elif offline_seconds >= OFFLINE_SECONDS and not self._may_be_off:
+            reachable = [row for row in judge(evidence) if row.check == "reachable"]
+            async_update_issues(self._hass, self._entry, reachable, at_once=True)
+
+    @callback
+    def _judge_whole_when_due(self, evidence: Evidence) -> None:
+        """Start a whole judgement on a new connection, and once a day."""
+        connection = self._session.connection
+        is_new = connection is not None and (self._connection is None or self._connection() is not connection)
+        age = WHOLE_SECONDS if self._judged_at is None else time.monotonic() - self._judged_at
+        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS):
+            return
+        self._connection = weakref.ref(connection) if connection else None
+        self._judged_at = time.monotonic()
+        self._entry.async_create_background_task(
+            self._hass, self._async_judge_whole(evidence), f"{self._entry.title} capability test"
+        )
+
+    async def _async_judge_whole(self, evidence: Evidence) -> None:
+        """Ask for the facts and judge every check; a host that tells none keeps its last report."""
+        report = await check_connection(self._session, evidence)
+        async_update_issues(self._hass, self._entry, report.rows, at_once=True)
+        sudo = report.row("sudo")
+        if sudo is None or sudo.status is Status.UNKNOWN:
+            return
+        self._store.memory.last_test = report.as_dict()
+        await self._store.async_save()
