@@ -22,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 from environments import environment
@@ -100,7 +101,11 @@ NAMES = ("ruff", "mypy", "probe", "pytest", "minimum")
 def run_in(group: str, *arguments: str) -> bool:
     """Run the Python of a group's environment in the project's folder; True when it ends well."""
     command = [str(environment(group)), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=clean_environment(), check=False).returncode == 0
+    with tempfile.TemporaryDirectory(prefix="homelab_monitor.") as folder:
+        # pytest closes its usual folder to other users at each start; two runs at once would shut each other out.
+        Path(folder).chmod(0o755)
+        environ = {**clean_environment(), "PYTEST_DEBUG_TEMPROOT": folder}
+        return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
 
 
 def clean_environment() -> dict[str, str]:
