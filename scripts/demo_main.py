@@ -64,8 +64,6 @@ class Demo:
             DemoHost("this machine", self._ssh_port("this machine", 0), getpass.getuser()),
             DemoHost("made-up workstation", self._ssh_port("made-up workstation", 1), "demo", WORK / "workstation"),
         ]
-        if not FIXTURE.exists():
-            self.hosts.pop()
         self._servers: list[asyncssh.SSHAcceptor] = []
         self._trees: list[asyncio.Task[None]] = []
         self._process: asyncio.subprocess.Process | None = None

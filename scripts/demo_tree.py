@@ -55,10 +55,11 @@ class LivingTree:
         for name in ("etc/hostname", "proc/sys/kernel/hostname"):
             self._change(name, lambda _: f"{hostname}\n")
         for command, answer in told.get("run", {}).items():
-            if fields := re.search(r"nvidia-smi.* --query-gpu=(\S+)", command):
-                output = (self.folder / answer).read_text() if isinstance(answer, str) else answer["output"]
+            fields = re.search(r"nvidia-smi.* --query-gpu=(\S+)", command)
+            # Older drivers refuse some fields: that answer stays as it is.
+            if fields and answer["status"] == 0:
                 self._gpu_fields = fields[1].split(",")
-                (self.folder / NVIDIA_SMI_FILE).write_text(output)
+                (self.folder / NVIDIA_SMI_FILE).write_text(answer["output"])
                 told["run"][command] = NVIDIA_SMI_FILE
         (self.folder / ".host.json").write_text(json.dumps(told))
 
@@ -79,7 +80,7 @@ class LivingTree:
         now = time.monotonic()
         seconds, self._stepped = now - self._stepped, now
         # Two waves of different length, and a little noise: busy, but never the same.
-        load = 0.45 + 0.3 * math.sin(now / 40) + 0.15 * math.sin(now / 7) + random.uniform(-0.05, 0.05)  # noqa: S311
+        load = 0.5 + 0.25 * math.sin(now / 40) + 0.15 * math.sin(now / 7) + random.uniform(-0.05, 0.05)  # noqa: S311
         self._change("proc/stat", lambda text: advanced_stat(text, seconds, load))
         self._change("proc/net/dev", lambda text: advanced_network(text, seconds, load))
         self._change("proc/diskstats", lambda text: advanced_disks(text, seconds, load))
