@@ -184,12 +184,13 @@ class Fan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensors:
-    """Temperatures and fans; `cpu_celsius` is the one that stands for the CPU."""
+    """Temperatures and fans; `cpu_celsius` stands for the CPU, `asleep` names inputs that were left asleep."""
 
     temperatures: tuple[Temperature, ...] = ()
     fans: tuple[Fan, ...] = ()
     cpu_celsius: float | None = None
     cpu_critical_celsius: float | None = None
+    asleep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +227,7 @@ class Gpus:
     gpus: tuple[Gpu, ...]
     at: float | None = None
     driver: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,12 +284,25 @@ class Filesystem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One filesystem that was left alone."""
+
+    mountpoint: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystems:
-    """All filesystems that hold data; `late` names mountpoints that did not answer."""
+    """All filesystems that hold data.
+
+    `late` names mountpoints that did not answer, `unwatched` network filesystems, which are only
+    asked when they are watched.
+    """
 
     filesystems: tuple[Filesystem, ...]
     complete: Mapping[str, bool] = field(default_factory=dict)
     late: tuple[str, ...] = ()
+    unwatched: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

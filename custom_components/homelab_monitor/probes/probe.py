@@ -1348,36 +1348,49 @@ SYSTEMCTL_LIST = [
     "--plain",
     "--no-pager",
 ]
-UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
-UNIT_PROPERTIES = (
-    "Id,Description,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,"
-    "ActiveEnterTimestampMonotonic"
-)
+SYSTEMCTL_SHOW = ["systemctl", "show", "--no-pager", "-p"]
+UNIT_PROPERTIES = "Id,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,ControlGroup,ActiveEnterTimestampMonotonic"
+ADMIN_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
+UNIT_FOLDERS = (*ADMIN_FOLDERS, "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
 UNITS_SHOWN = 200
+SHOW_SECONDS = 300.0
 UNKNOWN_BYTES = (1 << 64) - 1  # what systemd says for a size that it does not know
 
 
-def parse_units(text: str) -> "Iterator[tuple[str, str, str]]":
-    """Yield name, load state and active state of each unit; old systemd marks failed ones even with --plain.
+class Unit:
+    """One line of systemd's list."""
+
+    def __init__(self, name: str, states: "tuple[str, ...]", description: str) -> None:
+        self.name = name
+        self.load, self.active, self.sub = states
+        self.description = description
+
+    def is_present(self) -> bool:
+        """Tell whether it is one: some are only named by others, or masked. One that failed may have lost its file."""
+        return self.load == "loaded" or self.active != "inactive"
+
+
+def parse_units(text: str) -> "Iterator[Unit]":
+    """Yield the units of systemctl's list; old systemd marks failed ones even with --plain.
 
     ssh.service                loaded    active   running OpenBSD Secure Shell server
     ● bad.service              loaded    failed   failed  Does not work
     """
     for line in text.splitlines():
-        words = line.lstrip("\u25cf\u00d7* ").split(None, 3)
-        if len(words) == 4:
-            yield words[0], words[1], words[2]
+        words = line.lstrip("\u25cf\u00d7* ").split(None, 4)
+        if len(words) >= 4:
+            yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
 
 
 def parse_show(text: str) -> "Iterator[dict[str, str]]":
     """Yield the properties of each unit; an empty line stands between two.
 
     Id=ssh.service
-    ActiveState=active
+    MainPID=812
 
     Id=bad.service
-    ActiveState=failed
+    MainPID=0
     """
     for block in text.split("\n\n"):
         pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
@@ -1386,34 +1399,13 @@ def parse_show(text: str) -> "Iterator[dict[str, str]]":
             yield properties
 
 
-def unit(properties: "dict[str, str]", origin: str) -> "Json":
-    """Return one unit's row; numbers that systemd does not know are left out."""
-    told = {"name": properties["Id"], "description": properties.get("Description", "")}  # type: Json
-    for key, name in (("load_state", "LoadState"), ("active_state", "ActiveState"), ("sub_state", "SubState")):
-        told[key] = properties.get(name, "")
-    told["origin"] = origin
-    if properties.get("Result"):
-        told["result"] = properties["Result"]
-    for key, name in (("exit_status", "ExecMainStatus"), ("restarts", "NRestarts"), ("main_pid", "MainPID")):
-        value = properties.get(name, "")
-        if value.isdigit() and (value != "0" or key == "restarts"):
-            told[key] = int(value)
-    memory = properties.get("MemoryCurrent", "")
-    if memory.isdigit() and int(memory) != UNKNOWN_BYTES:
-        told["memory_bytes"] = int(memory)
-    since = properties.get("ActiveEnterTimestampMonotonic", "0")
-    if since.isdigit() and since != "0":
-        told["active_since_seconds"] = round(int(since) / 1e6, 2)
-    return told
-
-
 def admin_units(host: Host) -> "set[str]":
     """Return the units that the administrator wrote: files, or links to files that no package brought.
 
     What package tools generate there (snapd) is not the administrator's, nor are masks and aliases.
     """
     found = set()
-    for folder in UNIT_FOLDERS:
+    for folder in ADMIN_FOLDERS:
         for name in host.names(folder):
             if name.endswith(".service") and not name.startswith("snap.") and is_admin_file(host, folder + "/" + name):
                 found.add(name)
@@ -1425,7 +1417,7 @@ def is_admin_file(host: Host, path: str) -> bool:
     if not host.is_link(path):
         return True
     real = host.real_path(path)
-    return host.exists(path) and not real.startswith(("/usr/lib/", "/lib/", "/dev/", "/run/", UNIT_FOLDERS[0]))
+    return host.exists(path) and not real.startswith(("/usr/lib/", "/lib/", "/dev/", "/run/", ADMIN_FOLDERS[0]))
 
 
 def template_of(name: str) -> str:
@@ -1437,21 +1429,16 @@ def template_of(name: str) -> str:
     return stem + "@.service" if at else name
 
 
-def is_present(load: str, active: str) -> bool:
-    """Tell whether a listed unit is one: others only name it, or it is masked. One that failed may have lost its file."""
-    return load == "loaded" or active != "inactive"
-
-
-def chosen_units(listed: "list[tuple[str, str, str]]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
+def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
     """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
     import fnmatch  # noqa: PLC0415
 
-    names = [name for name, load, active in listed if is_present(load, active)]
+    names = [one.name for one in listed if one.is_present()]
     chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
     chosen.update((name, "admin") for name in names if template_of(name) in admin)
-    for name, _, active in listed:
-        if active == "failed":
-            chosen.setdefault(name, "package")
+    for one in listed:
+        if one.active == "failed":
+            chosen.setdefault(one.name, "package")
     for pattern in watch:
         full = pattern if pattern.endswith(".service") else pattern + ".service"
         fitting = fnmatch.filter(names, full) if re.search(r"[*?[]", full) else [full]
@@ -1460,13 +1447,40 @@ def chosen_units(listed: "list[tuple[str, str, str]]", admin: "set[str]", watch:
     return {name: origin for name, origin in chosen.items() if UNIT_NAME.match(name)}
 
 
-def count_units(listed: "list[tuple[str, str, str]]") -> "dict[str, int]":
+def count_units(listed: "list[Unit]") -> "dict[str, int]":
     """Return how many loaded services there are, and how many in each active state."""
-    states = [active for _, load, active in listed if is_present(load, active)]
+    states = [one.active for one in listed if one.is_present()]
     counts = {"total": len(states), "active": 0, "failed": 0}
     for state in states:
         counts[state] = counts.get(state, 0) + 1
     return counts
+
+
+def unit_row(host: Host, one: Unit, properties: "dict[str, str]", origin: str) -> "Json":
+    """Return one unit's row; numbers that systemd does not know are left out."""
+    told = {"name": one.name, "description": one.description, "load_state": one.load}  # type: Json
+    told.update(active_state=one.active, sub_state=one.sub, origin=origin)
+    if properties.get("Result"):
+        told["result"] = properties["Result"]
+    for key, name in (("exit_status", "ExecMainStatus"), ("restarts", "NRestarts"), ("main_pid", "MainPID")):
+        value = properties.get(name, "")
+        if value.isdigit() and (value != "0" or key == "restarts"):
+            told[key] = int(value)
+    memory = unit_memory(host, properties)
+    if memory is not None:
+        told["memory_bytes"] = memory
+    since = properties.get("ActiveEnterTimestampMonotonic", "0")
+    if since.isdigit() and since != "0":
+        told["active_since_seconds"] = round(int(since) / 1e6, 2)
+    return told
+
+
+def unit_memory(host: Host, properties: "dict[str, str]") -> "int | None":
+    """Return what a unit's cgroup holds, now; systemd's own answer may be minutes old."""
+    group = properties.get("ControlGroup", "")
+    now = host.number("/sys/fs/cgroup" + group + "/memory.current") if group else None
+    told = properties.get("MemoryCurrent", "")
+    return int(told) if now is None and told.isdigit() and int(told) != UNKNOWN_BYTES else now
 
 
 def has_systemd(host: Host, memo: "Json") -> bool:
@@ -1475,21 +1489,49 @@ def has_systemd(host: Host, memo: "Json") -> bool:
 
 
 def collect_services(host: Host, request: Request, memo: "Json") -> "Json":
-    """Ask systemd once for all services, and once more for those that matter."""
+    """Ask systemd once for all services, and for more about those that matter when something changed."""
     if not has_systemd(host, memo):
         raise Missing("not_supported")
     listed = list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
     chosen = chosen_units(listed, admin_units(host), request.watch.get("services", []))
-    names = list(chosen)[:UNITS_SHOWN]
-    units = []
-    if names:
-        output = systemctl(host, ["systemctl", "show", "--no-pager", "-p", UNIT_PROPERTIES, "--", *names])
-        # Asked by an alias, systemd answers with the real name; two names may then be one unit.
+    by_name = {one.name: one for one in listed}
+    wanted = [by_name.get(name) or unloaded_unit(host, name) for name in list(chosen)[:UNITS_SHOWN]]
+    shown = shown_properties(host, [one for one in wanted if one.name in by_name], memo)
+    return {
+        "complete": {"systemd": len(chosen) <= UNITS_SHOWN},
+        "counts": count_units(listed),
+        "units": [unit_row(host, one, shown.get(one.name, {}), chosen[one.name]) for one in wanted],
+    }
+
+
+def shown_properties(host: Host, units: "list[Unit]", memo: "Json") -> "dict[str, dict[str, str]]":
+    """Return properties by name: asked for when a state changes, a main process goes, or 5 minutes pass.
+
+    Every call costs PID 1 and the loader some 10 ms, as much as ten polls without it.
+    """
+    states = [(one.name, one.load, one.active, one.sub) for one in units]
+    now = host.boottime()
+    is_same = states == memo.get("states") and now < memo["until"]
+    if not is_same or not all(map(host.exists, memo["processes"])):
+        names = [one.name for one in units]
+        output = systemctl(host, [*SYSTEMCTL_SHOW, UNIT_PROPERTIES, "--", *names]) if names else ""
         shown = {properties["Id"]: properties for properties in parse_show(output)}
-        order = [name for name in names if name in shown] + sorted(set(shown).difference(names))
-        units = [unit(shown[name], chosen.get(name, "package")) for name in order]
-    is_whole = len(names) == len(chosen)
-    return {"complete": {"systemd": is_whole}, "counts": count_units(listed), "units": units}
+        processes = ["/proc/" + properties.get("MainPID", "0") for properties in shown.values()]
+        memo.update(states=states, until=now + SHOW_SECONDS, shown=shown)
+        memo["processes"] = [path for path in processes if host.exists(path)]
+    return memo["shown"]  # type: ignore[no-any-return]
+
+
+def unloaded_unit(host: Host, name: str) -> Unit:
+    """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it."""
+    for folder in UNIT_FOLDERS:
+        path = folder + "/" + template_of(name)
+        if host.link_name(path) == "null":
+            return Unit(name, ("masked", "inactive", "dead"), "")
+        if host.exists(path):
+            told = re.search(r"^Description=(.*)$", host.text(path), re.MULTILINE)
+            return Unit(name, ("loaded", "inactive", "dead"), told.group(1).strip() if told else "")
+    return Unit(name, ("not-found", "inactive", "dead"), "")
 
 
 def systemctl(host: Host, argv: "list[str]") -> str:
@@ -1858,7 +1900,8 @@ DMI = "/sys/class/dmi/id/"
 # What boards carry whose maker filled nothing in.
 EMPTY_DMI = re.compile(
     r"(to be filled|default string|system (product name|manufacturer|serial number|version)"
-    r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series|x+|0+|0?123456789?)\b"
+    r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series"
+    r"|x+|0+|0?123456789?)\b"
     r"|\W*$",
     re.IGNORECASE,
 )

@@ -1,0 +1,178 @@
+"""Real child processes, started as an SSH server would start them, with the bootstrap command."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import unittest
+import zlib
+
+from place import HOSTS, PROBE
+
+BOOTSTRAP = (
+    "import sys,zlib;r=sys.stdin.buffer;exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))"
+)
+EVERY_POLL = ("cpu", "memory", "load", "pressure", "uptime", "network", "disk_io", "sensors", "gpu")
+
+
+class Conversation:
+    """One probe process; leaves nothing behind."""
+
+    def __init__(self, source=None, **environ):
+        command = [sys.executable, "-I", "-u", "-c", BOOTSTRAP]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ, **environ))
+        if source is None:
+            with open(PROBE, "rb") as file:
+                source = file.read()
+        program = zlib.compress(source)
+        self.send(b"%d\n%s" % (len(program), program))
+
+    def send(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def ask(self, *sections, **more):
+        """Send a request and return (header words, reply)."""
+        request = dict({"id": "7", "sections": sections}, **more)
+        self.send(json.dumps(request).encode() + b"\n")
+        return self.reply()
+
+    def reply(self):
+        words = self.process.stdout.readline().split()
+        payload = self.process.stdout.read(int(words[1]))
+        return words, json.loads((zlib.decompress(payload) if words[2] == b"z" else payload).decode())
+
+    def __enter__(self):
+        self.marker = self.process.stdout.readline()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()  # twice is no harm
+
+
+class Conversations(unittest.TestCase):
+    def test_the_marker_says_protocol_python_and_pid(self):
+        with Conversation() as probe:
+            name, protocol, python, pid = probe.marker.split()
+            self.assertEqual((name, protocol), (b"\x1ehomelab_monitor", b"1"))
+            self.assertEqual(python.decode(), ".".join(map(str, sys.version_info[:3])))
+            self.assertEqual(int(pid), probe.process.pid)
+
+    def test_requests_are_answered_one_after_the_other_by_their_id(self):
+        with Conversation() as probe:
+            for number in ("1", "2"):
+                words, reply = probe.ask("load", "uptime", id=number)
+                self.assertEqual((words[0], words[2]), (b"\x1e" + number.encode(), b"j"))
+                self.assertEqual(reply["id"], number)
+                self.assertEqual(set(reply["sections"]), {"load", "uptime"})
+
+    def test_a_long_reply_is_compressed(self):
+        with Conversation(HOMELAB_MONITOR_ROOT=os.path.join(HOSTS, "nvidia-workstation")) as probe:
+            words, reply = probe.ask("cpu", "services", "gpu")
+            self.assertEqual(words[2], b"z")
+            self.assertEqual(set(reply["sections"]), {"cpu", "services", "gpu"})
+
+    def test_an_unknown_section_is_not_supported(self):
+        with Conversation() as probe:
+            self.assertEqual(probe.ask("horoscope")[1]["missing"], {"horoscope": "not_supported"})
+
+    def test_rubbish_is_answered_and_the_next_request_served(self):
+        with Conversation() as probe:
+            for line in (b"rubbish\n", b"\xff\xfe\n", b"x" * 3000000 + b"\n"):
+                probe.send(line)
+                words, reply = probe.reply()
+                self.assertEqual(words[0], b"\x1e?")
+                self.assertIn("error", reply)
+            self.assertIn("load", probe.ask("load")[1]["sections"])
+
+    def test_the_end_of_input_ends_it(self):
+        with Conversation() as probe:
+            probe.process.stdin.close()
+            self.assertEqual(probe.process.wait(5), 0)
+
+    def test_it_ends_by_itself_when_nobody_asks(self):
+        with open(PROBE, "rb") as file:
+            source = file.read().replace(b"IDLE_SECONDS = 600.0", b"IDLE_SECONDS = 0.5")
+        with Conversation(source) as probe:
+            self.assertEqual(probe.process.wait(5), 0)
+
+    def test_it_stays_small(self):
+        with Conversation() as probe:
+            sections = (
+                "cpu memory load pressure uptime network disk_io sensors gpu services filesystems system hardware"
+            )
+            probe.ask(*sections.split())
+            with open(f"/proc/{probe.process.pid}/status") as file:
+                peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+            self.assertLess(peak, 32 << 10)
+
+    def test_it_is_nicer_than_who_started_it(self):
+        with Conversation() as probe:
+            with open(f"/proc/{probe.process.pid}/stat") as file:
+                nice = int(file.read().rpartition(")")[2].split()[16])
+            self.assertEqual(nice, min(19, os.nice(0) + 5))
+
+    def test_an_ordinary_poll_is_cheap(self):
+        with Conversation() as probe:
+            probe.ask(*EVERY_POLL)
+            before = cpu_seconds(probe.process.pid)
+            for _ in range(100):
+                probe.ask(*EVERY_POLL)
+            # The budget over everything is 5 ms; this leaves it to services, filesystems and PID 1.
+            self.assertLess((cpu_seconds(probe.process.pid) - before) / 100, 0.003)
+
+
+class WithoutLibrary(unittest.TestCase):
+    def test_a_python_without_json_is_named(self):
+        with open(PROBE, "rb") as file:
+            source = b"import sys\nsys.modules['json'] = None\n" + file.read()
+        with Conversation(source) as probe:
+            self.assertEqual(probe.marker, b"")
+            errors = probe.process.stderr.read().decode()
+            self.assertEqual(probe.process.wait(5), 1)
+            self.assertIn("json", errors)
+            self.assertIn("standard library", errors)
+
+
+class ByHand(unittest.TestCase):
+    def test_it_prints_readable_json_and_ends(self):
+        # The sections that use threads: the interpreter once waited for these at its end, for ever.
+        with open(PROBE, "rb") as file:
+            command = [sys.executable, "-", "services", "filesystems", "system"]
+            printed = subprocess.check_output(command, stdin=file, timeout=30)
+        reply = json.loads(printed.decode())
+        self.assertIn("system", reply["sections"])
+        self.assertGreater(printed.count(b"\n"), 10)
+
+
+def cpu_seconds(pid):
+    """Return the CPU time of a process and its children that ended."""
+    with open(f"/proc/{pid}/stat") as file:
+        words = file.read().rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+class ThisMachine(unittest.TestCase):
+    def test_values_equal_the_kernels_own(self):
+        with Conversation() as probe:
+            _, reply = probe.ask("memory", "load", "uptime", "filesystems")
+        with open("/proc/meminfo") as file:
+            total = int(next(line for line in file if line.startswith("MemTotal")).split()[1]) * 1024
+        self.assertEqual(reply["sections"]["memory"]["total_bytes"], total)
+        self.assertLess(abs(reply["sections"]["load"]["load1"] - os.getloadavg()[0]), 0.3)
+        with open("/proc/uptime") as file:
+            self.assertLess(abs(reply["sections"]["uptime"]["uptime_seconds"] - float(file.read().split()[0])), 1)
+        root = next(one for one in reply["sections"]["filesystems"]["filesystems"] if one["mountpoint"] == "/")
+        truth = subprocess.check_output(["df", "-B1", "-P", "/"]).decode().splitlines()[1].split()
+        self.assertEqual(root["total_bytes"], int(truth[1]))
+        self.assertLess(abs(root["used_bytes"] - int(truth[2])), 64 << 20)
+        self.assertLess(abs(reply["epoch"] - time.time()), 5)
+
+
+if __name__ == "__main__":
+    unittest.main()

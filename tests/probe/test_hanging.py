@@ -1,0 +1,120 @@
+"""What never answers costs only its own section, and heals by itself."""
+
+import os
+import threading
+import time
+import unittest
+
+from place import HOSTS, probe
+
+
+class HangingHost(probe.RecordedHost):
+    """A recorded machine of which some mountpoints and programs hang until `heal` is set."""
+
+    def __init__(self, mountpoints=(), programs=()):
+        super().__init__(os.path.join(HOSTS, "nvidia-workstation"))
+        self.mountpoints = mountpoints
+        self.programs = programs
+        self.asked = []
+        self.heal = threading.Event()
+
+    def statvfs(self, path):
+        self.asked.append(path)
+        if path in self.mountpoints:
+            self.heal.wait(30)
+        return super().statvfs(path)
+
+    def run(self, argv, timeout):
+        self.asked.append(argv[0])
+        if argv[0] in self.programs:
+            self.heal.wait(30)
+        return super().run(argv, timeout)
+
+
+def ask(one, *sections, **more):
+    return one.answer(probe.Request(dict({"id": "1", "sections": list(sections)}, **more)))
+
+
+class Hanging(unittest.TestCase):
+    def test_a_program_that_never_answers_leaves_the_others_on_time(self):
+        host = HangingHost(programs=("systemctl",))
+        one = probe.Probe(host)
+        begun = time.monotonic()
+        reply = ask(one, "cpu", "services", "filesystems", timeout=1)
+        self.assertLess(time.monotonic() - begun, 2)
+        self.assertEqual(reply["missing"], {"services": "timed_out"})
+        self.assertEqual(set(reply["sections"]), {"cpu", "filesystems"})
+        # It is not asked again while it has not come back …
+        reply = ask(one, "services", timeout=1)
+        self.assertEqual(reply["missing"], {"services": "timed_out"})
+        self.assertEqual(host.asked.count("systemctl"), 1)
+        # … and works again when it has.
+        host.programs = ()
+        host.heal.set()
+        time.sleep(0.3)
+        self.assertIn("services", ask(one, "services", timeout=5)["sections"])
+
+    def test_a_mount_that_hangs_is_named_and_the_others_are_told(self):
+        host = HangingHost(mountpoints=("/boot/efi",))
+        one = probe.Probe(host)
+        begun = time.monotonic()
+        section = ask(one, "filesystems")["sections"]["filesystems"]
+        self.assertLess(time.monotonic() - begun, 5)
+        self.assertEqual([row["mountpoint"] for row in section["filesystems"]], ["/", "/srv/my media"])
+        self.assertEqual((section["late"], section["complete"]), (["/boot/efi"], {"mounts": False}))
+        begun = time.monotonic()
+        self.assertEqual(ask(one, "filesystems")["sections"]["filesystems"]["late"], ["/boot/efi"])
+        self.assertLess(time.monotonic() - begun, 0.5)
+        self.assertEqual(host.asked.count("/boot/efi"), 1)
+        host.mountpoints = ()
+        host.heal.set()
+        time.sleep(0.3)
+        section = ask(one, "filesystems")["sections"]["filesystems"]
+        self.assertEqual((len(section["filesystems"]), section["complete"]), (3, {"mounts": True}))
+
+    def test_a_real_child_that_hangs_is_killed_with_its_children_and_reaped(self):
+        unreaped = []
+        begun = time.monotonic()
+        marker = f"86399.{os.getpid()}"
+        with self.assertRaises(probe.Late):
+            probe.run_child(["sh", "-c", f"sleep {marker} & sleep {marker}"], 0.5, unreaped)
+        self.assertLess(time.monotonic() - begun, 3)
+        time.sleep(0.2)
+        self.assertEqual(commands_with(marker), [])
+        self.assertEqual([child for child in unreaped if child.poll() is None], [])
+
+    def test_a_child_that_floods_is_bounded(self):
+        begun = time.monotonic()
+        try:
+            _, output, _ = probe.run_child(["sh", "-c", "yes"], 1.0, [])
+            self.assertLessEqual(len(output), 4 * probe.OUTPUT_BYTES)
+        except (probe.Late, probe.Broken):
+            pass
+        self.assertLess(time.monotonic() - begun, 4)
+
+    def test_a_collector_that_breaks_is_an_error_of_its_section_alone(self):
+        host = HangingHost()
+        host.told = dict(host.told, run={})
+        reply = ask(probe.Probe(host), "load", "services", "gpu")
+        self.assertEqual(set(reply["sections"]), {"load"})
+        self.assertEqual(set(reply["errors"]), {"services", "gpu"})
+        self.assertIn("nvidia-smi", reply["errors"]["gpu"])
+
+
+def commands_with(word):
+    """Return the command lines that hold a word."""
+    found = []
+    for pid in os.listdir("/proc"):
+        if pid.isdigit() and int(pid) != os.getpid():
+            try:
+                with open(f"/proc/{pid}/cmdline") as file:
+                    line = file.read()
+            except OSError:
+                continue
+            if word in line:
+                found.append(line)
+    return found
+
+
+if __name__ == "__main__":
+    unittest.main()

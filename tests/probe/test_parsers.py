@@ -1,0 +1,107 @@
+"""Parsers: pure, from literal lines of kernel files and programs."""
+
+import unittest
+
+from place import probe
+
+
+class Parsers(unittest.TestCase):
+    def test_guest_time_is_counted_once(self):
+        times, cores = probe.parse_stat("cpu  100 20 30 400 50 1 2 3 40 10\ncpu0 100 20 30 400 50 1 2 3 40 10\n", 100)
+        self.assertEqual((times["user"], times["nice"]), (0.6, 0.1))
+        # Busy is all but idle and iowait, with guests inside user: 606 - 450 ticks.
+        self.assertEqual(cores, [[1.56, 6.06]])
+
+    def test_a_stat_without_cpu_is_unreadable(self):
+        with self.assertRaises(probe.Missing) as caught:
+            probe.parse_stat("intr 1\n", 100)
+        self.assertEqual(caught.exception.reason, "unreadable")
+
+    def test_a_stat_of_an_old_kernel_has_fewer_columns(self):
+        times, _ = probe.parse_stat("cpu 1 2 3 4\ncpu0 1 2 3 4\n", 1)
+        self.assertEqual(times["steal"], 0)
+
+    def test_meminfo_is_kibibytes(self):
+        self.assertEqual(probe.parse_meminfo("MemTotal:  2 kB\nHugePages_Total: 7\n"), {"MemTotal": 2048})
+
+    def test_loadavg(self):
+        told = probe.parse_loadavg("0.13 0.18 0.12 1/86 5288\n")
+        self.assertEqual(told, {"load1": 0.13, "load5": 0.18, "load15": 0.12, "running": 1, "threads": 86})
+
+    def test_a_mountpoint_with_spaces_and_backslashes(self):
+        line = "36 35 98:0 / /mnt/my\\040disk\\134x rw,noatime master:1 - ext3 /dev/root rw"
+        mount = next(iter(probe.parse_mountinfo(line)))
+        self.assertEqual((mount.mountpoint, mount.kind, mount.device), ("/mnt/my disk\\x", "ext3", "98:0"))
+
+    def test_a_mount_hidden_by_a_later_one_on_the_same_place_is_left_out(self):
+        lines = "1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 8:2 / /data rw - ext4 /dev/sdb1 rw"
+        self.assertEqual([one.device for one in probe.one_per_filesystem(probe.parse_mountinfo(lines))], ["8:2"])
+
+    def test_lines_of_mountinfo_that_make_no_sense_are_skipped(self):
+        self.assertEqual(list(probe.parse_mountinfo("\nrubbish\n1 2 3 - x")), [])
+
+    def test_nvidia_smi_fields_that_a_card_lacks(self):
+        line = (
+            "GPU-1, 00000000:01:00.0, Tesla, 570.1, [N/A], 24576, 412, 41, [Not Supported],"
+            " [Unknown Error], [N/A], 210, 405, [N/A]"
+        )
+        gpu = next(iter(probe.parse_smi(line)))
+        self.assertEqual(gpu["memory_total_bytes"], 24576 << 20)
+        for field in ("usage_percent", "power_watts", "fan_percent", "throttle_reasons"):
+            self.assertNotIn(field, gpu)
+
+    def test_nvidia_smi_says_that_a_card_is_lost(self):
+        line = "GPU-1, 00000000:01:00.0, Tesla, 570.1" + ", [GPU is lost]" * 10
+        self.assertEqual(next(iter(probe.parse_smi(line)))["state"], "lost")
+
+    def test_words_that_are_no_card_are_no_card(self):
+        self.assertEqual(list(probe.parse_smi("No devices were found\n\nFailed, to, initialize" + ", x" * 12)), [])
+
+    def test_throttling_by_power_is_not_thermal_and_idle_is_none(self):
+        self.assertEqual(probe.throttle_reasons(0x1), [])
+        self.assertEqual(probe.throttle_reasons(0x4), ["power"])
+        self.assertIn("thermal", probe.throttle_reasons(0x20))
+
+    def test_a_template_instance_belongs_to_its_template(self):
+        self.assertEqual(probe.template_of("backup@home.service"), "backup@.service")
+        self.assertEqual(probe.template_of("backup.service"), "backup.service")
+
+    def test_watched_names_may_be_patterns_and_lack_their_ending(self):
+        lines = "nginx.service loaded active running x\nngx-a.service loaded active running y\n"
+        listed = list(probe.parse_units(lines))
+        chosen = probe.chosen_units(listed, set(), ["ngx-*", "nginx", "absent"])
+        self.assertEqual(set(chosen), {"ngx-a.service", "nginx.service", "absent.service"})
+
+    def test_a_name_that_systemctl_would_take_for_an_option_is_not_asked_for(self):
+        self.assertEqual(probe.chosen_units([], set(), ["--host=evil", "a b", "$(reboot)"]), {})
+
+    def test_degrees_of_a_loose_wire_are_none(self):
+        self.assertIsNone(probe.degrees(-128000))
+        self.assertEqual(probe.degrees(52375), 52.4)
+
+    def test_default_routes_that_reject_or_are_down_do_not_count(self):
+        self.assertTrue(probe.usable_route("0003"))
+        self.assertFalse(probe.usable_route("0200"))
+        self.assertFalse(probe.usable_route("0201"))
+
+    def test_os_release_quotes(self):
+        told = probe.parse_assignments('ID=debian\nPRETTY_NAME="A \\"B\\""\n# no=thing\nX=\'y z\'\n')
+        self.assertEqual(told, {"ID": "debian", "PRETTY_NAME": 'A "B"', "X": "y z"})
+
+    def test_a_request_that_is_none_is_refused(self):
+        for line in (b"", b"[]", b"{}", b'{"id":"a b","sections":[]}', b'{"id":"1","sections":"cpu"}', b"\xff"):
+            with self.subTest(line), self.assertRaises(ValueError):
+                probe.parse_request(line)
+
+    def test_an_error_is_one_printable_bounded_line(self):
+        self.assertEqual(probe.first_line("\n \x1b[31mred\x1b[0m\nmore"), "[31mred [0m")
+        self.assertEqual(len(probe.first_line("x" * 9999)), 300)
+
+    def test_bytes_that_are_no_utf8_become_a_reply_that_is_json(self):
+        header, _, payload = probe.encode_reply({"id": "1", "name": "caf\udce9"}).partition(b"\n")
+        self.assertTrue(header.startswith(b"\x1e1 "))
+        self.assertIn(b"\\ufffd", payload)
+
+
+if __name__ == "__main__":
+    unittest.main()
