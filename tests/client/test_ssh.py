@@ -251,9 +251,11 @@ async def test_without_a_pinned_key_nothing_is_trusted(sshd: Sshd, host_keys: tu
 
 async def test_a_server_without_a_common_algorithm_is_not_a_changed_one(make_sshd: Callable[..., Sshd]) -> None:
     server = make_sshd("Ciphers 3des-cbc")
-    with pytest.raises(NotSSH) as caught:
-        await _open(server)
-    assert "encryption" in caught.value.detail
+    for _ in range(10):
+        with pytest.raises(NotSSH) as caught:
+            await _open(server)
+        # Its own list names the ciphers, unless the reset overtakes it.
+        assert "encryption algorithm" in caught.value.detail or "no algorithm in common" in caught.value.detail
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ async def scan_host_keys(host: str, port: int, timeout: float) -> tuple[str, ...
         if not offered:
             raise map_error(host, err) from err
     if not offered:
-        raise NotSSH(host, "it offers no host key of a type that we know")
+        raise NotSSH(host, "it has no host key or no algorithm in common with us")
     return tuple(offered)
 
 
@@ -438,6 +438,9 @@ async def _judge_host_key(target: Target, client: _Client, seconds: float, error
     if not client.offered:
         try:
             offered = await scan_host_keys(target.host, target.port, seconds)
+        except NotSSH as scanned:
+            # It hangs up on every handshake: more than the one connection that was lost.
+            return scanned if isinstance(error, ConnectionLost) else error
         except HomelabError:
             return error
     if set(map(fingerprint, offered)) & set(map(fingerprint, client.pinned)):
