@@ -1,6 +1,6 @@
 """scripts/bench: what a poll costs, against one `ssh user@host python3 -` subprocess per poll on the same sshd.
 
-  scripts/bench [--rounds 5] [--quick]
+  scripts/bench [--rounds 10] [--quick]
 
 A real Home Assistant core polls a real sshd with everything that an installation does: coordinator, all entities that
 are enabled by default, their states written. 60 polls, back to back, are a round: ten minutes at a 10 s interval, with
@@ -43,7 +43,7 @@ async def measure(place: Place, rounds: int, *, quick: bool) -> tuple[Figures, F
 def main() -> int:
     """Measure, print the table, return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     with open_place() as place:

@@ -83,7 +83,7 @@ class Cost:
 
     def figures(self) -> dict[str, Figure | None]:
         """Return the two figures; the host's is None where its cgroup cannot be read."""
-        remote = Figure.of(self.remote) if self.place.cgroup else None
+        remote = Figure.of(self.remote, best_half) if self.place.cgroup else None
         return {"hub": mean_of_rounds(self.hub), "remote": remote}
 
 

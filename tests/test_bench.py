@@ -22,7 +22,7 @@ def test_a_cadence_is_averaged_and_a_disturbed_round_does_not_count() -> None:
     assert mean_of_rounds([[1.0, 1.0, 4.0], [9.0, 9.0, 9.0], [1.0, 1.0, 4.0]]).value == pytest.approx(2.0)
 
 
-def test_the_clock_on_the_wall_is_read_in_the_better_half() -> None:
+def test_times_are_read_in_the_better_half() -> None:
     assert best_half([50.0, 4.0, 6.0, 5.0, 40.0]) == 5.0
     assert best_half([7.0]) == 7.0
 
