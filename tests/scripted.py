@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 import json
 from pathlib import Path
+import time
 from typing import Any
 from unittest.mock import patch
 
@@ -51,10 +52,15 @@ class ScriptedSession:
         self.asked.append((tuple(sections), watch))
         if self.error:
             raise self.error
-        document = self.document | {
-            part: {name: value for name, value in self.document[part].items() if name in sections}
-            for part in ("sections", "missing", "errors")
-        }
+        # Its clock is right: by the time that the test has made it.
+        document = (
+            self.document
+            | {"epoch": time.time()}
+            | {
+                part: {name: value for name, value in self.document[part].items() if name in sections}
+                for part in ("sections", "missing", "errors")
+            }
+        )
         return decode_reply("plain", json.dumps(document).encode())
 
     def advance(self, seconds: float) -> None:

@@ -11,13 +11,13 @@ import weakref
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
-from .client.checks import Evidence, check_connection, judge, judge_poll
+from .client.checks import CLOCK_LIMIT_SECONDS, Evidence, check_connection, judge, judge_poll
 from .client.errors import HomelabError
 from .client.report import Status
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection
-from .issues import async_update_issues
+from .issues import GOOD_POLLS, async_update_issues
 from .settings import HostAddress, HostOptions
 from .store import HostStore
 
@@ -42,6 +42,8 @@ class HostJudgement:
         self._may_be_off = HostOptions.from_options(entry.options).may_be_off
         self._connection: weakref.ref[Connection] | None = None
         self._judged_at: float | None = None
+        self._told: tuple[object, ...] = ()
+        self._alike = 0
 
     @callback
     def async_polled(
@@ -58,12 +60,21 @@ class HostJudgement:
             snapshot=None if error else snapshot,
             poll_seconds=poll_seconds,
         )
-        async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
+        if self._is_news(evidence):
+            async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
         if error is None:
             self._judge_whole_when_due(evidence)
         elif offline_seconds >= OFFLINE_SECONDS and not self._may_be_off:
             reachable = [row for row in judge(evidence) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
+
+    @callback
+    def _is_news(self, evidence: Evidence) -> bool:
+        """Tell whether judging this poll can change anything; most polls of most hosts are alike."""
+        told = _told(evidence)
+        self._alike = self._alike + 1 if told == self._told else 1
+        self._told = told
+        return self._alike <= GOOD_POLLS
 
     @callback
     def _judge_whole_when_due(self, evidence: Evidence) -> None:
@@ -88,3 +99,18 @@ class HostJudgement:
             return
         self._store.memory.last_test = report.as_dict()
         await self._store.async_save()
+
+
+def _told(evidence: Evidence) -> tuple[object, ...]:
+    """Return all of a poll that a check looks at, but for the exact figures."""
+    if evidence.error is not None or evidence.snapshot is None:
+        return (type(evidence.error), evidence.noise)
+    snapshot = evidence.snapshot
+    gpus = snapshot.sections.gpu.gpus if snapshot.sections.gpu else ()
+    return (
+        evidence.noise,
+        abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
+        *snapshot.missing.items(),
+        *snapshot.errors.items(),
+        *(gpu.state for gpu in gpus),
+    )

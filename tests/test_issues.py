@@ -1,0 +1,312 @@
+"""Issues: made from rows, by tests at once and by polls when several agree, and never from silence."""
+
+from collections.abc import Callable
+from dataclasses import replace
+import time
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.homelab_monitor.client.errors import (
+    ConnectionRefused,
+    HostKeyChanged,
+    KeyRefused,
+    NoPython,
+    ProbeFailed,
+    TimedOut,
+)
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.issues import (
+    BAD_POLLS,
+    GOOD_POLLS,
+    async_issue_row,
+    async_remove_issues,
+    async_update_issues,
+)
+
+from .scripted import Host
+
+
+def row(check: str, status: Status, reason: str = "docker_denied") -> CheckResult:
+    return CheckResult.of(check, Verdict(status, reason, {"username": "mon"}))
+
+
+BAD = row("docker", Status.AMBER)
+GOOD = row("docker", Status.OK, "docker_usable")
+
+
+class Issues:
+    """The issues of the scripted host."""
+
+    def __init__(self, hass: HomeAssistant, host: Host) -> None:
+        self.hass = hass
+        self.entry = host.entry
+
+    def update(self, *rows: CheckResult, at_once: bool = True) -> None:
+        async_update_issues(self.hass, self.entry, rows, at_once=at_once)
+
+    @property
+    def severities(self) -> dict[str, str]:
+        prefix = f"{self.entry.entry_id}_"
+        found = ir.async_get(self.hass).issues.items()
+        return {
+            key.removeprefix(prefix): issue.severity.value
+            for (domain, key), issue in found
+            if domain == DOMAIN and issue.active
+        }
+
+    def issue(self, check: str) -> ir.IssueEntry:
+        found = ir.async_get(self.hass).async_get_issue(DOMAIN, f"{self.entry.entry_id}_{check}")
+        assert found is not None, check
+        return found
+
+
+@pytest.fixture
+async def issues(hass: HomeAssistant, host: Host) -> Issues:
+    await host.start()
+    return Issues(hass, host)
+
+
+def test_amber_warns_red_is_an_error_and_the_rest_is_none(issues: Issues) -> None:
+    issues.update(
+        BAD,
+        row("python", Status.RED, "no_python"),
+        row("gpu", Status.INFO, "gpu_none"),
+        row("proc", Status.OK, "uptime"),
+        row("clock", Status.UNKNOWN, "not_tested"),
+        row("login", Status.RED, "key_refused"),
+    )
+    assert issues.severities == {"docker": "warning", "python": "error"}
+
+
+def test_an_issue_is_worded_for_people_and_names_no_command(issues: Issues) -> None:
+    issues.update(BAD)
+    issue = issues.issue("docker")
+    assert issue.translation_key == "check"
+    assert issue.translation_placeholders == {"name": "plain", "problem": "Docker may not be read"}
+    assert issue.data == {"entry_id": issues.entry.entry_id, "check": "docker"}
+    assert issue.is_fixable
+    assert not issue.is_persistent
+
+
+def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) -> None:
+    issues.update(BAD)
+    issues.update(row("docker", Status.UNKNOWN, "not_tested"))
+    assert issues.severities == {"docker": "warning"}
+    assert async_issue_row(issues.hass, issues.entry.entry_id, "docker") == BAD
+    issues.update(GOOD)
+    assert issues.severities == {}
+    assert async_issue_row(issues.hass, issues.entry.entry_id, "docker") is None
+
+
+def test_worse_is_told(issues: Issues) -> None:
+    issues.update(row("probe", Status.AMBER, "section_timed_out"))
+    issues.update(row("probe", Status.RED, "probe_failed"))
+    assert issues.severities == {"probe": "error"}
+    assert issues.issue("probe").translation_placeholders["problem"] == "the probe does not work"
+
+
+def test_polls_must_agree_before_an_issue_comes_or_goes(issues: Issues) -> None:
+    for _ in range(BAD_POLLS - 1):
+        issues.update(BAD, at_once=False)
+    issues.update(GOOD, at_once=False)
+    for _ in range(BAD_POLLS - 1):
+        issues.update(BAD, at_once=False)
+    assert issues.severities == {}
+    issues.update(BAD, at_once=False)
+    assert issues.severities == {"docker": "warning"}
+    for _ in range(GOOD_POLLS - 1):
+        issues.update(GOOD, at_once=False)
+    issues.update(BAD, at_once=False)
+    for _ in range(GOOD_POLLS - 1):
+        issues.update(GOOD, at_once=False)
+    assert issues.severities == {"docker": "warning"}
+    issues.update(GOOD, at_once=False)
+    assert issues.severities == {}
+
+
+def test_an_ignored_issue_stays_ignored_while_polls_disagree(issues: Issues) -> None:
+    issues.update(BAD)
+    ir.async_ignore_issue(issues.hass, DOMAIN, f"{issues.entry.entry_id}_docker", ignore=True)
+    for answer in (GOOD, BAD, GOOD, BAD, BAD, BAD):
+        issues.update(answer, at_once=False)
+    assert issues.issue("docker").dismissed_version is not None
+
+
+def test_being_offline_is_an_issue_only_when_it_counts_and_ends_with_any_answer(issues: Issues) -> None:
+    off, back = row("reachable", Status.RED, "timed_out"), row("reachable", Status.OK, "answers")
+    for _ in range(10):
+        issues.update(off, at_once=False)
+    assert issues.severities == {}
+    issues.update(off)
+    assert issues.severities == {"reachable": "error"}
+    issues.update(back, at_once=False)
+    assert issues.severities == {}
+
+
+def test_removing_a_host_removes_its_issues_and_no_others(issues: Issues) -> None:
+    other = replace_entry_id(issues, "other")
+    issues.update(BAD, row("gpu", Status.AMBER, "gpu_broken"))
+    async_update_issues(issues.hass, other, [BAD], at_once=True)
+    async_remove_issues(issues.hass, issues.entry.entry_id)
+    assert list(issues.severities) == ["other_docker"]
+    async_remove_issues(issues.hass, "never seen")
+
+
+def replace_entry_id(issues: Issues, entry_id: str) -> object:
+    class Other:
+        title = "other"
+
+    Other.entry_id = entry_id
+    return Other
+
+
+async def test_a_removed_entry_leaves_no_issue(hass: HomeAssistant, issues: Issues) -> None:
+    issues.update(BAD)
+    await hass.config_entries.async_remove(issues.entry.entry_id)
+    assert issues.severities == {}
+
+
+async def test_a_user_who_may_only_read_learns_nothing_that_a_host_wrote(
+    hass: HomeAssistant, issues: Issues, hass_ws_client: WebSocketGenerator, hass_read_only_access_token: str
+) -> None:
+    assert await async_setup_component(hass, "repairs", {})
+    secret = CheckResult.of(
+        "shell", Verdict(Status.AMBER, "shell_noise", {"line": "remote <b>words</b>"}, "quiet_shell")
+    )
+    issues.update(secret)
+    client = await hass_ws_client(hass, hass_read_only_access_token)
+    await client.send_json_auto_id({"type": "repairs/list_issues"})
+    listed = await client.receive_json()
+    await client.send_json_auto_id(
+        {"type": "repairs/get_issue_data", "domain": DOMAIN, "issue_id": f"{issues.entry.entry_id}_shell"}
+    )
+    told = await client.receive_json()
+    assert [each["issue_id"] for each in listed["result"]["issues"]] == [f"{issues.entry.entry_id}_shell"]
+    assert "remote" not in repr(listed) + repr(told)
+    assert told["result"]["issue_data"] == {"entry_id": issues.entry.entry_id, "check": "shell"}
+
+
+# ---------------------------------------------------------------- while polling goes on
+
+
+async def test_a_section_that_is_late_once_is_no_issue_and_one_that_stays_late_is(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await host.start()
+    issues = Issues(hass, host)
+    host.session.document["missing"]["load"] = "timed_out"
+    load = host.session.sections.pop("load")
+    await host.move(20)
+    assert issues.severities == {}
+    await host.move(20)
+    assert issues.severities == {"probe": "warning"}
+    host.session.sections["load"] = load
+    del host.session.document["missing"]["load"]
+    await host.move(40)
+    assert issues.severities == {"probe": "warning"}
+    await host.move(30)
+    assert issues.severities == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "check"),
+    [
+        (HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b"), "host_key"),
+        (NoPython("plain"), "python"),
+    ],
+)
+async def test_what_suspends_polling_is_an_issue_at_once(hass: HomeAssistant, host: Host, error, check) -> None:
+    await host.start()
+    host.session.error = error
+    await host.move(15)
+    assert host.status == "suspended"
+    assert Issues(hass, host).severities == {check: "error"}
+    host.session.error = None
+    await host.entry.runtime_data.async_resume()
+    assert Issues(hass, host).severities == ({} if check == "host_key" else {"python": "error"})
+
+
+async def test_a_probe_that_keeps_failing_is_an_issue(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.error = ProbeFailed("plain", "boom")
+    await host.move(60)
+    assert Issues(hass, host).severities == {"probe": "error"}
+
+
+@pytest.mark.parametrize("error", [TimedOut("plain"), ConnectionRefused("plain"), KeyRefused("plain")])
+async def test_a_host_that_is_off_or_refuses_us_is_no_issue(hass: HomeAssistant, host: Host, error) -> None:
+    await host.start()
+    host.session.error = error
+    await host.move(3600, step=10)
+    assert Issues(hass, host).severities == {}
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, {"reachable": "error"}), ({"may_be_off": True}, {})])
+async def test_a_day_offline_is_an_issue_unless_the_host_may_be_off(
+    hass: HomeAssistant, host: Host, options: dict[str, object], expected: dict[str, str]
+) -> None:
+    await host.start(**options)
+    host.session.error = TimedOut("plain")
+    await host.move(86000, step=300)
+    assert Issues(hass, host).severities == {}
+    await host.move(1500, step=300)
+    assert Issues(hass, host).severities == expected
+    host.session.error = None
+    await host.move(600, step=300)
+    assert Issues(hass, host).severities == {}
+
+
+async def test_a_talking_login_shell_is_an_issue_after_three_polls(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.noise = "Welcome"
+    await host.move(40)
+    assert Issues(hass, host).severities == {"shell": "warning"}
+
+
+async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = []
+
+    async def check(session: object, evidence: object) -> object:
+        whole.append(time.monotonic())
+        return Report(rows=(row("sudo", Status.INFO, "sudo_none"), BAD), at=1.0)
+
+    monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
+    await host.start()
+    assert len(whole) == 1
+    await host.move(120)
+    assert len(whole) == 1
+    host.session.connection = connection = type("Connection", (), {})()
+    await host.move(30)
+    assert len(whole) == 2
+    host.session.connection = type("Connection", (), {})()
+    await host.move(30)
+    assert len(whole) == 2, "a connection that does not last is judged once a minute"
+    await host.move(60)
+    assert len(whole) == 3
+    assert connection is not None
+    await host.move(86000, step=300)
+    assert len(whole) == 3
+    await host.move(600, step=300)
+    assert len(whole) == 4
+    assert host.entry.runtime_data.store.memory.last_test["rows"][0]["check"] == "sudo"
+    assert Issues(hass, host).severities == {"docker": "warning"}
+
+
+async def test_a_host_that_tells_no_facts_keeps_its_last_report(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    assert host.entry.runtime_data.store.memory.last_test is None
+
+
+def test_rows_of_a_check_are_kept_apart_by_host(issues: Issues) -> None:
+    other: Callable = replace_entry_id(issues, "other")
+    async_update_issues(issues.hass, other, [replace(BAD, reason="docker_stopped")], at_once=True)
+    issues.update(BAD)
+    assert async_issue_row(issues.hass, "other", "docker").reason == "docker_stopped"
+    assert async_issue_row(issues.hass, issues.entry.entry_id, "docker").reason == "docker_denied"
