@@ -5,7 +5,7 @@ a busy workstation does; its temperatures and the graphics card follow the load.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import json
 import math
 from pathlib import Path
@@ -19,17 +19,17 @@ TICKS = 100
 """Units of /proc/stat per second."""
 LOAD_AVERAGE_SECONDS = (60, 300, 900)
 NVIDIA_SMI_FILE = "nvidia-smi.csv"
-GPU_NUMBERS: dict[str, Callable[[float], float]] = {
-    "utilization.gpu": lambda load: 100 * load,
-    "memory.used": lambda load: 3000 + 9000 * load,
-    "temperature.gpu": lambda load: 38 + 40 * load,
-    "power.draw": lambda load: 30 + 250 * load,
-    "fan.speed": lambda load: 20 + 60 * load,
-    "clocks.sm": lambda load: 800 + 1700 * load,
-    "clocks.current.sm": lambda load: 800 + 1700 * load,
-    "clocks.current.graphics": lambda load: 800 + 1700 * load,
+GPU_NUMBERS: dict[str, Callable[[float, Mapping[str, float]], float]] = {
+    "utilization.gpu": lambda load, _: 100 * load,
+    "memory.used": lambda load, card: (0.1 + 0.7 * load) * card["memory.total"],
+    "temperature.gpu": lambda load, _: 38 + 40 * load,
+    "power.draw": lambda load, card: (0.1 + 0.8 * load) * card["enforced.power.limit"],
+    "fan.speed": lambda load, _: 20 + 60 * load,
+    "clocks.sm": lambda load, _: 800 + 1000 * load,
 }
-"""Field of `nvidia-smi --query-gpu` → its value under a load of 0 to 1."""
+"""Field of `nvidia-smi --query-gpu` → its value under a load of 0 to 1, given the card's other numbers."""
+SECOND_GPU_LOAD = 0.2
+"""How busy further cards are, as a share of the first one's load."""
 
 
 class LivingTree:
@@ -150,13 +150,12 @@ def advanced_uptime(text: str, seconds: float) -> str:
 def gpu_numbers(text: str, fields: list[str], load: float) -> str:
     """Set what nvidia-smi says of every card (comma-separated, one line each) to a load; [N/A] stays."""
     lines = []
-    for line in text.splitlines():
-        values = line.split(", ")
-        for place, name in enumerate(fields):
-            if name in GPU_NUMBERS and place < len(values) and values[place][:1].isdigit():
-                unit = re.sub(r"^[\d.]+", "", values[place])
-                values[place] = f"{GPU_NUMBERS[name](load):.0f}{unit}"
-        lines.append(", ".join(values))
+    for number, line in enumerate(text.splitlines()):
+        card = dict(zip(fields, line.split(", "), strict=True))
+        numbers = {name: float(value) for name, value in card.items() if re.fullmatch(r"[\d.]+", value)}
+        busy = load * SECOND_GPU_LOAD if number else load
+        moved = {name: f"{GPU_NUMBERS[name](busy, numbers):.0f}" for name in GPU_NUMBERS.keys() & numbers.keys()}
+        lines.append(", ".join({**card, **moved}.values()))
     return "\n".join(lines) + "\n"
 
 
