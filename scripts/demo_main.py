@@ -81,9 +81,10 @@ class Demo:
             shown = asyncio.create_task(self._show())
             ended = asyncio.create_task(self._process.wait())
             try:
-                await asyncio.wait((shown, ended), return_when=asyncio.FIRST_COMPLETED)
-                if not ended.done():
-                    shown.result()
+                await asyncio.wait((shown, ended, *self._trees), return_when=asyncio.FIRST_COMPLETED)
+                for failed in (shown, *self._trees):
+                    if failed.done():
+                        failed.result()
             finally:
                 shown.cancel()
                 await asyncio.gather(shown, return_exceptions=True)

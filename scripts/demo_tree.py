@@ -152,7 +152,7 @@ def gpu_numbers(text: str, fields: list[str], load: float) -> str:
     lines = []
     for number, line in enumerate(text.splitlines()):
         card = dict(zip(fields, line.split(", "), strict=True))
-        numbers = {name: float(value) for name, value in card.items() if re.fullmatch(r"[\d.]+", value)}
+        numbers = {name: float(value) for name, value in card.items() if re.fullmatch(r"\d+(\.\d+)?", value)}
         busy = load * SECOND_GPU_LOAD if number else load
         moved = {name: f"{GPU_NUMBERS[name](busy, numbers):.0f}" for name in GPU_NUMBERS.keys() & numbers.keys()}
         lines.append(", ".join({**card, **moved}.values()))
