@@ -172,6 +172,7 @@ class RemedyFlow(CheckFlow):
     def __init__(self, entry: HomelabConfigEntry, check: str) -> None:
         """Begin without a result."""
         super().__init__(entry, check)
+        self._memory = entry.runtime_data.store.memory
         self._result: RemedyResult | None = None
         self._lost: HomelabError | None = None
 
@@ -276,10 +277,9 @@ class RemedyFlow(CheckFlow):
 
     def _family(self) -> Family:
         """Return the family of the host: by the last test, else by what it told at the last poll."""
-        memory = self._entry.runtime_data.store.memory
-        if report := self._report or restore_report(memory.last_test):
+        if report := self._report or restore_report(self._memory.last_test):
             return report.family
-        system = memory.snapshot.sections.system
+        system = self._memory.snapshot.sections.system
         return family_of(system.os_id, system.os_id_like) if system else Family.OTHER
 
     @override

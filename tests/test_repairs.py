@@ -1,0 +1,608 @@
+"""Fix flows through Home Assistant's own API: every step of both, against scripted answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from http import HTTPStatus
+import json
+from pathlib import Path
+from typing import Any, Self
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError, NameNotFound
+from custom_components.homelab_monitor.client.facts import Family
+from custom_components.homelab_monitor.client.keys import fingerprint
+from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.issues import async_update_issues
+
+from .scripted import Host
+
+MODULE = "custom_components.homelab_monitor.repairs"
+TEXTS = json.loads(
+    (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
+)
+FIX = "/api/repairs/issues/fix"
+HOSTILE = "<img src=x onerror=alert(1)>\n# big\n[click](http://evil)\n```\n| a | b |\n<svg onload=alert(1)>`\u202e"
+OLD_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmDdEhKX5t9v2wWSGTYtcB4oaXtLkxGXLfBAfJ8sgPM"
+NEW_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBZ8lkR6tGkyLOn2m3c6yTVN1kq6XyzK2kOCy9yBJmAN"
+SETTLE_ROUNDS = 400
+
+
+class FixDialog:
+    """One fix flow, as the frontend drives it."""
+
+    def __init__(self, hass: HomeAssistant, client: Any) -> None:
+        self.hass = hass
+        self.client = client
+        self.result: dict[str, Any] = {}
+        self.seen: list[str] = []
+
+    async def open(self, issue_id: str) -> Self:
+        """Press the issue."""
+        await self._take(await self.client.post(FIX, json={"handler": DOMAIN, "issue_id": issue_id}))
+        return self
+
+    async def choose(self, option: str) -> None:
+        """Choose from a menu; only what the menu offers."""
+        assert option in self.options, self.result
+        await self._submit({"next_step_id": option})
+
+    async def submit(self, **values: object) -> None:
+        """Submit a form."""
+        assert self.result["type"] == "form", self.result
+        await self._submit(values)
+
+    async def _submit(self, values: dict[str, object]) -> None:
+        await self._take(await self.client.post(f"{FIX}/{self.result['flow_id']}", json=values))
+
+    async def _take(self, response: Any) -> None:
+        """Take an answer; while there is progress, look again as the frontend does."""
+        for _ in range(SETTLE_ROUNDS):
+            text = await response.text()
+            assert response.status == HTTPStatus.OK, text
+            self.seen.append(text)
+            self.result = json.loads(text)
+            self._check_texts()
+            if self.result["type"] != "progress":
+                return
+            await self.hass.async_block_till_done(wait_background_tasks=False)
+            response = await self.client.get(f"{FIX}/{self.result['flow_id']}")
+        pytest.fail(f"no end of progress: {self.result}")
+
+    def _check_texts(self) -> None:
+        """Every step, option, error and placeholder has its text."""
+        if self.result.get("reason") or self.result["type"] == "create_entry":
+            return
+        issue = ir.async_get(self.hass).issues.get((DOMAIN, self.issue_id)) if self.issue_id else None
+        self.key = issue.translation_key if issue and issue.translation_key else self.key
+        flow = TEXTS["issues"][self.key]["fix_flow"]
+        if self.result["type"] == "progress":
+            flow["progress"][self.result["progress_action"]].format_map(self.result["description_placeholders"])
+            return
+        step = flow["step"][self.result["step_id"]]
+        self.shown = step["description"].format_map(self.result["description_placeholders"])
+        step["title"].format_map(self.result["description_placeholders"])
+        if self.result["type"] == "menu":
+            assert set(self.result["menu_options"]) <= step["menu_options"].keys()
+        for error in (self.result.get("errors") or {}).values():
+            assert flow["error"][error]
+
+    key = "check"
+    shown = ""
+    issue_id = ""
+
+    @property
+    def options(self) -> list[str]:
+        return self.result.get("menu_options") or []
+
+    @property
+    def at(self) -> str:
+        """Return the step, or how the flow ended."""
+        return self.result.get("step_id") or self.result.get("reason") or self.result["type"]
+
+
+def row(check: str, status: Status, reason: str, remedy: str | None = None, **placeholders: str) -> CheckResult:
+    return CheckResult.of(check, Verdict(status, reason, placeholders, remedy))
+
+
+DOCKER = row("docker", Status.AMBER, "docker_denied", "join_docker", username="mon")
+DOCKER_GOOD = row("docker", Status.OK, "docker_version", version="27.3.1")
+SHELL = row("shell", Status.AMBER, "shell_noise", "quiet_shell", line=HOSTILE)
+SMART = row(
+    "smart", Status.AMBER, "smart_denied", "allow_smart", disks="sda", tool="/usr/sbin/smartctl", username="mon"
+)
+KEY = row("host_key", Status.RED, "host_key_changed", "accept_host_key", expected="SHA256:a", offered="SHA256:b")
+DONE = RemedyResult(outcome=Outcome.DONE, exit_status=0, stdout="added\n", stderr="")
+
+
+class Script:
+    """What the host answers to commands, tests and questions for its keys, in order."""
+
+    def __init__(self) -> None:
+        self.results: list[RemedyResult | HomelabError] = []
+        self.reports: list[Report] = []
+        self.keys: tuple[str, ...] | HomelabError = (NEW_KEY,)
+        self.ran: list[tuple[str, str | None]] = []
+        self.tests: list[tuple[str, ...]] = []
+
+    async def run(self, _: object, remedy: Any, password: str | None) -> RemedyResult:
+        self.ran.append((remedy.text, password))
+        result = self.results.pop(0)
+        if isinstance(result, HomelabError):
+            raise result
+        return result
+
+    async def connect(self, *_: object) -> object:
+        class Connection:
+            async def close(self) -> None:
+                """End it."""
+
+        return Connection()
+
+    async def test(self, _session: object, _target: object, host_keys: tuple[str, ...], _progress: object) -> tuple:
+        self.tests.append(host_keys)
+        return self.reports.pop(0), None
+
+    async def scan(self, *_: object) -> tuple[str, ...]:
+        if isinstance(self.keys, HomelabError):
+            raise self.keys
+        return self.keys
+
+
+@pytest.fixture
+async def script(hass: HomeAssistant, host: Host) -> AsyncIterator[Script]:
+    """Return the script of a host that is set up and watched."""
+    assert await async_setup_component(hass, "repairs", {})
+    await host.start()
+    written = Script()
+    with ExitStack() as stack:
+        stack.enter_context(patch(f"{MODULE}.run_remedy", written.run))
+        stack.enter_context(patch(f"{MODULE}.async_connect", written.connect))
+        stack.enter_context(patch(f"{MODULE}.scan_host_keys", written.scan))
+        stack.enter_context(patch("custom_components.homelab_monitor.capability.run_checks", written.test))
+        stack.enter_context(patch("custom_components.homelab_monitor.ProbeSession", return_value=host.session))
+        yield written
+
+
+@pytest.fixture
+def begin(
+    hass: HomeAssistant, host: Host, script: Script, hass_client: ClientSessionGenerator
+) -> Callable[[CheckResult], Any]:
+    """Return a function that makes an issue of a row and opens its flow."""
+
+    async def open_flow(wrong: CheckResult) -> FixDialog:
+        async_update_issues(hass, host.entry, [wrong], at_once=True)
+        dialog = FixDialog(hass, await hass_client())
+        dialog.issue_id = f"{host.entry.entry_id}_{wrong.check}"
+        return await dialog.open(dialog.issue_id)
+
+    return open_flow
+
+
+def report(*rows: CheckResult, family: Family = Family.DEBIAN) -> Report:
+    return Report(rows=rows, at=1.0, seconds=0.5, family=family)
+
+
+def issues(hass: HomeAssistant) -> set[str]:
+    return {
+        key.rpartition("_")[2]
+        for (domain, key), each in ir.async_get(hass).issues.items()
+        if domain == DOMAIN and each.active
+    }
+
+
+# ---------------------------------------------------------------- a remedy that runs on the host
+
+
+async def test_a_cure_that_works_closes_the_issue(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    assert (dialog.at, dialog.options) == ("cure", ["run", "show", "ignore"])
+    assert "sudo usermod -aG docker mon" in dialog.shown
+    assert "can become root" in dialog.shown
+    script.results, script.reports = [DONE], [report(DOCKER_GOOD)]
+    await dialog.choose("run")
+    assert dialog.at == "fixed"
+    assert "exit status 0" in dialog.shown
+    assert "added" in dialog.shown
+    assert script.ran == [("sudo usermod -aG docker mon", None)]
+    assert issues(hass) == set()
+    await dialog.submit()
+    assert dialog.at == "create_entry"
+    assert host.entry.runtime_data.store.memory.last_test["rows"][0]["status"] == "ok"
+
+
+async def test_a_cure_that_helps_not_keeps_the_issue(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    failed = RemedyResult(
+        outcome=Outcome.FAILED, exit_status=6, stdout="", stderr=f"group missing {HOSTILE}", truncated=True
+    )
+    script.results, script.reports = [failed], [report(DOCKER)]
+    await dialog.choose("run")
+    assert (dialog.at, dialog.options) == ("still_wrong", ["run", "show", "test", "ignore"])
+    assert "exit status 6" in dialog.shown
+    assert "Only the beginning" in dialog.shown
+    assert issues(hass) == {"docker"}
+    script.results, script.reports = [DONE], [report(DOCKER_GOOD)]
+    await dialog.choose("run")
+    assert dialog.at == "fixed"
+
+
+async def test_a_password_is_asked_for_only_when_sudo_asks(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    script.results = [RemedyResult(outcome=Outcome.NEEDS_PASSWORD, stderr="sudo: a password is required")]
+    await dialog.choose("run")
+    assert (dialog.at, dialog.result["errors"]) == ("password", None)
+    assert [(field["name"], field["selector"]["text"]["type"]) for field in dialog.result["data_schema"]] == [
+        ("password", "password")
+    ]
+    assert "used once" in dialog.shown
+    script.results = [RemedyResult(outcome=Outcome.WRONG_PASSWORD)]
+    await dialog.submit(password="wrong")
+    assert (dialog.at, dialog.result["errors"]) == ("password", {"base": "wrong_password"})
+    script.results, script.reports = [DONE], [report(DOCKER_GOOD)]
+    await dialog.submit(password="s3cret")
+    assert dialog.at == "fixed"
+    assert [password for _, password in script.ran] == [None, "wrong", "s3cret"]
+    assert "s3cret" not in "".join(dialog.seen)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (RemedyResult(outcome=Outcome.REFUSED, stderr="mon is not in the sudoers file."), "not in the sudoers file"),
+        (RemedyResult(outcome=Outcome.NO_PRIVILEGE), "neither sudo nor"),
+        (ConnectionLost("plain", "while a command ran"), "while a command ran"),
+    ],
+)
+async def test_a_command_that_could_not_be_run_is_shown_to_be_run_by_hand(
+    hass: HomeAssistant, script: Script, begin, result, words
+) -> None:
+    dialog = await begin(DOCKER)
+    script.results = [result]
+    await dialog.choose("run")
+    assert dialog.at == "not_run"
+    assert words in dialog.shown
+    assert "usermod -aG docker mon" in dialog.shown
+    assert script.tests == []
+    script.reports = [report(DOCKER_GOOD)]
+    await dialog.submit()
+    assert dialog.at == "fixed"
+    assert words not in dialog.shown
+
+
+async def test_the_command_can_be_shown_and_run_elsewhere(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    await dialog.choose("show")
+    assert dialog.at == "show"
+    assert "usermod -aG docker mon" in dialog.shown
+    script.reports = [report(DOCKER), report(DOCKER_GOOD)]
+    await dialog.submit()
+    assert dialog.at == "still_wrong"
+    await dialog.choose("test")
+    assert dialog.at == "fixed"
+    assert script.ran == []
+
+
+async def test_an_issue_can_be_ignored(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    await dialog.choose("ignore")
+    assert dialog.at == "ignored"
+    assert ir.async_get(hass).async_get_issue(DOMAIN, dialog.issue_id).dismissed_version
+
+
+async def test_a_test_that_does_not_reach_the_check_says_what_stood_in_the_way(
+    hass: HomeAssistant, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+    unreached = report(
+        row("reachable", Status.RED, "timed_out", address="nas", detail="connecting"),
+        row("docker", Status.UNKNOWN, "not_tested"),
+    )
+    script.results, script.reports = [DONE], [unreached]
+    await dialog.choose("run")
+    assert dialog.at == "still_wrong"
+    assert "did not answer in time" in dialog.shown
+    assert dialog.options == ["run", "show", "test", "ignore"]
+    assert issues(hass) == {"docker", "reachable"}
+
+
+async def test_a_check_that_is_gone_from_the_report_is_not_cured(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    script.results, script.reports = [DONE], [report()]
+    await dialog.choose("run")
+    assert dialog.at == "still_wrong"
+
+
+async def test_a_check_that_was_cured_meanwhile_is_only_tested(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+    async_update_issues(hass, host.entry, [DOCKER_GOOD], at_once=True)
+    script.reports = [report(DOCKER_GOOD)]
+    await dialog.choose("run")
+    assert dialog.at == "fixed"
+    assert script.ran == []
+
+
+async def test_the_sudoers_cure_lets_its_section_use_sudo(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(SMART)
+    assert "NOPASSWD: /usr/sbin/smartctl" in dialog.shown
+    script.results, script.reports = (
+        [DONE, DONE],
+        [report(SMART), report(row("smart", Status.OK, "smart_readable", disks="sda"))],
+    )
+    await dialog.choose("run")
+    assert host.entry.options == {}
+    await dialog.choose("run")
+    assert dialog.at == "fixed"
+    assert host.entry.options == {"sudo": ["storage_health"]}
+    await hass.async_block_till_done()
+    assert host.entry.runtime_data.options.sudo == ("storage_health",)
+
+
+@pytest.mark.parametrize(
+    ("family", "command"), [(Family.ALPINE, "addgroup mon docker"), (Family.SUSE, "usermod -aG docker mon")]
+)
+async def test_the_family_of_the_last_test_chooses_the_command(
+    hass: HomeAssistant, host: Host, begin, family: Family, command: str
+) -> None:
+    host.entry.runtime_data.store.memory.last_test = report(DOCKER, family=family).as_dict()
+    assert command in (await begin(DOCKER)).shown
+
+
+async def test_before_the_first_test_the_system_chooses_the_command(hass: HomeAssistant, host: Host, begin) -> None:
+    host.session.sections["system"]["os_id"] = "alpine"
+    await host.move(700, step=50)
+    assert "addgroup mon docker" in (await begin(DOCKER)).shown
+
+
+async def test_of_an_unknown_system_the_command_is_only_shown(hass: HomeAssistant, host: Host, begin) -> None:
+    host.entry.runtime_data.store.memory.snapshot = Snapshot()
+    assert (await begin(DOCKER)).at == "by_hand"
+
+
+async def test_a_user_name_that_is_more_than_a_name_gets_no_command(
+    hass: HomeAssistant, host: Host, script, begin
+) -> None:
+    hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, "username": "mon;reboot"})
+    dialog = await begin(DOCKER)
+    assert (dialog.at, dialog.options) == ("no_cure", ["test", "ignore"])
+    assert "usermod" not in dialog.shown
+
+
+# ---------------------------------------------------------------- remedies by hand, and none
+
+
+async def test_what_is_done_by_hand_is_shown_and_then_tested(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(SHELL)
+    assert (dialog.at, dialog.options) == ("by_hand", ["show", "test", "ignore"])
+    await dialog.choose("show")
+    assert "case $- in" in dialog.shown
+    script.reports = [report(SHELL), report(row("shell", Status.OK, "shell_quiet"))]
+    await dialog.submit()
+    assert (dialog.at, dialog.options) == ("still_wrong", ["show", "test", "ignore"])
+    await dialog.choose("test")
+    assert dialog.at == "fixed"
+
+
+async def test_without_a_remedy_a_check_can_be_tested_again(hass: HomeAssistant, script: Script, begin) -> None:
+    lost = row("podman", Status.AMBER, "podman_denied", username="mon")
+    dialog = await begin(lost)
+    assert (dialog.at, dialog.options) == ("no_cure", ["test", "ignore"])
+    script.reports = [report(lost), report(row("podman", Status.INFO, "podman_not_installed"))]
+    await dialog.choose("test")
+    assert (dialog.at, dialog.options) == ("still_wrong", ["test", "ignore"])
+    await dialog.choose("test")
+    assert dialog.at == "fixed"
+
+
+async def test_a_login_that_is_refused_at_a_test_asks_for_reauthentication(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+    refused = row("login", Status.RED, "key_refused", username="mon", address="nas")
+    script.results, script.reports = [DONE], [report(refused, row("docker", Status.UNKNOWN, "not_tested"))]
+    await dialog.choose("run")
+    assert dialog.at == "still_wrong"
+    assert [flow["context"]["source"] for flow in hass.config_entries.flow.async_progress()] == ["reauth"]
+    assert issues(hass) == {"docker"}
+
+
+# ---------------------------------------------------------------- the host key
+
+
+async def test_a_new_host_key_is_shown_beside_the_old_one_and_pinned_only_by_accepting(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(KEY)
+    assert (dialog.at, dialog.options) == ("review", ["accept", "test", "ignore"])
+    assert fingerprint(OLD_KEY) in dialog.shown
+    assert fingerprint(NEW_KEY) in dialog.shown
+    script.reports = [report(KEY)]
+    await dialog.choose("test")
+    assert dialog.at == "still_wrong"
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+    assert script.tests == [(OLD_KEY,)]
+    await dialog.choose("review")
+    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
+    await dialog.choose("accept")
+    assert dialog.at == "fixed"
+    assert host.entry.data["host_keys"] == [NEW_KEY]
+    assert script.tests[1:] == [(NEW_KEY,)]
+    assert host.entry.runtime_data.address.host_keys == (NEW_KEY,)
+    assert issues(hass) == set()
+    await dialog.submit()
+    assert dialog.at == "create_entry"
+
+
+async def test_what_is_accepted_is_what_was_shown(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
+    dialog = await begin(KEY)
+    script.keys = ("ssh-ed25519 AAAA",)
+    script.reports = [report(KEY)]
+    await dialog.choose("accept")
+    assert dialog.at == "still_wrong"
+    assert host.entry.data["host_keys"] == [NEW_KEY]
+
+
+async def test_a_host_whose_keys_cannot_be_seen_changes_nothing(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    script.keys = NameNotFound("nas", HOSTILE)
+    dialog = await begin(KEY)
+    assert (dialog.at, dialog.options) == ("unreachable", ["review", "ignore"])
+    assert "name not found" in dialog.shown
+    script.keys = (NEW_KEY,)
+    await dialog.choose("review")
+    assert dialog.at == "review"
+    await dialog.choose("ignore")
+    assert dialog.at == "ignored"
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+async def test_a_host_that_shows_its_old_key_again_needs_no_accepting(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    script.keys = (NEW_KEY, OLD_KEY)
+    dialog = await begin(KEY)
+    assert dialog.at == "same_again"
+    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    await dialog.submit()
+    assert dialog.at == "fixed"
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+# ---------------------------------------------------------------- who may, and hosts that go away
+
+
+async def test_a_user_who_may_only_read_can_neither_fix_nor_see_a_flow(
+    hass: HomeAssistant,
+    script: Script,
+    begin,
+    hass_client: ClientSessionGenerator,
+    hass_read_only_access_token: str,
+) -> None:
+    dialog = await begin(DOCKER)
+    flow = f"{FIX}/{dialog.result['flow_id']}"
+    reader = await hass_client(hass_read_only_access_token)
+    answers = [
+        await reader.post(FIX, json={"handler": DOMAIN, "issue_id": dialog.issue_id}),
+        await reader.post(flow, json={"next_step_id": "run"}),
+        await reader.get(flow),
+    ]
+    assert [answer.status for answer in answers] == [HTTPStatus.UNAUTHORIZED] * 3
+    assert script.ran == []
+
+
+async def test_an_issue_of_a_host_that_is_gone_says_so(hass: HomeAssistant, host: Host, script, begin) -> None:
+    await begin(DOCKER)
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    assert (await begin(DOCKER)).at == "gone"
+
+
+@pytest.mark.parametrize("choice", ["run", "test"])
+async def test_a_host_that_goes_while_its_flow_is_open_ends_the_flow(
+    hass: HomeAssistant, host: Host, script: Script, begin, choice: str
+) -> None:
+    dialog = await begin(DOCKER if choice == "run" else row("podman", Status.AMBER, "podman_denied", username="mon"))
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    script.results = [DONE]
+    await dialog.choose(choice)
+    assert dialog.at == "gone"
+
+
+async def test_a_report_of_a_host_that_was_unloaded_meanwhile_is_not_stored(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+
+    async def unload(*_: object) -> tuple[Report, None]:
+        await hass.config_entries.async_unload(host.entry.entry_id)
+        return report(DOCKER_GOOD), None
+
+    script.results = [DONE]
+    with patch("custom_components.homelab_monitor.capability.run_checks", unload):
+        await dialog.choose("run")
+    assert dialog.at == "fixed"
+
+
+async def test_closing_the_dialog_stops_what_runs(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> RemedyResult:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+        return DONE
+
+    with patch(f"{MODULE}.run_remedy", slow):
+        answer = await dialog.client.post(f"{FIX}/{dialog.result['flow_id']}", json={"next_step_id": "run"})
+        assert (await answer.json())["type"] == "progress"
+        await started.wait()
+        await dialog.client.delete(f"{FIX}/{dialog.result['flow_id']}")
+        async with asyncio.timeout(5):
+            await stopped.wait()
+
+
+# ---------------------------------------------------------------- remote text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        SHELL,
+        row("gpu", Status.AMBER, "gpu_broken", "restart_host", detail=HOSTILE),
+        row("probe", Status.AMBER, "section_failed", sections=HOSTILE, detail=HOSTILE),
+        row("docker", Status.AMBER, "docker_stopped", "start_docker", detail=HOSTILE),
+    ],
+)
+async def test_what_a_host_wrote_stays_text(hass: HomeAssistant, host: Host, script: Script, begin, wrong) -> None:
+    hass.config_entries.async_update_entry(host.entry, title=HOSTILE)
+    dialog = await begin(wrong)
+    script.reports = [report(wrong)]
+    if "show" in dialog.options:
+        await dialog.choose("show")
+        await dialog.submit()
+    else:
+        await dialog.choose("test")
+    for text in [json.loads(each).get("description_placeholders") or {} for each in dialog.seen]:
+        for name, value in text.items():
+            assert is_harmless(value), (name, value)
+
+
+async def test_what_a_command_printed_stays_in_its_block(hass: HomeAssistant, script: Script, begin) -> None:
+    dialog = await begin(DOCKER)
+    result = RemedyResult(outcome=Outcome.FAILED, exit_status=1, stdout=HOSTILE, stderr=HOSTILE + "````")
+    script.results, script.reports = [result], [report(DOCKER)]
+    await dialog.choose("run")
+    shown = dialog.result["description_placeholders"]["result"]
+    assert is_harmless(shown)
+    assert "<svg onload=alert(1)>" in shown, "inside a fence it is shown as it is"
+
+
+def is_harmless(markdown: str) -> bool:
+    """Tell whether, outside fenced blocks, every character with a meaning is escaped."""
+    outside, fence = [], ""
+    for line in markdown.splitlines():
+        if fence:
+            fence = "" if line.strip() == fence else fence
+        elif line.startswith("```"):
+            fence = line.strip()
+        else:
+            outside.append(line.replace("**", "").replace("<wbr>", ""))
+    text = "\n".join(outside)
+    meant = [i for i, char in enumerate(text) if char in "<>[]`|#!" and (i == 0 or text[i - 1] != "\\")]
+    return not fence and not meant
