@@ -31,7 +31,18 @@ LAYERS: tuple[set[str], ...] = (
 )
 """From the ground up; within a layer, platforms never import each other, the others may."""
 
-LOOSE = {"client.*", "entity", "subjects", "settings", "store", "issues", "coordinator", "judgement", "config_flow", "onboarding"}
+LOOSE = {
+    "client.*",
+    "entity",
+    "subjects",
+    "settings",
+    "store",
+    "issues",
+    "coordinator",
+    "judgement",
+    "config_flow",
+    "onboarding",
+}
 """Files that may import files of their own layer."""
 
 
