@@ -18,6 +18,7 @@ COLUMNS = (
     ("GPU", 6, re.compile(r"_gpu_.*(?<!_memory)_usage$")),
 )
 CONNECTIVITY = "_host_connectivity"
+UNITS = {"temp": "°C"}
 NOTHING = "-"
 
 
@@ -27,7 +28,7 @@ class Row:
 
     title: str
     status: str = NOTHING
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     changed: datetime | None = None
     entities: int = 0
 
@@ -52,10 +53,8 @@ def add_state(row: Row, entity: Entity, state: Any) -> None:  # noqa: ANN401 - J
     row.changed = max(filter(None, (row.changed, reported)))
     for title, _, pattern in COLUMNS:
         if pattern.search(entity.unique_id) and value not in ("unavailable", "unknown"):
-            unit = state["attributes"].get("unit_of_measurement", "")
-            row.values[title] = (
-                f"{float(value):.1f}{unit.removeprefix('°')}" if title == "load" else f"{float(value):.0f}{unit}"
-            )
+            # Of several graphics cards the busiest one is shown.
+            row.values[title] = max(float(value), row.values.get(title, 0.0))
 
 
 def text(fleet: list[Row]) -> str:
@@ -64,10 +63,17 @@ def text(fleet: list[Row]) -> str:
     titles = "".join(f"{title:>{size + 1}}" for title, size, _ in COLUMNS)
     lines = [f"{'host':<{width}}  {'status':<8}{titles}{'entities':>10}{'changed':>10}"]
     for row in fleet:
-        cells = "".join(f"{row.values.get(title, NOTHING):>{size + 1}}" for title, size, _ in COLUMNS)
+        cells = "".join(f"{cell(row, title):>{size + 1}}" for title, size, _ in COLUMNS)
         lines.append(f"{row.title:<{width}}  {row.status:<8}{cells}{row.entities:>10}{age(row):>10}")
     columns = shutil.get_terminal_size((120, 24)).columns
     return "\n".join(line[:columns] for line in lines)
+
+
+def cell(row: Row, title: str) -> str:
+    """Return a value as it is shown: a load with one decimal, all others are whole percents or degrees."""
+    if title not in row.values:
+        return NOTHING
+    return f"{row.values[title]:.1f}" if title == "load" else f"{row.values[title]:.0f}{UNITS.get(title, '%')}"
 
 
 def age(row: Row) -> str:
