@@ -5,9 +5,11 @@ item by its place in the snapshot, and the coordinator offers it under its lasti
 Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+import re
 
 from .inventory import Found
 from .models import DiskHardware, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
@@ -47,6 +49,16 @@ def _keys(**keys: str | None) -> Mapping[str, str]:
     return {kind: value for kind, value in keys.items() if value}
 
 
+_MAKER = re.compile(r"^(NVIDIA|AMD|Intel) (GeForce )?")
+"""What makes a card's name long without telling it from the others."""
+
+
+def _told_apart(names: Mapping[str, tuple[str, str]]) -> Mapping[str, str]:
+    """Return a label per item: its name, with its mark where several are named alike."""
+    counts = Counter(name for name, _ in names.values())
+    return {item: name if counts[name] == 1 else f"{name} {mark}" for item, (name, mark) in names.items()}
+
+
 def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the mounted filesystems, named by mountpoint."""
     section = snapshot.sections.filesystems
@@ -70,12 +82,13 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     # Before the hardware is known nobody can tell which disk is which.
     if section is None or hardware is None:
         return
-    for name in section.disks:
-        disk = hardware.disks.get(name, DiskHardware())
+    disks = {name: hardware.disks.get(name, DiskHardware()) for name in section.disks}
+    labels = _told_apart({name: (disk.model or name, (disk.serial or name)[-4:]) for name, disk in disks.items()})
+    for name, disk in disks.items():
         # A virtual disk often has neither; its bus gives it the same name at each boot.
         name_key = None if disk.wwn or disk.serial else name
         keys = _keys(wwn=disk.wwn, serial=disk.serial, name=name_key)
-        yield Found(name=name, label=disk.model or name, keys=keys)
+        yield Found(name=name, label=labels[name], keys=keys)
 
 
 def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
@@ -91,9 +104,13 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
 
 def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the graphics cards, named by the probe's id."""
-    for gpu in gpus(snapshot):
+    cards = {gpu.id: gpu for gpu in gpus(snapshot)}
+    labels = _told_apart(
+        {name: (_MAKER.sub("", gpu.name), (gpu.pci_address or name)[-7:-2]) for name, gpu in cards.items()}
+    )
+    for name, gpu in cards.items():
         keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
-        yield Found(name=gpu.id, label=gpu.name, keys=keys)
+        yield Found(name=name, label=labels[name], keys=keys)
 
 
 def _services(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
