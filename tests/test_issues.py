@@ -10,6 +10,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.homelab_monitor.capability import async_take_report
 from custom_components.homelab_monitor.client.errors import (
     ConnectionRefused,
     HostKeyChanged,
@@ -310,3 +311,25 @@ def test_rows_of_a_check_are_kept_apart_by_host(issues: Issues) -> None:
     issues.update(BAD)
     assert async_issue_row(issues.hass, "other", "docker").reason == "docker_stopped"
     assert async_issue_row(issues.hass, issues.entry.entry_id, "docker").reason == "docker_denied"
+
+
+async def test_polls_end_an_issue_that_only_a_test_has_seen(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    await host.move(120)
+    late = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
+    await async_take_report(hass, host.entry, late)
+    assert Issues(hass, host).severities == {"probe": "warning"}
+    await host.move(80)
+    assert Issues(hass, host).severities == {}
+
+
+async def test_polls_bring_back_an_issue_that_a_lucky_test_has_ended(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.document["missing"]["load"] = "timed_out"
+    del host.session.sections["load"]
+    await host.move(120)
+    lucky = Report(rows=(row("probe", Status.OK, "probe_ran"),), at=1.0)
+    await async_take_report(hass, host.entry, lucky)
+    assert Issues(hass, host).severities == {}
+    await host.move(50)
+    assert Issues(hass, host).severities == {"probe": "warning"}

@@ -80,7 +80,9 @@ class FixDialog:
 
     def _check_texts(self) -> None:
         """Every step, option, error and placeholder has its text."""
-        if self.result.get("reason") or self.result["type"] == "create_entry":
+        if reason := self.result.get("reason"):
+            assert TEXTS["issues"][self.key]["fix_flow"]["abort"][reason]
+        if reason or self.result["type"] == "create_entry":
             return
         issue = ir.async_get(self.hass).issues.get((DOMAIN, self.issue_id)) if self.issue_id else None
         self.key = issue.translation_key if issue and issue.translation_key else self.key
@@ -297,6 +299,16 @@ async def test_an_issue_can_be_ignored(hass: HomeAssistant, script: Script, begi
     await dialog.choose("ignore")
     assert dialog.at == "ignored"
     assert ir.async_get(hass).async_get_issue(DOMAIN, dialog.issue_id).dismissed_version
+
+
+async def test_an_issue_that_was_cured_meanwhile_cannot_be_ignored_any_more(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+    async_update_issues(hass, host.entry, [DOCKER_GOOD], at_once=True)
+    await dialog.choose("ignore")
+    assert dialog.at == "cured"
+    assert issues(hass) == set()
 
 
 async def test_a_test_that_does_not_reach_the_check_says_what_stood_in_the_way(
@@ -516,9 +528,21 @@ async def test_a_host_that_goes_while_its_flow_is_open_ends_the_flow(
 ) -> None:
     dialog = await begin(DOCKER if choice == "run" else row("podman", Status.AMBER, "podman_denied", username="mon"))
     await hass.config_entries.async_unload(host.entry.entry_id)
-    script.results = [DONE]
     await dialog.choose(choice)
     assert dialog.at == "gone"
+    assert script.ran == []
+
+
+async def test_a_password_for_a_host_that_went_meanwhile_is_not_sent(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(DOCKER)
+    script.results = [RemedyResult(outcome=Outcome.NEEDS_PASSWORD)]
+    await dialog.choose("run")
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await dialog.submit(password="s3cret")
+    assert dialog.at == "gone"
+    assert [password for _, password in script.ran] == [None]
 
 
 async def test_a_report_of_a_host_that_was_unloaded_meanwhile_is_not_stored(

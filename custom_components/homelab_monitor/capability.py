@@ -79,6 +79,7 @@ async def async_take_report(
     if entry.state is not ConfigEntryState.LOADED:
         return
     coordinator = entry.runtime_data
+    coordinator.judgement.async_start_over()
     coordinator.store.memory.last_test = report.as_dict()
     await coordinator.store.async_save()
     if report.worst is CheckStatus.RED:

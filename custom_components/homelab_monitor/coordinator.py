@@ -134,7 +134,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_phased = False
         # What the first poll finds is where we start from, not something that happened.
         self._was_polled = store.memory.is_current
-        self._judgement = HostJudgement(hass, entry, store, session)
+        self.judgement = HostJudgement(hass, entry, store, session)
         self._baseline = Baseline()
         self._judge = Judge()
         self._thresholds = Thresholds(
@@ -174,7 +174,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             state = self._succeeded(sections, reply, time.monotonic() - started)
         self._was_polled = True
         offline_seconds = 0.0 if state.is_online else (dt_util.utcnow() - state.since).total_seconds()
-        self._judgement.async_polled(state.snapshot, state.error, state.poll_seconds, offline_seconds)
+        self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, offline_seconds)
         return state
 
     def _sections_due(self) -> list[str]:

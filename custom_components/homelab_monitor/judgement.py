@@ -69,6 +69,11 @@ class HostJudgement:
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
     @callback
+    def async_start_over(self) -> None:
+        """Judge the next polls whatever they tell: a test has made issues or ended some, and polls may disagree."""
+        self._alike = 0
+
+    @callback
     def _is_news(self, evidence: Evidence) -> bool:
         """Tell whether judging this poll can change anything; most polls of most hosts are alike."""
         told = _told(evidence)
@@ -94,6 +99,7 @@ class HostJudgement:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
         report = await check_connection(self._session, evidence)
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
+        self.async_start_over()
         sudo = report.row("sudo")
         if sudo is None or sudo.status is Status.UNKNOWN:
             return

@@ -81,7 +81,9 @@ class CheckFlow(RepairsFlow):
         self._texts: Mapping[str, str] = {}
 
     async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ignore the issue as long as it exists."""
+        """Ignore the issue as long as it exists; polling may have ended it meanwhile."""
+        if ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id) is None:
+            return self.async_abort(reason="cured")
         ir.async_ignore_issue(self.hass, DOMAIN, self.issue_id, ignore=True)
         return self.async_abort(reason="ignored")
 
@@ -240,6 +242,9 @@ class RemedyFlow(CheckFlow):
         remedy = self._remedy()
         if remedy is None:
             return await self._async_test()
+        # Of a host that was removed or disabled meanwhile nothing is asked any more.
+        if self._entry.state is not ConfigEntryState.LOADED:
+            return "gone"
         self._lost = None
         try:
             connection = await async_connect(self.hass, self._entry)
