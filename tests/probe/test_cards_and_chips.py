@@ -1,0 +1,326 @@
+"""AMD and Intel cards, temperature chips, interfaces, disks: small machines made of a few files of sysfs."""
+
+import unittest
+
+from place import probe
+from tree import Tree, section
+
+RADEON = "0000:03:00.0"
+IGPU = "0000:00:02.0"
+PCI = "/sys/bus/pci/devices/"
+
+
+class BusyOnce(probe.RecordedHost):
+    """A machine whose firmware is busy at the first question."""
+
+    asked = 0
+
+    def number(self, path):
+        if path.endswith("gpu_busy_percent"):
+            self.asked += 1
+            if self.asked == 1:
+                return None  # EBUSY
+        return super().number(path)
+
+
+class Cards(unittest.TestCase):
+    def setUp(self):
+        self.tree = Tree(self)
+
+    def amd(self, **more):
+        files = dict(
+            {
+                "power__runtime_status": "active\n",
+                "gpu_busy_percent": "37\n",
+                "mem_info_vram_total": "17163091968\n",
+                "mem_info_vram_used": "1000000000\n",
+                "mem_info_gtt_total": "8000000000\n",
+                "mem_info_gtt_used": "50000000\n",
+                "gpu_metrics": b"\x78\x00\x01\x03" + bytes(116),
+                "unique_id": "9c1d2e3f4a5b6c7d\n",
+            },
+            **more,
+        )
+        self.tree.card(RADEON, "0x1002", "amdgpu", **files)
+        monitor = {
+            "temp1_input": "48000\n",
+            "power1_average": "41000000\n",
+            "power1_cap": "272000000\n",
+            "pwm1": "51\n",
+            "pwm1_max": "255\n",
+            "freq1_input": "1700000000\n",
+            "freq2_input": "96000000\n",
+        }
+        self.tree.files(PCI + RADEON + "/hwmon/hwmon4", **monitor)
+
+    def gpu(self, host=None):
+        told, missing, error = section(host or self.tree.host(), "gpu")
+        self.assertEqual((missing, error), (None, None))
+        return told["gpus"][0]
+
+    def test_a_radeon_tells_all_its_values(self):
+        self.amd()
+        self.assertEqual(
+            self.gpu(),
+            {
+                "id": RADEON,
+                "vendor": "amd",
+                "name": "AMD GPU 0x1234",
+                "pci_address": RADEON,
+                "state": "ok",
+                "uuid": "9c1d2e3f4a5b6c7d",
+                "usage_percent": 37,
+                "memory_total_bytes": 17163091968,
+                "memory_used_bytes": 1000000000,
+                "temperature_celsius": 48.0,
+                "power_watts": 41.0,
+                "power_limit_watts": 272.0,
+                "fan_percent": 20,
+                "clock_hz": 1700000000,
+                "memory_clock_hz": 96000000,
+            },
+        )
+
+    def test_a_busy_firmware_is_asked_again_once(self):
+        self.amd()
+        host = BusyOnce(self.tree.folder)
+        self.assertEqual(self.gpu(host)["usage_percent"], 37)
+        self.assertEqual(host.asked, 2)
+
+    def test_an_apu_counts_the_memory_that_it_shares_too(self):
+        self.amd(gpu_metrics=b"\x78\x00\x02\x02" + bytes(116), mem_info_vram_total="536870912\n")
+        gpu = self.gpu()
+        self.assertEqual(gpu["memory_total_bytes"], 536870912 + 8000000000)
+        self.assertEqual(gpu["memory_used_bytes"], 1050000000)
+
+    def test_a_sleeping_radeon_is_left_asleep(self):
+        self.amd(power__runtime_status="suspended\n")
+        gpu = self.gpu()
+        self.assertEqual(gpu["state"], "suspended")
+        self.assertNotIn("usage_percent", gpu)
+
+    def test_the_name_comes_from_the_list_of_pci_ids(self):
+        self.amd()
+        listed = (
+            "# comment\n0e11  Compaq\n\t1234  Not this one\n1002  Advanced Micro Devices, Inc. [AMD/ATI]\n"
+            "\t1233  Other\n\t1234  Navi 31 [Radeon RX 7900 XT/7900 XTX]\n\t\t1043 0506  A board\n10de  NVIDIA\n"
+        )
+        self.tree.write("/usr/share/misc/pci.ids", listed)
+        self.assertEqual(self.gpu()["name"], "AMD Radeon RX 7900 XT/7900 XTX")
+
+    def test_an_intel_card_has_a_name_and_a_state(self):
+        self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="suspended\n")
+        told = {"id": IGPU, "vendor": "intel", "name": "Intel GPU 0x1234", "pci_address": IGPU, "state": "suspended"}
+        self.assertEqual(self.gpu(), told)
+
+    def test_cards_of_virtual_machines_and_servers_are_none(self):
+        self.tree.card("0000:01:00.0", "0x10de", "vfio-pci")  # given to a VM
+        self.tree.card("0000:02:00.0", "0x1a03", "ast")  # a server's console
+        self.tree.card("0000:04:00.0", "0x8086")  # nobody uses it
+        self.tree.files(PCI + "0000:05:00.0", **{"class": "0x120000", "vendor": "0x8086", "device": "0x7d1d"})  # NPU
+        self.assertEqual(section(self.tree.host(), "gpu"), (None, "not_installed", None))
+
+    def test_a_container_does_not_have_the_cards_of_its_host(self):
+        self.amd()
+        self.tree.card("0000:01:00.0", "0x10de", "nvidia")
+        self.tree.write("/run/systemd/container", "lxc\n")
+        self.assertEqual(section(self.tree.host(), "gpu"), (None, "not_installed", None))
+        self.tree.write("/dev/dri/renderD128")
+        self.assertEqual(self.gpu()["vendor"], "amd")
+
+    def test_an_nvidia_driver_without_its_programs_is_broken_not_absent(self):
+        self.tree.card("0000:01:00.0", "0x10de", "nvidia")
+        told, missing, error = section(self.tree.host(), "gpu")
+        self.assertEqual((told, missing), (None, None))
+        self.assertIn("nvidia-smi", error)
+
+    def test_an_nvidia_card_that_nobody_set_up_is_none(self):
+        self.tree.card("0000:01:00.0", "0x10de")
+        self.assertEqual(section(self.tree.host(), "gpu"), (None, "not_installed", None))
+
+    def test_an_nvidia_card_of_the_free_driver_has_a_name(self):
+        self.tree.card("0000:01:00.0", "0x10de", "nouveau")
+        self.assertEqual(self.gpu()["name"], "NVIDIA GPU 0x1234")
+
+
+class Chips(unittest.TestCase):
+    def setUp(self):
+        self.tree = Tree(self)
+
+    def sensors(self, one=None):
+        return section(self.tree.host(), "sensors", one)[0]
+
+    def test_a_package_stands_for_its_cores(self):
+        files = {"temp1_input": "61000", "temp1_label": "Package id 0", "temp1_max": "84000", "temp1_crit": "100000"}
+        cores = {"temp2_input": "58000", "temp2_label": "Core 0", "temp3_input": "61000", "temp3_label": "Core 1"}
+        self.tree.chip(0, "platform/coretemp.0/hwmon", "coretemp", **dict(files, **cores))
+        told = self.sensors()
+        expected = {"id": "coretemp/coretemp.0/temp1", "chip": "coretemp", "label": "Package id 0", "celsius": 61.0}
+        self.assertEqual(told["temperatures"], [dict(expected, max_celsius=84.0, critical_celsius=100.0)])
+        self.assertEqual((told["cpu_celsius"], told["cpu_critical_celsius"]), (61.0, 100.0))
+
+    def test_two_sockets_show_the_hotter_one(self):
+        for number, value in ((0, "51000"), (1, "66000")):
+            place = "platform/coretemp." + str(number) + "/hwmon"
+            self.tree.chip(number, place, "coretemp", temp1_input=value, temp1_label="Package id " + str(number))
+        told = self.sensors()
+        self.assertEqual((told["cpu_celsius"], len(told["temperatures"])), (66.0, 2))
+
+    def test_the_die_is_truer_than_the_control_value(self):
+        files = {"temp1_input": "77000", "temp1_label": "Tctl", "temp2_input": "50000", "temp2_label": "Tdie"}
+        self.tree.chip(0, "pci0000:00/0000:00:18.3/hwmon", "k10temp", **files)
+        told = self.sensors()
+        self.assertEqual(told["cpu_celsius"], 50.0)
+        self.assertEqual(told["temperatures"][0]["id"], "k10temp/0000:00:18.3/temp1")
+
+    def test_the_id_of_an_nvme_is_its_place_not_its_number(self):
+        place = "pci0000:00/0000:00:1d.0/0000:3d:00.0/nvme/nvme0"
+        self.tree.chip(7, place, "nvme", temp1_input="38850", temp1_label="Composite", temp1_max="65261850")
+        one = self.sensors()["temperatures"][0]
+        self.assertEqual(one, {"id": "nvme/0000:3d:00.0/temp1", "chip": "nvme", "label": "Composite", "celsius": 38.9})
+
+    def test_a_hot_drive_or_chipset_is_not_the_cpu(self):
+        self.tree.chip(0, "virtual/thermal/thermal_zone0", "acpitz", temp1_input="95000")
+        self.assertNotIn("cpu_celsius", self.sensors())
+
+    def test_a_pi_without_a_chip_has_its_thermal_zone(self):
+        zone = "/sys/class/thermal/thermal_zone0"
+        self.tree.files(
+            zone, type="cpu-thermal", temp="48312", trip_point_0_type="critical", trip_point_0_temp="110000"
+        )
+        self.tree.files("/sys/class/thermal/thermal_zone1", type="gpu-thermal", temp="80000")
+        told = self.sensors()
+        self.assertEqual((told["cpu_celsius"], told["cpu_critical_celsius"]), (48.3, 110.0))
+
+    def test_a_zone_that_is_a_chip_too_is_told_once(self):
+        self.tree.chip(0, "virtual/thermal/thermal_zone0", "cpu_thermal", temp1_input="48312")
+        self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
+        self.assertEqual(len(self.sensors()["temperatures"]), 1)
+
+    def test_graphics_cards_are_told_in_their_own_section(self):
+        self.tree.chip(0, "pci0000:00/0000:03:00.0/hwmon", "amdgpu", temp1_input="48000")
+        self.assertEqual(section(self.tree.host(), "sensors"), (None, "not_supported", None))
+
+    def test_a_chip_whose_device_sleeps_is_left_asleep(self):
+        place = "pci0000:00/0000:3d:00.0"
+        self.tree.chip(0, place + "/nvme/nvme0", "nvme", temp1_input="30000")
+        self.tree.write("/sys/devices/" + place + "/power/runtime_status", "suspended\n")
+        told = self.sensors()
+        self.assertEqual((told["temperatures"], told["asleep"]), ([], ["nvme/0000:3d:00.0/temp1"]))
+
+    def test_a_disk_is_asked_for_its_temperature_only_when_it_has_just_worked(self):
+        place = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0"
+        self.tree.chip(0, place + "/hwmon", "drivetemp", temp1_input="34000", device__wwid="naa.5000c500a1b2c3d4\n")
+        folder = "/sys/class/hwmon/hwmon0/device/"
+        self.tree.files(folder, model="ST8000VN004\n", block__sda__x="")
+        self.tree.files("/sys/block/sda", queue__rotational="1\n", stat="10 0 800 5 20 0 1600 5 0 5 5\n")
+        one = probe.Probe(self.tree.host())
+        ids = ["drivetemp/naa.5000c500a1b2c3d4/temp1"]
+        for _ in range(2):  # a disk that did nothing may stand still
+            told = section(None, "sensors", one)[0]
+            self.assertEqual((told["temperatures"], told["asleep"]), ([], ids))
+        self.tree.write("/sys/block/sda/stat", "11 0 808 5 20 0 1600 5 0 5 5\n")
+        told = section(None, "sensors", one)[0]
+        self.assertEqual(
+            [(one["id"], one["label"], one["celsius"]) for one in told["temperatures"]], [(ids[0], "ST8000VN004", 34.0)]
+        )
+        self.assertEqual(section(None, "sensors", one)[0]["asleep"], ids)
+
+    def test_a_solid_state_disk_may_be_asked_at_any_time(self):
+        place = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0"
+        self.tree.chip(0, place + "/hwmon", "drivetemp", temp1_input="34000", device__wwid="t10.ATA  SSD  S1\n")
+        self.tree.files("/sys/class/hwmon/hwmon0/device", block__sda__x="")
+        self.tree.files("/sys/block/sda", queue__rotational="0\n", stat="10 0 800 5 20 0 1600 5 0 5 5\n")
+        self.assertEqual(self.sensors()["temperatures"][0]["id"], "drivetemp/t10.ATA_SSD_S1/temp1")
+
+
+NAMES = (
+    "lo eth0 wlan0 br0 docker0 br-0123456789ab veth12ab tap100i0 vmbr0 fwbr100i0 vlan20 bond0 wg0 tun0 zt7nnig26 pair0"
+    " cali12 dummy0"
+)
+NET_DEV = "Inter-|\n face |\n" + "".join(f"{name}: 100 2 0 0 0 0 0 0 200 3 0 0 0 0 0 0\n" for name in NAMES.split())
+
+
+class Interfaces(unittest.TestCase):
+    def network(self, *cards, **types):
+        tree = Tree(self)
+        tree.write("/proc/net/dev", NET_DEV)
+        folder = "/sys/class/net/"
+        for card in cards:
+            tree.write(folder + card + "/device/x")
+        for name, devtype in types.items():
+            tree.write(folder + name + "/uevent", "INTERFACE=" + name + "\nDEVTYPE=" + devtype + "\n")
+        tree.write(folder + "wlan0/phy80211/x")
+        for name in ("tun0", "zt7nnig26"):
+            tree.write(folder + name + "/tun_flags", "0x1001")
+        tree.files(folder + "pair0", ifindex="7", iflink="12")
+        tree.write("/proc/net/route", "Iface\n")
+        return section(tree.host(), "network")[0]
+
+    def test_a_users_own_interfaces_count_and_those_of_engines_do_not(self):
+        types = {"br0": "bridge", "vmbr0": "bridge", "vlan20": "vlan", "bond0": "bond", "wg0": "wireguard"}
+        told = self.network("eth0", "wlan0", docker0="bridge", **types)
+        expected = {"eth0", "wlan0", "br0", "vmbr0", "vlan20", "bond0", "wg0", "tun0", "zt7nnig26"}
+        self.assertEqual(set(told["interfaces"]), expected)
+        self.assertNotIn("primary", told)
+
+    def test_a_containers_own_end_of_a_pair_counts(self):
+        self.assertIn("pair0", self.network(bond0="bond")["interfaces"])
+
+    def test_of_two_default_routes_the_cheaper_one_is_primary(self):
+        tree = Tree(self)
+        tree.write("/proc/net/dev", NET_DEV)
+        head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        route = "{} 00000000 0101A8C0 0003 0 0 {} 00000000 0 0 0\n"
+        tree.write("/proc/net/route", head + route.format("wlan0", 600) + route.format("br-0123456789ab", 100))
+        told = section(tree.host(), "network")[0]
+        self.assertEqual(told["primary"], "br-0123456789ab")
+        self.assertIn("br-0123456789ab", told["interfaces"])  # an engine's, but the way out
+
+    def test_without_ipv4_the_ipv6_route_is_primary(self):
+        tree = Tree(self)
+        tree.write("/proc/net/dev", NET_DEV)
+        zeros = "0" * 32
+        reject = f"{zeros} 00 {zeros} 00 {zeros} ffffffff 1 0 00200200 lo"
+        route = f"{zeros} 00 {zeros} 00 {'fe80'.ljust(32, '0')} 00000400 1 0 00000003 eth0"
+        tree.write("/proc/net/ipv6_route", reject + "\n" + route + "\n")
+        self.assertEqual(section(tree.host(), "network")[0]["primary"], "eth0")
+
+    def test_sixty_pairs_of_containers_cost_no_look_into_sysfs(self):
+        tree = Tree(self)
+        lines = "".join(f"veth{number:04x}: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n" for number in range(60))
+        tree.write("/proc/net/dev", NET_DEV + lines)
+        host = tree.host()
+        looked = []
+        host.text = lambda path: looked.append(path) or ""
+        one = probe.Probe(host)
+        section(host, "network", one)
+        self.assertEqual([path for path in looked if "veth" in path], [])
+        del looked[:]
+        section(host, "network", one)
+        self.assertEqual(looked, [])  # nothing is asked twice in ten minutes
+
+
+class Disks(unittest.TestCase):
+    def test_whole_disks_count_and_what_is_stacked_on_them_does_not(self):
+        names = (
+            "sda sda1 nvme0n1 nvme0n1p1 nvme0c0n1 mmcblk0 mmcblk0p1 mmcblk0boot0 vda xvda"
+            " md0 dm-0 loop0 zram0 sr0 zd16 nbd0"
+        )
+        tree = Tree(self)
+        line = "8 0 {} 1 0 8 2000 3 0 16 4000 0 5000 6000\n"
+        tree.write("/proc/diskstats", "".join(line.format(name) for name in names.split()))
+        for name in ("sda", "nvme0n1", "mmcblk0", "mmcblk0boot0", "vda", "xvda", "sr0", "nvme0c0n1"):
+            tree.write("/sys/block/" + name + "/device/x")
+        told = section(tree.host(), "disk_io")[0]["disks"]
+        self.assertEqual(set(told), {"sda", "nvme0n1", "mmcblk0", "vda", "xvda"})
+        expected = {"read_bytes": 4096, "written_bytes": 8192, "reads": 1, "writes": 3}
+        seconds = {"read_seconds": 2.0, "write_seconds": 4.0, "busy_seconds": 5.0}
+        self.assertEqual(told["sda"], dict(expected, **seconds))
+
+    def test_without_diskstats_it_is_not_supported(self):
+        self.assertEqual(section(Tree(self).host(), "disk_io"), (None, "not_supported", None))
+
+
+if __name__ == "__main__":
+    unittest.main()
