@@ -96,9 +96,14 @@ class LabHost:
         """Return what the host printed while it started, and sshd's own words on a host without systemd."""
         return (self.folder / "console.log").read_text(errors="replace")
 
+    @property
+    def as_host(self) -> list[str]:
+        """Return what to put before a command so that it runs on the host as root, not over SSH."""
+        return ["nsenter", f"--target={self.pid}", "--all", "--wd=/", "--"]
+
     def run(self, *argv: str, check: bool = True) -> str:
-        """Run a command on the host as root, not over SSH; return its output."""
-        command = ["nsenter", f"--target={self.pid}", "--all", "--wd=/", "--", *argv]
+        """Run a command on the host as root; return its output."""
+        command = [*self.as_host, *argv]
         return subprocess.run(command, check=check, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
     def enter_network(self) -> None:

@@ -147,6 +147,19 @@ class Host:
         """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError."""
         return run_child(argv, timeout, self.unreaped)
 
+    def connect(self, path: str, timeout: float) -> "Any":
+        """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError."""
+        import socket  # noqa: PLC0415
+
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        door.settimeout(timeout)
+        try:
+            door.connect(self.path(path))
+        except OSError:
+            door.close()
+            raise
+        return door
+
     def boottime(self) -> float:
         """Return seconds since boot, sleep included."""
         return time.clock_gettime(CLOCK_BOOTTIME)
@@ -213,6 +226,10 @@ class RecordedHost(Host):
         if isinstance(told, str):
             return 0, self.read("/" + told), ""
         return told.get("status", 0), told.get("output", ""), told.get("errors", "")
+
+    def connect(self, path: str, timeout: float) -> "Any":  # noqa: ARG002
+        """Refuse: a conversation cannot be recorded; what programs say can."""
+        raise FileNotFoundError(path)
 
     def boottime(self) -> float:
         """Return the recorded clock, else the real one."""
@@ -1383,6 +1400,124 @@ def parse_units(text: str) -> "Iterator[Unit]":
             yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
 
 
+# The list of units can be had from PID 1 over D-Bus, which costs the machine an eighth of starting systemctl: that has
+# to be loaded and linked first. systemctl remains for where this does not work: no bus, or a systemd older than 230.
+
+BUS_ORDER = b"l" if sys.byteorder == "little" else b"B"
+BUS_RETURN, BUS_ERROR = 2, 3
+BUS_NAME = "org.freedesktop.DBus"
+MANAGER = "org.freedesktop.systemd1"
+
+
+def bus_text(text: str) -> bytes:
+    """Return a string as D-Bus writes it, not aligned."""
+    import struct  # noqa: PLC0415
+
+    return struct.pack("=I", len(text)) + text.encode("ascii") + b"\0"
+
+
+def bus_call(serial: int, name: str, interface: str, member: str, pattern: str = "") -> bytes:
+    """Return a method call without arguments, or with no states and one pattern (D-Bus specification, messages)."""
+    import struct  # noqa: PLC0415
+
+    told = bus_text(pattern)
+    body = struct.pack("=II", 0, len(told)) + told if pattern else b""
+    header, path = b"", "/" + name.replace(".", "/")
+    for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", name)):
+        header += bytes(-len(header) % 8) + bytes([code, 1]) + kind + b"\0" + bus_text(text)
+    if pattern:
+        header += bytes(-len(header) % 8) + b"\x08\x01g\0\x04asas\0"
+    start = BUS_ORDER + bytes([1, 0, 1]) + struct.pack("=III", len(body), serial, len(header))
+    return start + header + bytes(-len(header) % 8) + body
+
+
+def bus_message(door: "Any") -> "tuple[int, bytes]":
+    """Return type and body of the next message; raises OSError."""
+    import struct  # noqa: PLC0415
+
+    head = read_exactly(door, 16)
+    body_bytes, _, header_bytes = struct.unpack_from("=III", head, 4)
+    if head[:1] != BUS_ORDER or body_bytes + header_bytes > OUTPUT_BYTES:
+        raise OSError("not the D-Bus that was expected")
+    rest = read_exactly(door, header_bytes + -header_bytes % 8 + body_bytes)
+    return head[1], rest[len(rest) - body_bytes :]
+
+
+def read_exactly(door: "Any", size: int) -> bytes:
+    """Return that many bytes from a socket; raises OSError when there are fewer."""
+    content = b""
+    while len(content) < size:
+        chunk = door.recv(size - len(content))
+        if not chunk:
+            raise OSError("closed")
+        content += chunk
+    return content
+
+
+def bus_units(host: Host) -> bytes:
+    """Return what PID 1 answers when asked for all services: root has a socket to it, others take the system's bus."""
+    is_root = os.geteuid() == 0
+    door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", 4.0)
+    try:
+        # BEGIN goes with it: systemd's own socket overlooks a call that comes in one piece with BEGIN.
+        identity = str(os.geteuid()).encode("ascii").hex().encode("ascii")
+        door.sendall(b"\0AUTH EXTERNAL " + identity + b"\r\nBEGIN\r\n")
+        if not door.recv(256).startswith(b"OK "):
+            raise OSError("refused")
+        hello = b"" if is_root else bus_call(1, BUS_NAME, BUS_NAME, "Hello")
+        wanted = bus_call(2, MANAGER, MANAGER + ".Manager", "ListUnitsByPatterns", "*.service")
+        door.sendall(hello + wanted)
+        kind, body = bus_message(door)
+        answers = [kind]
+        while answers.count(BUS_RETURN) < (1 if is_root else 2) and BUS_ERROR not in answers:
+            kind, body = bus_message(door)
+            answers.append(kind)
+    finally:
+        door.close()
+    if BUS_ERROR in answers:
+        raise OSError(body[4:200].decode("utf-8", "replace"))
+    return body
+
+
+def parse_bus_units(body: bytes) -> "Iterator[Unit]":
+    """Yield the units of ListUnitsByPatterns' answer (org.freedesktop.systemd1(5)): an array of structs of strings.
+
+    name, description, load state, active state, sub state, followed unit, path, job id (a number), job type, job path
+    """
+    import struct  # noqa: PLC0415
+
+    number = struct.Struct("=I").unpack_from
+    at, end = 8, 8 + number(body)[0]
+    while at < end:
+        at += -at % 8
+        words = []
+        for field in range(10):
+            at += -at % 4
+            size = number(body, at)[0]
+            at += 4
+            if field != 7:
+                words.append(body[at : at + size])
+                at += size + 1
+        name, description, *states = (word.decode("utf-8", "surrogateescape") for word in words[:5])
+        yield Unit(name, tuple(states), description)
+
+
+def list_units(host: Host, memo: "Json") -> "list[Unit]":
+    """Return all services that systemd knows, by name; a bus that fails is tried again after 10 minutes."""
+    import socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    now = host.boottime()
+    if now >= memo.get("no_bus_until", 0.0):
+        try:
+            return sorted(parse_bus_units(bus_units(host)), key=lambda one: one.name)
+        except socket.timeout:
+            raise Late("systemd") from None
+        except (OSError, struct.error):
+            memo["no_bus_until"] = now + REFRESH_SECONDS
+    return list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
+
+
 def parse_show(text: str) -> "Iterator[dict[str, str]]":
     """Yield the properties of each unit; an empty line stands between two.
 
@@ -1492,7 +1627,7 @@ def collect_services(host: Host, request: Request, memo: "Json") -> "Json":
     """Ask systemd once for all services, and for more about those that matter when something changed."""
     if not has_systemd(host, memo):
         raise Missing("not_supported")
-    listed = list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
+    listed = list_units(host, memo)
     chosen = chosen_units(listed, admin_units(host), request.watch.get("services", []))
     by_name = {one.name: one for one in listed}
     wanted = [by_name.get(name) or unloaded_unit(host, name) for name in list(chosen)[:UNITS_SHOWN]]
