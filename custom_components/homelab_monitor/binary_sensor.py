@@ -115,6 +115,12 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
 
     @property
     @override
+    def shown(self) -> object:
+        """Return answer and reason."""
+        return self.available, self.is_on, self.extra_state_attributes
+
+    @property
+    @override
     def is_on(self) -> bool | None:
         """Return the answer."""
         item = self.item

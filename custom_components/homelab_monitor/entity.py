@@ -53,6 +53,7 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         super().__init__(coordinator)
         self.entity_description = description
         self._item_id = item_id
+        self._written: object = None
         subject = description.subject
         self._attr_translation_key = f"{subject.key}_{description.key}"
         self._attr_unique_id = unique_id(coordinator, description, item_id)
@@ -66,6 +67,20 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
     def item(self) -> ItemT | None:
         """Return what the entity is about, None while it is away."""
         return self.entity_description.subject.item(self.coordinator.data, self._item_id)
+
+    @property
+    def shown(self) -> object:
+        """Return all that the state is made of, to see whether it changed."""
+        return self.available
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state when it says something new: most polls change nothing, and a write costs 0.1 ms."""
+        shown = self.shown
+        if shown != self._written:
+            self._written = shown
+            self.async_write_ha_state()
 
     @property
     @override
