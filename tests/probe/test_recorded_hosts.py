@@ -121,6 +121,23 @@ class Truth(unittest.TestCase):
             self.assertIn(truth["Architecture:"], sections["system"]["architecture"])
             self.assertIn(truth["Model name:"], sections["hardware"]["cpu_model"])
 
+    def test_services_equal_systemctl(self):
+        listed = [line.split(None, 4) for line in read("debian-systemd", "truth", "systemctl.txt").splitlines()]
+        truth = {words[0]: words[1:4] for words in listed if words[1] == "loaded" or words[2] != "inactive"}
+        section = reply_of("debian-systemd")["sections"]["services"]
+        states = [active for _, active, _ in truth.values()]
+        self.assertEqual(section["counts"], dict({state: states.count(state) for state in states}, total=len(truth)))
+        shown = {unit["name"]: unit for unit in section["units"]}
+        expected = {"webapp.service", "broken.service", "backup@home.service", "spare.service"}
+        self.assertEqual(set(shown), expected)
+        for name in expected - {"spare.service"}:
+            said = [shown[name][field] for field in ("load_state", "active_state", "sub_state")]
+            self.assertEqual(said, truth[name])
+        # Never started, so systemd does not have it in memory, and nobody makes it load it.
+        self.assertNotIn("spare.service", truth)
+        self.assertEqual(shown["spare.service"]["active_state"], "inactive")
+        self.assertEqual(shown["broken.service"]["exit_status"], 1)
+
 
 class Workstation(unittest.TestCase):
     """What is easily got wrong on a machine with everything."""
