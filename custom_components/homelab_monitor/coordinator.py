@@ -221,6 +221,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             snapshot=snapshot,
             rates=rates,
             items=items,
+            error=None,
+            happenings=happenings,
             poll_seconds=seconds,
             problems=self._judge.problems(snapshot, self._thresholds),
         )
@@ -288,7 +290,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     ) -> HostState:
         """Return the state with its new status; log once down and once back."""
         if status is state.status:
-            return replace(state, error=err, happenings=happenings)
+            is_said = state.error is err and state.happenings is happenings
+            return state if is_said else replace(state, error=err, happenings=happenings)
         self._log_change(status, err)
         if status is Status.SUSPENDED and isinstance(err, KeyRefused):
             self.config_entry.async_start_reauth(self.hass)

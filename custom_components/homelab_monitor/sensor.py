@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 import time
 from typing import Any, override
 
@@ -38,6 +38,8 @@ PARALLEL_UPDATES = 0
 
 ALWAYS_WRITTEN_SECONDS = 300.0
 """A value is written at least this often, however little it moves."""
+SAME_MOMENT = timedelta(seconds=1)
+"""A boot time that is read again moves by what the network takes."""
 
 ACTIVE_STATES = [
     "active",
@@ -401,6 +403,8 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
 
     def _is_news(self, old: object, value: object) -> bool:
         """Return whether a value differs enough from the one that was written."""
+        if isinstance(old, datetime) and isinstance(value, datetime):
+            return abs(value - old) >= SAME_MOMENT
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
             return old != value
         # Idle and not idle are two things, whatever the size of the step.

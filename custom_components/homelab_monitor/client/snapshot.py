@@ -242,7 +242,7 @@ def _decode_sections(
 def _document(host: str, payload: bytes) -> dict[str, object]:
     """Return the JSON object in the payload."""
     try:
-        document = json.loads(payload, parse_constant=_no_constant)
+        document = _JSON.decode(payload.decode())
     except (ValueError, RecursionError) as err:
         raise BadReply(host, first_line(str(err))) from err
     if not isinstance(document, dict):
@@ -253,6 +253,9 @@ def _document(host: str, payload: bytes) -> dict[str, object]:
 def _no_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which are not JSON."""
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _mapping(value: object) -> Mapping[str, object]:
