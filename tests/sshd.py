@@ -252,7 +252,7 @@ def wait_until(condition: Callable[[], object], why: str, seconds: float = 10.0)
 async def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition while the event loop goes on; fail when it does not come."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other processes)
+        while not condition():
             await asyncio.sleep(0.01)
 
 

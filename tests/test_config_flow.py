@@ -1218,7 +1218,7 @@ async def test_closing_the_dialog_during_the_test_ends_the_connection(
     await dialog.submit(address=typed(host))
     result = await hass.config_entries.flow.async_configure(dialog.flow_id, {})
     assert (result["type"], result["progress_action"]) == (FlowResultType.SHOW_PROGRESS, "test")
-    while not host.requests:  # noqa: ASYNC110
+    while not host.requests:
         await asyncio.sleep(0.01)
     hass.config_entries.flow.async_abort(dialog.flow_id)
     await hass.async_block_till_done()
