@@ -57,7 +57,6 @@ class Watched:
         (self.machine.folder / "authorized_keys").write_text(f"restrict {key.public_openssh} test\n")
         # Both have web addresses, which have to be known before the server starts.
         assert await async_setup_component(self.hass, "repairs", {})
-        # Its views have to be there before the first client is.
         assert await async_setup_component(self.hass, "diagnostics", {})
         self.entry.add_to_hass(self.hass)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
