@@ -45,7 +45,8 @@ _STDERR_KEPT = 4096
 _NOT_THERE = re.compile(r"not found|no such file|not recognized|cannot (find|execute)|permission denied", re.IGNORECASE)
 _SHELL_STATUS = (126, 127)
 """POSIX shells: found but not executable, and not found; csh says 1 and explains itself."""
-_NO_MODULE = re.compile(r"(?:ModuleNotFound|Import)Error: No module named '?([\w.]+)")
+_NO_MODULE = re.compile(r"(?:Error|standard library of Python): No module named '?([\w.]+)")
+"""Python's own words, bare or quoted by the probe."""
 
 
 class ProbeSession:
