@@ -1,0 +1,117 @@
+"""The texts of checks, remedies and repairs: each that is used exists, each that exists is used."""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+import re
+import string
+from typing import Any
+
+import pytest
+
+from custom_components.homelab_monitor import repairs
+from custom_components.homelab_monitor.client.checks import CHECKS
+from custom_components.homelab_monitor.client.errors import HomelabError
+from custom_components.homelab_monitor.client.remedies import REMEDIES, Where
+from custom_components.homelab_monitor.client.report import Status
+
+ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
+TEXTS = json.loads((ROOT / "translations" / "en.json").read_text(encoding="utf-8"))
+SELECTOR = {group: set(texts["options"]) for group, texts in TEXTS["selector"].items()}
+ISSUES = TEXTS["issues"]
+FLOWS = {"check": repairs.RemedyFlow, "host_key_changed": repairs.HostKeyFlow}
+OF_ERRORS = {"connection_lost", "connection_refused", "name_not_found", "not_ssh", "timed_out", "unreachable"}
+"""Reasons that are keys of errors; `checks` names the others itself."""
+OF_LOGINS = {"key_refused", "password_refused"}
+"""Home Assistant's own reauthentication words these."""
+
+
+def verdicts() -> dict[str, str]:
+    """Return reason → status of every verdict that `checks` can reach, by its source."""
+    found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, Status.RED.value)
+    reasons = set()
+    for node in ast.walk(ast.parse((ROOT / "client" / "checks.py").read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            reasons.add(node.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Verdict":
+            status, reason = node.args[:2]
+            names = [each.value for each in ast.walk(reason) if isinstance(each, ast.Constant)]
+            found |= {name: status.attr.lower() for name in names if re.fullmatch(r"[a-z_]+", str(name))}
+    found |= dict.fromkeys(("clock_fast", "clock_slow"), "amber")
+    found |= {name: "info" for name in reasons if name.startswith("sudo_")}
+    for engine in ("docker", "podman"):
+        found |= {f"{engine}_version": "ok", f"{engine}_usable": "ok"}
+    return {name: status for name, status in found.items() if name not in ("_version", "_usable")}
+
+
+def test_every_reason_has_its_text_and_every_text_its_reason() -> None:
+    assert set(verdicts()) == SELECTOR["check_reason"] - {"channel_refused"}
+
+
+def test_every_wrong_reason_has_a_title_for_its_issue() -> None:
+    wrong = {reason for reason, status in verdicts().items() if status in ("amber", "red")}
+    assert wrong - OF_LOGINS == SELECTOR["problem"]
+
+
+def test_reasons_of_errors_are_keys_of_errors() -> None:
+    keys = {error.key for error in HomelabError.__subclasses__()}
+    keys |= {error.key for child in HomelabError.__subclasses__() for error in child.__subclasses__()}
+    assert keys >= OF_ERRORS | OF_LOGINS
+
+
+def test_every_check_has_a_name() -> None:
+    assert {check.key for check in CHECKS} == SELECTOR["check"] - {"powershell"}
+
+
+def test_every_remedy_that_is_shown_has_its_text() -> None:
+    shown = {row.remedy for row in REMEDIES.values() if row.where is not Where.HOME_ASSISTANT}
+    assert shown == SELECTOR["remedy"]
+
+
+def test_every_word_about_a_result_is_used() -> None:
+    source = inspect.getsource(repairs)
+    outcomes = {"refused", "no_privilege"}
+    named = {word for word in SELECTOR["remedy_result"] if f'"{word}"' in source}
+    assert named | outcomes == SELECTOR["remedy_result"]
+
+
+@pytest.mark.parametrize("key", FLOWS)
+def test_every_step_of_a_fix_flow_has_its_text_and_every_text_its_step(key: str) -> None:
+    shared = {"test", "ignore", "gone", "init", "run", "accept"}
+    steps = {name.removeprefix("async_step_") for name in dir(FLOWS[key]) if name.startswith("async_step_")}
+    assert steps - shared == set(ISSUES[key]["fix_flow"]["step"])
+
+
+@pytest.mark.parametrize("key", FLOWS)
+def test_every_option_of_a_menu_is_a_step(key: str) -> None:
+    for step in ISSUES[key]["fix_flow"]["step"].values():
+        for option in step.get("menu_options", ()):
+            assert hasattr(FLOWS[key], f"async_step_{option}")
+
+
+@pytest.mark.parametrize("key", FLOWS)
+def test_titles_are_the_only_place_where_a_name_is_not_escaped(key: str) -> None:
+    for name, step in ISSUES[key]["fix_flow"]["step"].items():
+        assert not fields(step["description"]) & {"name", "problem"}, name
+
+
+def fields(text: str) -> set[str]:
+    """Return the placeholders of a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def texts(node: Any, path: str = "") -> list[tuple[str, str]]:
+    """Return every text with its path."""
+    if isinstance(node, str):
+        return [(path, node)]
+    return [found for key, child in node.items() for found in texts(child, f"{path}.{key}")]
+
+
+@pytest.mark.parametrize(("path", "text"), texts(TEXTS), ids=lambda value: value if value.startswith(".") else "")
+def test_no_text_holds_html_a_url_or_a_loose_end(path: str, text: str) -> None:
+    assert not re.search(r"<[a-z/!][^>]*>", text, re.IGNORECASE)
+    assert "://" not in text
+    assert text == text.strip()
+    assert "'{" not in text
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in fields(text)), path
