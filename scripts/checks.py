@@ -37,6 +37,7 @@ SYSTEM_PACKAGES = {
     "ksh": "ksh",
     "mksh": "mksh",
     "busybox": "busybox",
+    "cc": "gcc",
 }
 """Program that tests look for → Debian package that brings it."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -41,6 +41,8 @@ def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
     section = getattr(snapshot.sections, kind.section)
     if section is None or kind.section in {*snapshot.errors, *snapshot.missing}:
         return False
+    if getattr(section, "asleep", ()):
+        return False
     return kind.source is None or bool(section.complete.get(kind.source))
 
 
