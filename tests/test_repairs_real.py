@@ -61,6 +61,9 @@ class Watched:
         self.entry.add_to_hass(self.hass)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.hass.async_block_till_done(wait_background_tasks=True)
+        state = self.entry.runtime_data.data
+        assert state.status == "online", state.error
+        assert self.entry.runtime_data.store.memory.last_test, "it is judged on its first connection"
 
     @property
     def issues(self) -> dict[str, str]:
