@@ -59,7 +59,7 @@ class Hub:
 @asynccontextmanager
 async def open_hub(place: Place) -> AsyncIterator[Hub]:
     """Start Home Assistant, add the host, poll until everything is there; stop it in the end."""
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="homelab-bench-") as folder:
         async with async_test_home_assistant(config_dir=folder) as hass:
             hass.data.pop(loader.DATA_CUSTOM_COMPONENTS)

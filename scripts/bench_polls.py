@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 import json
 from pathlib import Path
 import resource
@@ -25,6 +26,8 @@ from custom_components.homelab_monitor.client.session import ProbeSession
 
 CYCLE_POLLS = 60
 """Polls until every section has had its turn: ten minutes at 10 s."""
+SUBPROCESS_ROUND = 12
+"""Polls of a round of the other way: with its half a second each, the whole cycle is five rounds."""
 ORDINARY = [name for name, kind in SECTIONS.items() if kind.every_seconds <= INTERVAL]
 IDLE_SECONDS = 1.0
 PROBE = Path(__file__).resolve().parent.parent / "probes/probe.py"
@@ -114,8 +117,9 @@ async def subprocess_cost(place: Place, folder: Path, polls: int) -> dict[str, F
     async with relay(place.target.port) as counted:
         command = _ssh(place, folder, place.target.port)
         relayed = _ssh(place, folder, counted.port)
-        cost, number = Cost(place), iter(range(polls))
-        await cost.measure(lambda: _run(command, sections_of(next(number) % CYCLE_POLLS)), polls)
+        cost, number = Cost(place), count()
+        for _ in range(max(1, polls // SUBPROCESS_ROUND)):
+            await cost.measure(lambda: _run(command, sections_of(next(number) % CYCLE_POLLS)), SUBPROCESS_ROUND)
         seconds = await _durations(lambda: _run(command, ORDINARY), max(5, polls // 4))
         sizes = await _sizes(counted, lambda: _run(relayed, ORDINARY), 5)
     return cost.figures() | {"wall": Figure.of(seconds, best_half), "wire": Figure.of(sizes)}

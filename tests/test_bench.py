@@ -1,5 +1,10 @@
 """scripts/bench judges right: medians, ratios, and an exit status that tells of a missed budget."""
 
+from contextlib import nullcontext
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from scripts.bench_table import BUDGETS, Figure, Result, best_half, exit_status, mean_of_rounds, table
@@ -55,3 +60,23 @@ def test_every_row_of_the_budgets_is_a_fraction_of_the_original() -> None:
         "wall": 101,
         "wire": 30,
     }
+
+
+@pytest.mark.parametrize(("hub", "status"), [(1.5, 0), (2.5, 1)])
+def test_the_script_ends_as_its_table_says(
+    hub: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    script = importlib.import_module("bench_main")
+    ours = {"hub": script.Figure(hub, hub), "remote": None, "wall": None, "wire": None}
+
+    async def measure(*_: object, **__: object) -> tuple[object, object]:
+        return ours, dict.fromkeys(ours)
+
+    monkeypatch.setattr(script, "open_place", lambda: nullcontext(SimpleNamespace(words="nothing", lacks="a host")))
+    monkeypatch.setattr(script, "measure", measure)
+    monkeypatch.setattr("sys.argv", ["bench"])
+    assert script.main() == status
+    told = capsys.readouterr().out
+    assert "remote CPU is not measured: that needs a host" in told
+    assert ("MISSED" in told) is bool(status)
