@@ -12,6 +12,7 @@ measured`. Ends with 1 when a budget is missed. --quick does less of everything,
 import argparse
 import asyncio
 from pathlib import Path
+import signal
 import sys
 import tempfile
 
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # As Ctrl-C: the host that was started has to end.
     with open_place() as place:
         print(f"polling {place.words}", flush=True)
         rounds = 2 if arguments.quick else max(1, arguments.rounds)

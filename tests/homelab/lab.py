@@ -11,6 +11,7 @@ of it ends with this process. `missing()` says what the machine lacks for all th
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
@@ -210,6 +211,7 @@ class Lab:
     def __enter__(self) -> Self:
         if lacks := missing():
             raise RuntimeError(f"a lab needs {lacks}")
+        _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix="homelab-"))
         self._folder.chmod(0o755)
         self._switch = self._network()
@@ -420,6 +422,14 @@ def _is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def _sweep() -> None:
+    """Remove the cgroups of labs that were killed; one with processes in it cannot be removed."""
+    for folder in (cgroup2() or Path("/nowhere")).glob("homelab-*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            with suppress(OSError):
+                _remove_cgroup(folder)
 
 
 def _remove_cgroup(folder: Path) -> None:
