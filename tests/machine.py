@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from typing import Self
@@ -139,7 +140,7 @@ class Machine:
 
 
 @pytest.fixture
-def make_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Machine]]:
+def make_machine() -> Iterator[Callable[[], Machine]]:
     """Return a function that starts a machine; all are stopped at the end."""
     needs(IS_ROOT, "root")
     needs(SSHD, "openssh-server")
@@ -148,9 +149,9 @@ def make_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     started: list[Machine] = []
 
     def make() -> Machine:
-        folder = tmp_path_factory.mktemp("machine")
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
+        # Users of the machine have to get there, and pytest makes its own folders private again at every start.
+        folder = Path(tempfile.mkdtemp(prefix="homelab_monitor-machine-"))
+        folder.chmod(0o755)
         for name in ("home", "bin", "sbin"):
             (folder / name).mkdir()
         subprocess.run(["cp", "-a", "/etc", str(folder / "etc")], check=True)

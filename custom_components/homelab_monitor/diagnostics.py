@@ -8,12 +8,17 @@ from homeassistant.core import HomeAssistant
 from .coordinator import HomelabConfigEntry
 
 TO_REDACT = {
+    "address",
+    "expected",
+    "fingerprint",
     "host",
     "host_id",
     "host_keys",
     "hostname",
+    "line",
     "mac",
     "machine_id_hash",
+    "offered",
     "permanent_mac",
     "serial",
     "title",
