@@ -47,11 +47,13 @@ async def test_fifty_hosts_that_hang_delay_the_start_by_less_than_a_second(
     assert await hass.config_entries.async_setup(entries[0].entry_id)
     for entry in entries[1:]:
         entry.add_to_hass(hass)
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     for entry in entries[1:]:
         assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
-    assert time.monotonic() - started < 1.0
+    # On a quiet machine both are the same; a busy one must not fail this, and waiting for one host would take 10 s.
+    assert time.process_time() - spent < 1.0
+    assert time.monotonic() - started < 5.0
     connectivity = [
         state.state for state in hass.states.async_all("binary_sensor") if "connectivity" in state.entity_id
     ]
