@@ -13,7 +13,7 @@ import tempfile
 
 from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.target import Target
-from tests.homelab.lab import HUB_ADDRESS, Account, Lab, missing
+from tests.homelab.lab import HUB_ADDRESS, Account, Lab, forbidden, missing
 from tests.sshd import LOGIN, SSHD, Sshd, make_host_key
 
 USERNAME = "mon"
@@ -56,7 +56,7 @@ class Place:
 @contextmanager
 def open_place() -> Iterator[Place]:
     """Start the best host that can be had here, and end it."""
-    lacks = missing(systemd=True)
+    lacks = missing(systemd=True) or forbidden(systemd=True)
     with _on_this_machine(lacks) if lacks else _in_the_lab() as place:
         yield place
 

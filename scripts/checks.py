@@ -38,6 +38,9 @@ SYSTEM_PACKAGES = {
     "mksh": "mksh",
     "busybox": "busybox",
     "cc": "gcc",
+    "ip": "iproute2",
+    "systemctl": "systemd",
+    "dbus-daemon": "dbus",
 }
 """Program that tests look for → Debian package that brings it."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -7,7 +7,7 @@
 Needs root. A host's root is an overlay over this machine's own, so nothing is installed; it has its own name, address,
 host key, machine-id and process ids. The switch and the place of the client (the hub, without a route to anywhere else)
 are network namespaces without a name, held by a process each: nothing of the machine's own network is touched, and all
-of it ends with this process. `missing()` says what the machine lacks for all this.
+of it ends with this process. `missing()` and `forbidden()` say why a machine cannot have one.
 """
 
 from collections.abc import Callable, Sequence
@@ -209,7 +209,7 @@ class Lab:
     _networks: list[_Namespace] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        if lacks := missing():
+        if lacks := missing() or forbidden():
             raise RuntimeError(f"a lab needs {lacks}")
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix="homelab-"))
@@ -279,16 +279,19 @@ class Lab:
 
 
 def missing(*, systemd: bool = False) -> str:
-    """Return what this machine lacks for a lab, "" when nothing."""
-    if os.geteuid() != 0:
-        return "root"
+    """Return which programs this machine lacks for a lab, "" when none."""
     lacking = [name for name in _PROGRAMS if not shutil.which(name, path=_SEARCH)]
-    if lacking:
-        return ", ".join(lacking)
     if systemd and not SYSTEMD.exists():
-        return "systemd"
+        lacking.append("systemd")
+    return ", ".join(lacking)
+
+
+def forbidden(*, systemd: bool = False) -> str:
+    """Return why a lab cannot be made here whatever is installed, "" when it can."""
+    if os.geteuid() != 0:
+        return "not root"
     if systemd and (cgroup2() is None or not os.access(str(cgroup2()), os.W_OK)):
-        return "a cgroup2 filesystem"
+        return "no cgroup2 filesystem that can be written"
     tried = subprocess.run(["unshare", "--net", "--mount", "true"], check=False, capture_output=True, text=True)
     return tried.stderr.strip()
 

@@ -6,9 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.needs import needs
-
-from .lab import HUB_ADDRESS, Account, Lab, LabHost, cgroup2, missing
+from .lab import HUB_ADDRESS, Account, Lab, LabHost, cgroup2
+from .needed import needs_lab
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    needs(not missing(), f"a lab: {missing()}")
+    needs_lab()
     with Lab() as lab:
         yield lab
 
@@ -64,7 +63,7 @@ def test_a_host_that_was_switched_off_comes_back_with_its_disk(lab: Lab, key: Pa
 
 
 def test_systemd_runs_as_the_first_process_and_leaves_the_machine_alone(key: Path) -> None:
-    needs(not missing(systemd=True), f"a lab with systemd: {missing(systemd=True)}")
+    needs_lab(systemd=True)
     null = Path("/dev/null").stat()
     with Lab() as lab:
         host = lab.add_host("server", systemd=True, accounts=(account(key),))

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.needs import needs
-
-from .lab import HUB_ADDRESS, Lab, LabHost, missing
+from .lab import HUB_ADDRESS, Lab, LabHost
+from .needed import needs_lab
 
 HOSTS = ("nas", "pi", "router", "server", "desk", "media")
 SCAN = """
@@ -30,7 +29,7 @@ print(json.dumps({"found": [dataclasses.asdict(each) for each in found], "shares
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    needs(not missing(), f"a lab: {missing()}")
+    needs_lab()
     with Lab() as lab:
         yield lab
 

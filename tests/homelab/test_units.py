@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.needs import needs
-
-from .lab import Account, Lab, LabHost, missing
+from .lab import Account, Lab, LabHost
+from .needed import needs_lab
 
 PROBE = Path(__file__).resolve().parents[2] / "probes/probe.py"
 COMPARE = """
@@ -26,7 +25,7 @@ ln -s /etc/systemd/system/bad.service etc/systemd/system/multi-user.target.wants
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LabHost]:
-    needs(not missing(systemd=True), f"a lab with systemd: {missing(systemd=True)}")
+    needs_lab(systemd=True)
     with Lab() as lab:
         host = lab.add_host("server", systemd=True, accounts=(Account("mon"),), setup=BAD_UNIT)
         host.wait()
