@@ -21,7 +21,7 @@ from bench_places import Place
 from bench_table import Figure, best_half, mean_of_rounds
 
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.programs import load_programs
+from custom_components.homelab_monitor.client.programs import load_programs, probe_source
 from custom_components.homelab_monitor.client.session import ProbeSession
 
 CYCLE_POLLS = 60
@@ -30,7 +30,7 @@ SUBPROCESS_ROUND = 12
 """Polls of a round of the other way: with its half a second each, the whole cycle is five rounds."""
 ORDINARY = [name for name, kind in SECTIONS.items() if kind.every_seconds <= INTERVAL]
 IDLE_SECONDS = 1.0
-PROBE = Path(__file__).resolve().parent.parent / "probes/probe.py"
+PROBES = Path(__file__).resolve().parent.parent / "probes"
 
 type Poll = Callable[[], Awaitable[object]]
 
@@ -142,7 +142,7 @@ async def _run(command: list[str], sections: Sequence[str]) -> object:
     pipe = asyncio.subprocess.PIPE
     argv = [*command, "python3", "-", *sections]
     process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe)
-    output, errors = await process.communicate(PROBE.read_bytes())
+    output, errors = await process.communicate(probe_source(PROBES))
     if process.returncode:
         raise SystemExit(f"{' '.join(argv)}: {errors.decode(errors='replace')}")
     return json.loads(output)

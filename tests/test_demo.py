@@ -13,8 +13,10 @@ from types import ModuleType
 import asyncssh
 import pytest
 
+from custom_components.homelab_monitor.client.programs import probe_source
+
 ROOT = Path(__file__).parent.parent
-PROBE = ROOT / "custom_components/homelab_monitor/probes/probe.py"
+PROBES = ROOT / "custom_components/homelab_monitor/probes"
 FIXTURE = ROOT / "tests/fixtures/hosts/nvidia-workstation"
 BOOTSTRAP = 'python3 -I -u -c "print(4711)"'
 
@@ -35,8 +37,8 @@ demo_ssh, demo_tree = load("demo_ssh"), load("demo_tree")
 def probe(tree: Path) -> dict:
     """Return what the probe tells of a tree."""
     environ = {**os.environ, "HOMELAB_MONITOR_ROOT": str(tree)}
-    ran = subprocess.run([sys.executable, PROBE], env=environ, stdout=subprocess.PIPE, check=True)
-    return json.loads(ran.stdout)["sections"]
+    told = subprocess.check_output([sys.executable, "-"], input=probe_source(PROBES), env=environ)
+    return json.loads(told)["sections"]
 
 
 def test_the_living_machine_moves_and_stays_believable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

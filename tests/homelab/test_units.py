@@ -7,10 +7,12 @@ import subprocess
 
 import pytest
 
+from custom_components.homelab_monitor.client.programs import probe_source
+
 from .lab import Account, Lab, LabHost
 from .needed import needs_lab
 
-PROBE = Path(__file__).resolve().parents[2] / "probes/probe.py"
+PROBES = Path(__file__).resolve().parents[2] / "probes"
 COMPARE = """
 host, memo = Host(), {}
 told = list_units(host, memo)
@@ -34,7 +36,7 @@ def server() -> Iterator[LabHost]:
 
 @pytest.mark.parametrize("user", ["root", "mon"])
 def test_the_bus_tells_what_systemctl_prints(server: LabHost, user: str) -> None:
-    program = PROBE.read_text().rpartition('\nif __name__ == "__main__":')[0] + COMPARE
+    program = probe_source(PROBES).decode().rpartition('\nif __name__ == "__main__":')[0] + COMPARE
     command = [*server.as_host, "su", user, "-s", "/bin/sh", "-c", "python3 -"]
     run = subprocess.run(command, input=program, text=True, capture_output=True, check=True)
     said = json.loads(run.stdout)

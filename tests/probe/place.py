@@ -1,22 +1,32 @@
 """Where things are, and the probe as a module: for tests that run under Python 3.6, too."""
 
-import importlib.util
+import glob
 import os
+import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-PROBE = os.path.join(ROOT, "custom_components", "homelab_monitor", "probes", "probe.py")
+PROBES = os.path.join(ROOT, "custom_components", "homelab_monitor", "probes")
 HOSTS = os.path.join(ROOT, "tests", "fixtures", "hosts")
+
+
+def probe_source():
+    """Return the probe as it is sent."""
+    parts = []
+    for path in [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.join(PROBES, "probe.py")]:
+        with open(path, "rb") as file:
+            parts.append(file.read())
+    return b"".join(parts)
 
 
 def load_probe():
     """Return the probe as a module, without running it."""
-    spec = importlib.util.spec_from_file_location("homelab_probe", PROBE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = types.ModuleType("homelab_probe")
+    exec(compile(SOURCE, "homelab_probe.py", "exec"), module.__dict__)
     return module
 
 
+SOURCE = probe_source()
 probe = load_probe()
 
 

@@ -8,7 +8,8 @@ import time
 import unittest
 import zlib
 
-from place import HOSTS, PROBE
+import place
+from place import HOSTS, SOURCE
 
 BOOTSTRAP = (
     "import sys,zlib;r=sys.stdin.buffer;exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))"
@@ -23,10 +24,7 @@ class Conversation:
         command = [sys.executable, "-I", "-u", "-c", BOOTSTRAP]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ, **environ))
-        if source is None:
-            with open(PROBE, "rb") as file:
-                source = file.read()
-        program = zlib.compress(source)
+        program = zlib.compress(SOURCE if source is None else source)
         self.send(b"%d\n%s" % (len(program), program))
 
     def send(self, data):
@@ -96,17 +94,12 @@ class Conversations(unittest.TestCase):
             self.assertEqual(probe.process.wait(5), 0)
 
     def test_it_ends_by_itself_when_nobody_asks(self):
-        with open(PROBE, "rb") as file:
-            source = file.read().replace(b"IDLE_SECONDS = 600.0", b"IDLE_SECONDS = 0.5")
-        with Conversation(source) as probe:
+        with Conversation(SOURCE.replace(b"IDLE_SECONDS = 600.0", b"IDLE_SECONDS = 0.5")) as probe:
             self.assertEqual(probe.process.wait(5), 0)
 
     def test_it_stays_small(self):
         with Conversation() as probe:
-            sections = (
-                "cpu memory load pressure uptime network disk_io sensors gpu services filesystems system hardware"
-            )
-            probe.ask(*sections.split())
+            probe.ask(*(collector.name for collector in place.probe.COLLECTORS))
             with open(f"/proc/{probe.process.pid}/status") as file:
                 peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
             self.assertLess(peak, 32 << 10)
@@ -129,9 +122,7 @@ class Conversations(unittest.TestCase):
 
 class WithoutLibrary(unittest.TestCase):
     def test_a_python_without_json_is_named(self):
-        with open(PROBE, "rb") as file:
-            source = b"import sys\nsys.modules['json'] = None\n" + file.read()
-        with Conversation(source) as probe:
+        with Conversation(b"import sys\nsys.modules['json'] = None\n" + SOURCE) as probe:
             self.assertEqual(probe.marker, b"")
             errors = probe.process.stderr.read().decode()
             self.assertEqual(probe.process.wait(5), 1)
@@ -142,9 +133,8 @@ class WithoutLibrary(unittest.TestCase):
 class ByHand(unittest.TestCase):
     def test_it_prints_readable_json_and_ends(self):
         # The sections that use threads: the interpreter once waited for these at its end, for ever.
-        with open(PROBE, "rb") as file:
-            command = [sys.executable, "-", "services", "filesystems", "system"]
-            printed = subprocess.check_output(command, stdin=file, timeout=30)
+        command = [sys.executable, "-", "services", "filesystems", "system"]
+        printed = subprocess.check_output(command, input=SOURCE, timeout=30)
         reply = json.loads(printed.decode())
         self.assertIn("system", reply["sections"])
         self.assertGreater(printed.count(b"\n"), 10)

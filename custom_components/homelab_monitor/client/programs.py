@@ -45,7 +45,12 @@ class Programs:
 def load_programs(folder: Path | None = None) -> Programs:
     """Read the programs; blocking, so run it in an executor."""
     folder = folder or Path(__file__).parents[1] / "probes"
-    return Programs(linux=make_program("probe.py", (folder / "probe.py").read_bytes()))
+    return Programs(linux=make_program("probe.py", probe_source(folder)))
+
+
+def probe_source(folder: Path) -> bytes:
+    """Return the probe for Linux: its sections, then what starts it (`cat sections/*.py probe.py`)."""
+    return b"".join(path.read_bytes() for path in [*sorted(folder.glob("sections/*.py")), folder / "probe.py"])
 
 
 def make_program(name: str, source: bytes) -> Program:

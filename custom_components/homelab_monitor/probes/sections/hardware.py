@@ -1,0 +1,192 @@
+"""The section hardware: what this machine is made of, from firmware, /proc and /sys."""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .gpu import parse_colons
+    from ..probe import Host, Json, Request, is_whole_disk, known_interfaces, parse_meminfo, parse_net_dev
+    from .system import parse_assignments
+
+DMI = "/sys/class/dmi/id/"
+# What boards carry whose maker filled nothing in.
+EMPTY_DMI = re.compile(
+    r"(to be filled|default string|system (product name|manufacturer|serial number|version)"
+    r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series"
+    r"|x+|0+|0?123456789?)\b"
+    r"|\W*$",
+    re.IGNORECASE,
+)
+# MIDR implementer and part of ARM cores, for machines whose cpuinfo names none (arch/arm64/include/asm/cputype.h).
+ARM_CORES = {
+    "0x41/0xd03": "Cortex-A53",
+    "0x41/0xd04": "Cortex-A35",
+    "0x41/0xd05": "Cortex-A55",
+    "0x41/0xd07": "Cortex-A57",
+    "0x41/0xd08": "Cortex-A72",
+    "0x41/0xd09": "Cortex-A73",
+    "0x41/0xd0a": "Cortex-A75",
+    "0x41/0xd0b": "Cortex-A76",
+    "0x41/0xd0c": "Neoverse N1",
+    "0x41/0xd40": "Neoverse V1",
+    "0x41/0xd41": "Cortex-A78",
+    "0x41/0xd49": "Neoverse N2",
+    "0x41/0xc07": "Cortex-A7",
+    "0x41/0xb76": "ARM1176",
+}
+
+
+def dmi(host: "Host", name: str) -> str:
+    """Return what the firmware says, "" for what nobody filled in or only root may read."""
+    told = " ".join(host.text(DMI + name).split())
+    return "" if EMPTY_DMI.match(told) else told
+
+
+def device_tree(host: "Host", name: str) -> str:
+    """Return a text of the device tree, which ends with a zero byte."""
+    return host.text("/proc/device-tree/" + name).rstrip("\0").strip()
+
+
+def parse_cpuinfo(text: str) -> "list[dict[str, str]]":
+    r"""Return one dict per processor (proc_cpuinfo(5)).
+
+    processor\t: 0
+    model name\t: AMD Ryzen 9 5950X 16-Core Processor
+    physical id\t: 0
+    core id\t\t: 3
+    """
+    return [parse_colons(block) for block in text.split("\n\n") if block.strip()]
+
+
+def cpu_model(processors: "list[dict[str, str]]") -> str:
+    """Return the CPU's name; ARM cores tell numbers, one name per kind of core then."""
+    named = next((one["model name"] for one in processors if one.get("model name")), "")
+    if named and "CPU implementer" not in processors[0]:
+        return " ".join(named.split())
+    parts = [one.get("CPU implementer", "") + "/" + one.get("CPU part", "") for one in processors]
+    cores = dict.fromkeys(ARM_CORES[part] for part in parts if part in ARM_CORES)
+    shared = next(
+        (one[key] for key in ("cpu model", "uarch", "cpu", "Processor") for one in processors if one.get(key)), ""
+    )
+    return " + ".join(cores) or named or shared
+
+
+def cpu_topology(host: "Host", processors: "list[dict[str, str]]") -> "Json":
+    """Return sockets, cores and threads, from cpuinfo on x86, else from sysfs."""
+    threads = sum(1 for one in processors if one.get("processor", "").isdigit())
+    places = [(one.get("physical id", ""), one["core id"]) for one in processors if "core id" in one]
+    if not places:
+        folder = "/sys/devices/system/cpu/"
+        names = [name for name in host.names(folder) if re.match(r"cpu\d+$", name)]
+        topologies = [folder + name + "/topology/" for name in names]
+        # Clusters repeat core ids, so threads of one core are known by the list that they share.
+        shared = [host.text(path + "thread_siblings_list") for path in topologies]
+        packages = [host.text(path + "physical_package_id") for path in topologies]
+        places = [place for place in zip(packages, shared) if place[1]]
+    told = {"threads": threads or len(places) or 1}  # type: Json
+    if places:
+        told.update(sockets=len({place[0] for place in places}), cores=len(set(places)))
+    return told
+
+
+def udev_properties(host: "Host", disk: str) -> "dict[str, str]":
+    r"""Return what udev noted about a disk, readable without root.
+
+    S:disk/by-id/ata-ST8000VN004-2M2101_WSD0000A
+    E:ID_SERIAL_SHORT=WSD0000A
+    """
+    number = host.text("/sys/block/" + disk + "/dev")
+    lines = host.text("/run/udev/data/b" + number).splitlines() if number else []
+    return parse_assignments("\n".join(line[2:] for line in lines if line.startswith("E:")))
+
+
+def disk_hardware(host: "Host", disk: str) -> "Json":
+    """Return what a disk is; udev knows more than sysfs where there is udev."""
+    folder, udev = "/sys/block/" + disk + "/", udev_properties(host, disk)
+    sectors = host.number(folder + "size")
+    rotational = host.text(folder + "queue/rotational")
+    model = host.text(folder + "device/model") or host.text(folder + "device/name") or udev.get("ID_MODEL", "")
+    serial = host.text(folder + "device/serial") or host.text(folder + "serial")
+    wwid = host.text(folder + "wwid") or host.text(folder + "device/wwid")
+    told = {
+        "model": " ".join(model.split()),
+        "serial": (
+            udev.get("ID_SERIAL_SHORT") or udev.get("ID_SCSI_SERIAL") or serial or scsi_serial(host, folder)
+        ).strip(),
+        "wwn": udev.get("ID_WWN_WITH_EXTENSION") or udev.get("ID_WWN") or wwn(wwid),
+        "size_bytes": sectors * 512 if sectors else None,
+        "rotational": rotational == "1" if rotational else None,
+    }
+    return {key: value for key, value in told.items() if value not in (None, "")}
+
+
+def scsi_serial(host: "Host", folder: str) -> str:
+    """Return the serial number page of a SCSI or SATA disk: four bytes of header, then text (SPC-4, 7.8.15)."""
+    try:
+        return host.read_bytes(folder + "device/vpd_pg80")[4:].decode("ascii", "replace").strip("\0 ")
+    except OSError:
+        return ""
+
+
+def wwn(wwid: str) -> str:
+    """Return a world wide name as lsblk writes it, "" for an id that is none.
+
+    naa.5000c500a1b2c3d4  →  0x5000c500a1b2c3d4
+    """
+    if wwid.startswith("naa."):
+        return "0x" + wwid[4:]
+    return wwid if wwid.startswith(("eui.", "nvme.", "uuid.")) else ""
+
+
+def interface_hardware(host: "Host", name: str, kind: str) -> "Json":
+    """Return what an interface is."""
+    folder = "/sys/class/net/" + name + "/"
+    mac = host.text(folder + "address")
+    told = {"type": kind, "mac": mac if re.match(r"(?!00(:00){5}$)[0-9a-f]{2}(:[0-9a-f]{2}){5}$", mac) else ""}
+    if kind in ("physical", "wireless"):
+        told.update(permanent_mac=host.permanent_mac(name), driver=host.link_name(folder + "device/driver"))
+    return {key: value for key, value in told.items() if value}
+
+
+def read_permanent_mac(interface: str) -> str:
+    """Ask the driver for the address burnt in (ETHTOOL_GPERMADDR 0x20 through SIOCETHTOOL 0x8946, linux/ethtool.h)."""
+    import array  # noqa: PLC0415
+    import fcntl  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    answer = array.array("B", struct.pack("II32x", 0x20, 32))
+    asked = struct.pack("16sP16x", interface.encode("ascii", "replace")[:15], answer.buffer_info()[0])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+            fcntl.ioctl(door, 0x8946, asked)
+    except OSError:
+        return ""
+    size = struct.unpack_from("I", answer, 4)[0]
+    told = bytes(answer[8 : 8 + size])
+    return ":".join(f"{byte:02x}" for byte in told) if size == 6 and any(told) else ""
+
+
+def collect_hardware(host: "Host", request: "Request", memo: "Json") -> "Json":
+    """Tell what this machine is made of."""
+    processors = parse_cpuinfo(host.text("/proc/cpuinfo"))
+    section = {
+        "vendor": dmi(host, "sys_vendor"),
+        "model": dmi(host, "product_name") or device_tree(host, "model"),
+        "board": " ".join(filter(None, (dmi(host, "board_vendor"), dmi(host, "board_name")))),
+        "serial": dmi(host, "product_serial") or device_tree(host, "serial-number"),
+        "cpu_model": cpu_model(processors),
+    }  # type: Json
+    section = {key: value for key, value in section.items() if value}
+    section.update(cpu_topology(host, processors))
+    section["memory_bytes"] = parse_meminfo(host.read("/proc/meminfo"))["MemTotal"]
+    disks = sorted(name for name in host.names("/sys/block") if is_whole_disk(host, name))
+    section["disks"] = {name: disk_hardware(host, name) for name in disks}
+    names = tuple(name for name, _ in parse_net_dev(host.read("/proc/net/dev")))
+    kinds = known_interfaces(host, names, memo)
+    section["interfaces"] = {name: interface_hardware(host, name, kind) for name, kind in kinds.items()}
+    return section
+
+
+SECTIONS = globals().setdefault("SECTIONS", [])
+SECTIONS.append(("hardware", collect_hardware, 5))

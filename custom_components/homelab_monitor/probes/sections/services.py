@@ -1,0 +1,336 @@
+"""The section services: what systemd runs, asked over D-Bus, where that fails through systemctl."""
+
+import os
+import re
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request
+
+SYSTEMCTL_LIST = [
+    "systemctl",
+    "list-units",
+    "--all",
+    "--full",
+    "--type=service",
+    "--no-legend",
+    "--plain",
+    "--no-pager",
+]
+SYSTEMCTL_SHOW = ["systemctl", "show", "--no-pager", "-p"]
+UNIT_PROPERTIES = "Id,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,ControlGroup,ActiveEnterTimestampMonotonic"
+ADMIN_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
+UNIT_FOLDERS = (*ADMIN_FOLDERS, "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
+UNITS_SHOWN = 200
+SHOW_SECONDS = 300.0
+UNKNOWN_BYTES = (1 << 64) - 1  # what systemd says for a size that it does not know
+
+
+class Unit:
+    """One line of systemd's list."""
+
+    def __init__(self, name: str, states: "tuple[str, ...]", description: str) -> None:
+        self.name = name
+        self.load, self.active, self.sub = states
+        self.description = description
+
+    def is_present(self) -> bool:
+        """Tell whether it is one: some are only named by others, or masked. One that failed may have lost its file."""
+        return self.load == "loaded" or self.active != "inactive"
+
+
+def parse_units(text: str) -> "Iterator[Unit]":
+    """Yield the units of systemctl's list; old systemd marks failed ones even with --plain.
+
+    ssh.service                loaded    active   running OpenBSD Secure Shell server
+    ● bad.service              loaded    failed   failed  Does not work
+    """
+    for line in text.splitlines():
+        words = line.lstrip("\u25cf\u00d7* ").split(None, 4)
+        if len(words) >= 4:
+            yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
+
+
+# The list of units can be had from PID 1 over D-Bus, which costs the machine an eighth of starting systemctl: that has
+# to be loaded and linked first. systemctl remains for where this does not work: no bus, or a systemd older than 230.
+
+BUS_ORDER = b"l" if sys.byteorder == "little" else b"B"
+BUS_RETURN, BUS_ERROR = 2, 3
+BUS_NAME = "org.freedesktop.DBus"
+MANAGER = "org.freedesktop.systemd1"
+
+
+def bus_text(text: str) -> bytes:
+    """Return a string as D-Bus writes it, not aligned."""
+    import struct  # noqa: PLC0415
+
+    return struct.pack("=I", len(text)) + text.encode("ascii") + b"\0"
+
+
+def bus_call(serial: int, name: str, interface: str, member: str, pattern: str = "") -> bytes:
+    """Return a method call without arguments, or with no states and one pattern (D-Bus specification, messages)."""
+    import struct  # noqa: PLC0415
+
+    told = bus_text(pattern)
+    body = struct.pack("=II", 0, len(told)) + told if pattern else b""
+    header, path = b"", "/" + name.replace(".", "/")
+    for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", name)):
+        header += bytes(-len(header) % 8) + bytes([code, 1]) + kind + b"\0" + bus_text(text)
+    if pattern:
+        header += bytes(-len(header) % 8) + b"\x08\x01g\0\x04asas\0"
+    start = BUS_ORDER + bytes([1, 0, 1]) + struct.pack("=III", len(body), serial, len(header))
+    return start + header + bytes(-len(header) % 8) + body
+
+
+def bus_message(door: "Any") -> "tuple[int, bytes]":
+    """Return type and body of the next message; raises OSError."""
+    import struct  # noqa: PLC0415
+
+    head = read_exactly(door, 16)
+    body_bytes, _, header_bytes = struct.unpack_from("=III", head, 4)
+    if head[:1] != BUS_ORDER or body_bytes + header_bytes > OUTPUT_BYTES:
+        raise OSError("not the D-Bus that was expected")
+    rest = read_exactly(door, header_bytes + -header_bytes % 8 + body_bytes)
+    return head[1], rest[len(rest) - body_bytes :]
+
+
+def read_exactly(door: "Any", size: int) -> bytes:
+    """Return that many bytes from a socket; raises OSError when there are fewer."""
+    content = b""
+    while len(content) < size:
+        chunk = door.recv(size - len(content))
+        if not chunk:
+            raise OSError("closed")
+        content += chunk
+    return content
+
+
+def bus_units(host: "Host") -> bytes:
+    """Return what PID 1 answers when asked for all services: root has a socket to it, others take the system's bus."""
+    is_root = os.geteuid() == 0
+    door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", 4.0)
+    try:
+        # BEGIN goes with it: systemd's own socket overlooks a call that comes in one piece with BEGIN.
+        identity = str(os.geteuid()).encode("ascii").hex().encode("ascii")
+        door.sendall(b"\0AUTH EXTERNAL " + identity + b"\r\nBEGIN\r\n")
+        if not door.recv(256).startswith(b"OK "):
+            raise OSError("refused")
+        hello = b"" if is_root else bus_call(1, BUS_NAME, BUS_NAME, "Hello")
+        wanted = bus_call(2, MANAGER, MANAGER + ".Manager", "ListUnitsByPatterns", "*.service")
+        door.sendall(hello + wanted)
+        kind, body = bus_message(door)
+        answers = [kind]
+        while answers.count(BUS_RETURN) < (1 if is_root else 2) and BUS_ERROR not in answers:
+            kind, body = bus_message(door)
+            answers.append(kind)
+    finally:
+        door.close()
+    if BUS_ERROR in answers:
+        raise OSError(body[4:200].decode("utf-8", "replace"))
+    return body
+
+
+def parse_bus_units(body: bytes) -> "Iterator[Unit]":
+    """Yield the units of ListUnitsByPatterns' answer (org.freedesktop.systemd1(5)): an array of structs of strings.
+
+    name, description, load state, active state, sub state, followed unit, path, job id (a number), job type, job path
+    """
+    import struct  # noqa: PLC0415
+
+    number = struct.Struct("=I").unpack_from
+    at, end = 8, 8 + number(body)[0]
+    while at < end:
+        at += -at % 8
+        words = []
+        for field in range(10):
+            at += -at % 4
+            size = number(body, at)[0]
+            at += 4
+            if field != 7:
+                words.append(body[at : at + size])
+                at += size + 1
+        name, description, *states = (word.decode("utf-8", "surrogateescape") for word in words[:5])
+        yield Unit(name, tuple(states), description)
+
+
+def list_units(host: "Host", memo: "Json") -> "list[Unit]":
+    """Return all services that systemd knows, by name; a bus that fails is tried again after 10 minutes."""
+    import socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    now = host.boottime()
+    if now >= memo.get("no_bus_until", 0.0):
+        try:
+            return sorted(parse_bus_units(bus_units(host)), key=lambda one: one.name)
+        except socket.timeout:
+            raise Late("systemd") from None
+        except (OSError, struct.error):
+            memo["no_bus_until"] = now + REFRESH_SECONDS
+    return list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
+
+
+def parse_show(text: str) -> "Iterator[dict[str, str]]":
+    """Yield the properties of each unit; an empty line stands between two.
+
+    Id=ssh.service
+    MainPID=812
+
+    Id=bad.service
+    MainPID=0
+    """
+    for block in text.split("\n\n"):
+        pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
+        properties = {name: value for name, _, value in pairs}
+        if "Id" in properties:
+            yield properties
+
+
+def admin_units(host: "Host") -> "set[str]":
+    """Return the units that the administrator wrote: files, or links to files that no package brought.
+
+    What package tools generate there (snapd) is not the administrator's, nor are masks and aliases.
+    """
+    found = set()
+    for folder in ADMIN_FOLDERS:
+        for name in host.names(folder):
+            if name.endswith(".service") and not name.startswith("snap.") and is_admin_file(host, folder + "/" + name):
+                found.add(name)
+    return found
+
+
+def is_admin_file(host: "Host", path: str) -> bool:
+    """Tell whether a unit file is one of its own."""
+    if not host.is_link(path):
+        return True
+    real = host.real_path(path)
+    return host.exists(path) and not real.startswith(("/usr/lib/", "/lib/", "/dev/", "/run/", ADMIN_FOLDERS[0]))
+
+
+def template_of(name: str) -> str:
+    """Return the template of an instance, else the name.
+
+    backup@home.service  →  backup@.service
+    """
+    stem, at, _ = name.partition("@")
+    return stem + "@.service" if at else name
+
+
+def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
+    """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
+    import fnmatch  # noqa: PLC0415
+
+    names = [one.name for one in listed if one.is_present()]
+    chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
+    chosen.update((name, "admin") for name in names if template_of(name) in admin)
+    for one in listed:
+        if one.active == "failed":
+            chosen.setdefault(one.name, "package")
+    for pattern in watch:
+        full = pattern if pattern.endswith(".service") else pattern + ".service"
+        fitting = fnmatch.filter(names, full) if re.search(r"[*?[]", full) else [full]
+        for name in fitting:
+            chosen.setdefault(name, "package")
+    return {name: origin for name, origin in chosen.items() if UNIT_NAME.match(name)}
+
+
+def count_units(listed: "list[Unit]") -> "dict[str, int]":
+    """Return how many loaded services there are, and how many in each active state."""
+    states = [one.active for one in listed if one.is_present()]
+    counts = {"total": len(states), "active": 0, "failed": 0}
+    for state in states:
+        counts[state] = counts.get(state, 0) + 1
+    return counts
+
+
+def unit_row(host: "Host", one: Unit, properties: "dict[str, str]", origin: str) -> "Json":
+    """Return one unit's row; numbers that systemd does not know are left out."""
+    told = {"name": one.name, "description": one.description, "load_state": one.load}  # type: Json
+    told.update(active_state=one.active, sub_state=one.sub, origin=origin)
+    if properties.get("Result"):
+        told["result"] = properties["Result"]
+    for key, name in (("exit_status", "ExecMainStatus"), ("restarts", "NRestarts"), ("main_pid", "MainPID")):
+        value = properties.get(name, "")
+        if value.isdigit() and (value != "0" or key == "restarts"):
+            told[key] = int(value)
+    memory = unit_memory(host, properties)
+    if memory is not None:
+        told["memory_bytes"] = memory
+    since = properties.get("ActiveEnterTimestampMonotonic", "0")
+    if since.isdigit() and since != "0":
+        told["active_since_seconds"] = round(int(since) / 1e6, 2)
+    return told
+
+
+def unit_memory(host: "Host", properties: "dict[str, str]") -> "int | None":
+    """Return what a unit's cgroup holds, now; systemd's own answer may be minutes old."""
+    group = properties.get("ControlGroup", "")
+    now = host.number("/sys/fs/cgroup" + group + "/memory.current") if group else None
+    told = properties.get("MemoryCurrent", "")
+    return int(told) if now is None and told.isdigit() and int(told) != UNKNOWN_BYTES else now
+
+
+def has_systemd(host: "Host", memo: "Json") -> bool:
+    """Tell whether systemd is this system's init (sd_booted(3))."""
+    return host.exists("/run/systemd/system")
+
+
+def collect_services(host: "Host", request: "Request", memo: "Json") -> "Json":
+    """Ask systemd once for all services, and for more about those that matter when something changed."""
+    if not has_systemd(host, memo):
+        raise Missing("not_supported")
+    listed = list_units(host, memo)
+    chosen = chosen_units(listed, admin_units(host), request.watch.get("services", []))
+    by_name = {one.name: one for one in listed}
+    wanted = [by_name.get(name) or unloaded_unit(host, name) for name in list(chosen)[:UNITS_SHOWN]]
+    shown = shown_properties(host, [one for one in wanted if one.name in by_name], memo)
+    return {
+        "complete": {"systemd": len(chosen) <= UNITS_SHOWN},
+        "counts": count_units(listed),
+        "units": [unit_row(host, one, shown.get(one.name, {}), chosen[one.name]) for one in wanted],
+    }
+
+
+def shown_properties(host: "Host", units: "list[Unit]", memo: "Json") -> "dict[str, dict[str, str]]":
+    """Return properties by name: asked for when a state changes, a main process goes, or 5 minutes pass.
+
+    Every call costs PID 1 and the loader some 10 ms, as much as ten polls without it.
+    """
+    states = [(one.name, one.load, one.active, one.sub) for one in units]
+    now = host.boottime()
+    is_same = states == memo.get("states") and now < memo["until"]
+    if not is_same or not all(map(host.exists, memo["processes"])):
+        names = [one.name for one in units]
+        output = systemctl(host, [*SYSTEMCTL_SHOW, UNIT_PROPERTIES, "--", *names]) if names else ""
+        shown = {properties["Id"]: properties for properties in parse_show(output)}
+        processes = ["/proc/" + properties.get("MainPID", "0") for properties in shown.values()]
+        memo.update(states=states, until=now + SHOW_SECONDS, shown=shown)
+        memo["processes"] = [path for path in processes if host.exists(path)]
+    return memo["shown"]  # type: ignore[no-any-return]
+
+
+def unloaded_unit(host: "Host", name: str) -> Unit:
+    """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it."""
+    for folder in UNIT_FOLDERS:
+        path = folder + "/" + template_of(name)
+        if host.link_name(path) == "null":
+            return Unit(name, ("masked", "inactive", "dead"), "")
+        if host.exists(path):
+            told = re.search(r"^Description=(.*)$", host.text(path), re.MULTILINE)
+            return Unit(name, ("loaded", "inactive", "dead"), told.group(1).strip() if told else "")
+    return Unit(name, ("not-found", "inactive", "dead"), "")
+
+
+def systemctl(host: "Host", argv: "list[str]") -> str:
+    """Return what systemctl prints; raises Broken with its words when it fails."""
+    status, output, errors = host.run(argv, 4.0)
+    if status:
+        raise Broken(errors.strip() or f"systemctl ended with status {status}")
+    return output
+
+
+SECTIONS = globals().setdefault("SECTIONS", [])
+SECTIONS.append(("services", collect_services, 6, has_systemd))
