@@ -36,6 +36,8 @@ class ScriptedSession:
         self.document = read_reply(name)
         self.error: HomelabError | None = None
         self.asked: list[tuple[tuple[str, ...], Mapping[str, Sequence[str]] | None]] = []
+        self.with_sudo: tuple[str, ...] = ()
+        self.asked_aside: list[tuple[Any, ...]] = []
         self.closed = 0
         self.connection = None
         self.rtt_seconds: float | None = None
@@ -47,9 +49,21 @@ class ScriptedSession:
         """The sections, to be changed by a test."""
         return self.document["sections"]
 
-    async def poll(self, sections: Sequence[str], watch: Mapping[str, Sequence[str]] | None = None) -> Reply:
+    async def poll(
+        self, sections: Sequence[str], watch: Mapping[str, Sequence[str]] | None = None, sudo: Sequence[str] = ()
+    ) -> Reply:
         """Answer what was asked for."""
         self.asked.append((tuple(sections), watch))
+        self.with_sudo = tuple(sudo)
+        return self.answer(sections)
+
+    async def ask_aside(self, sections: Sequence[str], *more: object, again_after: float | None = None, **_: object):
+        """Answer beside the polls, twice where that is wanted."""
+        self.asked_aside.append((tuple(sections), *more))
+        return tuple(self.answer(sections) for _ in range(1 if again_after is None else 2))
+
+    def answer(self, sections: Sequence[str]) -> Reply:
+        """Return the reply to a request for these sections."""
         if self.error:
             raise self.error
         # Its clock is right: by the time that the test has made it.

@@ -183,6 +183,11 @@ async def test_sections_are_asked_for_in_their_rhythm(host: Host) -> None:
     assert asked.count("hardware") == 2
 
 
+async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
+    await host.start(sudo=["load", "security"])
+    assert host.session.with_sudo == ("load",)
+
+
 async def test_polling_that_the_user_switched_off_stays_off_and_means_nothing(hass: HomeAssistant, host: Host) -> None:
     host.entry = MockConfigEntry(
         domain=DOMAIN, title="plain", unique_id=HOST_ID, data=dict(host.entry.data), pref_disable_polling=True

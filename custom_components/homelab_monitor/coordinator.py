@@ -138,7 +138,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._baseline = Baseline()
         self._judge = Judge()
         self._thresholds = Thresholds(
-            disk_percent=self.options.disk_threshold, memory_percent=self.options.memory_threshold
+            disk_percent=self.options.disk_threshold,
+            memory_percent=self.options.memory_threshold,
+            temperature_celsius=self.options.temperature_threshold,
         )
         self._registered: DeviceInfo | None = None
         self.layout = 0
@@ -167,7 +169,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         sections = self._sections_due()
         started = time.monotonic()
         try:
-            reply = await self.session.poll(sections, self._watch(sections))
+            reply = await self.session.poll(sections, self._watch(sections), self._sudo(sections))
         except HomelabError as err:
             state = self._failed(err)
         else:
@@ -191,6 +193,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if "filesystems" in sections:
             wanted["filesystems"] = list(self.options.filesystems)
         return {name: items for name, items in wanted.items() if items} or None
+
+    def _sudo(self, sections: list[str]) -> list[str]:
+        """Return which of the sections may use passwordless sudo."""
+        return [name for name in sections if name in self.options.sudo]
 
     def _recovered_units(self) -> set[str]:
         """Return the units that have entities and that the probe would no longer tell of itself."""

@@ -1,6 +1,7 @@
 """Problems last a while before they are told, and are over only when they are clearly over."""
 
 from copy import deepcopy
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Court:
         self.document: dict[str, Any] = deepcopy(PLAIN)
         self.document["sections"]["services"]["units"] = []
         self.judge = Judge()
+        self.thresholds = Thresholds(disk_percent=90, memory_percent=95)
         self.now = 1000.0
 
     def judged(self, seconds: float = 10.0) -> list[str]:
@@ -27,7 +29,7 @@ class Court:
         for _ in range(round(seconds / 10)):
             self.now += 10
             snapshot = Snapshot().merged(decode_reply("p", json.dumps(self.document).encode()), self.now, 30.0)
-            found = self.judge.problems(snapshot, Thresholds(disk_percent=90, memory_percent=95))
+            found = self.judge.problems(snapshot, self.thresholds)
         return [f"{each.kind} {each.item}".strip() for each in found]
 
     def fill(self, percent: float) -> None:
@@ -90,6 +92,13 @@ def test_the_cpus_own_critical_temperature_counts(court: Court) -> None:
     assert court.judged(120) == []
     court.sections["sensors"]["cpu_critical_celsius"] = None
     assert court.judged(120) == ["cpu_hot"]
+
+
+def test_a_chosen_temperature_counts_before_the_sensors_own(court: Court) -> None:
+    court.thresholds = replace(court.thresholds, temperature_celsius=60)
+    court.sections["sensors"]["cpu_celsius"] = 61.0
+    court.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090", "temperature_celsius": 62.0}]}
+    assert court.judged(120) == ["cpu_hot", "gpu_hot RTX 4090"]
 
 
 def test_failed_units_and_lost_cards_are_problems(court: Court) -> None:

@@ -84,12 +84,13 @@ async def test_a_request_names_what_is_watched_and_what_may_use_sudo(
     await session.poll(["load"])
     await session.poll(["load"], {"services": ["nginx.service"]}, ["storage_health"])
     assert fake_host.requests == [
-        {"id": "1", "sections": ["load"]},
+        {"id": "1", "sections": ["load"], "timeout": session._timeout - 0.5},
         {
             "id": "2",
             "sections": ["load"],
             "sudo": ["storage_health"],
             "watch": {"services": ["nginx.service"]},
+            "timeout": session._timeout - 0.5,
         },
     ]
 
@@ -151,6 +152,76 @@ async def test_actions_use_the_connection_beside_the_probe(sshd: Sshd, make_sess
     await session.poll(["load"])
     assert not running.done()
     assert (await running).stdout == "done\n"
+
+
+async def test_what_is_asked_aside_does_not_hold_up_the_polls(fake_host: FakeHost, make_session: MakeSession) -> None:
+    released = asyncio.Event()
+
+    async def slow_aside(host: FakeHost, channel: Channel) -> None:
+        await channel.begin()
+        while request := await channel.request():
+            if request["sections"] == ["memory"]:
+                await released.wait()
+            await channel.reply(host.answer(request))
+
+    fake_host.behaviour = slow_aside
+    session = make_session(fake_host)
+    await session.poll(["load"])
+    aside = asyncio.create_task(session.ask_aside(["memory"], timeout=60))
+    for _ in range(3):
+        await session.poll(["load"])
+    assert not aside.done()
+    released.set()
+    (reply,) = await aside
+    assert reply.missing == {"memory": "not_installed"}
+    assert fake_host.logins == 1
+
+
+async def test_what_is_asked_aside_can_be_read_twice_and_leaves_no_process(
+    sshd: Sshd, make_session: MakeSession
+) -> None:
+    session = make_session(sshd)
+    await session.poll(["load"])
+    own = set(processes_with("zlib.decompress"))
+    first, second = await session.ask_aside(["load"], timeout=10, again_after=0.05)
+    assert first.sections["load"].load1 == second.sections["load"].load1 == 0.5
+    assert first.id != second.id
+    await wait_for(lambda: set(processes_with("zlib.decompress")) <= own)
+
+
+async def test_a_server_with_one_channel_is_asked_aside_over_another_connection(
+    make_sshd: MakeSshd, make_session: MakeSession
+) -> None:
+    server = make_sshd("MaxSessions 1")
+    session = make_session(server)
+    await session.poll(["load"])
+    pid = _probe_pid(session)
+    (reply,) = await session.ask_aside(["load"], timeout=10)
+    assert reply.sections["load"].load1 == 0.5
+    await session.poll(["load"])
+    assert _probe_pid(session) == pid
+
+
+async def test_where_every_poll_connects_what_is_aside_has_a_connection_of_its_own(
+    fake_host: FakeHost, make_session: MakeSession
+) -> None:
+    session = make_session(fake_host, each_poll=True)
+    async with session.aside() as connection:
+        await session.poll(["load"])
+        assert not connection.closed
+    assert connection.closed
+    assert session.connection is None
+
+
+async def test_an_answer_aside_that_is_late_is_an_error(fake_host: FakeHost, make_session: MakeSession) -> None:
+    async def silent(_: FakeHost, channel: Channel) -> None:
+        await channel.begin()
+        while await channel.request():
+            continue
+
+    fake_host.behaviour = silent
+    with pytest.raises(TimedOut):
+        await make_session(fake_host).ask_aside(["load"], timeout=0.7)
 
 
 # ---------------------------------------------------------------- what it survives

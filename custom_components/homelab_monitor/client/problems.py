@@ -16,10 +16,12 @@ TEMPERATURE_CELSIUS = 90.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """When a value is a problem, in percent."""
+    """When a value is a problem."""
 
     disk_percent: float
     memory_percent: float
+    temperature_celsius: float | None = None
+    """None: each sensor's own critical value, else TEMPERATURE_CELSIUS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -74,7 +76,7 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
         used = sections.memory.used_percent
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
-    yield from _temperatures(snapshot)
+    yield from _temperatures(snapshot, thresholds.temperature_celsius)
     for unit in services(snapshot):
         failed = float(unit.active_state == "failed")
         yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1)
@@ -83,15 +85,15 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
     yield _Reading(problem=Problem(kind="gpu_driver"), value=float("gpu" in snapshot.errors), limit=1)
 
 
-def _temperatures(snapshot: Snapshot) -> Iterator[_Reading]:
+def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:
     """Yield the CPU's and the cards' temperatures; chips of other kinds lie too often to judge by."""
     sensors = snapshot.sections.sensors
     if sensors and sensors.cpu_celsius is not None:
-        limit = sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
+        limit = chosen or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
         problem = Problem(kind="cpu_hot")
         yield _Reading(problem=problem, value=sensors.cpu_celsius, limit=limit, clear=5, hold_seconds=60)
     for gpu in gpus(snapshot):
         if gpu.temperature_celsius is not None:
             problem = Problem(kind="gpu_hot", item=gpu.name)
-            value = gpu.temperature_celsius
-            yield _Reading(problem=problem, value=value, limit=TEMPERATURE_CELSIUS, clear=5, hold_seconds=60)
+            value, limit = gpu.temperature_celsius, chosen or TEMPERATURE_CELSIUS
+            yield _Reading(problem=problem, value=value, limit=limit, clear=5, hold_seconds=60)

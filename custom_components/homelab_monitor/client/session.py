@@ -6,8 +6,8 @@ is left to come and then dropped by its id; after two in a row everything is sta
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 import json
 import logging
 import re
@@ -41,6 +41,8 @@ EXCHANGE_LIMIT = 2 * REPLY_LIMIT
 """Bytes that a probe may send per request, dropped replies and noise included."""
 UNREADABLE_ID = "?"
 """The id with which a probe answers a request line that it could not read."""
+REPLY_MARGIN_SECONDS = 0.5
+"""How much earlier than we give up a probe gives up what is late, so that the rest still arrives in time."""
 _STDERR_KEPT = 4096
 _NOT_THERE = re.compile(r"not found|no such file|not recognized|cannot (find|execute)|permission denied", re.IGNORECASE)
 _SHELL_STATUS = (126, 127)
@@ -92,12 +94,9 @@ class ProbeSession:
     ) -> Reply:
         """Ask for sections and return the reply; raise HomelabError. Each step has `timeout` seconds."""
         async with self._poll_lock:
-            self._request += 1
-            wanted = {"id": str(self._request), "sections": list(sections)}
-            extra = {"sudo": list(sudo), "watch": watch}
-            line = json.dumps(wanted | {name: value for name, value in extra.items() if value}, separators=(",", ":"))
+            request_id, line = self._request_line(sections, watch, sudo, self._timeout)
             try:
-                reply = await self._ask(str(self._request), line.encode() + b"\n")
+                reply = await self._ask(request_id, line)
             except TimedOut:
                 await self._count_late()
                 raise
@@ -106,6 +105,38 @@ class ProbeSession:
                     await self.disconnect()
             self._late = 0
             return reply
+
+    async def ask_aside(
+        self,
+        sections: Sequence[str],
+        watch: Mapping[str, Sequence[str]] | None = None,
+        sudo: Sequence[str] = (),
+        *,
+        timeout: float,  # noqa: ASYNC109
+        again_after: float | None = None,
+    ) -> tuple[Reply, ...]:
+        """Ask a second probe, which polls do not wait for and which ends with its answer; raise HomelabError.
+
+        `again_after`: ask twice, so many seconds apart, for what needs two readings.
+        """
+        async with self.aside() as connection, self._probe_on(connection) as probe:
+            replies = [await self._reply(probe, *self._request_line(sections, watch, sudo, timeout), timeout)]
+            if again_after is not None:
+                await asyncio.sleep(again_after)
+                replies.append(await self._reply(probe, *self._request_line(sections, watch, sudo, timeout), timeout))
+        return tuple(replies)
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Connection]:
+        """Lend a connection for something beside the polls: the living one, or one that no poll ends."""
+        if not self._each_poll:
+            yield await self.connect()
+            return
+        connection = await self._connect_anew()
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def connect(self) -> Connection:
         """Return the living connection, opened when there is none."""
@@ -140,7 +171,31 @@ class ProbeSession:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.disconnect()
 
-    # ------------------------------------------------------------ one poll
+    # ------------------------------------------------------------ one request
+
+    def _request_line(
+        self,
+        sections: Sequence[str],
+        watch: Mapping[str, Sequence[str]] | None,
+        sudo: Sequence[str],
+        seconds: float,
+    ) -> tuple[str, bytes]:
+        """Return the id and the line of a new request; what is empty is left out."""
+        self._request += 1
+        request_id = str(self._request)
+        wanted = {"id": request_id, "sections": list(sections)}
+        extra = {"sudo": list(sudo), "watch": watch, "timeout": seconds - REPLY_MARGIN_SECONDS}
+        line = json.dumps(wanted | {name: value for name, value in extra.items() if value}, separators=(",", ":"))
+        return request_id, line.encode() + b"\n"
+
+    async def _reply(self, probe: _Probe, wanted: str, line: bytes, seconds: float) -> Reply:
+        """Send one request line and return the typed reply."""
+        try:
+            async with asyncio.timeout(seconds):
+                raw = await probe.ask(wanted, line)
+        except TimeoutError as err:
+            raise TimedOut(self._target.host, f"no reply within {seconds:g} s") from err
+        return decode_reply(self._target.host, raw)
 
     async def _ask(self, wanted: str, line: bytes) -> Reply:
         """Return the reply; a process or connection that turns out to be dead is replaced once."""
@@ -153,13 +208,8 @@ class ProbeSession:
 
     async def _exchange(self, probe: _Probe, wanted: str, line: bytes) -> Reply:
         """Send one request and decode its reply."""
-        host = self._target.host
         try:
-            async with asyncio.timeout(self._timeout):
-                raw = await probe.ask(wanted, line)
-            reply = decode_reply(host, raw)
-        except TimeoutError as err:
-            raise TimedOut(host, f"no reply within {self._timeout:g} s") from err
+            reply = await self._reply(probe, wanted, line, self._timeout)
         except BadReply:
             # Nobody knows where the next record would begin.
             self._end_probe()
@@ -206,11 +256,31 @@ class ProbeSession:
         if self._is_closed:
             raise ConnectionLost(self._target.host, "the session is closed")
 
+    async def _connect_anew(self) -> Connection:
+        """Return a new connection; who asks closes it."""
+        return await Connection.open(self._target, self._key, self._host_keys, timeout=self._timeout, gate=self._gate)
+
+    @asynccontextmanager
+    async def _probe_on(self, connection: Connection) -> AsyncIterator[_Probe]:
+        """Lend a probe of its own on a connection, on another one where the server allows no second channel."""
+        spare: Connection | None = None
+        try:
+            try:
+                probe = await self._start(connection)
+            except ChannelRefused:
+                spare = await self._connect_anew()
+                probe = await self._start(spare)
+            try:
+                yield probe
+            finally:
+                probe.stop()
+        finally:
+            if spare is not None:
+                await spare.close()
+
     async def _open(self) -> Connection:
         """Open a connection in a task that `close` can cancel."""
-        self._opening = asyncio.ensure_future(
-            Connection.open(self._target, self._key, self._host_keys, timeout=self._timeout, gate=self._gate)
-        )
+        self._opening = asyncio.ensure_future(self._connect_anew())
         try:
             return await self._opening
         except asyncio.CancelledError:

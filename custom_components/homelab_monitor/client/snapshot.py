@@ -15,7 +15,7 @@ from mashumaro.codecs import BasicDecoder
 from mashumaro.dialect import Dialect
 
 from .errors import BadReply, first_line
-from .models import SECTIONS, Sections
+from .models import ON_DEMAND, SECTIONS, Sections
 
 PROTOCOL = 1
 MISSED_ROUNDS = 3
@@ -82,14 +82,15 @@ class Snapshot:
             if received - self.ages[name] < max(stale_after, keep_seconds(name))
         }
         gone = told - reply.sections.keys() - kept
-        changes = dict.fromkeys(gone) | dict(reply.sections)
-        fresh = dict.fromkeys(reply.sections, received)
+        polled = {name: section for name, section in reply.sections.items() if name in SECTIONS}
+        changes = dict.fromkeys(gone) | polled
+        fresh = dict.fromkeys(polled, received)
         return Snapshot(
             boot_id=reply.boot_id,
             epoch=reply.epoch,
             received=received,
             sections=replace(self.sections, **changes),
-            raw=_without(self.raw, gone) | dict(reply.raw),
+            raw=_without(self.raw, gone) | {name: reply.raw[name] for name in polled},
             missing=_without(self.missing, told) | dict(reply.missing),
             errors=_without(self.errors, told) | dict(reply.errors),
             ages=_without(self.ages, gone) | fresh,
@@ -106,7 +107,7 @@ class Snapshot:
 
 def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
     """Return the snapshot that `as_dict` made; sections that no longer fit are left out."""
-    raw = _mapping(stored.get("sections"))
+    raw = {name: section for name, section in _mapping(stored.get("sections")).items() if name in SECTIONS}
     sections, _ = _decode_sections(raw)
     plain = _decoder(_Stored).decode(dict(stored))
     return Snapshot(
@@ -218,6 +219,9 @@ class _Strict(Dialect):
     }
 
 
+_TYPES: Mapping[str, type] = {name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND)
+
+
 @cache
 def _decoder(shape: type) -> BasicDecoder[Any]:
     """Return the decoder of one dataclass; building it compiles code, so once."""
@@ -231,9 +235,9 @@ def _decode_sections(
     typed: dict[str, object] = {}
     wrong: dict[str, str] = {}
     # A section that only a newer probe knows is none of our business.
-    for name in raw.keys() & SECTIONS.keys():
+    for name in raw.keys() & _TYPES.keys():
         try:
-            typed[name] = _decoder(SECTIONS[name].type).decode(raw[name])
+            typed[name] = _decoder(_TYPES[name]).decode(raw[name])
         except (ValueError, LookupError, TypeError, AttributeError) as err:
             wrong[name] = first_line(f"wrong shape: {err}")
     return typed, wrong

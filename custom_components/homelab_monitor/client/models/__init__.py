@@ -1,0 +1,114 @@
+"""What a host tells, typed: one frozen dataclass per section of the probe's contract.
+
+Units are in the names, as in `probes/README.md`, which is the source of every field. The tables
+at the end name all sections, in the contract's order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .filesystems import Filesystem, Filesystems, Mount
+from .gpu import Gpu, Gpus
+from .machine import DiskHardware, Hardware, InterfaceHardware, System
+from .services import Service, Services
+from .vitals import (
+    Cpu,
+    CpuTimes,
+    DiskCounters,
+    DiskIo,
+    Fan,
+    InterfaceCounters,
+    Load,
+    Memory,
+    Network,
+    Pressure,
+    PressureStall,
+    Sensors,
+    Temperature,
+    Uptime,
+    percent,
+)
+
+__all__ = [
+    "ON_DEMAND",
+    "SECTIONS",
+    "Cpu",
+    "CpuTimes",
+    "DiskCounters",
+    "DiskHardware",
+    "DiskIo",
+    "Fan",
+    "Filesystem",
+    "Filesystems",
+    "Gpu",
+    "Gpus",
+    "Hardware",
+    "InterfaceCounters",
+    "InterfaceHardware",
+    "Load",
+    "Memory",
+    "Mount",
+    "Network",
+    "Pressure",
+    "PressureStall",
+    "SectionKind",
+    "Sections",
+    "Sensors",
+    "Service",
+    "Services",
+    "System",
+    "Temperature",
+    "Uptime",
+    "percent",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sections:
+    """One field per section of the contract; None until the host has told it."""
+
+    cpu: Cpu | None = None
+    memory: Memory | None = None
+    load: Load | None = None
+    pressure: Pressure | None = None
+    uptime: Uptime | None = None
+    network: Network | None = None
+    disk_io: DiskIo | None = None
+    sensors: Sensors | None = None
+    gpu: Gpus | None = None
+    services: Services | None = None
+    filesystems: Filesystems | None = None
+    system: System | None = None
+    hardware: Hardware | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionKind:
+    """The type of one section, and how often it is asked for (0: at every poll)."""
+
+    type: type
+    every_seconds: float
+
+
+SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
+    {
+        "cpu": SectionKind(Cpu, 0),
+        "memory": SectionKind(Memory, 0),
+        "load": SectionKind(Load, 0),
+        "pressure": SectionKind(Pressure, 0),
+        "uptime": SectionKind(Uptime, 0),
+        "network": SectionKind(Network, 0),
+        "disk_io": SectionKind(DiskIo, 0),
+        "sensors": SectionKind(Sensors, 0),
+        "gpu": SectionKind(Gpus, 0),
+        "services": SectionKind(Services, 30),
+        "filesystems": SectionKind(Filesystems, 60),
+        "system": SectionKind(System, 600),
+        "hardware": SectionKind(Hardware, 600),
+    }
+)
+"""The sections of polling: what a snapshot is made of."""
+
+ON_DEMAND: Mapping[str, type] = MappingProxyType({})
+"""The sections that are only told while somebody looks, and never part of a snapshot."""

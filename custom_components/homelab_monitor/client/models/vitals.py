@@ -1,0 +1,188 @@
+"""What moves at every poll: CPU, memory, load, traffic, I/O, temperatures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+def percent(part: float | None, whole: float | None) -> float | None:
+    """Return `part` of `whole` in percent, None where there is nothing to share."""
+    if part is None or not whole:
+        return None
+    return 100.0 * part / whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTimes:
+    """Seconds since boot that the CPUs spent, summed; guest time counted once."""
+
+    user: float
+    nice: float
+    system: float
+    idle: float
+    iowait: float = 0.0
+    irq: float = 0.0
+    softirq: float = 0.0
+    steal: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """CPU time counters; `cores` holds (busy, total) seconds per online core."""
+
+    at: float
+    times: CpuTimes
+    cores: tuple[tuple[float, float], ...] = ()
+    frequency_hz: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory and swap in bytes, as `free` tells them."""
+
+    total_bytes: int
+    available_bytes: int
+    free_bytes: int
+    buffers_bytes: int
+    cached_bytes: int
+    shared_bytes: int = 0
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Return what is not available to a new process."""
+        return self.total_bytes - self.available_bytes
+
+    @property
+    def used_percent(self) -> float | None:
+        """Return the used share of the memory."""
+        return percent(self.used_bytes, self.total_bytes)
+
+    @property
+    def swap_used_bytes(self) -> int:
+        """Return the swap in use."""
+        return self.swap_total_bytes - self.swap_free_bytes
+
+    @property
+    def swap_used_percent(self) -> float | None:
+        """Return the used share of the swap, None without swap."""
+        return percent(self.swap_used_bytes, self.swap_total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Load averages and the number of processes."""
+
+    load1: float
+    load5: float
+    load15: float
+    running: int | None = None
+    threads: int | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureStall:
+    """Share of time in percent in which some or all tasks waited for a resource."""
+
+    some_avg10: float
+    some_avg60: float
+    some_avg300: float
+    some_total_seconds: float
+    full_avg10: float | None = None
+    full_avg60: float | None = None
+    full_avg300: float | None = None
+    full_total_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """Pressure stall information (PSI) per resource."""
+
+    cpu: PressureStall | None = None
+    memory: PressureStall | None = None
+    io: PressureStall | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uptime:
+    """Seconds since boot, time asleep included."""
+
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceCounters:
+    """Traffic counters of one network interface since it came up."""
+
+    receive_bytes: int
+    transmit_bytes: int
+    receive_packets: int = 0
+    transmit_packets: int = 0
+    receive_errors: int = 0
+    transmit_errors: int = 0
+    receive_drops: int = 0
+    transmit_drops: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Traffic counters per interface; `primary` carries the default route."""
+
+    at: float
+    interfaces: Mapping[str, InterfaceCounters]
+    primary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCounters:
+    """I/O counters of one whole disk since boot."""
+
+    read_bytes: int
+    written_bytes: int
+    reads: int = 0
+    writes: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    busy_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskIo:
+    """I/O counters per whole disk, by kernel name."""
+
+    at: float
+    disks: Mapping[str, DiskCounters]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Temperature:
+    """One temperature input of the hardware monitor."""
+
+    id: str
+    chip: str
+    label: str
+    celsius: float
+    max_celsius: float | None = None
+    critical_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fan:
+    """One fan input of the hardware monitor."""
+
+    id: str
+    chip: str
+    label: str
+    rpm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensors:
+    """Temperatures and fans; `cpu_celsius` stands for the CPU, `asleep` names inputs that were left asleep."""
+
+    temperatures: tuple[Temperature, ...] = ()
+    fans: tuple[Fan, ...] = ()
+    cpu_celsius: float | None = None
+    cpu_critical_celsius: float | None = None
+    asleep: tuple[str, ...] = ()

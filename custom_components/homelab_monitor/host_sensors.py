@@ -1,0 +1,140 @@
+"""The sensors of the machine as a whole."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.const import EntityCategory
+
+from .coordinator import HostState
+from .entity import always
+from .quantities import (
+    AVERAGE,
+    CELSIUS,
+    COUNT,
+    GIGAHERTZ,
+    MILLISECONDS,
+    PERCENT,
+    SIZE,
+    STALL,
+    HomelabSensorDescription,
+    measured,
+)
+from .subjects import HOST
+
+# ---------------------------------------------------------------- readers of the host's state
+
+
+def _field(section: str, field: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one field of a section, None while the section is not there."""
+
+    def read(state: HostState) -> float | None:
+        return getattr(getattr(state.snapshot.sections, section), field, None)
+
+    return read
+
+
+def _has(section: str) -> Callable[[HostState], bool]:
+    """Return whether a host has a section."""
+    return lambda state: getattr(state.snapshot.sections, section) is not None
+
+
+def _share(field: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one share of CPU time."""
+    return lambda state: getattr(state.rates.cpu, field, None)
+
+
+def _count(name: str) -> Callable[[HostState], int | None]:
+    """Return the reader of how many services are in a state."""
+
+    def read(state: HostState) -> int | None:
+        services = state.snapshot.sections.services
+        return None if services is None else services.counts.get(name, 0)
+
+    return read
+
+
+def _stall(resource: str, kind: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one pressure: the share of the last minute, which is long enough to be calm."""
+
+    def read(state: HostState) -> float | None:
+        stall = getattr(state.snapshot.sections.pressure, resource, None)
+        return getattr(stall, f"{kind}_avg60", None)
+
+    return read
+
+
+def _boot_time(state: HostState) -> datetime | None:
+    """Return when the host booted."""
+    booted = state.snapshot.boot_time
+    return None if booted is None else datetime.fromtimestamp(booted, UTC)
+
+
+# ---------------------------------------------------------------- the table
+
+HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
+    # A share of time needs two readings; its entity is there from the first.
+    measured(HOST, "cpu_usage", PERCENT, exists_fn=_has("cpu"), value_fn=_share("usage_percent")),
+    measured(HOST, "cpu_temperature", CELSIUS, value_fn=_field("sensors", "cpu_celsius")),
+    measured(HOST, "load1", AVERAGE, value_fn=_field("load", "load1")),
+    measured(HOST, "load5", AVERAGE, enabled=False, value_fn=_field("load", "load5")),
+    measured(HOST, "load15", AVERAGE, enabled=False, value_fn=_field("load", "load15")),
+    measured(
+        HOST,
+        "memory_usage",
+        PERCENT,
+        threshold_fn=lambda options: options.memory_threshold,
+        value_fn=_field("memory", "used_percent"),
+    ),
+    measured(HOST, "memory_used", SIZE, enabled=False, value_fn=_field("memory", "used_bytes")),
+    measured(HOST, "memory_available", SIZE, enabled=False, value_fn=_field("memory", "available_bytes")),
+    measured(HOST, "swap_usage", PERCENT, value_fn=_field("memory", "swap_used_percent")),
+    HomelabSensorDescription(
+        key="boot_time",
+        subject=HOST,
+        device_class=SensorDeviceClass.UPTIME,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=_has("uptime"),
+        value_fn=_boot_time,
+    ),
+    measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
+    measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("active")),
+    measured(HOST, "inactive_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("inactive")),
+    measured(HOST, "processes", COUNT, enabled=False, diagnostic=True, value_fn=_field("load", "processes")),
+    measured(
+        HOST,
+        "cpu_iowait",
+        PERCENT,
+        enabled=False,
+        diagnostic=True,
+        exists_fn=_has("cpu"),
+        value_fn=_share("iowait_percent"),
+    ),
+    measured(HOST, "cpu_frequency", GIGAHERTZ, enabled=False, diagnostic=True, value_fn=_field("cpu", "frequency_hz")),
+    measured(
+        HOST,
+        "poll_duration",
+        MILLISECONDS,
+        enabled=False,
+        diagnostic=True,
+        exists_fn=always,
+        value_fn=lambda state: state.poll_seconds,
+    ),
+    *(
+        measured(
+            HOST,
+            f"{resource}_pressure_{kind}",
+            STALL,
+            enabled=False,
+            diagnostic=True,
+            value_fn=_stall(resource, kind),
+        )
+        for resource, kind in (
+            ("cpu", "some"),
+            ("memory", "some"),
+            ("memory", "full"),
+            ("io", "some"),
+            ("io", "full"),
+        )
+    ),
+)

@@ -1,0 +1,97 @@
+"""The sensors of a host's items: one table per subject."""
+
+from homeassistant.components.sensor import SensorDeviceClass
+
+from .client.models import Fan, Filesystem, Gpu, Service, Temperature
+from .client.rates import DiskRates, InterfaceRates
+from .entity import always
+from .quantities import CELSIUS, MEGAHERTZ, PERCENT, RATE, RPM, SIZE, WATTS, HomelabSensorDescription, measured
+from .subjects import DISK, FAN, FILESYSTEM, GPU, INTERFACE, SERVICE, TEMPERATURE
+
+ACTIVE_STATES = [
+    "active",
+    "reloading",
+    "refreshing",
+    "inactive",
+    "failed",
+    "activating",
+    "deactivating",
+    "maintenance",
+]
+"""Every active state that systemd knows (systemd(1), `systemctl --state=help`)."""
+
+
+def _active_state(unit: Service) -> str | None:
+    """Return the unit's state; a word that systemd does not document is unknown."""
+    return unit.active_state if unit.active_state in ACTIVE_STATES else None
+
+
+FILESYSTEM_SENSORS: tuple[HomelabSensorDescription[Filesystem], ...] = (
+    measured(
+        FILESYSTEM,
+        "usage",
+        PERCENT,
+        threshold_fn=lambda options: options.disk_threshold,
+        value_fn=lambda item: item.used_percent,
+    ),
+    measured(FILESYSTEM, "used", SIZE, enabled=False, value_fn=lambda item: item.used_bytes),
+    measured(FILESYSTEM, "available", SIZE, enabled=False, value_fn=lambda item: item.available_bytes),
+    measured(
+        FILESYSTEM, "inodes", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.inodes_used_percent
+    ),
+)
+
+INTERFACE_SENSORS: tuple[HomelabSensorDescription[InterfaceRates], ...] = (
+    measured(
+        INTERFACE,
+        "receive",
+        RATE,
+        enabled_fn=lambda item: item.is_primary,
+        exists_fn=always,
+        value_fn=lambda item: item.receive_bytes_per_second,
+    ),
+    measured(
+        INTERFACE,
+        "transmit",
+        RATE,
+        enabled_fn=lambda item: item.is_primary,
+        exists_fn=always,
+        value_fn=lambda item: item.transmit_bytes_per_second,
+    ),
+)
+
+DISK_SENSORS: tuple[HomelabSensorDescription[DiskRates], ...] = (
+    measured(DISK, "read", RATE, enabled=False, exists_fn=always, value_fn=lambda item: item.read_bytes_per_second),
+    measured(
+        DISK, "written", RATE, enabled=False, exists_fn=always, value_fn=lambda item: item.written_bytes_per_second
+    ),
+    measured(DISK, "busy", PERCENT, enabled=False, exists_fn=always, value_fn=lambda item: item.busy_percent),
+)
+
+GPU_SENSORS: tuple[HomelabSensorDescription[Gpu], ...] = (
+    measured(GPU, "usage", PERCENT, value_fn=lambda item: item.usage_percent),
+    measured(GPU, "memory_usage", PERCENT, value_fn=lambda item: item.memory_used_percent),
+    measured(GPU, "temperature", CELSIUS, value_fn=lambda item: item.temperature_celsius),
+    measured(GPU, "power", WATTS, value_fn=lambda item: item.power_watts),
+    measured(GPU, "memory_used", SIZE, enabled=False, value_fn=lambda item: item.memory_used_bytes),
+    measured(GPU, "fan", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_percent),
+    measured(GPU, "clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.clock_hz),
+)
+
+SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (
+    HomelabSensorDescription(
+        key="state",
+        subject=SERVICE,
+        device_class=SensorDeviceClass.ENUM,
+        options=ACTIVE_STATES,
+        value_fn=_active_state,
+    ),
+)
+
+TEMPERATURE_SENSORS: tuple[HomelabSensorDescription[Temperature], ...] = (
+    measured(TEMPERATURE, "temperature", CELSIUS, enabled=False, diagnostic=True, value_fn=lambda item: item.celsius),
+)
+
+FAN_SENSORS: tuple[HomelabSensorDescription[Fan], ...] = (
+    measured(FAN, "speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: item.rpm),
+)
