@@ -2,7 +2,8 @@
 
 Everything runs in a mount namespace of its own: /etc, /home, /run and /usr/local/{bin,sbin} are
 folders that only its processes see, so that `useradd`, `usermod`, passwords and sudoers files
-are real there and this machine stays as it is. It listens on 127.0.0.1; needs root.
+are real there and this machine stays as it is. Container engines of this machine are hidden, as a
+test decides what it has. It listens on 127.0.0.1; needs root.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ _NAMESPACE = """
 mount --bind "$1/etc" /etc && mount --bind "$1/home" /home && mount --bind "$1/bin" /usr/local/bin &&
 mount --bind "$1/sbin" /usr/local/sbin &&
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd && ln -sfn /run /var/run 2>/dev/null
+for program in dockerd docker podman; do
+  for place in /usr/sbin /usr/bin; do [ ! -e "$place/$program" ] || mount --bind /dev/null "$place/$program"; done
+done
 shift; exec "$@"
 """
 _DOCKER = """#!/bin/sh
