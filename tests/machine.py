@@ -109,6 +109,18 @@ class Machine:
         command = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--wd=/", *argv]
         return subprocess.run(command, input=stdin, check=True, text=True, capture_output=True).stdout
 
+    def spawn(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a program as root on the machine; it dies with this process at the latest."""
+        command = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--wd=/", *argv]
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        return subprocess.Popen(command, stdin=null, stdout=pipe, text=True)
+
+    def install(self, name: str, script: str) -> None:
+        """Put a program into /usr/local/bin."""
+        program = self.folder / "bin" / name
+        program.write_text(script)
+        program.chmod(0o755)
+
     def add_user(
         self, name: str, *, password: str | None = None, sudo: str | None = None, shell: str = "/bin/sh"
     ) -> None:
@@ -125,9 +137,7 @@ class Machine:
 
     def install_docker(self) -> None:
         """Put a command line and a socket of Docker's there, which the group docker may use."""
-        program = self.folder / "bin" / "docker"
-        program.write_text(_DOCKER)
-        program.chmod(0o755)
+        self.install("docker", _DOCKER)
         (self.etc / "group").write_text(
             "".join(
                 f"{line}\n" for line in (self.etc / "group").read_text().splitlines() if not line.startswith("docker:")

@@ -183,6 +183,21 @@ async def test_sections_are_asked_for_in_their_rhythm(host: Host) -> None:
     assert asked.count("hardware") == 2
 
 
+async def test_a_section_that_stays_late_is_asked_for_every_half_minute_until_it_answers(host: Host) -> None:
+    await host.start()
+    cards = host.session.document["missing"]
+    cards["gpu"] = "timed_out"
+    await host.move(21)
+    host.session.asked.clear()
+    await host.move(61)
+    assert sum("gpu" in sections for sections, _ in host.session.asked) == 2
+    cards["gpu"] = "not_installed"
+    await host.move(31)
+    host.session.asked.clear()
+    await host.move(30)
+    assert sum("gpu" in sections for sections, _ in host.session.asked) == 3
+
+
 async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
     await host.start(sudo=["load", "security"])
     assert host.session.with_sudo == ("load",)
@@ -217,11 +232,11 @@ async def test_a_late_section_keeps_its_value_and_a_missing_one_does_not(host: H
     host.session.document["missing"]["sensors"] = "timed_out"
     await host.move(22)
     assert float(host.state("sensor.plain_cpu_temperature")) == 48
-    await host.move(20)
+    await host.move(30)
     assert host.state("sensor.plain_cpu_temperature") == "unknown"
     host.session.sections["sensors"] = sensors
     del host.session.document["missing"]["sensors"]
-    await host.move(11)
+    await host.move(31)
     assert float(host.state("sensor.plain_cpu_temperature")) == 48
 
 

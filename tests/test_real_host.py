@@ -12,65 +12,15 @@ import os
 from pathlib import Path
 import signal
 import subprocess
-from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
 import psutil
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homelab_monitor.client.identity import host_id
-from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.coordinator import HomelabCoordinator, HostState
-
+from .real_host import RealHost
 from .sshd import Sshd, make_sshd  # noqa: F401
 
 MIB = 1024**2
-
-
-class RealHost:
-    """The machine that runs the tests, behind its own sshd."""
-
-    def __init__(self, hass: HomeAssistant, sshd: Sshd) -> None:
-        self.hass = hass
-        self.sshd = sshd
-        self.entry = MockConfigEntry(
-            domain=DOMAIN,
-            title="here",
-            unique_id="here",
-            data={
-                "host": "127.0.0.1",
-                "port": sshd.port,
-                "username": sshd.target.username,
-                "platform": "linux",
-                "host_id": host_id(None, sshd.host_keys[0]),
-                "host_keys": list(sshd.host_keys),
-            },
-            options={"interval": 5, "timeout": 5},
-        )
-
-    async def start(self) -> None:
-        self.entry.add_to_hass(self.hass)
-        with patch("custom_components.homelab_monitor.async_get_key", return_value=self.sshd.key):
-            assert await self.hass.config_entries.async_setup(self.entry.entry_id)
-            await self.hass.async_block_till_done(wait_background_tasks=True)
-
-    @property
-    def coordinator(self) -> HomelabCoordinator:
-        return self.entry.runtime_data
-
-    async def poll(self) -> HostState:
-        await self.coordinator.async_refresh()
-        return self.coordinator.data
-
-    def probes(self) -> list[int]:
-        """Return the probe processes that run for us."""
-        return [
-            process.pid
-            for session in self.sshd.sessions()
-            for process in psutil.Process(session).children(recursive=True)
-            if "zlib.decompress" in " ".join(process.cmdline())
-        ]
 
 
 @pytest.fixture
@@ -80,7 +30,7 @@ async def here(hass: HomeAssistant, socket_enabled: None, make_sshd: Callable[..
     await host.start()
     assert host.coordinator.data.status == "online", (host.coordinator.data.error, server.log)
     yield host
-    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.stop()
     server.stop()
 
 

@@ -46,6 +46,8 @@ MAY_BE_OFF_RETRY_SECONDS = (10, 20, 40, 60, 120, 300)
 KEY_REFUSED_RETRY_SECONDS = (60, 300, 900)
 """A home folder that is not mounted yet refuses a key like a stranger does."""
 SUSPENDED_RETRY_SECONDS = 3600
+LATE_SECTION_SECONDS = 30.0
+"""When a section that was late twice is asked again: what hangs must not delay every poll."""
 
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
 
@@ -209,7 +211,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         before, now = self.data, time.monotonic()
         snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
         rates = updated(before.rates, before.snapshot, snapshot)
-        self._due |= {name: now + SECTIONS[name].every_seconds for name in sections}
+        self._due |= {name: now + self._turn_seconds(name, reply) for name in sections}
         self._tries, self._refusals, self._last_success = 0, 0, now
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
@@ -233,6 +235,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=self._judge.problems(snapshot, self._thresholds),
         )
         return self._enter(state, Status.ONLINE, None, happenings)
+
+    def _turn_seconds(self, section: str, reply: Reply) -> float:
+        """Return in how many seconds it is a section's turn again."""
+        reasons = {told.missing.get(section) for told in (self.data.snapshot, reply)}
+        return max(SECTIONS[section].every_seconds, LATE_SECTION_SECONDS if reasons == {"timed_out"} else 0.0)
 
     def _next_interval(self) -> float:
         """Return the interval; the first one is cut short, to spread the hosts over it."""

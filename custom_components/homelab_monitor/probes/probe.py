@@ -38,6 +38,7 @@ LINE_BYTES = 1 << 20
 OUTPUT_BYTES = 2 << 20
 ERROR_CHARACTERS = 300
 DEFAULT_TIMEOUT = 8.0
+AGAIN_SECONDS = 1.0  # how long a reply waits for what was late the last time
 REFRESH_SECONDS = 600.0  # how long something that hardly ever changes is remembered
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
@@ -979,6 +980,7 @@ class Worker:
         self.request = Request({})
         self.outcome = None  # type: Outcome | None
         self.is_busy = False
+        self.was_late = False
         self.wanted = allocate_lock()
         self.wanted.acquire()
         self.done = allocate_lock()
@@ -993,7 +995,7 @@ class Worker:
 
     def begin(self, request: Request) -> bool:
         """Start collecting; False while the last time has not ended. What it then brings is too old to use."""
-        if self.is_busy and not self.done.acquire(blocking=False):
+        if self.is_busy and not self.take(0.0):
             return False
         self.request = request
         self.is_busy = True
@@ -1002,10 +1004,22 @@ class Worker:
 
     def finish(self, seconds: float) -> "Outcome | None":
         """Return the outcome, None when it is not there in time."""
+        if self.take(seconds):
+            return self.outcome
+        self.was_late = True
+        return None
+
+    def take(self, seconds: float) -> bool:
+        """Wait until the collector has come back; False when it does not in time."""
         if not self.done.acquire(timeout=max(0.0, seconds)):
-            return None
+            return False
         self.is_busy = False
-        return self.outcome
+        self.was_late = self.outcome is not None and self.outcome.content == "timed_out"
+        return True
+
+    def patience(self) -> float:
+        """Return how long a reply may wait for it: a program that hangs again must not delay the others again."""
+        return min(self.collector.budget, AGAIN_SECONDS) if self.was_late else self.collector.budget
 
 
 class Probe:
@@ -1038,7 +1052,7 @@ class Probe:
             if one not in blocking:
                 outcomes[one.name] = collect(one, self.host, request, self.memos[one.name])
         for worker, has_begun in started:
-            left = min(worker.collector.budget, request.timeout) - (time.monotonic() - begun)
+            left = min(worker.patience(), request.timeout) - (time.monotonic() - begun)
             outcome = worker.finish(left) if has_begun else None
             outcomes[worker.collector.name] = outcome or Outcome("missing", "timed_out", time.monotonic() - begun)
         return outcomes

@@ -29,6 +29,7 @@ class Mount:
     """One line of /proc/self/mountinfo, its words before and after the dash."""
 
     def __init__(self, words: "list[str]", after: "list[str]") -> None:
+        self.id = words[0]  # another one once something is mounted there anew
         self.device = words[2]  # major:minor of the filesystem
         self.root = unescape(words[3])  # which folder of the filesystem is mounted
         self.mountpoint = unescape(words[4])
@@ -132,10 +133,10 @@ class Round:
 
 def ask_mounts(host: "Host", mounts: "list[Mount]", stuck: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
     """Return the answer of each mount that gives one; a mount that hangs keeps its thread and is not asked again."""
-    for mountpoint in [mountpoint for mountpoint, thread in stuck.items() if not thread.is_alive()]:
-        del stuck[mountpoint]
+    for place in [place for place, thread in stuck.items() if not thread.is_alive()]:
+        del stuck[place]
     deadline = time.monotonic() + seconds
-    left = [mount for mount in mounts if mount.mountpoint not in stuck]
+    left = [mount for mount in mounts if mount.id not in stuck]
     left.sort(key=lambda mount: not LOCAL_FILESYSTEMS.match(mount.kind))  # what may hang waits for what cannot
     answers = {}  # type: dict[str, Any]
     while left and time.monotonic() < deadline:
@@ -144,7 +145,7 @@ def ask_mounts(host: "Host", mounts: "list[Mount]", stuck: "dict[str, Any]", sec
         left = asking.left() if asking.is_abandoned else []
         answers.update(asking.answers)
         if left:
-            stuck[left.pop(0).mountpoint] = asking.thread
+            stuck[left.pop(0).id] = asking.thread
     return answers
 
 
