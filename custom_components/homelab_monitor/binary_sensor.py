@@ -21,6 +21,10 @@ from .subjects import HOST
 
 PARALLEL_UPDATES = 0
 
+MOST_REASONS = 20
+"""Reasons that an attribute lists: Home Assistant stores none of more than 16 kB."""
+REASON_LIMIT = 300
+
 
 @dataclass(frozen=True, kw_only=True)
 class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, HomelabDescription[ItemT]):
@@ -40,7 +44,9 @@ def _reason(state: HostState) -> Mapping[str, Any]:
 
 def _reasons(state: HostState) -> Mapping[str, Any]:
     """Return what is wrong, as words that stay the same while it is."""
-    return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.problems]}
+    reasons = [f"{problem.kind} {problem.item}".rstrip()[:REASON_LIMIT] for problem in state.problems]
+    more = len(reasons) - MOST_REASONS
+    return {"reasons": reasons[:MOST_REASONS] + ([f"+{more}"] if more > 0 else [])}
 
 
 def _has_gpu(state: HostState) -> bool:

@@ -7,6 +7,8 @@ through these functions; then nothing in it can become a link, an image, HTML or
 from collections.abc import Iterable, Sequence
 import re
 
+from .client.errors import printable
+
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 """CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
 _LONG_WORD = re.compile(r"\S{16}(?=\S)")
@@ -14,18 +16,18 @@ _LONG_WORD = re.compile(r"\S{16}(?=\S)")
 
 def escaped(text: str) -> str:
     """Return text for the middle of a sentence or for a table's cell, all of it literal."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(_printable(text).split()))
+    return _PUNCTUATION.sub(r"\\\1", " ".join(printable(text).split()))
 
 
 def breakable(text: str) -> str:
     """Return escaped text whose long words, such as fingerprints, may wrap: a table would grow with them."""
-    words = " ".join(_printable(text).split())
+    words = " ".join(printable(text).split())
     return _PUNCTUATION.sub(r"\\\1", _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", words))
 
 
 def fenced(text: str) -> str:
     """Return text as a block to copy; it stays exactly as it is, line by line."""
-    lines = [_printable(line) for line in text.strip("\n").splitlines()]
+    lines = [printable(line) for line in text.strip("\n").splitlines()]
     # A fence ends only at a run of backticks that is at least as long as its own.
     longest = max((len(run) for run in re.findall(r"`+", "\n".join(lines))), default=0)
     fence = "`" * max(3, longest + 1)
@@ -36,8 +38,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; header and cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _printable(text: str) -> str:
-    """Return the text with a space for each character that cannot be seen, such as control and bidi marks."""
-    return "".join(char if char.isprintable() else " " for char in text)

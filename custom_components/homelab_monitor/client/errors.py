@@ -183,7 +183,11 @@ def first_line(text: str) -> str:
     """Return the first line of remote text that says something, safe to log and to show."""
     # Only a beginning is looked at, so that a huge text costs nothing.
     for line in text[: 16 * DETAIL_LIMIT].splitlines():
-        printable = "".join(char if char.isprintable() else " " for char in line)
-        if kept := " ".join(printable.split())[:DETAIL_LIMIT]:
+        if kept := " ".join(printable(line).split())[:DETAIL_LIMIT]:
             return kept
     return ""
+
+
+def printable(text: str) -> str:
+    """Return the text with a space for each character that cannot be seen, such as control and bidi marks."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)

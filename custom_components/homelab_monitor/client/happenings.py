@@ -12,6 +12,8 @@ from .snapshot import Snapshot
 
 REBOOT_SECONDS = 120.0
 """How far the boot time must move: more than clocks drift between two looks, less than a boot takes apart."""
+MOST_AT_ONCE = 50
+"""Happenings of one kind that one look can bring; each becomes a row in the database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ def _new(happening: str, about: str, before: frozenset[str] | None, now: frozens
     """Yield a happening for each name that is only in `now`; without one of the two there is nothing to compare."""
     if before is None or now is None:
         return
-    for name in sorted(now - before):
+    for name in sorted(now - before)[:MOST_AT_ONCE]:
         yield Happening(type=happening, about={about: name})
 
 

@@ -16,6 +16,9 @@ from mashumaro.codecs import BasicDecoder, BasicEncoder
 
 MISSES_BEFORE_GONE = 3
 GONE_SECONDS = 24 * 3600.0
+ITEMS_LIMIT = 1000
+"""Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
+LABEL_LIMIT = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +65,12 @@ class Inventory:
     items: dict[str, dict[str, Known]] = field(default_factory=dict)
 
     def match(self, kind: str, found: Iterable[Found], *, complete: bool, now: float) -> dict[str, str]:
-        """Return item id → name for everything found, and remember it.
+        """Return item id → name for everything found, and remember it, up to ITEMS_LIMIT of a kind.
 
         Items that are not found count a miss when the inventory is complete.
         """
         known = self.items.setdefault(kind, {})
-        found = tuple(item for item in found if not item.shown or _is_known(known, item))
+        found = _admitted(known, found)
         ids = _identify(known, found)
         for item in found:
             _remember(known, ids[item.name], item, now)
@@ -121,9 +124,21 @@ def _identify(known: Mapping[str, Known], found: tuple[Found, ...]) -> dict[str,
     return ids
 
 
-def _is_known(known: Mapping[str, Known], item: Found) -> bool:
-    """Return whether any key of the item was seen before."""
-    return any(entry.keys.get(kind) == value for entry in known.values() for kind, value in item.keys.items())
+def _known_keys(known: Mapping[str, Known]) -> set[tuple[str, str]]:
+    """Return the keys of all known items, each with its kind."""
+    return {key for entry in known.values() for key in entry.keys.items()}
+
+
+def _admitted(known: Mapping[str, Known], found: Iterable[Found]) -> tuple[Found, ...]:
+    """Return what is known already, and of the others those for which there is room; no new one is only shown."""
+    keys, room = _known_keys(known), max(0, ITEMS_LIMIT - len(known))
+    old, new = [], []
+    for item in found:
+        if not keys.isdisjoint(item.keys.items()):
+            old.append(item)
+        elif not item.shown:
+            new.append(item)
+    return (*old, *new[:room])
 
 
 def _new_id(item: Found, taken: set[str]) -> str:
@@ -140,11 +155,11 @@ def _remember(known: dict[str, Known], item_id: str, item: Found, now: float) ->
     """Note that the item is there, with the keys that it has now."""
     entry = known.get(item_id)
     if entry is None:
-        entry = Known(keys={}, label=item.label, first_seen=now)
+        entry = Known(keys={}, label="", first_seen=now)
         known[item_id] = entry
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
-    entry.label = item.label
+    entry.label = item.label[:LABEL_LIMIT]
     if not item.shown:
         entry.missing_since = None
         entry.misses = 0

@@ -9,17 +9,22 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from mashumaro.codecs import BasicDecoder
 from mashumaro.dialect import Dialect
 
-from .errors import BadReply, first_line
+from .errors import BadReply, first_line, printable
 from .models import ON_DEMAND, SECTIONS, Sections
 
 PROTOCOL = 1
 MISSED_ROUNDS = 3
 """How many of its rounds a section may miss before its last good value is dropped."""
+TEXT_LIMIT = 4096
+"""Characters of one text: a path may have so many (PATH_MAX), nothing else needs more."""
+LONGEST_UPTIME_SECONDS = 1e10
+"""Three centuries; a host that claims more is wrong, and no calendar holds when it booted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,9 @@ class Snapshot:
     def boot_time(self) -> float | None:
         """Return when the host booted, by the hub's clock (Unix seconds)."""
         uptime = self.sections.uptime
-        return None if uptime is None else self.ages["uptime"] - uptime.uptime_seconds
+        if uptime is None or not 0 <= uptime.uptime_seconds <= LONGEST_UPTIME_SECONDS:
+            return None
+        return self.ages["uptime"] - uptime.uptime_seconds
 
     @property
     def clock_offset_seconds(self) -> float:
@@ -141,19 +148,29 @@ def decode_reply(host: str, payload: bytes) -> Reply:
     sections, wrong = _decode_sections(envelope.sections)
     return Reply(
         id=envelope.id,
-        boot_id=envelope.boot_id,
+        boot_id=first_line(envelope.boot_id),
         epoch=envelope.epoch,
         sections=sections,
         raw={name: envelope.sections[name] for name in sections},
-        missing=envelope.missing,
-        errors=dict(envelope.errors) | wrong,
-        seconds=envelope.seconds,
+        missing=_one_line_each(envelope.missing),
+        errors=_one_line_each(envelope.errors) | wrong,
+        seconds=_of_known_sections(envelope.seconds),
     )
 
 
 def keep_seconds(section: str) -> float:
     """Return how long a section keeps its last good value while it fails."""
     return MISSED_ROUNDS * SECTIONS[section].every_seconds
+
+
+def _of_known_sections[V](told: Mapping[str, V]) -> dict[str, V]:
+    """Return what is told of sections that exist: names that a host makes up would add up for ever."""
+    return {name: value for name, value in told.items() if name in _TYPES}
+
+
+def _one_line_each(told: Mapping[str, str]) -> dict[str, str]:
+    """Return a reason per section, short enough for an attribute of a state."""
+    return {name: first_line(text) for name, text in _of_known_sections(told).items()}
 
 
 # ---------------------------------------------------------------- decoding
@@ -187,10 +204,10 @@ class _Stored:
 
 
 def _finite(value: object) -> float:
-    """Return a number; NaN and infinity would poison averages and the recorder."""
+    """Return a number that a counter could hold; NaN and infinity would poison averages and the recorder."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError("not a number")
-    if not math.isfinite(value):
+    if not math.isfinite(value) or abs(value) >= 1 << 64:
         raise ValueError("not a finite number")
     return float(value)
 
@@ -244,14 +261,36 @@ def _decode_sections(
 
 
 def _document(host: str, payload: bytes) -> dict[str, object]:
-    """Return the JSON object in the payload."""
+    """Return the JSON object in the payload, all its texts fit to be stored and shown."""
     try:
         document = _JSON.decode(payload.decode())
+        if _MAY_BE_UNFIT.search(payload):
+            document = _fit(document)
     except (ValueError, RecursionError) as err:
         raise BadReply(host, first_line(str(err))) from err
     if not isinstance(document, dict):
         raise BadReply(host, "the reply is not a JSON object")
     return document
+
+
+_MAY_BE_UNFIT = re.compile(rb'\\|[\x80-\xff]|"[^"\\]{%d}' % TEXT_LIMIT)
+"""An escape, anything but ASCII, or a text that is too long; most replies hold none of these."""
+
+
+def _fit(value: object) -> object:
+    """Return the JSON value without characters that cannot be seen.
+
+    Half of a surrogate pair, which is how Python hands on a file name that is not UTF-8, would
+    keep Home Assistant from saving any of its devices; control and bidi marks would forge what is shown.
+    """
+    match value:
+        case str():
+            return printable(value[:TEXT_LIMIT])
+        case dict():
+            return {printable(name[:TEXT_LIMIT]): _fit(each) for name, each in value.items()}
+        case list():
+            return [_fit(each) for each in value]
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:
