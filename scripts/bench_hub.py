@@ -18,7 +18,7 @@ from homeassistant.core import Event, EventStateChangedData, HomeAssistant, call
 from homeassistant.helpers.storage import Store
 from pytest_homeassistant_custom_component.common import async_test_home_assistant
 
-from custom_components.homelab_monitor import coordinator as polling
+from custom_components.homelab_monitor import coordinator as polling, sessions
 from custom_components.homelab_monitor.client.programs import load_programs
 from custom_components.homelab_monitor.const import DOMAIN, PLATFORM_LINUX
 from custom_components.homelab_monitor.settings import HostAddress
@@ -79,7 +79,7 @@ async def _add_host(hass: HomeAssistant, place: Place) -> polling.HomelabConfigE
     await keys.async_save({"private_key": place.key.private_openssh})
     programs = hass.loop.create_future()
     programs.set_result(quicken_probe(await hass.async_add_executor_job(load_programs)))
-    hass.data[polling._PROGRAMS] = programs  # noqa: SLF001
+    hass.data[sessions._PROGRAMS] = programs  # noqa: SLF001
     entry = _make_entry(place)
     await hass.config_entries.async_add(entry)
     await hass.async_block_till_done(wait_background_tasks=True)

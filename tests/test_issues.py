@@ -210,7 +210,8 @@ async def test_a_section_that_is_late_once_is_no_issue_and_one_that_stays_late_i
     del host.session.document["missing"]["load"]
     await host.move(40)
     assert issues.severities == {"probe": "warning"}
-    await host.move(30)
+    # What was late twice is asked again only after half a minute, and then has to answer six times.
+    await host.move(60)
     assert issues.severities == {}
 
 
@@ -260,6 +261,41 @@ async def test_a_day_offline_is_an_issue_unless_the_host_may_be_off(
     host.session.error = None
     await host.move(600, step=300)
     assert Issues(hass, host).severities == {}
+
+
+async def test_a_restart_does_not_start_the_day_offline_anew(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.error = TimedOut("plain")
+    await host.move(50_000, step=300)
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    await host.move(34_000, step=300)
+    assert Issues(hass, host).severities == {}
+    await host.move(3000, step=300)
+    assert Issues(hass, host).severities == {"reachable": "error"}
+
+
+async def test_a_host_that_comes_up_after_home_assistant_is_no_issue_however_long_both_were_off(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await host.start()
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    host.freezer.tick(3 * 86400)
+    host.session.error = TimedOut("plain")
+    await host.start_again()
+    await host.move(600, step=10)
+    assert Issues(hass, host).severities == {}
+    await host.move(600, step=10)
+    assert Issues(hass, host).severities == {"reachable": "error"}
+
+
+async def test_a_host_that_never_answered_is_an_issue_a_day_after_the_start(hass: HomeAssistant, host: Host) -> None:
+    host.session.error = TimedOut("plain")
+    await host.start()
+    await host.move(86_000, step=300)
+    assert Issues(hass, host).severities == {}
+    await host.move(1500, step=300)
+    assert Issues(hass, host).severities == {"reachable": "error"}
 
 
 async def test_a_talking_login_shell_is_an_issue_after_three_polls(hass: HomeAssistant, host: Host) -> None:

@@ -13,7 +13,7 @@ LAYERS: tuple[set[str], ...] = (
     {"client.models.*"},
     {"client.*"},
     {"const", "markdown"},
-    {"settings", "store", "checklist"},
+    {"settings", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "discovery"},
     {"entity", "subjects", "capability"},
     {"quantities"},

@@ -11,9 +11,10 @@ from homeassistant.helpers.typing import ConfigType
 
 from .client.session import ProbeSession
 from .const import DOMAIN
-from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_gate, async_programs
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .issues import async_remove_issues
 from .services import async_setup_services
+from .sessions import async_gate, async_programs
 from .settings import HostAddress, HostOptions
 from .store import HostStore, async_get_key
 

@@ -17,8 +17,9 @@ from .client.report import Report, Status as CheckStatus
 from .client.session import ProbeSession
 from .client.ssh import Connection
 from .const import DOMAIN
-from .coordinator import HomelabConfigEntry, Status, async_gate, async_programs
+from .coordinator import HomelabConfigEntry, Status
 from .issues import async_update_issues
+from .sessions import async_gate, async_programs
 from .settings import HostAddress, HostOptions
 from .store import async_get_key
 

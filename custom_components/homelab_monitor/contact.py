@@ -18,7 +18,7 @@ from .client.snapshot import Snapshot
 from .client.ssh import Connection, scan_host_keys
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT
-from .coordinator import async_gate, async_programs
+from .sessions import async_gate, async_programs
 from .settings import HostAddress
 from .store import HostMemory, async_get_key, async_hand_over
 

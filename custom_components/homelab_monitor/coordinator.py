@@ -5,7 +5,6 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 (the stored state), keep their values while a host is late, and say why it is offline.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,7 +21,6 @@ from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
-from homeassistant.util.hass_dict import HassKey
 
 from .client.errors import HomelabError, KeyRefused
 from .client.happenings import Baseline, Happening, advance
@@ -30,11 +28,10 @@ from .client.inventory import Found
 from .client.items import ITEM_KINDS, ItemKind, Selection, is_complete, services
 from .client.models import SECTIONS
 from .client.problems import Judge, Problem, Thresholds
-from .client.programs import Programs, load_programs
 from .client.rates import Rates, updated
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
-from .const import DOMAIN, MAX_HANDSHAKES
+from .const import DOMAIN
 from .judgement import HostJudgement
 from .settings import HostAddress, HostOptions
 from .store import HostStore
@@ -46,13 +43,12 @@ MAY_BE_OFF_RETRY_SECONDS = (10, 20, 40, 60, 120, 300)
 KEY_REFUSED_RETRY_SECONDS = (60, 300, 900)
 """A home folder that is not mounted yet refuses a key like a stranger does."""
 SUSPENDED_RETRY_SECONDS = 3600
+AFTER_POWER_CUT_SECONDS = 900
+"""Home Assistant may be up before the host is; what it heard last was before both went down."""
 LATE_SECTION_SECONDS = 30.0
 """When a section that was late twice is asked again: what hangs must not delay every poll."""
 
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
-
-_PROGRAMS: HassKey[asyncio.Future[Programs]] = HassKey(f"{DOMAIN}_programs")
-_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_gate")
 
 
 class Status(StrEnum):
@@ -90,20 +86,6 @@ class HostState:
     def is_online(self) -> bool:
         """Return whether the values may be shown."""
         return self.status in ONLINE
-
-
-async def async_programs(hass: HomeAssistant) -> Programs:
-    """Return the probe programs, read once from disk."""
-    if (future := hass.data.get(_PROGRAMS)) is None:
-        future = hass.loop.run_in_executor(None, load_programs)
-        hass.data[_PROGRAMS] = future
-    return await asyncio.shield(future)
-
-
-@callback
-def async_gate(hass: HomeAssistant) -> asyncio.Semaphore:
-    """Return what lets only so many SSH handshakes happen at once."""
-    return hass.data.setdefault(_GATE, asyncio.Semaphore(MAX_HANDSHAKES))
 
 
 class HomelabCoordinator(DataUpdateCoordinator[HostState]):
@@ -177,8 +159,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         else:
             state = self._succeeded(sections, reply, time.monotonic() - started)
         self._was_polled = True
-        offline_seconds = 0.0 if state.is_online else (dt_util.utcnow() - state.since).total_seconds()
-        self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, offline_seconds)
+        self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, _silent_seconds(state))
         return state
 
     def _sections_due(self) -> list[str]:
@@ -391,6 +372,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if facts != self._registered:
             self._registered = facts
             dr.async_get(self.hass).async_get_or_create(config_entry_id=self.config_entry.entry_id, **facts)
+
+
+def _silent_seconds(state: HostState) -> float:
+    """Return for how long nothing was heard of a host, restarts of Home Assistant included; 0 until it is offline."""
+    now, since = time.time(), state.since.timestamp()
+    if state.is_online or now - since < AFTER_POWER_CUT_SECONDS:
+        return 0.0
+    return now - (state.snapshot.received or since)
 
 
 def host_device(host_id: str, name: str, snapshot: Snapshot) -> DeviceInfo:

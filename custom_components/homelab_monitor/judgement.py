@@ -26,7 +26,7 @@ WHOLE_SECONDS = 86400.0
 SPACING_SECONDS = 60.0
 """Least time between two whole judgements, for a host whose connections do not last."""
 OFFLINE_SECONDS = 86400.0
-"""After so long offline, a host that should be on becomes an issue."""
+"""After so long without a word, a host that should be on becomes an issue."""
 
 
 class HostJudgement:
@@ -47,9 +47,9 @@ class HostJudgement:
 
     @callback
     def async_polled(
-        self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, offline_seconds: float
+        self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, silent_seconds: float
     ) -> None:
-        """Judge one poll; `offline_seconds` is for how long the host has been offline, 0 when it is not."""
+        """Judge one poll; `silent_seconds` is for how long an offline host has told nothing, 0 when it is online."""
         evidence = Evidence(
             target=self._address.target,
             host_keys=self._address.host_keys,
@@ -64,7 +64,7 @@ class HostJudgement:
             async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
         if error is None:
             self._judge_whole_when_due(evidence)
-        elif offline_seconds >= OFFLINE_SECONDS and not self._may_be_off:
+        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off:
             reachable = [row for row in judge(evidence) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
