@@ -67,6 +67,31 @@ async def test_a_host_that_may_be_off_says_so(host: Host, told) -> None:
     assert told[0][1]["expected"] is True
 
 
+async def test_a_service_that_fails_and_recovers_is_told_once_each(host: Host, told) -> None:
+    units = host.session.sections["services"]["units"]
+    units[0]["active_state"] = "active"
+    await host.start()
+    await host.move(35)
+    units[0]["active_state"] = "failed"
+    await host.move(120)
+    # A host that cannot be reached, and then a list that cannot be read, end no failure and begin no new one.
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    host.session.error = None
+    host.session.document["missing"]["services"] = "timed_out"
+    await host.move(200)
+    del host.session.document["missing"]["services"]
+    await host.move(60)
+    units[0]["active_state"] = "active"
+    await host.move(61)
+    about_unit = [(kind, about["service"], about["host"]) for kind, about in told if "service" in about]
+    assert about_unit == [
+        ("service_failed", "backup.service", "plain"),
+        ("service_recovered", "backup.service", "plain"),
+    ]
+    assert types(told) == ["service_failed", "host_offline", "host_online", "service_recovered"]
+
+
 async def test_two_happenings_of_one_poll_are_two_events(host: Host, told) -> None:
     await host.start()
     units = host.session.sections["services"]["units"]

@@ -25,7 +25,7 @@ from homeassistant.util import dt as dt_util
 from .client.errors import HomelabError, KeyRefused
 from .client.happenings import Baseline, Happening, advance
 from .client.inventory import Found
-from .client.items import ITEM_KINDS, ItemKind, Selection, is_complete, services
+from .client.items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete, services, unknown_hardware
 from .client.models import SECTIONS
 from .client.problems import Judge, Problem, Thresholds
 from .client.rates import Rates, updated
@@ -110,6 +110,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._selection = Selection(services=self.options.services)
         self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
         self._due: dict[str, float] = {}
+        self._unknown_hardware: frozenset[str] = frozenset()
         self._tries = 0
         self._refusals = 0
         self._last_success: float | None = None
@@ -193,6 +194,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._due |= {name: now + self._turn_seconds(name, reply) for name in sections}
+        if (unknown := unknown_hardware(snapshot)) != self._unknown_hardware:
+            # What was just plugged in has its name now, and shall not wait ten minutes for the rest.
+            self._due.pop("hardware", None)
+            self._unknown_hardware = unknown
         self._tries, self._refusals, self._last_success = 0, 0, now
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
@@ -352,14 +357,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         found = tuple(kind.found_fn(snapshot, self._selection))
         before, names = self._matched.get(kind.key, ((), {}))
         known = self.inventory.items.get(kind.key, {})
-        is_fresh = is_news and snapshot.ages.get(kind.section) == snapshot.received
+        is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
+        is_fresh = is_news and is_told
         is_whole = len(known) == len(found) and not any(item.shown for item in found)
         if found == before and (is_whole or not is_fresh):
             return names
         ids_before = set(known)
         complete = is_fresh and is_complete(kind, snapshot)
         names = self.inventory.match(kind.key, found, complete=complete, now=snapshot.received)
-        gone = self.inventory.pop_gone(snapshot.received) if complete else ()
+        gone = self.inventory.pop_gone() if complete else ()
         self._matched[kind.key] = (found, names)
         if gone or ids_before != self.inventory.items[kind.key].keys():
             self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")

@@ -47,10 +47,11 @@ def test_clones_with_the_same_key_are_two_items() -> None:
 def test_an_item_leaves_after_three_complete_inventories_over_a_day() -> None:
     inventory = Inventory()
     match(inventory, filesystem("/"), filesystem("/data"))
-    for now in (60.0, 120.0, 180.0):
+    for now in (60.0, 120.0, 180.0, 60.0 + DAY - 1):
         match(inventory, filesystem("/"), now=now)
-    assert inventory.pop_gone(60.0 + DAY - 1) == []
-    assert inventory.pop_gone(60.0 + DAY) == [("filesystem", "/data")]
+    assert inventory.pop_gone() == []
+    match(inventory, filesystem("/"), now=60.0 + DAY)
+    assert inventory.pop_gone() == [("filesystem", "/data")]
     assert list(inventory.items["filesystem"]) == ["/"]
 
 
@@ -59,9 +60,9 @@ def test_a_day_with_the_host_offline_is_no_inventory() -> None:
     match(inventory, filesystem("/"), filesystem("/data"))
     match(inventory, filesystem("/"), now=60.0)
     match(inventory, filesystem("/"), now=60.0 + 2 * DAY)
-    assert inventory.pop_gone(60.0 + 2 * DAY) == []
+    assert inventory.pop_gone() == []
     match(inventory, filesystem("/"), now=120.0 + 2 * DAY)
-    assert inventory.pop_gone(120.0 + 2 * DAY) == [("filesystem", "/data")]
+    assert inventory.pop_gone() == [("filesystem", "/data")]
 
 
 def test_an_incomplete_inventory_misses_nothing() -> None:
@@ -69,7 +70,34 @@ def test_an_incomplete_inventory_misses_nothing() -> None:
     match(inventory, filesystem("/"), filesystem("/data"))
     for day in range(10):
         match(inventory, filesystem("/"), complete=False, now=day * DAY)
-    assert inventory.pop_gone(10 * DAY) == []
+    assert inventory.pop_gone() == []
+
+
+def test_a_day_of_incomplete_inventories_after_three_complete_ones_takes_nothing_away() -> None:
+    inventory = Inventory()
+    match(inventory, filesystem("/"), filesystem("/data"))
+    for now in (60.0, 120.0, 180.0):
+        match(inventory, filesystem("/"), now=now)
+    match(inventory, filesystem("/"), complete=False, now=2 * DAY)
+    assert inventory.pop_gone() == []
+
+
+def disk(name: str, **keys: str) -> Found:
+    return Found(name=name, label=name, keys=keys | {"kernel_name": name})
+
+
+def test_a_disk_keeps_its_id_when_its_serial_number_appears() -> None:
+    inventory = Inventory()
+    assert match(inventory, disk("sdb")) == {"sdb": "sdb"}
+    assert match(inventory, disk("sdb", serial="S-1")) == {"sdb": "sdb"}
+    assert match(inventory, disk("sda", serial="S-1")) == {"sdb": "sda"}
+
+
+def test_a_kernel_name_tells_no_disk_of_which_more_is_known() -> None:
+    inventory = Inventory()
+    match(inventory, disk("sdb", serial="S-1"))
+    assert match(inventory, disk("sdb", serial="S-2")) == {"S-2": "sdb"}
+    assert match(inventory, disk("sdb", serial="S-1"), disk("sdc", serial="S-2")) == {"S-1": "sdb", "S-2": "sdc"}
 
 
 def test_an_item_that_comes_back_starts_anew() -> None:
@@ -79,7 +107,7 @@ def test_an_item_that_comes_back_starts_anew() -> None:
     match(inventory, now=DAY)
     assert match(inventory, filesystem("/data", "u-1"), now=2 * DAY) == {"u-1": "/data"}
     match(inventory, now=3 * DAY)
-    assert inventory.pop_gone(3 * DAY) == []
+    assert inventory.pop_gone() == []
 
 
 def test_what_is_only_shown_is_known_and_still_leaves() -> None:
@@ -90,7 +118,7 @@ def test_what_is_only_shown_is_known_and_still_leaves() -> None:
         shown = Found(name="cups", label="cups", keys=unit, shown=True)
         ids = inventory.match("service", [shown], complete=True, now=now)
         assert ids == {"system/cups.service": "cups"}
-    assert inventory.pop_gone(DAY + 1.0) == [("service", "system/cups.service")]
+    assert inventory.pop_gone() == [("service", "system/cups.service")]
 
 
 def test_it_is_stored_and_restored() -> None:

@@ -62,6 +62,30 @@ def test_a_full_disk_is_told_at_once_and_until_two_percent_are_free_again(court:
     assert court.judged() == []
 
 
+def test_a_full_disk_that_hangs_is_still_full(court: Court) -> None:
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    section = court.sections["filesystems"]
+    full = section["filesystems"].pop()
+    section |= {"late": ["/srv/my data"], "complete": {"mounts": False}}
+    assert court.judged(600) == ["disk_full /srv/my data"]
+    section |= {"late": [], "complete": {"mounts": True}}
+    assert court.judged() == []
+    section["filesystems"].append(full)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.document["missing"]["filesystems"] = "timed_out"
+    del court.sections["filesystems"]
+    assert court.judged(600) == ["disk_full /srv/my data"]
+
+
+def test_what_was_no_problem_yet_does_not_become_one_unread(court: Court) -> None:
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    assert court.judged(200) == []
+    court.document["errors"]["memory"] = "it does not work"
+    del court.sections["memory"]
+    assert court.judged(600) == []
+
+
 def test_a_disk_that_is_read_only_is_full_by_nature(court: Court) -> None:
     court.fill(100)
     court.sections["filesystems"]["filesystems"][1]["read_only"] = True

@@ -5,6 +5,9 @@ its WWN and serial number. Any of them may become readable later or change, so a
 item is matched against what is stored by any key, the strongest first, and the id that it
 got at first sight stays for good: entities hang on it.
 
+A key of PROVISIONAL tells an item only while nothing better is known of it: `sdb` is
+another disk's name the next time.
+
 An item that is not found is not gone: only a complete inventory can miss it, and only
 after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
 """
@@ -19,6 +22,7 @@ GONE_SECONDS = 24 * 3600.0
 ITEMS_LIMIT = 1000
 """Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
 LABEL_LIMIT = 120
+PROVISIONAL = frozenset({"kernel_name"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +47,25 @@ class Known:
     label: str
     first_seen: float
     missing_since: float | None = None
+    last_missed: float | None = None
     misses: int = 0
 
-    def is_gone(self, now: float) -> bool:
+    @property
+    def is_gone(self) -> bool:
         """Return whether it was missed often and long enough to leave."""
-        if self.missing_since is None or self.misses < MISSES_BEFORE_GONE:
+        if self.missing_since is None or self.last_missed is None or self.misses < MISSES_BEFORE_GONE:
             return False
-        return now - self.missing_since >= GONE_SECONDS
+        return self.last_missed - self.missing_since >= GONE_SECONDS
+
+    @property
+    def is_provisional(self) -> bool:
+        """Return whether nothing better is known of it than where it was."""
+        return self.keys.keys() <= PROVISIONAL
 
     def miss(self, now: float) -> None:
         """Count a complete inventory without it."""
         self.misses += 1
+        self.last_missed = now
         if self.missing_since is None:
             self.missing_since = now
 
@@ -79,13 +91,10 @@ class Inventory:
             known[item_id].miss(now)
         return {item_id: name for name, item_id in ids.items()}
 
-    def pop_gone(self, now: float) -> list[tuple[str, str]]:
+    def pop_gone(self) -> list[tuple[str, str]]:
         """Forget what is gone for good; return its (kind, id) pairs."""
         gone = [
-            (kind, item_id)
-            for kind, known in self.items.items()
-            for item_id, item in known.items()
-            if item.is_gone(now)
+            (kind, item_id) for kind, known in self.items.items() for item_id, item in known.items() if item.is_gone
         ]
         for kind, item_id in gone:
             del self.items[kind][item_id]
@@ -111,7 +120,8 @@ def _identify(known: Mapping[str, Known], found: tuple[Found, ...]) -> dict[str,
     taken: set[str] = set()
     kinds = dict.fromkeys(kind for item in found for kind in item.keys)
     for kind in kinds:
-        by_key = {item.keys.get(kind): item_id for item_id, item in known.items()}
+        fitting = {i: item for i, item in known.items() if kind not in PROVISIONAL or item.is_provisional}
+        by_key = {item.keys.get(kind): item_id for item_id, item in fitting.items()}
         for item in found:
             item_id = by_key.get(item.keys.get(kind, ""))
             if item_id and item_id not in taken and item.name not in ids:
@@ -159,7 +169,9 @@ def _remember(known: dict[str, Known], item_id: str, item: Found, now: float) ->
         known[item_id] = entry
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
+    for kind in () if entry.is_provisional else PROVISIONAL:
+        entry.keys.pop(kind, None)
     entry.label = item.label[:LABEL_LIMIT]
     if not item.shown:
-        entry.missing_since = None
+        entry.missing_since = entry.last_missed = None
         entry.misses = 0

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import re
 
 from .inventory import Found
-from .models import DiskHardware, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
+from .models import Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
 from .rates import Rates
 from .snapshot import Snapshot
 
@@ -32,18 +32,29 @@ class ItemKind:
     section: str
     source: str | None
     """Name in the section's `complete`; None: the list is always whole."""
+    needs: str | None = None
+    """Another section, without which no item can be told from another."""
     found_fn: Callable[[Snapshot, Selection], Iterator[Found]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
     """Return whether the snapshot's list of this kind is whole."""
+    if is_absent(kind, snapshot):
+        return True
     section = getattr(snapshot.sections, kind.section)
     if section is None or kind.section in {*snapshot.errors, *snapshot.missing}:
+        return False
+    if kind.needs and getattr(snapshot.sections, kind.needs) is None:
         return False
     if getattr(section, "asleep", ()):
         return False
     return kind.source is None or bool(section.complete.get(kind.source))
+
+
+def is_absent(kind: ItemKind, snapshot: Snapshot) -> bool:
+    """Return whether the host says that it has none at all: its last graphics card was taken out."""
+    return kind.source is None and snapshot.missing.get(kind.section) == "not_installed"
 
 
 def _keys(**keys: str | None) -> Mapping[str, str]:
@@ -84,12 +95,11 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     # Before the hardware is known nobody can tell which disk is which.
     if section is None or hardware is None:
         return
-    disks = {name: hardware.disks.get(name, DiskHardware()) for name in section.disks}
+    disks = {name: hardware.disks[name] for name in section.disks if name in hardware.disks}
     labels = _told_apart({name: (disk.model or name, (disk.serial or name)[-4:]) for name, disk in disks.items()})
     for name, disk in disks.items():
-        # A virtual disk often has neither; its bus gives it the same name at each boot.
-        name_key = None if disk.wwn or disk.serial else name
-        keys = _keys(wwn=disk.wwn, serial=disk.serial, name=name_key)
+        # A virtual disk often has neither of the others; its bus gives it the same name at each boot.
+        keys = _keys(wwn=disk.wwn, serial=disk.serial, kernel_name=name)
         yield Found(name=name, label=labels[name], keys=keys)
 
 
@@ -148,6 +158,16 @@ def _fans(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
         yield Found(name=item.id, label=label, keys={"id": item.id})
 
 
+def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:
+    """Return the disks and interfaces that are there and that the section hardware does not know yet."""
+    sections = snapshot.sections
+    disks = frozenset(sections.disk_io.disks if sections.disk_io else ())
+    interfaces = frozenset(sections.network.interfaces if sections.network else ())
+    if sections.hardware is None:
+        return disks | interfaces
+    return (disks - sections.hardware.disks.keys()) | (interfaces - sections.hardware.interfaces.keys())
+
+
 def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
     """Return the host's graphics cards."""
     section = snapshot.sections.gpu
@@ -202,6 +222,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         key="disk",
         section="disk_io",
         source=None,
+        needs="hardware",
         found_fn=_disks,
         values_fn=lambda _, rates: rates.disks,
     ),
@@ -209,6 +230,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         key="interface",
         section="network",
         source=None,
+        needs="hardware",
         found_fn=_interfaces,
         values_fn=lambda _, rates: rates.interfaces,
     ),

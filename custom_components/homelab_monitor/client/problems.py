@@ -1,7 +1,8 @@
 """What is wrong with a host, judged over time: sustained, with hysteresis, from raw values. Pure.
 
 A judge is asked at every poll. What comes and goes around a threshold is told once it has lasted
-(`hold_seconds`) and until it is clearly over (`clear` below the threshold).
+(`hold_seconds`) and until it is clearly over (`clear` below the threshold). What nobody can read any more is
+not over: a full disk that hangs is still full.
 """
 
 from collections.abc import Iterator
@@ -45,18 +46,22 @@ class _Reading:
 
 @dataclass(slots=True, kw_only=True)
 class Judge:
-    """Remembers since when something is over its limit."""
+    """Remembers since when something is over its limit, and what was told."""
 
     since: dict[Problem, float] = field(default_factory=dict)
+    told: tuple[Problem, ...] = ()
 
     def problems(self, snapshot: Snapshot, thresholds: Thresholds) -> tuple[Problem, ...]:
         """Return what is wrong now, in a stable order."""
         now = snapshot.received
         readings = tuple(_readings(snapshot, thresholds))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if self._is_over(each)}
-        self.since = over
         hold = {each.problem: each.hold_seconds for each in readings}
-        return tuple(sorted(problem for problem, since in over.items() if now - since >= hold[problem]))
+        held = {problem for problem, since in over.items() if now - since >= hold[problem]}
+        unread = {each for each in self.told if each not in hold and _is_unread(each, snapshot)}
+        self.since = over | {problem: self.since[problem] for problem in unread}
+        self.told = tuple(sorted(held | unread))
+        return self.told
 
     def _is_over(self, reading: _Reading) -> bool:
         """Return whether a value counts as over its limit, given what it was."""
@@ -83,6 +88,26 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
     for gpu in gpus(snapshot):
         yield _Reading(problem=Problem(kind="gpu_lost", item=gpu.name), value=float(gpu.state == "lost"), limit=1)
     yield _Reading(problem=Problem(kind="gpu_driver"), value=float("gpu" in snapshot.errors), limit=1)
+
+
+_SECTIONS = {
+    "disk_full": "filesystems",
+    "memory_full": "memory",
+    "cpu_hot": "sensors",
+    "gpu_hot": "gpu",
+    "gpu_lost": "gpu",
+    "service_failed": "services",
+}
+"""Which section tells of a kind of problem."""
+
+
+def _is_unread(problem: Problem, snapshot: Snapshot) -> bool:
+    """Return whether what a problem is about could not be read this time, as against is no more."""
+    section = _SECTIONS.get(problem.kind, "")
+    if section in snapshot.errors or snapshot.missing.get(section) == "timed_out":
+        return True
+    filesystems = snapshot.sections.filesystems
+    return problem.kind == "disk_full" and filesystems is not None and problem.item in filesystems.late
 
 
 def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:
