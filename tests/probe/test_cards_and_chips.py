@@ -1,5 +1,6 @@
 """AMD and Intel cards, temperature chips, interfaces, disks: small machines made of a few files of sysfs."""
 
+import os
 import unittest
 
 from place import probe
@@ -21,6 +22,15 @@ class BusyOnce(probe.RecordedHost):
             if self.asked == 1:
                 return None  # EBUSY
         return super().number(path)
+
+
+class Clock(probe.RecordedHost):
+    """A machine whose clock the test moves."""
+
+    passed = 0.0
+
+    def boottime(self):
+        return super().boottime() + self.passed
 
 
 class Cards(unittest.TestCase):
@@ -78,8 +88,56 @@ class Cards(unittest.TestCase):
                 "fan_percent": 20,
                 "clock_hz": 1700000000,
                 "memory_clock_hz": 96000000,
+                "throttle_reasons": [],
             },
         )
+
+    def test_a_radeon_that_is_slowed_down_says_why(self):
+        for bit, reasons in ((0, ["power"]), (16, ["power"]), (36, ["thermal"]), (47, ["hardware"]), (57, [])):
+            for version, offset in ((b"\x01\x03", 112), (b"\x02\x02", 120)):
+                with self.subTest(bit, version=version):
+                    table = b"\x80\x00" + version + bytes(offset - 4) + (1 << bit).to_bytes(8, "little")
+                    self.assertEqual(probe.amd_throttle_reasons(table), reasons)
+        untold = b"\x78\x00\x01\x03" + bytes(108) + b"\xff" * 8
+        for table in (untold, untold[:60], b"", b"\x60\x00\x01\x01" + bytes(92), b"\x08\x01\x03\x00" + bytes(260)):
+            self.assertIsNone(probe.amd_throttle_reasons(table))
+
+    def test_the_edge_stands_for_a_card_and_an_accelerator_without_one_has_its_junction(self):
+        self.amd()
+        folder = PCI + RADEON + "/hwmon/hwmon4"
+        self.tree.files(folder, temp1_label="junction", temp2_label="edge", temp2_input="51000")
+        self.assertEqual(self.gpu()["temperature_celsius"], 51.0)
+        self.tree.files(folder, temp2_label="mem")
+        self.assertEqual(self.gpu()["temperature_celsius"], 48.0)
+
+    def test_a_fan_without_percent_tells_its_turns(self):
+        self.amd()
+        os.remove(self.tree.folder + PCI + RADEON + "/hwmon/hwmon4/pwm1")
+        self.tree.files(PCI + RADEON + "/hwmon/hwmon4", fan1_input="1180\n")
+        gpu = self.gpu()
+        self.assertEqual((gpu["fan_rpm"], gpu.get("fan_percent")), (1180, None))
+
+    def test_a_card_that_draws_nothing_draws_zero_watts(self):
+        self.amd()
+        self.tree.files(PCI + RADEON + "/hwmon/hwmon4", power1_average="0\n", power1_input="9000000\n")
+        self.assertEqual(self.gpu()["power_watts"], 0.0)
+
+    def test_a_card_that_may_fall_asleep_is_not_kept_awake(self):
+        self.amd(power__control="auto\n", power__autosuspend_delay_ms="10000\n")
+        one, moved = probe.Probe(Clock(self.tree.folder)), "/sys/bus/pci/devices/" + RADEON + "/gpu_busy_percent"
+        usages = []
+        for seconds, usage in ((0, 37), (10, 50), (20, 60), (30, 70)):
+            one.host.passed = seconds
+            self.tree.write(moved, usage)
+            usages.append(section(None, "gpu", one)[0]["gpus"][0]["usage_percent"])
+        self.assertEqual(usages, [37, 37, 60, 60])
+        self.tree.write("/sys/bus/pci/devices/" + RADEON + "/power/control", "on\n")
+        self.assertEqual(section(None, "gpu", one)[0]["gpus"][0]["usage_percent"], 70)
+
+    def test_a_card_of_the_old_driver_has_its_temperature(self):
+        self.tree.card(RADEON, "0x1002", "radeon", power__runtime_status="active\n")
+        self.tree.files(PCI + RADEON + "/hwmon/hwmon4", temp1_input="62000\n")
+        self.assertEqual(self.gpu()["temperature_celsius"], 62.0)
 
     def test_a_busy_firmware_is_asked_again_once(self):
         self.amd()
@@ -112,6 +170,27 @@ class Cards(unittest.TestCase):
         self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="suspended\n")
         told = {"id": IGPU, "vendor": "intel", "name": "Intel GPU 0x1234", "pci_address": IGPU, "state": "suspended"}
         self.assertEqual(self.gpu(), told)
+
+    def test_an_intel_card_tells_clock_heat_and_why_it_is_slow(self):
+        self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="active\n")
+        self.tree.files(PCI + IGPU + "/drm/renderD128", dev="226:128\n")
+        clocks = PCI + IGPU + "/drm/card1/gt/gt0"
+        self.tree.files(clocks, rps_act_freq_mhz="1150\n", throttle_reason_status="0\n", throttle_reason_thermal="1\n")
+        monitor = {"temp1_input": "61000", "power1_max": "190000000", "fan1_input": "900"}
+        self.tree.files(PCI + IGPU + "/hwmon/hwmon3", **monitor)
+        gpu = self.gpu()
+        told = {key: gpu[key] for key in ("clock_hz", "temperature_celsius", "power_limit_watts", "fan_rpm")}
+        expected = {"clock_hz": 1150000000, "temperature_celsius": 61.0, "power_limit_watts": 190.0, "fan_rpm": 900}
+        self.assertEqual((told, gpu["throttle_reasons"]), (expected, []))
+        self.tree.files(clocks, throttle_reason_status="1\n", throttle_reason_pl1="1\n")
+        self.assertEqual(self.gpu()["throttle_reasons"], ["thermal", "power"])
+
+    def test_an_intel_card_of_the_new_driver_tells_the_same(self):
+        self.tree.card(IGPU, "0x8086", "xe", power__runtime_status="active\n")
+        folder = PCI + IGPU + "/tile0/gt0/freq0"
+        self.tree.files(folder, act_freq="0\n", throttle__status="1\n", throttle__reason_prochot="1\n")
+        gpu = self.gpu()
+        self.assertEqual((gpu["clock_hz"], gpu["throttle_reasons"]), (0, ["hardware"]))
 
     def test_cards_of_virtual_machines_and_servers_are_none(self):
         self.tree.card("0000:01:00.0", "0x10de", "vfio-pci")  # given to a VM

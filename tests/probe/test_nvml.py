@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 from place import HERE, probe
@@ -125,15 +126,104 @@ class Nvml(unittest.TestCase):
         self.fake.fake_set(MISMATCH, -1, 1)
         self.assertEqual(section(self.host, "gpu"), (None, None, "NVML: Driver/library version mismatch"))
 
-    def test_after_an_error_an_old_process_ends_and_a_young_one_stays(self):
+    def test_a_driver_that_is_broken_for_good_ends_no_process(self):
+        self.fake.fake_set(MISMATCH, -1, 1)
+        one = probe.Probe(self.host)
+        for self.host.passed in range(0, 7200, 60):
+            self.assertEqual(section(self.host, "gpu", one)[2], "NVML: Driver/library version mismatch")
+            self.assertFalse(probe.is_stale(one))
+
+    def test_a_driver_that_broke_after_ten_minutes_ends_the_process_once(self):
         one = probe.Probe(self.host)
         section(self.host, "gpu", one)
         self.fake.fake_set(MISMATCH, -1, 1)
+        self.host.passed = 590.0
         section(self.host, "gpu", one)
         self.assertFalse(probe.is_stale(one))
-        self.host.passed = 120.0
+        self.host.passed = 610.0
         section(self.host, "gpu", one)
         self.assertTrue(probe.is_stale(one))
+        following = probe.Probe(self.host)  # what the next process is like: it never worked there
+        self.host.passed = 7200.0
+        section(self.host, "gpu", following)
+        self.assertFalse(probe.is_stale(following))
+
+    def test_a_library_that_was_replaced_ends_the_process_at_its_first_error(self):
+        one = probe.Probe(self.host)
+        section(self.host, "gpu", one)
+        self.replace_library()
+        section(self.host, "gpu", one)
+        self.assertFalse(probe.is_stale(one))  # the old one still fits the kernel's module
+        self.fake.fake_set(MISMATCH, -1, 1)
+        section(self.host, "gpu", one)
+        self.assertTrue(probe.is_stale(one))
+
+    def test_a_card_that_fails_is_lost_and_when_all_fail_it_is_the_driver(self):
+        self.fake.fake_fails(0, 999)
+        self.assertEqual([gpu["state"] for gpu in self.gpus()], ["lost", "ok"])
+        self.tree.write("/sys/bus/pci/devices/" + SMALL + "/power/runtime_status", "suspended\n")
+        self.assertEqual(section(self.host, "gpu")[2], "NVML: Unknown Error")
+
+    def test_a_call_that_never_returns_costs_only_its_section_and_heals(self):
+        one = probe.Probe(self.host)
+        self.tree.write("/proc/loadavg", "0.13 0.18 0.12 1/86 5288\n")
+        self.addCleanup(self.fake.fake_hangs, 0)
+        self.fake.fake_hangs(1)
+        asked = self.fake.fake_asked(0)
+        request = probe.Request({"id": "1", "sections": ["gpu", "load", "gpu_processes"], "timeout": 1})
+        for _ in range(2):
+            begun = time.monotonic()
+            reply = one.answer(request)
+            self.assertLess(time.monotonic() - begun, 2.0)
+            self.assertEqual(reply["missing"], {"gpu": "timed_out"})
+            self.assertEqual(set(reply["sections"]), {"load", "gpu_processes"})
+        self.fake.fake_hangs(0)
+        time.sleep(0.1)
+        self.assertIn("gpu", one.answer(request)["sections"])
+        # Twice for each list of processes; for the cards once before it hung, and once after.
+        self.assertEqual(self.fake.fake_asked(0) - asked, 3 + 2)
+
+    def processes(self):
+        told, missing, error = section(self.host, "gpu_processes")
+        self.assertEqual((missing, error), (None, None))
+        return told
+
+    def test_processes_are_told_with_their_memory_name_and_owner(self):
+        self.tree.write("/proc/2000/comm", "ollama\n")
+        self.tree.write("/proc/2000/cgroup", "0::/system.slice/ollama.service\n")
+        self.addCleanup(self.fake.fake_processes, 2)
+        uuid = "GPU-aaaaaaaa-0000-0000-0000-000000000001"
+        expected = [
+            {"gpu": uuid, "pid": 2000, "memory_bytes": 1000 << 20, "name": "ollama", "unit": "ollama.service"},
+            {"gpu": uuid, "pid": 2001, "name": ""},  # gone meanwhile; the driver does not tell its memory
+        ]
+        self.assertEqual(self.processes(), {"complete": {"nvidia": True}, "processes": expected})
+        self.fake.fake_processes(300)
+        self.assertEqual([one["pid"] for one in self.processes()["processes"]][:3], [2000, 2002, 2004])
+        self.assertEqual(len(self.processes()["processes"]), probe.MOST_PROCESSES)
+        self.assertEqual(self.fake.fake_opened(), 0)
+
+    def test_a_lost_card_has_no_processes_and_a_broken_driver_is_an_error(self):
+        self.fake.fake_set(0, 0, 1)
+        self.assertEqual(self.processes()["processes"], [])
+        self.fake.fake_set(MISMATCH, -1, 1)
+        self.assertEqual(section(self.host, "gpu_processes")[2], "NVML: Driver/library version mismatch")
+
+    def test_with_all_cards_asleep_nobody_is_asked_for_processes(self):
+        for address in (BIG, SMALL):
+            self.tree.write("/sys/bus/pci/devices/" + address + "/power/runtime_status", "suspended\n")
+        self.fake.fake_set(MISMATCH, -1, 1)
+        self.assertEqual(self.processes()["processes"], [])
+
+    def test_in_a_container_the_numbers_of_processes_are_those_of_its_host(self):
+        self.tree.write("/run/systemd/container", "lxc")
+        self.assertEqual(self.processes(), {"complete": {"nvidia": False}, "processes": []})
+
+    def replace_library(self):
+        """Do what an update of the driver does: another file under the old name."""
+        path = probe.NVML_LIBRARIES[0]
+        shutil.copy(path, path + ".new")
+        os.rename(path + ".new", path)
 
     def test_a_card_that_another_container_has_is_none_of_ours(self):
         self.tree.card("0000:0c:00.0", "0x10de", "nvidia")

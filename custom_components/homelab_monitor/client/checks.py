@@ -261,7 +261,7 @@ def _sections(snapshot: Snapshot, seconds: float | None) -> Verdict:
     late = sorted(name for name, reason in snapshot.missing.items() if reason == "timed_out")
     if late:
         return Verdict(Status.AMBER, "section_timed_out", {"sections": _listed(late)})
-    failed = sorted(snapshot.errors.keys() - {"gpu"})
+    failed = sorted(snapshot.errors.keys() - {"gpu", "gpu_processes"})
     if failed:
         placeholders = {"sections": _listed(failed), "detail": first_line(snapshot.errors[failed[0]])}
         return Verdict(Status.AMBER, "section_failed", placeholders)

@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterable, Iterator
 
-    from .sections.gpu import Nvml
+    from .sections.nvml import Nvml
     from .sections.hardware import read_permanent_mac
 
     Json = dict[str, Any]

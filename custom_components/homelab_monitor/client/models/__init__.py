@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .filesystems import Filesystem, Filesystems, Mount
-from .gpu import Gpu, Gpus
+from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
 from .services import Service, Services
 from .vitals import (
@@ -42,6 +42,8 @@ __all__ = [
     "Filesystem",
     "Filesystems",
     "Gpu",
+    "GpuProcess",
+    "GpuProcesses",
     "Gpus",
     "Hardware",
     "InterfaceCounters",
@@ -79,6 +81,7 @@ class Sections:
     gpu: Gpus | None = None
     services: Services | None = None
     filesystems: Filesystems | None = None
+    gpu_processes: GpuProcesses | None = None
     system: System | None = None
     hardware: Hardware | None = None
 
@@ -104,6 +107,7 @@ SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
         "gpu": SectionKind(Gpus, 0),
         "services": SectionKind(Services, 30),
         "filesystems": SectionKind(Filesystems, 60),
+        "gpu_processes": SectionKind(GpuProcesses, 60),
         "system": SectionKind(System, 600),
         "hardware": SectionKind(Hardware, 600),
     }

@@ -1,6 +1,7 @@
-"""Graphics cards."""
+"""Graphics cards, and what uses them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .vitals import percent
 
@@ -22,14 +23,21 @@ class Gpu:
     power_watts: float | None = None
     power_limit_watts: float | None = None
     fan_percent: float | None = None
+    fan_rpm: float | None = None
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
-    throttle_reasons: tuple[str, ...] = ()
+    throttle_reasons: tuple[str, ...] | None = None
+    """Of thermal, power and hardware; None where the card does not tell."""
 
     @property
     def memory_used_percent(self) -> float | None:
         """Return the used share of the card's memory."""
         return percent(self.memory_used_bytes, self.memory_total_bytes)
+
+    @property
+    def is_throttled(self) -> bool | None:
+        """Return whether heat or a fault slows the card down; that it reached its power limit is no harm."""
+        return None if self.throttle_reasons is None else bool({"thermal", "hardware"} & {*self.throttle_reasons})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +48,23 @@ class Gpus:
     at: float | None = None
     driver: str | None = None
     source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """One process that uses a card; `gpu` is the card's id, `container` an engine's id or LXC's name."""
+
+    gpu: str
+    pid: int
+    name: str
+    memory_bytes: int | None = None
+    unit: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcesses:
+    """What uses the cards that are awake, those with most memory first; `complete` by source: nvidia, drm."""
+
+    processes: tuple[GpuProcess, ...]
+    complete: Mapping[str, bool] = field(default_factory=dict)

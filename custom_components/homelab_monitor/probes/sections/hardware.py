@@ -4,7 +4,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .gpu import parse_colons
+    from .nvidia import parse_colons
     from ..probe import Host, Json, Request, is_whole_disk, known_interfaces, parse_meminfo, parse_net_dev
     from .system import parse_assignments
 

@@ -1,0 +1,154 @@
+"""The section gpu_processes: what uses the graphics cards, how much of their memory, and whose it is.
+
+NVIDIA's driver lists its processes. The others are found where each has a card's device open: the kernel tells in
+/proc/PID/fdinfo how much memory is behind it (Documentation/gpu/drm-usage-stats.rst), of ROCm in /sys/class/kfd.
+"""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
+    from ..probe import Host, Json, Missing, REFRESH_SECONDS, Request
+    from .gpu import Card, amd_metrics, has_cards, has_nvidia_devices, is_apu, is_container, own_cards
+    from .nvidia import is_bare, nvidia_processes, parse_colons
+    from .owners import owner_of
+
+KFD = "/sys/class/kfd/kfd/"
+DRM_DEVICE = re.compile(r"(card|renderD)\d+$")
+DRM_MEMORY = re.compile(r"^drm-(resident|memory|total)-(\w+):\s*(\d+) ?(KiB|MiB|GiB)?", re.MULTILINE)
+DRM_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+VIDEO_MEMORY = re.compile(r"(vram|local)\d*$")  # as amdgpu and xe call it, as i915 does
+SHARED_MEMORY = re.compile(r"(gtt|system\d*|stolen.*)$")
+MOST_PROCESSES = 50
+EARLY_LOOKS = 2  # a process opens its card soon after its start, or is found at the next look at all
+
+
+def collect_gpu_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
+    """List the processes of all cards that are awake, those with most memory first."""
+    cards = own_cards(host, memo)
+    nvidia = [card for card in cards if card.vendor == "nvidia" and card.driver(host) in ("nvidia", "")]
+    others = [card for card in cards if card not in nvidia]
+    if is_bare(host, nvidia):
+        nvidia = []
+    if not cards and not has_nvidia_devices(host):
+        raise Missing("not_installed")
+    found, complete = [], {}  # type: list[Json], dict[str, bool]
+    if nvidia:
+        # Inside a container the driver tells the numbers that processes have outside of it.
+        complete["nvidia"] = not is_container(host)
+        found += nvidia_processes(host, nvidia, memo) if complete["nvidia"] else []
+    if others:
+        complete["drm"] = bool(host.names("/proc/1/fd"))  # who may not look there may look at nobody else's
+        found += drm_processes(host, [card for card in others if not card.sleeps(host)], memo)
+    found.sort(key=lambda one: (-one.get("memory_bytes", 0), one["pid"]))
+    return {"complete": complete, "processes": [named(host, one) for one in found[:MOST_PROCESSES]]}
+
+
+def named(host: "Host", process: "Json") -> "Json":
+    """Return a process with its name, unit and container."""
+    name = host.text("/proc/{}/comm".format(process["pid"]))
+    return dict(process, name=name, **owner_of(host, process["pid"]))
+
+
+def drm_processes(host: "Host", cards: "list[Card]", memo: "Json") -> "list[Json]":
+    """Return `{gpu, pid, memory_bytes}` of what has memory on the cards."""
+    if not cards:
+        return []
+    used = kfd_memory(host)
+    for pid, address, size in drm_memory(host, cards, memo):
+        used[pid, address] = max(size, used.get((pid, address), 0))
+    addresses = {card.address for card in cards}
+    told = [{"gpu": address, "pid": pid, "memory_bytes": size} for (pid, address), size in used.items() if size]
+    return [one for one in told if one["gpu"] in addresses]
+
+
+def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tuple[int, str, int]]":
+    """Yield process, card and bytes; a client that several descriptors or processes share counts once."""
+    shared = {card.address: is_shared(host, card) for card in cards}
+    seen = set()
+    for pid in sorted(drm_users(host, memo)):
+        sizes = {}  # type: dict[str, int]
+        for text in drm_descriptors(host, pid):
+            told = parse_colons(text)
+            address, client = told.get("drm-pdev", ""), (told.get("drm-pdev"), told.get("drm-client-id"))
+            if address in shared and (client not in seen or client[1] is None):
+                seen.add(client)
+                sizes[address] = sizes.get(address, 0) + parse_drm_memory(text, shared[address])
+        for address, size in sizes.items():
+            yield pid, address, size
+
+
+def is_shared(host: "Host", card: "Card") -> bool:
+    """Tell whether a card lives in the system's memory."""
+    return card.vendor == "amd" and is_apu(host, card, amd_metrics(host, card))
+
+
+def parse_drm_memory(text: str, is_shared: bool) -> int:
+    r"""Return the bytes behind one descriptor: video memory, and system memory of a card that has no other.
+
+    drm-memory-vram:\t1048576 KiB
+    drm-memory-gtt: \t2048 KiB
+    drm-resident-local0:\t12 MiB
+    """
+    regions = {}  # type: dict[str, dict[str, int]]
+    for kind, region, number, unit in DRM_MEMORY.findall(text):
+        regions.setdefault(region, {})[kind] = int(number) * DRM_UNITS[unit]
+    # Newer kernels tell the same amount under several words; `total` counts what was never touched, too.
+    sizes = {name: told.get("resident", told.get("memory", told.get("total", 0))) for name, told in regions.items()}
+    video = [size for name, size in sizes.items() if VIDEO_MEMORY.match(name)]
+    system = [size for name, size in sizes.items() if SHARED_MEMORY.match(name)]
+    return sum(video) + (sum(system) if is_shared or not video else 0)
+
+
+def drm_descriptors(host: "Host", pid: int) -> "Iterator[str]":
+    """Yield what the kernel tells of each descriptor that a process has of a card."""
+    for number in host.names(f"/proc/{pid}/fd"):
+        if DRM_DEVICE.match(host.link_name(f"/proc/{pid}/fd/{number}")):
+            yield host.text(f"/proc/{pid}/fdinfo/{number}")
+
+
+def drm_users(host: "Host", memo: "Json") -> "list[int]":
+    """Return the processes that have a card open: looked for among the new ones, among all every 10 minutes.
+
+    To ask 500 processes for their descriptors takes 50 ms, which is ten polls' worth.
+    """
+    now = host.boottime()
+    if now >= memo.get("users_until", 0.0):
+        memo.update(looks={}, users_until=now + REFRESH_SECONDS)
+    looks = memo["looks"]  # type: dict[int, int]
+    pids = [int(name) for name in host.names("/proc") if name.isdigit()]
+    users = [pid for pid in pids if looks.get(pid, 0) < EARLY_LOOKS and any(True for _ in drm_descriptors(host, pid))]
+    # Below zero: one that was found, and is asked whatever its age.
+    memo["looks"] = {pid: -1 if pid in users else looks.get(pid, 0) + 1 for pid in pids}
+    return users
+
+
+def kfd_memory(host: "Host") -> "dict[tuple[int, str], int]":
+    """Return the bytes that each ROCm process has on each card; readable for everybody."""
+    cards = {}
+    for node in host.names(KFD + "topology/nodes"):
+        folder = KFD + "topology/nodes/" + node + "/"
+        number = host.text(folder + "gpu_id")
+        if number not in ("", "0"):  # a CPU
+            cards[number] = kfd_address(host.text(folder + "properties"))
+    used = {}
+    for pid in host.names(KFD + "proc"):
+        for number, address in cards.items():
+            used[int(pid), address] = host.number(KFD + "proc/" + pid + "/vram_" + number) or 0
+    return used
+
+
+def kfd_address(text: str) -> str:
+    r"""Return the PCI address in a node's properties.
+
+    location_id 768\ndomain 0  →  0000:03:00.0
+    """
+    told = dict(line.partition(" ")[::2] for line in text.splitlines())
+    place, domain = int(told.get("location_id") or 0), int(told.get("domain") or 0)
+    return f"{domain:04x}:{place >> 8 & 255:02x}:{place >> 3 & 31:02x}.{place & 7}"
+
+
+SECTIONS = globals().setdefault("SECTIONS", [])
+SECTIONS.append(("gpu_processes", collect_gpu_processes, 5, has_cards))

@@ -1,0 +1,168 @@
+"""NVIDIA's management library, for the sections that tell of its cards: found, opened for one reading, closed.
+
+An open /dev/nvidia* keeps the card awake and the driver from being replaced. Any call into the library may hang for
+ever, so only the threads of collectors make one.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ..probe import Host, Json, NvmlError, REFRESH_SECONDS
+
+NVML_LIBRARIES = ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1", "/run/opengl-driver/lib/libnvidia-ml.so.1")
+NVML_DENIED, NVML_NOT_FOUND, NVML_TOO_SMALL, NVML_LOST = 4, 6, 7, 15
+NVML_UNTOLD = (1 << 64) - 1
+NVML_GONE = (NVML_DENIED, NVML_NOT_FOUND, NVML_LOST)
+
+
+class Nvml:
+    """NVIDIA's management library, through ctypes."""
+
+    def __init__(self) -> None:
+        try:
+            import ctypes  # noqa: PLC0415
+        except ImportError as err:  # a Python built without it
+            raise OSError(str(err)) from None
+
+        self.ctypes = ctypes
+        self.library = self.load()
+        self.library.nvmlErrorString.restype = ctypes.c_char_p
+        self.file = self.loaded_file()
+        self.identity = identity_of(self.file)
+        self.has_worked = False
+
+    def load(self) -> "Any":
+        """Return the library; raises OSError where there is none."""
+        for name in NVML_LIBRARIES[:-1]:
+            try:
+                return self.ctypes.CDLL(name)
+            except OSError:
+                continue
+        return self.ctypes.CDLL(NVML_LIBRARIES[-1])
+
+    def loaded_file(self) -> str:
+        """Return the path of the file behind the library, "" where it cannot be told (proc_pid_maps(5))."""
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            found = [line.split(None, 5)[5].rstrip("\n") for line in maps if "/libnvidia-ml.so" in line]
+        return next((path for path in found if not path.endswith(" (deleted)")), "")
+
+    def is_replaced(self) -> bool:
+        """Tell whether another process would load another library: the driver was replaced beneath this one."""
+        return bool(self.file) and identity_of(self.file) != self.identity
+
+    def call(self, name: str, *arguments: "Any") -> None:
+        """Call a function; raises NvmlError with the library's text, also where an old library lacks it."""
+        function = getattr(self.library, name, None)
+        if function is None:
+            raise NvmlError(13, name + " is not in this library")
+        code = function(*arguments)
+        if code:
+            raise NvmlError(code, self.library.nvmlErrorString(code).decode("ascii", "replace"))
+
+    def words(self, name: str, *arguments: "Any") -> str:
+        """Return the text that a function writes into a buffer."""
+        buffer = self.ctypes.create_string_buffer(96)
+        self.call(name, *arguments, buffer, 96)
+        return buffer.value.decode("utf-8", "replace")
+
+    def numbers(self, name: str, form: str, *arguments: "Any") -> "tuple[Any, ...] | None":
+        """Return the struct that a function fills (`form` as in module struct), None where it has none to tell."""
+        import struct  # noqa: PLC0415
+
+        size = struct.calcsize(form)
+        buffer = self.ctypes.create_string_buffer(size)
+        if name.endswith("_v2"):  # a versioned struct says first which one it is
+            struct.pack_into("I", buffer, 0, size | 2 << 24)
+        try:
+            self.call(name, *arguments, buffer)
+        except NvmlError as err:
+            if err.code == NVML_LOST:
+                raise
+            return None
+        return struct.unpack(form, buffer.raw)
+
+    def running(self, kind: str, handle: "Any") -> "list[tuple[int, int]]":
+        """Return process id and bytes of what runs on a card, NVML_UNTOLD for bytes that the driver does not tell.
+
+        A struct has the process, its memory and, but for the first version, two numbers of its MIG instance.
+        """
+        name = f"nvmlDeviceGet{kind}RunningProcesses"
+        version = next((one for one in ("_v3", "_v2") if hasattr(self.library, name + one)), "")
+        form, room = "IQII" if version else "IQ", 64
+        while True:
+            try:
+                return self.structs(name + version, form, room, handle)
+            except NvmlError as err:
+                if err.code == NVML_LOST:
+                    raise
+                if err.code != NVML_TOO_SMALL or room > 4096:
+                    return []
+                room *= 4
+
+    def structs(self, name: str, form: str, room: int, handle: "Any") -> "list[Any]":
+        """Return the first two numbers of each struct that a function writes into an array of `room`."""
+        import struct  # noqa: PLC0415
+
+        size, count = struct.calcsize(form), self.ctypes.c_uint(room)
+        buffer = self.ctypes.create_string_buffer(size * room)
+        self.call(name, handle, self.ctypes.byref(count), buffer)
+        return [struct.unpack_from(form, buffer, size * i)[:2] for i in range(count.value)]
+
+    def handle(self, address: str) -> "Any":
+        """Return the card at a PCI address; only this one is initialised, so that the others sleep on."""
+        handle = self.ctypes.c_void_p()
+        self.call("nvmlDeviceGetHandleByPciBusId_v2", address.encode("ascii"), self.ctypes.byref(handle))
+        return handle
+
+    def handles(self) -> "list[Any]":
+        """Return all cards, where PCI does not name them."""
+        count = self.ctypes.c_uint()
+        self.call("nvmlDeviceGetCount_v2", self.ctypes.byref(count))
+        handles = [self.ctypes.c_void_p() for _ in range(count.value)]
+        for i, handle in enumerate(handles):
+            self.call("nvmlDeviceGetHandleByIndex_v2", i, self.ctypes.byref(handle))
+        return handles
+
+
+def identity_of(path: str) -> "tuple[int, ...]":
+    """Return what tells a file from one that took its place, () where there is none."""
+    try:
+        told = os.stat(path)
+    except OSError:
+        return ()
+    return told.st_dev, told.st_ino, told.st_size, int(told.st_mtime)
+
+
+def with_nvml(host: "Host", memo: "Json", read: "Callable[[Nvml], Any]") -> "Any":
+    """Return what `read` finds in the opened library; raises OSError where there is none, NvmlError.
+
+    After an error the process is stale (it ends behind its reply) when another one may do better: the library was
+    replaced, or it once worked here, for 10 minutes or more. A driver that is broken for good costs no restarts.
+    """
+    nvml = nvml_library(host, memo)
+    try:
+        nvml.call("nvmlInit_v2")
+        try:
+            found = read(nvml)
+        finally:
+            nvml.call("nvmlShutdown")
+    except NvmlError:
+        is_old = host.boottime() - memo["nvml_since"] > REFRESH_SECONDS
+        memo["stale"] = nvml.is_replaced() or (nvml.has_worked and is_old)
+        raise
+    nvml.has_worked = True
+    return found
+
+
+def nvml_library(host: "Host", memo: "Json") -> "Nvml":
+    """Return the library; raises OSError where it is not installed, looked for again after 10 minutes."""
+    now = host.boottime()
+    if "nvml" not in memo:
+        if now < memo.get("no_nvml_until", 0.0):
+            raise OSError("not installed")
+        memo["no_nvml_until"] = now + REFRESH_SECONDS
+        memo.update(nvml=host.nvml(), nvml_since=now)
+    return memo["nvml"]  # type: ignore[no-any-return]
