@@ -266,7 +266,7 @@ def test_a_talking_login_shell_is_quoted():
         (
             {"errors": {"memory": "wrong <b>shape</b>\nsecond line"}},
             "section_failed",
-            {"sections": "memory", "detail": "wrong <b>shape</b>"},
+            {"sections": "memory", "detail": "wrong <b>shape</b> second line"},
         ),
     ],
 )
