@@ -3,7 +3,8 @@
 Replies start from a file of `tests/fixtures/replies`, and counters move only when told to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
+from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError
 from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
@@ -29,6 +31,26 @@ def read_reply(name: str) -> dict[str, Any]:
     return json.loads((REPLIES / f"{name}.json").read_text())
 
 
+class ScriptedShell:
+    """Answers commands in the order that a test wrote; raises what is an error."""
+
+    def __init__(self) -> None:
+        self.answers: list[CommandResult | Exception] = []
+        self.asked: list[str] = []
+
+    def say(self, stdout: str = "", stderr: str = "", status: int | None = 0) -> None:
+        """Write the next answer."""
+        self.answers.append(CommandResult(stdout, stderr, status))
+
+    async def run(self, command: str, **_: object) -> CommandResult:
+        """Answer."""
+        self.asked.append(command)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 class ScriptedSession:
     """Answers polls from `document`; raises `error` while it is set."""
 
@@ -38,6 +60,7 @@ class ScriptedSession:
         self.asked: list[tuple[tuple[str, ...], Mapping[str, Sequence[str]] | None]] = []
         self.with_sudo: tuple[str, ...] = ()
         self.asked_aside: list[tuple[Any, ...]] = []
+        self.shell = ScriptedShell()
         self.closed = 0
         self.connection = None
         self.rtt_seconds: float | None = None
@@ -61,6 +84,13 @@ class ScriptedSession:
         """Answer beside the polls, twice where that is wanted."""
         self.asked_aside.append((tuple(sections), *more))
         return tuple(self.answer(sections) for _ in range(1 if again_after is None else 2))
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[ScriptedShell]:
+        """Lend a connection that runs commands."""
+        if self.error:
+            raise self.error
+        yield self.shell
 
     def answer(self, sections: Sequence[str]) -> Reply:
         """Return the reply to a request for these sections."""

@@ -15,7 +15,7 @@ LAYERS: tuple[set[str], ...] = (
     {"const", "markdown"},
     {"settings", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "discovery"},
-    {"entity", "subjects", "capability"},
+    {"entity", "subjects", "capability", "controls"},
     {"quantities"},
     {"host_sensors", "item_sensors"},
     {"sensor", "binary_sensor", "button", "switch", "update", "event", "diagnostics", "system_health"}

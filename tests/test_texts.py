@@ -9,8 +9,10 @@ import string
 from typing import Any
 
 import pytest
+import voluptuous as vol
+import yaml
 
-from custom_components.homelab_monitor import repairs
+from custom_components.homelab_monitor import repairs, services
 from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.remedies import REMEDIES, Where
@@ -94,6 +96,36 @@ def test_every_option_of_a_menu_is_a_step(key: str) -> None:
 def test_titles_are_the_only_place_where_a_name_is_not_escaped(key: str) -> None:
     for name, step in ISSUES[key]["fix_flow"]["step"].items():
         assert not fields(step["description"]) & {"name", "problem"}, name
+
+
+def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_error() -> None:
+    of_flows = {"unknown", "invalid_target", "password_refused", "key_not_installed"}
+    errors = {error.key for error in all_errors(HomelabError)} - of_flows
+    sources = [(ROOT / f"{name}.py").read_text() for name in ("controls", "services", "capability")]
+    options = {f"{name.lower()}_off" for name in re.findall(r"_require\(coordinator, CONF_(\w+)\)", sources[0])}
+    named = set(re.findall(r'(?:_refuse\(\w+, |translation_key=)"(\w+)"', "".join(sources)))
+    assert errors | options | named == TEXTS["exceptions"].keys()
+
+
+def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:
+    """Return an error and all that are one."""
+    return {parent}.union(*(all_errors(child) for child in parent.__subclasses__()))
+
+
+def test_actions_have_texts_icons_and_fields_that_agree() -> None:
+    actions = yaml.safe_load((ROOT / "services.yaml").read_text())
+    icons = json.loads((ROOT / "icons.json").read_text())["services"]
+    assert actions.keys() == TEXTS["services"].keys() == icons.keys() == services.ACTIONS.keys()
+    for name, action in actions.items():
+        fields_of = set(action.get("fields", {}))
+        assert fields_of == TEXTS["services"][name]["fields"].keys()
+        schema = services.ACTIONS[name].schema.validators[0].schema
+        assert fields_of == {str(key) for key in schema}, name
+        required = {str(key) for key in schema if isinstance(key, vol.Required)}
+        assert required == {key for key, field in action["fields"].items() if field.get("required")}
+        for field in action["fields"].values():
+            if select := field["selector"].get("select"):
+                assert set(select["options"]) == SELECTOR[select["translation_key"]]
 
 
 def fields(text: str) -> set[str]:

@@ -1,20 +1,28 @@
-"""Buttons: test a host now."""
+"""Buttons: test a host now, wake it, restart it, shut it down."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import override
 
-from homeassistant.components.button import ButtonEntity, ButtonEntityDescription
+# 2026.9 has the device classes here, later versions in a module `const` beside it.
+from homeassistant.components.button import (  # type: ignore[attr-defined]
+    ButtonDeviceClass,
+    ButtonEntity,
+    ButtonEntityDescription,
+)
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .capability import async_test_host
+from .client.control import PowerAction
+from .const import CONF_POWER
+from .controls import async_control_power, async_wake
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .subjects import HOST
 
-PARALLEL_UPDATES = 0
+PARALLEL_UPDATES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,16 @@ async def _test(coordinator: HomelabCoordinator) -> object:
     return await async_test_host(coordinator.hass, coordinator.config_entry)
 
 
+async def _shut_down(coordinator: HomelabCoordinator) -> None:
+    """Shut the machine down."""
+    await async_control_power(coordinator, PowerAction.SHUT_DOWN)
+
+
+async def _restart(coordinator: HomelabCoordinator) -> None:
+    """Restart the machine."""
+    await async_control_power(coordinator, PowerAction.RESTART)
+
+
 HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
     HomelabButtonDescription(
         key="test",
@@ -37,6 +55,22 @@ HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
         entity_category=EntityCategory.DIAGNOSTIC,
         stays_available=True,
         press_fn=_test,
+    ),
+    HomelabButtonDescription(key="wake", subject=HOST, stays_available=True, press_fn=async_wake),
+    HomelabButtonDescription(
+        key="restart",
+        subject=HOST,
+        option=CONF_POWER,
+        device_class=ButtonDeviceClass.RESTART,
+        entity_category=EntityCategory.CONFIG,
+        press_fn=_restart,
+    ),
+    HomelabButtonDescription(
+        key="shut_down",
+        subject=HOST,
+        option=CONF_POWER,
+        entity_category=EntityCategory.CONFIG,
+        press_fn=_shut_down,
     ),
 )
 

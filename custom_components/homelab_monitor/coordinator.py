@@ -5,7 +5,7 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 (the stored state), keep their values while a host is late, and say why it is offline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -188,7 +188,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         automatic = {unit.name for unit in services(self.data.snapshot) if unit.origin == "admin"}
         return {item.keys["unit"].partition("/")[2] for item in known.values()} - automatic
 
-    def _succeeded(self, sections: list[str], reply: Reply, seconds: float) -> HostState:
+    def _succeeded(self, sections: list[str], reply: Reply, seconds: float | None) -> HostState:
         """Take a reply in."""
         before, now = self.data, time.monotonic()
         snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
@@ -266,6 +266,20 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return KEY_REFUSED_RETRY_SECONDS[self._refusals - 1]
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
+
+    async def async_ask_again(self, sections: Sequence[str]) -> None:
+        """Ask for sections at once, as something has just changed them; the rhythm of polls stays as it is."""
+        if not sections:
+            return
+        wanted = list(sections)
+        try:
+            reply = await self.session.poll(wanted, self._watch(wanted), self._sudo(wanted))
+        except HomelabError as err:
+            # The next poll says it where it counts.
+            _LOGGER.debug("%s: %s", self.name, err)
+            return
+        self.data = self._succeeded(wanted, reply, self.data.poll_seconds)
+        self.async_update_listeners()
 
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""

@@ -41,6 +41,9 @@ class HomelabDescription[ItemT](EntityDescription):
     stays_available: bool = False
     """Whether the entity has something to say while the host is offline."""
 
+    option: str | None = None
+    """The option of the host that has to be on for the entity to exist."""
+
 
 class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
     """One entity of one item of one host."""
@@ -108,7 +111,8 @@ def async_add_items[RowT: HomelabDescription[Any]](
     """Add the entities of a platform now and whenever an item appears; remove what is gone for good."""
     coordinator = entry.runtime_data
     registry = er.async_get(coordinator.hass)
-    rows = tuple(row for table in tables for row in table)
+    every_row = tuple(row for table in tables for row in table)
+    rows = tuple(row for row in every_row if _is_offered(coordinator, row))
     added: dict[tuple[str, str, str], str] = {}
     layout = -1
 
@@ -135,5 +139,21 @@ def async_add_items[RowT: HomelabDescription[Any]](
         if new:
             async_add_entities([entity_class(coordinator, row, place[2]) for place, row in new.items()])
 
+    _async_remove_rows(coordinator, platform, (row for row in every_row if not _is_offered(coordinator, row)))
     async_check()
     entry.async_on_unload(coordinator.async_add_listener(async_check))
+
+
+def _is_offered(coordinator: HomelabCoordinator, row: HomelabDescription[Any]) -> bool:
+    """Tell whether the options of the host let a row exist."""
+    return row.option is None or getattr(coordinator.options, row.option) is True
+
+
+@callback
+def _async_remove_rows(coordinator: HomelabCoordinator, platform: str, rows: Iterable[HomelabDescription[Any]]) -> None:
+    """Remove the entities of rows whose option is off."""
+    registry = er.async_get(coordinator.hass)
+    for row in rows:
+        for item_id in row.subject.ids(coordinator):
+            if entity_id := registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)):
+                registry.async_remove(entity_id)

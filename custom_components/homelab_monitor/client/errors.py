@@ -179,6 +179,46 @@ class ReplyTooLarge(BadReply):
     what = "reply too large"
 
 
+# ---------------------------------------------------------------- controls
+
+
+class ControlDenied(HomelabError):
+    """The user that we log in as may not do that; `command` is what it would have to be allowed."""
+
+    key = "control_denied"
+    what = "not allowed"
+
+    def __init__(self, host: str, detail: str, *, command: str) -> None:
+        super().__init__(host, detail, command=command)
+
+
+class ControlFailed(HomelabError):
+    """The host tried and did not succeed; `detail` is what it said."""
+
+    key = "control_failed"
+    what = "it did not work"
+
+
+class NoSuchUnit(HomelabError):
+    """The host has no service of that name."""
+
+    key = "no_such_unit"
+    what = "no such service"
+
+    def __init__(self, host: str, unit: str) -> None:
+        super().__init__(host, unit, unit=first_line(unit))
+
+
+class WouldLockOut(HomelabError):
+    """Stopping the SSH server is something that could not be undone from here."""
+
+    key = "would_lock_out"
+    what = "this would lock us out"
+
+    def __init__(self, host: str, unit: str) -> None:
+        super().__init__(host, unit, unit=first_line(unit))
+
+
 def first_line(text: str) -> str:
     """Return the first line of remote text that says something, safe to log and to show."""
     # Only a beginning is looked at, so that a huge text costs nothing.

@@ -15,6 +15,7 @@ import shlex
 
 from .command import CommandResult
 from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
+from .root import PREFIXES, read_ways
 from .ssh import Connection
 
 RUN_SECONDS = 600.0
@@ -240,27 +241,17 @@ async def run_remedy(
         raise ValueError(f"{remedy.key} does not run on the host")
     token = secrets.token_hex(16)
     script = _script(remedy, token)
-    privilege = await _privilege(connection) if remedy.as_root else Privilege.ROOT
+    privilege = (await read_ways(connection)).privilege if remedy.as_root else Privilege.ROOT
     if privilege is Privilege.NONE:
         return RemedyResult(outcome=Outcome.NO_PRIVILEGE)
-    result = await connection.run(f"{_PREFIXES[privilege]}{script}", timeout=timeout, limit=OUTPUT_LIMIT)
+    result = await connection.run(f"{PREFIXES[privilege]}{script}", timeout=timeout, limit=OUTPUT_LIMIT)
     outcome = _judge(result, token, privilege)
     if outcome.outcome is not Outcome.NEEDS_PASSWORD or password is None:
         return outcome
     return await _run_with_password(connection, script, token, password, timeout)
 
 
-_PREFIXES = {
-    Privilege.ROOT: "",
-    Privilege.SUDO: "env LC_ALL=C sudo -n -k -- ",
-    Privilege.DOAS: "doas -n ",
-}
 _WITH_PASSWORD = "env LC_ALL=C sudo -S -k -p '' -- "  # noqa: S105
-_PRIVILEGE_SCRIPT = b"""echo "uid=$(id -u)"
-command -v sudo >/dev/null 2>&1 && echo sudo
-command -v doas >/dev/null 2>&1 && echo doas
-"""
-_PRIVILEGE_SECONDS = 20.0
 
 
 def _script(remedy: Remedy, token: str) -> str:
@@ -272,17 +263,6 @@ def _script(remedy: Remedy, token: str) -> str:
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; " if remedy.as_root else ""
     commands = " && ".join(remedy.commands)
     return "sh -c " + shlex.quote(f"exec </dev/null; echo {token}; echo {token} >&2; {path}{commands}")
-
-
-async def _privilege(connection: Connection) -> Privilege:
-    """Return the way to root that the host has now."""
-    result = await connection.run("sh", stdin=_PRIVILEGE_SCRIPT, timeout=_PRIVILEGE_SECONDS)
-    words = result.stdout.split()
-    if "uid=0" in words:
-        return Privilege.ROOT
-    if "sudo" in words:
-        return Privilege.SUDO
-    return Privilege.DOAS if "doas" in words else Privilege.NONE
 
 
 async def _run_with_password(

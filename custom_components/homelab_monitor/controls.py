@@ -1,0 +1,125 @@
+"""Do something on a host because a person or an automation asked for it, or say why not.
+
+Buttons, switches and actions come here: whether the options allow it, whether the host is there,
+the client's errors in Home Assistant's words, and another look at what has just been changed.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NoReturn
+
+from homeassistant.components import network
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+
+from .client.control import PowerAction, ServiceAction, control_power, control_service
+from .client.errors import ControlFailed, HomelabError, TimedOut
+from .client.snapshot import Reply
+from .client.ssh import Connection
+from .client.wake import send_magic_packets
+from .const import CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
+from .coordinator import HomelabCoordinator
+
+ASK_SECONDS: Final = 20.0
+"""How long something that is only told on demand may take; polls go on meanwhile."""
+
+
+async def async_control_service(coordinator: HomelabCoordinator, unit: str, action: ServiceAction) -> None:
+    """Start, stop or restart a service, and let its sensor follow."""
+    _require(coordinator, CONF_CONTROL_SERVICES)
+    async with _aside(coordinator, "services") as (connection, host):
+        await control_service(connection, host, unit, action)
+
+
+async def async_control_power(coordinator: HomelabCoordinator, action: PowerAction) -> None:
+    """Shut the machine down or restart it."""
+    _require(coordinator, CONF_POWER)
+    async with _aside(coordinator) as (connection, host):
+        await control_power(connection, host, action)
+
+
+async def async_wake(coordinator: HomelabCoordinator) -> None:
+    """Send a magic packet for every network card that the machine is known to have."""
+    macs = physical_macs(coordinator)
+    if not macs:
+        _refuse(coordinator, "no_mac")
+    addresses = await network.async_get_ipv4_broadcast_addresses(coordinator.hass)
+    try:
+        await coordinator.hass.async_add_executor_job(send_magic_packets, macs, sorted(map(str, addresses)))
+    except OSError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="not_sent",
+            translation_placeholders={"name": coordinator.name, "detail": str(err)},
+        ) from err
+
+
+def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
+    """Return the burnt-in addresses of the machine's network cards, as far as it ever told them."""
+    hardware = coordinator.data.snapshot.sections.hardware
+    interfaces = hardware.interfaces.values() if hardware else ()
+    return sorted({each.permanent_mac for each in interfaces if each.permanent_mac})
+
+
+async def async_ask(
+    coordinator: HomelabCoordinator,
+    section: str,
+    watch: Mapping[str, Sequence[str]] | None = None,
+    *,
+    again_after: float | None = None,
+) -> tuple[Reply, ...]:
+    """Return what the host tells of a section on demand, beside the polls."""
+    require_online(coordinator)
+    sudo = [section] if section in coordinator.options.sudo else []
+    async with _translated(coordinator):
+        return await coordinator.session.ask_aside([section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after)
+
+
+# ---------------------------------------------------------------- refusing
+
+
+def require_online(coordinator: HomelabCoordinator) -> None:
+    """Raise when the host does not answer: waiting for it would take minutes."""
+    if not coordinator.data.is_online:
+        _refuse(coordinator, "host_offline")
+
+
+def _require(coordinator: HomelabCoordinator, option: str) -> None:
+    """Raise when the options do not allow it, or the host does not answer."""
+    if not getattr(coordinator.options, option):
+        _refuse(coordinator, f"{option}_off")
+    require_online(coordinator)
+
+
+def _refuse(coordinator: HomelabCoordinator, reason: str) -> NoReturn:
+    """Raise the error that says why nothing was tried."""
+    raise ServiceValidationError(
+        translation_domain=DOMAIN, translation_key=reason, translation_placeholders={"name": coordinator.name}
+    )
+
+
+# ---------------------------------------------------------------- asking and being answered
+
+
+@asynccontextmanager
+async def _aside(coordinator: HomelabCoordinator, *changed: str) -> AsyncIterator[tuple[Connection, str]]:
+    """Lend a connection for a control, and ask again for the sections that it may have changed."""
+    async with _translated(coordinator):
+        try:
+            async with coordinator.session.aside() as connection:
+                yield connection, coordinator.address.target.host
+        except ControlFailed, TimedOut:  # A service that does not start has failed: that, too, is news.
+            await coordinator.async_ask_again(changed)
+            raise
+        await coordinator.async_ask_again(changed)
+
+
+@asynccontextmanager
+async def _translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
+    """Turn the client's errors into Home Assistant's."""
+    try:
+        yield
+    except HomelabError as err:
+        placeholders = err.placeholders | {"name": coordinator.name, "username": coordinator.address.target.username}
+        raise HomeAssistantError(
+            translation_domain=DOMAIN, translation_key=err.key, translation_placeholders=placeholders
+        ) from err

@@ -1,0 +1,313 @@
+"""Controls in Home Assistant: who may, what the options and the host's state say, and what follows."""
+
+import asyncio
+from ipaddress import IPv4Address
+import socket
+from typing import Any, Self
+from unittest.mock import patch
+
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+import pytest
+from pytest_homeassistant_custom_component.common import MockUser
+import voluptuous as vol
+
+from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
+from custom_components.homelab_monitor.client.wake import magic_packet, send_magic_packets
+from custom_components.homelab_monitor.const import DOMAIN
+
+from .scripted import Host
+
+SYSTEMD_ROOT = "uid=0\nsystemd\n"
+WAKE, RESTART, SHUT_DOWN = "button.plain_wake", "button.plain_restart", "button.plain_shut_down"
+
+
+def knows(host: Host, unit: str) -> None:
+    """Let the host answer what a control asks first."""
+    host.session.shell.say(f"Id={unit}\nLoadState=loaded\n")
+    host.session.shell.say(SYSTEMD_ROOT)
+
+
+async def control(hass: HomeAssistant, host: Host, context: Context | None = None, **fields: Any) -> None:
+    named = {} if "device_id" in fields else {"config_entry_id": host.entry.entry_id}
+    fields = {"service": "nginx.service", "action": "restart"} | named | fields
+    await hass.services.async_call(DOMAIN, "control_service", fields, blocking=True, context=context)
+
+
+async def press(hass: HomeAssistant, entity_id: str) -> None:
+    await hass.services.async_call("button", "press", {"entity_id": entity_id}, blocking=True)
+
+
+# ---------------------------------------------------------------- services
+
+
+async def test_a_service_is_controlled_and_its_section_asked_again_at_once(hass: HomeAssistant, host: Host) -> None:
+    await host.start(control_services=True)
+    coordinator = host.entry.runtime_data
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    asked = len(host.session.asked)
+    await control(hass, host, service="nginx")
+    assert host.session.shell.asked[-1] == "systemctl restart -- nginx.service"
+    assert [sections for sections, _ in host.session.asked[asked:]] == [("services",)]
+    assert coordinator.data.snapshot.ages["services"] == coordinator.data.snapshot.received
+
+
+async def test_a_control_leaves_the_rhythm_of_polls_as_it_is(hass: HomeAssistant, host: Host) -> None:
+    await host.start(control_services=True)
+    await host.move(31)
+    before = len(host.session.asked)
+    await host.move(4)
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    duration = host.entry.runtime_data.data.poll_seconds
+    await control(hass, host)
+    assert host.entry.runtime_data.data.poll_seconds == duration
+    await host.move(26)
+    polls = [sections for sections, _ in host.session.asked[before:] if sections != ("services",)]
+    assert len(polls) == 3, "one every ten seconds, as if nothing had been"
+
+
+async def test_a_service_that_does_not_start_is_looked_at_all_the_same(hass: HomeAssistant, host: Host) -> None:
+    await host.start(control_services=True)
+    knows(host, "nginx.service")
+    host.session.shell.say(stderr="Job for nginx.service failed.", status=1)
+    asked = len(host.session.asked)
+    with pytest.raises(HomeAssistantError) as raised:
+        await control(hass, host, action="start")
+    assert raised.value.translation_key == "control_failed"
+    assert str(raised.value) == "plain tried and did not succeed: Job for nginx.service failed."
+    assert [sections for sections, _ in host.session.asked[asked:]] == [("services",)]
+
+
+async def test_a_host_that_no_longer_answers_afterwards_is_left_to_the_next_poll(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await host.start(control_services=True)
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    before = host.entry.runtime_data.data
+    with patch.object(host.session, "answer", side_effect=ConnectionLost("plain")):
+        await control(hass, host)
+    assert host.entry.runtime_data.data is before
+
+
+async def test_who_may_not_is_told_what_to_allow(hass: HomeAssistant, host: Host) -> None:
+    await host.start(control_services=True)
+    host.session.shell.say("Id=nginx.service\nLoadState=loaded\n")
+    host.session.shell.say("uid=7 sudo")
+    host.session.shell.say(stderr="sudo: a password is required", status=1)
+    host.session.shell.say(stderr="Access denied", status=1)
+    with pytest.raises(HomeAssistantError) as raised:
+        await control(hass, host)
+    assert str(raised.value) == (
+        "plain does not let the user mon do this: sudo: a password is required. Allow this command on it, "
+        "through sudo without a password or through polkit: systemctl restart -- nginx.service"
+    )
+
+
+async def test_a_service_is_controlled_only_where_the_options_say_so(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    with pytest.raises(ServiceValidationError) as raised:
+        await control(hass, host)
+    assert 'Switch on "Control services" in its options' in str(raised.value)
+    assert host.session.shell.asked == []
+
+
+async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host) -> None:
+    host.session.error = Unreachable("plain")
+    await host.start(control_services=True)
+    with pytest.raises(ServiceValidationError) as raised:
+        await control(hass, host)
+    assert raised.value.translation_key == "host_offline"
+
+
+@pytest.mark.parametrize("unit", ["$(reboot)", "a; reboot", "*", "--now", "../x", "a\nb", "`id`"])
+async def test_a_hostile_name_is_refused_before_anything_is_asked(hass: HomeAssistant, host: Host, unit: str) -> None:
+    await host.start(control_services=True)
+    with pytest.raises(HomeAssistantError) as raised:
+        await control(hass, host, service=unit)
+    assert raised.value.translation_key == "no_such_unit"
+    assert host.session.shell.asked == []
+
+
+@pytest.mark.parametrize("fields", [{"action": "kill"}, {"action": "enable"}, {"service": ["a"]}, {"command": "id"}])
+async def test_there_are_no_free_commands(hass: HomeAssistant, host: Host, fields: dict[str, Any]) -> None:
+    await host.start(control_services=True)
+    with pytest.raises(vol.Invalid):
+        await control(hass, host, **fields)
+    assert host.session.shell.asked == []
+
+
+async def test_a_control_is_for_administrators(
+    hass: HomeAssistant, host: Host, hass_read_only_user: MockUser, hass_admin_user: MockUser
+) -> None:
+    await host.start(control_services=True)
+    with pytest.raises(Unauthorized):
+        await control(hass, host, Context(user_id=hass_read_only_user.id))
+    assert host.session.shell.asked == []
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    await control(hass, host, Context(user_id=hass_admin_user.id))
+
+
+async def test_a_host_may_be_named_by_its_device(
+    hass: HomeAssistant, host: Host, device_registry: dr.DeviceRegistry
+) -> None:
+    await host.start(control_services=True)
+    device = dr.async_entries_for_config_entry(device_registry, host.entry.entry_id)[0]
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    await control(hass, host, device_id=device.id)
+    assert host.session.shell.asked
+    for wrong in ({"device_id": "unknown"}, {"config_entry_id": "unknown"}):
+        with pytest.raises(ServiceValidationError):
+            await control(hass, host, **wrong)
+    for wrong in ({"device_id": device.id, "config_entry_id": "x"}, {}):
+        with pytest.raises(vol.Invalid):
+            await hass.services.async_call(
+                DOMAIN, "control_service", {"service": "a", "action": "stop"} | wrong, blocking=True
+            )
+
+
+# ---------------------------------------------------------------- power
+
+
+async def test_power_buttons_exist_only_with_their_option(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+) -> None:
+    await host.start()
+    assert hass.states.get(RESTART) is None
+    hass.config_entries.async_update_entry(host.entry, options={"power": True})
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    assert hass.states.get(RESTART).attributes["device_class"] == "restart"
+    assert entity_registry.async_get(SHUT_DOWN).entity_category == "config"
+    hass.config_entries.async_update_entry(host.entry, options={})
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    assert entity_registry.async_get(RESTART) is None
+    assert entity_registry.async_get(WAKE)
+
+
+async def test_a_machine_is_shut_down_and_restarted(hass: HomeAssistant, host: Host) -> None:
+    await host.start(power=True)
+    shell = host.session.shell
+    for entity_id, answer in ((RESTART, "systemctl reboot"), (SHUT_DOWN, "systemctl poweroff")):
+        shell.say(SYSTEMD_ROOT)
+        shell.answers.append(ConnectionLost("plain", "while a command ran"))
+        await press(hass, entity_id)
+        assert shell.asked[-1] == answer
+
+
+async def test_a_machine_that_is_off_has_no_power_buttons_to_press(hass: HomeAssistant, host: Host) -> None:
+    await host.start(power=True)
+    host.session.error = Unreachable("plain")
+    await host.move(50)
+    assert (host.state(RESTART), host.state(SHUT_DOWN)) == ("unavailable", "unavailable")
+    await press(hass, RESTART)
+    assert host.session.shell.asked == []
+    assert host.state(WAKE) != "unavailable"
+
+
+# ---------------------------------------------------------------- wake
+
+
+class Door:
+    """A socket that notes what would be sent; `failing` addresses cannot be reached."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, tuple[str, int]]] = []
+        self.failing: set[str] = set()
+        self.is_broadcast = False
+
+    def __call__(self, family: int, kind: int) -> Door:
+        assert (family, kind) == (socket.AF_INET, socket.SOCK_DGRAM)
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def setsockopt(self, *_: int) -> None:
+        self.is_broadcast = True
+
+    def sendto(self, packet: bytes, address: tuple[str, int]) -> None:
+        if address[0] in self.failing:
+            raise OSError(101, "Network is unreachable")
+        self.sent.append((packet, address))
+
+
+@pytest.fixture
+def door() -> Any:
+    door = Door()
+    networks = {IPv4Address("255.255.255.255"), IPv4Address("192.0.2.255")}
+    with (
+        patch("custom_components.homelab_monitor.client.wake.socket.socket", door),
+        patch("homeassistant.components.network.async_get_ipv4_broadcast_addresses", return_value=networks),
+    ):
+        yield door
+
+
+async def test_waking_reaches_every_network_with_every_card_while_the_host_is_off(
+    hass: HomeAssistant, host: Host, door: Door
+) -> None:
+    cards = host.session.sections["hardware"]["interfaces"]
+    cards["eth1"] = {"type": "ethernet", "permanent_mac": "52:54:00:12:34:57"}
+    cards["br0"] = {"type": "bridge", "mac": "02:00:00:00:00:01"}
+    macs = {each["permanent_mac"] for each in cards.values() if each.get("permanent_mac")}
+    assert len(macs) > 1
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(50)
+    assert host.status == "offline"
+    await press(hass, WAKE)
+    assert door.is_broadcast
+    assert {(packet, address) for packet, address in door.sent} == {
+        (magic_packet(mac), (network, 9)) for mac in macs for network in ("255.255.255.255", "192.0.2.255")
+    }
+
+
+async def test_one_network_that_is_down_does_not_spare_the_others(hass: HomeAssistant, host: Host, door: Door) -> None:
+    await host.start()
+    door.failing = {"192.0.2.255"}
+    await press(hass, WAKE)
+    assert {address[0] for _, address in door.sent} == {"255.255.255.255"}
+    door.failing.add("255.255.255.255")
+    with pytest.raises(HomeAssistantError, match="could not be sent") as raised:
+        await press(hass, WAKE)
+    assert raised.value.translation_key == "not_sent"
+
+
+async def test_a_machine_without_a_known_card_cannot_be_woken(hass: HomeAssistant, host: Host, door: Door) -> None:
+    host.session.sections["hardware"]["interfaces"] = {}
+    await host.start()
+    with pytest.raises(ServiceValidationError) as raised:
+        await press(hass, WAKE)
+    assert raised.value.translation_key == "no_mac"
+    assert door.sent == []
+
+
+def test_a_magic_packet_is_what_cards_wait_for() -> None:
+    packet = magic_packet("AA:bb:cc-dd-ee-0f")
+    assert len(packet) == 102
+    assert packet[:6] == b"\xff" * 6
+    assert packet[6:] == b"\xaa\xbb\xcc\xdd\xee\x0f" * 16
+    for wrong in ("", "aa:bb:cc:dd:ee", "aa:bb:cc:dd:ee:gg", "aabbccddeeff"):
+        with pytest.raises(ValueError, match="not a MAC"):
+            magic_packet(wrong)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_magic_packet_travels() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        send_magic_packets(["52:54:00:12:34:56"], ["127.0.0.1"], port)
+        async with asyncio.timeout(5):
+            packet = await asyncio.get_running_loop().sock_recv(listener, 200)
+    assert packet == magic_packet("52:54:00:12:34:56")
