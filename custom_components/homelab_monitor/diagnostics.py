@@ -9,8 +9,11 @@ from .coordinator import HomelabConfigEntry
 
 TO_REDACT = {
     "address",
+    "dns_servers",
     "expected",
     "fingerprint",
+    "gateway_ipv4",
+    "gateway_ipv6",
     "host",
     "host_id",
     "host_keys",
@@ -20,6 +23,8 @@ TO_REDACT = {
     "machine_id_hash",
     "offered",
     "permanent_mac",
+    "primary_address",
+    "search_domains",
     "serial",
     "title",
     "unique_id",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .sections.nvml import Nvml
     from .sections.hardware import read_permanent_mac
+    from .sections.netlink import read_addresses
 
     Json = dict[str, Any]
 
@@ -196,6 +197,10 @@ class Host:
         """Return the address burnt into a network card, "" where it has none (ethtool_ioctl, needs no root)."""
         return read_permanent_mac(interface)
 
+    def addresses(self) -> "list[Json]":
+        """Return the IP addresses of all interfaces as `read_addresses` shapes them; raises OSError."""
+        return read_addresses()
+
     def nvml(self) -> "Nvml":
         """Return NVIDIA's management library; raises OSError where it is not installed."""
         return Nvml()
@@ -206,12 +211,18 @@ class RecordedHost(Host):
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `statvfs` {mountpoint: six numbers}, `run` {command: {status, output, errors} or a file's
-    name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`.
+    name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`, `addresses`.
     """
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.told = json.loads(self.read("/.host.json"))  # type: Json
+
+    def recorded(self, name: str) -> "Any":
+        """Return what one door told; one that did not open when the machine was recorded stays shut."""
+        if name not in self.told:
+            raise FileNotFoundError(name)
+        return self.told[name]
 
     def names(self, path: str) -> "list[str]":
         """Return the names in a folder, recorded extras included."""
@@ -265,6 +276,10 @@ class RecordedHost(Host):
     def permanent_mac(self, interface: str) -> str:
         """Return what was recorded."""
         return str(self.told.get("permanent_macs", {}).get(interface, ""))
+
+    def addresses(self) -> "list[Json]":
+        """Return what was recorded."""
+        return self.recorded("addresses")  # type: ignore[no-any-return]
 
     def nvml(self) -> "Nvml":
         """Refuse: a library cannot be recorded; the cards come from the recorded nvidia-smi."""
@@ -567,8 +582,8 @@ def interface_counters(counters: str) -> "dict[str, int]":
     return section
 
 
-def parse_route(text: str) -> "Iterator[tuple[int, str]]":
-    """Yield metric and interface of each IPv4 default route that is up (/proc/net/route).
+def parse_route(text: str) -> "Iterator[tuple[int, str, str]]":
+    """Yield metric, interface and gateway of each IPv4 default route that is up (/proc/net/route); the gateway as written.
 
     Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
     eth0	00000000	010200C0	0003	0	0	100	00000000	0	0	0
@@ -576,11 +591,11 @@ def parse_route(text: str) -> "Iterator[tuple[int, str]]":
     for line in text.splitlines():
         words = line.split()
         if len(words) >= 8 and words[1] == words[7] == "00000000" and usable_route(words[3]):
-            yield int(words[6]), words[0]
+            yield int(words[6]), words[0], words[2]
 
 
-def parse_route6(text: str) -> "Iterator[tuple[int, str]]":
-    """Yield metric and interface of each IPv6 default route that is up (/proc/net/ipv6_route).
+def parse_route6(text: str) -> "Iterator[tuple[int, str, str]]":
+    """Yield metric, interface and gateway of each IPv6 default route that is up (/proc/net/ipv6_route).
 
     Destination, source, next hop (each 32 digits and a prefix), metric, references, uses, flags, interface:
     000…000 00 000…000 00 fd000000000000000000000000000001 00000400 00000002 00000000 00000003     eth0
@@ -589,7 +604,7 @@ def parse_route6(text: str) -> "Iterator[tuple[int, str]]":
         if line.startswith("00000000000000000000000000000000 00 "):
             words = line.split()
             if len(words) == 10 and usable_route(words[8]):
-                yield int(words[5], 16), words[9]
+                yield int(words[5], 16), words[9], words[4]
 
 
 def usable_route(flags: str) -> bool:
@@ -597,13 +612,19 @@ def usable_route(flags: str) -> bool:
     return int(flags, 16) & 0x201 == 0x1
 
 
-def primary_interface(host: Host) -> str:
-    """Return the interface of the default route with the lowest metric, IPv4 before IPv6, "" without one."""
-    for path, parse in (("/proc/net/route", parse_route), ("/proc/net/ipv6_route", parse_route6)):
+def default_routes(host: Host) -> "dict[int, tuple[str, str]]":
+    """Return interface and gateway of the default route with the lowest metric, by IP version, 4 before 6."""
+    found = {}
+    for version, path, parse in ((4, "/proc/net/route", parse_route), (6, "/proc/net/ipv6_route", parse_route6)):
         routes = sorted(parse(host.text(path)))
         if routes:
-            return routes[0][1]
-    return ""
+            found[version] = routes[0][1:]
+    return found
+
+
+def primary_interface(routes: "dict[int, tuple[str, str]]") -> str:
+    """Return the interface of the default route, of the one for IPv4 before that for IPv6, "" without one."""
+    return next((interface for interface, _ in routes.values()), "")
 
 
 def interface_type(host: Host, name: str) -> str:
@@ -639,7 +660,7 @@ def known_interfaces(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dic
         memo.update(names=names, primary_until=0.0)
         memo["types"] = {name: types[name] if name in types else interface_type(host, name) for name in names}
     if now >= memo.get("primary_until", 0.0):
-        memo.update(primary=primary_interface(host), primary_until=now + 30.0)
+        memo.update(primary=primary_interface(default_routes(host)), primary_until=now + 30.0)
     # Where there is a real card, a veth is somebody's other end; where there is none, it is a container's own.
     is_host = any(kind in ("physical", "wireless") for kind in memo["types"].values())
     types = {name: kind for name, kind in memo["types"].items() if kind and not (is_host and kind == "veth")}

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
+from .network import Address, Interface, Interfaces
 from .services import Service, Services
 from .vitals import (
     Cpu,
@@ -33,6 +34,7 @@ from .vitals import (
 __all__ = [
     "ON_DEMAND",
     "SECTIONS",
+    "Address",
     "Cpu",
     "CpuTimes",
     "DiskCounters",
@@ -46,8 +48,10 @@ __all__ = [
     "GpuProcesses",
     "Gpus",
     "Hardware",
+    "Interface",
     "InterfaceCounters",
     "InterfaceHardware",
+    "Interfaces",
     "Load",
     "Memory",
     "Mount",
@@ -84,6 +88,7 @@ class Sections:
     gpu_processes: GpuProcesses | None = None
     system: System | None = None
     hardware: Hardware | None = None
+    interfaces: Interfaces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
         "gpu_processes": SectionKind(GpuProcesses, 60),
         "system": SectionKind(System, 600),
         "hardware": SectionKind(Hardware, 600),
+        "interfaces": SectionKind(Interfaces, 600),
     }
 )
 """The sections of polling: what a snapshot is made of."""

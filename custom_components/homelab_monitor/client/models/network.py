@@ -1,0 +1,42 @@
+"""How the machine is connected: its interfaces and their addresses, and who listens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One IP address of an interface; `scope` is global, site, link or host (ip-address(8))."""
+
+    address: str
+    prefix_length: int
+    scope: str
+    temporary: bool = False
+    deprecated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """One network interface; addresses are None where the host cannot tell them."""
+
+    type: str | None = None
+    mac: str | None = None
+    permanent_mac: str | None = None
+    state: str | None = None
+    mtu: int | None = None
+    speed_bits_per_second: int | None = None
+    ipv4: tuple[Address, ...] | None = None
+    ipv6: tuple[Address, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interfaces:
+    """The interfaces that count, by name, and the way out: gateways and name servers."""
+
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    primary: str | None = None
+    primary_address: str | None = None
+    gateway_ipv4: str | None = None
+    gateway_ipv6: str | None = None
+    dns_servers: tuple[str, ...] | None = None
+    search_domains: tuple[str, ...] | None = None
