@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from custom_components.homelab_monitor.binary_sensor import HOST_BINARY_SENSORS
+from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import HOST_BUTTONS
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.models import SECTIONS, Sections
@@ -26,7 +26,7 @@ TEXTS = json.loads((ROOT / "translations" / "en.json").read_text())["entity"]
 ICONS = json.loads((ROOT / "icons.json").read_text())["entity"]
 TABLES = {
     "sensor": [row for table in SENSORS for row in table],
-    "binary_sensor": list(HOST_BINARY_SENSORS),
+    "binary_sensor": [row for table in BINARY_SENSORS for row in table],
     "button": list(HOST_BUTTONS),
     "event": list(HOST_EVENTS),
 }

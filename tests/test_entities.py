@@ -150,3 +150,55 @@ async def test_a_broken_gpu_driver_is_a_problem_and_no_gpu_is_none(hass: HomeAss
     await host.move(70)
     assert host.state("binary_sensor.plain_gpu_telemetry") == "off"
     assert host.state("sensor.plain_rtx_4090_usage") == "12.0"
+
+
+def told_gpu(hass: HomeAssistant) -> tuple[str, str, list[str]]:
+    state = hass.states.get("binary_sensor.plain_gpu_telemetry")
+    assert state is not None
+    return state.state, state.attributes["status"], state.attributes["lost"]
+
+
+async def test_gpu_telemetry_tells_lost_asleep_and_late_apart(hass: HomeAssistant, host: Host) -> None:
+    del host.session.document["missing"]["gpu"]
+    cards = [{"id": f"0000:0{n}:00.0", "vendor": "amd", "name": "AMD Radeon", "state": "ok"} for n in (3, 4)]
+    for card in cards:
+        card["pci_address"] = card["id"]
+    host.session.sections["gpu"] = {"at": 1.0, "gpus": cards}
+    await host.start()
+    assert told_gpu(hass) == ("off", "ok", [])
+    for card in cards:
+        card["state"] = "suspended"
+    await host.move(20)
+    assert told_gpu(hass) == ("off", "suspended", [])
+    cards[1]["state"] = "lost"
+    await host.move(20)
+    assert told_gpu(hass) == ("on", "lost", ["Radeon 04:00"])
+    # A driver that hangs: its last words stand for a while, then it is what is wrong.
+    del host.session.sections["gpu"]
+    host.session.document["missing"]["gpu"] = "timed_out"
+    cards[1]["state"] = "ok"
+    await host.move(20)
+    assert told_gpu(hass)[1] == "lost"
+    await host.move(200)
+    assert told_gpu(hass) == ("on", "timed_out", [])
+    host.session.document["missing"]["gpu"] = "permission_denied"
+    await host.move(70)
+    assert host.state("binary_sensor.plain_gpu_telemetry") == "unknown"
+
+
+async def test_a_card_that_is_slowed_by_heat_is_a_problem_and_one_at_its_power_limit_is_none(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeassistant.helpers.entity.Entity.entity_registry_enabled_default", True)
+    del host.session.document["missing"]["gpu"]
+    card = {"id": "1", "vendor": "nvidia", "name": "RTX 4090", "throttle_reasons": ["power"]}
+    silent = {"id": "2", "vendor": "intel", "name": "Intel Arc"}
+    host.session.sections["gpu"] = {"at": 1.0, "gpus": [card, silent]}
+    await host.start()
+    assert host.state("binary_sensor.plain_rtx_4090_throttled") == "off"
+    assert hass.states.get("binary_sensor.plain_arc_throttled") is None
+    card["throttle_reasons"] = ["thermal", "power"]
+    await host.move(20)
+    state = hass.states.get("binary_sensor.plain_rtx_4090_throttled")
+    assert state is not None
+    assert (state.state, state.attributes["reasons"]) == ("on", ["thermal", "power"])

@@ -1,4 +1,4 @@
-"""Binary sensors: whether the host answers, and whether its GPU can be watched."""
+"""Binary sensors: whether the host answers, what is wrong with it, and how its graphics cards are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client.items import gpus
+from .client.items import gpu_failure, gpus, lost_gpus
+from .client.models import Gpu
 from .coordinator import HomelabConfigEntry, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
-from .subjects import HOST
+from .subjects import GPU, HOST
 
 PARALLEL_UPDATES = 0
 
@@ -51,19 +52,32 @@ def _reasons(state: HostState) -> Mapping[str, Any]:
 
 def _has_gpu(state: HostState) -> bool:
     """Return whether the host has a GPU, or a driver that should know one."""
-    return bool(gpus(state.snapshot)) or "gpu" in state.snapshot.errors
+    return bool(gpus(state.snapshot)) or gpu_failure(state.snapshot) is not None
+
+
+def _gpu_status(state: HostState) -> str | None:
+    """Return what is the case with the cards, the worst first; None where they may not be asked."""
+    snapshot = state.snapshot
+    if failure := gpu_failure(snapshot):
+        return failure
+    if not gpus(snapshot):
+        return None
+    if lost_gpus(snapshot):
+        return "lost"
+    # A card that sleeps was left asleep on purpose.
+    return "suspended" if all(gpu.state == "suspended" for gpu in gpus(snapshot)) else "ok"
 
 
 def _gpu_is_lost(state: HostState) -> bool | None:
     """Return whether a GPU that should be there does not answer."""
-    if "gpu" in state.snapshot.errors:
-        return True
-    return any(gpu.state == "lost" for gpu in gpus(state.snapshot))
+    status = _gpu_status(state)
+    return None if status is None else status not in ("ok", "suspended")
 
 
-def _gpu_error(state: HostState) -> Mapping[str, Any]:
-    """Return the driver's own words."""
-    return {"reason": state.snapshot.errors.get("gpu")}
+def _gpu_reasons(state: HostState) -> Mapping[str, Any]:
+    """Return the status, the driver's own words, and which cards are lost."""
+    lost = sorted(lost_gpus(state.snapshot))
+    return {"status": _gpu_status(state), "reason": state.snapshot.errors.get("gpu"), "lost": lost}
 
 
 HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
@@ -89,10 +103,25 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
         exists_fn=_has_gpu,
-        attributes_fn=_gpu_error,
+        attributes_fn=_gpu_reasons,
         is_on_fn=_gpu_is_lost,
     ),
 )
+
+GPU_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[Gpu], ...] = (
+    HomelabBinarySensorDescription(
+        key="throttled",
+        subject=GPU,
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        exists_fn=lambda item: item.throttle_reasons is not None,
+        attributes_fn=lambda item: {"reasons": list(item.throttle_reasons or ())},
+        is_on_fn=lambda item: item.is_throttled,
+    ),
+)
+
+BINARY_SENSORS: tuple[tuple[HomelabBinarySensorDescription[Any], ...], ...] = (HOST_BINARY_SENSORS, GPU_BINARY_SENSORS)
 
 
 async def async_setup_entry(
@@ -101,7 +130,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the binary sensors of a host."""
-    async_add_items(entry, "binary_sensor", (HOST_BINARY_SENSORS,), HomelabBinarySensor[Any], async_add_entities)
+    async_add_items(entry, "binary_sensor", BINARY_SENSORS, HomelabBinarySensor[Any], async_add_entities)
 
 
 class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):

@@ -75,7 +75,12 @@ GPU_SENSORS: tuple[HomelabSensorDescription[Gpu], ...] = (
     measured(GPU, "power", WATTS, value_fn=lambda item: item.power_watts),
     measured(GPU, "memory_used", SIZE, enabled=False, value_fn=lambda item: item.memory_used_bytes),
     measured(GPU, "fan", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_percent),
+    measured(GPU, "fan_speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_rpm),
     measured(GPU, "clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.clock_hz),
+    measured(
+        GPU, "memory_clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.memory_clock_hz
+    ),
+    measured(GPU, "power_limit", WATTS, enabled=False, diagnostic=True, value_fn=lambda item: item.power_limit_watts),
 )
 
 SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (

@@ -94,5 +94,50 @@ def test_a_driver_that_breaks_loses_its_cards_once(looks: Looks) -> None:
     assert looks.look() == []
     del looks.document["sections"]["gpu"]
     looks.document["errors"]["gpu"] = "NVML: Driver/library version mismatch"
-    assert looks.look() == [("gpu_lost", {"gpu": "RTX 4090"})]
-    assert looks.look() == []
+    happened = [each for _ in range(20) for each in looks.look()]
+    assert happened == [("gpu_lost", {"gpu": "RTX 4090"})]
+
+
+def test_a_driver_that_is_replaced_loses_no_card(looks: Looks) -> None:
+    del looks.document["missing"]["gpu"]
+    section = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090"}]}
+    for _ in range(5):
+        looks.document["errors"].pop("gpu", None)
+        looks.document["sections"]["gpu"] = section
+        assert looks.look() == []
+        del looks.document["sections"]["gpu"]
+        looks.document["errors"]["gpu"] = "NVML: Driver/library version mismatch"
+        assert [looks.look() for _ in range(5)] == [[]] * 5
+
+
+def test_a_driver_that_hangs_loses_its_cards_when_their_values_are_too_old(looks: Looks) -> None:
+    del looks.document["missing"]["gpu"]
+    looks.document["sections"]["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090"}]}
+    looks.look()
+    del looks.document["sections"]["gpu"]
+    looks.document["missing"]["gpu"] = "timed_out"
+    happened = [looks.look() for _ in range(20)]
+    assert [number for number, each in enumerate(happened) if each] == [8]  # 30 s old, and a minute more
+    assert happened[8] == [("gpu_lost", {"gpu": "RTX 4090"})]
+
+
+def test_two_cards_of_a_kind_are_lost_one_after_the_other(looks: Looks) -> None:
+    del looks.document["missing"]["gpu"]
+    cards = [
+        {"id": str(number), "vendor": "nvidia", "name": "NVIDIA T400", "pci_address": f"0000:0{number}:00.0"}
+        for number in (1, 2)
+    ]
+    looks.document["sections"]["gpu"] = {"gpus": cards}
+    looks.look()
+    for card, label in zip(cards, ("T400 01:00", "T400 02:00"), strict=True):
+        card["state"] = "lost"
+        happened = [each for _ in range(8) for each in looks.look()]
+        assert happened == [("gpu_lost", {"gpu": label})]
+
+
+def test_a_card_that_is_lost_at_the_first_look_is_no_news() -> None:
+    looks = Looks()
+    del looks.document["missing"]["gpu"]
+    lost = {"id": "1", "vendor": "nvidia", "name": "T400", "state": "lost"}
+    looks.document["sections"]["gpu"] = {"gpus": [lost]}
+    assert [looks.look() for _ in range(10)] == [[]] * 10

@@ -5,15 +5,18 @@ told leaves its part of the baseline as it is, so that nothing is missed and not
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from .items import services
+from .items import gpu_failure, gpu_labels, lost_gpus, services
 from .snapshot import Snapshot
 
 REBOOT_SECONDS = 120.0
 """How far the boot time must move: more than clocks drift between two looks, less than a boot takes apart."""
 MOST_AT_ONCE = 50
 """Happenings of one kind that one look can bring; each becomes a row in the database."""
+
+SURE_SECONDS = 60.0
+"""How long a card must be lost: a driver that is being replaced loses its cards for a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +35,23 @@ class Baseline:
     boot_time: float | None = None
     failed_units: frozenset[str] | None = None
     lost_gpus: frozenset[str] | None = None
+    gpus: frozenset[str] = frozenset()
+    """All cards that were told last."""
+    suspects: Mapping[str, float] = field(default_factory=dict)
+    """Cards that do not answer, and since when; lost when that lasts."""
 
 
 def advance(baseline: Baseline, snapshot: Snapshot) -> tuple[Baseline, tuple[Happening, ...]]:
     """Return the new baseline and what happened since the old one."""
+    suspects = _suspects(baseline, snapshot)
     now = replace(
         baseline,
         boot_id=snapshot.boot_id,
         boot_time=snapshot.boot_time,
         failed_units=_failed_units(baseline, snapshot),
-        lost_gpus=_lost_gpus(baseline, snapshot),
+        lost_gpus=_lost_gpus(baseline, suspects, snapshot.received),
+        gpus=frozenset(gpu_labels(snapshot).values()) or baseline.gpus,
+        suspects=suspects or {},
     )
     return now, tuple(_between(baseline, now))
 
@@ -79,12 +89,22 @@ def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | No
     return frozenset(unit.name for unit in services(snapshot) if unit.active_state == "failed")
 
 
-def _lost_gpus(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | None:
-    """Return the cards that no longer answer; a broken driver loses all of them."""
-    section = snapshot.sections.gpu
-    if "gpu" in snapshot.errors:
-        names = frozenset(gpu.name for gpu in section.gpus) if section else baseline.lost_gpus
-        return names or frozenset({"gpu"})
-    if section is None:
-        return baseline.lost_gpus
-    return frozenset(gpu.name for gpu in section.gpus if gpu.state == "lost")
+def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | None:
+    """Return since when each card does not answer; a broken driver loses all of them. None: nothing was told."""
+    if gpu_failure(snapshot):
+        names = frozenset(gpu_labels(snapshot).values()) or baseline.gpus or frozenset({"gpu"})
+    elif snapshot.sections.gpu:
+        names = lost_gpus(snapshot)
+    else:
+        return None
+    return {name: baseline.suspects.get(name, snapshot.received) for name in names}
+
+
+def _lost_gpus(baseline: Baseline, suspects: Mapping[str, float] | None, now: float) -> frozenset[str] | None:
+    """Return the cards that surely are lost; those of a first look are no news."""
+    before = baseline.lost_gpus
+    if suspects is None:
+        return before
+    return frozenset(
+        name for name, since in suspects.items() if before is None or name in before or now - since >= SURE_SECONDS
+    )

@@ -116,13 +116,10 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
 
 def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the graphics cards, named by the probe's id."""
-    cards = {gpu.id: gpu for gpu in gpus(snapshot)}
-    labels = _told_apart(
-        {name: (_MAKER.sub("", gpu.name), (gpu.pci_address or name)[-7:-2]) for name, gpu in cards.items()}
-    )
-    for name, gpu in cards.items():
+    labels = gpu_labels(snapshot)
+    for gpu in gpus(snapshot):
         keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
-        yield Found(name=name, label=labels[name], keys=keys)
+        yield Found(name=gpu.id, label=labels[gpu.id], keys=keys)
 
 
 def _services(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
@@ -172,6 +169,30 @@ def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
     """Return the host's graphics cards."""
     section = snapshot.sections.gpu
     return section.gpus if section else ()
+
+
+def gpu_labels(snapshot: Snapshot) -> Mapping[str, str]:
+    """Return what people call each card, by its id; two of a kind by where they sit as well."""
+    return _told_apart(
+        {gpu.id: (_MAKER.sub("", gpu.name), (gpu.pci_address or gpu.id)[-7:-2]) for gpu in gpus(snapshot)}
+    )
+
+
+def lost_gpus(snapshot: Snapshot) -> frozenset[str]:
+    """Return the labels of the cards that their driver cannot reach."""
+    labels = gpu_labels(snapshot)
+    return frozenset(labels[gpu.id] for gpu in gpus(snapshot) if gpu.state == "lost")
+
+
+def gpu_failure(snapshot: Snapshot) -> str | None:
+    """Return what keeps the host from telling of any card: broken, timed_out; None when nothing does.
+
+    A reader that is late once is no failure: the last values stand for a while, and are gone when it stays late.
+    """
+    if "gpu" in snapshot.errors:
+        return "broken"
+    is_late = snapshot.missing.get("gpu") == "timed_out"
+    return "timed_out" if is_late and snapshot.sections.gpu is None else None
 
 
 def services(snapshot: Snapshot) -> tuple[Service, ...]:

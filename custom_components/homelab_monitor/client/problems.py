@@ -8,7 +8,7 @@ not over: a full disk that hangs is still full.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .items import gpus, services
+from .items import gpu_failure, gpu_labels, gpus, lost_gpus, services
 from .snapshot import Snapshot
 
 TEMPERATURE_CELSIUS = 90.0
@@ -85,9 +85,11 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
     for unit in services(snapshot):
         failed = float(unit.active_state == "failed")
         yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1)
-    for gpu in gpus(snapshot):
-        yield _Reading(problem=Problem(kind="gpu_lost", item=gpu.name), value=float(gpu.state == "lost"), limit=1)
-    yield _Reading(problem=Problem(kind="gpu_driver"), value=float("gpu" in snapshot.errors), limit=1)
+    # A driver that is being replaced fails for a moment.
+    for label in lost_gpus(snapshot):
+        yield _Reading(problem=Problem(kind="gpu_lost", item=label), value=1, limit=1, hold_seconds=60)
+    if gpu_failure(snapshot):
+        yield _Reading(problem=Problem(kind="gpu_driver"), value=1, limit=1, hold_seconds=60)
 
 
 _SECTIONS = {
@@ -117,8 +119,9 @@ def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading
         limit = chosen or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
         problem = Problem(kind="cpu_hot")
         yield _Reading(problem=problem, value=sensors.cpu_celsius, limit=limit, clear=5, hold_seconds=60)
+    labels = gpu_labels(snapshot)
     for gpu in gpus(snapshot):
         if gpu.temperature_celsius is not None:
-            problem = Problem(kind="gpu_hot", item=gpu.name)
+            problem = Problem(kind="gpu_hot", item=labels[gpu.id])
             value, limit = gpu.temperature_celsius, chosen or TEMPERATURE_CELSIUS
             yield _Reading(problem=problem, value=value, limit=limit, clear=5, hold_seconds=60)
