@@ -347,7 +347,7 @@ async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog:
     await dialog.submit()
     table = dialog.checklist
     assert dialog.placeholders["name"] == r"\<img src\=x\>\[a\]\(b\)\`"
-    assert r"✅ System | \`\| \*\*bold\*\* \<svg onload\=x\> |" in table
+    assert r"✅ System | \`\| \*\*bold\*\* \<svg onload\=x\> next · systemd · x86\_64 |" in table
     assert all(line.startswith("| ") for line in table.partition("\n\n")[0].splitlines())
 
 
@@ -955,6 +955,18 @@ async def test_an_announced_machine_becomes_a_card_without_being_contacted(hass:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("\u202egnp.<b>\x1b[1m\n# x", "gnp.<b> [1m"), ("", "192.0.2.9"), ("\u200b", "192.0.2.9")]
+)
+async def test_what_a_machine_announces_as_its_name_is_one_line_that_can_be_seen(
+    hass: HomeAssistant, name: str, shown: str
+) -> None:
+    info = announced(name)
+    info.hostname = info.hostname if name else "."
+    await discover(hass, SOURCE_ZEROCONF, info)
+    assert list(cards(hass).values()) == [shown]
+
+
 async def test_a_card_leads_to_an_entry_and_the_others_of_that_machine_go(hass: HomeAssistant, host: Machine) -> None:
     card = await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1", port=host.port))
     await card.submit(address=typed(host))
@@ -1019,43 +1031,47 @@ async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> s
     return (await discover(hass, SOURCE_DHCP, info)).ended
 
 
-def answering(*, old: object, new: object):
-    """Return who answers at the old and at the new address."""
-
-    async def scan(host: str, *_: object) -> tuple[str, ...]:
-        told = old if host == "192.0.2.7" else new
-        if isinstance(told, Exception):
-            raise told
-        return told
-
-    return patch(f"{CONTACT}.scan_host_keys", scan)
+def at_the_old_address(answer: object):
+    """Return who answers at the address that is known."""
+    return patch(f"{CONTACT}.scan_host_keys", AsyncMock(side_effect=[answer]))
 
 
-async def test_a_new_address_is_taken_when_the_pinned_key_answers_there(
+SILENT = errors.TimedOut("192.0.2.7")
+
+
+async def test_a_new_address_is_taken_when_the_machine_with_the_pinned_key_lets_us_in_there(
     hass: HomeAssistant, host: Machine, moved: MockConfigEntry
 ) -> None:
-    with answering(old=errors.TimedOut("192.0.2.7"), new=host.host_keys):
+    with at_the_old_address(SILENT):
         assert await lease(hass) == "not_new"
     assert moved.data == entry_of(host).data
     await hass.async_block_till_done()
     assert moved.state is ConfigEntryState.LOADED
+    assert not host.connections
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (("ssh-ed25519 AAAA",), None),
-        (errors.NotSSH("192.0.2.7"), None),
-        (errors.Unreachable("192.0.2.7"), ("ssh-ed25519 AAAA",)),
-        (errors.Unreachable("192.0.2.7"), errors.Unreachable("127.0.0.1")),
-    ],
-    ids=["the old one still answers", "the old one is something else", "another key", "nobody there"],
-)
-async def test_a_new_address_is_not_taken_otherwise(
-    hass: HomeAssistant, host: Machine, moved: MockConfigEntry, old: object, new: object
+@pytest.mark.parametrize("answer", [("ssh-ed25519 AAAA",), errors.NotSSH("192.0.2.7")])
+async def test_a_new_address_is_not_taken_while_the_old_one_answers(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry, answer: object
+) -> None:
+    with at_the_old_address(answer):
+        await lease(hass)
+    assert moved.data["host"] == "192.0.2.7"
+    assert host.logins == 0
+
+
+@pytest.mark.parametrize("other", ["another key", "nobody", "a stranger to us"])
+async def test_a_new_address_is_not_taken_without_a_login_there(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry, other: str
 ) -> None:
     before = dict(moved.data)
-    with answering(old=old, new=new or host.host_keys):
+    host.accepts_key = other != "a stranger to us"
+    if other == "another key":
+        host.new_host_key()
+    await host.stop()
+    if other != "nobody":
+        await host.start()
+    with at_the_old_address(SILENT):
         await lease(hass)
     assert moved.data == before
 
@@ -1266,8 +1282,12 @@ def keys_of_errors(kind: type[errors.HomelabError] = errors.HomelabError) -> set
     return {kind.key}.union(*(keys_of_errors(child) for child in kind.__subclasses__()))
 
 
+OF_ACTIONS = {each.key for each in (errors.ControlDenied, errors.ControlFailed, errors.NoSuchUnit, errors.WouldLockOut)}
+"""Errors of what the flow never does."""
+
+
 def test_every_error_has_a_text_and_every_text_an_error() -> None:
-    assert keys_of_errors() | {"red_rows", "invalid_username"} == set(TEXTS["error"])
+    assert (keys_of_errors() - OF_ACTIONS) | {"red_rows", "invalid_username"} == set(TEXTS["error"])
 
 
 def test_errors_are_plain_text_and_descriptions_are_markdown_and_share_no_words() -> None:

@@ -319,10 +319,10 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
     assert len(whole) == 1
     await host.move(120)
     assert len(whole) == 1
-    host.session.connection = connection = type("Connection", (), {})()
+    host.session.connection = connection = type("Connection", (), {"host_keys": ()})()
     await host.move(30)
     assert len(whole) == 2
-    host.session.connection = type("Connection", (), {})()
+    host.session.connection = type("Connection", (), {"host_keys": ()})()
     await host.move(30)
     assert len(whole) == 2, "a connection that does not last is judged once a minute"
     await host.move(60)

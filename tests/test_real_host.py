@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from .real_host import RealHost
-from .sshd import Sshd, make_sshd  # noqa: F401
+from .sshd import Sshd, make_host_key, make_sshd  # noqa: F401
 
 MIB = 1024**2
 
@@ -207,6 +207,32 @@ async def test_another_host_key_is_never_accepted(here: RealHost) -> None:
     assert state.status == "suspended"
     assert state.error is not None
     assert state.error.key == "host_key_changed"
+
+
+async def test_a_key_that_a_host_has_proven_lets_it_drop_the_confirmed_one(
+    hass: HomeAssistant,
+    socket_enabled: None,
+    make_sshd: Callable[..., Sshd],  # noqa: F811
+) -> None:
+    server = make_sshd()
+    confirmed = server.host_keys
+    (server.folder / "second").mkdir()
+    make_host_key(server.folder / "second", "ecdsa")
+    server.stop()
+    server.extra = f"HostKey {server.folder}/second/host"
+    server.start()
+    host = RealHost(hass, server)
+    await host.start()
+    second = (server.folder / "second" / "host.pub").read_text().split()[:2]
+    assert host.entry.data["host_keys"] == [*confirmed, " ".join(second)]
+    server.stop()
+    for name in ("host", "host.pub"):
+        (server.folder / "second" / name).replace(server.folder / name)
+    server.extra = ""
+    server.start()
+    assert (await host.poll()).status == "online"
+    await host.stop()
+    server.stop()
 
 
 async def test_unloading_leaves_nothing_on_the_host(here: RealHost) -> None:

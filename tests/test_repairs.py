@@ -477,9 +477,23 @@ async def test_a_host_whose_keys_cannot_be_seen_changes_nothing(
     script.keys = (NEW_KEY,)
     await dialog.choose("review")
     assert dialog.at == "review"
+    assert "name not found" not in dialog.shown
     await dialog.choose("ignore")
     assert dialog.at == "ignored"
     assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+async def test_a_host_that_goes_away_after_its_keys_were_seen_says_so_and_offers_none_of_them(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(KEY)
+    script.reports = [report(KEY)]
+    await dialog.choose("test")
+    script.keys = NameNotFound("nas", "")
+    await dialog.choose("review")
+    assert (dialog.at, dialog.options) == ("unreachable", ["review", "ignore"])
+    assert "name not found" in dialog.shown
+    assert fingerprint(NEW_KEY) not in json.dumps(dialog.result)
 
 
 async def test_a_host_that_shows_its_old_key_again_needs_no_accepting(

@@ -23,11 +23,11 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import voluptuous as vol
 
-from .client.errors import HomelabError, InvalidTarget, TimedOut, Unreachable
+from .client.errors import HomelabError, InvalidTarget, TimedOut, Unreachable, first_line
 from .client.scan import Candidate
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
-from .contact import async_read_host_keys
+from .contact import async_can_log_in, async_read_host_keys
 from .discovery import (
     Found,
     async_dismiss_cards,
@@ -187,12 +187,12 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     @override
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
         """Wait as a card for a machine that announces its SSH server; nobody is contacted."""
-        name = discovery_info.hostname.rstrip(".")
+        name = first_line(discovery_info.hostname).rstrip(".") or discovery_info.host
         await self.async_set_unique_id(name)
         machine = Found(
             host=discovery_info.host,
             unique_id=name,
-            name=name.removesuffix(".local"),
+            name=name.removesuffix(".local").strip() or discovery_info.host,
             port=discovery_info.port or DEFAULT_PORT,
         )
         return await self._async_discovered(machine, {name, *discovery_info.addresses})
@@ -239,7 +239,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         ]
 
     async def _async_has_moved(self, known: HostAddress, ip: str) -> bool:
-        """Tell whether the old address is silent and a pinned key answers at the new one.
+        """Tell whether the old address is silent, and the machine with a pinned key lets us in at the new one.
 
         A name is never replaced: whoever typed it wants it to be looked up.
         """
@@ -248,17 +248,10 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         try:
             await async_read_host_keys(known.target)
         except Unreachable, TimedOut:
-            return bool(set(await self._async_offered(known.target, ip)) & set(known.host_keys))
+            return await async_can_log_in(self.hass, replace(known.target, host=ip), known.host_keys)
         except HomelabError:
             return False
         return False
-
-    async def _async_offered(self, target: Target, ip: str) -> tuple[str, ...]:
-        """Return the keys that are shown at an address, none when nobody answers."""
-        try:
-            return await async_read_host_keys(replace(target, host=ip))
-        except HomelabError:
-            return ()
 
     # ------------------------------------------------------------ again
 

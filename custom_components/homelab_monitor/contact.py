@@ -9,7 +9,7 @@ from typing import Self
 from homeassistant.core import HomeAssistant, callback
 
 from .client.checks import run_checks
-from .client.errors import first_line
+from .client.errors import HomelabError, first_line
 from .client.identity import host_id
 from .client.install import install_key
 from .client.report import Report
@@ -26,6 +26,21 @@ from .store import HostMemory, async_get_key, async_hand_over
 async def async_read_host_keys(target: Target) -> tuple[str, ...]:
     """Return the keys by which the machine at that address proves itself; raise HomelabError."""
     return await scan_host_keys(target.host, target.port, DEFAULT_TIMEOUT)
+
+
+async def async_can_log_in(hass: HomeAssistant, target: Target, host_keys: Sequence[str]) -> bool:
+    """Tell whether a machine that holds one of these keys lets us in there; raises nothing.
+
+    That it shows a key would not do: a public key can be shown by everybody who has seen it.
+    """
+    contact = await HostContact.async_prepare(hass, target, host_keys)
+    try:
+        await contact.async_log_in()
+    except HomelabError:
+        return False
+    finally:
+        await contact.async_close()
+    return True
 
 
 class HostContact:

@@ -4,6 +4,7 @@ The coordinator tells each poll's end; what follows from it for the issues is de
 host that is off makes no issue for a day, and none at all when it may be off.
 """
 
+from dataclasses import replace
 import time
 from typing import Any
 import weakref
@@ -17,6 +18,7 @@ from .client.report import Status
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection
+from .const import CONF_HOST_KEYS
 from .issues import GOOD_POLLS, async_update_issues
 from .settings import HostAddress, HostOptions
 from .store import HostStore
@@ -98,6 +100,7 @@ class HostJudgement:
     async def _async_judge_whole(self, evidence: Evidence) -> None:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
         report = await check_connection(self._session, evidence)
+        self._pin_proven_keys()
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
         self.async_start_over()
         sudo = report.row("sudo")
@@ -105,6 +108,19 @@ class HostJudgement:
             return
         self._store.memory.last_test = report.as_dict()
         await self._store.async_save()
+
+    @callback
+    def _pin_proven_keys(self) -> None:
+        """Pin what the host has proven since its login beside the confirmed keys, so that it may drop these."""
+        connection = self._session.connection
+        pinned = HostAddress.from_data(self._entry.data).host_keys
+        if connection is None or set(connection.host_keys) <= set(pinned):
+            return
+        keys = tuple(dict.fromkeys((*pinned, *connection.host_keys)))
+        self._session.host_keys = keys
+        self._address = replace(self._address, host_keys=keys)
+        data = {**self._entry.data, CONF_HOST_KEYS: list(keys)}
+        self._hass.config_entries.async_update_entry(self._entry, data=data)
 
 
 def _told(evidence: Evidence) -> tuple[object, ...]:

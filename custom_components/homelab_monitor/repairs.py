@@ -333,10 +333,11 @@ class HostKeyFlow(CheckFlow):
         """Ask the host for its keys and show them beside the confirmed ones."""
         target, timeout = self._address.target, HostOptions.from_options(self._entry.options).timeout
         try:
-            self._offered = await scan_host_keys(target.host, target.port, timeout)
+            offered = await scan_host_keys(target.host, target.port, timeout)
         except HomelabError as err:
-            self._failure = err
+            self._offered, self._failure = (), err
             return await self.async_step_unreachable()
+        self._offered, self._failure = offered, None
         if set(map(fingerprint, self._offered)) & set(map(fingerprint, self._address.host_keys)):
             return await self.async_step_same_again()
         return await self._async_menu("review", ["accept", "test", "ignore"])
@@ -370,7 +371,7 @@ class HostKeyFlow(CheckFlow):
     async def _async_placeholders(self) -> dict[str, str]:
         """Add the keys of both sides."""
         placeholders = await super()._async_placeholders()
-        failure = {"reason": escaped(str(self._failure))} if self._failure and not self._offered else {}
+        failure = {"reason": escaped(str(self._failure))} if self._failure else {}
         return (
             placeholders
             | failure

@@ -109,6 +109,12 @@ def test_an_ordinary_user_name_arrives_as_it_is(name):
     assert shlex.split(remedy.commands[0]) == ["usermod", "-aG", "docker", name]
 
 
+@pytest.mark.parametrize("name", ["ALL", "ADMINS", "A", "MON_1"])
+def test_a_user_name_that_means_others_to_sudo_gets_no_sudoers_file(name):
+    assert remedy_for("allow_smart", Family.DEBIAN, name, DISKS) is None
+    assert remedy_for("join_docker", Family.DEBIAN, name, DISKS)
+
+
 @pytest.mark.parametrize(
     "placeholders",
     [

@@ -249,6 +249,31 @@ async def test_without_a_pinned_key_nothing_is_trusted(sshd: Sshd, host_keys: tu
     assert caught.value.placeholders["offered"] == fingerprint(sshd.host_keys[0])
 
 
+async def test_a_server_that_shows_the_pinned_key_without_having_it_gets_no_login() -> None:
+    logins: list[str] = []
+
+    class Impostor(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            logins.append(username)
+            return False
+
+    theirs, (own,) = (
+        asyncssh.generate_private_key("ssh-ed25519"),
+        asyncssh.load_keypairs([asyncssh.generate_private_key("ssh-ed25519")]),
+    )
+    own.public_data = theirs.public_data
+    server = await asyncssh.listen("127.0.0.1", 0, server_factory=Impostor, server_host_keys=[own])
+    pinned = (theirs.export_public_key().decode().strip(),)
+    target = Target("mon", "127.0.0.1", server.get_port())
+    try:
+        assert await scan_host_keys(target.host, target.port, SECONDS) == pinned, "all that a shown key says"
+        with pytest.raises(NotSSH):
+            await Connection.open(target, KeyPair.generate(), pinned, timeout=SECONDS)
+    finally:
+        server.close()
+    assert logins == []
+
+
 async def test_a_server_without_a_common_algorithm_is_not_a_changed_one(make_sshd: Callable[..., Sshd]) -> None:
     server = make_sshd("Ciphers 3des-cbc")
     for _ in range(10):

@@ -23,6 +23,8 @@ OUTPUT_LIMIT = 64 << 10
 
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names that mean themselves in every shell and in sudoers(5): no quote, space, @, backslash or leading dash."""
+_ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
+"""What sudoers(5) takes for an alias, and ALL for everybody."""
 _DISK = re.compile(r"sd[a-z]{1,3}|nvme\d{1,3}(?:n\d{1,3})?")
 _SMARTCTL = frozenset({"/usr/sbin/smartctl", "/usr/bin/smartctl", "/sbin/smartctl", "/usr/local/sbin/smartctl"})
 """Only where root alone can write: a path of the host's own choice would become root's."""
@@ -185,7 +187,7 @@ def _words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
 def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
     """Return one literal line per disk; none when the path or a name is not one that we know."""
     known = [disk for disk in disks if _DISK.fullmatch(disk)]
-    if tool not in _SMARTCTL:
+    if tool not in _SMARTCTL or _ALIAS.fullmatch(username):
         return []
     return [f"{username} ALL=(root) NOPASSWD: {tool} {SMARTCTL_ARGUMENTS} /dev/{disk}" for disk in known]
 

@@ -67,7 +67,7 @@ class ProbeSession:
     ) -> None:
         self._target = target
         self._key = key
-        self._host_keys = host_keys
+        self.host_keys = host_keys
         self._programs = programs
         self._timeout = timeout
         self._gate = gate
@@ -258,7 +258,7 @@ class ProbeSession:
 
     async def _connect_anew(self) -> Connection:
         """Return a new connection; who asks closes it."""
-        return await Connection.open(self._target, self._key, self._host_keys, timeout=self._timeout, gate=self._gate)
+        return await Connection.open(self._target, self._key, self.host_keys, timeout=self._timeout, gate=self._gate)
 
     @asynccontextmanager
     async def _probe_on(self, connection: Connection) -> AsyncIterator[_Probe]:

@@ -40,6 +40,9 @@ CLOSE_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30.0
 """After that much silence the server is asked; after 3 silent answers the connection is dead."""
 
+PROVEN_LIMIT = 8
+"""Keys that a server may add to the pinned ones; it has one of each type, and two while it changes them."""
+
 _KEY_ALGORITHMS = {
     "ssh-ed25519": ("ssh-ed25519",),
     "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
@@ -367,7 +370,7 @@ class _Client(asyncssh.SSHClient):
 
     def keep_proven(self, added: list[SSHKey], *_: list[SSHKey]) -> None:
         """Keep what the server proved after the login (hostkeys-prove-00@openssh.com)."""
-        self.proven = tuple(_public_line(key) for key in added)
+        self.proven = tuple(_public_line(key) for key in added[:PROVEN_LIMIT])
 
     def may_lack_key_type(self, err: Exception) -> bool:
         """Tell whether the handshake may have failed because the server has no key of a pinned type.
