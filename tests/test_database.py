@@ -1,0 +1,58 @@
+"""What hosts cost the database: Home Assistant's own recorder counts the rows that idle hosts write."""
+
+from datetime import timedelta
+
+from homeassistant.components.recorder import Recorder
+from homeassistant.components.recorder.db_schema import States, StatesMeta
+from homeassistant.components.recorder.util import session_scope
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.components.recorder.common import async_wait_recording_done
+from sqlalchemy import func, select
+
+from .quiet import STEP_SECONDS, Quiet
+from .scripted import Host
+
+DAY = 24 * 3600.0
+SETTLING_POLLS = 30
+POLLS = 720
+"""Two hours."""
+
+
+def rows(hass: HomeAssistant) -> dict[str, int]:
+    """Return how many rows of `states` each entity has."""
+    wanted = (
+        select(StatesMeta.entity_id, func.count())
+        .join(States, States.metadata_id == StatesMeta.metadata_id)
+        .group_by(StatesMeta.entity_id)
+    )
+    with session_scope(hass=hass, read_only=True) as session:
+        return dict(session.execute(wanted).tuples().all())
+
+
+async def live(host: Host, quiet: Quiet, polls: int) -> None:
+    """Poll an idle host every ten seconds."""
+    for _ in range(polls):
+        host.freezer.tick(timedelta(seconds=STEP_SECONDS))
+        host.session.advance(STEP_SECONDS)
+        quiet.step()
+        await host.entry.runtime_data.async_refresh()
+        assert host.status == "online"
+
+
+async def rows_a_day(host: Host) -> dict[str, float]:
+    """Return the rows that each entity costs a day, once everything is there."""
+    quiet = Quiet(host.session.sections)
+    await live(host, quiet, SETTLING_POLLS)
+    await async_wait_recording_done(host.hass)
+    before = rows(host.hass)
+    await live(host, quiet, POLLS)
+    await async_wait_recording_done(host.hass)
+    scale = DAY / (POLLS * STEP_SECONDS)
+    return {entity: scale * (count - before.get(entity, 0)) for entity, count in rows(host.hass).items()}
+
+
+async def test_an_idle_host_costs_less_than_20000_rows_a_day(recorder_mock: Recorder, host: Host) -> None:
+    await host.start()
+    costs = await rows_a_day(host)
+    assert costs["sensor.plain_cpu_usage"] > 0  # it is no still life
+    assert sum(costs.values()) <= 20_000
