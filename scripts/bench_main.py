@@ -1,12 +1,14 @@
 """scripts/bench: what a poll costs, against one `ssh user@host python3 -` subprocess per poll on the same sshd.
 
-  scripts/bench [--rounds 10] [--quick]
+  scripts/bench [--rounds 10] [--idle 5] [--quick]
 
 A real Home Assistant core polls a real sshd with everything that an installation does: coordinator, all entities that
 are enabled by default, their states written. 60 polls, back to back, are a round: ten minutes at a 10 s interval, with
 clocks moved so that every section has its turn as often as it would. As root on a machine with systemd the host is a
 systemd server in namespaces, and the CPU time of all of it is measured, too; anywhere else that row says `not
-measured`. Ends with 1 when a budget is missed. --quick does less of everything, for a first look.
+measured`. Before that a whole Home Assistant is started, with 50 hosts that hang and without; in between the host is
+polled for --idle minutes by real clocks, to count the database rows that it would cost. Ends with 1 when a budget is
+missed. --quick does less of everything and nothing of the latter two, for a first look.
 """
 
 import argparse
@@ -18,9 +20,10 @@ import tempfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench_hub import open_hub
+from bench_hub import open_hub, rows_a_day
 from bench_places import Place, open_place
 from bench_polls import CYCLE_POLLS, session_cost, session_wire, subprocess_cost
+from bench_start import start_cost
 from bench_table import BUDGETS, Figure, Result, exit_status, table
 
 WIRE_POLLS = 200
@@ -29,12 +32,13 @@ QUICK_POLLS = 12
 type Figures = dict[str, Figure | None]
 
 
-async def measure(place: Place, rounds: int, *, quick: bool) -> tuple[Figures, Figures]:
+async def measure(place: Place, rounds: int, idle: int, *, quick: bool) -> tuple[Figures, Figures]:
     """Return our figures and those of the other way."""
     async with open_hub(place) as hub:
         written, polls = hub.written, rounds * CYCLE_POLLS
         ours = await session_cost(place, hub, rounds)
         print(f"{hub.entities} entities, {(hub.written - written) / polls:.1f} states written per poll", flush=True)
+    ours["rows"] = await rows_a_day(place, idle) if idle else None
     ours |= await session_wire(place, 30 if quick else WIRE_POLLS)
     with tempfile.TemporaryDirectory(prefix="homelab-bench-") as folder:
         other = await subprocess_cost(place, Path(folder), QUICK_POLLS if quick else CYCLE_POLLS)
@@ -45,16 +49,20 @@ def main() -> int:
     """Measure, print the table, return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--idle", type=int, default=5, metavar="MINUTES")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # As Ctrl-C: the host that was started has to end.
+    rounds, idle = (2, 0) if arguments.quick else (max(1, arguments.rounds), arguments.idle)
+    # First: a place moves this process into the network of its host, where there is nothing else.
+    start = None if arguments.quick else start_cost()
     with open_place() as place:
         print(f"polling {place.words}", flush=True)
-        rounds = 2 if arguments.quick else max(1, arguments.rounds)
-        ours, other = asyncio.run(measure(place, rounds, quick=arguments.quick))
+        ours, other = asyncio.run(measure(place, rounds, idle, quick=arguments.quick))
         if place.lacks:
             print(f"remote CPU is not measured: that needs {place.lacks}")
-    results = [Result(budget, ours[budget.key], other[budget.key]) for budget in BUDGETS]
+    ours["start"] = start
+    results = [Result(budget, ours[budget.key], other.get(budget.key)) for budget in BUDGETS]
     print(table(results))
     return exit_status(results)
 
