@@ -106,7 +106,7 @@ def test_every_subject_is_a_kind_of_item() -> None:
 
 
 def test_a_deadband_is_at_most_half_the_displayed_step() -> None:
-    units = {"GiB": 1024**3, "kB/s": 1e3, "GHz": 1e9, "MHz": 1e6, "ms": 1e-3}
+    units = {"GiB": 1024**3, "MiB": 1024**2, "kB/s": 1e3, "GHz": 1e9, "MHz": 1e6, "ms": 1e-3}
     for row in TABLES["sensor"]:
         if row.suggested_display_precision is not None:
             step = 10.0**-row.suggested_display_precision * units.get(row.suggested_unit_of_measurement, 1)

@@ -7,11 +7,13 @@ the first poll happens beside it, so that a host that is off never delays Home A
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant
 from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.device_registry import AnyDeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
 from .client.session import ProbeSession
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .entity import device_identifier
 from .issues import async_remove_issues
 from .services import async_setup_services
 from .sessions import async_gate, async_programs
@@ -72,6 +74,23 @@ async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     """Forget a host; HA's own key pair stays, as other hosts use it."""
     async_remove_issues(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant,  # noqa: ARG001
+    entry: HomelabConfigEntry,
+    device: AnyDeviceEntry,
+) -> bool:
+    """Let a person delete the device of what is gone; never the host's, nor that of what is there."""
+    coordinator = entry.runtime_data
+    for kind, items in coordinator.inventory.items.items():
+        for item_id in items:
+            if device_identifier(coordinator, kind, item_id) in device.identifiers:
+                if item_id in coordinator.data.items.get(kind, {}):
+                    return False
+                coordinator.async_forget(kind, item_id)
+                return True
+    return (DOMAIN, coordinator.address.host_id) not in device.identifiers
 
 
 async def async_migrate_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:  # noqa: ARG001

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 import hashlib
 import logging
 import time
@@ -107,7 +108,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store = store
         self.session = session
         self.inventory = store.memory.inventory
-        self._selection = Selection(services=self.options.services)
+        self._selection = Selection(services=self.options.services, containers=self.options.containers)
         self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
         self._due: dict[str, float] = {}
         self._unknown_hardware: frozenset[str] = frozenset()
@@ -128,6 +129,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             temperature_celsius=self.options.temperature_threshold,
         )
         self._registered: DeviceInfo | None = None
+        self.device_id = ""
+        """The host's device; those of its items are children of it."""
         self.layout = 0
         """Grows when an item or a value may have come or gone, so that entities need not look at every poll."""
         self._layout_seen: tuple[object, ...] = ()
@@ -378,7 +381,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return names
         ids_before = set(known)
         complete = is_fresh and is_complete(kind, snapshot)
-        names = self.inventory.match(kind.key, found, complete=complete, now=snapshot.received)
+        is_listed = partial(kind.is_listed_fn, snapshot)
+        names = self.inventory.match(kind.key, found, complete=complete, now=snapshot.received, is_listed=is_listed)
         gone = self.inventory.pop_gone() if complete else ()
         self._matched[kind.key] = (found, names)
         if gone or ids_before != self.inventory.items[kind.key].keys():
@@ -391,7 +395,17 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         facts = host_device(self.address.host_id, self.config_entry.title, snapshot)
         if facts != self._registered:
             self._registered = facts
-            dr.async_get(self.hass).async_get_or_create(config_entry_id=self.config_entry.entry_id, **facts)
+            registry = dr.async_get(self.hass)
+            self.device_id = registry.async_get_or_create(config_entry_id=self.config_entry.entry_id, **facts).id
+
+    @callback
+    def async_forget(self, kind: str, item_id: str) -> None:
+        """Forget an item that is away, as if it had been away for long; it comes back as a new one."""
+        self.inventory.items[kind].pop(item_id, None)
+        self._matched.pop(kind, None)
+        self.layout += 1
+        self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
+        self.async_update_listeners()
 
 
 def _silent_seconds(state: HostState) -> float:

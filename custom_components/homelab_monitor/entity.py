@@ -1,7 +1,8 @@
 """What all entities share: the row that describes one, its base class, and how it is added.
 
 A row belongs to one subject and is made once per item of it. Entities appear with their item,
-stay (unavailable) while it is away, and leave the registry when the inventory forgets it.
+stay (unavailable) while it is away, and leave the registry when the inventory forgets it, with
+the device that a container has of its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, override
 
 from homeassistant.core import callback
-from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.device_registry import ChildDeviceInfo, DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
@@ -60,7 +61,7 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         subject = description.subject
         self._attr_translation_key = f"{subject.key}_{description.key}"
         self._attr_unique_id = unique_id(coordinator, description, item_id)
-        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
+        self._attr_device_info = device_info(coordinator, subject, item_id)
         if subject.placeholder:
             self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
         if (item := self.item) is not None and not description.enabled_fn(item):
@@ -100,6 +101,31 @@ def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[A
     return "_".join(part for part in parts if part)
 
 
+def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id: str) -> DeviceInfo | ChildDeviceInfo:
+    """Return the device of an item: one of its own, or the host's."""
+    if not subject.is_device:
+        return DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
+    return ChildDeviceInfo(
+        identifiers={device_identifier(coordinator, subject.key, item_id)},
+        name=subject.label(coordinator, item_id),
+        parent_device_id=coordinator.device_id,
+    )
+
+
+def device_identifier(coordinator: HomelabCoordinator, kind: str, item_id: str) -> tuple[str, str]:
+    """Return by what the device of an item is known for good."""
+    return DOMAIN, f"{coordinator.address.host_id}_{kind}_{item_id}"
+
+
+@callback
+def _async_remove_device(coordinator: HomelabCoordinator, kind: str, item_id: str) -> None:
+    """Remove the device of an item that is gone, with what is left of its entities; most items have none."""
+    registry = dr.async_get(coordinator.hass)
+    identifier = device_identifier(coordinator, kind, item_id)
+    if device := registry.async_get_child_device_by_identifier(identifier, coordinator.config_entry.entry_id):
+        registry.async_remove_device(device.id)
+
+
 @callback
 def async_add_items[RowT: HomelabDescription[Any]](
     entry: HomelabConfigEntry,
@@ -134,6 +160,7 @@ def async_add_items[RowT: HomelabDescription[Any]](
         for place in added.keys() - known.keys():
             if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
                 registry.async_remove(entity_id)
+            _async_remove_device(coordinator, place[0], place[2])
         new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
         added.update({place: unique_id(coordinator, row, place[2]) for place, row in new.items()})
         if new:

@@ -30,6 +30,8 @@ HOST_EVENTS: tuple[HomelabEventDescription[HostState], ...] = (
             "rebooted",
             "service_failed",
             "service_recovered",
+            "container_died",
+            "container_unhealthy",
             "gpu_lost",
         ],
     ),

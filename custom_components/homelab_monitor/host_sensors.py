@@ -100,6 +100,9 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
     measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
     measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("active")),
     measured(HOST, "inactive_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("inactive")),
+    measured(HOST, "running_containers", COUNT, value_fn=_field("containers", "running")),
+    measured(HOST, "unhealthy_containers", COUNT, value_fn=_field("containers", "unhealthy")),
+    measured(HOST, "containers", COUNT, enabled=False, diagnostic=True, value_fn=_field("containers", "total")),
     measured(HOST, "processes", COUNT, enabled=False, diagnostic=True, value_fn=_field("load", "processes")),
     measured(
         HOST,

@@ -3,10 +3,22 @@
 from homeassistant.components.sensor import SensorDeviceClass
 
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
-from .client.rates import DiskRates, InterfaceRates
+from .client.rates import ContainerRates, DiskRates, InterfaceRates
 from .entity import always
-from .quantities import CELSIUS, MEGAHERTZ, PERCENT, RATE, RPM, SIZE, WATTS, HomelabSensorDescription, measured
-from .subjects import DISK, FAN, FILESYSTEM, GPU, INTERFACE, SERVICE, TEMPERATURE
+from .quantities import (
+    CELSIUS,
+    COUNT,
+    MEGAHERTZ,
+    PERCENT,
+    RATE,
+    RPM,
+    SIZE,
+    SMALL_SIZE,
+    WATTS,
+    HomelabSensorDescription,
+    measured,
+)
+from .subjects import CONTAINER, DISK, FAN, FILESYSTEM, GPU, INTERFACE, SERVICE, TEMPERATURE
 
 ACTIVE_STATES = [
     "active",
@@ -24,6 +36,26 @@ ACTIVE_STATES = [
 def _active_state(unit: Service) -> str | None:
     """Return the unit's state; a word that systemd does not document is unknown."""
     return unit.active_state if unit.active_state in ACTIVE_STATES else None
+
+
+CONTAINER_STATES = ["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+"""Every state of the Docker Engine API; the probe translates Podman's further ones."""
+HEALTH_STATES = ["starting", "healthy", "unhealthy", "none"]
+
+
+def _container_state(item: ContainerRates) -> str | None:
+    """Return the container's state; a word that is not documented is unknown."""
+    return item.container.state if item.container.state in CONTAINER_STATES else None
+
+
+def _health(item: ContainerRates) -> str | None:
+    """Return what the container's own health check says, none where it has no check."""
+    return item.container.health if item.container.health in HEALTH_STATES else None
+
+
+def _has_health(item: ContainerRates) -> bool:
+    """Return whether the container has a health check."""
+    return item.container.health not in (None, "none")
 
 
 FILESYSTEM_SENSORS: tuple[HomelabSensorDescription[Filesystem], ...] = (
@@ -90,6 +122,37 @@ SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (
         device_class=SensorDeviceClass.ENUM,
         options=ACTIVE_STATES,
         value_fn=_active_state,
+    ),
+)
+
+CONTAINER_SENSORS: tuple[HomelabSensorDescription[ContainerRates], ...] = (
+    HomelabSensorDescription(
+        key="state",
+        subject=CONTAINER,
+        device_class=SensorDeviceClass.ENUM,
+        options=CONTAINER_STATES,
+        value_fn=_container_state,
+    ),
+    HomelabSensorDescription(
+        key="health",
+        subject=CONTAINER,
+        device_class=SensorDeviceClass.ENUM,
+        options=HEALTH_STATES,
+        entity_registry_enabled_default=False,
+        exists_fn=_has_health,
+        value_fn=_health,
+    ),
+    measured(
+        CONTAINER,
+        "cpu_usage",
+        PERCENT,
+        enabled=False,
+        exists_fn=lambda item: item.container.cpu_seconds is not None,
+        value_fn=lambda item: item.cpu_percent,
+    ),
+    measured(CONTAINER, "memory_used", SMALL_SIZE, enabled=False, value_fn=lambda item: item.container.memory_bytes),
+    measured(
+        CONTAINER, "restarts", COUNT, enabled=False, diagnostic=True, value_fn=lambda item: item.container.restarts
     ),
 )
 

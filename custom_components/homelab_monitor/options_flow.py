@@ -22,6 +22,7 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from .client.errors import HomelabError
+from .client.items import containers
 from .client.models import Services
 from .client.snapshot import Snapshot
 from .const import (
@@ -111,7 +112,7 @@ def _has(snapshot: Snapshot) -> dict[str, set[str]]:
         if sections.filesystems
         else set(),
         CONF_INTERFACES: set(sections.network.interfaces) if sections.network else set(),
-        CONF_CONTAINERS: set(),
+        CONF_CONTAINERS: {each.name for each in containers(snapshot)},
     }
 
 

@@ -64,6 +64,13 @@ SIZE = Quantity(
     precision=1,
     deadband=0.05 * 1024**3,
 )
+SMALL_SIZE = Quantity(
+    unit=UnitOfInformation.BYTES,
+    shown_unit=UnitOfInformation.MEBIBYTES,
+    device_class=SensorDeviceClass.DATA_SIZE,
+    precision=0,
+    deadband=0.5 * 1024**2,
+)
 RATE = Quantity(
     unit=UnitOfDataRate.BYTES_PER_SECOND,
     shown_unit=UnitOfDataRate.KILOBYTES_PER_SECOND,

@@ -13,6 +13,7 @@ from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabEntity, async_add_items
 from .host_sensors import HOST_SENSORS
 from .item_sensors import (
+    CONTAINER_SENSORS,
     DISK_SENSORS,
     FAN_SENSORS,
     FILESYSTEM_SENSORS,
@@ -37,6 +38,7 @@ SENSORS: tuple[tuple[HomelabSensorDescription[Any], ...], ...] = (
     DISK_SENSORS,
     GPU_SENSORS,
     SERVICE_SENSORS,
+    CONTAINER_SENSORS,
     TEMPERATURE_SENSORS,
     FAN_SENSORS,
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
-from .client.rates import DiskRates, InterfaceRates
+from .client.rates import ContainerRates, DiskRates, InterfaceRates
 from .coordinator import HomelabCoordinator, HostState
 
 HOST_ITEM = ""
@@ -23,6 +23,8 @@ class Subject[ItemT]:
     key: str
     placeholder: str | None = None
     """Name of the translation placeholder that holds the item's label."""
+    is_device: bool = False
+    """Whether each item is a device of its own, a child of the host's."""
 
     def item(self, state: HostState, item_id: str) -> ItemT | None:
         """Return the item's value now, None while it is not there."""
@@ -57,5 +59,6 @@ DISK: Subject[DiskRates] = Subject(key="disk", placeholder="disk")
 INTERFACE: Subject[InterfaceRates] = Subject(key="interface", placeholder="interface")
 GPU: Subject[Gpu] = Subject(key="gpu", placeholder="gpu")
 SERVICE: Subject[Service] = Subject(key="service", placeholder="service")
+CONTAINER: Subject[ContainerRates] = Subject(key="container", is_device=True)
 TEMPERATURE: Subject[Temperature] = Subject(key="temperature", placeholder="sensor")
 FAN: Subject[Fan] = Subject(key="fan", placeholder="sensor")

@@ -7,7 +7,8 @@ told leaves its part of the baseline as it is, so that nothing is missed and not
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .items import gpu_failure, gpu_labels, lost_gpus, services
+from .items import container_labels, containers, gpu_failure, gpu_labels, lost_gpus, services
+from .models import Container
 from .snapshot import Snapshot
 
 REBOOT_SECONDS = 120.0
@@ -28,6 +29,19 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainersLook:
+    """What a look at the containers told, by their keys; a source that is not in it was never told."""
+
+    at: float | None = None
+    sources: frozenset[str] = frozenset()
+    died: frozenset[str] = frozenset()
+    unhealthy: frozenset[str] = frozenset()
+    restarts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Id and count: a container that is made anew counts anew."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """What was the case at the last look; None: not told yet, so that a first look is no news."""
 
@@ -39,6 +53,7 @@ class Baseline:
     """All cards that were told last."""
     suspects: Mapping[str, float] = field(default_factory=dict)
     """Cards that do not answer, and since when; lost when that lasts."""
+    containers: ContainersLook = field(default_factory=ContainersLook)
 
 
 def advance(baseline: Baseline, snapshot: Snapshot) -> tuple[Baseline, tuple[Happening, ...]]:
@@ -52,6 +67,7 @@ def advance(baseline: Baseline, snapshot: Snapshot) -> tuple[Baseline, tuple[Hap
         lost_gpus=_lost_gpus(baseline, suspects, snapshot.received),
         gpus=frozenset(gpu_labels(snapshot).values()) or baseline.gpus,
         suspects=suspects or {},
+        containers=_containers(baseline.containers, snapshot),
     )
     return now, tuple(_between(baseline, now))
 
@@ -63,6 +79,8 @@ def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
     yield from _new("service_failed", "service", before.failed_units, now.failed_units)
     yield from _new("service_recovered", "service", now.failed_units, before.failed_units)
     yield from _new("gpu_lost", "gpu", before.lost_gpus, now.lost_gpus)
+    yield from _new_containers("container_died", before.containers, now.containers, "died")
+    yield from _new_containers("container_unhealthy", before.containers, now.containers, "unhealthy")
 
 
 def _has_rebooted(before: Baseline, now: Baseline) -> bool:
@@ -80,6 +98,13 @@ def _new(happening: str, about: str, before: frozenset[str] | None, now: frozens
         return
     for name in sorted(now - before)[:MOST_AT_ONCE]:
         yield Happening(type=happening, about={about: name})
+
+
+def _new_containers(happening: str, before: ContainersLook, now: ContainersLook, what: str) -> Iterator[Happening]:
+    """Yield a happening for each container that something is new about; the first look at an engine is no news."""
+    new = sorted(key for key in getattr(now, what) - getattr(before, what) if _source(key) in before.sources)
+    for key in new[:MOST_AT_ONCE]:
+        yield Happening(type=happening, about={"container": now.labels[key]})
 
 
 def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | None:
@@ -108,3 +133,40 @@ def _lost_gpus(baseline: Baseline, suspects: Mapping[str, float] | None, now: fl
     return frozenset(
         name for name, since in suspects.items() if before is None or name in before or now - since >= SURE_SECONDS
     )
+
+
+def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
+    """Return the new look; of a source that is not told whole, what the old one knew."""
+    section = snapshot.sections.containers
+    if section is None or section.at == before.at:
+        return before
+    whole = frozenset(source for source, is_whole in section.complete.items() if is_whole)
+    told = {each.key: each for each in containers(snapshot) if each.source in whole}
+    died = {key for key, each in told.items() if each.has_died or _was_restarted(before, each)}
+    unhealthy = {key for key, each in told.items() if each.is_unhealthy}
+    restarts = {key: (each.id, each.restarts) for key, each in told.items() if each.restarts is not None}
+    kept = {key: count for key, count in before.restarts.items() if _source(key) not in whole}
+    return ContainersLook(
+        at=section.at,
+        sources=before.sources | whole,
+        died=_elsewhere(before.died, whole) | died,
+        unhealthy=_elsewhere(before.unhealthy, whole) | unhealthy,
+        restarts=kept | restarts,
+        labels=container_labels(snapshot),
+    )
+
+
+def _was_restarted(before: ContainersLook, now: Container) -> bool:
+    """Return whether its engine restarted a container since the last look: what a person restarts is not counted."""
+    ident, count = before.restarts.get(now.key, ("", 0))
+    return ident == now.id and now.restarts is not None and now.restarts > count
+
+
+def _elsewhere(keys: frozenset[str], whole: frozenset[str]) -> frozenset[str]:
+    """Return the containers of the other sources."""
+    return frozenset(key for key in keys if _source(key) not in whole)
+
+
+def _source(key: str) -> str:
+    """Return the source in a container's key."""
+    return key.rpartition("/")[0]

@@ -12,7 +12,7 @@ An item that is not found is not gone: only a complete inventory can miss it, an
 after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mashumaro.codecs import BasicDecoder, BasicEncoder
@@ -30,13 +30,15 @@ class Found:
     """One item that the host has now: `keys` maps kinds of key to values, strongest first.
 
     `name` is its place in the snapshot, `label` what people call it. An item that is only
-    `shown` (a unit that once failed and is well again) is not counted as seen.
+    `shown` (a unit that once failed and is well again) is not counted as seen; one that is only
+    `kept` (a container among too many to show each) is remembered where it is known, and never new.
     """
 
     name: str
     label: str
     keys: Mapping[str, str]
     shown: bool = False
+    kept: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,10 +78,19 @@ class Inventory:
 
     items: dict[str, dict[str, Known]] = field(default_factory=dict)
 
-    def match(self, kind: str, found: Iterable[Found], *, complete: bool, now: float) -> dict[str, str]:
+    def match(
+        self,
+        kind: str,
+        found: Iterable[Found],
+        *,
+        complete: bool,
+        now: float,
+        is_listed: Callable[[str], bool] = lambda _: True,
+    ) -> dict[str, str]:
         """Return item id → name for everything found, and remember it, up to ITEMS_LIMIT of a kind.
 
-        Items that are not found count a miss when the inventory is complete.
+        Items that are not found count a miss when the inventory is complete; where it has several sources,
+        `is_listed` tells whether the one that an item comes from is whole.
         """
         known = self.items.setdefault(kind, {})
         found = _admitted(known, found)
@@ -87,7 +98,7 @@ class Inventory:
         for item in found:
             _remember(known, ids[item.name], item, now)
         seen = {ids[item.name] for item in found if not item.shown}
-        for item_id in known.keys() - seen if complete else ():
+        for item_id in filter(is_listed, known.keys() - seen if complete else ()):
             known[item_id].miss(now)
         return {item_id: name for name, item_id in ids.items()}
 
@@ -146,7 +157,7 @@ def _admitted(known: Mapping[str, Known], found: Iterable[Found]) -> tuple[Found
     for item in found:
         if not keys.isdisjoint(item.keys.items()):
             old.append(item)
-        elif not item.shown:
+        elif not (item.shown or item.kept):
             new.append(item)
     return (*old, *new[:room])
 

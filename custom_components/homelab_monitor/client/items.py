@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 import re
 
 from .inventory import Found
-from .models import Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
-from .rates import Rates
+from .models import Container, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
+from .rates import ContainerRates, Rates
 from .snapshot import Snapshot
 
 
@@ -22,6 +22,7 @@ class Selection:
     """What the user chose to watch besides what is watched anyway: names or shell patterns."""
 
     services: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class ItemKind:
     """Another section, without which no item can be told from another."""
     found_fn: Callable[[Snapshot, Selection], Iterator[Found]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
+    is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _item_id: True
+    """Whether the list that an item would be on is whole, where a section has several."""
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
@@ -139,6 +142,27 @@ def _is_wanted(unit: Service, selection: Selection) -> bool:
     return unit.origin == "admin" or any(fnmatchcase(unit.name, pattern) for pattern in selection.services)
 
 
+CONTAINERS_SHOWN = 15
+"""Where there are more containers, only chosen ones get entities, and those that have them already."""
+_REPLACED = re.compile(r"^[0-9a-f]{12}_")
+"""How Compose calls a container for the moment in which it makes it anew."""
+
+
+def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
+    """Yield the containers, known by engine, owner and name: one that is made anew stays the same."""
+    labels, patterns = container_labels(snapshot), selection.containers
+    is_crowd = not patterns and len(labels) > CONTAINERS_SHOWN
+    for item in containers(snapshot):
+        if not patterns or any(fnmatchcase(item.name, pattern) for pattern in patterns):
+            yield Found(name=item.key, label=labels[item.key], keys={"container": item.key}, kept=is_crowd)
+
+
+def _is_container_listed(snapshot: Snapshot, item_id: str) -> bool:
+    """Return whether the engine that a container belongs to has told all that it has."""
+    section = snapshot.sections.containers
+    return section is None or section.lists(item_id.rpartition("/")[0])
+
+
 def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the temperature inputs."""
     sensors = snapshot.sections.sensors
@@ -203,6 +227,17 @@ def services(snapshot: Snapshot) -> tuple[Service, ...]:
     return tuple(unit for unit in units if unit.load_state != "not-found")
 
 
+def containers(snapshot: Snapshot) -> tuple[Container, ...]:
+    """Return the host's containers."""
+    section = snapshot.sections.containers
+    return tuple(each for each in section.containers if not _REPLACED.match(each.name)) if section else ()
+
+
+def container_labels(snapshot: Snapshot) -> Mapping[str, str]:
+    """Return what each container is called, by its key: engine and owner only where two have one name."""
+    return _told_apart({each.key: (each.name, f"({each.source})") for each in containers(snapshot)})
+
+
 def _filesystem_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Filesystem]:
     """Return the filesystems by mountpoint."""
     section = snapshot.sections.filesystems
@@ -217,6 +252,11 @@ def _gpu_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Gpu]:
 def _service_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Service]:
     """Return the services by unit name."""
     return {unit.name: unit for unit in services(snapshot)}
+
+
+def _container_values(_: Snapshot, rates: Rates) -> Mapping[str, ContainerRates]:
+    """Return the containers by key, with what they use."""
+    return rates.containers
 
 
 def _temperature_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Temperature]:
@@ -268,6 +308,14 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source="systemd",
         found_fn=_services,
         values_fn=_service_values,
+    ),
+    ItemKind(
+        key="container",
+        section="containers",
+        source=None,
+        found_fn=_containers,
+        values_fn=_container_values,
+        is_listed_fn=_is_container_listed,
     ),
     ItemKind(
         key="temperature",

@@ -8,7 +8,8 @@ not over: a full disk that hangs is still full.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .items import gpu_failure, gpu_labels, gpus, lost_gpus, services
+from .items import container_labels, containers, gpu_failure, gpu_labels, gpus, lost_gpus, services
+from .models.containers import RESTARTING_SECONDS
 from .snapshot import Snapshot
 
 TEMPERATURE_CELSIUS = 90.0
@@ -85,11 +86,24 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
     for unit in services(snapshot):
         failed = float(unit.active_state == "failed")
         yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1)
+    yield from _containers(snapshot)
     # A driver that is being replaced fails for a moment.
     for label in lost_gpus(snapshot):
         yield _Reading(problem=Problem(kind="gpu_lost", item=label), value=1, limit=1, hold_seconds=60)
     if gpu_failure(snapshot):
         yield _Reading(problem=Problem(kind="gpu_driver"), value=1, limit=1, hold_seconds=60)
+
+
+def _containers(snapshot: Snapshot) -> Iterator[_Reading]:
+    """Yield the containers that fail their health check, and those that do not stay up."""
+    labels = container_labels(snapshot)
+    for item in containers(snapshot):
+        unhealthy = Problem(kind="container_unhealthy", item=labels[item.key])
+        yield _Reading(problem=unhealthy, value=float(item.is_unhealthy), limit=1)
+        # Longer than one restart looks like a series of them.
+        restarting = Problem(kind="container_restarting", item=labels[item.key])
+        value = float(item.is_restarting(snapshot.epoch))
+        yield _Reading(problem=restarting, value=value, limit=1, hold_seconds=RESTARTING_SECONDS)
 
 
 _SECTIONS = {
@@ -99,6 +113,8 @@ _SECTIONS = {
     "gpu_hot": "gpu",
     "gpu_lost": "gpu",
     "service_failed": "services",
+    "container_unhealthy": "containers",
+    "container_restarting": "containers",
 }
 """Which section tells of a kind of problem."""
 

@@ -9,7 +9,7 @@ None instead of a peak that never was.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .models import Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
+from .models import Container, Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
 from .snapshot import Snapshot
 
 MAX_GAP_SECONDS = 900.0
@@ -44,12 +44,21 @@ class DiskRates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRates:
+    """One container; `cpu_percent` is of one core, so that two busy cores are 200 %."""
+
+    container: Container
+    cpu_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Everything that needs two readings."""
 
     cpu: CpuRates | None = None
     interfaces: Mapping[str, InterfaceRates] = field(default_factory=dict)
     disks: Mapping[str, DiskRates] = field(default_factory=dict)
+    containers: Mapping[str, ContainerRates] = field(default_factory=dict)
 
 
 def updated(rates: Rates, before: Snapshot, now: Snapshot) -> Rates:
@@ -63,6 +72,7 @@ def updated(rates: Rates, before: Snapshot, now: Snapshot) -> Rates:
         cpu=_cpu(rates, before.sections.cpu, now.sections.cpu),
         interfaces=_interfaces(rates, before, now),
         disks=_disks(rates, before, now),
+        containers=_containers(rates, before, now),
     )
 
 
@@ -154,6 +164,26 @@ def _disk(before: DiskCounters | None, now: DiskCounters, seconds: float | None)
         # The kernel adds up to one tick too much at the edge of a reading.
         busy_percent=None if busy is None else min(100.0, 100.0 * busy),
     )
+
+
+def _containers(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, ContainerRates]:
+    """Return the containers by key, with their use of the CPU."""
+    old, new = before.sections.containers, now.sections.containers
+    if new is None:
+        return {}
+    if old is not None and old.at == new.at and rates.containers:
+        return rates.containers
+    seconds = _gap(old.at, new.at) if old else None
+    earlier = {each.id: each for each in old.containers} if old else {}
+    return {each.key: _container(earlier.get(each.id), each, seconds) for each in new.containers}
+
+
+def _container(before: Container | None, now: Container, seconds: float | None) -> ContainerRates:
+    """Return one container with its use of the CPU; None after a start, which begins its counter anew."""
+    if before is None or before.cpu_seconds is None or now.cpu_seconds is None:
+        return ContainerRates(container=now)
+    used = _rate(before.cpu_seconds, now.cpu_seconds, seconds)
+    return ContainerRates(container=now, cpu_percent=None if used is None else 100.0 * used)
 
 
 def _gap(before: float, now: float) -> float | None:

@@ -37,6 +37,7 @@ PLAIN_BYTES = 1000
 REPLY_BYTES = 4 << 20
 LINE_BYTES = 1 << 20
 OUTPUT_BYTES = 2 << 20
+ANSWER_BYTES = 4 << 20
 ERROR_CHARACTERS = 300
 DEFAULT_TIMEOUT = 8.0
 AGAIN_SECONDS = 1.0  # how long a reply waits for what was late the last time
@@ -211,7 +212,8 @@ class RecordedHost(Host):
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `statvfs` {mountpoint: six numbers}, `run` {command: {status, output, errors} or a file's
-    name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`, `addresses`.
+    name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`, `addresses`,
+    `denied` [sockets that the user may not use]. A socket that speaks HTTP is a folder of answers.
     """
 
     def __init__(self, root: str) -> None:
@@ -246,8 +248,12 @@ class RecordedHost(Host):
         return told.get("status", 0), told.get("output", ""), told.get("errors", "")
 
     def connect(self, path: str, timeout: float) -> "Any":  # noqa: ARG002
-        """Refuse: a conversation cannot be recorded; what programs say can."""
-        raise FileNotFoundError(path)
+        """Return who gives the recorded answers; a conversation of another kind cannot be recorded."""
+        if path in self.told.get("denied", ()):
+            raise PermissionError(path)
+        if not self.is_folder(path):
+            raise FileNotFoundError(path)
+        return RecordedDoor(self, path)
 
     def boottime(self) -> float:
         """Return the recorded clock, else the real one."""
@@ -284,6 +290,113 @@ class RecordedHost(Host):
     def nvml(self) -> "Nvml":
         """Refuse: a library cannot be recorded; the cards come from the recorded nvidia-smi."""
         raise OSError("recorded")
+
+
+class RecordedDoor:
+    """A socket whose other end gives recorded answers: the body of GET /a/b?c is the file a/b in the socket's folder."""
+
+    def __init__(self, host: RecordedHost, folder: str) -> None:
+        self.host = host
+        self.folder = folder
+        self.answers = b""
+
+    def settimeout(self, seconds: float) -> None:
+        """Need no time."""
+
+    def sendall(self, request: bytes) -> None:
+        """Look the answer up."""
+        target = request.split(b" ", 2)[1].partition(b"?")[0].decode("ascii")
+        try:
+            status, body = b"200 OK", self.host.read_bytes(self.folder + target)
+        except OSError:
+            status, body = b"404 Not Found", b'{"message": "not recorded"}'
+        self.answers += b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+    def recv(self, size: int) -> bytes:
+        """Hand the answers out."""
+        chunk, self.answers = self.answers[:size], self.answers[size:]
+        return chunk
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class HttpDoor:
+    """HTTP/1.1 through a socket of this machine, for JSON; no step of it lasts beyond the deadline."""
+
+    def __init__(self, host: "Host", path: str, deadline: float) -> None:
+        self.deadline = deadline
+        self.stream = host.connect(path, self.left())
+        self.buffer = b""
+
+    def left(self) -> float:
+        """Return the seconds that are left; raises Late when none are."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Late
+        return left
+
+    def ask(self, target: str) -> "Any":
+        """Return the JSON behind a target, None where there is none; raises OSError, ValueError, Late, Broken."""
+        self.stream.settimeout(self.left())
+        self.stream.sendall(b"GET " + target.encode("ascii") + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, body = self.answer()
+        if status == 404:
+            return None
+        document = json.loads(body.decode("utf-8", "replace"))
+        if status != 200:
+            raise Broken(str(document.get("message") or f"status {status}"))
+        return document
+
+    def answer(self) -> "tuple[int, bytes]":
+        """Return status and body of the next answer (RFC 9112)."""
+        head = self.until(b"\r\n\r\n").decode("latin-1").lower()
+        status = int(head.split(None, 2)[1])
+        if re.search(r"\ntransfer-encoding: *chunked", head):
+            return status, b"".join(self.chunks())
+        length = re.search(r"\ncontent-length: *(\d+)", head)
+        if length is None:
+            raise ValueError("an answer of unknown length")
+        return status, self.exactly(int(length.group(1)))
+
+    def chunks(self) -> "Iterator[bytes]":
+        """Yield the parts of a chunked body."""
+        size, total = -1, 0
+        while size:
+            size = int(self.until(b"\r\n").split(b";")[0], 16)
+            total += size
+            if total > ANSWER_BYTES:
+                raise ValueError("an answer without end")
+            yield self.exactly(size)
+            self.until(b"\r\n")
+
+    def until(self, mark: bytes) -> bytes:
+        """Return what comes before a mark, and drop the mark."""
+        while mark not in self.buffer:
+            self.more()
+        before, _, self.buffer = self.buffer.partition(mark)
+        return before
+
+    def exactly(self, size: int) -> bytes:
+        """Return that many bytes."""
+        if size > ANSWER_BYTES:
+            raise ValueError("an answer without end")
+        while len(self.buffer) < size:
+            self.more()
+        content, self.buffer = self.buffer[:size], self.buffer[size:]
+        return content
+
+    def more(self) -> None:
+        """Read on."""
+        self.stream.settimeout(self.left())
+        chunk = self.stream.recv(65536)
+        if not chunk or len(self.buffer) > ANSWER_BYTES + 65536:
+            raise ValueError("an answer that breaks off")
+        self.buffer += chunk
+
+    def close(self) -> None:
+        """End it."""
+        self.stream.close()
 
 
 def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]") -> "tuple[int, str, str]":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from .containers import Container, ContainerEngine, Containers, Port
 from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
@@ -35,6 +36,9 @@ __all__ = [
     "ON_DEMAND",
     "SECTIONS",
     "Address",
+    "Container",
+    "ContainerEngine",
+    "Containers",
     "Cpu",
     "CpuTimes",
     "DiskCounters",
@@ -56,6 +60,7 @@ __all__ = [
     "Memory",
     "Mount",
     "Network",
+    "Port",
     "Pressure",
     "PressureStall",
     "SectionKind",
@@ -84,6 +89,7 @@ class Sections:
     sensors: Sensors | None = None
     gpu: Gpus | None = None
     services: Services | None = None
+    containers: Containers | None = None
     filesystems: Filesystems | None = None
     gpu_processes: GpuProcesses | None = None
     system: System | None = None
@@ -111,6 +117,7 @@ SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
         "sensors": SectionKind(Sensors, 0),
         "gpu": SectionKind(Gpus, 0),
         "services": SectionKind(Services, 30),
+        "containers": SectionKind(Containers, 30),
         "filesystems": SectionKind(Filesystems, 60),
         "gpu_processes": SectionKind(GpuProcesses, 60),
         "system": SectionKind(System, 600),

@@ -1,0 +1,129 @@
+"""Containers of Docker and Podman."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+RESTARTING_SECONDS = 60.0
+"""Within so long after its engine restarted it, a container may well be on its way to the next restart."""
+STOPPED_EXIT_CODES = frozenset({0, 130, 137, 143})
+"""How a container ends that somebody stopped: by itself, or by SIGINT, SIGKILL or SIGTERM (128 + number)."""
+NOT_STARTED_EXIT_CODES = frozenset({125, 126, 127, 128})
+"""What engines note for a container that they could not start."""
+STAYS_UP = frozenset({"always", "unless-stopped"})
+"""Restart policies that let only a person end a container for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One port of a container, and where the host publishes it."""
+
+    port: int
+    protocol: str = "tcp"
+    host_port: int | None = None
+    host_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container; what is only told by a closer look is None until its engine had time for one."""
+
+    engine: str
+    owner: str
+    id: str
+    name: str
+    state: str
+    image: str = ""
+    health: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restarts: int | None = None
+    restart_policy: str | None = None
+    started_epoch: float | None = None
+    compose_project: str | None = None
+    compose_service: str | None = None
+    ports: tuple[Port, ...] = ()
+    pid: int | None = None
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
+
+    @property
+    def source(self) -> str:
+        """Return the list that it is on: engine and owner."""
+        return f"{self.engine}/{self.owner}"
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from all others and outlives it: one that is made anew has the same."""
+        return f"{self.source}/{self.name}"
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether its processes run."""
+        return self.state == "running"
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Return whether its own health check fails."""
+        return self.health == "unhealthy"
+
+    @property
+    def has_died(self) -> bool:
+        """Return whether it ended by a fault, as far as one can tell that from somebody having stopped it."""
+        if self.state in ("restarting", "dead"):
+            return True
+        if self.state != "exited" or self.exit_code is None:
+            return False
+        if self.restart_policy in STAYS_UP:
+            return self.exit_code in NOT_STARTED_EXIT_CODES
+        return self.oom_killed or self.exit_code not in STOPPED_EXIT_CODES
+
+    def is_restarting(self, epoch: float) -> bool:
+        """Return whether its engine restarts it, or has just done so; `epoch` is the host's clock."""
+        if self.state == "restarting":
+            return True
+        if not self.restarts or self.started_epoch is None:
+            return False
+        return self.is_running and epoch - self.started_epoch < RESTARTING_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEngine:
+    """One engine of one owner; `state` is ok, stopped, permission_denied, timed_out or unreadable."""
+
+    engine: str
+    owner: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """All containers of the host; `complete` by engine and owner."""
+
+    at: float
+    engines: tuple[ContainerEngine, ...]
+    containers: tuple[Container, ...] = ()
+    complete: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether any engine tells what it runs."""
+        return bool(self.containers) or any(each.state == "ok" for each in self.engines)
+
+    @property
+    def total(self) -> int | None:
+        """Return how many there are, None where nobody can tell."""
+        return len(self.containers) if self.is_known else None
+
+    @property
+    def running(self) -> int | None:
+        """Return how many run."""
+        return sum(each.is_running for each in self.containers) if self.is_known else None
+
+    @property
+    def unhealthy(self) -> int | None:
+        """Return how many fail their health check."""
+        return sum(each.is_unhealthy for each in self.containers) if self.is_known else None
+
+    def lists(self, source: str) -> bool:
+        """Return whether the list of a source is whole; an engine of root's that is gone has no more containers."""
+        return self.complete.get(source, source.endswith("/root"))
