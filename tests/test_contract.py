@@ -4,6 +4,8 @@ from dataclasses import fields, is_dataclass
 import json
 from pathlib import Path
 import re
+import subprocess
+import sys
 from types import ModuleType
 from typing import get_args
 
@@ -111,3 +113,9 @@ def test_a_deadband_is_at_most_half_the_displayed_step() -> None:
         if row.suggested_display_precision is not None:
             step = 10.0**-row.suggested_display_precision * units.get(row.suggested_unit_of_measurement, 1)
             assert row.deadband <= step / 2, row.key
+
+
+def test_the_page_of_entities_is_up_to_date_and_within_its_limits() -> None:
+    command = [sys.executable, str(ROOT.parents[1] / "scripts/entities_main.py"), "--check"]
+    run = subprocess.run(command, cwd=ROOT.parents[1], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
