@@ -14,7 +14,7 @@ import pytest
 from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import HOST_BUTTONS
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
-from custom_components.homelab_monitor.client.models import SECTIONS, Sections
+from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Sections
 from custom_components.homelab_monitor.client.programs import probe_source
 from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_reply
 from custom_components.homelab_monitor.event import HOST_EVENTS
@@ -43,8 +43,8 @@ def probe():
 
 def test_probe_model_and_contract_know_the_same_sections(probe) -> None:
     assert [f.name for f in fields(Sections)] == list(SECTIONS)
-    assert list(SECTIONS) == re.findall(r"^\*\*(\w+)\*\* `", CONTRACT, re.MULTILINE)
-    assert sorted(SECTIONS) == sorted(collector.name for collector in probe.COLLECTORS)
+    assert [*SECTIONS, *ON_DEMAND] == re.findall(r"^\*\*(\w+)\*\* `", CONTRACT, re.MULTILINE)
+    assert sorted([*SECTIONS, *ON_DEMAND]) == sorted(collector.name for collector in probe.COLLECTORS)
     assert probe.PROTOCOL == PROTOCOL
 
 
@@ -66,8 +66,8 @@ def test_every_field_of_a_recorded_host_is_in_the_model_and_the_contract(folder:
 def test_every_field_of_the_model_is_in_the_contract() -> None:
     forgotten = [
         f"{name}.{f.name}"
-        for name, kind in SECTIONS.items()
-        for shape in shapes(kind.type)
+        for name, kind in ({name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND)).items()
+        for shape in shapes(kind)
         for f in fields(shape)
         if f.name not in CONTRACT
     ]

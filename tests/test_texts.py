@@ -12,7 +12,7 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.homelab_monitor import repairs, services
+from custom_components.homelab_monitor import controls, repairs, services
 from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.remedies import REMEDIES, Where
@@ -104,7 +104,7 @@ def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_er
     sources = [(ROOT / f"{name}.py").read_text() for name in ("controls", "services", "capability")]
     options = {f"{name.lower()}_off" for name in re.findall(r"_require\(coordinator, CONF_(\w+)\)", sources[0])}
     named = set(re.findall(r'(?:_refuse\(\w+, |translation_key=)"(\w+)"', "".join(sources)))
-    assert errors | options | named == TEXTS["exceptions"].keys()
+    assert errors | options | named | set(controls.REASONS.values()) | {"not_told"} == TEXTS["exceptions"].keys()
 
 
 def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:

@@ -6,13 +6,15 @@ the client's errors in Home Assistant's words, and another look at what has just
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final, NoReturn
 
 from homeassistant.components import network
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
-from .client.control import PowerAction, ServiceAction, control_power, control_service
+from .client.control import PowerAction, ServiceAction, control_power, control_service, require_unit
 from .client.errors import ControlFailed, HomelabError, TimedOut
+from .client.models import Log
 from .client.snapshot import Reply
 from .client.ssh import Connection
 from .client.wake import send_magic_packets
@@ -60,18 +62,54 @@ def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
     return sorted({each.permanent_mac for each in interfaces if each.permanent_mac})
 
 
-async def async_ask(
+async def async_ask[SectionT](
     coordinator: HomelabCoordinator,
     section: str,
+    kind: type[SectionT],
     watch: Mapping[str, Sequence[str]] | None = None,
     *,
     again_after: float | None = None,
-) -> tuple[Reply, ...]:
-    """Return what the host tells of a section on demand, beside the polls."""
+) -> tuple[SectionT, ...]:
+    """Return what the host tells of a section on demand, beside the polls; twice where `again_after` is given."""
     require_online(coordinator)
     sudo = [section] if section in coordinator.options.sudo else []
     async with _translated(coordinator):
-        return await coordinator.session.ask_aside([section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after)
+        replies = await coordinator.session.ask_aside(
+            [section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after
+        )
+    return tuple(_told(coordinator, section, kind, reply) for reply in replies)
+
+
+async def async_read_log(coordinator: HomelabCoordinator, unit: str, lines: int) -> Log:
+    """Return the last lines of the log of a service."""
+    require_online(coordinator)
+    async with _translated(coordinator):
+        require_unit(coordinator.address.target.host, unit)
+    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [f"{lines} service {unit}"]})
+    return log
+
+
+REASONS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {("logs", "permission_denied"): "log_denied", ("logs", "not_supported"): "no_journal"}
+)
+"""What it means to people that a section is missing, where more can be said than the reason."""
+
+
+def _told[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[SectionT], reply: Reply) -> SectionT:
+    """Return the section of a reply, or raise what stands in its place."""
+    told = reply.sections.get(section)
+    if isinstance(told, kind):
+        return told
+    reason = reply.missing.get(section, "")
+    raise HomeAssistantError(
+        translation_domain=DOMAIN,
+        translation_key=REASONS.get((section, reason), "not_told"),
+        translation_placeholders={
+            "name": coordinator.name,
+            "username": coordinator.address.target.username,
+            "detail": reply.errors.get(section) or reason,
+        },
+    )
 
 
 # ---------------------------------------------------------------- refusing

@@ -1,6 +1,6 @@
 """Actions of the integration; each is for administrators, and none runs a free command."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,31 +8,41 @@ from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.helpers import config_validation as cv, service
 from homeassistant.helpers.typing import VolSchemaType
+from homeassistant.util import dt as dt_util
+from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .capability import async_test_host
 from .checklist import async_rows
 from .client.control import ServiceAction
+from .client.models import Processes
+from .client.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
-from .controls import async_control_service
-from .coordinator import HomelabConfigEntry
+from .controls import async_ask, async_control_service, async_read_log
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 
 CONF_CONFIG_ENTRY_ID = "config_entry_id"
 ATTR_ACTION = "action"
+ATTR_COUNT = "count"
+ATTR_LINES = "lines"
 ATTR_SERVICE = "service"
 SERVICE_TEST_HOST = "test_host"
+
+READINGS_APART_SECONDS = 2.0
+"""The kernel counts CPU time in hundredths of a second: this tells half a percent."""
 
 _WHICH_HOST = {
     vol.Exclusive(CONF_CONFIG_ENTRY_ID, "host"): cv.string,
     vol.Exclusive(ATTR_DEVICE_ID, "host"): cv.string,
 }
 """A host is named by its entry or by its device."""
+_NAME = vol.All(cv.string, vol.Length(1, 255))
 
 
-def _schema(**fields: object) -> VolSchemaType:
+def _schema(fields: Mapping[vol.Marker, object] | None = None) -> VolSchemaType:
     """Return the schema of an action about one host."""
     return vol.All(
-        vol.Schema(_WHICH_HOST | {vol.Required(name): kind for name, kind in fields.items()}),
+        vol.Schema({**_WHICH_HOST, **(fields or {})}),
         cv.has_at_least_one_key(CONF_CONFIG_ENTRY_ID, ATTR_DEVICE_ID),
     )
 
@@ -64,11 +74,67 @@ def unit_name(service_name: str) -> str:
     return service_name if service_name.endswith(".service") else f"{service_name}.service"
 
 
+async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
+    """Return who uses most CPU and most memory."""
+    coordinator = _entry(call).runtime_data
+    before, after = await async_ask(coordinator, "processes", Processes, again_after=READINGS_APART_SECONDS)
+    found, count = usages(before, after), call.data[ATTR_COUNT]
+    return {
+        "total": after.total,
+        "complete": all(after.complete.values()),
+        "by_cpu": [_process_row(coordinator, each) for each in busiest(found, count)],
+        "by_memory": [_process_row(coordinator, each) for each in biggest(found, count)],
+    }
+
+
+def _process_row(coordinator: HomelabCoordinator, usage: Usage) -> JsonObjectType:
+    """Return one process for a response; what nobody knows is left out."""
+    process, boot_time = usage.process, coordinator.data.snapshot.boot_time
+    started = dt_util.utc_from_timestamp(boot_time + process.started_seconds) if boot_time else None
+    row: JsonObjectType = {
+        "pid": process.pid,
+        "name": process.name,
+        "user": process.user,
+        "state": process.state,
+        "cpu_percent": usage.cpu_percent,
+        "memory_bytes": process.memory_bytes,
+        "threads": process.threads,
+        "started": started.isoformat(timespec="seconds") if started else None,
+        "service": process.unit,
+        "container": process.container,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+async def _async_get_log(call: ServiceCall) -> ServiceResponse:
+    """Return the last lines of a log."""
+    unit, lines = unit_name(call.data[ATTR_SERVICE]), call.data[ATTR_LINES]
+    log = await async_read_log(_entry(call).runtime_data, unit, lines)
+    return {"lines": list(log.lines), "truncated": log.truncated}
+
+
 ACTIONS = {
     SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
     "control_service": Action(
-        schema=_schema(**{ATTR_SERVICE: cv.string, ATTR_ACTION: vol.Coerce(ServiceAction)}),
+        schema=_schema(
+            {vol.Required(ATTR_SERVICE): _NAME, vol.Required(ATTR_ACTION): vol.Coerce(ServiceAction)},
+        ),
         handler=_async_control_service,
+    ),
+    "get_processes": Action(
+        schema=_schema({vol.Optional(ATTR_COUNT, default=10): vol.All(vol.Coerce(int), vol.Range(1, 100))}),
+        response=SupportsResponse.ONLY,
+        handler=_async_get_processes,
+    ),
+    "get_log": Action(
+        schema=_schema(
+            {
+                vol.Required(ATTR_SERVICE): _NAME,
+                vol.Optional(ATTR_LINES, default=100): vol.All(vol.Coerce(int), vol.Range(1, 500)),
+            }
+        ),
+        response=SupportsResponse.ONLY,
+        handler=_async_get_log,
     ),
 }
 

@@ -8,7 +8,7 @@ from place import HOSTS, probe, read
 
 NAMES = sorted(name for name in os.listdir(HOSTS) if os.path.exists(os.path.join(HOSTS, name, "expected.json")))
 RECORDED = [name for name in NAMES if os.path.exists(os.path.join(HOSTS, name, "truth"))]
-EVERYTHING = [collector.name for collector in probe.COLLECTORS]
+EVERYTHING = probe.polled_sections()
 
 
 def reply_of(name):

@@ -49,12 +49,17 @@ _SSH_SERVERS: Final = frozenset({"ssh.service", "sshd.service", "dropbear.servic
 
 async def control_service(connection: Connection, host: str, unit: str, action: ServiceAction) -> None:
     """Start, stop or restart a service and wait until that is done; raise HomelabError when it is not."""
-    if not UNIT.fullmatch(unit):
-        raise NoSuchUnit(host, unit)
+    require_unit(host, unit)
     if await _real_name(connection, host, unit) in _SSH_SERVERS and action is ServiceAction.STOP:
         raise WouldLockOut(host, unit)
     ways = await read_ways(connection)
     await _run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), SERVICE_SECONDS[action])
+
+
+def require_unit(host: str, unit: str) -> None:
+    """Raise NoSuchUnit for a name that no service can have."""
+    if not UNIT.fullmatch(unit):
+        raise NoSuchUnit(host, unit)
 
 
 async def control_power(connection: Connection, host: str, action: PowerAction) -> None:

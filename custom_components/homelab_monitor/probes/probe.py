@@ -1072,6 +1072,14 @@ COLLECTORS = (
 )
 
 
+ON_DEMAND = ("processes", "sockets", "logs")  # told only while somebody looks, and only when named
+
+
+def polled_sections() -> "list[str]":
+    """Return the names of all sections but those on demand."""
+    return [collector.name for collector in COLLECTORS if collector.name not in ON_DEMAND]
+
+
 # ---------------------------------------------------------------- threads and budgets
 
 
@@ -1292,7 +1300,7 @@ def prepare() -> None:
 
 def show(host: Host) -> None:
     """Print one readable reply, for a person who wants to see what is told."""
-    wanted = sys.argv[1:] or [collector.name for collector in COLLECTORS]
+    wanted = sys.argv[1:] or polled_sections()
     reply = Probe(host).answer(Request({"id": "by-hand", "sections": wanted, "timeout": 60}))
     print(json.dumps(clean(reply), indent=2))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .containers import Container, ContainerEngine, Containers, Port
+from .details import Log, Process, Processes
 from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
@@ -57,12 +58,15 @@ __all__ = [
     "InterfaceHardware",
     "Interfaces",
     "Load",
+    "Log",
     "Memory",
     "Mount",
     "Network",
     "Port",
     "Pressure",
     "PressureStall",
+    "Process",
+    "Processes",
     "SectionKind",
     "Sections",
     "Sensors",
@@ -127,5 +131,10 @@ SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
 )
 """The sections of polling: what a snapshot is made of."""
 
-ON_DEMAND: Mapping[str, type] = MappingProxyType({})
+ON_DEMAND: Mapping[str, type] = MappingProxyType(
+    {
+        "processes": Processes,
+        "logs": Log,
+    }
+)
 """The sections that are only told while somebody looks, and never part of a snapshot."""

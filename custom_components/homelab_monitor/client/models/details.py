@@ -1,0 +1,38 @@
+"""What is only told while somebody looks: processes and logs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process; times since its start and since the boot of the host."""
+
+    pid: int
+    name: str
+    state: str
+    user: str
+    cpu_seconds: float
+    memory_bytes: int
+    threads: int
+    started_seconds: float
+    unit: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """The processes of the host at one moment; `total` counts also those that are left out."""
+
+    at: float
+    total: int
+    processes: tuple[Process, ...]
+    complete: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The last lines of one log, oldest first."""
+
+    lines: tuple[str, ...]
+    truncated: bool

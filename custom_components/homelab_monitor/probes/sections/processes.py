@@ -1,0 +1,83 @@
+"""The section processes: the counters of every process, so that its reader can tell who is busy.
+
+Names are the kernel's (15 characters), and no command lines: those hold passwords more often than one thinks.
+"""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..probe import Host, Json, Request
+    from .owners import owner_of
+
+PROCESS_STATUS = re.compile(r"^(Uid|VmRSS|Threads):\s+(\d+)(?:\s+(\d+))?", re.MULTILINE)
+MOST_BY_MEMORY, MOST_BY_CPU, MOST_NEW = 1000, 500, 500
+
+
+def parse_process(stat: str, status: str, ticks: int) -> "Json":
+    """Return one process (proc_pid_stat(5), proc_pid_status(5)); raises IndexError and ValueError for what is none.
+
+    812 (nginx: master) S 1 812 812 0 -1 4194560 1053 0 0 0 12 34 0 0 20 0 1 0 4300 …
+    Uid:\t0\t33\t0\t0
+    VmRSS:\t    5276 kB
+    """
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    words = rest.split()
+    told = {field: values for field, *values in PROCESS_STATUS.findall(status)}
+    return {
+        "name": name,
+        "state": words[0],
+        "user": told.get("Uid", ("", ""))[1],  # the effective one, as ps shows
+        "cpu_seconds": round((int(words[11]) + int(words[12])) / ticks, 2),
+        "memory_bytes": int(told.get("VmRSS", ("0",))[0]) << 10,  # the kernel's own threads have none
+        "threads": int(told.get("Threads", ("1",))[0]),
+        "started_seconds": round(int(words[19]) / ticks, 2),
+    }
+
+
+def parse_accounts(text: str) -> "dict[str, str]":
+    """Return account names by uid (passwd(5)); those of a directory service keep their number, as asking it may hang.
+
+    www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
+    """
+    rows = (line.split(":") for line in reversed(text.splitlines()))
+    return {row[2]: row[0] for row in rows if len(row) > 2}
+
+
+def read_process(host: "Host", pid: int, accounts: "dict[str, str]", ticks: int) -> "Json | None":
+    """Return one process, None when it has ended meanwhile."""
+    folder = "/proc/" + str(pid)
+    try:
+        told = parse_process(host.read(folder + "/stat"), host.read(folder + "/status"), ticks)
+    except (OSError, IndexError, ValueError):
+        return None
+    told["user"] = accounts.get(told["user"], told["user"])
+    return dict(told, pid=pid, **owner_of(host, pid))
+
+
+def notable(processes: "list[Json]") -> "list[Json]":
+    """Return those that count where there are too many: with most memory, with most CPU time, and the newest."""
+    if len(processes) <= MOST_BY_MEMORY + MOST_BY_CPU + MOST_NEW:
+        return processes
+    orders = (("memory_bytes", MOST_BY_MEMORY), ("cpu_seconds", MOST_BY_CPU), ("started_seconds", MOST_NEW))
+    chosen = {}  # type: dict[int, Json]
+    for field, count in orders:
+        best = sorted(processes, key=lambda one: one[field], reverse=True)[:count]
+        chosen.update((one["pid"], one) for one in best)
+    return [chosen[pid] for pid in sorted(chosen)]
+
+
+def collect_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
+    """Read every process once; what each has used since another reading is the reader's business."""
+    at, ticks, accounts = host.boottime(), host.ticks(), parse_accounts(host.text("/etc/passwd"))
+    pids = sorted(int(name) for name in host.names("/proc") if name.isdigit())
+    found = (read_process(host, pid, accounts, ticks) for pid in pids)
+    processes = [one for one in found if one]
+    told = notable(processes)
+    # Who may not look at PID 1 sees no process but his own (the mount option hidepid of /proc).
+    is_whole = len(told) == len(processes) and bool(host.text("/proc/1/stat"))
+    return {"at": at, "complete": {"processes": is_whole}, "total": len(processes), "processes": told}
+
+
+SECTIONS = globals().setdefault("SECTIONS", [])
+SECTIONS.append(("processes", collect_processes, 10))

@@ -1,0 +1,164 @@
+"""Processes and logs: what is told only while somebody looks."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+from place import probe
+from tree import Tree, section
+
+STATUS = "Name:\t{}\nState:\tS (sleeping)\nUid:\t0\t{}\t0\t0\nThreads:\t{}\nVmRSS:\t    {} kB\n"
+
+
+def stat(name, pid=1, cpu=(12, 34), started=4300):
+    """Return /proc/PID/stat as the kernel writes it."""
+    rest = ["S", "1", "1", "1", "0", "-1", "4194560", "10", "0", "0", "0", *cpu, "0", "0", "20", "0", "1", "0", started]
+    return " ".join(map(str, [pid, f"({name})", *rest, 0, 0]))
+
+
+class Processes(unittest.TestCase):
+    def add(self, tree, pid, name="web", uid=33, group=""):
+        folder = "/proc/" + str(pid)
+        tree.files(folder, stat=stat(name, pid), status=STATUS.format(name, uid, 3, 5276))
+        tree.write(folder + "/cgroup", group)
+
+    def test_a_process_is_told_with_its_owner(self):
+        tree = Tree(self)
+        tree.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:\nagain:x:33:33::/:\n")
+        self.add(tree, 1, "init", uid=0)
+        self.add(tree, 812, "a) (b 7", group="0::/system.slice/web.service\n")
+        self.add(tree, 900, "x", uid=4242, group="0::/system.slice/docker-{}.scope\n".format("ab" * 32))
+        told, _, _ = section(tree.host(), "processes")
+        self.assertEqual((told["at"], told["total"], told["complete"]), (1000.0, 3, {"processes": True}))
+        self.assertEqual(
+            told["processes"][1],
+            {
+                "pid": 812,
+                "name": "a) (b 7",
+                "state": "S",
+                "user": "www-data",
+                "cpu_seconds": 0.46,
+                "memory_bytes": 5276 << 10,
+                "threads": 3,
+                "started_seconds": 43.0,
+                "unit": "web.service",
+            },
+        )
+        self.assertEqual(told["processes"][2]["user"], "4242")
+        self.assertEqual(told["processes"][2]["container"], "ab" * 32)
+
+    def test_the_kernels_own_threads_have_no_memory(self):
+        tree = Tree(self)
+        tree.files("/proc/2", stat=stat("kthreadd", 2), status="Name:\tkthreadd\nUid:\t0\t0\t0\t0\nThreads:\t1\n")
+        told, _, _ = section(tree.host(), "processes")
+        self.assertEqual(told["processes"][0]["memory_bytes"], 0)
+
+    def test_one_that_ends_meanwhile_and_one_that_is_hidden_are_left_out(self):
+        tree = Tree(self)
+        self.add(tree, 7)
+        tree.write("/proc/8/stat", stat("gone", 8))
+        tree.write("/proc/9/stat", "")
+        told, _, _ = section(tree.host(), "processes")
+        self.assertEqual([one["pid"] for one in told["processes"]], [7])
+        self.assertEqual(told["complete"], {"processes": False})  # PID 1 cannot be seen
+
+    def test_of_too_many_those_are_told_that_count(self):
+        rows = [{"pid": n, "memory_bytes": n, "cpu_seconds": -n, "started_seconds": 0} for n in range(5000)]
+        kept = probe.notable(rows)
+        self.assertLessEqual(len(kept), 2000)
+        pids = [one["pid"] for one in kept]
+        self.assertEqual(pids, sorted(set(pids)))
+        self.assertTrue({0, 499, 4000, 4999} <= set(pids))
+        self.assertEqual(probe.notable(rows[:2000]), rows[:2000])
+
+    def test_this_very_process_as_ps_sees_it(self):
+        told, _, _ = section(probe.Host(), "processes")
+        mine = next(one for one in told["processes"] if one["pid"] == os.getpid())
+        argv = ["ps", "-o", "comm=,user:32=,rss=,nlwp=", "-p", str(os.getpid())]
+        try:
+            words = subprocess.check_output(argv).decode().split()
+        except OSError:
+            self.skipTest("no ps")
+        self.assertEqual((mine["name"], mine["user"]), (words[0], words[1]))
+        self.assertLess(abs(mine["memory_bytes"] - (int(words[2]) << 10)), 16 << 20)
+        self.assertEqual(mine["threads"], int(words[3]))
+        self.assertLess(mine["started_seconds"], probe.Host().boottime())
+
+    def test_no_command_line_leaves_the_host(self):
+        child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "canary-password"], stdin=-1)
+        try:
+            told, _, _ = section(probe.Host(), "processes")
+        finally:
+            child.stdin.close()
+            child.wait()
+        self.assertIn(child.pid, [one["pid"] for one in told["processes"]])
+        self.assertNotIn("canary", repr(told))
+
+
+class Logs(unittest.TestCase):
+    UNIT = "journalctl --output=short-iso --no-pager --lines={} --unit={}"
+
+    def tree(self, command="", **said):
+        tree = Tree(self, {"run": {command: said}})
+        tree.write("/run/systemd/system/.keep")
+        return tree
+
+    def ask(self, host, wish):
+        watch = {"logs": wish}
+        reply = probe.Probe(host).answer(probe.Request({"id": "1", "sections": ["logs"], "watch": watch}))
+        return reply["sections"].get("logs"), reply["missing"].get("logs"), reply["errors"].get("logs")
+
+    def test_the_end_of_a_services_log(self):
+        tree = self.tree(
+            self.UNIT.format(2, "web.service"),
+            output="-- Logs begin at Mon --\n2025-11-24T10:00:00+0000 nas web[7]: a\n  b\n",
+        )
+        told, missing, error = self.ask(tree.host(), ["2 service web.service"])
+        self.assertEqual((missing, error), (None, None))
+        self.assertEqual(told, {"lines": ["2025-11-24T10:00:00+0000 nas web[7]: a", "  b"], "truncated": False})
+
+    def test_an_empty_log_is_no_error(self):
+        tree = self.tree(self.UNIT.format(2, "web.service"), output="-- No entries --\n")
+        self.assertEqual(self.ask(tree.host(), ["2 service web.service"])[0], {"lines": [], "truncated": False})
+
+    def test_who_may_not_read_the_journal_is_told_so(self):
+        for status, words in (
+            (1, "No journal files were opened due to insufficient permissions."),
+            (0, "Hint: You are currently not seeing messages from other users and the system."),
+        ):
+            tree = self.tree(self.UNIT.format(2, "web.service"), status=status, errors=words, output="-- No entries --")
+            self.assertEqual(self.ask(tree.host(), ["2 service web.service"])[1], "permission_denied")
+
+    def test_without_systemd_there_is_no_journal(self):
+        self.assertEqual(self.ask(Tree(self).host(), ["2 service web.service"])[1], "not_supported")
+
+    def test_a_name_that_is_no_service_reaches_no_program(self):
+        for name in ("--file=/etc/shadow", "*.service", "web", "a b.service", "web.service\n", "-x.service", "$(id)"):
+            _, missing, error = self.ask(self.tree().host(), ["2 service " + name])
+            self.assertIsNone(missing)
+            self.assertIn(error, ("not the name of a service", "no log is named"), name)
+
+    def test_a_wish_that_names_nothing_is_an_error(self):
+        for wish in (
+            [],
+            ["service web.service"],
+            ["2 unit web.service"],
+            ["12345 service web.service"],
+            ["2 service "],
+        ):
+            self.assertEqual(self.ask(self.tree().host(), wish)[2], "no log is named")
+
+    def test_lines_and_bytes_are_bounded(self):
+        self.assertEqual(probe.parse_wish(["9999 service a.service"])[0], 500)
+        self.assertEqual(probe.parse_wish(["0 service a.service"])[0], 1)
+        self.assertEqual(probe.last_lines("a\nb\nc\n", 2), (["b", "c"], True))
+        self.assertEqual(probe.last_lines("", 2), ([], False))
+        lines, is_cut = probe.last_lines("".join(str(n) + " " + "ä" * 1000 + "\n" for n in range(400)), 400)
+        self.assertTrue(is_cut)
+        self.assertLessEqual(len("\n".join(lines).encode()), 64 << 10)
+        self.assertTrue(lines[-1].startswith("399 "))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,145 @@
+"""Actions that tell: processes and logs, asked beside the polls."""
+
+from typing import Any
+
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
+import pytest
+from pytest_homeassistant_custom_component.common import MockUser
+import voluptuous as vol
+
+from custom_components.homelab_monitor.client.errors import TimedOut, Unreachable
+from custom_components.homelab_monitor.const import DOMAIN
+
+from .scripted import Host
+
+TELLING = ("get_processes", "get_log")
+NAMES = {"get_log": {"service": "nginx.service"}}
+PROCESSES = {
+    "at": 1000.0,
+    "total": 3,
+    "complete": {"processes": True},
+    "processes": [
+        {"pid": 7, "name": "idle", "user": "mon", "memory_bytes": 9 << 20, "cpu_seconds": 1.0},
+        {"pid": 8, "name": "busy", "user": "root", "memory_bytes": 5 << 20, "cpu_seconds": 1.0, "unit": "web.service"},
+        {"pid": 9, "name": "small", "user": "root", "memory_bytes": 0, "cpu_seconds": 1.0},
+    ],
+}
+
+
+async def ask(hass: HomeAssistant, host: Host, action: str, context: Context | None = None, **fields: Any) -> Any:
+    fields = {"config_entry_id": host.entry.entry_id} | NAMES.get(action, {}) | fields
+    return await hass.services.async_call(DOMAIN, action, fields, blocking=True, return_response=True, context=context)
+
+
+@pytest.fixture
+async def busy(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host on which one process uses half a core."""
+    rows = [row | {"state": "S", "threads": 1, "started_seconds": 60.0} for row in PROCESSES["processes"]]
+    host.session.sections["processes"] = PROCESSES | {"processes": rows}
+    answer = host.session.answer
+
+    def answer_and_go_on(sections: Any) -> Any:
+        reply = answer(sections)
+        host.session.sections["processes"]["at"] += 2
+        rows[1]["cpu_seconds"] += 1
+        return reply
+
+    monkeypatch.setattr(host.session, "answer", answer_and_go_on)
+    await host.start()
+    return host
+
+
+async def test_processes_come_by_what_they_use(hass: HomeAssistant, busy: Host) -> None:
+    asked = len(busy.session.asked)
+    told = await ask(hass, busy, "get_processes", count=2)
+    assert (told["total"], told["complete"]) == (3, True)
+    assert [row["name"] for row in told["by_cpu"]] == ["busy"]
+    assert [row["name"] for row in told["by_memory"]] == ["idle", "busy"]
+    row = told["by_cpu"][0]
+    boot = busy.entry.runtime_data.data.snapshot.boot_time
+    assert row.pop("started").startswith("20")
+    assert boot
+    assert row == {
+        "pid": 8,
+        "name": "busy",
+        "user": "root",
+        "state": "S",
+        "cpu_percent": 50.0,
+        "memory_bytes": 5 << 20,
+        "threads": 1,
+        "service": "web.service",
+    }
+    assert busy.session.asked_aside == [(("processes",), None, [])]
+    assert len(busy.session.asked) == asked, "no poll waited for it, none was made for it"
+
+
+async def test_a_log_is_asked_by_lines_and_name(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["logs"] = {"lines": ["a", "b"], "truncated": True}
+    await host.start()
+    assert await ask(hass, host, "get_log", service="nginx", lines=7) == {"lines": ["a", "b"], "truncated": True}
+    assert host.session.asked_aside == [(("logs",), {"logs": ["7 service nginx.service"]}, [])]
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "key", "words"),
+    [
+        ("missing", "permission_denied", "log_denied", "Make it a member of the group systemd-journal there"),
+        ("missing", "not_supported", "no_journal", "plain runs without systemd"),
+        ("missing", "timed_out", "not_told", "plain could not tell this: timed_out"),
+        ("errors", "it burns", "not_told", "plain could not tell this: it burns"),
+    ],
+)
+async def test_what_is_not_told_has_a_reason(  # noqa: PLR0913, PLR0917
+    hass: HomeAssistant, host: Host, part: str, said: str, key: str, words: str
+) -> None:
+    host.session.document[part]["logs"] = said
+    await host.start()
+    with pytest.raises(HomeAssistantError) as raised:
+        await ask(hass, host, "get_log")
+    assert raised.value.translation_key == key
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("unit", ["--file=/etc/shadow", "*", "a b", "a\nb", "$(id)", "../x"])
+async def test_a_hostile_name_reaches_no_host(hass: HomeAssistant, host: Host, unit: str) -> None:
+    await host.start()
+    with pytest.raises(HomeAssistantError) as raised:
+        await ask(hass, host, "get_log", service=unit)
+    assert raised.value.translation_key == "no_such_unit"
+    assert host.session.asked_aside == []
+
+
+@pytest.mark.parametrize("lines", [0, 501, "many"])
+async def test_lines_are_bounded(hass: HomeAssistant, host: Host, lines: Any) -> None:
+    await host.start()
+    with pytest.raises(vol.Invalid):
+        await ask(hass, host, "get_log", lines=lines)
+
+
+@pytest.mark.parametrize("action", TELLING)
+async def test_only_administrators_are_told(
+    hass: HomeAssistant, host: Host, hass_read_only_user: MockUser, action: str
+) -> None:
+    await host.start()
+    with pytest.raises(Unauthorized):
+        await ask(hass, host, action, Context(user_id=hass_read_only_user.id))
+    assert host.session.asked_aside == []
+
+
+@pytest.mark.parametrize("action", TELLING)
+async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host, action: str) -> None:
+    host.session.error = Unreachable("plain")
+    await host.start()
+    with pytest.raises(ServiceValidationError) as raised:
+        await ask(hass, host, action)
+    assert raised.value.translation_key == "host_offline"
+
+
+@pytest.mark.parametrize("action", TELLING)
+async def test_a_host_that_fails_meanwhile_is_named(hass: HomeAssistant, host: Host, action: str) -> None:
+    await host.start()
+    host.session.error = TimedOut("plain", "no reply within 20 s")
+    with pytest.raises(HomeAssistantError) as raised:
+        await ask(hass, host, action)
+    assert str(raised.value) == "plain did not answer in time (no reply within 20 s)"
