@@ -199,8 +199,8 @@ async def test_a_section_that_stays_late_is_asked_for_every_half_minute_until_it
 
 
 async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
-    await host.start(sudo=["load", "security"])
-    assert host.session.with_sudo == ("load",)
+    await host.start(sudo=["load", "security", "storage_health"])
+    assert host.session.with_sudo == ("load", "security")
 
 
 async def test_polling_that_the_user_switched_off_stays_off_and_means_nothing(hass: HomeAssistant, host: Host) -> None:

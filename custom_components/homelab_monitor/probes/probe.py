@@ -147,6 +147,17 @@ class Host:
         real = os.path.realpath(self.path(path))
         return real[len(os.path.realpath(self.root)) if self.root else 0 :].decode("utf-8", "surrogateescape")
 
+    def tail(self, path: str, size: int) -> bytes:
+        """Return a file's last bytes, the first line of which may lack its beginning; raises OSError."""
+        with open(self.path(path), "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read(size)
+
+    def stamp(self, path: str) -> "tuple[float, float, int]":
+        """Return when a file's content and when anything of it changed (Unix seconds), and its size; raises OSError."""
+        told = os.stat(self.path(path))
+        return told.st_mtime, told.st_ctime, told.st_size
+
     def statvfs(self, path: str) -> "tuple[int, int, int, int, int, int]":
         """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError."""
         told = os.statvfs(self.path(path))
@@ -168,6 +179,10 @@ class Host:
             door.close()
             raise
         return door
+
+    def is_root(self) -> bool:
+        """Tell whether this user may do everything."""
+        return os.geteuid() == 0
 
     def boottime(self) -> float:
         """Return seconds since boot, sleep included."""
@@ -211,9 +226,9 @@ class RecordedHost(Host):
     """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
-    `python`, `statvfs` {mountpoint: six numbers}, `run` {command: {status, output, errors} or a file's
-    name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`, `addresses`,
-    `denied` [sockets that the user may not use]. A socket that speaks HTTP is a folder of answers.
+    `python`, `is_root`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
+    output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
+    `addresses`, `denied` [sockets that the user may not use]. A socket that speaks HTTP is a folder of answers.
     """
 
     def __init__(self, root: str) -> None:
@@ -230,6 +245,17 @@ class RecordedHost(Host):
         """Return the names in a folder, recorded extras included."""
         extra = self.told.get("lists", {}).get(path, [])  # type: list[str]
         return [name for name in super().names(path) if name not in extra] + extra
+
+    def stamp(self, path: str) -> "tuple[float, float, int]":
+        """Return what was recorded: a copy of a file has other times."""
+        told = self.told.get("stamps", {}).get(path)
+        if told is None:
+            raise FileNotFoundError(path)
+        return tuple(told)
+
+    def is_root(self) -> bool:
+        """Tell whether the machine was recorded by root, not who replays it."""
+        return bool(self.told.get("is_root", False))
 
     def statvfs(self, path: str) -> "tuple[int, int, int, int, int, int]":
         """Return what was recorded."""

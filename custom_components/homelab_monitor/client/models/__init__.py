@@ -14,7 +14,18 @@ from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
 from .network import Address, Interface, Interfaces
+from .security import (
+    AccessControl,
+    AutomaticUpdates,
+    Fail2ban,
+    FailedLogins,
+    Firewall,
+    Security,
+    SecurityPart,
+    SshServer,
+)
 from .services import Service, Services
+from .updates import Package, Updates
 from .vitals import (
     Cpu,
     CpuTimes,
@@ -36,7 +47,9 @@ from .vitals import (
 __all__ = [
     "ON_DEMAND",
     "SECTIONS",
+    "AccessControl",
     "Address",
+    "AutomaticUpdates",
     "Container",
     "ContainerEngine",
     "Containers",
@@ -45,9 +58,12 @@ __all__ = [
     "DiskCounters",
     "DiskHardware",
     "DiskIo",
+    "Fail2ban",
+    "FailedLogins",
     "Fan",
     "Filesystem",
     "Filesystems",
+    "Firewall",
     "Gpu",
     "GpuProcess",
     "GpuProcesses",
@@ -62,6 +78,7 @@ __all__ = [
     "Memory",
     "Mount",
     "Network",
+    "Package",
     "Port",
     "Pressure",
     "PressureStall",
@@ -69,11 +86,15 @@ __all__ = [
     "Processes",
     "SectionKind",
     "Sections",
+    "Security",
+    "SecurityPart",
     "Sensors",
     "Service",
     "Services",
+    "SshServer",
     "System",
     "Temperature",
+    "Updates",
     "Uptime",
     "percent",
 ]
@@ -99,6 +120,8 @@ class Sections:
     system: System | None = None
     hardware: Hardware | None = None
     interfaces: Interfaces | None = None
+    updates: Updates | None = None
+    security: Security | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,8 @@ SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
         "system": SectionKind(System, 600),
         "hardware": SectionKind(Hardware, 600),
         "interfaces": SectionKind(Interfaces, 600),
+        "updates": SectionKind(Updates, 600),
+        "security": SectionKind(Security, 600),
     }
 )
 """The sections of polling: what a snapshot is made of."""
