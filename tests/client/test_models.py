@@ -116,6 +116,27 @@ def test_a_missing_section_is_gone_at_once_and_its_reason_is_kept() -> None:
     assert snapshot.sections.cpu is not None
 
 
+SOCKETS = {
+    "complete": {"owners": True},
+    "sockets": [{"protocol": "tcp", "address": "::", "port": 22, "exposure": "all"}],
+}
+
+
+def test_what_is_told_on_demand_is_typed_and_never_part_of_a_snapshot() -> None:
+    decoded = decode_reply("plain", reply(sections={"sockets": SOCKETS}, seconds={"sockets": 0.1}))
+    assert decoded.sections["sockets"].sockets[0].port == 22
+    late = decode_reply("plain", reply(sections={}, missing={"sockets": "timed_out"}, errors={"sockets": "boom"}))
+    snapshot = merged(Snapshot(), 1000.0).merged(decoded, 1001.0, 30.0).merged(late, 1002.0, 30.0)
+    assert "sockets" not in {*snapshot.raw, *snapshot.ages, *snapshot.missing, *snapshot.errors, *snapshot.seconds}
+
+
+def test_what_is_told_on_demand_is_not_restored() -> None:
+    stored = merged(Snapshot(), 1000.0).as_dict()
+    restored = restore_snapshot(stored | {"sections": {**stored["sections"], "sockets": SOCKETS}})
+    assert "sockets" not in restored.raw
+    assert restored.sections.cpu is not None
+
+
 def test_the_boot_time_is_told_by_the_hubs_clock() -> None:
     snapshot = merged(Snapshot(), 1_763_950_000.0, epoch=12.0)
     assert snapshot.boot_time == 1_763_950_000.0 - 5000.0

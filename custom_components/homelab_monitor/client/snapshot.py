@@ -89,7 +89,7 @@ class Snapshot:
             if received - self.ages[name] < max(stale_after, keep_seconds(name))
         }
         gone = told - reply.sections.keys() - kept
-        polled = {name: section for name, section in reply.sections.items() if name in SECTIONS}
+        polled = _of_polls(reply.sections)
         changes = dict.fromkeys(gone) | polled
         fresh = dict.fromkeys(polled, received)
         return Snapshot(
@@ -98,10 +98,10 @@ class Snapshot:
             received=received,
             sections=replace(self.sections, **changes),
             raw=_without(self.raw, gone) | {name: reply.raw[name] for name in polled},
-            missing=_without(self.missing, told) | dict(reply.missing),
-            errors=_without(self.errors, told) | dict(reply.errors),
+            missing=_without(self.missing, told) | _of_polls(reply.missing),
+            errors=_without(self.errors, told) | _of_polls(reply.errors),
             ages=_without(self.ages, gone) | fresh,
-            seconds=dict(self.seconds) | dict(reply.seconds),
+            seconds=dict(self.seconds) | _of_polls(reply.seconds),
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -114,7 +114,7 @@ class Snapshot:
 
 def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
     """Return the snapshot that `as_dict` made; sections that no longer fit are left out."""
-    raw = {name: section for name, section in _mapping(stored.get("sections")).items() if name in SECTIONS}
+    raw = _of_polls(_mapping(stored.get("sections")))
     sections, _ = _decode_sections(raw)
     plain = _decoder(_Stored).decode(dict(stored))
     return Snapshot(
@@ -161,6 +161,11 @@ def decode_reply(host: str, payload: bytes) -> Reply:
 def keep_seconds(section: str) -> float:
     """Return how long a section keeps its last good value while it fails."""
     return MISSED_ROUNDS * SECTIONS[section].every_seconds
+
+
+def _of_polls[V](told: Mapping[str, V]) -> dict[str, V]:
+    """Return what is told of sections that a snapshot is made of: the others are for who asked."""
+    return {name: value for name, value in told.items() if name in SECTIONS}
 
 
 def _of_known_sections[V](told: Mapping[str, V]) -> dict[str, V]:

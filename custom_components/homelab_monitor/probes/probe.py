@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from .sections.nvml import Nvml
     from .sections.hardware import read_permanent_mac
-    from .sections.netlink import read_addresses
+    from .sections.netlink import read_addresses, read_listeners
+    from .sections.sockets import read_group_ids, read_open_sockets
 
     Json = dict[str, Any]
 
@@ -217,6 +218,18 @@ class Host:
         """Return the IP addresses of all interfaces as `read_addresses` shapes them; raises OSError."""
         return read_addresses()
 
+    def listeners(self, protocol: str) -> "list[Json]":
+        """Return the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
+        return read_listeners(protocol)
+
+    def open_sockets(self, pid: int) -> "list[int]":
+        """Return the inodes of a process's sockets, none of one that this user may not look at."""
+        return read_open_sockets(pid)
+
+    def group_ids(self) -> "dict[int, str]":
+        """Return the path of every control group of version 2 by its number."""
+        return read_group_ids()
+
     def nvml(self) -> "Nvml":
         """Return NVIDIA's management library; raises OSError where it is not installed."""
         return Nvml()
@@ -228,7 +241,8 @@ class RecordedHost(Host):
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `is_root`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
-    `addresses`, `denied` [sockets that the user may not use]. A socket that speaks HTTP is a folder of answers.
+    `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
+    that the user may not use]. A socket that speaks HTTP is a folder of answers.
     """
 
     def __init__(self, root: str) -> None:
@@ -312,6 +326,18 @@ class RecordedHost(Host):
     def addresses(self) -> "list[Json]":
         """Return what was recorded."""
         return self.recorded("addresses")  # type: ignore[no-any-return]
+
+    def listeners(self, protocol: str) -> "list[Json]":
+        """Return what was recorded."""
+        return self.recorded("listeners")[protocol]  # type: ignore[no-any-return]
+
+    def open_sockets(self, pid: int) -> "list[int]":
+        """Return what was recorded."""
+        return self.told.get("open_sockets", {}).get(str(pid), [])  # type: ignore[no-any-return]
+
+    def group_ids(self) -> "dict[int, str]":
+        """Return what was recorded."""
+        return {int(number): path for number, path in self.told.get("group_ids", {}).items()}
 
     def nvml(self) -> "Nvml":
         """Refuse: a library cannot be recorded; the cards come from the recorded nvidia-smi."""
@@ -476,7 +502,8 @@ def end_child(child: "Any", unreaped: "list[Any]") -> None:
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except OSError:
-        child.kill()
+        unreaped.append(child)  # root's, by sudo: it ends by itself, as nobody reads any more what it says
+        return
     try:
         child.wait(1.0)
     except subprocess.TimeoutExpired:

@@ -13,7 +13,7 @@ from .details import Log, Process, Processes
 from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
-from .network import Address, Interface, Interfaces
+from .network import Address, Interface, Interfaces, Socket, Sockets
 from .security import (
     AccessControl,
     AutomaticUpdates,
@@ -91,6 +91,8 @@ __all__ = [
     "Sensors",
     "Service",
     "Services",
+    "Socket",
+    "Sockets",
     "SshServer",
     "System",
     "Temperature",
@@ -160,6 +162,7 @@ ON_DEMAND: Mapping[str, type] = MappingProxyType(
     {
         "processes": Processes,
         "logs": Log,
+        "sockets": Sockets,
     }
 )
 """The sections that are only told while somebody looks, and never part of a snapshot."""

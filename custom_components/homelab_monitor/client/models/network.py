@@ -40,3 +40,27 @@ class Interfaces:
     gateway_ipv6: str | None = None
     dns_servers: tuple[str, ...] | None = None
     search_domains: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """One socket that listens; who owns it as far as the host's user may see."""
+
+    protocol: str
+    address: str
+    port: int
+    exposure: str
+    families: tuple[str, ...] = ()
+    interface: str | None = None
+    process: str | None = None
+    pid: int | None = None
+    unit: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sockets:
+    """Who listens; `complete` says whether all are told, and whether all their processes are known."""
+
+    sockets: tuple[Socket, ...] = ()
+    complete: Mapping[str, bool] = field(default_factory=dict)
