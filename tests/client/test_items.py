@@ -40,6 +40,15 @@ def test_two_disks_of_one_model_are_told_apart_by_their_serial_numbers() -> None
     assert labels("disk", disk_io=counters, hardware=hardware) == ["ST8000 0sda", "ST8000 0sdb"]
 
 
+def test_two_chips_of_a_kind_are_told_apart_by_where_they_sit() -> None:
+    places = ("nvme/0000:02:00.0/temp1", "nvme/0000:0a:00.0/temp1", "drivetemp/naa.5000c50053000008/temp1", "odd")
+    inputs = [{"id": place, "chip": place[:4], "label": "Composite", "celsius": 40.0} for place in places]
+    inputs.append({"id": "drivetemp/naa.5000c50053000009/temp1", "chip": "driv", "label": "Composite", "celsius": 41.0})
+    told = labels("temperature", sensors={"temperatures": inputs, "fans": []})
+    nvme, disks = ["nvme Composite 02:00", "nvme Composite 0a:00"], ["driv Composite 000008", "driv Composite 000009"]
+    assert told == [*nvme, disks[0], "odd Composite", disks[1]]
+
+
 def test_what_would_be_an_address_is_never_a_key() -> None:
     snapshot = Snapshot().merged(decode_reply("plain", json.dumps(PLAIN).encode()), 1.0, 30.0)
     for kind in ITEM_KINDS:

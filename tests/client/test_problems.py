@@ -102,6 +102,14 @@ def test_full_memory_is_told_after_five_minutes(court: Court) -> None:
     assert court.judged() == []
 
 
+def test_a_cache_that_fills_the_memory_is_no_want_of_it(court: Court) -> None:
+    court.sections["memory"] |= {"available_bytes": 100_000_000, "zfs_cache_bytes": 5_000_000_000}
+    assert court.judged(600) == []
+    court.sections["memory"]["zfs_cache_bytes"] = 200_000_000
+    assert court.judged(300) == []
+    assert court.judged() == ["memory_full"]
+
+
 def test_a_short_peak_of_memory_is_none(court: Court) -> None:
     court.sections["memory"]["available_bytes"] = 100_000_000
     court.judged(200)

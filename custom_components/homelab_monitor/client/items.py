@@ -65,6 +65,7 @@ def _keys(**keys: str | None) -> Mapping[str, str]:
     return {kind: value for kind, value in keys.items() if value}
 
 
+_PCI = re.compile(r"[0-9a-f]{4,8}:([0-9a-f]{2}:[0-9a-f]{2})\.[0-7]")
 _MAKER = re.compile(r"^(NVIDIA|AMD|Intel) (GeForce )?")
 """What makes a card's name long without telling it from the others."""
 
@@ -166,17 +167,28 @@ def _is_container_listed(snapshot: Snapshot, item_id: str) -> bool:
 def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the temperature inputs."""
     sensors = snapshot.sections.sensors
-    for item in sensors.temperatures if sensors else ():
-        label = f"{item.chip} {item.label}"
-        yield Found(name=item.id, label=label, keys={"id": item.id})
+    yield from _inputs(sensors.temperatures if sensors else ())
 
 
 def _fans(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     """Yield the fan inputs."""
     sensors = snapshot.sections.sensors
-    for item in sensors.fans if sensors else ():
-        label = f"{item.chip} {item.label}"
-        yield Found(name=item.id, label=label, keys={"id": item.id})
+    yield from _inputs(sensors.fans if sensors else ())
+
+
+def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[Found]:
+    """Yield the inputs of chips, alike ones (two disks of a kind) named by where they sit as well."""
+    labels = _told_apart({item.id: (f"{item.chip} {item.label}", _place(item.id)) for item in inputs})
+    for item in inputs:
+        yield Found(name=item.id, label=labels[item.id], keys={"id": item.id})
+
+
+def _place(input_id: str) -> str:
+    """Return the part of an input's address that people tell chips apart by: of a PCI address, or the last digits."""
+    address = "".join(input_id.split("/")[1:2])
+    if pci := _PCI.fullmatch(address):
+        return pci[1]
+    return re.split(r"[.\-_ ]", address)[-1][-6:]
 
 
 def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:

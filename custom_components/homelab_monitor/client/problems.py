@@ -78,8 +78,8 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
         if item.used_percent is not None and not item.read_only:
             problem = Problem(kind="disk_full", item=item.mountpoint)
             yield _Reading(problem=problem, value=item.used_percent, limit=thresholds.disk_percent, clear=2)
-    if sections.memory and sections.memory.used_percent is not None:
-        used = sections.memory.used_percent
+    # A cache that fills the memory (ZFS) is no want of it.
+    if sections.memory and (used := sections.memory.needed_percent) is not None:
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
     yield from _temperatures(snapshot, thresholds.temperature_celsius)

@@ -644,7 +644,7 @@ def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":
     buffers, free = told.get("Buffers", 0), told.get("MemFree", 0)
     # Kernels before 3.14 (OpenVZ) have no MemAvailable; the caches then count as available.
     estimate = max(0, free + buffers + cached - told.get("Shmem", 0))
-    return {
+    section = {
         "total_bytes": told["MemTotal"],
         "available_bytes": told.get("MemAvailable", estimate),
         "free_bytes": free,
@@ -654,6 +654,22 @@ def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":
         "swap_total_bytes": told.get("SwapTotal", 0),
         "swap_free_bytes": told.get("SwapFree", 0),
     }
+    try:
+        section["zfs_cache_bytes"] = parse_arcstats(host.read("/proc/spl/kstat/zfs/arcstats"))
+    except OSError:
+        return section
+    return section
+
+
+def parse_arcstats(text: str) -> int:
+    """Return the bytes of ZFS's cache (ARC) that it gives back when programs need them: all above its minimum.
+
+    name                            type data
+    size                            4    20132659200
+    c_min                           4    1048576000
+    """
+    told = dict(re.findall(r"^(size|c_min)\s+\d+\s+(\d+)$", text, re.MULTILINE))
+    return max(0, int(told.get("size", 0)) - int(told.get("c_min", 0)))
 
 
 def parse_loadavg(text: str) -> "Json":
@@ -913,7 +929,8 @@ PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
 COUNTED_NAME = re.compile(r"(nvme|phy|thermal_zone|eth|wlan|card|virtual)\d*$|\d+:\d+:\d+:\d+$")
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "k8temp", "cpu_thermal", "soc_thermal")
 CPU_ZONE = re.compile(r"(x86_pkg_temp|soc[-_]thermal|.*cpu.*|(big|little)?core\d*[-_]thermal)$", re.IGNORECASE)
-GPU_CHIPS = ("amdgpu", "radeon")  # told in the section gpu
+I2C_DEVICE = re.compile(r"\d+-([0-9a-f]{4})$")  # on a bus that is counted, too
+GPU_CHIPS = ("amdgpu", "radeon", "nouveau", "i915", "xe")  # told in the section gpu
 
 
 class Input:
@@ -931,11 +948,14 @@ def chip_address(path: str) -> str:
 
     /sys/devices/pci0000:00/0000:00:1d.0/0000:3d:00.0/nvme/nvme0/hwmon1  →  0000:3d:00.0
     /sys/devices/platform/coretemp.0/hwmon/hwmon3  →  coretemp.0
+    /sys/devices/pci0000:00/0000:00:14.0/i2c-1/1-0051/hwmon/hwmon6  →  0000:00:14.0-0051
     """
     parts = [part for part in path.split("/")[:-1] if part != "hwmon"]
-    if parts and not COUNTED_NAME.match(parts[-1]):
+    i2c = I2C_DEVICE.match(parts[-1]) if parts else None
+    if parts and not i2c and not COUNTED_NAME.match(parts[-1]):
         return parts[-1]
-    return next((part for part in reversed(parts) if PCI_ADDRESS.match(part)), "")
+    pci = next((part for part in reversed(parts) if PCI_ADDRESS.match(part)), "")
+    return pci + "-" + i2c.group(1) if i2c else pci
 
 
 def degrees(value: "int | None") -> "float | None":

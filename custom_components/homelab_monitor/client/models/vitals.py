@@ -47,11 +47,18 @@ class Memory:
     shared_bytes: int = 0
     swap_total_bytes: int = 0
     swap_free_bytes: int = 0
+    zfs_cache_bytes: int = 0
+    """What ZFS's cache gives back when programs need it; `free` and MemAvailable count it as used."""
 
     @property
     def used_bytes(self) -> int:
-        """Return what is not available to a new process."""
+        """Return what is not available to a new process, as `free` counts it."""
         return self.total_bytes - self.available_bytes
+
+    @property
+    def needed_percent(self) -> float | None:
+        """Return the share of the memory that is used and cannot be given back."""
+        return percent(max(0, self.used_bytes - self.zfs_cache_bytes), self.total_bytes)
 
     @property
     def used_percent(self) -> float | None:

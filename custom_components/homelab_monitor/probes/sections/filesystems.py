@@ -22,6 +22,11 @@ NETWORK_FILESYSTEMS = re.compile(
 )
 # Single files that container engines mount from a filesystem of the machine below.
 CONTAINER_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/localtime", "/etc/timezone")
+# What engines mount for their containers, and ZFS for whoever looks into a snapshot: none of the user's own.
+FOREIGN_MOUNT = re.compile(
+    r"/docker/(zfs/graph|overlay2|btrfs/subvolumes|devicemapper/mnt)/|/containers/storage/(zfs|btrfs|overlay)/"
+    r"|/kubelet/(pods|plugins)/|/\.zfs/snapshot/"
+)
 PATIENCE_SECONDS = 1.0
 
 
@@ -76,6 +81,11 @@ def one_per_filesystem(mounts: "Iterable[Mount]") -> "list[Mount]":
     for mount in sorted(visible.values(), key=Mount.rank):
         best.setdefault(mount.device, mount)
     return sorted(best.values(), key=lambda mount: mount.mountpoint)
+
+
+def is_own(mount: Mount, watched: "list[str]") -> bool:
+    """Tell whether a mount is the machine's, or one that somebody wants to see."""
+    return mount.mountpoint in watched or not FOREIGN_MOUNT.search(mount.mountpoint)
 
 
 def is_wanted(mount: Mount, watched: "list[str]") -> bool:
@@ -161,7 +171,10 @@ def parse_uevent_name(text: str) -> str:
 def uuids_by_device(host: "Host") -> "dict[str, str]":
     """Return the filesystem UUID by kernel name; udev's links are readable without root."""
     folder = "/dev/disk/by-uuid"
-    return {host.link_name(folder + "/" + name): name for name in host.names(folder)}
+    uuids = {host.link_name(folder + "/" + name): name for name in host.names(folder)}
+    for uuid in host.names("/sys/fs/btrfs"):  # udev's link leads to one of a filesystem's devices, the mount to another
+        uuids.update(dict.fromkeys(host.names(f"/sys/fs/btrfs/{uuid}/devices"), uuid))
+    return uuids
 
 
 def kernel_name(host: "Host", mount: Mount) -> str:
@@ -191,7 +204,8 @@ def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
 def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Read the list of mounts and ask each filesystem that counts for its sizes."""
     watched = request.watch.get("filesystems", [])
-    everything = one_per_filesystem(parse_mountinfo(host.read("/proc/self/mountinfo")))
+    mounted = parse_mountinfo(host.read("/proc/self/mountinfo"))
+    everything = one_per_filesystem(one for one in mounted if is_own(one, watched))
     mounts = [mount for mount in everything if is_wanted(mount, watched)]
     answers = ask_mounts(host, mounts, memo.setdefault("stuck", {}), min(4.0, request.timeout * 0.9))
     uuids = uuids_by_device(host)
