@@ -41,6 +41,8 @@ SYSTEM_PACKAGES = {
     "ip": "iproute2",
     "systemctl": "systemd",
     "dbus-daemon": "dbus",
+    "dockerd": "docker.io",
+    "docker": "docker-cli",
 }
 """Program that tests look for → Debian package that brings it."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -371,13 +371,18 @@ class Absent(unittest.TestCase):
 
     def test_a_docker_that_somebody_stopped_is_not_started_by_asking(self):
         machine = docker(self)
-        machine.link("/run/systemd/units/invocation:docker.socket", "0" * 32)
+        machine.write("/run/systemd/units/.keep")
+        machine.write("/lib/systemd/system/docker.socket")
+        machine.write("/run/docker.pid", "77")
         host = machine.host()
         told, _, _ = section(host, "containers")
         self.assertEqual((told["engines"][0]["state"], host.asked), ("stopped", []))
-        machine.link("/run/systemd/units/invocation:docker.service", "0" * 32)
-        told, _, _ = section(host, "containers")
-        self.assertEqual(told["engines"][0]["state"], "ok")
+        for path in ("/run/systemd/units/invocation:docker.service", "/proc/77"):
+            with self.subTest(path):
+                machine.link(path, ".")
+                told, _, _ = section(host, "containers")
+                self.assertEqual(told["engines"][0]["state"], "ok")
+                os.unlink(machine.folder + path)
 
 
 class Server:

@@ -12,7 +12,16 @@ FILES = [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.j
 # What Debian's python3-minimal has, too: what else is missing is said before a section can fail on it.
 LOADED_AT_START = {"os", "re", "sys", "time"}
 # What several sections need, or is a part of one, and no section of its own.
-SHARED = {"firewall.py", "logins.py", "netlink.py", "nvidia.py", "nvml.py", "owners.py", "reboot.py"}
+SHARED = {
+    "control_groups.py",
+    "firewall.py",
+    "logins.py",
+    "netlink.py",
+    "nvidia.py",
+    "nvml.py",
+    "owners.py",
+    "reboot.py",
+}
 
 
 def parsed(path):

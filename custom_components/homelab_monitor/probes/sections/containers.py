@@ -10,6 +10,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..probe import REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request
+    from .control_groups import group_files, memory_of, read_group
+    from .services import UNIT_FOLDERS
 
 # Podman first: the package podman-docker makes Docker's socket a link to Podman's.
 SOCKETS = (
@@ -35,35 +37,19 @@ STATS = "/stats?stream=false&one-shot=true"
 PODMAN_STATES = {"initialized": "created", "configured": "created", "stopped": "exited", "stopping": "running"}
 LIVING = ("running", "paused")
 ENDED = ("exited", "dead", "restarting")
-# Where a control group is when /proc does not tell (hidepid): drivers systemd and cgroupfs of both engines.
-GROUP_GUESSES = (
-    "/system.slice/docker-{}.scope",
-    "/docker/{}",
-    "/machine.slice/libpod-{}.scope",
-    "/libpod_parent/libpod-{}",
-)
 
 
 class Engine:
-    """One engine of one owner: root, or the user whose rootless one it is; `units` is its systemd's folder of units."""
+    """One engine of one owner: root, or the user whose rootless one it is; `paths` are the sockets to try."""
 
-    def __init__(self, kind: str, owner: str, units: str) -> None:
+    def __init__(self, kind: str, owner: str) -> None:
         self.kind = kind
         self.owner = owner
-        self.units = units
         self.paths = []  # type: list[str]
 
     def source(self) -> str:
         """Return its name among the sources of the list."""
         return self.kind + "/" + self.owner
-
-    def is_asleep(self, host: "Host") -> bool:
-        """Tell whether systemd holds the socket of a Docker that does not run: asking would start what somebody stopped.
-
-        systemd keeps a link invocation:UNIT for every unit that is active.
-        """
-        unit = self.units + "/invocation:docker."
-        return self.kind == "docker" and host.is_link(unit + "socket") and not host.is_link(unit + "service")
 
 
 def find_engines(host: "Host") -> "list[Engine]":
@@ -71,19 +57,33 @@ def find_engines(host: "Host") -> "list[Engine]":
     found = {}  # type: dict[str, Engine]
     taken = set()  # type: set[str]
 
-    def add(kind: str, owner: str, units: str, path: str) -> None:
+    def add(kind: str, owner: str, path: str) -> None:
         real = host.real_path(path)
         if real not in taken:
             taken.add(real)
-            found.setdefault(kind + "/" + owner, Engine(kind, owner, units)).paths.append(path)
+            found.setdefault(kind + "/" + owner, Engine(kind, owner)).paths.append(path)
 
     for kind, path in SOCKETS:
-        add(kind, "root", "/run/systemd/units", path)
+        add(kind, "root", path)
     for uid in sorted(host.names("/run/user")):
         for kind, path in USER_SOCKETS if uid.isdigit() and uid != "0" else ():
             if host.exists("/run/user/" + uid + path):
-                add(kind, user_name(host, uid), "/run/user/" + uid + "/systemd/units", "/run/user/" + uid + path)
+                add(kind, user_name(host, uid), "/run/user/" + uid + path)
     return list(found.values())
+
+
+def would_start(host: "Host", engine: Engine) -> bool:
+    """Tell whether asking would start a Docker that somebody stopped: systemd holds its socket, and it does not run.
+
+    systemd keeps a link invocation:UNIT for every service that is active; a Docker without one has its own pid file.
+    """
+    if engine.source() != "docker/root" or not host.exists("/run/systemd/units"):
+        return False
+    if host.is_link("/run/systemd/units/invocation:docker.service"):
+        return False
+    pid = host.number("/run/docker.pid")
+    has_socket = any(host.exists(folder + "/docker.socket") for folder in UNIT_FOLDERS)
+    return has_socket and not (pid and host.exists(f"/proc/{pid}"))
 
 
 def user_name(host: "Host", uid: str) -> str:
@@ -232,88 +232,6 @@ def parse_moment(text: str) -> "int | None":
     return calendar.timegm(parts) - (-ahead if found.group(7) == "-" else ahead)
 
 
-# ---------------------------------------------------------------- what a container uses
-
-
-def group_files(host: "Host", process: str, ident: str) -> "tuple[str, str]":
-    """Return the files that tell a container's CPU time and memory, "" for what is not told."""
-    groups = parse_groups(host.text(process + "/cgroup"), ident) if process else []
-    groups = groups or [("", guess.format(ident)) for guess in GROUP_GUESSES]
-    cpu = memory = ""
-    for controllers, path in groups:
-        if controllers:
-            folder = "/sys/fs/cgroup/" + controllers + path
-            cpu = cpu or existing(host, folder + "/cpuacct.usage")
-            memory = memory or existing(host, folder + "/memory.stat")
-            continue
-        for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-            cpu = cpu or existing(host, mount + path + "/cpu.stat")
-            memory = memory or existing(host, mount + path + "/memory.stat")
-    return cpu, memory
-
-
-def existing(host: "Host", path: str) -> str:
-    """Return a path that leads somewhere, else ""."""
-    return path if host.exists(path) else ""
-
-
-def parse_groups(text: str, ident: str) -> "list[tuple[str, str]]":
-    """Return (controllers, path) of the groups that are this container's own; "" are those of version 2 (cgroups(7)).
-
-    A process inside may live further down, and one that was started without a group lives in its engine's.
-
-    4:memory:/docker/91ce74…
-    0::/system.slice/docker-91ce74….scope/init
-    """
-    found = []
-    for line in text.splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        cut = re.match(r"(.*/[^/]*" + ident + "[^/]*)", path)
-        if cut and not controllers.startswith("name="):
-            found.append((controllers, cut.group(1)))
-    return sorted(found)  # version 2 first
-
-
-def named_number(content: bytes, name: bytes) -> "int | None":
-    """Return the number behind a name at the beginning of a line."""
-    place = 0 if content.startswith(name + b" ") else content.find(b"\n" + name + b" ") + 1
-    if not place and not content.startswith(name + b" "):
-        return None
-    end = content.find(b"\n", place)
-    return int(content[place + len(name) + 1 : end if end >= 0 else None])
-
-
-def read_use(host: "Host", one: Container) -> "Json":
-    """Return what a container uses: CPU seconds, and the memory that it alone needs: anonymous and shared (tmpfs).
-
-    Page cache is left out: the kernel takes that back when others need it.
-    """
-    told = {}  # type: Json
-    try:
-        if one.cpu_file.endswith("cpu.stat"):
-            told["cpu_seconds"] = round((named_number(host.read_bytes(one.cpu_file), b"usage_usec") or 0) / 1e6, 3)
-        elif one.cpu_file:
-            told["cpu_seconds"] = round(int(host.read_bytes(one.cpu_file)) / 1e9, 3)
-        if one.memory_file:
-            told.update(memory_of(parse_memory(host.read_bytes(one.memory_file))))
-    except (OSError, ValueError):
-        return {}  # it has just ended
-    return told
-
-
-def parse_memory(content: bytes) -> "tuple[int | None, int | None]":
-    """Return anonymous and shared memory of a memory.stat, version 2 (anon, shmem) or 1 (total_rss, total_shmem)."""
-    anon = named_number(content, b"anon")
-    if anon is not None:
-        return anon, named_number(content, b"shmem")
-    return named_number(content, b"total_rss"), named_number(content, b"total_shmem")
-
-
-def memory_of(parts: "tuple[int | None, int | None]") -> "Json":
-    """Return the memory, nothing where it is not counted."""
-    return {} if parts[0] is None else {"memory_bytes": parts[0] + (parts[1] or 0)}
-
-
 def parse_stats(document: "Json") -> "Json":
     """Return what GET /containers/ID/stats tells of the same numbers."""
     told = {}  # type: Json
@@ -365,7 +283,7 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
 
 def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
     """Get the list, then what is new; raises what stands in the way."""
-    if engine.is_asleep(host):
+    if would_start(host, engine):
         memo.state = "stopped"
         return
     door = open_door(host, engine, deadline)
@@ -422,7 +340,7 @@ def tell_containers(host: "Host", engine: Engine, memo: EngineMemo, now: float) 
     for one in memo.containers:
         row = dict(one.told(), engine=engine.kind, owner=engine.owner)
         if row["state"] in LIVING:
-            row.update(read_use(host, one) if one.has_group() else one.stats if memo.listed_at == now else {})
+            row.update(read_group(host, one.cpu_file, one.memory_file) if one.has_group() else one.stats if memo.listed_at == now else {})
         rows.append(row)
     return rows
 

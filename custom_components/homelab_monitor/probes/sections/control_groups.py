@@ -1,0 +1,92 @@
+"""What sections share: where the control group of a container is, and what it says of CPU time and memory."""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..probe import Host, Json
+
+# Where a control group is when /proc does not tell (hidepid): drivers systemd and cgroupfs of both engines.
+GROUP_GUESSES = (
+    "/system.slice/docker-{}.scope",
+    "/docker/{}",
+    "/machine.slice/libpod-{}.scope",
+    "/libpod_parent/libpod-{}",
+)
+
+
+def group_files(host: "Host", process: str, ident: str) -> "tuple[str, str]":
+    """Return the files that tell a container's CPU time and memory, "" for what is not told."""
+    groups = parse_groups(host.text(process + "/cgroup"), ident) if process else []
+    groups = groups or [("", guess.format(ident)) for guess in GROUP_GUESSES]
+    cpu = memory = ""
+    for controllers, path in groups:
+        # Several controllers in one folder have a link each, as /proc may name them in another order.
+        mounts = controllers.split(",") if controllers else ["", "unified"]
+        for mount in mounts:
+            folder = "/sys/fs/cgroup/" + mount + path
+            cpu = cpu or existing(host, folder + ("/cpuacct.usage" if controllers else "/cpu.stat"))
+            memory = memory or existing(host, folder + "/memory.stat")
+    return cpu, memory
+
+
+def existing(host: "Host", path: str) -> str:
+    """Return a path that leads somewhere, else ""."""
+    return path if host.exists(path) else ""
+
+
+def parse_groups(text: str, ident: str) -> "list[tuple[str, str]]":
+    """Return (controllers, path) of the groups that are this container's own; "" are those of version 2 (cgroups(7)).
+
+    A process inside may live further down, and one that was started without a group lives in its engine's.
+
+    4:memory:/docker/91ce74…
+    0::/system.slice/docker-91ce74….scope/init
+    """
+    found = []
+    for line in text.splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        cut = re.match(r"(.*/[^/]*" + ident + "[^/]*)", path)
+        if cut and not controllers.startswith("name="):
+            found.append((controllers, cut.group(1)))
+    return sorted(found)  # version 2 first
+
+
+def named_number(content: bytes, name: bytes) -> "int | None":
+    """Return the number behind a name at the beginning of a line."""
+    place = 0 if content.startswith(name + b" ") else content.find(b"\n" + name + b" ") + 1
+    if not place and not content.startswith(name + b" "):
+        return None
+    end = content.find(b"\n", place)
+    return int(content[place + len(name) + 1 : end if end >= 0 else None])
+
+
+def parse_memory(content: bytes) -> "tuple[int | None, int | None]":
+    """Return anonymous and shared memory of a memory.stat, version 2 (anon, shmem) or 1 (total_rss, total_shmem)."""
+    anon = named_number(content, b"anon")
+    if anon is not None:
+        return anon, named_number(content, b"shmem")
+    return named_number(content, b"total_rss"), named_number(content, b"total_shmem")
+
+
+def memory_of(parts: "tuple[int | None, int | None]") -> "Json":
+    """Return the memory, nothing where it is not counted."""
+    return {} if parts[0] is None else {"memory_bytes": parts[0] + (parts[1] or 0)}
+
+
+def read_group(host: "Host", cpu_file: str, memory_file: str) -> "Json":
+    """Return what a group uses: CPU seconds, and the memory that it alone needs: anonymous and shared (tmpfs).
+
+    Page cache is left out: the kernel takes that back when others need it.
+    """
+    told = {}  # type: Json
+    try:
+        if cpu_file.endswith("cpu.stat"):
+            told["cpu_seconds"] = round((named_number(host.read_bytes(cpu_file), b"usage_usec") or 0) / 1e6, 3)
+        elif cpu_file:
+            told["cpu_seconds"] = round(int(host.read_bytes(cpu_file)) / 1e9, 3)
+        if memory_file:
+            told.update(memory_of(parse_memory(host.read_bytes(memory_file))))
+    except (OSError, ValueError):
+        return {}  # it has just ended
+    return told
