@@ -108,3 +108,21 @@ async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dic
     assert notes == []
     await host.move(65)
     assert notes == [{"what": "plain Disk usage /srv/my data: 85 %"}]
+
+
+async def test_reboot_required(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
+    await host.start()
+    updates = host.session.sections["updates"]
+    await use(
+        hass,
+        "reboot_required",
+        hosts=["binary_sensor.plain_reboot_required"],
+        minutes=5,
+        actions=note(what="{{ host }}: {{ reasons | join(', ') }} ({{ packages | join(', ') }})"),
+    )
+    updates |= {"reboot_required": True, "reboot_reasons": ["flagged"], "reboot_packages": ["linux-image-amd64"]}
+    await host.move(605, step=5)
+    assert host.state("binary_sensor.plain_reboot_required") == "on"
+    assert notes == []
+    await host.move(300, step=5)
+    assert notes == [{"what": "plain: flagged (linux-image-amd64)"}]

@@ -20,6 +20,7 @@ from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_r
 from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS
 from custom_components.homelab_monitor.subjects import HOST
+from custom_components.homelab_monitor.update import HOST_UPDATES
 
 ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
 CONTRACT = (ROOT / "probes" / "README.md").read_text()
@@ -33,6 +34,7 @@ TABLES = {
     "binary_sensor": [row for table in BINARY_SENSORS for row in table],
     "button": list(HOST_BUTTONS),
     "event": list(HOST_EVENTS),
+    "update": list(HOST_UPDATES),
 }
 
 

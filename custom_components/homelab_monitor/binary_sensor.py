@@ -1,4 +1,4 @@
-"""Binary sensors: whether the host answers, what is wrong with it, and how its graphics cards are."""
+"""Binary sensors: whether the host answers, what is wrong with it, how it is protected, how its graphics cards are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.items import gpu_failure, gpus, lost_gpus
-from .client.models import Gpu
+from .client.models import Gpu, Security, SecurityPart
 from .coordinator import HomelabConfigEntry, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .subjects import GPU, HOST
@@ -80,6 +80,56 @@ def _gpu_reasons(state: HostState) -> Mapping[str, Any]:
     return {"status": _gpu_status(state), "reason": state.snapshot.errors.get("gpu"), "lost": lost}
 
 
+def _wants_reboot(state: HostState) -> bool | None:
+    """Return whether the host wants to be restarted; None where that cannot be known."""
+    updates = state.snapshot.sections.updates
+    return None if updates is None else updates.reboot_required
+
+
+def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
+    """Return why, and which packages asked for it."""
+    updates = state.snapshot.sections.updates
+    if updates is None:
+        return {"reasons": [], "packages": []}
+    return {"reasons": list(updates.reboot_reasons), "packages": list(updates.reboot_packages[:MOST_REASONS])}
+
+
+def _is_active(part: SecurityPart) -> bool | None:
+    """Return whether something that protects is at work; what could not be read is neither on nor off."""
+    return None if part.state == "unknown" else part.reason == "active"
+
+
+def _protection[PartT: SecurityPart](
+    key: str,
+    part_fn: Callable[[Security], PartT | None],
+    attributes_fn: Callable[[PartT], Mapping[str, Any]],
+    is_on_fn: Callable[[PartT], bool | None],
+) -> HomelabBinarySensorDescription[HostState]:
+    """Return the row of one part of how a host protects itself."""
+
+    def part(state: HostState) -> PartT | None:
+        security = state.snapshot.sections.security
+        return None if security is None else part_fn(security)
+
+    def attributes(state: HostState) -> Mapping[str, Any]:
+        found = part(state)
+        return {} if found is None else {"reason": found.reason, **attributes_fn(found)}
+
+    def is_on(state: HostState) -> bool | None:
+        found = part(state)
+        return None if found is None else is_on_fn(found)
+
+    return HomelabBinarySensorDescription(
+        key=key,
+        subject=HOST,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        exists_fn=lambda state: part(state) is not None,
+        attributes_fn=attributes,
+        is_on_fn=is_on,
+    )
+
+
 HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
     HomelabBinarySensorDescription(
         key="connectivity",
@@ -105,6 +155,37 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         exists_fn=_has_gpu,
         attributes_fn=_gpu_reasons,
         is_on_fn=_gpu_is_lost,
+    ),
+    HomelabBinarySensorDescription(
+        key="reboot_required",
+        subject=HOST,
+        exists_fn=lambda state: _wants_reboot(state) is not None,
+        attributes_fn=_reboot_reasons,
+        is_on_fn=_wants_reboot,
+    ),
+    _protection(
+        "firewall",
+        part_fn=lambda security: security.firewall,
+        attributes_fn=lambda part: {"backend": part.backend},
+        is_on_fn=_is_active,
+    ),
+    _protection(
+        "ssh_password_login",
+        part_fn=lambda security: security.ssh,
+        attributes_fn=lambda part: {"conditional": list(part.conditional)},
+        is_on_fn=lambda part: part.password_login,
+    ),
+    _protection(
+        "ssh_root_login",
+        part_fn=lambda security: security.ssh,
+        attributes_fn=lambda part: {"root_login": part.root_login},
+        is_on_fn=lambda part: None if part.root_login is None else part.root_login != "no",
+    ),
+    _protection(
+        "automatic_updates",
+        part_fn=lambda security: security.automatic_updates,
+        attributes_fn=lambda part: {"tool": part.tool},
+        is_on_fn=_is_active,
     ),
 )
 

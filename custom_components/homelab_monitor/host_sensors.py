@@ -70,6 +70,23 @@ def _boot_time(state: HostState) -> datetime | None:
     return None if booted is None else datetime.fromtimestamp(booted, UTC)
 
 
+def _security(part: str, field: str) -> Callable[[HostState], float | None]:
+    """Return the reader of one number about a host's protection, None while it is not known."""
+
+    def read(state: HostState) -> float | None:
+        return getattr(getattr(state.snapshot.sections.security, part, None), field, None)
+
+    return read
+
+
+def _lists_refreshed(state: HostState) -> datetime | None:
+    """Return when the host last learnt of new packages, by our own clock."""
+    updates = state.snapshot.sections.updates
+    if updates is None or updates.metadata_age_seconds is None:
+        return None
+    return datetime.fromtimestamp(state.snapshot.ages["updates"] - updates.metadata_age_seconds, UTC)
+
+
 # ---------------------------------------------------------------- the table
 
 HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
@@ -98,6 +115,21 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         value_fn=_boot_time,
     ),
     measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
+    measured(HOST, "pending_updates", COUNT, value_fn=_field("updates", "pending")),
+    measured(HOST, "security_updates", COUNT, value_fn=_field("updates", "security")),
+    HomelabSensorDescription(
+        key="package_lists",
+        subject=HOST,
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        exists_fn=lambda state: _lists_refreshed(state) is not None,
+        value_fn=_lists_refreshed,
+    ),
+    measured(
+        HOST, "failed_logins", COUNT, enabled=False, diagnostic=True, value_fn=_security("failed_logins", "count")
+    ),
+    measured(HOST, "fail2ban_bans", COUNT, enabled=False, diagnostic=True, value_fn=_security("fail2ban", "bans")),
     measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("active")),
     measured(HOST, "inactive_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("inactive")),
     measured(HOST, "running_containers", COUNT, value_fn=_field("containers", "running")),

@@ -364,7 +364,7 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
     section = dict({"manager": manager.name}, **memo["answer"])
     if metadata:
         newest = max(changed for changed, _ in metadata.values())
-        section["metadata_age_seconds"] = round(max(0.0, host.epoch() - newest))
+        section["metadata_age_seconds"] = round(max(0.0, host.epoch() - newest), 1)
     section.update(reboot(host, memo["wants_reboot"]))
     return section
 

@@ -1,0 +1,158 @@
+"""Updates, reboots and protection: what entities say of them, and what they leave open."""
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from .scripted import Host
+
+PACKAGES = "update.plain_packages"
+SECOND_ROUND = 605
+
+
+@pytest.fixture
+def everything_enabled() -> Iterator[None]:
+    """Enable every entity when it is first seen."""
+    with patch("homeassistant.helpers.entity.Entity.entity_registry_enabled_default", new=True):
+        yield
+
+
+async def notes(hass_ws_client: WebSocketGenerator) -> str:
+    """Return the release notes as the frontend gets them."""
+    client = await hass_ws_client()
+    await client.send_json_auto_id({"type": "update/release_notes", "entity_id": PACKAGES})
+    return (await client.receive_json())["result"]
+
+
+async def test_pending_packages_are_an_update_that_can_be_read_and_not_installed(
+    hass: HomeAssistant, host: Host, hass_ws_client: WebSocketGenerator
+) -> None:
+    await host.start()
+    state = hass.states.get(PACKAGES)
+    assert state is not None
+    assert state.state == "on"
+    assert state.attributes["installed_version"] == "Debian GNU/Linux 12 (bookworm)"
+    assert state.attributes["latest_version"] == "Debian GNU/Linux 12 (bookworm) + 3 📦 (1 🔒)"
+    assert not state.attributes["supported_features"] & 1
+    assert "openssl" not in str(state.attributes)
+    first, *others = (await notes(hass_ws_client)).splitlines()
+    assert first == r"- 🔒 **openssl** 3\.0\.17\-1\~deb12u2 → 3\.0\.17\-1\~deb12u3"
+    assert len(others) == 2
+    assert host.state("sensor.plain_pending_updates") == "3"
+    assert host.state("sensor.plain_security_updates") == "1"
+
+
+async def test_a_list_that_was_cut_says_how_many_more_there_are(
+    hass: HomeAssistant, host: Host, hass_ws_client: WebSocketGenerator
+) -> None:
+    host.session.sections["updates"] |= {"pending": 250, "security": None, "complete": {"packages": False}}
+    await host.start()
+    assert hass.states.get(PACKAGES).attributes["latest_version"].endswith("+ 250 📦")
+    assert (await notes(hass_ws_client)).splitlines()[-1] == "- … + 247"
+
+
+async def test_a_package_name_cannot_become_markup(
+    hass: HomeAssistant, host: Host, hass_ws_client: WebSocketGenerator
+) -> None:
+    row = {"name": "a](javascript:x)<img src=x>**", "available": "1\n# b"}
+    host.session.sections["updates"] |= {"pending": 1, "packages": [row]}
+    await host.start()
+    text = await notes(hass_ws_client)
+    assert len(text.splitlines()) == 1
+    assert r"a\]\(javascript\:x\)\<img" in text
+
+
+async def test_an_up_to_date_host_has_nothing_to_offer(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": []}
+    await host.start()
+    assert host.state(PACKAGES) == "off"
+    assert host.state("sensor.plain_pending_updates") == "0"
+
+
+async def test_what_cannot_be_known_has_no_entity(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["updates"] = {"manager": "opkg"}
+    await host.start()
+    for entity_id in (PACKAGES, "sensor.plain_pending_updates", "binary_sensor.plain_reboot_required"):
+        assert hass.states.get(entity_id) is None
+
+
+async def test_a_count_that_is_no_longer_known_is_unknown_and_not_zero(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.sections["updates"] = {"manager": "apt"}
+    await host.move(SECOND_ROUND, step=5)
+    assert host.state(PACKAGES) == "unknown"
+    assert host.state("sensor.plain_pending_updates") == "unknown"
+    assert host.state("binary_sensor.plain_reboot_required") == "unknown"
+
+
+async def test_a_reboot_is_due_with_its_reasons_and_no_problem(hass: HomeAssistant, host: Host) -> None:
+    for unit in host.session.sections["services"]["units"]:
+        unit["active_state"] = "active"
+    host.session.sections["updates"] |= {
+        "reboot_required": True,
+        "reboot_reasons": ["flagged", "kernel_updated"],
+        "reboot_packages": [f"p{number:02}" for number in range(40)],
+    }
+    await host.start()
+    state = hass.states.get("binary_sensor.plain_reboot_required")
+    assert state is not None
+    assert state.state == "on"
+    assert state.attributes["reasons"] == ["flagged", "kernel_updated"]
+    assert len(state.attributes["packages"]) == 20
+    assert host.state("binary_sensor.plain_problem") == "off"
+
+
+@pytest.mark.usefixtures("everything_enabled")
+async def test_updates_and_protection_that_stay_the_same_write_nothing(hass: HomeAssistant, host: Host) -> None:
+    names = ("sensor.plain_package_lists_refreshed", "binary_sensor.plain_firewall", "sensor.plain_failed_logins_1_h")
+    await host.start()
+    updates = host.session.sections["updates"]
+    changes = async_capture_events(hass, "state_changed")
+    for _ in range(250):
+        updates["metadata_age_seconds"] += 5
+        await host.move(5, step=5)
+    watched = {*names, PACKAGES, "binary_sensor.plain_reboot_required", "sensor.plain_security_updates"}
+    written = [event.data for event in changes if event.data["entity_id"] in watched]
+    assert [data["entity_id"] for data in written if data["new_state"].state != data["old_state"].state] == []
+
+
+@pytest.mark.usefixtures("everything_enabled")
+@pytest.mark.parametrize(
+    ("part", "state"),
+    [
+        ({"state": "ok", "reason": "active", "backend": "ufw"}, "on"),
+        ({"state": "warning", "reason": "inactive"}, "off"),
+        ({"state": "unknown", "reason": "permission_denied"}, "unknown"),
+        ({"state": "unknown", "reason": "some_rules"}, "unknown"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["reason"],
+)
+async def test_a_firewall_is_on_off_or_unknown(hass: HomeAssistant, host: Host, part: dict, state: str) -> None:
+    host.session.sections["security"]["firewall"] = part
+    await host.start()
+    found = hass.states.get("binary_sensor.plain_firewall")
+    assert found is not None
+    assert found.state == state
+    assert found.attributes["reason"] == part["reason"]
+
+
+@pytest.mark.usefixtures("everything_enabled")
+async def test_who_may_log_in_and_whether_updates_install_themselves(hass: HomeAssistant, host: Host) -> None:
+    names = ("ssh_password_login", "ssh_root_login", "automatic_updates")
+    entity_ids = [f"binary_sensor.plain_{name}" for name in names]
+    await host.start()
+    assert [host.state(entity_id) for entity_id in entity_ids] == ["off", "off", "off"]
+    assert host.state("sensor.plain_failed_logins_1_h") == "2"
+    security = host.session.sections["security"]
+    security["ssh"] |= {"root_login": "prohibit-password", "password_login": True, "reason": "password_login"}
+    security["automatic_updates"] = {"state": "ok", "reason": "active", "tool": "unattended-upgrades"}
+    await host.move(SECOND_ROUND, step=5)
+    assert [host.state(entity_id) for entity_id in entity_ids] == ["on", "on", "on"]
+    security["ssh"] = {"state": "unknown", "reason": "permission_denied"}
+    del security["automatic_updates"]
+    await host.move(SECOND_ROUND, step=5)
+    assert [host.state(entity_id) for entity_id in entity_ids] == ["unknown"] * 3
