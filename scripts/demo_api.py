@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse
-from demo_ssh import DemoHost
 
 DOMAIN = "homelab_monitor"
 USERNAME = "homelab"
@@ -132,19 +131,19 @@ class HomeAssistant:
         await self._rest("DELETE", f"config/config_entries/flow/{step['flow_id']}")
         return " ".join(map(str, step["description_placeholders"].values()))
 
-    async def add_host(self, host: DemoHost) -> str:
+    async def add_host(self, name: str, address: str) -> str:
         """Go through the config flow as a person does; return the new entry's id."""
         step = await self._rest("POST", "config/config_entries/flow", {"handler": DOMAIN})
         path = f"config/config_entries/flow/{step['flow_id']}"
         answers: dict[str, Json] = {
             "user": {"next_step_id": "address"},
-            "address": {"address": f"{host.username}@127.0.0.1:{host.port}"},
+            "address": {"address": address},
         }
         async with asyncio.timeout(FLOW_SECONDS):
             while step["type"] != "create_entry":
                 if step["type"] == "abort" or step.get("errors"):
                     reason = step.get("reason") or f"{step['errors']} {step.get('description_placeholders')}"
-                    raise DemoError(f"{host.name} could not be added: {reason}")
+                    raise DemoError(f"{name} could not be added: {reason}")
                 if step["type"] == "progress":
                     await asyncio.sleep(0.1)
                     step = await self._rest("GET", path)

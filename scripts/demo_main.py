@@ -168,7 +168,7 @@ class Demo:
                     continue
                 await api.remove_entry(known["entry_id"])  # its port was taken meanwhile
             print(f"Adding {host.name}")
-            self.memory[host.name] = {"port": host.port, "entry_id": await api.add_host(host)}
+            self.memory[host.name] = {"port": host.port, "entry_id": await api.add_host(host.name, host.address)}
             MEMORY.write_text(json.dumps(self.memory))
 
 

@@ -34,6 +34,11 @@ class DemoHost:
     keys: list[bytes] = field(default_factory=list)
     """Public keys that may log in; filled when Home Assistant has shown its own."""
 
+    @property
+    def address(self) -> str:
+        """Return what a person would type to add it."""
+        return f"{self.username}@127.0.0.1:{self.port}"
+
     def authorize(self, line: str) -> None:
         """Let the key of an authorized_keys line in."""
         match = re.search(r"ssh-ed25519 [A-Za-z0-9+/=]+", line)

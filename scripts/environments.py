@@ -23,11 +23,12 @@ UNUSED_SECONDS = 30 * 86400
 
 
 def requirements(group: str) -> list[str]:
-    """Return the requirements of a dependency group."""
-    groups: dict[str, list[str]] = tomllib.loads(PYPROJECT.read_text())["dependency-groups"]
+    """Return the requirements of a dependency group, with those of the groups that it includes (PEP 735)."""
+    groups: dict[str, list[str | dict[str, str]]] = tomllib.loads(PYPROJECT.read_text())["dependency-groups"]
     if group not in groups:
         sys.exit(f"scripts/venv: no group {group!r} in pyproject.toml; there are: {', '.join(groups)}")
-    return groups[group]
+    found = [requirements(row["include-group"]) if isinstance(row, dict) else [row] for row in groups[group]]
+    return [requirement for each in found for requirement in each]
 
 
 def folder_of(group: str) -> Path:

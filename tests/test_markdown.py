@@ -2,7 +2,7 @@
 
 import pytest
 
-from custom_components.homelab_monitor.markdown import breakable, escaped, fenced, table
+from custom_components.homelab_monitor.markdown import breakable, copyable, escaped, fenced, table
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,22 @@ def test_every_punctuation_mark_is_literal_and_there_is_one_line(text: str, show
 )
 def test_a_block_stays_as_it_is_and_cannot_be_left(text: str, block: str) -> None:
     assert fenced(text) == block
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ls -l | wc", "`ls -l | wc`"),
+        ("sudo a\n\nsudo b\n", "`sudo a`\n`sudo b`"),
+        ("echo `date` <b>", "``echo `date` <b>``"),
+        ("`date`", "`` `date` ``"),
+        ("a\x1b[31m", "`a [31m`"),
+        ("two  spaces", "```\ntwo  spaces\n```"),
+        ("", ""),
+    ],
+)
+def test_code_that_wraps_is_copied_as_it_is_and_cannot_be_left(text: str, code: str) -> None:
+    assert copyable(text) == code
 
 
 def test_a_table_has_one_line_per_row() -> None:

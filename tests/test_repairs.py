@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from http import HTTPStatus
 import json
 from pathlib import Path
+import re
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -632,7 +633,7 @@ async def test_what_a_command_printed_stays_in_its_block(hass: HomeAssistant, sc
 
 
 def is_harmless(markdown: str) -> bool:
-    """Tell whether, outside fenced blocks, every character with a meaning is escaped."""
+    """Tell whether, outside code, every character with a meaning is escaped."""
     outside, fence = [], ""
     for line in markdown.splitlines():
         if fence:
@@ -641,6 +642,6 @@ def is_harmless(markdown: str) -> bool:
             fence = line.strip()
         else:
             outside.append(line.replace("**", "").replace("<wbr>", ""))
-    text = "\n".join(outside)
+    text = "\n".join(re.sub(r"(?<![`\\])(`+)(?!`).+?(?<!`)\1(?!`)", "", line) for line in outside)
     meant = [i for i, char in enumerate(text) if char in "<>[]`|#!" and (i == 0 or text[i - 1] != "\\")]
     return not fence and not meant

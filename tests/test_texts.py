@@ -92,6 +92,12 @@ def test_every_option_of_a_menu_is_a_step(key: str) -> None:
             assert hasattr(FLOWS[key], f"async_step_{option}")
 
 
+def test_every_option_of_a_menu_fits_on_a_phone() -> None:
+    # Home Assistant shows an option on one line, of which 360 px hold about 34 characters.
+    options = [(path, text) for path, text in texts(TEXTS) if ".menu_options." in path]
+    assert [path for path, text in options if len(text) > 34] == []
+
+
 @pytest.mark.parametrize("key", FLOWS)
 def test_titles_are_the_only_place_where_a_name_is_not_escaped(key: str) -> None:
     for name, step in ISSUES[key]["fix_flow"]["step"].items():

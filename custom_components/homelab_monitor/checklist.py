@@ -9,14 +9,14 @@ from homeassistant.helpers.translation import async_get_translations
 from .client.remedies import remedy_for
 from .client.report import CheckResult, Report, Status
 from .const import DOMAIN
-from .markdown import breakable, fenced, table
+from .markdown import breakable, copyable, table
 
 _SYMBOLS: Mapping[Status, str] = {
     Status.OK: "✅",
     Status.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
     Status.AMBER: "⚠️",
     Status.RED: "❌",
-    Status.UNKNOWN: "❔",
+    Status.UNKNOWN: "⏸️",
 }
 
 
@@ -27,11 +27,14 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
         return ""
     header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
     rows = [
-        (f"{_SYMBOLS[row.status]}\N{NO-BREAK SPACE}{check_name(texts, row)}", finding(texts, row))
+        # The short column must not give its width to the long one.
+        (f"{symbol(row)} {check_name(texts, row)}".replace(" ", "\N{NO-BREAK SPACE}"), finding(texts, row))
         for row in report.rows
     ]
     cures = [
-        f"{check_name(texts, row)}\n{fenced(cure)}" for row in report.rows if (cure := _cure(row, report, username))
+        f"**{check_name(texts, row)}**\n{copyable(cure)}"
+        for row in report.rows
+        if (cure := _cure(row, report, username))
     ]
     return "\n\n".join([table(header, rows), *cures])
 
@@ -49,6 +52,11 @@ def finding(texts: Mapping[str, str], row: CheckResult) -> str:
     """Return what a check found, its remote words made harmless."""
     said = {name: breakable(value) for name, value in row.placeholders.items()}
     return words(texts, "check_reason", row.reason).format_map(said)
+
+
+def symbol(row: CheckResult) -> str:
+    """Return the sign of a row."""
+    return _SYMBOLS[row.status]
 
 
 def check_name(texts: Mapping[str, str], row: CheckResult) -> str:

@@ -88,9 +88,15 @@ def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
 
 
 def label(candidate: Candidate, entry: ConfigEntry | None) -> str:
-    """Return a line for one machine; a mark and its name when it is already watched."""
-    parts = (candidate.address, candidate.hostname, entry and entry.title, candidate.banner.removeprefix("SSH-2.0-"))
+    """Return a line for one machine, what people know it by first; a mark when it is already watched."""
+    parts = (entry.title if entry else candidate.hostname, candidate.address, _server(candidate.banner))
     return (_ADDED if entry else "") + " · ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _server(banner: str) -> str:
+    """Return what the server calls itself, without its package's number: `OpenSSH 9.2p1 Debian`."""
+    name, _, comment = banner.removeprefix("SSH-2.0-").replace("_", " ").partition(" Debian-")
+    return f"{name} Debian" if comment else name
 
 
 def found(candidate: Candidate, username: str = "", queue: str | None = None) -> Found:

@@ -34,6 +34,22 @@ def fenced(text: str) -> str:
     return "\n".join([fence, *lines, fence])
 
 
+def copyable(text: str) -> str:
+    """Return commands or keys to copy, each line as code that wraps: a block would scroll, on a phone most of it away.
+
+    What wraps is still copied as one line. Only a block keeps several spaces in a row.
+    """
+    lines = [printable(line) for line in text.strip("\n").splitlines() if line.strip()]
+    return fenced(text) if any("  " in line for line in lines) else "\n".join(map(_code, lines))
+
+
+def _code(line: str) -> str:
+    """Return a line as a code span; the spaces beside a backtick of its own are not shown (CommonMark, 6.1)."""
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    space = " " if line[0] in "` " or line[-1] in "` " else ""
+    return f"{'`' * (longest + 1)}{space}{line}{space}{'`' * (longest + 1)}"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; header and cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]

@@ -34,7 +34,7 @@ from .client.target import Target
 from .const import DOMAIN
 from .contact import HostContact, async_read_host_keys
 from .discovery import async_dismiss_cards, async_forget_card, async_next_flow
-from .markdown import breakable, escaped, fenced
+from .markdown import copyable, escaped
 from .settings import HostAddress
 from .store import async_get_key
 
@@ -43,10 +43,13 @@ _LOGGER = logging.getLogger(__name__)
 NOTHING_TO_TYPE = vol.Schema({})
 # Never a suggested value: what is typed here is used once and forgotten.
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
-_PASSWORD_SCHEMA = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
+# Not required: where the server takes no passwords, leaving it empty is the way back.
+_PASSWORD_SCHEMA = vol.Schema({vol.Optional(CONF_PASSWORD): _PASSWORD})
 
 _READ_HOST_KEY = "ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+_READ_HOST_KEY_OPENWRT = "dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key"
 _READ_HOST_KEY_WINDOWS = r"ssh-keygen -lf $env:ProgramData\ssh\ssh_host_{kind}_key.pub"
+_READ_HOST_KEYS: Mapping[Platform | None, str] = {"openwrt": _READ_HOST_KEY_OPENWRT, "windows": _READ_HOST_KEY_WINDOWS}
 _COMMANDS: Mapping[Platform | None, str] = {"openwrt": "openwrt", "windows": "windows_admin"}
 _WAYS_IN = ["added", "install", "commands"]
 
@@ -133,17 +136,22 @@ class OnboardingFlow(ConfigFlow):
     async def async_step_install(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Add the key with a password, which is used once and kept nowhere."""
         if user_input is not None:
+            password = user_input.get(CONF_PASSWORD)
+            if not password:
+                return await self._async_back()
             self._close_contact()
             contact = await self._async_contact()
             line = await self._async_key_line()
-            if await self._async_try(contact.async_install_key(user_input[CONF_PASSWORD], line)):
+            if await self._async_try(contact.async_install_key(password, line)):
                 return await self._async_logged_in()
         return await self._async_form("install", _PASSWORD_SCHEMA)
 
     async def async_step_commands(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show the command for every system, then return to the menu."""
-        if user_input is None:
-            return await self._async_form("commands")
+        return await (self._async_form("commands") if user_input is None else self._async_back())
+
+    async def _async_back(self) -> ConfigFlowResult:
+        """Return to the menu that a side step was chosen from."""
         step: Coroutine[Any, Any, ConfigFlowResult] = getattr(self, f"async_step_{self._menu}")()
         return await step
 
@@ -317,15 +325,15 @@ class OnboardingFlow(ConfigFlow):
 
     async def _async_placeholders(self) -> dict[str, str]:
         """Return what the steps' descriptions show; all of it is Markdown."""
-        commands = {name: fenced(text) for name, text in install_commands(await self._async_key_line()).items()}
+        commands = {name: copyable(text) for name, text in install_commands(await self._async_key_line()).items()}
         entry = self._known_entry()
         return {
             "address": escaped(str(self._target)),
             "username": escaped(self._target.username),
-            "key_line": fenced(await self._async_key_line()),
+            "key_line": copyable(await self._async_key_line()),
             "install_command": commands[_COMMANDS.get(self._platform, "linux")],
             "fingerprints": "\n".join(map(_shown, self._host_keys)),
-            "fingerprint_command": fenced(self._fingerprint_command()),
+            "fingerprint_command": copyable(self._fingerprint_command()),
             "checklist": await self._async_checklist(),
             "name": escaped(entry.title if entry else self._title()),
             "known_address": escaped(HostAddress.from_data(entry.data).target.address) if entry else "",
@@ -354,7 +362,7 @@ class OnboardingFlow(ConfigFlow):
 
     def _fingerprint_command(self) -> str:
         """Return what prints the first fingerprint on the machine itself."""
-        command = _READ_HOST_KEY_WINDOWS if self._platform == "windows" else _READ_HOST_KEY
+        command = _READ_HOST_KEYS.get(self._platform, _READ_HOST_KEY)
         kinds = [key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0] for key in self._host_keys]
         return "\n".join(command.format(kind=kind) for kind in kinds[:1])
 
@@ -423,4 +431,4 @@ class OnboardingFlow(ConfigFlow):
 def _shown(host_key: str) -> str:
     """Return a list item with the type and the fingerprint of a host key; it may wrap on a phone."""
     kind = host_key.split(maxsplit=1)[0].removeprefix("ssh-").upper()
-    return f"- {escaped(kind)}: {breakable(fingerprint(host_key))}"
+    return f"- {escaped(kind)}: {copyable(fingerprint(host_key))}"

@@ -22,7 +22,7 @@ from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
 from .capability import async_connect, async_test_host
-from .checklist import check_name, finding, words
+from .checklist import check_name, finding, symbol, words
 from .client.errors import HomelabError
 from .client.facts import Family, family_of
 from .client.keys import fingerprint
@@ -32,7 +32,7 @@ from .client.ssh import scan_host_keys
 from .const import CONF_HOST_KEYS, CONF_SUDO, DOMAIN
 from .coordinator import HomelabConfigEntry
 from .issues import async_issue_row
-from .markdown import escaped, fenced
+from .markdown import copyable, escaped, fenced
 from .settings import HostAddress, HostOptions
 
 type Work = Callable[[], Coroutine[Any, Any, str]]
@@ -150,7 +150,7 @@ class CheckFlow(RepairsFlow):
             "address": escaped(self._address.target.address),
             "username": escaped(self._address.target.username),
             "check": words(self._texts, "check", self._check),
-            "reason": f"**{check_name(self._texts, row)}**: {finding(self._texts, row)}" if row else "",
+            "reason": f"{symbol(row)} **{check_name(self._texts, row)}**: {finding(self._texts, row)}" if row else "",
         }
 
     def _row(self) -> CheckResult | None:
@@ -294,7 +294,7 @@ class RemedyFlow(CheckFlow):
         remedy = self._remedy()
         return placeholders | {
             "remedy": words(self._texts, "remedy", remedy.key) if remedy else "",
-            "command": fenced(remedy.text) if remedy and remedy.text else "",
+            "command": copyable(remedy.text) if remedy and remedy.text else "",
             "result": "\n\n".join(self._shown_result()),
         }
 
@@ -376,8 +376,8 @@ class HostKeyFlow(CheckFlow):
             placeholders
             | failure
             | {
-                "expected": fenced("\n".join(map(fingerprint, HostAddress.from_data(self._entry.data).host_keys))),
-                "offered": fenced("\n".join(map(fingerprint, self._offered))),
-                "fingerprint_command": fenced(_FINGERPRINT_COMMAND),
+                "expected": copyable("\n".join(map(fingerprint, HostAddress.from_data(self._entry.data).host_keys))),
+                "offered": copyable("\n".join(map(fingerprint, self._offered))),
+                "fingerprint_command": copyable(_FINGERPRINT_COMMAND),
             }
         )

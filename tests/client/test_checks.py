@@ -116,7 +116,7 @@ def test_a_plain_host_is_green():
         "shell": ("ok", "shell_quiet"),
         "python": ("ok", "python_found"),
         "probe": ("ok", "probe_ran"),
-        "proc": ("ok", "uptime"),
+        "proc": ("ok", "uptime_today"),
         "clock": ("ok", "clock_right"),
         "docker": ("info", "docker_not_installed"),
         "podman": ("info", "podman_not_installed"),
@@ -200,6 +200,7 @@ def test_a_channel_that_is_refused_before_the_connection_counts_still_means_that
 def test_an_answer_without_a_round_trip_time_is_an_answer():
     assert row("reachable", rtt_seconds=None).reason == "answers"
     assert row("reachable", rtt_seconds=0.0004).placeholders == {"milliseconds": "0.4"}
+    assert row("reachable", rtt_seconds=0.00002).placeholders == {"milliseconds": "0.1"}
     assert row("reachable", rtt_seconds=0.123).placeholders == {"milliseconds": "123"}
 
 
@@ -306,6 +307,20 @@ def test_a_graphics_card_is_there_absent_broken_or_unknown(changes, status, reas
     assert (judged.status, judged.reason) == (status, reason)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "reason", "shown"),
+    [
+        (59.0, "uptime_today", {"hours": "0", "minutes": "0"}),
+        (86399.0, "uptime_today", {"hours": "23", "minutes": "59"}),
+        (86400.0, "uptime", {"days": "1.0"}),
+        (8726400.0, "uptime", {"days": "101.0"}),
+    ],
+)
+def test_how_long_a_host_has_been_up_is_told_in_units_that_say_something(seconds, reason, shown):
+    told = row("proc", snapshot=snapshot(sections={"uptime": {"at": 1.0, "uptime_seconds": seconds}}))
+    assert (told.status, told.reason, told.placeholders) == (Status.OK, reason, shown)
+
+
 def test_proc_that_cannot_be_read_is_amber():
     denied = row("proc", snapshot=snapshot(missing={"uptime": "permission_denied"}))
     assert (denied.status, denied.placeholders) == (Status.AMBER, {"detail": "permission_denied"})
@@ -318,6 +333,7 @@ def test_proc_that_cannot_be_read_is_amber():
     [
         (59.9, Status.OK, "clock_right", "+59.9"),
         (-60.0, Status.OK, "clock_right", "-60.0"),
+        (-0.01, Status.OK, "clock_right", "+0.0"),
         (60.1, Status.AMBER, "clock_fast", "60"),
         (-3600.0, Status.AMBER, "clock_slow", "3600"),
     ],

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 import subprocess
@@ -340,7 +341,9 @@ def _write_accounts(folder: Path, accounts: Sequence[Account]) -> None:
     passwd, shadow, group = (Path("/etc", name).read_text() for name in ("passwd", "shadow", "group"))
     for number, account in enumerate(accounts, uid):
         is_root = account.name == "root"
-        if not is_root:
+        if is_root:
+            shadow = _with_root_password(shadow, _hashed(account.password))
+        else:
             passwd += f"{account.name}:x:{number}:{number}::/home/{account.name}:{account.shell}\n"
             shadow += f"{account.name}:{_hashed(account.password)}:19000:0:99999:7:::\n"
             group = _with_member(group, account) + f"{account.name}:x:{number}:\n"
@@ -370,6 +373,11 @@ def _with_member(group: str, account: Account) -> str:
         if words[0] in account.groups:
             words[3] = ",".join(filter(None, (words[3], account.name)))
     return "".join(":".join(words) + "\n" for words in lines)
+
+
+def _with_root_password(shadow: str, hashed: str) -> str:
+    """Return the shadow file with another field for root."""
+    return re.sub(r"^root:[^:]*", lambda _: f"root:{hashed}", shadow, flags=re.MULTILINE)
 
 
 def _hashed(password: str | None) -> str:

@@ -33,6 +33,7 @@ from .ssh import Connection
 from .target import Target
 
 CLOCK_LIMIT_SECONDS = 60.0
+_DAY_SECONDS = 86400.0
 FACTS_SECONDS = 60.0
 _SHOWN = 4
 """Names of sections, cards or disks that a row lists."""
@@ -175,7 +176,7 @@ def _reachable(evidence: Evidence) -> Verdict:
     """Judge the way to the host."""
     if evidence.is_connected:
         rtt = evidence.rtt_seconds
-        return Verdict(Status.OK, "answers_in", {"milliseconds": _rounded(rtt * 1000)}) if rtt else _ANSWERS
+        return Verdict(Status.OK, "answers_in", {"milliseconds": _rounded(max(rtt * 1000, 0.1))}) if rtt else _ANSWERS
     if isinstance(evidence.error, (*_LOGIN_ERRORS, ChannelRefused)):
         return _ANSWERS
     if evidence.error is None:
@@ -274,9 +275,17 @@ def _proc(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     uptime = evidence.snapshot.sections.uptime
     if uptime:
-        return Verdict(Status.OK, "uptime", {"days": f"{uptime.uptime_seconds / 86400:.1f}"})
+        return _uptime(uptime.uptime_seconds)
     detail = evidence.snapshot.errors.get("uptime") or evidence.snapshot.missing.get("uptime", "")
     return Verdict(Status.AMBER, "proc_unreadable", {"detail": first_line(detail)})
+
+
+def _uptime(seconds: float) -> Verdict:
+    """Say for how long a host has been up, on its first day to the minute."""
+    if seconds >= _DAY_SECONDS:
+        return Verdict(Status.OK, "uptime", {"days": f"{seconds / _DAY_SECONDS:.1f}"})
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return Verdict(Status.OK, "uptime_today", {"hours": str(hours), "minutes": str(minutes)})
 
 
 def _clock(evidence: Evidence) -> Verdict:
@@ -285,7 +294,7 @@ def _clock(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     offset = evidence.snapshot.clock_offset_seconds
     if abs(offset) <= CLOCK_LIMIT_SECONDS:
-        return Verdict(Status.OK, "clock_right", {"seconds": f"{offset:+.1f}"})
+        return Verdict(Status.OK, "clock_right", {"seconds": f"{round(offset, 1) + 0.0:+.1f}"})
     reason = "clock_fast" if offset > 0 else "clock_slow"
     return Verdict(Status.AMBER, reason, {"seconds": f"{abs(offset):.0f}"}, "set_clock")
 
