@@ -140,6 +140,13 @@ class Truth(unittest.TestCase):
             self.assertIn(truth["Architecture:"], sections["system"]["architecture"])
             self.assertIn(truth["Model name:"], sections["hardware"]["cpu_model"])
 
+    def test_services_are_counted_as_systemctl_lists_them(self):
+        for name in ("amd-desktop", "debian-systemd", "nas-zfs-btrfs", "raspberry-pi"):
+            with self.subTest(name):
+                listed = [line.split(None, 4) for line in read(name, "truth", "systemctl.txt").splitlines()]
+                active = [words for words in listed if words[2] == "active"]
+                self.assertEqual(reply_of(name)["sections"]["services"]["counts"]["active"], len(active))
+
     def test_services_equal_systemctl(self):
         listed = [line.split(None, 4) for line in read("debian-systemd", "truth", "systemctl.txt").splitlines()]
         truth = {words[0]: words[1:4] for words in listed if words[1] == "loaded" or words[2] != "inactive"}
