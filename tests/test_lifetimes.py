@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
 from custom_components.homelab_monitor.client.errors import Unreachable
@@ -36,6 +36,9 @@ class Life:
     """What it is known by changes, once a stronger key than before has been seen or stays."""
     break_list: Callable[[Document], None]
     mend_list: Callable[[Document], None]
+
+    devices: frozenset[str] = frozenset()
+    """What devices it has of its own, by name."""
 
     def __str__(self) -> str:
         return self.kind
@@ -139,6 +142,17 @@ BACKUP = {
 }
 DISK = {"read_bytes": 1000, "written_bytes": 1000, "busy_seconds": 1.0}
 CARD = {"receive_bytes": 0, "transmit_bytes": 0}
+CONTAINER = {
+    "engine": "docker",
+    "owner": "root",
+    "id": "0123456789ab",
+    "name": "web",
+    "state": "running",
+    "health": "healthy",
+    "restarts": 0,
+    "cpu_seconds": 12.0,
+    "memory_bytes": 5_000_000,
+}
 LIVES = (
     Life(
         kind="filesystem",
@@ -237,7 +251,25 @@ LIVES = (
         break_list=_set("services", "complete", "systemd", value=False),
         mend_list=_set("services", "complete", "systemd", value=True),
     ),
+    Life(
+        kind="container",
+        first_id="docker/root/web",
+        devices=frozenset({"web"}),
+        come=_listed("containers", "containers", CONTAINER),
+        go=_unlisted("containers", "containers", "name", "web"),
+        # It is made anew, with another id and counters that begin at nothing.
+        rekey=lambda document: document["sections"]["containers"]["containers"][-1].update(
+            id=f"{int(document['sections']['containers']['containers'][-1]['id'], 16) + 1:012x}", cpu_seconds=0.0
+        ),
+        break_list=_set("containers", "complete", "docker/root", value=False),
+        mend_list=_set("containers", "complete", "docker/root", value=True),
+    ),
 )
+
+
+def devices_of(hass: HomeAssistant, entry_id: str) -> set[str]:
+    """Return the names of the children of the host's device."""
+    return {device.name for device in dr.async_get(hass).child_devices if device.config_entry_id == entry_id}
 
 
 @pytest.fixture
@@ -285,21 +317,30 @@ def entities_of(hass: HomeAssistant, entry_id: str) -> set[str]:
 
 
 @pytest.mark.parametrize("life", LIVES, ids=str)
-async def test_an_item_lives_through_weeks(hass: HomeAssistant, host: Host, life: Life, all_enabled: None) -> None:
+async def test_an_item_lives_through_weeks(  # noqa: PLR0915 - a life is long
+    hass: HomeAssistant, host: Host, life: Life, all_enabled: None
+) -> None:
     document = host.session.document
 
     async def pass_by(seconds: float) -> None:
-        await host.move(seconds, step=INTERVAL / 2)
+        await host.move(seconds, step=INTERVAL)
 
+    document["sections"]["containers"] = {
+        "at": 5000.0,
+        "engines": [{"engine": "docker", "owner": "root", "state": "ok"}],
+        "complete": {"docker/root": True},
+        "containers": [CONTAINER | {"name": "db", "id": "ba9876543210"}],
+    }
     await host.start(interval=INTERVAL)
     await pass_by(2 * INTERVAL)
-    others = entities_of(hass, host.entry.entry_id)
+    others, devices = entities_of(hass, host.entry.entry_id), devices_of(hass, host.entry.entry_id)
 
     # It appears, within two polls: what a new disk is has to be asked for.
     life.come(document)
     await pass_by(3 * INTERVAL)
     witness = Witness(hass, life, host.entry.entry_id)
     everything = entities_of(hass, host.entry.entry_id)
+    assert devices_of(hass, host.entry.entry_id) - devices == life.devices
     await pass_by(INTERVAL)
     witness.expect(available=True)
 
@@ -348,6 +389,7 @@ async def test_an_item_lives_through_weeks(hass: HomeAssistant, host: Host, life
     assert witness.entries() == {}
     assert hass.states.get("sensor.mine") is None
     assert entities_of(hass, host.entry.entry_id) == others
+    assert devices_of(hass, host.entry.entry_id) == devices
 
     # Should it ever come after that, Home Assistant itself remembers what it was called.
     life.come(document)

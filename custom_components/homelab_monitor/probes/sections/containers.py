@@ -9,7 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request
+    from ..probe import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request
     from .control_groups import group_files, memory_of, read_group
     from .services import UNIT_FOLDERS
 
@@ -256,6 +256,10 @@ class EngineMemo:
         self.containers = []  # type: list[Container]
         self.has_stats = True
 
+    def is_late(self) -> bool:
+        """Tell whether it did not answer the last time."""
+        return self.state == "timed_out"
+
     def is_due(self, host: "Host", now: float) -> bool:
         """Tell whether its list has to be asked for."""
         return now >= self.ask_at or (self.state == "ok" and any(one.has_ended(host) for one in self.containers))
@@ -359,7 +363,9 @@ def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json"
         of_engine = memo.setdefault(engine.source(), EngineMemo())
         if of_engine.is_due(host, now):
             begun = time.monotonic()
-            ask_engine(host, engine, of_engine, begun + max(0.1, deadline - begun) / (len(engines) - number), now)
+            share = max(0.1, deadline - begun) / (len(engines) - number)
+            # One that did not answer the last time must not keep the others waiting again.
+            ask_engine(host, engine, of_engine, begun + min(share, AGAIN_SECONDS if of_engine.is_late() else share), now)
         if of_engine.state:
             section["engines"].append({"engine": engine.kind, "owner": engine.owner, "state": of_engine.state})
             section["complete"][engine.source()] = of_engine.state == "ok"
