@@ -66,9 +66,9 @@ class Systemctl:
         return [line for line in self.machine.run("cat", "/run/calls").splitlines() if " show " not in line]
 
 
-def place(machine: Machine, name: str, script: str) -> Path:
+def place(machine: Machine, name: str, script: str, folder: str = "sbin") -> Path:
     """Put another program of a few lines on the machine."""
-    program = machine.folder / "sbin" / name
+    program = machine.folder / folder / name
     program.write_text(script)
     program.chmod(0o755)
     return program

@@ -29,6 +29,7 @@ PROCESSES = {
 
 async def ask(hass: HomeAssistant, host: Host, action: str, context: Context | None = None, **fields: Any) -> Any:
     fields = {"config_entry_id": host.entry.entry_id} | NAMES.get(action, {}) | fields
+    fields = {name: value for name, value in fields.items() if value is not None}
     return await hass.services.async_call(DOMAIN, action, fields, blocking=True, return_response=True, context=context)
 
 
@@ -81,10 +82,35 @@ async def test_a_log_is_asked_by_lines_and_name(hass: HomeAssistant, host: Host)
     assert host.session.asked_aside == [(("logs",), {"logs": ["7 service nginx.service"]}, [])]
 
 
+async def test_a_containers_log_is_asked_by_its_key_and_processes_know_its_name(
+    hass: HomeAssistant, busy: Host
+) -> None:
+    row = {"engine": "docker", "owner": "root", "id": "91ce74022074", "name": "web", "state": "running"}
+    busy.session.document["missing"].pop("containers", None)
+    busy.session.document["sections"] |= {
+        "containers": {"at": 1.0, "engines": [], "containers": [row]},
+        "logs": {"lines": ["hello"], "truncated": False},
+    }
+    busy.session.sections["processes"]["processes"][1]["container"] = "91ce74022074" + "0" * 52
+    await busy.move(40)
+    assert await ask(hass, busy, "get_log", service=None, container="web") == {"lines": ["hello"], "truncated": False}
+    assert busy.session.asked_aside[-1] == (("logs",), {"logs": ["100 container docker/root/web"]}, [])
+    assert (await ask(hass, busy, "get_processes"))["by_cpu"][0]["container"] == "web"
+
+
+async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    with pytest.raises(vol.Invalid):
+        await ask(hass, host, "get_log", container="web")
+    with pytest.raises(ServiceValidationError) as raised:
+        await ask(hass, host, "get_log", service=None)
+    assert raised.value.translation_key == "no_container_named"
+
+
 @pytest.mark.parametrize(
     ("part", "said", "key", "words"),
     [
-        ("missing", "permission_denied", "log_denied", "Make it a member of the group systemd-journal there"),
+        ("missing", "permission_denied", "log_denied", "Members of the group systemd-journal may"),
         ("missing", "not_supported", "no_journal", "plain runs without systemd"),
         ("missing", "timed_out", "not_told", "plain could not tell this: timed_out"),
         ("errors", "it burns", "not_told", "plain could not tell this: it burns"),

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
-from custom_components.homelab_monitor.button import HOST_BUTTONS
+from custom_components.homelab_monitor.button import CONTAINER_BUTTONS, HOST_BUTTONS
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Sections
 from custom_components.homelab_monitor.client.programs import probe_source
@@ -20,6 +20,7 @@ from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_r
 from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS
 from custom_components.homelab_monitor.subjects import HOST
+from custom_components.homelab_monitor.switch import CONTAINER_SWITCHES
 from custom_components.homelab_monitor.update import HOST_UPDATES
 
 ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
@@ -32,7 +33,8 @@ TYPES = {name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND)
 TABLES = {
     "sensor": [row for table in SENSORS for row in table],
     "binary_sensor": [row for table in BINARY_SENSORS for row in table],
-    "button": list(HOST_BUTTONS),
+    "button": [*HOST_BUTTONS, *CONTAINER_BUTTONS],
+    "switch": list(CONTAINER_SWITCHES),
     "event": list(HOST_EVENTS),
     "update": list(HOST_UPDATES),
 }

@@ -17,7 +17,7 @@ from custom_components.homelab_monitor.client.errors import ConnectionLost, Unre
 from custom_components.homelab_monitor.client.wake import magic_packet, send_magic_packets
 from custom_components.homelab_monitor.const import DOMAIN
 
-from .scripted import Host
+from .scripted import HOST_ID, Host
 
 SYSTEMD_ROOT = "uid=0\nsystemd\n"
 WAKE, RESTART, SHUT_DOWN = "button.plain_wake", "button.plain_restart", "button.plain_shut_down"
@@ -169,6 +169,130 @@ async def test_a_host_may_be_named_by_its_device(
             await hass.services.async_call(
                 DOMAIN, "control_service", {"service": "a", "action": "stop"} | wrong, blocking=True
             )
+
+
+# ---------------------------------------------------------------- containers
+
+WEB = {"engine": "docker", "owner": "root", "id": "91ce74022074", "name": "web", "state": "running"}
+
+
+def with_containers(host: Host, *more: dict[str, Any]) -> None:
+    """Let the host have the container web, and more."""
+    rows = [WEB | each for each in ({}, *more)]
+    sources = {f"{row['engine']}/{row['owner']}" for row in rows}
+    engines = [dict(zip(("engine", "owner"), source.split("/"), strict=True), state="ok") for source in sources]
+    complete = dict.fromkeys(sources, True)
+    host.session.sections["containers"] = {"at": 1.0, "engines": engines, "complete": complete, "containers": rows}
+    host.session.document["missing"].pop("containers", None)
+
+
+async def enable(hass: HomeAssistant, host: Host, *keys: tuple[str, str]) -> list[str]:
+    """Enable entities that are disabled at first; return their ids."""
+    registry = er.async_get(hass)
+    found = []
+    for platform, key in keys:
+        found.append(registry.async_get_entity_id(platform, DOMAIN, f"{HOST_ID}_container_docker/root/web_{key}"))
+        entry = registry.async_get(found[-1])
+        assert (entry.disabled_by, entry.entity_category) == ("integration", "config"), (
+            "a voice command must not stop it"
+        )
+        registry.async_update_entity(entry.entity_id, disabled_by=None)
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    return found
+
+
+async def control_container(hass: HomeAssistant, host: Host, context: Context | None = None, **fields: Any) -> None:
+    named = {} if "device_id" in fields else {"config_entry_id": host.entry.entry_id}
+    fields = {"action": "restart"} | named | fields
+    await hass.services.async_call(DOMAIN, "control_container", fields, blocking=True, context=context)
+
+
+async def test_a_switch_starts_and_stops_a_container_and_follows_at_once(hass: HomeAssistant, host: Host) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    switch, button = await enable(hass, host, ("switch", "running"), ("button", "restart"))
+    container = host.session.sections["containers"]["containers"][0]
+    for service, state in (("turn_off", "exited"), ("turn_on", "running")):
+        host.session.shell.say()
+        container["state"] = state
+        host.session.sections["containers"]["at"] += 1
+        asked = len(host.session.asked)
+        await hass.services.async_call("switch", service, {"entity_id": switch}, blocking=True)
+        assert host.session.asked[asked:] == [(("containers",), {"containers": ["docker/root"]})]
+        assert host.state(switch) == ("on" if state == "running" else "off")
+    host.session.shell.say()
+    await press(hass, button)
+    assert host.session.shell.asked == ["sh", "sh", "sh"], "names are told on standard input"
+
+
+async def test_without_the_option_there_is_nothing_to_switch(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+) -> None:
+    with_containers(host)
+    await host.start()
+    assert not [each for each in entity_registry.entities.values() if each.domain == "switch"]
+    with pytest.raises(ServiceValidationError) as raised:
+        await control_container(hass, host, container="web")
+    assert 'Switch on "Control containers" in its options' in str(raised.value)
+    assert host.session.shell.asked == []
+
+
+async def test_a_container_is_named_by_its_name_its_key_or_its_device(
+    hass: HomeAssistant, host: Host, device_registry: dr.DeviceRegistry
+) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    (child,) = dr.async_child_entries_for_config_entry(device_registry, host.entry.entry_id)
+    (device,) = dr.async_entries_for_config_entry(device_registry, host.entry.entry_id)
+    for fields in ({"container": "web"}, {"container": "docker/root/web"}, {"device_id": child.id}):
+        host.session.shell.say()
+        await control_container(hass, host, **fields)
+    assert len(host.session.shell.asked) == 3
+    for fields in ({}, {"device_id": device.id}):
+        with pytest.raises(ServiceValidationError) as raised:
+            await control_container(hass, host, **fields)
+        assert raised.value.translation_key == "no_container_named"
+
+
+async def test_of_two_with_one_name_nobody_guesses(hass: HomeAssistant, host: Host) -> None:
+    with_containers(host, {"engine": "podman", "owner": "mon"})
+    await host.start(control_containers=True)
+    with pytest.raises(ServiceValidationError) as raised:
+        await control_container(hass, host, container="web")
+    assert str(raised.value).endswith("say which, as one of docker/root/web, podman/mon/web")
+    host.session.shell.say()
+    await control_container(hass, host, container="podman/mon/web")
+    assert host.session.asked[-1] == (("containers",), {"containers": ["podman/mon"]})
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", "-f", "web; reboot", "other", "../web", "w*b"])
+async def test_what_the_host_does_not_have_is_not_controlled(hass: HomeAssistant, host: Host, name: str) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    with pytest.raises(ServiceValidationError) as raised:
+        await control_container(hass, host, container=name)
+    assert raised.value.translation_key == "no_such_container"
+    assert host.session.shell.asked == []
+
+
+async def test_controls_of_containers_are_for_administrators(
+    hass: HomeAssistant, host: Host, hass_read_only_user: MockUser
+) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    with pytest.raises(Unauthorized):
+        await control_container(hass, host, Context(user_id=hass_read_only_user.id), container="web")
+    assert host.session.shell.asked == []
+
+
+async def test_an_engine_that_may_not_be_used_is_named(hass: HomeAssistant, host: Host) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    host.session.shell.say(stderr="permission denied while trying to connect", status=1)
+    with pytest.raises(HomeAssistantError, match="does not let the user mon use docker") as raised:
+        await control_container(hass, host, container="web")
+    assert raised.value.translation_key == "engine_denied"
 
 
 # ---------------------------------------------------------------- power

@@ -1,8 +1,8 @@
-"""Buttons: test a host now, wake it, restart it, shut it down."""
+"""Buttons: test a host now, wake it, restart it, shut it down; restart a container."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import override
+from typing import Any, override
 
 # 2026.9 has the device classes here, later versions in a module `const` beside it.
 from homeassistant.components.button import (  # type: ignore[attr-defined]
@@ -15,12 +15,13 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .capability import async_test_host
-from .client.control import PowerAction
-from .const import CONF_POWER
-from .controls import async_control_power, async_wake
+from .client.control import PowerAction, RunAction
+from .client.rates import ContainerRates
+from .const import CONF_CONTROL_CONTAINERS, CONF_POWER
+from .controls import async_control_container, async_control_power, async_wake
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
-from .subjects import HOST
+from .subjects import CONTAINER, HOST
 
 PARALLEL_UPDATES = 1
 
@@ -29,23 +30,33 @@ PARALLEL_UPDATES = 1
 class HomelabButtonDescription[ItemT](ButtonEntityDescription, HomelabDescription[ItemT]):
     """One row: what pressing a button does."""
 
-    press_fn: Callable[[HomelabCoordinator], Awaitable[object]]
+    press_fn: Callable[[HomelabCoordinator, ItemT], Awaitable[object]]
     """Do it."""
 
 
-async def _test(coordinator: HomelabCoordinator) -> object:
+async def _test(coordinator: HomelabCoordinator, _state: HostState) -> object:
     """Run the capability test."""
     return await async_test_host(coordinator.hass, coordinator.config_entry)
 
 
-async def _shut_down(coordinator: HomelabCoordinator) -> None:
+async def _wake(coordinator: HomelabCoordinator, _state: HostState) -> None:
+    """Wake the machine."""
+    await async_wake(coordinator)
+
+
+async def _shut_down(coordinator: HomelabCoordinator, _state: HostState) -> None:
     """Shut the machine down."""
     await async_control_power(coordinator, PowerAction.SHUT_DOWN)
 
 
-async def _restart(coordinator: HomelabCoordinator) -> None:
+async def _restart(coordinator: HomelabCoordinator, _state: HostState) -> None:
     """Restart the machine."""
     await async_control_power(coordinator, PowerAction.RESTART)
+
+
+async def _restart_container(coordinator: HomelabCoordinator, item: ContainerRates) -> None:
+    """Restart a container."""
+    await async_control_container(coordinator, item.container, RunAction.RESTART)
 
 
 HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
@@ -56,7 +67,7 @@ HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
         stays_available=True,
         press_fn=_test,
     ),
-    HomelabButtonDescription(key="wake", subject=HOST, stays_available=True, press_fn=async_wake),
+    HomelabButtonDescription(key="wake", subject=HOST, stays_available=True, press_fn=_wake),
     HomelabButtonDescription(
         key="restart",
         subject=HOST,
@@ -74,6 +85,18 @@ HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
     ),
 )
 
+CONTAINER_BUTTONS: tuple[HomelabButtonDescription[ContainerRates], ...] = (
+    HomelabButtonDescription(
+        key="restart",
+        subject=CONTAINER,
+        option=CONF_CONTROL_CONTAINERS,
+        device_class=ButtonDeviceClass.RESTART,
+        entity_category=EntityCategory.CONFIG,
+        entity_registry_enabled_default=False,
+        press_fn=_restart_container,
+    ),
+)
+
 
 async def async_setup_entry(
     hass: HomeAssistant,  # noqa: ARG001
@@ -81,7 +104,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the buttons of one host."""
-    async_add_items(entry, "button", (HOST_BUTTONS,), HomelabButton, async_add_entities)
+    async_add_items(entry, "button", (HOST_BUTTONS, CONTAINER_BUTTONS), HomelabButton[Any], async_add_entities)
 
 
 class HomelabButton[ItemT](HomelabEntity[ItemT], ButtonEntity):
@@ -92,4 +115,6 @@ class HomelabButton[ItemT](HomelabEntity[ItemT], ButtonEntity):
     @override
     async def async_press(self) -> None:
         """Do what the row says."""
-        await self.entity_description.press_fn(self.coordinator)
+        item = self.item
+        if item is not None:
+            await self.entity_description.press_fn(self.coordinator, item)

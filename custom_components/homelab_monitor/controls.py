@@ -12,24 +12,56 @@ from typing import Final, NoReturn
 from homeassistant.components import network
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
-from .client.control import PowerAction, ServiceAction, control_power, control_service, require_unit
+from .client.control import (
+    PowerAction,
+    RunAction,
+    control_container,
+    control_power,
+    control_service,
+    require_unit,
+)
 from .client.errors import ControlFailed, HomelabError, TimedOut
-from .client.models import Log
+from .client.items import containers
+from .client.models import Container, Log
 from .client.snapshot import Reply
 from .client.ssh import Connection
 from .client.wake import send_magic_packets
-from .const import CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
+from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator
 
 ASK_SECONDS: Final = 20.0
 """How long something that is only told on demand may take; polls go on meanwhile."""
 
 
-async def async_control_service(coordinator: HomelabCoordinator, unit: str, action: ServiceAction) -> None:
+async def async_control_service(coordinator: HomelabCoordinator, unit: str, action: RunAction) -> None:
     """Start, stop or restart a service, and let its sensor follow."""
     _require(coordinator, CONF_CONTROL_SERVICES)
     async with _aside(coordinator, "services") as (connection, host):
         await control_service(connection, host, unit, action)
+
+
+async def async_control_container(coordinator: HomelabCoordinator, container: Container, action: RunAction) -> None:
+    """Start, stop or restart a container, and let its entities follow."""
+    _require(coordinator, CONF_CONTROL_CONTAINERS)
+    # Podman is not listed at every turn; this one has to be.
+    async with _aside(coordinator, "containers", watch=[container.source]) as (connection, host):
+        await control_container(connection, host, container, action)
+
+
+def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
+    """Return the container of that name, or of that engine, owner and name; raise the error that says why not."""
+    found = [each for each in containers(coordinator.data.snapshot) if name in (each.name, each.key)]
+    if len(found) == 1:
+        return found[0]
+    raise ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key="several_containers" if found else "no_such_container",
+        translation_placeholders={
+            "name": coordinator.name,
+            "container": name,
+            "keys": ", ".join(each.key for each in found),
+        },
+    )
 
 
 async def async_control_power(coordinator: HomelabCoordinator, action: PowerAction) -> None:
@@ -80,12 +112,21 @@ async def async_ask[SectionT](
     return tuple(_told(coordinator, section, kind, reply) for reply in replies)
 
 
-async def async_read_log(coordinator: HomelabCoordinator, unit: str, lines: int) -> Log:
+async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lines: int) -> Log:
     """Return the last lines of the log of a service."""
-    require_online(coordinator)
     async with _translated(coordinator):
         require_unit(coordinator.address.target.host, unit)
-    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [f"{lines} service {unit}"]})
+    return await _async_read_log(coordinator, f"{lines} service {unit}")
+
+
+async def async_read_container_log(coordinator: HomelabCoordinator, container: Container, lines: int) -> Log:
+    """Return the last lines that a container has printed."""
+    return await _async_read_log(coordinator, f"{lines} container {container.key}")
+
+
+async def _async_read_log(coordinator: HomelabCoordinator, wish: str) -> Log:
+    """Return the log that a wish of the probe's contract names."""
+    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [wish]})
     return log
 
 
@@ -139,16 +180,18 @@ def _refuse(coordinator: HomelabCoordinator, reason: str) -> NoReturn:
 
 
 @asynccontextmanager
-async def _aside(coordinator: HomelabCoordinator, *changed: str) -> AsyncIterator[tuple[Connection, str]]:
-    """Lend a connection for a control, and ask again for the sections that it may have changed."""
+async def _aside(
+    coordinator: HomelabCoordinator, changed: str | None = None, watch: Sequence[str] = ()
+) -> AsyncIterator[tuple[Connection, str]]:
+    """Lend a connection for a control, and ask again for the section that it may have changed."""
     async with _translated(coordinator):
         try:
             async with coordinator.session.aside() as connection:
                 yield connection, coordinator.address.target.host
         except ControlFailed, TimedOut:  # A service that does not start has failed: that, too, is news.
-            await coordinator.async_ask_again(changed)
+            await coordinator.async_ask_again(changed, watch)
             raise
-        await coordinator.async_ask_again(changed)
+        await coordinator.async_ask_again(changed, watch)
 
 
 @asynccontextmanager

@@ -270,18 +270,23 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
 
-    async def async_ask_again(self, sections: Sequence[str]) -> None:
-        """Ask for sections at once, as something has just changed them; the rhythm of polls stays as it is."""
-        if not sections:
+    async def async_ask_again(self, section: str | None, watch: Sequence[str] = ()) -> None:
+        """Ask for a section at once, as something has just changed it; the rhythm of polls stays as it is.
+
+        `watch` names what changed, to a section that is not told anew at every request.
+        """
+        if section is None:
             return
-        wanted = list(sections)
+        wanted = self._watch([section])
+        if watch:
+            wanted = {**(wanted or {}), section: list(watch)}
         try:
-            reply = await self.session.poll(wanted, self._watch(wanted), self._sudo(wanted))
+            reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
             # The next poll says it where it counts.
             _LOGGER.debug("%s: %s", self.name, err)
             return
-        self.data = self._succeeded(wanted, reply, self.data.poll_seconds)
+        self.data = self._succeeded([section], reply, self.data.poll_seconds)
         self.async_update_listeners()
 
     async def async_resume(self) -> None:

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
-from homeassistant.helpers import config_validation as cv, service
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import config_validation as cv, device_registry as dr, service
 from homeassistant.helpers.typing import VolSchemaType
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonObjectType
@@ -14,15 +15,27 @@ import voluptuous as vol
 
 from .capability import async_test_host
 from .checklist import async_rows
-from .client.control import ServiceAction
-from .client.models import Processes
+from .client.control import RunAction
+from .client.items import containers
+from .client.models import Container, Processes
+from .client.rates import ContainerRates
 from .client.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
-from .controls import async_ask, async_control_service, async_read_log
+from .controls import (
+    async_ask,
+    async_control_container,
+    async_control_service,
+    async_read_container_log,
+    async_read_service_log,
+    find_container,
+)
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .entity import device_identifier
+from .subjects import CONTAINER
 
 CONF_CONFIG_ENTRY_ID = "config_entry_id"
 ATTR_ACTION = "action"
+ATTR_CONTAINER = "container"
 ATTR_COUNT = "count"
 ATTR_LINES = "lines"
 ATTR_SERVICE = "service"
@@ -69,6 +82,24 @@ async def _async_control_service(call: ServiceCall) -> None:
     await async_control_service(_entry(call).runtime_data, unit, call.data[ATTR_ACTION])
 
 
+async def _async_control_container(call: ServiceCall) -> None:
+    """Start, stop or restart a container."""
+    coordinator = _entry(call).runtime_data
+    await async_control_container(coordinator, _container(call, coordinator), call.data[ATTR_ACTION])
+
+
+def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container:
+    """Return the container that an action names, or whose device it is about."""
+    if name := call.data.get(ATTR_CONTAINER):
+        return find_container(coordinator, name)
+    device = dr.async_get(call.hass).async_get(call.data.get(ATTR_DEVICE_ID, ""))
+    identifiers = device.identifiers if device else set()
+    for item_id, item in coordinator.data.items.get(CONTAINER.key, {}).items():
+        if device_identifier(coordinator, CONTAINER.key, item_id) in identifiers:
+            return cast("ContainerRates", item).container
+    raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_container_named")
+
+
 def unit_name(service_name: str) -> str:
     """Return the unit of a service: `nginx` → `nginx.service`."""
     return service_name if service_name.endswith(".service") else f"{service_name}.service"
@@ -101,15 +132,24 @@ def _process_row(coordinator: HomelabCoordinator, usage: Usage) -> JsonObjectTyp
         "threads": process.threads,
         "started": started.isoformat(timespec="seconds") if started else None,
         "service": process.unit,
-        "container": process.container,
+        "container": _container_name(coordinator, process.container),
     }
     return {name: value for name, value in row.items() if value is not None}
 
 
+def _container_name(coordinator: HomelabCoordinator, ident: str | None) -> str | None:
+    """Return what a container is called, its id where nobody knows a name; engines are told by shorter ids."""
+    known = containers(coordinator.data.snapshot)
+    return next((each.name for each in known if ident and each.id and ident.startswith(each.id)), ident)
+
+
 async def _async_get_log(call: ServiceCall) -> ServiceResponse:
     """Return the last lines of a log."""
-    unit, lines = unit_name(call.data[ATTR_SERVICE]), call.data[ATTR_LINES]
-    log = await async_read_log(_entry(call).runtime_data, unit, lines)
+    coordinator, lines = _entry(call).runtime_data, call.data[ATTR_LINES]
+    if ATTR_SERVICE in call.data:
+        log = await async_read_service_log(coordinator, unit_name(call.data[ATTR_SERVICE]), lines)
+    else:
+        log = await async_read_container_log(coordinator, _container(call, coordinator), lines)
     return {"lines": list(log.lines), "truncated": log.truncated}
 
 
@@ -117,9 +157,13 @@ ACTIONS = {
     SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
     "control_service": Action(
         schema=_schema(
-            {vol.Required(ATTR_SERVICE): _NAME, vol.Required(ATTR_ACTION): vol.Coerce(ServiceAction)},
+            {vol.Required(ATTR_SERVICE): _NAME, vol.Required(ATTR_ACTION): vol.Coerce(RunAction)},
         ),
         handler=_async_control_service,
+    ),
+    "control_container": Action(
+        schema=_schema({vol.Optional(ATTR_CONTAINER): _NAME, vol.Required(ATTR_ACTION): vol.Coerce(RunAction)}),
+        handler=_async_control_container,
     ),
     "get_processes": Action(
         schema=_schema({vol.Optional(ATTR_COUNT, default=10): vol.All(vol.Coerce(int), vol.Range(1, 100))}),
@@ -129,7 +173,8 @@ ACTIONS = {
     "get_log": Action(
         schema=_schema(
             {
-                vol.Required(ATTR_SERVICE): _NAME,
+                vol.Exclusive(ATTR_SERVICE, "log"): _NAME,
+                vol.Exclusive(ATTR_CONTAINER, "log"): _NAME,
                 vol.Optional(ATTR_LINES, default=100): vol.All(vol.Coerce(int), vol.Range(1, 500)),
             }
         ),

@@ -1,4 +1,4 @@
-"""Controls of services and power: what may enter a command, who may run it, and what is said when not."""
+"""Controls of services, containers and power: what may enter a command, who may run it, and what is said when not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +13,8 @@ from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.control import (
     UNIT,
     PowerAction,
-    ServiceAction,
+    RunAction,
+    control_container,
     control_power,
     control_service,
 )
@@ -21,10 +22,13 @@ from custom_components.homelab_monitor.client.errors import (
     ConnectionLost,
     ControlDenied,
     ControlFailed,
+    EngineDenied,
+    NoSuchContainer,
     NoSuchUnit,
     TimedOut,
     WouldLockOut,
 )
+from custom_components.homelab_monitor.client.models import Container
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.ssh import Connection
 from tests.machine import Machine
@@ -58,7 +62,7 @@ HOSTILE = (
     "",
 )
 GOOD = ("web.service", "backup@home.service", r"dev-disk\x2dby@2.service", "a:b_c.service", "1.service")
-START, STOP, RESTART = ServiceAction
+START, STOP, RESTART = RunAction
 
 
 class ScriptedConnection:
@@ -167,6 +171,45 @@ async def test_the_ssh_server_is_not_stopped_but_may_be_restarted(name: str) -> 
     await control_service(ScriptedConnection(told, ROOT, said()), "nas", name, RESTART)
 
 
+# ---------------------------------------------------------------- containers
+
+
+def container(name: str = "web", engine: str = "docker", owner: str = "root") -> Container:
+    return Container(engine=engine, owner=owner, id="91ce74022074", name=name, state="running")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            container(name)
+            for name in ("", "-f", "--all", "a b", "$(id)", "a;id", "a\nid", "`id`", "a'b", "../x", "é", "*")
+        ),
+        container(owner="$(id)"),
+        container(owner="-u"),
+        container(owner=""),
+        container(engine="sh"),
+    ],
+    ids=lambda each: f"{each.engine}/{each.owner}/{each.name}",
+)
+async def test_a_name_that_is_no_container_reaches_no_command(wrong: Container) -> None:
+    connection = ScriptedConnection()
+    with pytest.raises(NoSuchContainer):
+        await control_container(connection, "nas", wrong, STOP)
+    assert connection.asked == []
+
+
+async def test_what_an_engine_says_is_told() -> None:
+    for words, error in (
+        ("permission denied while trying to connect to the Docker daemon socket", EngineDenied),
+        ("Error response from daemon: No such container: web", ControlFailed),
+        ("sh: docker: not found", ControlFailed),
+    ):
+        with pytest.raises(error) as raised:
+            await control_container(ScriptedConnection(said(stderr=words, status=1)), "nas", container(), STOP)
+        assert raised.value.detail == words
+
+
 # ---------------------------------------------------------------- power
 
 
@@ -259,6 +302,28 @@ async def test_every_login_shell_hands_the_name_on_as_it_is(machine: Machine, sh
     assert systemctl.calls == [r"root stop -- dev-disk\x2dby@2.service"]
 
 
+@pytest.mark.parametrize("shell", ["sh", "fish", "tcsh"])
+async def test_an_engine_is_reached_at_the_socket_of_its_owner(machine: Machine, shell: str) -> None:
+    program = shutil.which(shell)
+    needs(program, shell)
+    machine.add_user("mon", shell=program)
+    uid = machine.run("id", "-u", "mon").strip()
+    for name in ("docker", "podman"):
+        place(machine, name, f'#!/bin/sh\necho "$(id -un) {name} $*" >>/run/calls; cat\n', "bin")
+    machine.run("sh", "-c", "touch /run/calls; chmod 666 /run/calls")
+    async with logged_in(machine, "mon") as connection:
+        await control_container(connection, "nas", container(), RESTART)
+        await control_container(connection, "nas", container("a.b-c_d", "podman"), STOP)
+        await control_container(connection, "nas", container("db", "podman", "mon"), START)
+        await control_container(connection, "nas", container("db", "docker", "4242"), START)
+    assert machine.run("cat", "/run/calls").splitlines() == [
+        "mon docker --host unix:///var/run/docker.sock restart -- web",
+        "mon podman --url unix:///run/podman/podman.sock stop -- a.b-c_d",
+        f"mon podman --url unix:///run/user/{uid}/podman/podman.sock start -- db",
+        "mon docker --host unix:///run/user/4242/docker.sock start -- db",
+    ]
+
+
 async def test_power_on_a_machine_with_sudo(machine: Machine) -> None:
     machine.add_user("mon", sudo="NOPASSWD: ")
     for name in ("shutdown", "poweroff"):
@@ -286,7 +351,7 @@ async def test_a_slow_stop_holds_up_no_poll(machine: Machine, make_session: Call
 
 async def test_a_stop_that_takes_too_long_is_given_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     Systemctl(machine)
-    monkeypatch.setattr(control, "SERVICE_SECONDS", dict.fromkeys(ServiceAction, 0.5))
+    monkeypatch.setattr(control, "RUN_SECONDS", dict.fromkeys(RunAction, 0.5))
     async with logged_in(machine, "root") as connection:
         with pytest.raises(TimedOut):
             await control_service(connection, "nas", "slow.service", STOP)

@@ -96,6 +96,12 @@ class Processes(unittest.TestCase):
         self.assertNotIn("canary", repr(told))
 
 
+def frame(stream, text):
+    """Return what an engine makes of a line (Docker Engine API, stream format)."""
+    content = text.encode()
+    return bytes([stream, 0, 0, 0]) + len(content).to_bytes(4, "big") + content
+
+
 class Logs(unittest.TestCase):
     UNIT = "journalctl --output=short-iso --no-pager --lines={} --unit={}"
 
@@ -148,6 +154,42 @@ class Logs(unittest.TestCase):
             ["2 service "],
         ):
             self.assertEqual(self.ask(self.tree().host(), wish)[2], "no log is named")
+
+    def engine(self, content, terminal=False, path="/run/docker.sock"):
+        tree = Tree(self)
+        folder = path + "/containers/web/"
+        tree.write(folder + "json", '{"Config": {"Tty": %s}}' % ("true" if terminal else "false"))
+        tree.write(folder + "logs", content)
+        return tree.host()
+
+    def test_both_streams_of_a_container_come_in_their_order(self):
+        content = frame(1, "T1 hello\nT2 wor") + frame(1, "ld\n") + frame(2, "T3 ächz\n") + frame(1, "cut off")[:9]
+        told, missing, error = self.ask(self.engine(content), ["10 container docker/root/web"])
+        self.assertEqual((missing, error), (None, None))
+        self.assertEqual(told, {"lines": ["T1 hello", "T2 world", "T3 ächz", "c"], "truncated": False})
+
+    def test_a_container_with_a_terminal_prints_plainly(self):
+        host = self.engine("T1 hello\r\nT2 \x1b[1mbold\r\n", terminal=True)
+        told, _, _ = self.ask(host, ["1 container docker/root/web"])
+        self.assertEqual(told, {"lines": ["T2 \x1b[1mbold"], "truncated": True})
+
+    def test_a_users_own_engine_is_asked_for_his_container(self):
+        host = self.engine(frame(1, "mine\n"), path="/run/user/1000/podman/podman.sock")
+        self.assertEqual(self.ask(host, ["1 container podman/1000/web"])[0]["lines"], ["mine"])
+        self.assertEqual(self.ask(host, ["1 container podman/root/web"])[2], "the engine does not run")
+        self.assertEqual(self.ask(host, ["1 container docker/1000/web"])[2], "the engine does not run")
+
+    def test_what_is_no_container_of_the_engine_is_an_error(self):
+        host = self.engine("")
+        for name, words in (
+            ("docker/root/other", "no such container"),
+            ("docker/root/../web", "the engine does not run"),
+            ("docker/root/we?b", "not the name of a container"),
+            ("docker/root/-x", "not the name of a container"),
+            ("docker/root/web/json?", "not the name of a container"),
+            ("web", "the engine does not run"),
+        ):
+            self.assertEqual(self.ask(host, ["1 container " + name])[2], words, name)
 
     def test_lines_and_bytes_are_bounded(self):
         self.assertEqual(probe.parse_wish(["9999 service a.service"])[0], 500)

@@ -1,8 +1,9 @@
-"""Control what runs on a host: its services, and its power.
+"""Control what runs on a host: its services, its containers, and its power.
 
-Commands are fixed; the one word that is put into them is a name of the form that systemd gives to
-units, and only when the host has such a unit. There is no password here: what needs root runs as
-root, through a sudo or doas that asks nothing, or because polkit lets this user do it.
+Commands are fixed; the one word that is put into them is a name of the form that systemd and the
+engines give, and only when the host has something of that name. There is no password here: what
+needs root runs as root, through a sudo or doas that asks nothing, or because polkit lets this user
+do it. Containers are controlled by whoever may use their engine's socket, as they are watched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +14,24 @@ from types import MappingProxyType
 from typing import Final
 
 from .command import CommandResult
-from .errors import ConnectionLost, ControlDenied, ControlFailed, NoSuchUnit, WouldLockOut, first_line
+from .errors import (
+    ConnectionLost,
+    ControlDenied,
+    ControlFailed,
+    EngineDenied,
+    NoSuchContainer,
+    NoSuchUnit,
+    WouldLockOut,
+    first_line,
+)
 from .facts import Privilege
+from .models import Container
 from .root import PREFIXES, Ways, read_ways
 from .ssh import Connection
 
 
-class ServiceAction(StrEnum):
-    """What can be done with a service unit."""
+class RunAction(StrEnum):
+    """What can be done with a service or a container."""
 
     START = "start"
     STOP = "stop"
@@ -37,23 +48,56 @@ class PowerAction(StrEnum):
 UNIT: Final = re.compile(r"(?![-.])(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,240}\.service")
 """systemd.unit(5): no other characters, and a backslash only as the start of an escape."""
 
-SERVICE_SECONDS: Final[Mapping[ServiceAction, float]] = MappingProxyType(
-    {ServiceAction.START: 100.0, ServiceAction.STOP: 100.0, ServiceAction.RESTART: 200.0}
+CONTAINER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
+"""What Docker and Podman allow as a name."""
+_OWNER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+RUN_SECONDS: Final[Mapping[RunAction, float]] = MappingProxyType(
+    {RunAction.START: 100.0, RunAction.STOP: 100.0, RunAction.RESTART: 200.0}
 )
-"""systemd gives a unit 90 s to start and 90 s to stop, unless it says otherwise (systemd-system.conf(5))."""
+"""systemd gives a unit 90 s to start and 90 s to stop, unless it says otherwise (systemd-system.conf(5)); engines a
+container 10 s."""
 _QUESTION_SECONDS: Final = 20.0
 _POWER_SECONDS: Final = 30.0
 
 _SSH_SERVERS: Final = frozenset({"ssh.service", "sshd.service", "dropbear.service"})
 
 
-async def control_service(connection: Connection, host: str, unit: str, action: ServiceAction) -> None:
+async def control_service(connection: Connection, host: str, unit: str, action: RunAction) -> None:
     """Start, stop or restart a service and wait until that is done; raise HomelabError when it is not."""
     require_unit(host, unit)
-    if await _real_name(connection, host, unit) in _SSH_SERVERS and action is ServiceAction.STOP:
+    if await _real_name(connection, host, unit) in _SSH_SERVERS and action is RunAction.STOP:
         raise WouldLockOut(host, unit)
     ways = await read_ways(connection)
-    await _run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), SERVICE_SECONDS[action])
+    await _run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), RUN_SECONDS[action])
+
+
+async def control_container(connection: Connection, host: str, container: Container, action: RunAction) -> None:
+    """Start, stop or restart a container through its engine's own program; raise HomelabError when it does not work."""
+    names = (container.engine in _ENGINES, CONTAINER.fullmatch(container.name), _OWNER.fullmatch(container.owner))
+    if not all(names):
+        raise NoSuchContainer(host, container.name)
+    program, sockets = _ENGINES[container.engine]
+    owner = "" if container.owner == "root" else container.owner
+    script = _CONTAINER_SCRIPT.format(program=program, action=action.value, name=container.name, owner=owner, **sockets)
+    result = await connection.run("sh", stdin=script.encode(), timeout=RUN_SECONDS[action])
+    if result.exit_status != 0 and _DENIED.search(result.stderr):
+        raise EngineDenied(host, first_line(result.stderr), engine=container.engine)
+    _done(host, result)
+
+
+_ENGINES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
+    {
+        "docker": ("docker --host", {"system": "/var/run/docker.sock", "user": "docker.sock"}),
+        "podman": ("podman --url", {"system": "/run/podman/podman.sock", "user": "podman/podman.sock"}),
+    }
+)
+_CONTAINER_SCRIPT: Final = """PATH=$PATH:/usr/local/bin:/usr/bin:/snap/bin; LC_ALL=C; export PATH LC_ALL
+socket={system}; owner={owner}
+if [ -n "$owner" ]; then socket=/run/user/$(id -u "$owner" 2>/dev/null || echo "$owner")/{user}; fi
+exec {program} "unix://$socket" {action} -- {name} </dev/null
+"""
+"""POSIX sh, read from standard input. The socket is named, so that no context of a user's can lead elsewhere."""
 
 
 def require_unit(host: str, unit: str) -> None:

@@ -209,6 +209,26 @@ class NoSuchUnit(HomelabError):
         super().__init__(host, unit, unit=first_line(unit))
 
 
+class NoSuchContainer(HomelabError):
+    """The host has no container of that name."""
+
+    key = "no_such_container"
+    what = "no such container"
+
+    def __init__(self, host: str, container: str) -> None:
+        super().__init__(host, container, container=first_line(container))
+
+
+class EngineDenied(HomelabError):
+    """The user that we log in as may not use the engine's socket."""
+
+    key = "engine_denied"
+    what = "the engine may not be used"
+
+    def __init__(self, host: str, detail: str, *, engine: str) -> None:
+        super().__init__(host, detail, engine=engine)
+
+
 class WouldLockOut(HomelabError):
     """Stopping the SSH server is something that could not be undone from here."""
 

@@ -390,15 +390,17 @@ class HttpDoor:
 
     def ask(self, target: str) -> "Any":
         """Return the JSON behind a target, None where there is none; raises OSError, ValueError, Late, Broken."""
+        body = self.fetch(target)
+        return None if body is None else json.loads(body.decode("utf-8", "replace"))
+
+    def fetch(self, target: str) -> "bytes | None":
+        """Return the bytes behind a target, None where there are none; raises as `ask`."""
         self.stream.settimeout(self.left())
         self.stream.sendall(b"GET " + target.encode("ascii") + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         status, body = self.answer()
-        if status == 404:
-            return None
-        document = json.loads(body.decode("utf-8", "replace"))
-        if status != 200:
-            raise Broken(str(document.get("message") or f"status {status}"))
-        return document
+        if status not in (200, 404):
+            raise Broken(str(json.loads(body.decode("utf-8", "replace")).get("message") or f"status {status}"))
+        return body if status == 200 else None
 
     def answer(self) -> "tuple[int, bytes]":
         """Return status and body of the next answer (RFC 9112)."""

@@ -361,7 +361,8 @@ def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json"
     section = {"at": round(now, 3), "complete": {}, "engines": [], "containers": []}  # type: Json
     for number, engine in enumerate(engines):
         of_engine = memo.setdefault(engine.source(), EngineMemo())
-        if of_engine.is_due(host, now):
+        is_named = engine.source() in request.watch.get("containers", [])
+        if is_named or of_engine.is_due(host, now):
             begun = time.monotonic()
             share = max(0.1, deadline - begun) / (len(engines) - number)
             # One that did not answer the last time must not keep the others waiting again.

@@ -1,17 +1,22 @@
-"""The section logs: the last lines of the log of one service, asked for by name and bounded."""
+"""The section logs: the last lines of the log of one service or container, asked for by name and bounded."""
 
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Broken, Host, Json, Missing, Request
+    from typing import Iterator
+
+    from ..probe import Broken, Host, Json, Late, Missing, Request
+    from .containers import Engine, find_engines, open_door, would_start
     from .services import UNIT_NAME, has_systemd
 
 JOURNALCTL = ["journalctl", "--output=short-iso", "--no-pager"]
 LOG_WISH = re.compile(r"(\d{1,4}) (service|container) (.+)")
+CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
 LOG_LINES = 500
 LOG_BYTES = 64 << 10
-JOURNAL_SECONDS = 8.0
+LOG_SECONDS = 8.0
 JOURNAL_REMARK = re.compile(r"-- (?:No entries|Logs begin|Journal begins).*--$")
 JOURNAL_DENIED = re.compile(r"insufficient permissions|not seeing messages from other users", re.IGNORECASE)
 
@@ -43,7 +48,7 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
         raise Broken("not the name of a service")
     if not has_systemd(host, {}):
         raise Missing("not_supported")
-    status, output, errors = host.run([*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit], JOURNAL_SECONDS)
+    status, output, errors = host.run([*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit], LOG_SECONDS)
     lines = [line for line in output.splitlines() if not JOURNAL_REMARK.match(line)]
     if not lines and JOURNAL_DENIED.search(errors):
         raise Missing("permission_denied")
@@ -52,12 +57,55 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
     return "\n".join(lines)
 
 
+def read_container_log(host: "Host", key: str, count: int) -> str:
+    """Return what a container has printed last, both streams in their order; `key` is engine/owner/name."""
+    import socket  # noqa: PLC0415
+
+    source, _, name = key.rpartition("/")
+    if not CONTAINER_NAME.fullmatch(name):
+        raise Broken("not the name of a container")
+    engine = next((one for one in find_engines(host) if one.source() == source), None)
+    if engine is None or would_start(host, engine):
+        raise Broken("the engine does not run")
+    try:
+        return ask_for_log(host, engine, name, count)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise Broken("the engine does not run") from None
+    except socket.timeout:
+        raise Late(source) from None
+
+
+def ask_for_log(host: "Host", engine: "Engine", name: str, count: int) -> str:
+    """Return the end of a container's log from its engine; raises OSError, Late, Broken."""
+    door = open_door(host, engine, time.monotonic() + LOG_SECONDS)
+    try:
+        told = door.ask("/containers/" + name + "/json")
+        if told is None:
+            raise Broken("no such container")
+        content = door.fetch(f"/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={count}") or b""
+    finally:
+        door.close()
+    has_terminal = bool((told.get("Config") or {}).get("Tty"))
+    return (content if has_terminal else b"".join(log_frames(content))).decode("utf-8", "replace")
+
+
+def log_frames(content: bytes) -> "Iterator[bytes]":
+    """Yield what a container without a terminal has printed (Docker Engine API, ContainerAttach: stream format).
+
+    1 0 0 0 | 0 0 0 6 | hello\n: the stream, three zeros, the length, that many bytes
+    """
+    at = 0
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at + 4 : at + 8], "big")
+        yield content[at + 8 : at + 8 + size]
+        at += 8 + size
+
+
 def collect_logs(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Return the end of the log that `watch` names."""
     count, kind, name = parse_wish(request.watch.get("logs", []))
-    if kind != "service":
-        raise Missing("not_supported")
-    lines, is_cut = last_lines(read_journal(host, name, count), count)
+    text = read_journal(host, name, count) if kind == "service" else read_container_log(host, name, count)
+    lines, is_cut = last_lines(text, count)
     return {"lines": lines, "truncated": is_cut}
 
 
