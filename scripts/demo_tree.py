@@ -43,6 +43,8 @@ class LivingTree:
         self._stepped = time.monotonic()
         self._gpu_fields: list[str] = []
         self._temperatures = {path: int(path.read_text()) for path in self._cpu_temperatures()}
+        groups = (folder / "sys/fs/cgroup/system.slice").glob("docker-*.scope/cpu.stat")
+        self._container_times = [str(path.relative_to(folder)) for path in sorted(groups)]
         self._tell_own_things(hostname)
         uptime = float((folder / "proc/uptime").read_text().split()[0])
         self._change("proc/stat", lambda text: re.sub(r"(?m)^btime .*", f"btime {time.time() - uptime:.0f}", text))
@@ -86,6 +88,8 @@ class LivingTree:
         self._change("proc/diskstats", lambda text: advanced_disks(text, seconds, load))
         self._change("proc/loadavg", lambda text: advanced_load(text, seconds, load))
         self._change("proc/uptime", lambda text: advanced_uptime(text, seconds))
+        for number, path in enumerate(self._container_times, 1):
+            self._change(path, lambda text, share=load / number: advanced_group(text, seconds, share))
         self._change(NVIDIA_SMI_FILE, lambda text: gpu_numbers(text, self._gpu_fields, load))
         for path, degrees in self._temperatures.items():
             path.write_text(f"{degrees + round(20 * load) * 1000}\n")
@@ -145,6 +149,13 @@ def advanced_load(text: str, seconds: float, load: float) -> str:
 def advanced_uptime(text: str, seconds: float) -> str:
     """Advance both numbers of /proc/uptime."""
     return " ".join(f"{float(number) + seconds:.2f}" for number in text.split()) + "\n"
+
+
+def advanced_group(text: str, seconds: float, share: float) -> str:
+    """Advance the times of a control group's cpu.stat, in microseconds, by a share of one core."""
+    steps = {"usage_usec": 1.0, "user_usec": 0.7, "system_usec": 0.3}
+    rows = [line.split() for line in text.splitlines()]
+    return "".join(f"{name} {int(value) + round(1e6 * seconds * share * steps.get(name, 0))}\n" for name, value in rows)
 
 
 def gpu_numbers(text: str, fields: list[str], load: float) -> str:

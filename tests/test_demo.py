@@ -63,6 +63,12 @@ def test_the_living_machine_moves_and_stays_believable(tmp_path: Path, monkeypat
         assert card["memory_used_bytes"] < card["memory_total_bytes"]
         assert 0 <= card["usage_percent"] <= 100
         assert (card.get("power_watts") or 0) <= (card.get("power_limit_watts") or 0)
+    times = [
+        {one["name"]: one.get("cpu_seconds") for one in told["containers"]["containers"]} for told in (before, after)
+    ]
+    assert times[0].keys() == times[1].keys()
+    assert times[0]["jellyfin"] < times[1]["jellyfin"] < times[0]["jellyfin"] + 10
+    assert times[1]["backup"] is None
 
 
 @pytest.fixture

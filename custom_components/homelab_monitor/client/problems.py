@@ -96,14 +96,15 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
 
 def _containers(snapshot: Snapshot) -> Iterator[_Reading]:
     """Yield the containers that fail their health check, and those that do not stay up."""
-    labels = container_labels(snapshot)
-    for item in containers(snapshot):
-        unhealthy = Problem(kind="container_unhealthy", item=labels[item.key])
-        yield _Reading(problem=unhealthy, value=float(item.is_unhealthy), limit=1)
+    unhealthy = [each.key for each in containers(snapshot) if each.is_unhealthy]
+    restarting = [each.key for each in containers(snapshot) if each.is_restarting(snapshot.epoch)]
+    labels = container_labels(snapshot) if unhealthy or restarting else {}
+    for key in unhealthy:
+        yield _Reading(problem=Problem(kind="container_unhealthy", item=labels[key]), value=1, limit=1)
+    for key in restarting:
         # Longer than one restart looks like a series of them.
-        restarting = Problem(kind="container_restarting", item=labels[item.key])
-        value = float(item.is_restarting(snapshot.epoch))
-        yield _Reading(problem=restarting, value=value, limit=1, hold_seconds=RESTARTING_SECONDS)
+        problem = Problem(kind="container_restarting", item=labels[key])
+        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS)
 
 
 _SECTIONS = {

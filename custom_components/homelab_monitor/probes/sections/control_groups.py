@@ -22,9 +22,9 @@ def group_files(host: "Host", process: str, ident: str) -> "tuple[str, str]":
     cpu = memory = ""
     for controllers, path in groups:
         # Several controllers in one folder have a link each, as /proc may name them in another order.
-        mounts = controllers.split(",") if controllers else ["", "unified"]
+        mounts = ["/" + name for name in controllers.split(",")] if controllers else ["", "/unified"]
         for mount in mounts:
-            folder = "/sys/fs/cgroup/" + mount + path
+            folder = "/sys/fs/cgroup" + mount + path
             cpu = cpu or existing(host, folder + ("/cpuacct.usage" if controllers else "/cpu.stat"))
             memory = memory or existing(host, folder + "/memory.stat")
     return cpu, memory
