@@ -198,6 +198,20 @@ async def test_a_section_that_stays_late_is_asked_for_every_half_minute_until_it
     assert sum("gpu" in sections for sections, _ in host.session.asked) == 3
 
 
+async def test_a_slow_section_that_was_late_is_asked_again_after_half_a_minute(host: Host) -> None:
+    updates = host.session.sections.pop("updates")
+    host.session.document["missing"]["updates"] = "timed_out"
+    await host.start()
+    host.session.sections["updates"] = updates
+    del host.session.document["missing"]["updates"]
+    assert host.hass.states.get("sensor.plain_pending_updates") is None
+    await host.move(35)
+    host.session.asked.clear()
+    await host.move(60)
+    assert host.state("sensor.plain_pending_updates") == "3"
+    assert not any("updates" in sections for sections, _ in host.session.asked)
+
+
 async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
     await host.start(sudo=["load", "security", "storage_health"])
     assert host.session.with_sudo == ("load", "security")

@@ -73,6 +73,7 @@ class SilentMachine(RealHost):
         machine.run("sh", "-c", _PREPARE, "sh", str(machine.folder))
         machine.install("systemctl", _PROGRAM + _SYSTEMCTL)
         machine.install("nvidia-smi", _PROGRAM + _NVIDIA_SMI)
+        machine.install("apt", "#!/bin/sh\n")  # the real one may take seconds here, and is no part of this
         super().__init__(hass, machine, "mon", **options)
         self.machine = machine
         self.helpers: list[subprocess.Popen[str]] = []

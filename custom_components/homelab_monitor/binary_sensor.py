@@ -172,7 +172,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
     _protection(
         "ssh_password_login",
         part_fn=lambda security: security.ssh,
-        attributes_fn=lambda part: {"conditional": list(part.conditional)},
+        attributes_fn=lambda part: {"conditional": None if part.conditional is None else list(part.conditional)},
         is_on_fn=lambda part: part.password_login,
     ),
     _protection(

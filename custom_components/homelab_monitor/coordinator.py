@@ -47,7 +47,10 @@ SUSPENDED_RETRY_SECONDS = 3600
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 LATE_SECTION_SECONDS = 30.0
-"""When a section that was late twice is asked again: what hangs must not delay every poll."""
+"""When a section that was late twice is asked again: what hangs must not delay every poll.
+
+One whose turn is every 10 minutes is asked again after that time as well: a slow package manager has answered by then.
+"""
 
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
 
@@ -227,8 +230,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _turn_seconds(self, section: str, reply: Reply) -> float:
         """Return in how many seconds it is a section's turn again."""
-        reasons = {told.missing.get(section) for told in (self.data.snapshot, reply)}
-        return max(SECTIONS[section].every_seconds, LATE_SECTION_SECONDS if reasons == {"timed_out"} else 0.0)
+        usual = SECTIONS[section].every_seconds
+        was_late, is_late = (told.missing.get(section) == "timed_out" for told in (self.data.snapshot, reply))
+        if not is_late or (usual < LATE_SECTION_SECONDS and not was_late):
+            return usual
+        return LATE_SECTION_SECONDS
 
     def _next_interval(self) -> float:
         """Return the interval; the first one is cut short, to spread the hosts over it."""

@@ -21,13 +21,13 @@ class Firewall(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshServer(SecurityPart):
-    """Who may log in how; `conditional` names settings that are others for some visitors."""
+    """Who may log in how; `conditional` names settings that are others for some visitors, None where unknown."""
 
     source: str | None = None
     ports: tuple[int, ...] = ()
     root_login: str | None = None
     password_login: bool | None = None
-    conditional: tuple[str, ...] = ()
+    conditional: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

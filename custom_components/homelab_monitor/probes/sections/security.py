@@ -161,7 +161,7 @@ def ssh_server(host: "Host", request: "Request") -> "Json | None":
     config = next(filter(host.exists, SSHD_CONFIGS), None)
     if config is None and not has_program(host, "sshd"):
         return verdict("unknown", "not_supported") if has_program(host, "dropbear") else None
-    settings, conditional = None, set()  # type: tuple[dict[str, list[str]] | None, set[str]]
+    settings, conditional = None, None  # type: tuple[dict[str, list[str]] | None, set[str] | None]
     try:
         settings, conditional = sshd_settings(sshd_lines(host, config or SSHD_CONFIGS[0]))
         source = "sshd_config"
@@ -177,7 +177,7 @@ def ssh_server(host: "Host", request: "Request") -> "Json | None":
     return judged_ssh(settings, conditional, source)
 
 
-def judged_ssh(settings: "dict[str, list[str]]", conditional: "set[str]", source: str) -> "Json":
+def judged_ssh(settings: "dict[str, list[str]]", conditional: "set[str] | None", source: str) -> "Json":
     """Return what the settings mean: PAM asks for passwords, too, where it may ask questions."""
     value = {key: (settings.get(key) or [default])[0].lower() for key, default in SSHD_DEFAULTS.items()}
     root = value["permitrootlogin"].replace("without-password", "prohibit-password")
@@ -188,7 +188,8 @@ def judged_ssh(settings: "dict[str, list[str]]", conditional: "set[str]", source
         reason = "root_password_login" if root == "yes" else "password_login"
     told = verdict("warning" if by_password else "ok", reason, source=source, ports=sshd_ports(settings))
     told.update(root_login=root, password_login=by_password)
-    told["conditional"] = sorted(conditional.intersection(SSHD_DEFAULTS))
+    if conditional is not None:
+        told["conditional"] = sorted(conditional.intersection(SSHD_DEFAULTS))
     return told
 
 

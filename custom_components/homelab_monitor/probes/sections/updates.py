@@ -370,4 +370,4 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
 
 
 SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("updates", collect_updates, 4))
+SECTIONS.append(("updates", collect_updates, 3))
