@@ -312,7 +312,7 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
 
     async def check(session: object, evidence: object) -> object:
         whole.append(time.monotonic())
-        return Report(rows=(row("sudo", Status.INFO, "sudo_none"), BAD), at=1.0)
+        return Report(rows=(row("systemd", Status.INFO, "no_systemd"), BAD), at=1.0)
 
     monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
     await host.start()
@@ -332,7 +332,7 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
     assert len(whole) == 3
     await host.move(600, step=300)
     assert len(whole) == 4
-    assert host.entry.runtime_data.store.memory.last_test["rows"][0]["check"] == "sudo"
+    assert host.entry.runtime_data.store.memory.last_test["rows"][0]["check"] == "systemd"
     assert Issues(hass, host).severities == {"docker": "warning"}
 
 

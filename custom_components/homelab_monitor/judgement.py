@@ -103,9 +103,9 @@ class HostJudgement:
         self._pin_proven_keys()
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
         self.async_start_over()
-        sudo = report.row("sudo")
-        if sudo is None or sudo.status is Status.UNKNOWN:
-            return
+        systemd = report.row("systemd")
+        if systemd is None or systemd.status is Status.UNKNOWN:
+            return  # Only the facts tell of it.
         self._store.memory.last_test = report.as_dict()
         await self._store.async_save()
 

@@ -388,6 +388,7 @@ def test_the_health_of_disks_can_be_read_or_needs_root(smart, status, reason):
 @pytest.mark.parametrize("privilege", Privilege)
 def test_how_root_is_reached_is_only_told(privilege):
     assert row("sudo", facts=facts(privilege=privilege)).status is Status.INFO
+    assert row("sudo", facts=facts(privilege=None)).status is Status.UNKNOWN
     assert row("sudo", facts=None).status is Status.UNKNOWN
 
 
@@ -495,6 +496,8 @@ def test_facts_of_a_host_that_told_nothing_have_their_defaults(text):
         ("\x1esudo\n1\nsudo-rs: interactive authentication is required\n", Privilege.SUDO_PASSWORD),
         ("\x1esudo\n1\nSorry, user mon may not run sudo on nas.\n", Privilege.NONE),
         ("\x1esudo\n124\n\n\x1edoas\n0\n", Privilege.DOAS),
+        ("\x1esudo\n124\n\n\x1edoas\n", None),
+        ("\x1esudo\n143\n\n\x1edoas\n1\n", None),
         ("\x1esudo\n\x1edoas\n1\n", Privilege.NONE),
     ],
 )

@@ -389,7 +389,7 @@ def _smart(evidence: Evidence) -> Verdict:
 
 def _sudo(evidence: Evidence) -> Verdict:
     """Say how a command becomes root's."""
-    if evidence.facts is None or not evidence.facts.is_complete:
+    if evidence.facts is None or not evidence.facts.is_complete or evidence.facts.privilege is None:
         return _UNKNOWN
     return Verdict(Status.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
 

@@ -153,7 +153,8 @@ class Facts:
     kernel: str = ""
     architecture: str = ""
     os_release: Mapping[str, str] = field(default_factory=dict)
-    privilege: Privilege = Privilege.NONE
+    privilege: Privilege | None = Privilege.NONE
+    """None: sudo did not answer in time."""
     systemd: str = ""
     docker: Engine = field(default_factory=Engine)
     podman: Engine = field(default_factory=Engine)
@@ -212,8 +213,12 @@ def _padded(lines: list[str], count: int) -> list[str]:
     return [first_line(line) for line in [*lines, *[""] * count][:count]]
 
 
-def _privilege(told: Mapping[str, list[str]]) -> Privilege:
-    """Return the shortest way to root."""
+_LATE = frozenset({"124", "143"})
+"""Exit status of timeout(1), of GNU and of busybox: a sudo that looks up its own host's name can take very long."""
+
+
+def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
+    """Return the shortest way to root, None when sudo was too slow to tell."""
     if told.get("id", [])[:1] == ["0"]:
         return Privilege.ROOT
     status, *words = told.get("sudo") or [""]
@@ -221,7 +226,9 @@ def _privilege(told: Mapping[str, list[str]]) -> Privilege:
         return Privilege.SUDO
     if wants_password("\n".join(words)):
         return Privilege.SUDO_PASSWORD
-    return Privilege.DOAS if told.get("doas", [])[:1] == ["0"] else Privilege.NONE
+    if told.get("doas", [])[:1] == ["0"]:
+        return Privilege.DOAS
+    return None if status in _LATE else Privilege.NONE
 
 
 def wants_password(text: str) -> bool:
