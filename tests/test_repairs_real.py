@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+from homeassistant.components.trace.const import DATA_TRACE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
@@ -91,6 +92,25 @@ def watched(
     return Watched(hass, make_machine(), hass_client)
 
 
+async def trace_everything(hass: HomeAssistant) -> None:
+    """Let an automation run, and be traced, at each step of a dialog and each change of an issue."""
+    events = ("data_entry_flow_progressed", "repairs_issue_registry_updated")
+    automation = {
+        "id": "witness",
+        "triggers": [{"trigger": "event", "event_type": event} for event in events],
+        "actions": [{"variables": {"seen": "{{ trigger.event.data }}"}}],
+        "mode": "parallel",
+        "trace": {"stored_traces": 1000},
+    }
+    assert await async_setup_component(hass, "automation", {"automation": automation})
+
+
+def traces(hass: HomeAssistant) -> str:
+    """Return every trace in full."""
+    kept = [trace for buckets in hass.data[DATA_TRACE].values() for trace in buckets.all_traces()]
+    return json.dumps([trace.as_extended_dict() for trace in kept], default=str)
+
+
 @asynccontextmanager
 async def listening(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> AsyncIterator[list[str]]:
     """Collect everything that a websocket that listens to every event is sent."""
@@ -125,6 +145,7 @@ async def test_a_password_that_cures_leaves_no_trace(  # noqa: PLR0913, PLR0917
     slow.chmod(0o755)
     await watched.start()
     assert watched.issues == {"docker": "warning"}
+    await trace_everything(hass)
     async with listening(hass, hass_ws_client) as heard:
         dialog = await watched.fix("docker")
         assert dialog.at == "cure"
@@ -153,6 +174,7 @@ async def test_a_password_that_cures_leaves_no_trace(  # noqa: PLR0913, PLR0917
         "storage": json.dumps(hass_storage, default=repr),
         "states": repr([state.as_dict() for state in hass.states.async_all()]),
         "issues": repr(ir.async_get(hass).issues),
+        "traces": traces(hass),
         "diagnostics": json.dumps(diagnostics),
         "websocket": "".join(heard),
         "dialog": "".join(dialog.seen),
@@ -162,6 +184,7 @@ async def test_a_password_that_cures_leaves_no_trace(  # noqa: PLR0913, PLR0917
     assert [place for place, text in places.items() if not text] == []
     assert "sudo -S -k" in places["log"], "the log was meant to be as talkative as it can be"
     assert "data_entry_flow_progressed" in places["websocket"]
+    assert "data_entry_flow_progressed" in places["traces"]
     assert [place for place, text in places.items() if "canary-Pa55" in text] == []
 
 

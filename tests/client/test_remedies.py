@@ -340,6 +340,22 @@ async def test_where_sudo_needs_no_password_none_is_piped(machine: Machine):
     assert not [command for command, stdin in asked if b"canary" in stdin or "-S" in command]
 
 
+async def test_a_password_that_sudo_no_longer_wants_does_not_reach_the_command(machine: Machine):
+    machine.add_user("mon", password=CANARY, sudo="")
+    async with logged_in(machine, "mon") as connection:
+        run = connection.run
+
+        async def asked_nothing_more(command: str, **options: object) -> CommandResult:
+            result = await run(command, **options)
+            if "sudo -n" in command:
+                (machine.etc / "sudoers.d" / "mon").write_text("mon ALL=(ALL) NOPASSWD: ALL\n")
+            return result
+
+        connection.run = asked_nothing_more
+        result = await run_remedy(connection, remedy(SHOW_STDIN), CANARY)
+    assert (result.outcome, result.stdout) == (Outcome.DONE, "root\n0\n")
+
+
 async def test_a_user_without_rights_is_refused_even_with_the_right_password(machine: Machine):
     machine.add_user("mon", password=CANARY)
     async with logged_in(machine, "mon") as connection:
