@@ -34,6 +34,7 @@ class Quiet:
         self._traffic()
         self._temperature(busy)
         self._disks()
+        self._containers()
 
     def _busy(self) -> float:
         """Return the share of CPU time: a base with noise, a job every minute, a larger one every ten."""
@@ -83,3 +84,11 @@ class Quiet:
         root["available_bytes"] -= round(1e9 / 8640)
         written = self._random.expovariate(1 / 2e5)
         self._sections["disk_io"]["disks"]["sda"]["written_bytes"] += round(written)
+
+    def _containers(self) -> None:
+        """Let what idles in containers wake up now and then: a tenth of them do a little in any ten seconds."""
+        section = self._sections.get("containers", {"containers": ()})
+        for one in section["containers"]:
+            if self._random.random() < 0.1:
+                one["cpu_seconds"] += self._random.expovariate(1 / 0.05)
+                one["memory_bytes"] += round(self._random.gauss(0, 3e5))

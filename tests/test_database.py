@@ -1,11 +1,14 @@
 """What hosts cost the database: Home Assistant's own recorder counts the rows that idle hosts write."""
 
 from datetime import timedelta
+from unittest.mock import PropertyMock, patch
 
 from homeassistant.components.recorder import Recorder
 from homeassistant.components.recorder.db_schema import States, StatesMeta
 from homeassistant.components.recorder.util import session_scope
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity import Entity
+import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import async_wait_recording_done
 from sqlalchemy import func, select
 
@@ -14,8 +17,8 @@ from .scripted import Host
 
 DAY = 24 * 3600.0
 SETTLING_POLLS = 30
-POLLS = 720
-"""Two hours."""
+POLLS = 360
+"""One hour."""
 
 
 def rows(hass: HomeAssistant) -> dict[str, int]:
@@ -56,3 +59,28 @@ async def test_an_idle_host_costs_less_than_20000_rows_a_day(recorder_mock: Reco
     costs = await rows_a_day(host)
     assert costs["sensor.plain_cpu_usage"] > 0  # it is no still life
     assert sum(costs.values()) <= 20_000
+
+
+def container(number: int) -> dict[str, object]:
+    about = {"engine": "docker", "owner": "root", "name": f"app{number}", "id": f"{number:012x}", "image": "app:1"}
+    use = {"cpu_seconds": 10.0, "memory_bytes": 50_000_000}
+    return about | use | {"state": "running", "health": "healthy", "restarts": 0}
+
+
+@pytest.mark.parametrize(("enabled", "limit"), [(False, 10_000), (True, 25_000)], ids=["as they come", "all enabled"])
+async def test_thirty_idle_containers_add_few_rows(
+    recorder_mock: Recorder, host: Host, enabled: bool, limit: int
+) -> None:
+    host.session.sections["containers"] = {
+        "at": 5000.0,
+        "engines": [{"engine": "docker", "owner": "root", "state": "ok"}],
+        "complete": {"docker/root": True},
+        "containers": [container(number) for number in range(30)],
+    }
+    new = PropertyMock(return_value=True) if enabled else Entity.entity_registry_enabled_default
+    with patch.object(Entity, "entity_registry_enabled_default", new=new):
+        await host.start(containers=["*"])
+    costs = await rows_a_day(host)
+    of_containers = {entity: rows for entity, rows in costs.items() if "app" in entity or "container" in entity}
+    assert len(of_containers) >= (120 if enabled else 30)
+    assert sum(of_containers.values()) <= limit

@@ -53,6 +53,17 @@ async def test_crossing_zero_or_a_threshold_is_always_written(hass: HomeAssistan
     assert float(host.state("sensor.plain_swap_usage")) == pytest.approx(0.1)
 
 
+async def test_what_keeps_crossing_zero_is_written_every_five_minutes(hass: HomeAssistant, host: Host) -> None:
+    memory = host.session.sections["memory"]
+    await host.start()
+    changes = async_capture_events(hass, "state_changed")
+    for step in range(60):
+        # Swap of a tenth of a percent, in use every other time.
+        memory["swap_free_bytes"] = memory["swap_total_bytes"] - 2_000_000 * (step % 2)
+        await host.move(20, step=10)
+    assert len([event for event in changes if event.data["entity_id"] == "sensor.plain_swap_usage"]) <= 6
+
+
 async def test_an_idle_host_writes_next_to_nothing(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     await host.move(30)

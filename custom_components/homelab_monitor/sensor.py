@@ -64,6 +64,7 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
         """Take the first value."""
         super().__init__(coordinator, description, item_id)
         self._written_at = time.monotonic()
+        self._crossed_at = -ALWAYS_WRITTEN_SECONDS
         self._was_available = self.available
         self._attr_native_value = self._value()
 
@@ -79,22 +80,29 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
         value, available, now = self._value(), self.available, time.monotonic()
         old, self._was_available, changed = self._attr_native_value, available, available != self._was_available
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS
-        if not changed and not is_due and not self._is_news(old, value):
+        if not changed and not is_due and not self._is_news(old, value, now):
             return
+        if _crosses_zero(old, value):
+            self._crossed_at = now
         self._attr_native_value = value
         self._written_at = now
         self.async_write_ha_state()
 
-    def _is_news(self, old: object, value: object) -> bool:
+    def _is_news(self, old: object, value: object, now: float) -> bool:
         """Return whether a value differs enough from the one that was written."""
         if isinstance(old, datetime) and isinstance(value, datetime):
             return abs(value - old) >= SAME_MOMENT
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
             return old != value
-        # Idle and not idle are two things, whatever the size of the step.
-        if (old == 0) != (value == 0):
+        # Idle and not idle are two things, whatever the size of the step; what wakes up every minute is just idle.
+        if _crosses_zero(old, value) and now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS:
             return True
         threshold_fn = self.entity_description.threshold_fn
         if threshold_fn and (old >= (limit := threshold_fn(self.coordinator.options))) != (value >= limit):
             return True
         return abs(value - old) >= max(self.entity_description.deadband, 1e-9)
+
+
+def _crosses_zero(old: object, value: object) -> bool:
+    """Return whether something began or ended between two numbers."""
+    return isinstance(old, (int, float)) and isinstance(value, (int, float)) and (old == 0) != (value == 0)
