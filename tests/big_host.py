@@ -1,11 +1,12 @@
 """A big host, simulated: a recorded machine's tree to which a homelab's worth of everything is added.
 
-500 services, 100 containers' veth pairs, 40 ZFS datasets, 12 disks: written as files and answered as programs would,
-and told by the real probe. What is counted on it are entities and bytes; what it costs a real machine is measured by
-scripts/bench on another one.
+500 services, 100 containers with 60 veth pairs, 40 ZFS datasets, 12 disks: written as files and answered as programs
+would, and told by the real probe. What is counted on it are entities and bytes; what it costs a real machine is
+measured by scripts/bench on another one.
 """
 
 from collections.abc import Sequence
+import hashlib
 import json
 from pathlib import Path
 import shutil
@@ -18,7 +19,7 @@ from custom_components.homelab_monitor.client.programs import probe_source
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "tests/fixtures/hosts/debian-systemd"
 SERVICES, OWN_SERVICES, FAILED_SERVICES = 500, 20, 2
-VETHS = 60
+CONTAINERS, VETHS = 100, 60
 DATASETS = 40
 DISKS = 12
 _BLOCK_BYTES = 131072
@@ -55,6 +56,7 @@ def make_tree(folder: Path) -> None:
     shutil.copytree(BASE, folder, symlinks=True, dirs_exist_ok=True)
     told = json.loads((folder / ".host.json").read_text())
     _add_units(folder)
+    _add_containers(folder)
     _add_interfaces(folder)
     _add_disks(folder)
     _add_datasets(folder, told)
@@ -96,6 +98,27 @@ def _add_units(folder: Path) -> None:
     for number in range(OWN_SERVICES):
         path = folder / "etc/systemd/system" / _unit_name(number)
         path.write_text(f"[Unit]\nDescription=Service number {number}\n")
+
+
+def _add_containers(folder: Path) -> None:
+    """Give Docker's answers, and the control groups that they lead to."""
+    answers, listed = folder / "run/docker.sock/containers", []
+    for number in range(CONTAINERS):
+        ident, name = hashlib.sha256(str(number).encode()).hexdigest(), f"app-{number}"
+        is_up = number % 10 > 0
+        status = "Up 2 days (healthy)" if is_up else "Exited (0) 2 days ago"
+        one = {"Id": ident, "Names": [f"/{name}"], "Image": f"registry/{name}:1", "Status": status}
+        one |= {"State": "running" if is_up else "exited", "Labels": {"com.docker.compose.project": name}}
+        listed.append(one | {"Ports": [{"PrivatePort": 80, "PublicPort": 8000 + number, "Type": "tcp"}]})
+        state = {"Pid": 5000 + number if is_up else 0, "ExitCode": 0, "StartedAt": "2025-11-20T10:00:00.5Z"}
+        document = {"State": state, "RestartCount": 0, "HostConfig": {"RestartPolicy": {"Name": "unless-stopped"}}}
+        _write(answers / ident, json=json.dumps(document))
+        if is_up:
+            group = f"system.slice/docker-{ident}.scope"
+            _write(folder / "proc" / str(5000 + number), cgroup=f"0::/{group}")
+            _write(folder / "sys/fs/cgroup" / group, **{"cpu.stat": f"usage_usec {number}123456"})
+            _write(folder / "sys/fs/cgroup" / group, **{"memory.stat": f"anon {number}0000000\nshmem 4096"})
+    _write(answers, json=json.dumps(listed))
 
 
 def _add_interfaces(folder: Path) -> None:
