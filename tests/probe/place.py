@@ -3,6 +3,7 @@
 import glob
 import os
 import types
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -10,13 +11,29 @@ PROBES = os.path.join(ROOT, "custom_components", "homelab_monitor", "probes")
 HOSTS = os.path.join(ROOT, "tests", "fixtures", "hosts")
 
 
-def probe_source():
-    """Return the probe as it is sent."""
-    parts = []
-    for path in [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.join(PROBES, "probe.py")]:
+def probe_files():
+    """Return the files of the probe by name, in the order in which they are sent."""
+    paths = [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.join(PROBES, "probe.py")]
+    files = {}
+    for path in paths:
         with open(path, "rb") as file:
-            parts.append(file.read())
-    return b"".join(parts)
+            files[os.path.relpath(path, PROBES)] = file.read()
+    return files
+
+
+def in_pieces(files):
+    """Return what is sent: a loader for the bootstrap command, then the files that it reads and runs one by one."""
+    loader, start = "_files = zlib.decompress(r.read(int(r.readline())))\n", 0
+    for name, source in files.items():
+        loader += f"exec(compile(_files[{start}:{start + len(source)}], {name!r}, 'exec'))\n"
+        start += len(source)
+    return piece(loader.encode("ascii")) + piece(b"".join(files.values()))
+
+
+def piece(source):
+    """Return one text as the bootstrap command reads it."""
+    packed = zlib.compress(source)
+    return b"%d\n%s" % (len(packed), packed)
 
 
 def load_probe():
@@ -26,7 +43,8 @@ def load_probe():
     return module
 
 
-SOURCE = probe_source()
+FILES = probe_files()
+SOURCE = b"".join(FILES.values())
 probe = load_probe()
 
 

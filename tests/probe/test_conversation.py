@@ -24,8 +24,7 @@ class Conversation:
         command = [sys.executable, "-I", "-u", "-c", BOOTSTRAP]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ, **environ))
-        program = zlib.compress(SOURCE if source is None else source)
-        self.send(b"%d\n%s" % (len(program), program))
+        self.send(place.in_pieces(place.FILES) if source is None else place.piece(source))
 
     def send(self, data):
         self.process.stdin.write(data)
@@ -102,7 +101,7 @@ class Conversations(unittest.TestCase):
             probe.ask(*(collector.name for collector in place.probe.COLLECTORS))
             with open(f"/proc/{probe.process.pid}/status") as file:
                 peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-            self.assertLess(peak, 32 << 10)
+            self.assertLess(peak, 24 << 10)
 
     def test_it_is_nicer_than_who_started_it(self):
         with Conversation() as probe:

@@ -6,8 +6,10 @@ its standard input stays open for requests. Tried under sh, bash, dash, zsh, fis
 busybox ash: nothing in it means anything to one of those shells inside double quotes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 import zlib
 
@@ -44,16 +46,42 @@ class Programs:
 
 def load_programs(folder: Path | None = None) -> Programs:
     """Read the programs; blocking, so run it in an executor."""
-    folder = folder or Path(__file__).parents[1] / "probes"
-    return Programs(linux=make_program("probe.py", probe_source(folder)))
+    files = probe_files(folder or Path(__file__).parents[1] / "probes")
+    source = b"".join(files.values())
+    return Programs(linux=Program("probe.py", source, _piecewise(files), sha256(source).hexdigest()))
+
+
+def probe_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of the probe for Linux: its sections, then what starts it (`cat sections/*.py probe.py`)."""
+    paths = [*sorted(folder.glob("sections/*.py")), folder / "probe.py"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def probe_source(folder: Path) -> bytes:
-    """Return the probe for Linux: its sections, then what starts it (`cat sections/*.py probe.py`)."""
-    return b"".join(path.read_bytes() for path in [*sorted(folder.glob("sections/*.py")), folder / "probe.py"])
+    """Return the probe for Linux as one text."""
+    return b"".join(probe_files(folder).values())
 
 
 def make_program(name: str, source: bytes) -> Program:
-    """Return the program ready to be sent."""
+    """Return a program of one file, ready to be sent."""
+    return Program(name, source, _piece(source), sha256(source).hexdigest())
+
+
+_LOADER = """_files = zlib.decompress(r.read(int(r.readline())))
+for _name, _start, _end in {places}:
+    exec(compile(_files[_start:_end], _name, "exec"))
+"""
+"""Compiling takes a hundred times a file's size: one after the other they need much less memory than all at once."""
+
+
+def _piecewise(files: Mapping[str, bytes]) -> bytes:
+    """Return a program of several files: the bootstrap command reads a loader, which reads the files."""
+    ends = list(accumulate(map(len, files.values())))
+    places = list(zip(files, [0, *ends], ends, strict=False))
+    return _piece(_LOADER.format(places=places).encode()) + _piece(b"".join(files.values()))
+
+
+def _piece(source: bytes) -> bytes:
+    """Return one text as the bootstrap command reads it."""
     packed = zlib.compress(source, 9)
-    return Program(name, source, b"%d\n%b" % (len(packed), packed), sha256(source).hexdigest())
+    return b"%d\n%b" % (len(packed), packed)
