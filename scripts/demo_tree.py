@@ -52,7 +52,13 @@ class LivingTree:
     def _tell_own_things(self, hostname: str) -> None:
         """Rewrite what the recorded machine says of itself: its name, no clocks, a file of the card's numbers."""
         told = json.loads((self.folder / ".host.json").read_text())
-        told.pop("clocks", None)
+        recorded = told.pop("clocks", {}).get("epoch", time.time())
+        # What was an hour old is an hour old again.
+        since = time.time() - recorded
+        told["stamps"] = {
+            path: [changed + since, moved + since, size]
+            for path, (changed, moved, size) in told.get("stamps", {}).items()
+        }
         told["uname"][0] = hostname
         for name in ("etc/hostname", "proc/sys/kernel/hostname"):
             self._change(name, lambda _: f"{hostname}\n")
