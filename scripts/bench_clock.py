@@ -5,6 +5,7 @@ remember for a while is renewed when it would be: what is due is decided by cloc
 clock is, so that boot time and clock offset stay what they are.
 """
 
+from functools import cache
 import sys
 import time
 from types import ModuleType
@@ -44,6 +45,7 @@ class QuickClock(ModuleType):
         self.ahead += INTERVAL
 
 
+@cache
 def quicken_hub() -> QuickClock:
     """Give every module of the integration the same quick clock; return it."""
     clock = QuickClock()

@@ -123,7 +123,7 @@ def _make_entry(place: Place) -> polling.HomelabConfigEntry:
         discovery_keys=MappingProxyType({}),
         domain=DOMAIN,
         minor_version=1,
-        options={},
+        options=dict(place.options),
         source=SOURCE_USER,
         subentries_data=(),
         title="server",

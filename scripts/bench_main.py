@@ -21,12 +21,13 @@ import tempfile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench_hub import open_hub, rows_a_day
-from bench_places import Place, open_place
-from bench_polls import CYCLE_POLLS, session_cost, session_wire, subprocess_cost
+from bench_places import Place, open_big_place, open_place
+from bench_polls import CYCLE_POLLS, cadence_wire, session_cost, session_wire, subprocess_cost
 from bench_start import start_cost
 from bench_table import BUDGETS, Figure, Result, exit_status, table
 
 WIRE_POLLS = 200
+BIG_ROUNDS = 4
 QUICK_POLLS = 12
 
 type Figures = dict[str, Figure | None]
@@ -45,6 +46,14 @@ async def measure(place: Place, rounds: int, idle: int, *, quick: bool) -> tuple
     return ours, other
 
 
+async def measure_big(place: Place, rounds: int) -> Figures:
+    """Return our figures on a big host."""
+    async with open_hub(place) as hub:
+        cost = await session_cost(place, hub, rounds)
+        print(f"{hub.entities} entities, {cost['hub'].value:.2f} ms of hub CPU per poll", flush=True)
+    return {"big_remote": cost["remote"], "big_wire": await cadence_wire(place)}
+
+
 def main() -> int:
     """Measure, print the table, return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,8 +70,12 @@ def main() -> int:
         ours, other = asyncio.run(measure(place, rounds, idle, quick=arguments.quick))
         if place.lacks:
             print(f"remote CPU is not measured: that needs {place.lacks}")
+    with open_big_place() as place:
+        if place:
+            print(f"polling {place.words}", flush=True)
+            ours |= asyncio.run(measure_big(place, min(rounds, BIG_ROUNDS)))
     ours["start"] = start
-    results = [Result(budget, ours[budget.key], other.get(budget.key)) for budget in BUDGETS]
+    results = [Result(budget, ours.get(budget.key), other.get(budget.key)) for budget in BUDGETS]
     print(table(results))
     return exit_status(results)
 

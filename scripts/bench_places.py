@@ -5,9 +5,9 @@ cgroup of its own, so that all that a poll costs there can be read from cpu.stat
 host's network, so that its sshd is on loopback. Anywhere else it is an sshd on this very machine, without that figure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 import tempfile
 
@@ -19,19 +19,49 @@ from tests.sshd import LOGIN, SSHD, Sshd, make_host_key
 USERNAME = "mon"
 VENDOR_UNITS = 70
 OWN_UNITS = 3
-_UNITS = f"""\
+BIG_UNITS, BIG_OWN_UNITS = 436, 20
+BIG_CONTAINERS = 100
+BIG_VETHS = 60
+BIG_DATASETS = tuple(f"/tank/data{number}" for number in range(40))
+BIG_DISKS = tuple(f"sd{letter}" for letter in "abcdefghijkl")
+_ENGINE = Path(__file__).resolve().parent.parent / "tests/stand_in_engine.py"
+_ENGINE_UNIT = f'/usr/bin/python3 /opt/engine.py /run/docker.sock {BIG_CONTAINERS} "" /sys/fs/cgroup/docker'
+_BIG = f"""\
+cp {_ENGINE} opt/engine.py
+unit etc/systemd/system docker 'ExecStart={_ENGINE_UNIT}'
+mkdir -p {" ".join(name[1:] for name in BIG_DATASETS)}
+for name in {" ".join(name[1:] for name in BIG_DATASETS)}; do mount -t tmpfs -o size=1m tank $name; done
+unshare --net sleep infinity &
+until [ "$(readlink proc/$!/ns/net)" != "$(readlink proc/$$/ns/net)" ]; do sleep 0.01; done
+for n in $(seq {BIG_VETHS}); do ip link add veth$n type veth peer name eth$n netns $!; done
+mount -t tmpfs tmpfs sys/block
+for name in {" ".join(BIG_DISKS)}; do
+  mkdir -p sys/block/$name/queue sys/block/$name/device
+  echo 1 >sys/block/$name/queue/rotational; echo 15628053168 >sys/block/$name/size
+  echo 8:0 >sys/block/$name/dev; echo ST8000VN004 >sys/block/$name/device/model
+  echo naa.5000c500a1b2$name >sys/block/$name/device/wwid; echo 9 0 99 9 9 0 99 9 0 9 18 >sys/block/$name/stat
+  echo "   8 0 $name 9 0 99 9 9 0 99 9 0 9 18" >>run/diskstats
+done
+mount --bind run/diskstats proc/diskstats
+"""
+"""What makes a host big. Real are its units, its veth pairs, processes and control groups of its containers; their
+engine is a stand-in, its datasets are filesystems in memory, its disks files."""
+_ROUTE = f"ip route add default via {HUB_ADDRESS}\n"
+"""Leads nowhere, but makes eth0 the primary interface, whose rates are shown."""
+
+
+def _units(vendor: int, own: int) -> str:
+    """Return what makes units: some that a server came with, some that its owner wrote and wants to watch."""
+    return f"""\
 unit() {{
   printf '[Service]\\n%s\\n' "$3" >"$1/$2.service"
   ln -s "/$1/$2.service" etc/systemd/system/multi-user.target.wants/
 }}
-for n in $(seq {VENDOR_UNITS}); do
+for n in $(seq {vendor}); do
   unit lib/systemd/system "vendor-$n" "$(printf 'Type=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/true')"
 done
-for n in $(seq {OWN_UNITS}); do unit etc/systemd/system "own-$n" 'ExecStart=/bin/sleep infinity'; done
+for n in $(seq {own}); do unit etc/systemd/system "own-$n" 'ExecStart=/bin/sleep infinity'; done
 """
-"""Units as a plain server has them: some that it came with, a few that its owner wrote and wants to watch."""
-_ROUTE = f"ip route add default via {HUB_ADDRESS}\n"
-"""Leads nowhere, but makes eth0 the primary interface, whose rates are shown."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +74,8 @@ class Place:
     cgroup: Path | None
     words: str
     lacks: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What the config entry chooses."""
 
     def used_seconds(self) -> float:
         """Return the CPU time that the whole host has used so far."""
@@ -62,12 +94,30 @@ def open_place() -> Iterator[Place]:
 
 
 @contextmanager
+def open_big_place() -> Iterator[Place | None]:
+    """Start a big host, None where there can be none."""
+    if missing(systemd=True) or forbidden(systemd=True):
+        yield None
+        return
+    key = KeyPair.generate()
+    account = Account(USERNAME, authorized=(key.public_openssh,))
+    with Lab() as lab:
+        setup = _units(BIG_UNITS, BIG_OWN_UNITS) + _BIG + _ROUTE
+        host = lab.add_host("big", systemd=True, accounts=(account,), setup=setup)
+        host.wait()
+        host.enter_network()
+        words = f"a big one: {BIG_CONTAINERS} containers, {BIG_VETHS} veth pairs, {len(BIG_DATASETS)} datasets"
+        options = {"filesystems": list(BIG_DATASETS)}
+        yield Place(Target(USERNAME, "127.0.0.1"), key, (host.host_key,), host.cgroup, words, options=options)
+
+
+@contextmanager
 def _in_the_lab() -> Iterator[Place]:
     """Boot a host with systemd and move next to its sshd."""
     key = KeyPair.generate()
     account = Account(USERNAME, authorized=(key.public_openssh,))
     with Lab() as lab:
-        host = lab.add_host("server", systemd=True, accounts=(account,), setup=_UNITS + _ROUTE)
+        host = lab.add_host("server", systemd=True, accounts=(account,), setup=_units(VENDOR_UNITS, OWN_UNITS) + _ROUTE)
         host.wait()
         host.enter_network()
         words = f"a systemd host in namespaces, {VENDOR_UNITS + OWN_UNITS} services more than those of its system"

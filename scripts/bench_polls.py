@@ -13,6 +13,7 @@ from itertools import count
 import json
 from pathlib import Path
 import resource
+from statistics import fmean
 import time
 
 from bench_clock import INTERVAL
@@ -110,6 +111,19 @@ async def session_wire(place: Place, polls: int) -> dict[str, Figure | None]:
     seconds = await _durations(lambda: session.poll(ORDINARY), polls)
     await session.close()
     return {"wall": Figure.of(seconds, best_half), "wire": Figure.of(sizes)}
+
+
+async def cadence_wire(place: Place) -> Figure:
+    """Return the bytes of our polls, averaged over a cadence."""
+    watch = {name: list(chosen) for name, chosen in place.options.items() if isinstance(chosen, list)}
+    async with relay(place.target.port) as counted:
+        session = ProbeSession(replace(place.target, port=counted.port), place.key, place.host_keys, load_programs())
+        await session.poll(list(SECTIONS), watch)
+        number = count(1)
+        poll = lambda: session.poll(sections_of(next(number)), watch)  # noqa: E731
+        sizes = await _sizes(counted, poll, CYCLE_POLLS)
+        await session.close()
+    return Figure.of(sizes, fmean)
 
 
 async def subprocess_cost(place: Place, folder: Path, polls: int) -> dict[str, Figure | None]:

@@ -26,6 +26,7 @@ from homeassistant import loader
 from homeassistant.helpers import entity_registry as er
 from pytest_homeassistant_custom_component.common import async_test_home_assistant
 
+from custom_components.homelab_monitor.client.items import CONTAINERS_SHOWN
 from custom_components.homelab_monitor.entity import HomelabDescription, always
 from tests import big_host
 from tests.scripted import HOST_ID, ScriptedSession, make_entry, read_reply
@@ -36,6 +37,7 @@ TEXTS = json.loads((ROOT / "custom_components/homelab_monitor/translations/en.js
 ENABLED_FOR = {"interface": "primary"}
 """Subject → the only items of it whose entities are enabled, where a row's `enabled_fn` says so."""
 HEADINGS = {"gpu": "GPU"}
+FEW = CONTAINERS_SHOWN
 PLAIN_LIMIT = 25
 """Enabled entities that a plain host may have: few enough to like."""
 INTRODUCTION = """\
@@ -47,10 +49,14 @@ There is one entity of each row per item: per disk, per filesystem. *On* means e
 you can enable it in its settings, *option* that it is there once that option of the host is on. An entity exists where
 the machine tells its value: no swap, no swap usage.
 """
-COUNTS = """\
+COUNTS = f"""\
 ## How many that makes
 
-Counted on simulated hosts: a plain one (two disks' filesystems, two interfaces, two failed services), and a big one.
+Counted on simulated hosts: a plain one (two filesystems, two interfaces, two failed services), the same with {FEW}
+containers, and a big one: a recorded machine to which were added {big_host.SERVICES} services ({big_host.OWN_SERVICES}
+of them its owner's own, two failed), {big_host.CONTAINERS} containers, {big_host.VETHS} veth pairs,
+{big_host.DATASETS} ZFS datasets and {big_host.DISKS} disks. Where there are more than {FEW} containers, only chosen
+ones have entities.
 """
 
 
@@ -165,7 +171,13 @@ async def hosts() -> dict[str, Count]:
     """Return the counts of the simulated hosts, by what they are called in the page."""
     with tempfile.TemporaryDirectory(prefix="homelab-entities-") as folder:
         big = big_host.tell(Path(folder))
-    return {"plain": await count(read_reply("plain")), "big": await count(big)}
+    few = read_reply("plain")
+    few["sections"]["containers"] = big["sections"]["containers"] | {
+        "containers": big["sections"]["containers"]["containers"][:FEW]
+    }
+    few["missing"].pop("containers", None)
+    replies = {"plain": read_reply("plain"), f"with {FEW} containers": few, "big": big}
+    return {name: await count(reply) for name, reply in replies.items()}
 
 
 def count_table(counts: Mapping[str, Count]) -> str:
@@ -201,6 +213,9 @@ def main() -> int:
     counts = asyncio.run(hosts())
     if (enabled := sum(counts["plain"].enabled.values())) > PLAIN_LIMIT:
         print(f"a plain host has {enabled} enabled entities, more than {PLAIN_LIMIT}")
+        return 1
+    if counts[f"with {FEW} containers"].enabled["container"] > FEW:
+        print("a container has more than one enabled entity")
         return 1
     text = page(counts)
     if not arguments.check:

@@ -1,13 +1,15 @@
-"""A container engine for tests: `python3 stand_in_engine.py SOCKET COUNT [SILENT]` answers as Docker does.
+"""A container engine for tests: `python3 stand_in_engine.py SOCKET COUNT [SILENT [GROUPS]]` answers as Docker does.
 
 It has so many running containers, with labels, ports and health as real ones have, so that its answers have their
-size (2 kB each in the list, 6 kB in a closer look). While the file SILENT exists it takes questions and never answers.
+size (1.5 kB each in the list, 4 kB in a closer look). While the file SILENT exists it takes questions, never answers.
+With GROUPS, a folder of cgroup2, each container is a process that sleeps in a control group of its own.
 """
 
 from http import HTTPStatus
 import json
 import os
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
+import subprocess
 import sys
 import time
 from typing import Any
@@ -45,12 +47,12 @@ def listed(number: int) -> dict[str, Any]:
     }
 
 
-def inspected(number: int) -> dict[str, Any]:
+def inspected(number: int, pid: int = 0) -> dict[str, Any]:
     """Return a container as a closer look tells it."""
     state = {
         "Status": "running",
         "Running": True,
-        "Pid": 0,
+        "Pid": pid,
         "ExitCode": 0,
         "OOMKilled": False,
         "StartedAt": "2026-11-24T20:00:00.5Z",
@@ -66,16 +68,30 @@ def inspected(number: int) -> dict[str, Any]:
     }
 
 
+def run(number: int, groups: str) -> int:
+    """Return the process of a container, started in its control group."""
+    if not groups:
+        return 0
+    folder = f"{groups}/{ident(number)}"
+    os.makedirs(folder)  # noqa: PTH103
+    process = subprocess.Popen(["sleep", "infinity"])
+    with open(f"{folder}/cgroup.procs", "w") as group:  # noqa: PTH123
+        group.write(str(process.pid))
+    return process.pid
+
+
 class Engine(ThreadingUnixStreamServer):
     """The engine."""
 
     daemon_threads = True
 
-    def __init__(self, path: str, count: int, silent: str) -> None:
+    def __init__(self, path: str, count: int, silent: str = "", groups: str = "") -> None:
         super().__init__(path, Conversation)
         self.silent = silent
         self.answers: dict[str, Any] = {"/containers/json": [listed(number) for number in range(count)]}
-        self.answers |= {f"/containers/{ident(number)}/json": inspected(number) for number in range(count)}
+        self.answers |= {
+            f"/containers/{ident(number)}/json": inspected(number, run(number, groups)) for number in range(count)
+        }
         os.chmod(path, 0o666)  # noqa: PTH101
 
 
@@ -100,7 +116,7 @@ class Conversation(StreamRequestHandler):
 
 
 if __name__ == "__main__":
-    engine = Engine(sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
+    engine = Engine(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
     sys.stdout.write("listening\n")
     sys.stdout.flush()
     engine.serve_forever()

@@ -76,6 +76,7 @@ def test_the_script_ends_as_its_table_says(
     monkeypatch.setattr(script, "open_place", lambda: nullcontext(SimpleNamespace(words="nothing", lacks="a host")))
     monkeypatch.setattr(script, "measure", measure)
     monkeypatch.setattr(script, "start_cost", lambda: None)
+    monkeypatch.setattr(script, "open_big_place", lambda: nullcontext(None))
     monkeypatch.setattr("sys.argv", ["bench"])
     assert script.main() == status
     told = capsys.readouterr().out
