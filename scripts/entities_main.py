@@ -34,7 +34,7 @@ from tests.scripted import HOST_ID, ScriptedSession, make_entry, read_reply
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/entities.md"
 TEXTS = json.loads((ROOT / "custom_components/homelab_monitor/translations/en.json").read_text())["entity"]
-ENABLED_FOR = {"interface": "primary"}
+ENABLED_FOR = {"interface": "primary and chosen"}
 """Subject → the only items of it whose entities are enabled, where a row's `enabled_fn` says so."""
 HEADINGS = {"gpu": "GPU"}
 FEW = CONTAINERS_SHOWN

@@ -13,7 +13,7 @@ from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import Host
 
-TELLING = ("get_processes", "get_log")
+TELLING = ("get_processes", "get_sockets", "get_log")
 NAMES = {"get_log": {"service": "nginx.service"}}
 PROCESSES = {
     "at": 1000.0,
@@ -73,6 +73,39 @@ async def test_processes_come_by_what_they_use(hass: HomeAssistant, busy: Host) 
     }
     assert busy.session.asked_aside == [(("processes",), None, [])]
     assert len(busy.session.asked) == asked, "no poll waited for it, none was made for it"
+
+
+SOCKETS = {
+    "complete": {"sockets": True, "owners": False},
+    "sockets": [
+        {"protocol": "tcp", "address": "::", "port": 80, "families": ["ipv4", "ipv6"], "exposure": "all"}
+        | {"process": "nginx", "pid": 7, "unit": "nginx.service"},
+        {"protocol": "udp", "address": "0.0.0.0", "port": 67, "families": ["ipv4"], "exposure": "lan"}
+        | {"interface": "virbr0"},
+    ],
+}
+
+
+@pytest.mark.parametrize("sudo", [[], ["sockets"]])
+async def test_sockets_are_told_as_far_as_they_are_known(hass: HomeAssistant, host: Host, sudo: list[str]) -> None:
+    host.session.sections["sockets"] = SOCKETS
+    await host.start(sudo=sudo)
+    told = await ask(hass, host, "get_sockets")
+    assert told["complete"] == {"sockets": True, "owners": False}
+    assert told["sockets"] == [
+        {
+            "protocol": "tcp",
+            "address": "::",
+            "port": 80,
+            "families": ["ipv4", "ipv6"],
+            "exposure": "all",
+            "process": "nginx",
+            "pid": 7,
+            "service": "nginx.service",
+        },
+        SOCKETS["sockets"][1],
+    ]
+    assert host.session.asked_aside == [(("sockets",), None, sudo)]
 
 
 async def test_a_log_is_asked_by_lines_and_name(hass: HomeAssistant, host: Host) -> None:

@@ -111,7 +111,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store = store
         self.session = session
         self.inventory = store.memory.inventory
-        self._selection = Selection(services=self.options.services, containers=self.options.containers)
+        self.selection = Selection(
+            services=self.options.services,
+            containers=self.options.containers,
+            interfaces=self.options.interfaces,
+        )
         self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
         self._due: dict[str, float] = {}
         self._unknown_hardware: frozenset[str] = frozenset()
@@ -382,7 +386,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
         """Return item id → name; the inventory is asked only when something may have changed."""
-        found = tuple(kind.found_fn(snapshot, self._selection))
+        found = tuple(kind.found_fn(snapshot, self.selection))
         before, names = self._matched.get(kind.key, ((), {}))
         known = self.inventory.items.get(kind.key, {})
         is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
-from homeassistant.core import callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import ChildDeviceInfo, DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
+from .client.items import Selection
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .subjects import Subject
@@ -24,6 +25,11 @@ from .subjects import Subject
 def always(_item: object) -> bool:
     """Say yes."""
     return True
+
+
+def never_chosen(_selection: Selection, _label: str) -> bool:
+    """Say no."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,9 @@ class HomelabDescription[ItemT](EntityDescription):
 
     enabled_fn: Callable[[ItemT], bool] = always
     """Whether the entity is enabled when it is first seen."""
+
+    chosen_fn: Callable[[Selection, str], bool] = never_chosen
+    """Whether the user chose the item, by its label: its entity is enabled whatever `enabled_fn` says."""
 
     stays_available: bool = False
     """Whether the entity has something to say while the host is offline."""
@@ -64,7 +73,8 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         self._attr_device_info = device_info(coordinator, subject, item_id)
         if subject.placeholder:
             self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
-        if (item := self.item) is not None and not description.enabled_fn(item):
+        is_chosen = description.chosen_fn(coordinator.selection, subject.label(coordinator, item_id))
+        if (item := self.item) is not None and not is_chosen and not description.enabled_fn(item):
             self._attr_entity_registry_enabled_default = False
 
     @property
@@ -184,3 +194,45 @@ def _async_remove_rows(coordinator: HomelabCoordinator, platform: str, rows: Ite
         for item_id in row.subject.ids(coordinator):
             if entity_id := registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)):
                 registry.async_remove(entity_id)
+
+
+@callback
+def async_apply_choice(
+    entry: HomelabConfigEntry, platform: str, tables: Sequence[Iterable[HomelabDescription[Any]]]
+) -> None:
+    """Enable the entities of items that were chosen since the last time, disable those of items that no longer are.
+
+    Only a change of the options counts, so that an entity that somebody enabled by hand stays; one
+    that somebody disabled stays in any case.
+    """
+    coordinator = entry.runtime_data
+    memory, now = coordinator.store.memory, coordinator.selection
+    before = Selection(interfaces=memory.chosen_interfaces)
+    if before.interfaces == now.interfaces:
+        return
+    memory.chosen_interfaces = now.interfaces
+    coordinator.store.async_changed()
+    registry = er.async_get(coordinator.hass)
+    for row in (row for table in tables for row in table):
+        for item_id in row.subject.ids(coordinator):
+            label = row.subject.label(coordinator, item_id)
+            was_chosen, is_chosen = row.chosen_fn(before, label), row.chosen_fn(now, label)
+            entity_id = registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id))
+            if entity_id is None or was_chosen == is_chosen:
+                continue
+            item = row.subject.item(coordinator.data, item_id)
+            is_wanted = is_chosen or (item is not None and row.enabled_fn(item))
+            _async_switch(coordinator.hass, registry, entity_id, is_wanted=is_wanted)
+
+
+@callback
+def _async_switch(hass: HomeAssistant, registry: er.EntityRegistry, entity_id: str, *, is_wanted: bool) -> None:
+    """Enable an entity that the integration disabled, or disable one that is enabled."""
+    disabler = er.RegistryEntryDisabler.INTEGRATION
+    switched = (disabler, None) if is_wanted else (None, disabler)
+    known = registry.async_get(entity_id)
+    if known is not None and known.disabled_by is switched[0]:
+        registry.async_update_entity(entity_id, disabled_by=switched[1])
+        if not is_wanted:
+            # Its last unloading left a state behind, which nobody takes away before the next start.
+            hass.states.async_remove(entity_id)

@@ -87,6 +87,12 @@ def _lists_refreshed(state: HostState) -> datetime | None:
     return datetime.fromtimestamp(state.snapshot.ages["updates"] - updates.metadata_age_seconds, UTC)
 
 
+def _primary_address(state: HostState) -> str | None:
+    """Return the address that the host is reached at by default."""
+    interfaces = state.snapshot.sections.interfaces
+    return None if interfaces is None else interfaces.primary_address
+
+
 # ---------------------------------------------------------------- the table
 
 HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
@@ -113,6 +119,13 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         entity_category=EntityCategory.DIAGNOSTIC,
         exists_fn=_has("uptime"),
         value_fn=_boot_time,
+    ),
+    HomelabSensorDescription(
+        key="primary_address",
+        subject=HOST,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=lambda state: _primary_address(state) is not None,
+        value_fn=_primary_address,
     ),
     measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
     measured(HOST, "pending_updates", COUNT, value_fn=_field("updates", "pending")),

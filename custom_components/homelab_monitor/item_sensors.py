@@ -2,12 +2,14 @@
 
 from homeassistant.components.sensor import SensorDeviceClass
 
+from .client.items import Selection
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
 from .client.rates import ContainerRates, DiskRates, InterfaceRates
 from .entity import always
 from .quantities import (
     CELSIUS,
     COUNT,
+    LINK_SPEED,
     MEGAHERTZ,
     PERCENT,
     RATE,
@@ -79,6 +81,7 @@ INTERFACE_SENSORS: tuple[HomelabSensorDescription[InterfaceRates], ...] = (
         "receive",
         RATE,
         enabled_fn=lambda item: item.is_primary,
+        chosen_fn=Selection.is_chosen_interface,
         exists_fn=always,
         value_fn=lambda item: item.receive_bytes_per_second,
     ),
@@ -87,8 +90,17 @@ INTERFACE_SENSORS: tuple[HomelabSensorDescription[InterfaceRates], ...] = (
         "transmit",
         RATE,
         enabled_fn=lambda item: item.is_primary,
+        chosen_fn=Selection.is_chosen_interface,
         exists_fn=always,
         value_fn=lambda item: item.transmit_bytes_per_second,
+    ),
+    measured(
+        INTERFACE,
+        "speed",
+        LINK_SPEED,
+        enabled=False,
+        diagnostic=True,
+        value_fn=lambda item: item.speed_bits_per_second,
     ),
 )
 

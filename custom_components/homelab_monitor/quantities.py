@@ -18,7 +18,8 @@ from homeassistant.const import (
 )
 from homeassistant.helpers.typing import StateType
 
-from .entity import HomelabDescription, always
+from .client.items import Selection
+from .entity import HomelabDescription, always, never_chosen
 from .settings import HostOptions
 from .subjects import Subject
 
@@ -78,6 +79,12 @@ RATE = Quantity(
     precision=0,
     deadband=500,
 )
+LINK_SPEED = Quantity(
+    unit=UnitOfDataRate.BITS_PER_SECOND,
+    shown_unit=UnitOfDataRate.MEGABITS_PER_SECOND,
+    device_class=SensorDeviceClass.DATA_RATE,
+    precision=0,
+)
 GIGAHERTZ = Quantity(
     unit=UnitOfFrequency.HERTZ,
     shown_unit=UnitOfFrequency.GIGAHERTZ,
@@ -110,6 +117,7 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
     diagnostic: bool = False,
     threshold_fn: Callable[[HostOptions], float] | None = None,
     enabled_fn: Callable[[ItemT], bool] = always,
+    chosen_fn: Callable[[Selection, str], bool] = never_chosen,
     exists_fn: Callable[[ItemT], bool] | None = None,
     value_fn: Callable[[ItemT], float | None],
 ) -> HomelabSensorDescription[ItemT]:
@@ -127,6 +135,7 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
         deadband=quantity.deadband,
         threshold_fn=threshold_fn,
         enabled_fn=enabled_fn,
+        chosen_fn=chosen_fn,
         exists_fn=exists_fn or (lambda item: value_fn(item) is not None),
         value_fn=value_fn,
     )

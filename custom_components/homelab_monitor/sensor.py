@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
-from .entity import HomelabEntity, async_add_items
+from .entity import HomelabEntity, async_add_items, async_apply_choice
 from .host_sensors import HOST_SENSORS
 from .item_sensors import (
     CONTAINER_SENSORS,
@@ -50,6 +50,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensors of a host."""
+    async_apply_choice(entry, "sensor", SENSORS)
     async_add_items(entry, "sensor", SENSORS, HomelabSensor[Any], async_add_entities)
 
 

@@ -17,7 +17,7 @@ from .capability import async_test_host
 from .checklist import async_rows
 from .client.control import RunAction
 from .client.items import containers
-from .client.models import Container, Processes
+from .client.models import Container, Processes, Socket, Sockets
 from .client.rates import ContainerRates
 from .client.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
@@ -153,6 +153,32 @@ async def _async_get_log(call: ServiceCall) -> ServiceResponse:
     return {"lines": list(log.lines), "truncated": log.truncated}
 
 
+async def _async_get_sockets(call: ServiceCall) -> ServiceResponse:
+    """Return who listens, and who can reach it; what nobody knows is left out."""
+    (told,) = await async_ask(_entry(call).runtime_data, "sockets", Sockets)
+    return {
+        "complete": dict(told.complete),
+        "sockets": [_socket_row(each) for each in told.sockets],
+    }
+
+
+def _socket_row(told: Socket) -> JsonObjectType:
+    """Return one socket for a response, in the words of the other actions."""
+    row: JsonObjectType = {
+        "protocol": told.protocol,
+        "address": told.address,
+        "port": told.port,
+        "families": list(told.families),
+        "interface": told.interface,
+        "exposure": told.exposure,
+        "process": told.process,
+        "pid": told.pid,
+        "service": told.unit,
+        "container": told.container,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
 ACTIONS = {
     SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
     "control_service": Action(
@@ -170,6 +196,7 @@ ACTIONS = {
         response=SupportsResponse.ONLY,
         handler=_async_get_processes,
     ),
+    "get_sockets": Action(schema=_schema(), response=SupportsResponse.ONLY, handler=_async_get_sockets),
     "get_log": Action(
         schema=_schema(
             {

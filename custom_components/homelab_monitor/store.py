@@ -66,6 +66,8 @@ class HostMemory:
     snapshot: Snapshot = field(default_factory=Snapshot)
     inventory: Inventory = field(default_factory=Inventory)
     last_test: dict[str, Any] | None = None
+    chosen_interfaces: tuple[str, ...] = ()
+    """The option of that name as it was last applied to the entities."""
     is_current: bool = False
 
 
@@ -104,6 +106,7 @@ class HostStore:
                 snapshot=restore_snapshot(stored["snapshot"]),
                 inventory=restore_inventory(stored["inventory"]),
                 last_test=stored.get("last_test"),
+                chosen_interfaces=tuple(stored.get("chosen_interfaces", ())),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as err:
             _LOGGER.warning(
@@ -144,4 +147,5 @@ class HostStore:
             "snapshot": self.memory.snapshot.as_dict(),
             "inventory": self.memory.inventory.as_dict(),
             "last_test": self.memory.last_test,
+            "chosen_interfaces": list(self.memory.chosen_interfaces),
         }

@@ -23,6 +23,11 @@ class Selection:
 
     services: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+
+    def is_chosen_interface(self, name: str) -> bool:
+        """Return whether the user named an interface, by a pattern or in full."""
+        return any(fnmatchcase(name, pattern) for pattern in self.interfaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

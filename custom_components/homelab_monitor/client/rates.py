@@ -27,9 +27,10 @@ class CpuRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceRates:
-    """Traffic of one interface; None until two readings are there."""
+    """Traffic of one interface, None until two readings are there, and what its link could carry."""
 
     is_primary: bool = False
+    speed_bits_per_second: int | None = None
     receive_bytes_per_second: float | None = None
     transmit_bytes_per_second: float | None = None
 
@@ -121,10 +122,12 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
     elif old.at == new.at:
         return rates.interfaces
     seconds = _gap(old.at, new.at)
+    links = now.sections.interfaces.interfaces if now.sections.interfaces else {}
     return {
         name: replace(
             _interface(old.interfaces.get(name), counters, seconds),
             is_primary=name == new.primary,
+            speed_bits_per_second=links[name].speed_bits_per_second if name in links else None,
         )
         for name, counters in new.interfaces.items()
     }

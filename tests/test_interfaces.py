@@ -1,0 +1,114 @@
+"""The option `interfaces`: the chosen ones' traffic is enabled, and what a person switched stays as it is."""
+
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import entity_registry as er
+import pytest
+
+from .scripted import Host
+
+RECEIVED, SENT, PRIMARY = "sensor.plain_wlan0_received", "sensor.plain_wlan0_sent", "sensor.plain_eth0_received"
+INTEGRATION, USER = er.RegistryEntryDisabler.INTEGRATION, er.RegistryEntryDisabler.USER
+
+
+@pytest.fixture
+def disabled_by(entity_registry: er.EntityRegistry):
+    """Return who disabled each entity."""
+
+    def read(*entity_ids: str) -> list[er.RegistryEntryDisabler | None]:
+        entries = [entity_registry.async_get(entity_id) for entity_id in entity_ids]
+        assert all(entries)
+        return [entry.disabled_by for entry in entries if entry]
+
+    return read
+
+
+async def choose(hass: HomeAssistant, host: Host, *interfaces: str) -> None:
+    """Change the option as a person does."""
+    flow = await hass.config_entries.options.async_init(host.entry.entry_id)
+    sections = {"thresholds": {}, "connection": {}, "privileges": {}}
+    result = await hass.config_entries.options.async_configure(
+        flow["flow_id"], sections | ({"interfaces": list(interfaces)} if interfaces else {})
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+@pytest.fixture
+def same_session(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every set-up meet the scripted host."""
+    monkeypatch.setattr("custom_components.homelab_monitor.ProbeSession", lambda *_, **__: host.session)
+
+
+async def test_only_the_primary_ones_traffic_is_enabled(host: Host, disabled_by) -> None:
+    await host.start()
+    assert disabled_by(PRIMARY, RECEIVED, SENT) == [None, INTEGRATION, INTEGRATION]
+
+
+@pytest.mark.parametrize("chosen", ["wlan0", "wl*"])
+async def test_what_is_chosen_from_the_start_is_enabled(host: Host, disabled_by, chosen: str) -> None:
+    await host.start(interfaces=[chosen])
+    assert disabled_by(PRIMARY, RECEIVED, SENT) == [None, None, None]
+    assert disabled_by("sensor.plain_eth0_link_speed") == [INTEGRATION]
+
+
+@pytest.mark.usefixtures("same_session")
+async def test_a_choice_enables_and_its_end_disables(hass: HomeAssistant, host: Host, disabled_by) -> None:
+    await host.start()
+    await choose(hass, host, "wlan0", "eth0")
+    assert disabled_by(PRIMARY, RECEIVED, SENT) == [None, None, None]
+    assert hass.states.get(RECEIVED) is not None
+    await choose(hass, host)
+    assert disabled_by(PRIMARY, RECEIVED, SENT) == [None, INTEGRATION, INTEGRATION]
+    assert hass.states.get(RECEIVED) is None
+
+
+@pytest.mark.usefixtures("same_session")
+async def test_what_a_person_disabled_stays_disabled(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry, disabled_by
+) -> None:
+    await host.start()
+    entity_registry.async_update_entity(RECEIVED, disabled_by=USER)
+    await choose(hass, host, "wlan0")
+    assert disabled_by(RECEIVED, SENT) == [USER, None]
+    await choose(hass, host)
+    assert disabled_by(RECEIVED, SENT) == [USER, INTEGRATION]
+
+
+@pytest.mark.usefixtures("same_session")
+async def test_what_a_person_enabled_stays_enabled_while_the_choice_is_about_others(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry, disabled_by
+) -> None:
+    await host.start()
+    entity_registry.async_update_entity(RECEIVED, disabled_by=None)
+    await choose(hass, host, "eth0")
+    await choose(hass, host)
+    assert disabled_by(PRIMARY, RECEIVED, SENT) == [None, None, INTEGRATION]
+
+
+@pytest.mark.usefixtures("same_session")
+async def test_a_choice_that_did_not_change_undoes_nothing(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry, disabled_by
+) -> None:
+    await host.start(interfaces=["wlan0"])
+    entity_registry.async_update_entity(RECEIVED, disabled_by=INTEGRATION)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    assert disabled_by(RECEIVED, SENT) == [INTEGRATION, None]
+
+
+async def test_the_address_and_the_speed_of_the_link_are_told(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+) -> None:
+    await host.start()
+    assert host.state("sensor.plain_ip_address") == "192.0.2.20"
+    assert entity_registry.async_get("sensor.plain_wlan0_link_speed") is None
+    rates = host.entry.runtime_data.data.rates.interfaces
+    assert (rates["eth0"].speed_bits_per_second, rates["wlan0"].speed_bits_per_second) == (10**9, None)
+
+
+async def test_another_address_is_shown_at_the_next_reading(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.sections["interfaces"]["primary_address"] = "192.0.2.99"
+    await host.move(610, step=10)
+    assert host.state("sensor.plain_ip_address") == "192.0.2.99"
