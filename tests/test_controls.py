@@ -171,6 +171,26 @@ async def test_a_host_may_be_named_by_its_device(
             )
 
 
+async def test_a_service_may_be_named_by_its_sensor(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+) -> None:
+    await host.start(control_services=True)
+    sensors = [each for each in entity_registry.entities.values() if each.translation_key == "service_state"]
+    unit = hass.states.get(sensors[0].entity_id).name.removeprefix("plain ").removesuffix(" service") + ".service"
+    knows(host, unit)
+    host.session.shell.say()
+    call = {"entity_id": sensors[0].entity_id, "action": "stop"}
+    await hass.services.async_call(DOMAIN, "control_service", call, blocking=True)
+    assert host.session.shell.asked[-1] == f"systemctl stop -- {unit}"
+    for wrong, key in (
+        ("sensor.plain_memory_usage", "no_service_named"),
+        ("sensor.unknown", "service_config_entry_not_found"),
+    ):
+        with pytest.raises(ServiceValidationError) as raised:
+            await hass.services.async_call(DOMAIN, "control_service", call | {"entity_id": wrong}, blocking=True)
+        assert raised.value.translation_key == key
+
+
 # ---------------------------------------------------------------- containers
 
 WEB = {"engine": "docker", "owner": "root", "id": "91ce74022074", "name": "web", "state": "running"}

@@ -23,7 +23,8 @@ from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .subjects import CONTAINER, HOST
 
-PARALLEL_UPDATES = 1
+PARALLEL_UPDATES = 0
+# Each has a channel of its own, and nothing should wait for a container that takes minutes to stop.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from homeassistant.const import ATTR_DEVICE_ID
+from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import config_validation as cv, device_registry as dr, service
+from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er, service
 from homeassistant.helpers.typing import VolSchemaType
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonObjectType
@@ -31,7 +31,7 @@ from .controls import (
 )
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
-from .subjects import CONTAINER
+from .subjects import CONTAINER, SERVICE
 
 CONF_CONFIG_ENTRY_ID = "config_entry_id"
 ATTR_ACTION = "action"
@@ -44,20 +44,23 @@ SERVICE_TEST_HOST = "test_host"
 READINGS_APART_SECONDS = 2.0
 """The kernel counts CPU time in hundredths of a second: this tells half a percent."""
 
-_WHICH_HOST = {
+_WHICH_HOST: Mapping[vol.Marker, object] = {
     vol.Exclusive(CONF_CONFIG_ENTRY_ID, "host"): cv.string,
     vol.Exclusive(ATTR_DEVICE_ID, "host"): cv.string,
 }
 """A host is named by its entry or by its device."""
+_WHICH_SERVICE = vol.Exclusive(ATTR_ENTITY_ID, "host")
+"""Where a service is meant, its sensor names both host and service."""
 _NAME = vol.All(cv.string, vol.Length(1, 255))
 
 
 def _schema(fields: Mapping[vol.Marker, object] | None = None) -> VolSchemaType:
-    """Return the schema of an action about one host."""
-    return vol.All(
-        vol.Schema({**_WHICH_HOST, **(fields or {})}),
-        cv.has_at_least_one_key(CONF_CONFIG_ENTRY_ID, ATTR_DEVICE_ID),
-    )
+    """Return the schema of an action about one host, or about one of its services."""
+    named: dict[vol.Marker, object] = {**_WHICH_HOST, **(fields or {})}
+    of_host = [
+        str(marker) for marker in named if isinstance(marker, vol.Exclusive) and marker.group_of_exclusion == "host"
+    ]
+    return vol.All(vol.Schema(named), cv.has_at_least_one_key(*of_host))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +81,8 @@ async def _async_test_host(call: ServiceCall) -> ServiceResponse:
 
 async def _async_control_service(call: ServiceCall) -> None:
     """Start, stop or restart a service."""
-    unit = unit_name(call.data[ATTR_SERVICE])
-    await async_control_service(_entry(call).runtime_data, unit, call.data[ATTR_ACTION])
+    coordinator = _entry(call).runtime_data
+    await async_control_service(coordinator, _unit(call, coordinator), call.data[ATTR_ACTION])
 
 
 async def _async_control_container(call: ServiceCall) -> None:
@@ -100,9 +103,17 @@ def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container:
     raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_container_named")
 
 
-def unit_name(service_name: str) -> str:
-    """Return the unit of a service: `nginx` → `nginx.service`."""
-    return service_name if service_name.endswith(".service") else f"{service_name}.service"
+def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
+    """Return the unit that an action names (`nginx` is `nginx.service`), or whose sensor it is about."""
+    if name := call.data.get(ATTR_SERVICE):
+        return name if name.endswith(".service") else f"{name}.service"
+    sensor = er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, ""))
+    prefix = f"{coordinator.address.host_id}_{SERVICE.key}_"
+    if sensor and sensor.unique_id.startswith(prefix):
+        item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
+        if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
+            return known.keys["unit"].rpartition("/")[2]
+    raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_service_named")
 
 
 async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
@@ -112,7 +123,7 @@ async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
     found, count = usages(before, after), call.data[ATTR_COUNT]
     return {
         "total": after.total,
-        "complete": all(after.complete.values()),
+        "complete": dict(after.complete),
         "by_cpu": [_process_row(coordinator, each) for each in busiest(found, count)],
         "by_memory": [_process_row(coordinator, each) for each in biggest(found, count)],
     }
@@ -143,26 +154,17 @@ def _container_name(coordinator: HomelabCoordinator, ident: str | None) -> str |
     return next((each.name for each in known if ident and each.id and ident.startswith(each.id)), ident)
 
 
-async def _async_get_log(call: ServiceCall) -> ServiceResponse:
-    """Return the last lines of a log."""
-    coordinator, lines = _entry(call).runtime_data, call.data[ATTR_LINES]
-    if ATTR_SERVICE in call.data:
-        log = await async_read_service_log(coordinator, unit_name(call.data[ATTR_SERVICE]), lines)
-    else:
-        log = await async_read_container_log(coordinator, _container(call, coordinator), lines)
-    return {"lines": list(log.lines), "truncated": log.truncated}
-
-
 async def _async_get_sockets(call: ServiceCall) -> ServiceResponse:
     """Return who listens, and who can reach it; what nobody knows is left out."""
-    (told,) = await async_ask(_entry(call).runtime_data, "sockets", Sockets)
+    coordinator = _entry(call).runtime_data
+    (told,) = await async_ask(coordinator, "sockets", Sockets)
     return {
         "complete": dict(told.complete),
-        "sockets": [_socket_row(each) for each in told.sockets],
+        "sockets": [_socket_row(coordinator, each) for each in told.sockets],
     }
 
 
-def _socket_row(told: Socket) -> JsonObjectType:
+def _socket_row(coordinator: HomelabCoordinator, told: Socket) -> JsonObjectType:
     """Return one socket for a response, in the words of the other actions."""
     row: JsonObjectType = {
         "protocol": told.protocol,
@@ -174,16 +176,30 @@ def _socket_row(told: Socket) -> JsonObjectType:
         "process": told.process,
         "pid": told.pid,
         "service": told.unit,
-        "container": told.container,
+        "container": _container_name(coordinator, told.container),
     }
     return {name: value for name, value in row.items() if value is not None}
+
+
+async def _async_get_log(call: ServiceCall) -> ServiceResponse:
+    """Return the last lines of a log."""
+    coordinator, lines = _entry(call).runtime_data, call.data[ATTR_LINES]
+    if call.data.keys() & {ATTR_SERVICE, ATTR_ENTITY_ID}:
+        log = await async_read_service_log(coordinator, _unit(call, coordinator), lines)
+    else:
+        log = await async_read_container_log(coordinator, _container(call, coordinator), lines)
+    return {"lines": list(log.lines), "truncated": log.truncated}
 
 
 ACTIONS = {
     SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
     "control_service": Action(
         schema=_schema(
-            {vol.Required(ATTR_SERVICE): _NAME, vol.Required(ATTR_ACTION): vol.Coerce(RunAction)},
+            {
+                _WHICH_SERVICE: cv.entity_id,
+                vol.Optional(ATTR_SERVICE): _NAME,
+                vol.Required(ATTR_ACTION): vol.Coerce(RunAction),
+            },
         ),
         handler=_async_control_service,
     ),
@@ -200,6 +216,7 @@ ACTIONS = {
     "get_log": Action(
         schema=_schema(
             {
+                _WHICH_SERVICE: cv.entity_id,
                 vol.Exclusive(ATTR_SERVICE, "log"): _NAME,
                 vol.Exclusive(ATTR_CONTAINER, "log"): _NAME,
                 vol.Optional(ATTR_LINES, default=100): vol.All(vol.Coerce(int), vol.Range(1, 500)),
@@ -224,4 +241,7 @@ def _entry(call: ServiceCall) -> HomelabConfigEntry:
     """Return the host that an action is about; raise a translated error when there is none."""
     if device_id := call.data.get(ATTR_DEVICE_ID):
         return service.async_get_device_and_config_entry(call.hass, DOMAIN, device_id)[1]
-    return service.async_get_config_entry(call.hass, DOMAIN, call.data[CONF_CONFIG_ENTRY_ID])
+    entry_id = call.data.get(CONF_CONFIG_ENTRY_ID)
+    if sensor := er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, "")):
+        entry_id = sensor.config_entry_id
+    return service.async_get_config_entry(call.hass, DOMAIN, entry_id or "")

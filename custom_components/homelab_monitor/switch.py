@@ -20,7 +20,8 @@ from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .subjects import CONTAINER
 
-PARALLEL_UPDATES = 1
+PARALLEL_UPDATES = 0
+# Each has a channel of its own, and nothing should wait for a container that takes minutes to stop.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What a real Docker under a real systemd tells the probe is what `docker ps` and `docker inspect` print."""
 
+import asyncio
 from collections.abc import Iterator
 import json
 from pathlib import Path
@@ -7,11 +8,16 @@ import shutil
 import subprocess
 import tarfile
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from custom_components.homelab_monitor.client.command import CommandResult
+from custom_components.homelab_monitor.client.control import RunAction, control_container
+from custom_components.homelab_monitor.client.errors import ControlFailed, EngineDenied
+from custom_components.homelab_monitor.client.models import Container
 from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.ssh import Connection
 from tests.needs import needs
 
 from .lab import Account, Lab, LabHost
@@ -142,6 +148,50 @@ def test_what_a_container_uses_is_what_its_control_group_counts(server: LabHost)
         return
     # What it has in /dev/shm, and little more: BusyBox itself is small.
     assert SHARED_BYTES <= rows["fat"]["memory_bytes"] < SHARED_BYTES + (8 << 20)
+
+
+def control(host: LabHost, name: str, action: RunAction, user: str = "mon") -> None:
+    """Run what a control sends to a login shell, as a user of the host."""
+
+    class Local:
+        async def run(self, command: str, *, stdin: bytes, **_: object) -> CommandResult:
+            argv = [*host.as_host, "su", "-", user, "-s", "/bin/sh", "-c", command]
+            done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
+            return CommandResult(done.stdout.decode(), done.stderr.decode(), done.returncode)
+
+    container = Container(engine="docker", owner="root", id="", name=name, state="running")
+    asyncio.run(control_container(cast("Connection", Local()), "server", container, action))
+
+
+def test_a_container_is_stopped_started_and_restarted(server: LabHost) -> None:
+    server.run("sh", "-c", f"{RUN} --stop-timeout 1 --name mine box:1 sleep 1000")
+    seen = [inspected(server)["mine"]["State"]]
+    for action, state in ((RunAction.RESTART, "running"), (RunAction.STOP, "exited"), (RunAction.START, "running")):
+        control(server, "mine", action)
+        seen.append(inspected(server)["mine"]["State"])
+        assert seen[-1]["Status"] == state
+    first, restarted, stopped, started = (each["StartedAt"] for each in seen)
+    assert first < restarted == stopped < started
+    with pytest.raises(EngineDenied):
+        control(server, "mine", RunAction.STOP, "eve")
+    with pytest.raises(ControlFailed, match="No such container: nobody"):
+        control(server, "nobody", RunAction.STOP)
+    server.run("docker", "rm", "-f", "mine")
+
+
+@pytest.mark.parametrize(("name", "terminal"), [("plain", ""), ("terminal", "-t")])
+def test_the_end_of_a_log_is_what_docker_prints(server: LabHost, name: str, terminal: str) -> None:
+    script = "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.05; done; echo ächz"
+    server.run("sh", "-c", f"{RUN} {terminal} --name {name} box:1 sh -c '{script}'; docker wait {name}")
+    printed = server.run("sh", "-c", f"docker logs -t --tail 4 {name} 2>&1 | sort").splitlines()
+    request = {"id": "1", "sections": ["logs"], "watch": {"logs": [f"4 container docker/root/{name}"]}}
+    program = probe_source(PROBES).decode().rpartition('\nif __name__ == "__main__":')[0]
+    program += f"\nprint(json.dumps(Probe(Host()).answer(Request({request!r})), ensure_ascii=True))"
+    argv = [*server.as_host, "su", "mon", "-s", "/bin/sh", "-c", "python3 -"]
+    reply = json.loads(subprocess.run(argv, input=program, text=True, capture_output=True, check=True).stdout)
+    assert reply["sections"]["logs"] == {"lines": printed, "truncated": False}, reply
+    assert printed[-1].endswith(" ächz")
+    server.run("docker", "rm", name)
 
 
 def test_somebody_without_rights_is_told_so(server: LabHost) -> None:

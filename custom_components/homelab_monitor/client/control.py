@@ -183,8 +183,15 @@ _DENIED: Final = re.compile(
 def _done(host: str, result: CommandResult) -> CommandResult:
     """Return the result of a command that did what it was told, else raise ControlFailed with its words."""
     if result.exit_status != 0:
-        raise ControlFailed(host, first_line(result.stderr) or f"exit status {result.exit_status}")
+        # Before it there may be what login scripts and the shell itself complain about.
+        said = _REASON.search(result.stderr)
+        words = said[0] if said else result.stderr
+        raise ControlFailed(host, first_line(words) or f"exit status {result.exit_status}")
     return result
+
+
+_REASON: Final = re.compile(r"^(?:Failed to|Job for|Unit|Error|Call to) ?.*$", re.MULTILINE)
+"""How systemctl, docker and podman begin to say why."""
 
 
 def _in_english(argv: Sequence[str]) -> str:
