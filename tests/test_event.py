@@ -142,3 +142,26 @@ async def test_problems_have_their_reasons(hass: HomeAssistant, host: Host) -> N
     problem = hass.states.get("binary_sensor.plain_problem")
     assert problem is not None
     assert (problem.state, problem.attributes["reasons"]) == ("off", [])
+
+
+async def test_a_chosen_threshold_is_a_problem_once_it_lasts_and_until_it_is_clearly_over(host: Host) -> None:
+    host.session.sections["services"]["units"] = []
+    memory = host.session.sections["memory"]
+
+    def fill(percent: float) -> None:
+        memory["available_bytes"] = round(memory["total_bytes"] * (1 - percent / 100))
+
+    await host.start(memory_threshold=80)
+    assert host.state("binary_sensor.plain_problem") == "off"
+    for percent, seconds, expected in (
+        (81, 290, "off"),  # not for long enough
+        (79, 20, "off"),  # and then it starts anew
+        (81, 290, "off"),
+        (81, 30, "on"),
+        (79, 60, "on"),  # not clearly over
+        (77, 20, "off"),
+        (79, 400, "off"),  # not over it again
+    ):
+        fill(percent)
+        await host.move(seconds, step=5)
+        assert host.state("binary_sensor.plain_problem") == expected, (percent, seconds)

@@ -65,8 +65,8 @@ class Judge:
         return self.told
 
     def _is_over(self, reading: _Reading) -> bool:
-        """Return whether a value counts as over its limit, given what it was."""
-        clear = reading.clear if reading.problem in self.since else 0.0
+        """Return whether a value counts as over its limit: a problem that was told has to be clearly over."""
+        clear = reading.clear if reading.problem in self.told else 0.0
         return reading.value >= reading.limit - clear
 
 
