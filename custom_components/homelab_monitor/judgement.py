@@ -132,7 +132,7 @@ def _told(evidence: Evidence) -> tuple[object, ...]:
     return (
         evidence.noise,
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
-        *snapshot.missing.items(),
-        *snapshot.errors.items(),
+        *sorted(snapshot.missing.items()),
+        *sorted(snapshot.errors.items()),
         *(gpu.state for gpu in gpus),
     )

@@ -8,7 +8,7 @@ from homeassistant.components.update import UpdateEntity, UpdateEntityDescriptio
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client.models import Package, Updates
+from .client.models import Package
 from .coordinator import HomelabConfigEntry, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .markdown import escaped
@@ -23,8 +23,6 @@ class Offer:
 
     installed: str
     latest: str
-    notes: str
-    """Markdown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,9 @@ class HomelabUpdateDescription[ItemT](UpdateEntityDescription, HomelabDescriptio
 
     offer_fn: Callable[[ItemT], Offer | None]
     """The offer, None while it is not known."""
+
+    notes_fn: Callable[[ItemT], str | None]
+    """What is in it, in Markdown; apart from the offer, as it is long and seldom wanted."""
 
 
 def _packages(state: HostState) -> Offer | None:
@@ -43,11 +44,13 @@ def _packages(state: HostState) -> Offer | None:
     installed = (system and (system.os_name or system.hostname)) or updates.manager
     security = f" ({updates.security} \N{LOCK})" if updates.security else ""
     latest = f"{installed} + {updates.pending} \N{PACKAGE}{security}" if updates.pending else installed
-    return Offer(installed=installed, latest=latest, notes=_notes(updates))
+    return Offer(installed=installed, latest=latest)
 
 
-def _notes(updates: Updates) -> str:
+def _notes(state: HostState) -> str | None:
     """Return the packages as a list, security fixes first and marked."""
+    if (updates := state.snapshot.sections.updates) is None:
+        return None
     lines = [_line(package) for package in updates.packages]
     more = (updates.pending or 0) - len(updates.packages)
     return "\n".join([*lines, *([f"- \N{HORIZONTAL ELLIPSIS} + {more}"] if more > 0 else [])])
@@ -66,6 +69,7 @@ HOST_UPDATES: tuple[HomelabUpdateDescription[HostState], ...] = (
         subject=HOST,
         exists_fn=lambda state: _packages(state) is not None,
         offer_fn=_packages,
+        notes_fn=_notes,
     ),
 )
 
@@ -119,5 +123,5 @@ class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
     @override
     async def async_release_notes(self) -> str | None:
         """Return the list of packages."""
-        offer = self._offer
-        return None if offer is None else offer.notes
+        item = self.item
+        return None if item is None else self.entity_description.notes_fn(item)
