@@ -13,7 +13,7 @@ Tests use real SSH servers, shells and tools. Missing system packages are instal
 with apt; otherwise the tests that want them are skipped and the summary says so. With CI=true such a skip is a failure.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import os
@@ -119,9 +119,9 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def install_system_packages() -> list[str]:
-    """Install with apt, as root, the programs that tests want; return the packages still missing."""
-    wanted = missing_packages()
+def install_system_packages(programs: Mapping[str, str] = SYSTEM_PACKAGES) -> list[str]:
+    """Install with apt, as root, the packages of programs that are not here; return the packages still missing."""
+    wanted = missing_packages(programs)
     if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing {' '.join(wanted)}", flush=True)
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -129,12 +129,16 @@ def install_system_packages() -> list[str]:
         for package in wanted:  # one by one: a name that this release lacks must not stop the others
             install = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", package]
             subprocess.run(install, env=environ, stdout=subprocess.DEVNULL, check=False)
-    return missing_packages()
+    return missing_packages(programs)
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages of the programs that are not here."""
-    return [package for program, package in SYSTEM_PACKAGES.items() if not shutil.which(program, path=SEARCH_PATH)]
+def missing_packages(programs: Mapping[str, str] = SYSTEM_PACKAGES) -> list[str]:
+    """Return the Debian packages of the programs, or of the files with a whole path, that are not here."""
+    return [
+        package
+        for program, package in programs.items()
+        if not (Path(program).exists() if program.startswith("/") else shutil.which(program, path=SEARCH_PATH))
+    ]
 
 
 def pythons_here() -> Iterator[tuple[tuple[int, int], str]]:

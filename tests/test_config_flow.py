@@ -756,6 +756,7 @@ async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards
     assert sorted(cards(hass).values()) == ["desk", "nas.lan"]
     following = await Dialog(hass).open(next(flow for flow, name in cards(hass).items() if name == "nas.lan"))
     assert following.at == ("address", None)
+    assert following.placeholders["found"] == "**nas\\.lan**\n\n"
     assert [str(field.description["suggested_value"]) for field in following.result["data_schema"].schema] == [
         "root@192.0.2.5"
     ]
@@ -764,6 +765,8 @@ async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards
 async def test_the_command_shown_fits_what_the_scan_has_seen(hass: HomeAssistant, picking: Dialog) -> None:
     await picking.submit(hosts=["192.0.2.1"], username="root")
     assert "/etc/dropbear" in picking.placeholders["install_command"]
+    assert picking.placeholders["fingerprint_command"].startswith("`dropbearkey ")
+    assert not picking.placeholders["found"], "an address is no name"
     again = await Dialog(hass).begin("scan")
     await again.submit(hosts=["192.0.2.6"], username="me")
     assert "icacls" in again.placeholders["install_command"]

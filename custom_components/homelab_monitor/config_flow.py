@@ -109,7 +109,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         first, *others = machines
         self._queue = self.flow_id
         await async_enqueue(self.hass, self._queue, others)
-        self._platform, self._suggested = first.platform, first.typed
+        self._platform, self._suggested, self._found = first.platform, first.typed, first.known_as
         return await self.async_step_address({CONF_ADDRESS: first.typed})
 
     # ------------------------------------------------------------ by scan
@@ -211,7 +211,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Wait for a person."""
         async_remember_card(self.hass, self.flow_id, frozenset(addresses))
         self.context["title_placeholders"] = {"name": machine.name}
-        self._suggested = machine.typed
+        self._suggested, self._found = machine.typed, machine.known_as
         return await self.async_step_address()
 
     @override

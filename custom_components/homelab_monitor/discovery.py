@@ -49,6 +49,11 @@ class Found:
         """Return what a person would type, as far as it is known."""
         return f"{self.username}@{self.address}" if self.username else self.address
 
+    @property
+    def known_as(self) -> str:
+        """Return the name, "" when it says no more than the address."""
+        return "" if self.name == self.address else self.name
+
 
 # ---------------------------------------------------------------- scanning
 

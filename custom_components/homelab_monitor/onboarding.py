@@ -63,6 +63,7 @@ class OnboardingFlow(ConfigFlow):
         self._host_keys: tuple[str, ...] = ()
         self._platform: Platform | None = None
         self._queue = ""
+        self._found = ""
         self._menu = "user"
         self._task: asyncio.Task[HomelabError | None] | None = None
         self._failure: HomelabError | None = None
@@ -328,6 +329,7 @@ class OnboardingFlow(ConfigFlow):
         commands = {name: copyable(text) for name, text in install_commands(await self._async_key_line()).items()}
         entry = self._known_entry()
         return {
+            "found": f"**{escaped(self._found)}**\n\n" if self._found else "",
             "address": escaped(str(self._target)),
             "username": escaped(self._target.username),
             "key_line": copyable(await self._async_key_line()),
