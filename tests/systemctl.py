@@ -15,6 +15,12 @@ for word in "$@"; do
   case $word in --no-ask-password) quiet=yes;; -*) ;; *) verb=${verb:-$word}; unit=$word;; esac
 done
 printf '%s %s\\n' "$(id -un)" "$*" >>/run/calls
+if [ "$verb" = list-units ]; then
+  for path in /run/units/*; do
+    read -r state <"$path"; echo "${path##*/} loaded $state running A service"
+  done
+  exit 0
+fi
 if [ "$verb" = show ]; then
   [ -e "/run/units/$unit" ] && echo LoadState=loaded || echo LoadState=not-found
   echo "Id=$(cat "/run/aliases/$unit" 2>/dev/null || echo "$unit")"
@@ -62,8 +68,9 @@ class Systemctl:
 
     @property
     def calls(self) -> list[str]:
-        """Return who called it with what, but for questions."""
-        return [line for line in self.machine.run("cat", "/run/calls").splitlines() if " show " not in line]
+        """Return who had it do what; questions do not count."""
+        lines = self.machine.run("cat", "/run/calls").splitlines()
+        return [line for line in lines if {"start", "stop", "restart"} & set(line.split())]
 
 
 def place(machine: Machine, name: str, script: str, folder: str = "sbin") -> Path:
