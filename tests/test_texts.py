@@ -17,6 +17,7 @@ from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.remedies import REMEDIES, Where
 from custom_components.homelab_monitor.client.report import Status
+from custom_components.homelab_monitor.const import CONF_SUDO, SUDO_SECTIONS
 
 ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
 TEXTS = json.loads((ROOT / "translations" / "en.json").read_text(encoding="utf-8"))
@@ -83,6 +84,23 @@ def test_every_step_of_a_fix_flow_has_its_text_and_every_text_its_step(key: str)
     shared = {"test", "ignore", "gone", "init", "run", "accept"}
     steps = {name.removeprefix("async_step_") for name in dir(FLOWS[key]) if name.startswith("async_step_")}
     assert steps - shared == set(ISSUES[key]["fix_flow"]["step"])
+
+
+@pytest.mark.parametrize("key", FLOWS)
+def test_every_end_progress_and_error_of_a_fix_flow_has_its_text_and_every_text_its_use(key: str) -> None:
+    source = "".join(inspect.getsource(each) for each in FLOWS[key].__mro__ if each.__module__ == repairs.__name__)
+    flow = ISSUES[key]["fix_flow"]
+    assert set(re.findall(r'async_abort\(reason="(\w+)"', source)) == flow["abort"].keys()
+    assert set(re.findall(r'_async_progress\("(\w+)"', source)) == flow["progress"].keys()
+    assert set(re.findall(r'"base": "(\w+)"', source)) == flow.get("error", {}).keys()
+
+
+def test_every_group_of_words_is_used() -> None:
+    places = [*ROOT.glob("*.py"), ROOT / "services.yaml"]
+    sources = "".join(place.read_text(encoding="utf-8") for place in places)
+    used = set(re.findall(r'(?:words\(\s*[\w.]+,\s*|translation_key[=:]\s*)"?(\w+)', sources)) | {CONF_SUDO}
+    assert used >= SELECTOR.keys()
+    assert SELECTOR["sudo"] == set(SUDO_SECTIONS)
 
 
 @pytest.mark.parametrize("key", FLOWS)
