@@ -239,9 +239,15 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 def _entry(call: ServiceCall) -> HomelabConfigEntry:
     """Return the host that an action is about; raise a translated error when there is none."""
-    if device_id := call.data.get(ATTR_DEVICE_ID):
-        return service.async_get_device_and_config_entry(call.hass, DOMAIN, device_id)[1]
     entry_id = call.data.get(CONF_CONFIG_ENTRY_ID)
+    if device_id := call.data.get(ATTR_DEVICE_ID):
+        # The core's own helper knows no child devices before 2026.10.
+        child = dr.async_get(call.hass).async_get(
+            device_id, include_main_devices=False, include_composite_devices=False
+        )
+        if child is None:
+            return service.async_get_device_and_config_entry(call.hass, DOMAIN, device_id)[1]
+        entry_id = child.config_entry_id
     if sensor := er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, "")):
         entry_id = sensor.config_entry_id
     return service.async_get_config_entry(call.hass, DOMAIN, entry_id or "")

@@ -339,6 +339,20 @@ class Seldom(unittest.TestCase):
         self.look()
         self.assertEqual(self.host.asked.count("/containers/json?all=1"), 1)
 
+    def test_an_engine_that_is_named_is_asked_at_once(self):
+        machine = Machine(self)
+        machine.give("/run/podman/podman.sock", "podman-4.3")
+        for one in answers("podman-4.3", "containers", "json"):
+            machine.write(f"/proc/{pid_of([one], one['Names'][0][1:])}/cgroup", "")
+        host = machine.host()
+        one = probe.Probe(host)
+        lists = []
+        for named in ([], [], ["podman/root"], ["docker/root"], []):
+            host.asked, host.now = [], host.now + 1
+            one.answer(probe.Request({"id": "1", "sections": ["containers"], "watch": {"containers": named}}))
+            lists.append(host.asked.count("/containers/json?all=1"))
+        self.assertEqual(lists, [1, 0, 1, 0, 0])
+
 
 def pid_of(listed, name):
     ident = next(one["Id"] for one in listed if one["Names"] == ["/" + name])
