@@ -7,6 +7,7 @@ would see; what Home Assistant knows is asked besides, over its API.
 import asyncio
 from collections.abc import Awaitable, Callable
 import re
+import time
 from typing import Any
 
 from demo_api import PASSWORD as LOGIN_PASSWORD, USERNAME, HomeAssistant
@@ -48,6 +49,17 @@ class Tour:
             if issue["domain"] == "homelab_monitor"
         ]
         return {f"{titles[entry_id]}: {check}" for entry_id, _, check in found}
+
+    async def has_issues(self, *expected: str) -> None:
+        """Wait until these are the issues, raise AssertionError when others stay.
+
+        A busy machine may let a section come late at a test; that ends by itself after some polls.
+        """
+        deadline = time.monotonic() + 2 * SECONDS
+        while (found := await self.issues()) != set(expected):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"issues: {found or 'none'}, expected: {expected or 'none'}")
+            await asyncio.sleep(1)
 
     async def wait(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait until something is so."""
@@ -218,7 +230,7 @@ async def discovered(tour: Tour) -> None:
 async def repair(tour: Tour) -> None:
     """Let the amber row be cured from Home Assistant, with the password of sudo; then its issue is gone."""
     browser, flow = tour.browser, "issues.check.fix_flow"
-    assert await tour.issues() == {"nas: docker"}  # noqa: S101
+    await tour.has_issues("nas: docker")
     assert "docker" not in tour.machines["nas"].run("id", "-nG", "mon").split()  # noqa: S101
     await tour.open("/config/repairs")
     await browser.picture("14-repairs", REPAIRS_PAGE)
@@ -238,7 +250,7 @@ async def repair(tour: Tour) -> None:
     await browser.go_on()
     await browser.go_on()
     assert "docker" in tour.machines["nas"].run("id", "-nG", "mon").split()  # noqa: S101
-    assert await tour.issues() == set()  # noqa: S101
+    await tour.has_issues()
     await expect(tour.page.get_by_text("There are currently no repairs pending")).to_be_visible()
 
 
@@ -313,7 +325,7 @@ async def reinstalled(tour: Tour) -> None:
         return await tour.state("binary_sensor.pi_connectivity") == "on"
 
     await tour.wait(is_back, "pi is watched again")
-    assert await tour.issues() == set()  # noqa: S101
+    await tour.has_issues()
 
 
 async def watched(tour: Tour) -> None:
