@@ -138,6 +138,28 @@ class ByHand(unittest.TestCase):
         self.assertIn("system", reply["sections"])
         self.assertGreater(printed.count(b"\n"), 10)
 
+    def test_a_reader_who_has_seen_enough_gets_no_traceback(self):
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([sys.executable, "-", "memory"], stdin=pipe, stdout=pipe, stderr=pipe)
+        process.stdout.close()
+        process.stdin.write(SOURCE)
+        process.stdin.close()
+        with process.stderr:
+            self.assertEqual(process.stderr.read(), b"")
+        self.assertEqual(process.wait(30), 0)
+
+
+class Surroundings(unittest.TestCase):
+    def test_programs_are_found_where_systems_have_them_and_never_in_the_folder_we_are_in(self):
+        source = SOURCE.rpartition(b'\nif __name__ == "__main__":')[0] + b"\nprepare()\nprint(os.environ['PATH'])"
+        for told in ("", ":", "/opt/bin::/bin", None):
+            environ = {} if told is None else {"PATH": told}
+            printed = subprocess.check_output([sys.executable, "-"], input=source, timeout=30, env=environ)
+            folders = printed.decode().strip().split(":")
+            self.assertLessEqual({"/usr/bin", "/bin", "/usr/sbin", "/sbin"}, set(folders), told)
+            self.assertTrue(all(folder.startswith("/") for folder in folders), told)
+            self.assertEqual(folders[:1] == ["/opt/bin"], told == "/opt/bin::/bin")
+
 
 def cpu_seconds(pid):
     """Return the CPU time of a process and its children that ended."""

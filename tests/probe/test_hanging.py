@@ -24,7 +24,7 @@ class HangingHost(probe.RecordedHost):
             self.heal.wait(30)
         return super().statvfs(path)
 
-    def run(self, argv, timeout):
+    def run(self, argv, timeout, tail=False):
         self.asked.append(argv[0])
         if argv[0] in self.programs:
             self.heal.wait(30)
@@ -91,6 +91,13 @@ class Hanging(unittest.TestCase):
         except (probe.Late, probe.Broken):
             pass
         self.assertLess(time.monotonic() - begun, 4)
+
+    def test_of_too_much_the_beginning_is_kept_or_the_end(self):
+        for tail in (False, True):
+            _, output, _ = probe.run_child(["seq", "1", "1000000"], 20.0, [], tail)
+            self.assertLessEqual(len(output), probe.OUTPUT_BYTES + (64 << 10))
+            self.assertEqual(output.startswith("1\n2\n"), not tail)
+            self.assertEqual(output.endswith("\n1000000\n"), tail)
 
     def test_a_collector_that_breaks_is_an_error_of_its_section_alone(self):
         host = HangingHost()

@@ -201,6 +201,30 @@ class Logs(unittest.TestCase):
         self.assertLessEqual(len("\n".join(lines).encode()), 64 << 10)
         self.assertTrue(lines[-1].startswith("399 "))
 
+    def test_a_line_that_is_too_long_is_cut_and_leaves_room_for_the_others(self):
+        lines, is_cut = probe.last_lines("first\n" + "x" * (10 << 20) + "\nlast\n", 3)
+        self.assertEqual((lines, is_cut), (["first", "x" * 4096, "last"], True))
+
+    def test_of_a_container_with_long_lines_fewer_are_asked_for(self):
+        answers = {"tail=500": frame(1, "y" * (2 << 20)), "tail=32": frame(1, "long\n" * 32)}
+        asked = []
+
+        class Door(probe.RecordedDoor):
+            def sendall(self, request):
+                query = request.split(b" ", 2)[1].decode().rpartition("&")[2]
+                if query in answers:
+                    asked.append(query)
+                    length = len(answers[query])
+                    self.answers = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + answers[query]
+                else:
+                    super().sendall(request)
+
+        host = self.engine("")
+        host.connect = lambda path, timeout: Door(host, path)
+        told, missing, error = self.ask(host, ["500 container docker/root/web"])
+        self.assertEqual((missing, error, asked), (None, None, ["tail=500", "tail=32"]))
+        self.assertEqual(told, {"lines": ["long"] * 32, "truncated": True})
+
 
 if __name__ == "__main__":
     unittest.main()

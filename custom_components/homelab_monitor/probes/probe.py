@@ -43,6 +43,7 @@ ERROR_CHARACTERS = 300
 DEFAULT_TIMEOUT = 8.0
 AGAIN_SECONDS = 1.0  # how long a reply waits for what was late the last time
 REFRESH_SECONDS = 600.0  # how long something that hardly ever changes is remembered
+SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -164,9 +165,12 @@ class Host:
         told = os.statvfs(self.path(path))
         return told.f_frsize, told.f_blocks, told.f_bfree, told.f_bavail, told.f_files, told.f_ffree
 
-    def run(self, argv: "list[str]", timeout: float) -> "tuple[int, str, str]":
-        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError."""
-        return run_child(argv, timeout, self.unreaped)
+    def run(self, argv: "list[str]", timeout: float, tail: bool = False) -> "tuple[int, str, str]":
+        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError.
+
+        Of what is too long the beginning is kept, or the end where that is wanted (`tail`).
+        """
+        return run_child(argv, timeout, self.unreaped, tail)
 
     def connect(self, path: str, timeout: float) -> "Any":
         """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError."""
@@ -278,7 +282,7 @@ class RecordedHost(Host):
             raise FileNotFoundError(path)
         return tuple(told)
 
-    def run(self, argv: "list[str]", timeout: float) -> "tuple[int, str, str]":  # noqa: ARG002
+    def run(self, argv: "list[str]", timeout: float, tail: bool = False) -> "tuple[int, str, str]":  # noqa: ARG002
         """Return what the program said when the machine was recorded."""
         told = self.told.get("run", {}).get(" ".join(argv))
         if told is None:
@@ -378,6 +382,7 @@ class HttpDoor:
 
     def __init__(self, host: "Host", path: str, deadline: float) -> None:
         self.deadline = deadline
+        self.limit = ANSWER_BYTES
         self.stream = host.connect(path, self.left())
         self.buffer = b""
 
@@ -419,7 +424,7 @@ class HttpDoor:
         while size:
             size = int(self.until(b"\r\n").split(b";")[0], 16)
             total += size
-            if total > ANSWER_BYTES:
+            if total > self.limit:
                 raise ValueError("an answer without end")
             yield self.exactly(size)
             self.until(b"\r\n")
@@ -433,7 +438,7 @@ class HttpDoor:
 
     def exactly(self, size: int) -> bytes:
         """Return that many bytes."""
-        if size > ANSWER_BYTES:
+        if size > self.limit:
             raise ValueError("an answer without end")
         while len(self.buffer) < size:
             self.more()
@@ -453,7 +458,7 @@ class HttpDoor:
         self.stream.close()
 
 
-def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]") -> "tuple[int, str, str]":
+def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]", tail: bool = False) -> "tuple[int, str, str]":
     """Run a program in a session of its own; what is late is killed with all its children, and reaped."""
     import subprocess  # noqa: PLC0415 - not every poll needs it, and it is slow to load
 
@@ -462,7 +467,7 @@ def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]") -> "tupl
     child = subprocess.Popen(argv, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True)
     deadline = time.monotonic() + timeout
     try:
-        output, errors = read_child(child, deadline)
+        output, errors = read_child(child, deadline, tail)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
@@ -473,8 +478,8 @@ def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]") -> "tupl
     return status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
 
 
-def read_child(child: "Any", deadline: float) -> "tuple[bytes, bytes]":
-    """Return what a child writes until it closes both streams, bounded; raises Late."""
+def read_child(child: "Any", deadline: float, tail: bool) -> "tuple[bytes, bytes]":
+    """Return the beginning or the end of what a child writes until it closes both streams; raises Late."""
     import select  # noqa: PLC0415
 
     streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
@@ -491,6 +496,8 @@ def read_child(child: "Any", deadline: float) -> "tuple[bytes, bytes]":
             if not chunk:
                 waiting.unregister(fd)
                 left.discard(fd)
+            elif tail:
+                streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
             elif len(streams[fd]) < OUTPUT_BYTES:
                 streams[fd] += chunk
     return streams[order[0]], streams[order[1]]
@@ -1364,8 +1371,9 @@ def is_stale(probe: Probe) -> bool:
 def prepare() -> None:
     """Be the least of the machine's worries, and speak the programs' own language."""
     os.environ["LC_ALL"] = "C"
-    paths = os.environ.get("PATH", "/usr/bin:/bin").split(":")
-    paths += [path for path in ("/usr/local/sbin", "/usr/sbin", "/sbin") if path not in paths]
+    # An empty part would be the folder that we happen to be in.
+    paths = [path for path in os.environ.get("PATH", "").split(":") if path]
+    paths += [path for path in SEARCHED_FOLDERS if path not in paths]
     os.environ["PATH"] = ":".join(paths)
     try:
         os.nice(5)
@@ -1377,7 +1385,10 @@ def show(host: Host) -> None:
     """Print one readable reply, for a person who wants to see what is told."""
     wanted = sys.argv[1:] or polled_sections()
     reply = Probe(host).answer(Request({"id": "by-hand", "sections": wanted, "timeout": 60}))
-    print(json.dumps(clean(reply), indent=2))
+    try:
+        write(1, json.dumps(clean(reply), indent=2).encode("ascii") + b"\n")
+    except BrokenPipeError:
+        return  # who reads it has seen enough
 
 
 def main() -> None:
@@ -1391,7 +1402,6 @@ def main() -> None:
     host = Host() if root == "/" else RecordedHost(root)
     if "__file__" in globals() or main.__code__.co_filename != "probe.py":
         show(host)
-        sys.stdout.flush()
         # Not by returning: the interpreter would wait for the threads, and they wait for requests.
         os._exit(0)
     replies = os.dup(1)

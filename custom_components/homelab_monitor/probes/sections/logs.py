@@ -16,6 +16,9 @@ LOG_WISH = re.compile(r"(\d{1,4}) (service|container) (.+)")
 CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
 LOG_LINES = 500
 LOG_BYTES = 64 << 10
+LINE_CHARACTERS = 4096  # a line that is longer is cut, so that others have room
+CONTAINER_LOG_BYTES = 1 << 20  # what an engine may send; beyond that fewer, as they are long
+PIECE_BYTES = 16 << 10  # Docker keeps a long line in pieces of this size, and counts pieces
 LOG_SECONDS = 8.0
 JOURNAL_REMARK = re.compile(r"-- (?:No entries|Logs begin|Journal begins).*--$")
 JOURNAL_DENIED = re.compile(r"insufficient permissions|not seeing messages from other users", re.IGNORECASE)
@@ -34,12 +37,13 @@ def last_lines(text: str, count: int) -> "tuple[list[str], bool]":
     lines = text.splitlines()
     kept = []  # type: list[str]
     left = LOG_BYTES
-    for line in reversed(lines[-count:]):
+    is_cut = any(len(line) > LINE_CHARACTERS for line in lines[-count:])
+    for line in (line[:LINE_CHARACTERS] for line in reversed(lines[-count:])):
         left -= len(line.encode("utf-8", "replace")) + 1
         if left < 0:
             break
         kept.append(line)
-    return kept[::-1], len(kept) < len(lines)
+    return kept[::-1], is_cut or len(kept) < len(lines)
 
 
 def read_journal(host: "Host", unit: str, count: int) -> str:
@@ -48,7 +52,8 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
         raise Broken("not the name of a service")
     if not has_systemd(host, {}):
         raise Missing("not_supported")
-    status, output, errors = host.run([*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit], LOG_SECONDS)
+    argv = [*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit]
+    status, output, errors = host.run(argv, LOG_SECONDS, tail=True)
     lines = [line for line in output.splitlines() if not JOURNAL_REMARK.match(line)]
     if not lines and JOURNAL_DENIED.search(errors):
         raise Missing("permission_denied")
@@ -57,8 +62,11 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
     return "\n".join(lines)
 
 
-def read_container_log(host: "Host", key: str, count: int) -> str:
-    """Return what a container has printed last, both streams in their order; `key` is engine/owner/name."""
+def read_container_log(host: "Host", key: str, count: int) -> "tuple[str, bool]":
+    """Return what a container has printed last, both streams in their order, and whether lines were too long for all.
+
+    `key` is engine/owner/name.
+    """
     import socket  # noqa: PLC0415
 
     source, _, name = key.rpartition("/")
@@ -67,17 +75,23 @@ def read_container_log(host: "Host", key: str, count: int) -> str:
     engine = next((one for one in find_engines(host) if one.source() == source), None)
     if engine is None or would_start(host, engine):
         raise Broken("the engine does not run")
+    deadline = time.monotonic() + LOG_SECONDS
     try:
-        return ask_for_log(host, engine, name, count)
+        try:
+            return ask_for_log(host, engine, name, count, deadline), False
+        except ValueError:  # too long; so many of the longest pieces always fit
+            fewer = min(count, CONTAINER_LOG_BYTES // PIECE_BYTES // 2)
+            return ask_for_log(host, engine, name, fewer, deadline), True
     except (FileNotFoundError, ConnectionRefusedError):
         raise Broken("the engine does not run") from None
     except socket.timeout:
         raise Late(source) from None
 
 
-def ask_for_log(host: "Host", engine: "Engine", name: str, count: int) -> str:
-    """Return the end of a container's log from its engine; raises OSError, Late, Broken."""
-    door = open_door(host, engine, time.monotonic() + LOG_SECONDS)
+def ask_for_log(host: "Host", engine: "Engine", name: str, count: int, deadline: float) -> str:
+    """Return the end of a container's log from its engine; raises OSError, Late, Broken, ValueError where it is too long."""
+    door = open_door(host, engine, deadline)
+    door.limit = CONTAINER_LOG_BYTES
     try:
         told = door.ask("/containers/" + name + "/json")
         if told is None:
@@ -104,9 +118,9 @@ def log_frames(content: bytes) -> "Iterator[bytes]":
 def collect_logs(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Return the end of the log that `watch` names."""
     count, kind, name = parse_wish(request.watch.get("logs", []))
-    text = read_journal(host, name, count) if kind == "service" else read_container_log(host, name, count)
+    text, is_short = (read_journal(host, name, count), False) if kind == "service" else read_container_log(host, name, count)
     lines, is_cut = last_lines(text, count)
-    return {"lines": lines, "truncated": is_cut}
+    return {"lines": lines, "truncated": is_cut or is_short}
 
 
 SECTIONS = globals().setdefault("SECTIONS", [])
