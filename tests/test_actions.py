@@ -137,7 +137,7 @@ async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
         await ask(hass, host, "get_log", container="web")
     with pytest.raises(ServiceValidationError) as raised:
         await ask(hass, host, "get_log", service=None)
-    assert raised.value.translation_key == "no_container_named"
+    assert raised.value.translation_key == "no_log_named"
 
 
 @pytest.mark.parametrize(

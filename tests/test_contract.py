@@ -1,5 +1,6 @@
 """A metric is one key in the probe, one field, one row, one name: this says which was forgotten."""
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 import json
 from pathlib import Path
@@ -7,7 +8,7 @@ import re
 import subprocess
 import sys
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Sections
 from custom_components.homelab_monitor.client.programs import probe_source
 from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_reply
+from custom_components.homelab_monitor.entity import HomelabDescription
 from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS
 from custom_components.homelab_monitor.subjects import HOST
@@ -99,7 +101,14 @@ def test_every_row_has_a_name_and_every_name_a_row(platform: str) -> None:
         text = TEXTS[platform][f"{row.subject.key}_{row.key}"]
         placeholders = set(re.findall(r"{(\w+)}", text["name"]))
         assert placeholders == ({row.subject.placeholder} if row.subject.placeholder else set())
-        assert set(text.get("state", ())) == set(getattr(row, "options", None) or ())
+        assert set(text.get("state", ())) == set(states(platform, row))
+
+
+def states(platform: str, row: HomelabDescription[Any]) -> Iterable[str]:
+    """Return the states that need words of our own: a bare yes or no reads *On* and *Off*, whatever it is about."""
+    if platform == "binary_sensor" and row.device_class is None:
+        return "on", "off"
+    return getattr(row, "options", None) or ()
 
 
 @pytest.mark.parametrize("platform", TABLES)

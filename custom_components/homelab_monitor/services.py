@@ -88,11 +88,13 @@ async def _async_control_service(call: ServiceCall) -> None:
 async def _async_control_container(call: ServiceCall) -> None:
     """Start, stop or restart a container."""
     coordinator = _entry(call).runtime_data
-    await async_control_container(coordinator, _container(call, coordinator), call.data[ATTR_ACTION])
+    if (container := _container(call, coordinator)) is None:
+        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_container_named")
+    await async_control_container(coordinator, container, call.data[ATTR_ACTION])
 
 
-def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container:
-    """Return the container that an action names, or whose device it is about."""
+def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container | None:
+    """Return the container that an action names, or whose device it is about, None where it says neither."""
     if name := call.data.get(ATTR_CONTAINER):
         return find_container(coordinator, name)
     device = dr.async_get(call.hass).async_get(call.data.get(ATTR_DEVICE_ID, ""))
@@ -100,7 +102,7 @@ def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container:
     for item_id, item in coordinator.data.items.get(CONTAINER.key, {}).items():
         if device_identifier(coordinator, CONTAINER.key, item_id) in identifiers:
             return cast("ContainerRates", item).container
-    raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_container_named")
+    return None
 
 
 def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
@@ -186,8 +188,10 @@ async def _async_get_log(call: ServiceCall) -> ServiceResponse:
     coordinator, lines = _entry(call).runtime_data, call.data[ATTR_LINES]
     if call.data.keys() & {ATTR_SERVICE, ATTR_ENTITY_ID}:
         log = await async_read_service_log(coordinator, _unit(call, coordinator), lines)
+    elif container := _container(call, coordinator):
+        log = await async_read_container_log(coordinator, container, lines)
     else:
-        log = await async_read_container_log(coordinator, _container(call, coordinator), lines)
+        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_log_named")
     return {"lines": list(log.lines), "truncated": log.truncated}
 
 
