@@ -81,7 +81,7 @@ async def control_container(connection: Connection, host: str, container: Contai
     owner = "" if container.owner == "root" else container.owner
     script = _CONTAINER_SCRIPT.format(program=program, action=action.value, name=container.name, owner=owner, **sockets)
     result = await connection.run("sh", stdin=script.encode(), timeout=RUN_SECONDS[action])
-    if result.exit_status != 0 and _DENIED.search(result.stderr):
+    if result.exit_status != 0 and _SOCKET_DENIED.search(result.stderr):
         raise EngineDenied(host, first_line(result.stderr), engine=container.engine)
     _done(host, result)
 
@@ -178,6 +178,10 @@ _DENIED: Final = re.compile(
     r"access denied|authentication (?:is )?required|permission denied|policykit|not permitted", re.IGNORECASE
 )
 """systemd's words, and those about a polkit that is not there."""
+_SOCKET_DENIED: Final = re.compile(
+    r"permission denied while trying to connect|connect: permission denied", re.IGNORECASE
+)
+"""What docker and podman say of a socket; a program in the container that may not be run is denied, too."""
 
 
 def _done(host: str, result: CommandResult) -> CommandResult:
