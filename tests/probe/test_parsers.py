@@ -37,6 +37,24 @@ class Parsers(unittest.TestCase):
         lines = "1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 8:2 / /data rw - ext4 /dev/sdb1 rw"
         self.assertEqual([one.device for one in probe.one_per_filesystem(probe.parse_mountinfo(lines))], ["8:2"])
 
+    def test_what_lies_below_a_later_mount_is_left_out_as_df_does(self):
+        lines = [
+            "1 1 0:2 / / rw - rootfs rootfs rw",
+            "20 1 8:1 / / rw - ext4 /dev/sda1 rw",
+            "30 20 8:2 / /srv/data/photos rw - ext4 /dev/sda2 rw",
+            "31 30 8:3 / /srv/data/photos/old rw - ext4 /dev/sda3 rw",
+            "32 20 8:4 / /srv/database rw - ext4 /dev/sda4 rw",
+            "33 20 8:5 / /srv/data rw - ext4 /dev/sda5 rw",
+            "34 33 8:6 / /srv/data/music rw - ext4 /dev/sda6 rw",
+        ]
+        told = probe.one_per_filesystem(probe.parse_mountinfo("\n".join(lines)))
+        self.assertEqual([one.mountpoint for one in told], ["/", "/srv/data", "/srv/data/music", "/srv/database"])
+        self.assertEqual(told[0].device, "8:1")
+
+    def test_a_mountpoint_may_hold_what_unicode_takes_for_the_end_of_a_line(self):
+        told = list(probe.parse_mountinfo("30 20 8:2 / /srv/a\u2028b\x85c\\012d rw - ext4 /dev/sda2 rw\n"))
+        self.assertEqual([one.mountpoint for one in told], ["/srv/a\u2028b\x85c\nd"])
+
     def test_lines_of_mountinfo_that_make_no_sense_are_skipped(self):
         self.assertEqual(list(probe.parse_mountinfo("\nrubbish\n1 2 3 - x")), [])
 

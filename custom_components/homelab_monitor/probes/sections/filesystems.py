@@ -35,6 +35,7 @@ class Mount:
 
     def __init__(self, words: "list[str]", after: "list[str]") -> None:
         self.id = words[0]  # another one once something is mounted there anew
+        self.parent = words[1]  # the mount that it is mounted on
         self.device = words[2]  # major:minor of the filesystem
         self.root = unescape(words[3])  # which folder of the filesystem is mounted
         self.mountpoint = unescape(words[4])
@@ -53,7 +54,7 @@ def parse_mountinfo(text: str) -> "Iterator[Mount]":
 
     36 35 98:0 /mnt1 /mnt\040two rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     """
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines(): a name may hold what Unicode takes for the end of a line
         head, _, tail = line.partition(" - ")
         words, after = head.split(" "), tail.split(" ")
         if len(words) >= 6 and len(after) >= 3:
@@ -72,11 +73,39 @@ def unescape(text: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def one_per_filesystem(mounts: "Iterable[Mount]") -> "list[Mount]":
-    """Return each filesystem's best mount; what another mount on the same place hides is left out."""
-    visible = {}  # type: dict[str, Mount]
+def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
+    """Return by mountpoint what can be reached: not what lies below another mount at the same place or above it."""
+    by_id, covers = {}, set()  # type: dict[str, Mount], set[tuple[str, str]]
     for mount in mounts:  # in the order of mounting
-        visible[mount.mountpoint] = mount
+        by_id[mount.id] = mount
+        covers.add((mount.parent, mount.mountpoint))
+
+    def is_covered(mount: Mount) -> bool:
+        for _ in by_id:  # so deep at most
+            # A path leads from the parent into the first mount on its way.
+            if any((mount.parent, folder) in covers for folder in folders_above(mount.mountpoint)):
+                return True
+            if mount.parent == mount.id or mount.parent not in by_id:
+                return False
+            mount = by_id[mount.parent]
+        return False
+
+    return {mount.mountpoint: mount for mount in by_id.values() if not is_covered(mount)}
+
+
+def folders_above(path: str) -> "Iterator[str]":
+    """Yield the folders that a path leads through.
+
+    /srv/data/photos  →  /srv/data, /srv, /
+    """
+    while path.strip("/"):
+        path = path.rpartition("/")[0]
+        yield path or "/"
+
+
+def one_per_filesystem(mounts: "Iterable[Mount]") -> "list[Mount]":
+    """Return the best of the mounts of each filesystem that can be reached."""
+    visible = visible_mounts(mounts)
     best = {}  # type: dict[str, Mount]
     for mount in sorted(visible.values(), key=Mount.rank):
         best.setdefault(mount.device, mount)
