@@ -11,7 +11,7 @@ from homeassistant.components.binary_sensor import (  # type: ignore[attr-define
     BinarySensorEntityDescription,
 )
 from homeassistant.const import EntityCategory
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.items import gpu_failure, gpus, lost_gpus
@@ -218,16 +218,6 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     """One yes or no about one item."""
 
     entity_description: HomelabBinarySensorDescription[ItemT]
-    _written: tuple[object, ...] | None = None
-
-    @callback
-    @override
-    def _handle_coordinator_update(self) -> None:
-        """Write the state when it says something new: most polls change none of them."""
-        says = (self.available, self.is_on, self.extra_state_attributes)
-        if says != self._written:
-            self._written = says
-            self.async_write_ha_state()
 
     @property
     @override

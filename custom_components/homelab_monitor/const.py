@@ -3,7 +3,6 @@
 from typing import Final
 
 DOMAIN: Final = "homelab_monitor"
-MANUFACTURER_UNKNOWN: Final = "Unknown"
 
 CONF_PLATFORM: Final = "platform"
 CONF_HOST_ID: Final = "host_id"
@@ -29,7 +28,6 @@ SUDO_SECTIONS: Final = ("storage_health", "security", "sockets")
 """Sections that tell more with passwordless sudo; each is allowed by itself."""
 
 PLATFORM_LINUX: Final = "linux"
-PLATFORM_WINDOWS: Final = "windows"
 
 DEFAULT_PORT: Final = 22
 DEFAULT_INTERVAL: Final = 10
