@@ -147,7 +147,7 @@ async def count(document: dict[str, Any]) -> Count:
         async with async_test_home_assistant(config_dir=folder) as hass:
             hass.data.pop(loader.DATA_CUSTOM_COMPONENTS)
             entry.add_to_hass(hass)
-            with patch("custom_components.homelab_monitor.ProbeSession", return_value=session):
+            with patch("custom_components.homelab_monitor.async_new_session", return_value=session):
                 await hass.config_entries.async_setup(entry.entry_id)
                 await hass.async_block_till_done(wait_background_tasks=True)
             registered = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)

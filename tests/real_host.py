@@ -37,7 +37,7 @@ class RealHost:
 
     async def start(self) -> None:
         self.entry.add_to_hass(self.hass)
-        with patch("custom_components.homelab_monitor.async_get_key", return_value=self.sshd.key):
+        with patch("custom_components.homelab_monitor.sessions.async_get_key", return_value=self.sshd.key):
             assert await self.hass.config_entries.async_setup(self.entry.entry_id)
             await self.hass.async_block_till_done(wait_background_tasks=True)
 

@@ -144,7 +144,7 @@ def make_entry(**options: object) -> MockConfigEntry:
 async def set_up(hass: HomeAssistant, entry: MockConfigEntry, session: ScriptedSession) -> None:
     """Set the entry up on the scripted host and wait for its first poll."""
     entry.add_to_hass(hass)
-    with patch("custom_components.homelab_monitor.ProbeSession", return_value=session):
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=session):
         assert await hass.config_entries.async_setup(entry.entry_id)
         await hass.async_block_till_done(wait_background_tasks=True)
 
@@ -192,6 +192,6 @@ class Host:
 
     async def start_again(self) -> None:
         """Set the entry up again with what was stored."""
-        with patch("custom_components.homelab_monitor.ProbeSession", return_value=self.session):
+        with patch("custom_components.homelab_monitor.async_new_session", return_value=self.session):
             assert await self.hass.config_entries.async_setup(self.entry.entry_id)
             await self.hass.async_block_till_done(wait_background_tasks=True)

@@ -1,5 +1,7 @@
 """The option `interfaces`: the chosen ones' traffic is enabled, and what a person switched stays as it is."""
 
+from unittest.mock import AsyncMock
+
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er
@@ -37,7 +39,7 @@ async def choose(hass: HomeAssistant, host: Host, *interfaces: str) -> None:
 @pytest.fixture
 def same_session(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every set-up meet the scripted host."""
-    monkeypatch.setattr("custom_components.homelab_monitor.ProbeSession", lambda *_, **__: host.session)
+    monkeypatch.setattr("custom_components.homelab_monitor.async_new_session", AsyncMock(return_value=host.session))
 
 
 async def test_only_the_primary_ones_traffic_is_enabled(host: Host, disabled_by) -> None:

@@ -40,6 +40,7 @@ LOOSE = {
     "subjects",
     "settings",
     "store",
+    "sessions",
     "issues",
     "coordinator",
     "judgement",

@@ -53,7 +53,7 @@ async def session(hass: HomeAssistant, hass_storage) -> AsyncIterator[ScriptedSe
 
     with (
         patch.object(session, "poll", poll),
-        patch("custom_components.homelab_monitor.ProbeSession", return_value=session),
+        patch("custom_components.homelab_monitor.async_new_session", return_value=session),
     ):
         yield session
 

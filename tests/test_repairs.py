@@ -172,7 +172,7 @@ async def script(hass: HomeAssistant, host: Host) -> AsyncIterator[Script]:
         stack.enter_context(patch(f"{MODULE}.async_connect", written.connect))
         stack.enter_context(patch(f"{MODULE}.scan_host_keys", written.scan))
         stack.enter_context(patch("custom_components.homelab_monitor.capability.run_checks", written.test))
-        stack.enter_context(patch("custom_components.homelab_monitor.ProbeSession", return_value=host.session))
+        stack.enter_context(patch("custom_components.homelab_monitor.async_new_session", return_value=host.session))
         yield written
 
 

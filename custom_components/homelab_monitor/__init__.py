@@ -10,15 +10,14 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.device_registry import AnyDeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
-from .client.session import ProbeSession
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
 from .issues import async_remove_issues
 from .services import async_setup_services
-from .sessions import async_gate, async_programs
+from .sessions import async_new_session
 from .settings import HostAddress, HostOptions
-from .store import HostStore, async_get_key
+from .store import HostStore
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = (
@@ -43,14 +42,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
     options = HostOptions.from_options(entry.options)
     store = HostStore(hass, entry.entry_id, address.host_id)
     await store.async_load()
-    session = ProbeSession(
-        address.target,
-        await async_get_key(hass),
-        address.host_keys,
-        await async_programs(hass),
-        timeout=options.timeout,
-        gate=async_gate(hass),
-        each_poll=options.connect_each_poll,
+    session = await async_new_session(
+        hass, address.target, address.host_keys, timeout=options.timeout, each_poll=options.connect_each_poll
     )
     coordinator = HomelabCoordinator(hass, entry, store, session)
     entry.runtime_data = coordinator

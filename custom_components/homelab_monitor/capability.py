@@ -14,12 +14,11 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.checks import run_checks
 from .client.report import Report, Status as CheckStatus
-from .client.session import ProbeSession
 from .client.ssh import Connection
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, Status
 from .issues import async_update_issues
-from .sessions import async_gate, async_programs
+from .sessions import async_gate, async_new_session
 from .settings import HostAddress, HostOptions
 from .store import async_get_key
 
@@ -53,14 +52,7 @@ async def _async_run(
 ) -> Report:
     """Run the checks through a session that ends with them."""
     address, options = HostAddress.from_data(entry.data), HostOptions.from_options(entry.options)
-    session = ProbeSession(
-        address.target,
-        await async_get_key(hass),
-        address.host_keys,
-        await async_programs(hass),
-        timeout=options.timeout,
-        gate=async_gate(hass),
-    )
+    session = await async_new_session(hass, address.target, address.host_keys, timeout=options.timeout)
     try:
         report, _ = await run_checks(session, address.target, address.host_keys, progress)
     finally:

@@ -18,9 +18,9 @@ from .client.snapshot import Snapshot
 from .client.ssh import Connection, scan_host_keys
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT
-from .sessions import async_gate, async_programs
+from .sessions import async_new_session
 from .settings import HostAddress
-from .store import HostMemory, async_get_key, async_hand_over
+from .store import HostMemory, async_hand_over
 
 
 async def async_read_host_keys(target: Target) -> tuple[str, ...]:
@@ -57,15 +57,7 @@ class HostContact:
     @classmethod
     async def async_prepare(cls, hass: HomeAssistant, target: Target, host_keys: Sequence[str]) -> Self:
         """Return the contact with a machine that must prove one of these keys."""
-        session = ProbeSession(
-            target,
-            await async_get_key(hass),
-            host_keys,
-            await async_programs(hass),
-            timeout=DEFAULT_TIMEOUT,
-            gate=async_gate(hass),
-        )
-        return cls(target, host_keys, session)
+        return cls(target, host_keys, await async_new_session(hass, target, host_keys, timeout=DEFAULT_TIMEOUT))
 
     async def async_log_in(self) -> None:
         """Open the connection, or raise the HomelabError that says why not."""
