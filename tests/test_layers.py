@@ -16,7 +16,7 @@ LAYERS: tuple[set[str], ...] = (
     {"settings", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "discovery"},
     {"entity", "subjects", "capability", "controls"},
-    {"quantities"},
+    {"quantities", "upgrade"},
     {"host_sensors", "item_sensors"},
     {"sensor", "binary_sensor", "button", "switch", "update", "event", "diagnostics", "system_health"}
     | {

@@ -125,8 +125,8 @@ def test_titles_are_the_only_place_where_a_name_is_not_escaped(key: str) -> None
 def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_error() -> None:
     of_flows = {"unknown", "invalid_target", "password_refused", "key_not_installed"}
     errors = {error.key for error in all_errors(HomelabError)} - of_flows
-    sources = [(ROOT / f"{name}.py").read_text() for name in ("controls", "services", "capability")]
-    options = {f"{name.lower()}_off" for name in re.findall(r"_require\(coordinator, CONF_(\w+)\)", sources[0])}
+    sources = [(ROOT / f"{name}.py").read_text() for name in ("controls", "upgrade", "services", "capability")]
+    options = {f"{name.lower()}_off" for name in re.findall(r"\brequire\([\w.]+, CONF_(\w+)\)", "".join(sources[:2]))}
     named = set(re.findall(r'(?:_refuse\(\w+, |translation_key=)"(\w+)"', "".join(sources)))
     assert errors | options | named | set(controls.REASONS.values()) | {"not_told"} == TEXTS["exceptions"].keys()
 

@@ -35,14 +35,14 @@ ASK_SECONDS: Final = 20.0
 
 async def async_control_service(coordinator: HomelabCoordinator, unit: str, action: RunAction) -> None:
     """Start, stop or restart a service, and let its sensor follow."""
-    _require(coordinator, CONF_CONTROL_SERVICES)
+    require(coordinator, CONF_CONTROL_SERVICES)
     async with _aside(coordinator, "services") as (connection, host):
         await control_service(connection, host, unit, action)
 
 
 async def async_control_container(coordinator: HomelabCoordinator, container: Container, action: RunAction) -> None:
     """Start, stop or restart a container, and let its entities follow."""
-    _require(coordinator, CONF_CONTROL_CONTAINERS)
+    require(coordinator, CONF_CONTROL_CONTAINERS)
     # Podman is not listed at every turn; this one has to be.
     async with _aside(coordinator, "containers", watch=[container.source]) as (connection, host):
         await control_container(connection, host, container, action)
@@ -66,7 +66,7 @@ def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
 
 async def async_control_power(coordinator: HomelabCoordinator, action: PowerAction) -> None:
     """Shut the machine down or restart it."""
-    _require(coordinator, CONF_POWER)
+    require(coordinator, CONF_POWER)
     async with _aside(coordinator) as (connection, host):
         await control_power(connection, host, action)
 
@@ -105,7 +105,7 @@ async def async_ask[SectionT](
     """Return what the host tells of a section on demand, beside the polls; twice where `again_after` is given."""
     require_online(coordinator)
     sudo = [section] if section in coordinator.options.sudo else []
-    async with _translated(coordinator):
+    async with translated(coordinator):
         replies = await coordinator.session.ask_aside(
             [section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after
         )
@@ -114,7 +114,7 @@ async def async_ask[SectionT](
 
 async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lines: int) -> Log:
     """Return the last lines of the log of a service."""
-    async with _translated(coordinator):
+    async with translated(coordinator):
         require_unit(coordinator.address.target.host, unit)
     return await _async_read_log(coordinator, f"{lines} service {unit}")
 
@@ -162,7 +162,7 @@ def require_online(coordinator: HomelabCoordinator) -> None:
         _refuse(coordinator, "host_offline")
 
 
-def _require(coordinator: HomelabCoordinator, option: str) -> None:
+def require(coordinator: HomelabCoordinator, option: str) -> None:
     """Raise when the options do not allow it, or the host does not answer."""
     if not getattr(coordinator.options, option):
         _refuse(coordinator, f"{option}_off")
@@ -184,7 +184,7 @@ async def _aside(
     coordinator: HomelabCoordinator, changed: str | None = None, watch: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Connection, str]]:
     """Lend a connection for a control, and ask again for the section that it may have changed."""
-    async with _translated(coordinator):
+    async with translated(coordinator):
         try:
             async with coordinator.session.aside() as connection:
                 yield connection, coordinator.address.target.host
@@ -195,7 +195,7 @@ async def _aside(
 
 
 @asynccontextmanager
-async def _translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
+async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
     """Turn the client's errors into Home Assistant's."""
     try:
         yield

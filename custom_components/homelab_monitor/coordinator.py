@@ -299,6 +299,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.data = self._succeeded([section], reply, self.data.poll_seconds)
         self.async_update_listeners()
 
+    @callback
+    def async_tell(self, *happenings: Happening) -> None:
+        """Let all entities look again, and tell what happened beside the polls; what a poll brought is told already."""
+        self.data = replace(self.data, happenings=happenings)
+        self.async_update_listeners()
+
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""
         self._tries = self._refusals = 0
@@ -420,7 +426,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._matched.pop(kind, None)
         self.layout += 1
         self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
-        self.async_update_listeners()
+        self.async_tell()
 
 
 def _silent_seconds(state: HostState) -> float:

@@ -33,6 +33,7 @@ HOST_EVENTS: tuple[HomelabEventDescription[HostState], ...] = (
             "container_died",
             "container_unhealthy",
             "gpu_lost",
+            "update_failed",
         ],
     ),
 )

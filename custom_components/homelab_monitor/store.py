@@ -68,6 +68,8 @@ class HostMemory:
     last_test: dict[str, Any] | None = None
     chosen_interfaces: tuple[str, ...] = ()
     """The option of that name as it was last applied to the entities."""
+    upgrade: str = ""
+    """The package manager that installs updates there, as long as nobody has been told how that ended."""
     is_current: bool = False
 
 
@@ -107,6 +109,7 @@ class HostStore:
                 inventory=restore_inventory(stored["inventory"]),
                 last_test=stored.get("last_test"),
                 chosen_interfaces=tuple(stored.get("chosen_interfaces", ())),
+                upgrade=str(stored.get("upgrade", "")),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as err:
             _LOGGER.warning(
@@ -148,4 +151,5 @@ class HostStore:
             "inventory": self.memory.inventory.as_dict(),
             "last_test": self.memory.last_test,
             "chosen_interfaces": list(self.memory.chosen_interfaces),
+            "upgrade": self.memory.upgrade,
         }

@@ -1,18 +1,24 @@
-"""Update entities: the operating system's packages that could be updated, with their list as release notes."""
+"""Update entities: the operating system's packages that could be updated, with their list as release notes.
+
+They are installed where the host's options allow it and its package manager is one that we know how to ask.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, override
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityDescription, UpdateEntityFeature
-from homeassistant.core import HomeAssistant
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.models import Package
-from .coordinator import HomelabConfigEntry, HostState
+from .client.upgrade import can_upgrade
+from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .markdown import escaped
 from .subjects import HOST
+from .upgrade import HostUpgrade
 
 PARALLEL_UPDATES = 0
 
@@ -80,11 +86,11 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the update entities of a host."""
-    async_add_items(entry, "update", (HOST_UPDATES,), HomelabUpdate[Any], async_add_entities)
+    async_add_items(entry, "update", (HOST_UPDATES,), HostPackages, async_add_entities)
 
 
 class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
-    """Software of one item; it is told of, and updated on the machine."""
+    """Software of one item; it is told of."""
 
     entity_description: HomelabUpdateDescription[ItemT]
     _attr_supported_features = UpdateEntityFeature.RELEASE_NOTES
@@ -125,3 +131,64 @@ class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
         """Return the list of packages."""
         item = self.item
         return None if item is None else self.entity_description.notes_fn(item)
+
+
+class HostPackages(HomelabUpdate[HostState]):
+    """The packages of a host, which can be installed."""
+
+    def __init__(
+        self, coordinator: HomelabCoordinator, description: HomelabUpdateDescription[HostState], item_id: str
+    ) -> None:
+        """Be ready to follow an installation."""
+        super().__init__(coordinator, description, item_id)
+        self._upgrade = HostUpgrade(coordinator)
+
+    @property
+    @override
+    def supported_features(self) -> UpdateEntityFeature:
+        """Offer to install only what the options allow and what is known how to."""
+        sections = self.coordinator.data.snapshot.sections
+        if not self.coordinator.options.install_updates or not can_upgrade(sections.updates, sections.system):
+            return self._attr_supported_features
+        return self._attr_supported_features | UpdateEntityFeature.INSTALL | UpdateEntityFeature.PROGRESS
+
+    @property
+    @override
+    def shown(self) -> object:
+        """Return both versions, and whether packages are being installed."""
+        return super().shown, self.in_progress, self.supported_features
+
+    @property
+    @override
+    def in_progress(self) -> bool:
+        """Return whether packages are being installed; nobody tells how many are left."""
+        return self._upgrade.is_running
+
+    @override
+    async def async_install(self, version: str | None, backup: bool, **kwargs: Any) -> None:
+        """Install all pending packages and wait for the end."""
+        await self._upgrade.async_install()
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Look for an installation; let nobody who waits for its end hold up that of Home Assistant."""
+        await super().async_added_to_hass()
+        self._upgrade.async_polled()
+        self.async_on_remove(self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
+
+    @callback
+    def _async_stop(self, _event: Event) -> None:
+        """Stop waiting."""
+        self._upgrade.async_close()
+
+    @override
+    async def async_will_remove_from_hass(self) -> None:
+        """Stop waiting; the host goes on."""
+        self._upgrade.async_close()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Look after the installation as well."""
+        self._upgrade.async_polled()
+        super()._handle_coordinator_update()

@@ -10,12 +10,25 @@ import pytest
 import pytest_socket
 
 from custom_components.homelab_monitor.client.control import PowerAction, RunAction, control_power, control_service
-from custom_components.homelab_monitor.client.errors import ControlDenied, ControlFailed, NoSuchUnit, WouldLockOut
+from custom_components.homelab_monitor.client.errors import (
+    ControlDenied,
+    ControlFailed,
+    NoSuchUnit,
+    UpgradeDenied,
+    WouldLockOut,
+)
 from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.models import Log, Processes
 from custom_components.homelab_monitor.client.programs import load_programs
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.upgrade import (
+    Phase,
+    Upgrade,
+    read_upgrade,
+    start_upgrade,
+    sudoers_line,
+)
 from custom_components.homelab_monitor.client.usage import busiest, usages
 
 from .lab import SUBNET, Account, Lab, LabHost
@@ -32,6 +45,11 @@ unit broken 'ExecStart=/bin/false
 Type=oneshot'
 unit busy 'ExecStart=/bin/sh -c "while :; do i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done; sleep 0.05; done"'
 ln -s /dev/null etc/systemd/system/masked.service
+printf '%s\\n' '#!/bin/sh' 'for verb in "$@"; do :; done' 'echo "$verb $DEBIAN_FRONTEND $(wc -c)"' \
+  'while [ $verb = upgrade ] && [ ! -e /run/go ]; do sleep 0.05; done' \
+  'read status 2>/dev/null </run/go; exit ${{status:-0}}' \
+  >usr/local/sbin/apt-get
+chmod 755 usr/local/sbin/apt-get
 """
 SUDO = "ALL=(root) NOPASSWD: /usr/bin/systemctl * -- slow.service, /usr/bin/systemctl poweroff"
 
@@ -60,6 +78,7 @@ def server(lab: Lab) -> LabHost:
             ("root", "", ()),
             ("mon", SUDO, ()),
             ("eve", "", ()),
+            ("upgrader", sudoers_line("", "apt").strip(), ()),
             ("reader", "", ("systemd-journal",)),
         )
     )
@@ -192,6 +211,56 @@ def test_the_busiest_process_belongs_to_its_service(server: LabHost) -> None:
     assert busy
     assert busy[0].process.name == "sh"
     assert 5 < busy[0].cpu_percent <= 110
+
+
+def upgrade(host: LabHost, username: str) -> None:
+    async def work(session: ProbeSession) -> None:
+        async with session.aside() as connection:
+            await start_upgrade(connection, host.name, "apt")
+
+    logged_in(host, username, work)
+
+
+def told(host: LabHost, username: str) -> Upgrade:
+    async def work(session: ProbeSession) -> Upgrade:
+        async with session.aside() as connection:
+            return await read_upgrade(connection, host.name, "apt")
+
+    return logged_in(host, username, work)
+
+
+def test_packages_are_installed_by_a_unit_that_nobody_has_to_wait_for(server: LabHost) -> None:
+    assert told(server, "eve") == Upgrade(phase=Phase.NONE)
+    with pytest.raises(UpgradeDenied):
+        upgrade(server, "eve")
+    upgrade(server, "upgrader")
+    upgrade(server, "root")
+    assert told(server, "eve") == Upgrade(phase=Phase.RUNNING)
+    assert state(server, "homelab_monitor-update.service") == "active"
+    for status, end in (("0", Phase.DONE), ("100", Phase.FAILED)):
+        server.run("sh", "-c", f"echo {status} >/run/go")
+        upgrade(server, "upgrader")
+        deadline = time.monotonic() + 10
+        while (found := told(server, "eve")).phase is Phase.RUNNING:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert found.phase is end
+        output = server.run("cat", "/run/homelab_monitor-update/output")
+        assert output.splitlines()[0] == "update noninteractive 0", "with nothing to read"
+    assert "homelab_monitor" not in server.run("systemctl", "list-units", "--all", "--failed"), (
+        "it leaves no failed unit"
+    )
+
+
+def test_a_unit_that_was_killed_is_lost(server: LabHost) -> None:
+    server.run("rm", "/run/go")
+    upgrade(server, "upgrader")
+    server.run("systemctl", "kill", "--signal=KILL", "homelab_monitor-update.service")
+    deadline = time.monotonic() + 10
+    while (found := told(server, "eve")).phase is Phase.RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert found == Upgrade(phase=Phase.LOST)
 
 
 def test_a_machine_is_shut_down(server: LabHost) -> None:

@@ -69,7 +69,7 @@ async def control_service(connection: Connection, host: str, unit: str, action: 
     if await _real_name(connection, host, unit) in _SSH_SERVERS and action is RunAction.STOP:
         raise WouldLockOut(host, unit)
     ways = await read_ways(connection)
-    await _run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), RUN_SECONDS[action])
+    await run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), RUN_SECONDS[action])
 
 
 async def control_container(connection: Connection, host: str, container: Container, action: RunAction) -> None:
@@ -113,7 +113,7 @@ async def control_power(connection: Connection, host: str, action: PowerAction) 
     if argv is None:
         raise ControlFailed(host, "neither systemctl, shutdown nor poweroff")
     try:
-        await _run_as_root(connection, host, ways, argv, _POWER_SECONDS)
+        await run_as_root(connection, host, ways, argv, _POWER_SECONDS)
     except ConnectionLost:
         return  # It is on its way down.
 
@@ -148,7 +148,7 @@ async def _real_name(connection: Connection, host: str, unit: str) -> str:
     return told.get("Id", unit)
 
 
-async def _run_as_root(
+async def run_as_root(
     connection: Connection, host: str, ways: Ways, argv: Sequence[str], seconds: float
 ) -> CommandResult:
     """Run a command with root's rights; raise ControlDenied or ControlFailed with the host's own words."""

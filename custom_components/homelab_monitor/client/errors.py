@@ -199,6 +199,30 @@ class ControlFailed(HomelabError):
     what = "it did not work"
 
 
+class UpgradeDenied(HomelabError):
+    """The user that we log in as may not install packages; `manager` is what would install them."""
+
+    key = "upgrade_denied"
+    what = "updates may not be installed"
+
+    def __init__(self, host: str, detail: str, *, manager: str) -> None:
+        super().__init__(host, detail, manager=manager)
+
+
+class UpgradeFailed(HomelabError):
+    """Installing the updates ended with an error; `detail` is what the package manager said."""
+
+    key = "upgrade_failed"
+    what = "the updates were not installed"
+
+
+class UpgradeLost(HomelabError):
+    """Installing the updates was ended from outside, by a reboot or by a person."""
+
+    key = "upgrade_lost"
+    what = "installing updates was interrupted"
+
+
 class NoSuchUnit(HomelabError):
     """The host has no service of that name."""
 

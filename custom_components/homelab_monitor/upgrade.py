@@ -1,0 +1,155 @@
+"""Follow the job that installs a host's packages: from a click, or from a look after a restart, to its end.
+
+The job is the host's own and lasts longer than a connection, and than Home Assistant. So it is asked for beside the
+polls, after each that finds the host online, and remembered as long as nobody has told how it ended.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from homeassistant.core import callback
+from homeassistant.exceptions import HomeAssistantError
+
+from .client.errors import HomelabError, UpgradeFailed, UpgradeLost
+from .client.happenings import Happening
+from .client.upgrade import Phase, Upgrade, read_upgrade, start_upgrade
+from .const import CONF_INSTALL_UPDATES, DOMAIN
+from .controls import require, translated
+from .coordinator import HomelabCoordinator
+
+_LOGGER = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 8.0
+"""Less than the usual interval of polls, so that each of them is followed by a look."""
+WAIT_SECONDS: Final = 3600.0
+"""How long who asked for the updates is kept waiting for their end."""
+CHANGED: Final = ("updates", "services", "containers")
+"""The sections that tell something else once packages were installed."""
+
+
+class HostUpgrade:
+    """The job of one host, if there is one."""
+
+    def __init__(self, coordinator: HomelabCoordinator) -> None:
+        """Remember whether one may be under way; nothing is asked yet."""
+        self._coordinator = coordinator
+        self._memory = coordinator.store.memory
+        self._is_unsure = coordinator.options.install_updates or bool(self._memory.upgrade)
+        self._end: asyncio.Future[Upgrade] | None = None
+        self._lock = asyncio.Lock()
+        self._looked_at: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether packages are being installed now."""
+        return self._end is not None
+
+    @property
+    def _manager(self) -> str:
+        """Return the package manager at work, else the host's."""
+        updates = self._coordinator.data.snapshot.sections.updates
+        return self._memory.upgrade or (updates.manager if updates else "")
+
+    async def async_install(self) -> None:
+        """Install what is pending and wait for the end of it; raise HomeAssistantError when it does not work."""
+        require(self._coordinator, CONF_INSTALL_UPDATES)
+        async with self._lock:
+            end = self._end or await self._async_start()
+        await asyncio.wait({end}, timeout=WAIT_SECONDS)
+        if not end.done():
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="still_upgrading",
+                translation_placeholders={"name": self._coordinator.name},
+            )
+        if not end.cancelled() and (error := self._error(end.result())):
+            async with translated(self._coordinator):
+                raise error
+
+    @callback
+    def async_close(self) -> None:
+        """Let nobody wait any longer; the job itself goes on."""
+        if self._end:
+            self._end.cancel()
+
+    @callback
+    def async_polled(self) -> None:
+        """Look after the job, when it is time and the host answers."""
+        is_wanted = (self.is_running or self._is_unsure) and self._manager and self._coordinator.data.is_online
+        is_early = self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS
+        if is_wanted and not is_early and not self._lock.locked():
+            entry, hass = self._coordinator.config_entry, self._coordinator.hass
+            entry.async_create_background_task(hass, self._async_look(), f"{entry.title} upgrade")
+
+    async def _async_start(self) -> asyncio.Future[Upgrade]:
+        """Start the job and return what its end will be; raise HomeAssistantError when the host does not let us."""
+        manager = self._manager
+        self._end = end = self._coordinator.hass.loop.create_future()
+        self._coordinator.async_tell()
+        try:
+            async with translated(self._coordinator), self._coordinator.session.aside() as connection:
+                await start_upgrade(connection, self._coordinator.address.target.host, manager)
+        except BaseException:
+            self._end = None
+            self._coordinator.async_tell()
+            raise
+        self._looked_at = time.monotonic()
+        await self._async_remember(manager)
+        return end
+
+    async def _async_remember(self, manager: str) -> None:
+        """Keep, beyond a restart, that somebody has to be told how it ends; or that nobody has."""
+        self._memory.upgrade = manager
+        await self._coordinator.store.async_save()
+
+    async def _async_look(self) -> None:
+        """Ask the host how far the job is; one that does not answer is asked again after its next poll."""
+        async with self._lock:
+            self._looked_at = time.monotonic()
+            host = self._coordinator.address.target.host
+            try:
+                async with self._coordinator.session.aside() as connection:
+                    found = await read_upgrade(connection, host, self._manager)
+            except HomelabError as err:
+                _LOGGER.debug("%s: %s", self._coordinator.name, err)
+                return
+            self._is_unsure = False
+            if found.phase is Phase.RUNNING:
+                await self._async_found_running()
+            elif self._memory.upgrade:
+                await self._async_ended(found)
+
+    async def _async_found_running(self) -> None:
+        """Follow a job that was started before Home Assistant was, or by somebody else's."""
+        if self._end is None:
+            self._end = self._coordinator.hass.loop.create_future()
+            await self._async_remember(self._manager)
+            self._coordinator.async_tell()
+
+    async def _async_ended(self, found: Upgrade) -> None:
+        """Tell how it ended, and let every entity follow."""
+        await self._async_remember("")
+        for section in CHANGED:
+            await self._coordinator.async_ask_again(section)
+        end, self._end = self._end, None
+        error = self._error(found)
+        if error:
+            _LOGGER.warning("%s", error)
+            about = {"reason": error.key, "detail": error.detail}
+            self._coordinator.async_tell(Happening(type="update_failed", about=about))
+        else:
+            self._coordinator.async_tell()
+        if end and not end.done():
+            end.set_result(found)
+
+    def _error(self, found: Upgrade) -> HomelabError | None:
+        """Return what a person has to know of the end; a job that left nothing was ended by a reboot."""
+        host = self._coordinator.address.target.host
+        match found.phase:
+            case Phase.FAILED:
+                return UpgradeFailed(host, found.detail)
+            case Phase.LOST | Phase.NONE:
+                return UpgradeLost(host)
+        return None

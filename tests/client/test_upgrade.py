@@ -1,0 +1,210 @@
+"""Installing packages: one job per host that outlives its connection, and what is told of its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from custom_components.homelab_monitor.client.errors import ControlFailed, UpgradeDenied
+from custom_components.homelab_monitor.client.models import System, Updates
+from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.upgrade import (
+    Phase,
+    Upgrade,
+    can_upgrade,
+    parse_upgrade,
+    read_upgrade,
+    start_argv,
+    start_upgrade,
+    sudoers_line,
+)
+from tests.machine import Machine
+from tests.stand_in_apt import StandInApt
+
+DOCS = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+SYSTEMD = (True, False)
+MANAGERS = ("apt", "dnf", "zypper", "pacman", "apk")
+
+
+def system(os_id: str = "some") -> System:
+    return System(hostname="nas", kernel="6.12", architecture="x86_64", os_id=os_id)
+
+
+@pytest.mark.parametrize(
+    ("manager", "os_id", "can"),
+    [
+        *((manager, "some", True) for manager in MANAGERS),
+        ("opkg", "openwrt", False),
+        ("apk", "openwrt", False),
+        ("zypper", "opensuse-leap", True),
+        ("zypper", "opensuse-tumbleweed", False),
+        ("portage", "gentoo", False),
+    ],
+)
+def test_what_can_be_installed_is_known_by_manager_and_system(manager: str, os_id: str, can: bool) -> None:
+    assert can_upgrade(Updates(manager=manager), system(os_id)) is can
+
+
+def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
+    assert not can_upgrade(None, system())
+    assert not can_upgrade(Updates(manager="apt"), None)
+
+
+@pytest.mark.parametrize(
+    ("told", "manager", "expected"),
+    [
+        ("upgrade none\n", "apt", Upgrade(phase=Phase.NONE)),
+        ("Welcome!\nupgrade running\n", "apt", Upgrade(phase=Phase.RUNNING)),
+        ("upgrade lost\n", "apt", Upgrade(phase=Phase.LOST)),
+        ("upgrade ended 0\nDone.\n", "apt", Upgrade(phase=Phase.DONE)),
+        ("upgrade ended 102\n", "zypper", Upgrade(phase=Phase.DONE)),
+        ("upgrade ended 102\nbad\n", "apt", Upgrade(phase=Phase.FAILED, detail="bad")),
+        (
+            "upgrade ended 100\nReading package lists...\nE: The repository is gone.\nN: See apt-secure(8).\n",
+            "apt",
+            Upgrade(phase=Phase.FAILED, detail="E: The repository is gone."),
+        ),
+        ("upgrade ended 1\n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status 1")),
+        ("upgrade ended \n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status ")),
+        ("", "apt", None),
+    ],
+)
+def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Upgrade | None) -> None:
+    assert parse_upgrade(told, manager) == expected
+
+
+@pytest.mark.parametrize("systemd", SYSTEMD)
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_the_command_is_one_line_that_systemd_puts_nothing_into(manager: str, systemd: bool) -> None:
+    argv = start_argv(manager, systemd=systemd)
+    assert "\n" not in "".join(argv)
+    assert "${" not in argv[-1]
+    assert "$$" not in argv[-1]
+    assert "reboot" not in argv[-1]
+
+
+@pytest.mark.parametrize("manager", ["apt", "dnf", "zypper", "pacman"])
+def test_the_documentation_shows_the_line_for_sudoers(manager: str) -> None:
+    assert f"\n{sudoers_line('mon', manager)}\n" in DOCS.read_text()
+
+
+@pytest.fixture
+def machine(make_machine: Callable[[], Machine]) -> Machine:
+    return make_machine()
+
+
+@pytest.fixture
+def apt(machine: Machine) -> StandInApt:
+    return StandInApt(machine)
+
+
+@asynccontextmanager
+async def logged_in(machine: Machine, username: str) -> AsyncIterator[Connection]:
+    """Lend a connection of its own, which ends with the block."""
+    connection = await Connection.open(machine.target_for(username), machine.key, machine.host_keys, timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def start(machine: Machine, username: str) -> None:
+    async with logged_in(machine, username) as connection:
+        await start_upgrade(connection, "nas", "apt")
+
+
+async def look(machine: Machine, username: str) -> Upgrade:
+    async with logged_in(machine, username) as connection:
+        return await read_upgrade(connection, "nas", "apt")
+
+
+async def ended(machine: Machine, username: str) -> Upgrade:
+    """Return what is told when the job no longer runs."""
+    async with asyncio.timeout(10):
+        while (found := await look(machine, username)).phase is Phase.RUNNING:
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_the_job_outlives_its_connection_and_everybody_may_read_its_end(
+    machine: Machine, apt: StandInApt
+) -> None:
+    machine.add_user("mon", sudo="NOPASSWD: ")
+    machine.add_user("eve")
+    assert await look(machine, "mon") == Upgrade(phase=Phase.NONE)
+    await start(machine, "mon")
+    await asyncio.to_thread(apt.wait_until_started)
+    assert await look(machine, "mon") == Upgrade(phase=Phase.RUNNING)
+    assert await look(machine, "eve") == Upgrade(phase=Phase.RUNNING)
+    apt.let_go()
+    assert await ended(machine, "eve") == Upgrade(phase=Phase.DONE)
+    update, upgrade = apt.calls
+    assert update == "root noninteractive C -o DPkg::Lock::Timeout=600 update input=0"
+    assert upgrade == (
+        "root noninteractive C -o DPkg::Lock::Timeout=600 -y -o Dpkg::Options::=--force-confdef "
+        "-o Dpkg::Options::=--force-confold --with-new-pkgs upgrade input=0"
+    )
+
+
+async def test_two_starts_make_one_job_and_a_third_after_it_another(machine: Machine, apt: StandInApt) -> None:
+    await start(machine, "root")
+    await start(machine, "root")
+    await asyncio.to_thread(apt.wait_until_started)
+    await start(machine, "root")
+    apt.let_go()
+    assert (await ended(machine, "root")).phase is Phase.DONE
+    assert len(apt.calls) == 2
+    await start(machine, "root")
+    assert (await ended(machine, "root")).phase is Phase.DONE
+    assert len(apt.calls) == 4
+
+
+async def test_a_failure_is_told_in_the_words_of_the_package_manager(machine: Machine, apt: StandInApt) -> None:
+    apt.let_go("E: Sub-process /usr/bin/dpkg returned an error code (1)")
+    await start(machine, "root")
+    assert await ended(machine, "root") == Upgrade(
+        phase=Phase.FAILED, detail="E: Sub-process /usr/bin/dpkg returned an error code (1)"
+    )
+
+
+async def test_a_job_that_was_killed_is_lost_and_can_be_started_anew(machine: Machine, apt: StandInApt) -> None:
+    await start(machine, "root")
+    await asyncio.to_thread(apt.wait_until_started)
+    machine.run("sh", "-c", "kill -9 $(cat /run/homelab_monitor-update/pid)")
+    assert await ended(machine, "root") == Upgrade(phase=Phase.LOST)
+    apt.let_go()
+    await start(machine, "root")
+    assert (await ended(machine, "root")).phase is Phase.DONE
+
+
+async def test_a_job_is_found_where_processes_of_others_are_hidden(machine: Machine, apt: StandInApt) -> None:
+    machine.add_user("eve")
+    machine.run("mount", "-t", "proc", "-o", "hidepid=invisible", "proc", "/proc")
+    await start(machine, "root")
+    await asyncio.to_thread(apt.wait_until_started)
+    assert await look(machine, "eve") == Upgrade(phase=Phase.RUNNING)
+    apt.let_go()
+    assert await ended(machine, "eve") == Upgrade(phase=Phase.DONE)
+
+
+@pytest.mark.parametrize("sudo", [None, ""], ids=["no sudo", "sudo with a password"])
+async def test_who_may_not_become_root_is_refused_and_asked_nothing(
+    machine: Machine, apt: StandInApt, sudo: str | None
+) -> None:
+    machine.add_user("mon", password="secret", sudo=sudo)
+    async with asyncio.timeout(10):
+        with pytest.raises(UpgradeDenied) as raised:
+            await start(machine, "mon")
+    assert raised.value.placeholders["manager"] == "apt"
+    assert "password is required" in raised.value.detail
+    assert apt.calls == []
+
+
+async def test_what_says_nothing_is_not_taken_for_an_end(machine: Machine, apt: StandInApt) -> None:
+    machine.add_user("mon", shell="/bin/false")
+    async with logged_in(machine, "mon") as connection:
+        with pytest.raises(ControlFailed, match="nothing was told"):
+            await start_upgrade(connection, "nas", "apt")
+    assert apt.calls == []

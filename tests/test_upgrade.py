@@ -1,0 +1,298 @@
+"""Updates that are installed from Home Assistant: who may, how it is followed, and how its end is told."""
+
+import asyncio
+from datetime import timedelta
+import time
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events, async_fire_time_changed
+
+from custom_components.homelab_monitor.client.command import CommandResult
+from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
+from custom_components.homelab_monitor.upgrade import WAIT_SECONDS, HostUpgrade
+
+from .scripted import Host, ScriptedShell
+
+PACKAGES = "update.plain_packages"
+EVENTS = "event.plain_events"
+INSTALL = 1
+ROOT = "uid=0\nsystemd\n"
+NONE, RUNNING, LOST, DONE = (f"upgrade {word}\n" for word in ("none", "running", "lost", "ended 0"))
+FAILED = "upgrade ended 100\nReading package lists...\nE: No space left <b>there</b>\n"
+
+
+async def a_moment() -> None:
+    """Let the event loop go on for a moment; its own clock stands still."""
+    await asyncio.to_thread(time.sleep, 0.03)
+
+
+async def later(host: Host, seconds: int) -> None:
+    """Let time pass, without waiting for who waits for the end of an installation."""
+    for _ in range(0, seconds, 5):
+        host.freezer.tick(timedelta(seconds=5))
+        host.session.advance(5)
+        async_fire_time_changed(host.hass)
+        await a_moment()
+
+
+class Shell(ScriptedShell):
+    """Tells of the job what it is set to, and everything else in the order that a test wrote."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__()
+        self.job: str | Exception = job
+        self.looks = 0
+
+    async def run(self, command: str, **options: object) -> CommandResult:
+        if b"homelab_monitor-update" not in (options.get("stdin") or b""):
+            return await super().run(command)
+        self.looks += 1
+        if isinstance(self.job, Exception):
+            raise self.job
+        return CommandResult(self.job, "", 0)
+
+
+def shell(host: Host, job: str = "upgrade none\n") -> Shell:
+    """Give the host a shell that knows of the job."""
+    host.session.shell = shell = Shell(job)
+    return shell
+
+
+async def install(hass: HomeAssistant) -> None:
+    await hass.services.async_call("update", "install", {"entity_id": PACKAGES}, blocking=True)
+
+
+async def pressed(hass: HomeAssistant, shell: Shell) -> asyncio.Task[None]:
+    """Press the button on a host that lets us; return what waits for the end."""
+    shell.job = NONE
+    shell.say(ROOT)
+    shell.say()
+    waiting = asyncio.create_task(install(hass))
+    await a_moment()
+    assert shell.answers == []
+    shell.job = RUNNING
+    return waiting
+
+
+async def started(hass: HomeAssistant, host: Host) -> tuple[Shell, asyncio.Task[None]]:
+    """Start a host that allows it, where nothing was under way, and press the button."""
+    told = shell(host)
+    await host.start(install_updates=True)
+    return told, await pressed(hass, told)
+
+
+def in_progress(hass: HomeAssistant) -> bool:
+    return hass.states.get(PACKAGES).attributes["in_progress"]
+
+
+def offers_to_install(hass: HomeAssistant) -> bool:
+    return bool(hass.states.get(PACKAGES).attributes["supported_features"] & INSTALL)
+
+
+async def test_without_its_option_nothing_is_offered_and_nothing_asked(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start()
+    await later(host, 30)
+    assert not offers_to_install(hass)
+    assert told.looks == 0
+    with pytest.raises(ServiceValidationError):
+        await install(hass)
+    with pytest.raises(ServiceValidationError, match='Switch on "Install updates"'):
+        await HostUpgrade(host.entry.runtime_data).async_install()
+
+
+async def test_a_host_whose_packages_nobody_knows_to_upgrade_offers_nothing(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["updates"]["manager"] = "opkg"
+    shell(host)
+    await host.start(install_updates=True)
+    assert hass.states.get(PACKAGES).state == "on"
+    assert not offers_to_install(hass)
+
+
+async def test_updates_are_installed_and_followed_to_their_end(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    assert offers_to_install(hass)
+    assert told.asked[-1].startswith("systemd-run --quiet --collect --no-ask-password --unit=homelab_monitor-update ")
+    assert hass.states.get(PACKAGES).attributes["update_percentage"] is None
+    looks = told.looks
+    await later(host, 60)
+    assert in_progress(hass)
+    assert told.looks - looks in (5, 6), "every ten seconds"
+    host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": []}
+    asked = len(host.session.asked)
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+    assert not in_progress(hass)
+    assert host.state(PACKAGES) == "off"
+    assert {("updates",), ("services",), ("containers",)} <= {sections for sections, _ in host.session.asked[asked:]}
+    looks = told.looks
+    await later(host, 30)
+    assert told.looks == looks, "nothing is asked when nothing is under way"
+
+
+async def test_a_failure_is_raised_for_who_asked_and_told_as_an_event(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    events = async_capture_events(hass, "state_changed")
+    told.job = FAILED
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError) as raised:
+        await waiting
+    assert str(raised.value) == (
+        "plain did not install all updates: E: No space left <b>there</b>. Cure what it says there, then install again"
+    )
+    states = [event.data["new_state"] for event in events if event.data["entity_id"] == EVENTS]
+    assert [state.attributes["event_type"] for state in states] == ["update_failed"]
+    assert states[0].attributes["reason"] == "upgrade_failed"
+    assert states[0].attributes["detail"] == "E: No space left <b>there</b>"
+    assert host.state(PACKAGES) == "on"
+    assert not in_progress(hass)
+    waiting = await pressed(hass, told)
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+
+
+async def test_a_second_press_starts_nothing(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    with pytest.raises(HomeAssistantError, match="in progress"):
+        await install(hass)
+    assert len([command for command in told.asked if command.startswith("systemd-run")]) == 1
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+
+
+async def test_a_job_of_somebody_elses_is_found_at_set_up(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host, RUNNING)
+    await host.start(install_updates=True)
+    assert in_progress(hass)
+    told.job = DONE
+    await later(host, 20)
+    assert not in_progress(hass)
+
+
+async def test_a_job_of_somebody_elses_is_followed_by_who_presses(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True)
+    told.job = RUNNING
+    waiting = asyncio.create_task(install(hass))
+    await later(host, 20)
+    assert in_progress(hass)
+    assert told.asked == []
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+
+
+async def test_who_may_not_is_told_what_to_do(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True)
+    told.say("uid=7\nsudo\nsystemd\n")
+    told.say(stderr="sudo: a password is required", status=1)
+    with pytest.raises(HomeAssistantError) as raised:
+        await install(hass)
+    assert str(raised.value) == (
+        "plain does not let the user mon install updates: sudo: a password is required. Log in as root there, or allow "
+        "it through sudo without a password: the chapter on troubleshooting in the documentation shows the line for apt"
+    )
+    assert not in_progress(hass)
+    assert host.entry.runtime_data.store.memory.upgrade == ""
+
+
+async def test_what_keeps_the_job_from_starting_is_told(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True)
+    told.say(ROOT)
+    told.say(stderr="Failed to start transient service unit: No space left on device", status=1)
+    with pytest.raises(HomeAssistantError, match="No space left on device"):
+        await install(hass)
+    assert not in_progress(hass)
+
+
+async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True)
+    host.session.error = Unreachable("plain")
+    await later(host, 60)
+    assert hass.states.get(PACKAGES).state == "unavailable"
+    looks = told.looks
+    with pytest.raises(ServiceValidationError, match="does not answer"):
+        await HostUpgrade(host.entry.runtime_data).async_install()
+    assert told.looks == looks
+
+
+async def test_a_connection_that_drops_meanwhile_ends_nothing(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    told.job = ConnectionLost("plain")
+    await later(host, 20)
+    host.session.error = Unreachable("plain")
+    await later(host, 60)
+    assert hass.states.get(PACKAGES).state == "unavailable"
+    assert not waiting.done()
+    host.session.error, told.job = None, RUNNING
+    await later(host, 60)
+    assert in_progress(hass)
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+
+
+async def test_a_reboot_meanwhile_is_an_interruption(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    told.job = NONE
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError, match="was interrupted"):
+        await waiting
+    assert hass.states.get(EVENTS).attributes["reason"] == "upgrade_lost"
+
+
+@pytest.mark.parametrize("end", [DONE, FAILED, LOST], ids=["done", "failed", "lost"])
+async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
+    hass: HomeAssistant, host: Host, end: str
+) -> None:
+    told, waiting = await started(hass, host)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    await waiting  # Nobody knows how it ends, so that nobody says it failed.
+    await host.start_again()
+    assert in_progress(hass)
+    events = async_capture_events(hass, "state_changed")
+    told.job = end
+    for _ in range(2):
+        assert await hass.config_entries.async_unload(host.entry.entry_id)
+        await host.start_again()
+        assert not in_progress(hass)
+        assert host.entry.runtime_data.store.memory.upgrade == ""
+    types = [
+        new.attributes.get("event_type")
+        for event in events
+        if event.data["entity_id"] == EVENTS
+        if (new := event.data["new_state"]) and (old := event.data["old_state"])
+        if "unavailable" not in {new.state, old.state}
+    ]
+    assert types == ([] if end == DONE else ["update_failed"])
+
+
+async def test_nobody_who_waits_holds_up_the_end_of_home_assistant(hass: HomeAssistant, host: Host) -> None:
+    _, waiting = await started(hass, host)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await a_moment()
+    assert waiting.done()
+
+
+async def test_who_waits_is_told_after_an_hour_that_it_goes_on(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert WAIT_SECONDS == 3600
+    monkeypatch.setattr("custom_components.homelab_monitor.upgrade.WAIT_SECONDS", 3)
+    told, waiting = await started(hass, host)
+    await later(host, 5)
+    with pytest.raises(HomeAssistantError, match="still installing"):
+        await waiting
+    assert in_progress(hass)
+    told.job = DONE
+    await later(host, 20)
+    assert not in_progress(hass)
