@@ -67,6 +67,21 @@ async def test_a_host_that_may_be_off_says_so(host: Host, told) -> None:
     assert told[0][1]["expected"] is True
 
 
+async def test_what_a_poll_told_is_not_told_again_by_another_look(host: Host, told) -> None:
+    units = host.session.sections["services"]["units"]
+    units[0]["active_state"] = "active"
+    await host.start()
+    coordinator = host.entry.runtime_data
+    units[0]["active_state"] = "failed"
+    while "service_failed" not in {each.type for each in coordinator.data.happenings}:
+        await host.move(1)
+    (filesystem, *_) = coordinator.inventory.items["filesystem"]
+    coordinator.async_forget("filesystem", filesystem)
+    coordinator.async_tell()
+    await host.hass.async_block_till_done(wait_background_tasks=True)
+    assert types(told) == ["service_failed"]
+
+
 async def test_a_service_that_fails_and_recovers_is_told_once_each(host: Host, told) -> None:
     units = host.session.sections["services"]["units"]
     units[0]["active_state"] = "active"
