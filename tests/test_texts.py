@@ -152,6 +152,15 @@ def test_actions_have_texts_icons_and_fields_that_agree() -> None:
                 assert set(select["options"]) == SELECTOR[select["translation_key"]]
 
 
+def test_the_page_of_options_tells_each_of_them() -> None:
+    page = (ROOT.parents[1] / "docs" / "options.md").read_text(encoding="utf-8")
+    step = TEXTS["options"]["step"]["init"]
+    labels = [*step["data"].values(), *(label for each in step["sections"].values() for label in each["data"].values())]
+    sudo = labels.pop(labels.index(step["sections"]["privileges"]["data"][CONF_SUDO]))
+    labels += [f"{sudo}: {name}" for name in TEXTS["selector"]["sudo"]["options"].values()]
+    assert {label for label in labels if f"\n| {label} |" not in page} == set()
+
+
 def fields(text: str) -> set[str]:
     """Return the placeholders of a text."""
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
