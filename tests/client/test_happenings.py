@@ -56,6 +56,16 @@ def test_a_unit_that_fails_and_recovers_is_told_once_each(looks: Looks) -> None:
     assert looks.look() == []
 
 
+def test_a_unit_that_is_tried_again_has_not_recovered(looks: Looks) -> None:
+    for state in ("activating", "deactivating", "failed", "activating"):
+        looks.unit["active_state"] = state
+        assert looks.look() == []
+    looks.unit["active_state"] = "inactive"
+    assert looks.look() == [("service_recovered", {"service": "backup.service"})]
+    looks.unit["active_state"] = "activating"
+    assert looks.look() == []
+
+
 def test_a_unit_that_fails_while_services_cannot_be_read_is_told_afterwards(looks: Looks) -> None:
     looks.unit["active_state"] = "active"
     looks.look()

@@ -146,3 +146,16 @@ def test_a_broken_driver_is_a_problem(court: Court) -> None:
     assert court.judged(60) == ["gpu_driver"]
     del court.document["errors"]["gpu"]
     assert court.judged() == []
+
+
+def test_a_service_that_is_tried_again_stays_a_problem_and_becomes_none(court: Court) -> None:
+    unit = {"name": "a.service", "active_state": "activating"}
+    court.sections["services"]["units"] = [unit]
+    assert court.judged(60) == []
+    for state in ("failed", "activating", "deactivating", "failed", "activating"):
+        unit["active_state"] = state
+        assert court.judged() == ["service_failed a.service"]
+    unit["active_state"] = "active"
+    assert court.judged() == []
+    unit["active_state"] = "activating"
+    assert court.judged() == []

@@ -108,10 +108,13 @@ def _new_containers(happening: str, before: ContainersLook, now: ContainersLook,
 
 
 def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | None:
-    """Return the units that failed, as far as they are told."""
+    """Return the units that failed, as far as they are told; one that is only tried again has not recovered."""
     if snapshot.sections.services is None or not snapshot.sections.services.complete.get("systemd"):
         return baseline.failed_units
-    return frozenset(unit.name for unit in services(snapshot) if unit.active_state == "failed")
+    before = baseline.failed_units or frozenset()
+    return frozenset(
+        unit.name for unit in services(snapshot) if unit.has_failed or (unit.is_unsettled and unit.name in before)
+    )
 
 
 def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | None:

@@ -84,8 +84,9 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
     yield from _temperatures(snapshot, thresholds.temperature_celsius)
     for unit in services(snapshot):
-        failed = float(unit.active_state == "failed")
-        yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1)
+        # One that is tried again (a job, every hour) is no problem that is over, and none that is new.
+        failed = 1.0 if unit.has_failed else 0.5 if unit.is_unsettled else 0.0
+        yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
     yield from _containers(snapshot)
     # A driver that is being replaced fails for a moment.
     for label in lost_gpus(snapshot):
