@@ -8,7 +8,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.client.identity import host_id
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.coordinator import HomelabCoordinator, HostState
+from custom_components.homelab_monitor.coordinator import HomelabCoordinator
+from custom_components.homelab_monitor.state import HostState
 
 from .machine import Machine
 from .sshd import LOGIN, Sshd, children

@@ -13,7 +13,7 @@ LAYERS: tuple[set[str], ...] = (
     {"client.models.*"},
     {"client.*"},
     {"const", "markdown"},
-    {"settings", "store", "sessions", "checklist"},
+    {"settings", "state", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "discovery"},
     {"entity", "subjects", "capability", "controls"},
     {"quantities", "upgrade"},

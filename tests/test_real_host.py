@@ -141,7 +141,7 @@ async def test_every_section_is_told_or_its_absence_has_a_reason(here: RealHost)
     async with asyncio.timeout(60):
         while "timed_out" in here.coordinator.data.snapshot.missing.values():
             await asyncio.sleep(1)
-            here.coordinator._due.clear()
+            here.coordinator._turns.start_over()
             await here.poll()
     snapshot = here.coordinator.data.snapshot
     assert snapshot.errors == {}

@@ -16,8 +16,9 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.items import gpu_failure, gpus, lost_gpus
 from .client.models import Gpu, Security, SecurityPart
-from .coordinator import HomelabConfigEntry, HostState
+from .coordinator import HomelabConfigEntry
 from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .state import HostState
 from .subjects import GPU, HOST
 
 PARALLEL_UPDATES = 0

@@ -19,8 +19,9 @@ from .client.control import PowerAction, RunAction
 from .client.rates import ContainerRates
 from .const import CONF_CONTROL_CONTAINERS, CONF_POWER
 from .controls import async_control_container, async_control_power, async_wake
-from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .state import HostState
 from .subjects import CONTAINER, HOST
 
 PARALLEL_UPDATES = 0

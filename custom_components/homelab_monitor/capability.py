@@ -16,10 +16,11 @@ from .client.checks import run_checks
 from .client.report import Report, Status as CheckStatus
 from .client.ssh import Connection
 from .const import DOMAIN
-from .coordinator import HomelabConfigEntry, Status
+from .coordinator import HomelabConfigEntry
 from .issues import async_update_issues
 from .sessions import async_gate, async_new_session
 from .settings import HostAddress, HostOptions
+from .state import Status
 from .store import async_get_key
 
 _LOCKS: HassKey[dict[str, asyncio.Lock]] = HassKey(f"{DOMAIN}_test_locks")

@@ -6,10 +6,8 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import partial
 import hashlib
 import logging
 import time
@@ -25,16 +23,17 @@ from homeassistant.util import dt as dt_util
 
 from .client.errors import HomelabError, KeyRefused
 from .client.happenings import Baseline, Happening, advance
-from .client.inventory import Found
-from .client.items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete, services, unknown_hardware
-from .client.models import SECTIONS
-from .client.problems import Judge, Problem, Thresholds
+from .client.items import Selection, services
+from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
+from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
+from .client.turns import Turns
 from .const import DOMAIN
 from .judgement import HostJudgement
 from .settings import HostAddress, HostOptions
+from .state import ONLINE, HostState, Status
 from .store import HostStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,50 +45,8 @@ KEY_REFUSED_RETRY_SECONDS = (60, 300, 900)
 SUSPENDED_RETRY_SECONDS = 3600
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
-LATE_SECTION_SECONDS = 30.0
-"""When a section that was late twice is asked again: what hangs must not delay every poll.
-
-One whose turn is every 10 minutes is asked again after that time as well: a slow package manager has answered by then.
-"""
 
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
-
-
-class Status(StrEnum):
-    """Whether a host can be believed to be there."""
-
-    ONLINE = "online"
-    LATE = "late"
-    OFFLINE = "offline"
-    SUSPENDED = "suspended"
-
-
-ONLINE = frozenset({Status.ONLINE, Status.LATE})
-"""Where the last good values may be shown: the one answer to whether a host is online."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostState:
-    """All that entities read: the last good values, and how far to believe them.
-
-    `items` maps a kind of item and its lasting id to its value; `since` is when the status began.
-    """
-
-    snapshot: Snapshot = field(default_factory=Snapshot)
-    rates: Rates = field(default_factory=Rates)
-    items: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    status: Status = Status.OFFLINE
-    error: HomelabError | None = None
-    since: datetime = field(default_factory=dt_util.utcnow)
-    poll_seconds: float | None = None
-    problems: tuple[Problem, ...] = ()
-    happenings: tuple[Happening, ...] = ()
-    """What happened since the state before this one."""
-
-    @property
-    def is_online(self) -> bool:
-        """Return whether the values may be shown."""
-        return self.status in ONLINE
 
 
 class HomelabCoordinator(DataUpdateCoordinator[HostState]):
@@ -116,9 +73,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             containers=self.options.containers,
             interfaces=self.options.interfaces,
         )
-        self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
-        self._due: dict[str, float] = {}
-        self._unknown_hardware: frozenset[str] = frozenset()
+        self._roster = Roster(self.inventory, self.selection)
+        self._turns = Turns()
         self._tries = 0
         self._refusals = 0
         self._last_success: float | None = None
@@ -161,8 +117,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     @override
     async def _async_update_data(self) -> HostState:
         """Poll the host; a failure is a state, not an exception."""
-        sections = self._sections_due()
         started = time.monotonic()
+        # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
+        sections = self._turns.due(started + self.options.interval / 2)
         try:
             reply = await self.session.poll(sections, self._watch(sections), self._sudo(sections))
         except HomelabError as err:
@@ -172,12 +129,6 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._was_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, _silent_seconds(state))
         return state
-
-    def _sections_due(self) -> list[str]:
-        """Return the sections whose turn it is, in the order of the contract."""
-        # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
-        soon = time.monotonic() + self.options.interval / 2
-        return [name for name in SECTIONS if self._due.get(name, 0.0) <= soon]
 
     def _watch(self, sections: list[str]) -> Mapping[str, list[str]] | None:
         """Return the units and mountpoints to tell of besides the automatic ones."""
@@ -203,11 +154,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         before, now = self.data, time.monotonic()
         snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
         rates = updated(before.rates, before.snapshot, snapshot)
-        self._due |= {name: now + self._turn_seconds(name, reply) for name in sections}
-        if (unknown := unknown_hardware(snapshot)) != self._unknown_hardware:
-            # What was just plugged in has its name now, and shall not wait ten minutes for the rest.
-            self._due.pop("hardware", None)
-            self._unknown_hardware = unknown
+        self._turns.answered(sections, before.snapshot, reply, now)
+        self._turns.see(snapshot)
         self._tries, self._refusals, self._last_success = 0, 0, now
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
@@ -231,14 +179,6 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=self._judge.problems(snapshot, self._thresholds),
         )
         return self._enter(state, Status.ONLINE, None, happenings)
-
-    def _turn_seconds(self, section: str, reply: Reply) -> float:
-        """Return in how many seconds it is a section's turn again."""
-        usual = SECTIONS[section].every_seconds
-        was_late, is_late = (told.missing.get(section) == "timed_out" for told in (self.data.snapshot, reply))
-        if not is_late or (usual < LATE_SECTION_SECONDS and not was_late):
-            return usual
-        return LATE_SECTION_SECONDS
 
     def _next_interval(self) -> float:
         """Return the interval; the first one is cut short, to spread the hosts over it."""
@@ -381,34 +321,17 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     # ------------------------------------------------------------ items and device
 
-    def _items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> dict[str, dict[str, object]]:
-        """Return the values of all items, by kind and lasting id."""
-        items: dict[str, dict[str, object]] = {}
-        for kind in ITEM_KINDS:
-            values = kind.values_fn(snapshot, rates)
-            names = self._identify(kind, snapshot, is_news=is_news)
-            items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
+    def _items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> Mapping[str, Mapping[str, object]]:
+        """Return the values of all items, by kind and lasting id; an inventory that changed is saved at once."""
+        revision = self._roster.revision
+        items = self._roster.items(snapshot, rates, is_news=is_news)
+        if self._roster.revision != revision:
+            self._save_at_once()
         return items
 
-    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
-        """Return item id → name; the inventory is asked only when something may have changed."""
-        found = tuple(kind.found_fn(snapshot, self.selection))
-        before, names = self._matched.get(kind.key, ((), {}))
-        known = self.inventory.items.get(kind.key, {})
-        is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
-        is_fresh = is_news and is_told
-        is_whole = len(known) == len(found) and not any(item.shown for item in found)
-        if found == before and (is_whole or not is_fresh):
-            return names
-        ids_before = set(known)
-        complete = is_fresh and is_complete(kind, snapshot)
-        is_listed = partial(kind.is_listed_fn, snapshot)
-        names = self.inventory.match(kind.key, found, complete=complete, now=snapshot.received, is_listed=is_listed)
-        gone = self.inventory.pop_gone() if complete else ()
-        self._matched[kind.key] = (found, names)
-        if gone or ids_before != self.inventory.items[kind.key].keys():
-            self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
-        return names
+    def _save_at_once(self) -> None:
+        """Save what is remembered of the host, beside everything else."""
+        self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
 
     @callback
     def async_register_device(self, snapshot: Snapshot) -> None:
@@ -422,10 +345,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     @callback
     def async_forget(self, kind: str, item_id: str) -> None:
         """Forget an item that is away, as if it had been away for long; it comes back as a new one."""
-        self.inventory.items[kind].pop(item_id, None)
-        self._matched.pop(kind, None)
+        self._roster.forget(kind, item_id)
         self.layout += 1
-        self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
+        self._save_at_once()
         self.async_tell()
 
 

@@ -7,8 +7,9 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import HomelabConfigEntry, HostState
+from .coordinator import HomelabConfigEntry
 from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .state import HostState
 from .subjects import HOST
 
 PARALLEL_UPDATES = 0

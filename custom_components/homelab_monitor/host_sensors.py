@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory
 
-from .coordinator import HostState
 from .entity import always
 from .quantities import (
     AVERAGE,
@@ -20,6 +19,7 @@ from .quantities import (
     HomelabSensorDescription,
     measured,
 )
+from .state import HostState
 from .subjects import HOST
 
 # ---------------------------------------------------------------- readers of the host's state

@@ -10,7 +10,8 @@ from typing import cast
 
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
 from .client.rates import ContainerRates, DiskRates, InterfaceRates
-from .coordinator import HomelabCoordinator, HostState
+from .coordinator import HomelabCoordinator
+from .state import HostState
 
 HOST_ITEM = ""
 """The id of the one item that a host-wide subject has."""

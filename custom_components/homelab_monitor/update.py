@@ -14,9 +14,10 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.models import Package
 from .client.upgrade import can_upgrade
-from .coordinator import HomelabConfigEntry, HomelabCoordinator, HostState
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .markdown import escaped
+from .state import HostState
 from .subjects import HOST
 from .upgrade import HostUpgrade
 

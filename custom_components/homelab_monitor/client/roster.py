@@ -1,0 +1,63 @@
+"""The items of one host under their lasting ids: what a snapshot holds, matched against the inventory.
+
+Most polls find what the one before found; the inventory is asked only when something may have changed.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from .inventory import Found, Inventory
+from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
+from .rates import Rates
+from .snapshot import Snapshot
+
+
+class Roster:
+    """Remembers, beside an inventory, what was found last and under which ids."""
+
+    def __init__(self, inventory: Inventory, selection: Selection) -> None:
+        self._inventory = inventory
+        self._selection = selection
+        self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
+        self.revision = 0
+        """Grows when the inventory gains or loses an item, which is worth saving."""
+
+    def items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> dict[str, dict[str, object]]:
+        """Return the values of all items, by kind and lasting id; only `is_news` can miss what was there before."""
+        items: dict[str, dict[str, object]] = {}
+        for kind in ITEM_KINDS:
+            values = kind.values_fn(snapshot, rates)
+            names = self._identify(kind, snapshot, is_news=is_news)
+            items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
+        return items
+
+    def forget(self, kind: str, item_id: str) -> None:
+        """Forget an item as if it had been away for long; where it comes back, it is a new one."""
+        self._inventory.items[kind].pop(item_id, None)
+        self._matched.pop(kind, None)
+        self.revision += 1
+
+    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
+        """Return item id → name."""
+        found = tuple(kind.found_fn(snapshot, self._selection))
+        before, names = self._matched.get(kind.key, ((), {}))
+        known = self._inventory.items.get(kind.key, {})
+        is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
+        is_fresh = is_news and is_told
+        is_whole = len(known) == len(found) and not any(item.shown for item in found)
+        if found == before and (is_whole or not is_fresh):
+            return names
+        return self._match(kind, found, snapshot, is_fresh=is_fresh)
+
+    def _match(
+        self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool
+    ) -> Mapping[str, str]:
+        """Ask the inventory who is who, and let it forget what is gone for good."""
+        ids_before = set(self._inventory.items.get(kind.key, ()))
+        complete = is_fresh and is_complete(kind, snapshot)
+        is_listed = partial(kind.is_listed_fn, snapshot)
+        names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.received, is_listed=is_listed)
+        gone = self._inventory.pop_gone() if complete else ()
+        self._matched[kind.key] = (found, names)
+        self.revision += bool(gone) or ids_before != self._inventory.items[kind.key].keys()
+        return names

@@ -1,0 +1,49 @@
+"""When each section is asked: at its rhythm, sooner for new hardware, later while it hangs. Pure: no clock."""
+
+from collections.abc import Iterable
+
+from .items import unknown_hardware
+from .models import SECTIONS
+from .snapshot import Reply, Snapshot
+
+LATE_SECONDS = 30.0
+"""When a section that was late twice is asked again: what hangs must not delay every poll.
+
+One whose turn is every 10 minutes is asked again after that time as well: a slow package manager has answered by then.
+"""
+
+
+class Turns:
+    """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+        self._unknown_hardware: frozenset[str] = frozenset()
+
+    def due(self, until: float) -> list[str]:
+        """Return the sections whose turn comes until then, in the order of the contract."""
+        return [name for name in SECTIONS if self._due.get(name, 0.0) <= until]
+
+    def start_over(self) -> None:
+        """Let it be every section's turn: what one was not allowed to see it may see now."""
+        self._due.clear()
+
+    def answered(self, sections: Iterable[str], before: Snapshot, reply: Reply, now: float) -> None:
+        """Note that sections were asked; `before` is what was known until this reply."""
+        self._due |= {name: now + _pause(name, before, reply) for name in sections}
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Let what was just plugged in, which has only its name yet, not wait ten minutes for the rest."""
+        unknown = unknown_hardware(snapshot)
+        if unknown != self._unknown_hardware:
+            self._due.pop("hardware", None)
+            self._unknown_hardware = unknown
+
+
+def _pause(section: str, before: Snapshot, reply: Reply) -> float:
+    """Return after how many seconds it is a section's turn again."""
+    usual = SECTIONS[section].every_seconds
+    was_late, is_late = (told.missing.get(section) == "timed_out" for told in (before, reply))
+    if not is_late or (usual < LATE_SECONDS and not was_late):
+        return usual
+    return LATE_SECONDS

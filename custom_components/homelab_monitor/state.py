@@ -1,0 +1,51 @@
+"""The state of one host: all that entities read, and how far to believe it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from homeassistant.util import dt as dt_util
+
+from .client.errors import HomelabError
+from .client.happenings import Happening
+from .client.problems import Problem
+from .client.rates import Rates
+from .client.snapshot import Snapshot
+
+
+class Status(StrEnum):
+    """Whether a host can be believed to be there."""
+
+    ONLINE = "online"
+    LATE = "late"
+    OFFLINE = "offline"
+    SUSPENDED = "suspended"
+
+
+ONLINE = frozenset({Status.ONLINE, Status.LATE})
+"""Where the last good values may be shown: the one answer to whether a host is online."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """All that entities read: the last good values, and how far to believe them.
+
+    `items` maps a kind of item and its lasting id to its value; `since` is when the status began.
+    """
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    rates: Rates = field(default_factory=Rates)
+    items: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    status: Status = Status.OFFLINE
+    error: HomelabError | None = None
+    since: datetime = field(default_factory=dt_util.utcnow)
+    poll_seconds: float | None = None
+    problems: tuple[Problem, ...] = ()
+    happenings: tuple[Happening, ...] = ()
+    """What happened since the state before this one."""
+
+    @property
+    def is_online(self) -> bool:
+        """Return whether the values may be shown."""
+        return self.status in ONLINE

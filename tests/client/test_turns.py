@@ -1,0 +1,46 @@
+"""When each section is asked."""
+
+from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.models.machine import Hardware
+from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
+from custom_components.homelab_monitor.client.snapshot import Reply, Sections, Snapshot
+from custom_components.homelab_monitor.client.turns import LATE_SECONDS, Turns
+
+EVERY_POLL = [name for name, kind in SECTIONS.items() if kind.every_seconds == 0]
+
+
+def reply(**missing: str) -> Reply:
+    return Reply(id="1", boot_id="", epoch=0.0, sections={}, raw={}, missing=missing, errors={}, seconds={})
+
+
+def test_every_section_has_its_turn_at_first_and_after_a_new_start() -> None:
+    turns = Turns()
+    assert turns.due(0.0) == list(SECTIONS)
+    turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
+    assert turns.due(1.0) == EVERY_POLL
+    assert set(turns.due(30.0)) == {*EVERY_POLL, "services", "containers"}
+    turns.start_over()
+    assert turns.due(1.0) == list(SECTIONS)
+
+
+def test_what_is_late_once_keeps_its_rhythm_and_what_stays_late_is_asked_seldom() -> None:
+    turns, late = Turns(), reply(sensors="timed_out", updates="timed_out")
+    turns.answered(["sensors", "updates"], Snapshot(), late, 0.0)
+    assert "sensors" in turns.due(1.0)
+    assert "updates" not in turns.due(LATE_SECONDS - 1)
+    assert "updates" in turns.due(LATE_SECONDS)
+    turns.answered(["sensors"], Snapshot(missing=late.missing), late, 0.0)
+    assert "sensors" not in turns.due(LATE_SECONDS - 1)
+    assert "sensors" in turns.due(LATE_SECONDS)
+
+
+def test_a_new_disk_brings_the_turn_of_the_hardware_forward_once() -> None:
+    turns = Turns()
+    counters = DiskCounters(read_bytes=0, written_bytes=0)
+    sections = Sections(hardware=Hardware(threads=1, memory_bytes=1), disk_io=DiskIo(at=1.0, disks={"sdb": counters}))
+    turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
+    turns.see(Snapshot(sections=sections))
+    assert "hardware" in turns.due(1.0)
+    turns.answered(["hardware"], Snapshot(), reply(), 1.0)
+    turns.see(Snapshot(sections=sections))
+    assert "hardware" not in turns.due(2.0)
