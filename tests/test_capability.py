@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import MockUser
 
 from custom_components.homelab_monitor.capability import async_connect, async_test_host
 from custom_components.homelab_monitor.client.errors import ConnectionRefused, TimedOut
+from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
 
@@ -86,6 +87,13 @@ async def test_a_test_of_an_online_host_does_not_disturb_its_polling(hass: HomeA
     with answering(GOOD):
         await async_test_host(hass, host.entry, reconnect=True)
     assert len(host.session.asked) == asked + 1
+
+
+async def test_after_a_new_login_every_section_is_asked_for_at_once(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    with answering(GOOD):
+        await async_test_host(hass, host.entry, reconnect=True)
+    assert host.session.asked[-1][0] == tuple(SECTIONS)
 
 
 async def test_one_test_at_a_time(hass: HomeAssistant, host: Host) -> None:

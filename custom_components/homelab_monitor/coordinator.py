@@ -253,6 +253,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     async def async_reconnect(self) -> None:
         """Poll over a new connection, as some cures only work for a new login."""
         await self.session.disconnect()
+        self._turns.start_over()
         await self.async_resume()
 
     async def async_close(self) -> None:
