@@ -198,6 +198,21 @@ def test_who_may_not_read_the_journal_is_told_so(server: LabHost) -> None:
     assert empty.lines == ()
 
 
+def test_who_may_not_read_the_journal_counts_no_failed_logins(server: LabHost) -> None:
+    server.run("logger", "-t", "sshd", "Failed password for root from 192.0.2.7 port 40022 ssh2")
+    server.run("journalctl", "--sync")
+    # Logged in, everybody has a journal of his own, in which nothing is of sshd: that is not the system's.
+    server.run("su", "eve", "-s", "/bin/sh", "-c", "logger mine && sleep 1")
+
+    async def work(session: ProbeSession) -> object:
+        return (await session.poll(["security"])).raw["security"]["failed_logins"]
+
+    told = logged_in(server, "reader", work)
+    assert told == {"state": "ok", "reason": "some", "source": "journal", "count": 1}
+    told = logged_in(server, "eve", work)
+    assert told["state"] == "unknown", told
+
+
 def test_the_busiest_process_belongs_to_its_service(server: LabHost) -> None:
     server.run("systemctl", "start", "busy.service")
 

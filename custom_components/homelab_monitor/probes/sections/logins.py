@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from ..probe import Host, Json, Late, Request
     from .security import SECURITY_SECONDS, Unknown, as_root, verdict
 
-JOURNAL = ["journalctl", "--no-pager", "-o", "cat", "-n", "20000", "--since", "-1h"]
+# Not -o cat: with it journalctl does not say that this user may read his own messages only.
+JOURNAL = ["journalctl", "--no-pager", "-o", "short", "-n", "20000", "--since", "-1h"]
 JOURNAL += ["-t", "sshd", "-t", "sshd-session", "-t", "sshd-auth"]  # the two since OpenSSH 9.8
 HOUR = 3600
 DAY = 24 * HOUR
