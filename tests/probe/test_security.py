@@ -36,6 +36,12 @@ class FirewallRules(unittest.TestCase):
         conditional = rules.replace("-i eth0 -j guard", "-p udp -j guard")
         self.assertEqual(probe.iptables_filters(conditional), "some_rules")
 
+    def test_a_table_of_one_family_is_a_firewall_only_if_that_is_ipv4(self):
+        rules = "table {} f {{\n\tchain in {{\n\t\ttype filter hook input priority filter; policy drop;\n\t}}\n}}\n"
+        told = {family: probe.nft_filters(rules.format(family)) for family in ("inet", "ip", "ip6", "bridge", "arp")}
+        self.assertEqual({family for family, judged in told.items() if judged == "active"}, {"inet", "ip"})
+        self.assertNotIn("inactive", told.values())
+
     def test_what_docker_forwards_and_fail2ban_rejects_is_no_firewall(self):
         self.assertEqual(probe.iptables_filters(said("iptables-docker")), "inactive")
         self.assertEqual(probe.nft_filters(said("nft-fail2ban-docker")), "some_rules")

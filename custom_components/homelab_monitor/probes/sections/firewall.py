@@ -27,6 +27,7 @@ IPTABLES_ALL = re.compile(r"policy DROP|" + IPTABLES_PLAIN + r"-j (?:DROP|REJECT
 IPTABLES_SOME = re.compile(r"-j (?:DROP|REJECT)\b")
 IPTABLES_PLAIN_JUMP = re.compile(IPTABLES_PLAIN + r"-[jg] (\S+)")
 IPTABLES_JUMP = re.compile(r".*-[jg] (\S+)")
+NFT_WHOLE = ("inet/", "ip/")  # families of tables; one for IPv6, ARP or a bridge alone leaves IPv4 open
 QUOTED = re.compile(r'"[^"]*"')  # names and comments may hold any word
 
 
@@ -89,7 +90,8 @@ def rules_from(chains: "dict[str, list[str]]", start: "list[str]", jump: "Any") 
 def nft_filters(text: str) -> str:
     """Return whether a ruleset turns away all that it does not allow (`active`), some (`some_rules`) or nothing."""
     chains, start = parse_nft(text)
-    if any(NFT_ALL.match(rule) for rule in rules_from(chains, start, NFT_PLAIN_JUMP)):
+    whole = [chain for chain in start if chain.startswith(NFT_WHOLE)]
+    if any(NFT_ALL.match(rule) for rule in rules_from(chains, whole, NFT_PLAIN_JUMP)):
         return "active"
     return "some_rules" if any(map(NFT_SOME.search, rules_from(chains, start, NFT_JUMP))) else "inactive"
 
