@@ -1,15 +1,30 @@
 """The items of one host under their lasting ids: what a snapshot holds, matched against the inventory.
 
-Most polls find what the one before found; the inventory is asked only when something may have changed.
+Most polls find what the one before found: a section that was not told anew is not looked through again, and the
+inventory is asked only when something may have changed.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+import operator
 
 from .inventory import Found, Inventory
 from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
 from .rates import Rates
 from .snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The last look at one kind of item: the sections that it was at, what they held, and item id → name."""
+
+    sections: tuple[object, ...]
+    found: tuple[Found, ...]
+    names: Mapping[str, str]
+
+
+_NONE = _Look((), (), {})
 
 
 class Roster:
@@ -18,7 +33,7 @@ class Roster:
     def __init__(self, inventory: Inventory, selection: Selection) -> None:
         self._inventory = inventory
         self._selection = selection
-        self._matched: dict[str, tuple[tuple[Found, ...], Mapping[str, str]]] = {}
+        self._looks: dict[str, _Look] = {}
         self.revision = 0
         """Grows when the inventory gains or loses an item, which is worth saving."""
 
@@ -34,20 +49,24 @@ class Roster:
     def forget(self, kind: str, item_id: str) -> None:
         """Forget an item as if it had been away for long; where it comes back, it is a new one."""
         self._inventory.items[kind].pop(item_id, None)
-        self._matched.pop(kind, None)
+        self._looks.pop(kind, None)
         self.revision += 1
 
     def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
         """Return item id → name."""
-        found = tuple(kind.found_fn(snapshot, self._selection))
-        before, names = self._matched.get(kind.key, ((), {}))
-        known = self._inventory.items.get(kind.key, {})
+        last = self._looks.get(kind.key, _NONE)
         is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
         is_fresh = is_news and is_told
+        sections = _sections(kind, snapshot)
+        if not is_fresh and _are_same(sections, last.sections):
+            return last.names
+        found = tuple(kind.found_fn(snapshot, self._selection))
+        known = self._inventory.items.get(kind.key, {})
         is_whole = len(known) == len(found) and not any(item.shown for item in found)
-        if found == before and (is_whole or not is_fresh):
-            return names
-        return self._match(kind, found, snapshot, is_fresh=is_fresh)
+        is_settled = found == last.found and (is_whole or not is_fresh)
+        names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh)
+        self._looks[kind.key] = _Look(sections, found, names)
+        return names
 
     def _match(
         self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool
@@ -58,6 +77,15 @@ class Roster:
         is_listed = partial(kind.is_listed_fn, snapshot)
         names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.received, is_listed=is_listed)
         gone = self._inventory.pop_gone() if complete else ()
-        self._matched[kind.key] = (found, names)
         self.revision += bool(gone) or ids_before != self._inventory.items[kind.key].keys()
         return names
+
+
+def _sections(kind: ItemKind, snapshot: Snapshot) -> tuple[object, ...]:
+    """Return the sections that a kind of item is found in."""
+    return tuple(getattr(snapshot.sections, name) for name in (kind.section, kind.needs) if name)
+
+
+def _are_same(sections: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Tell whether they are the very same, which says without a look inside that nothing was told anew."""
+    return len(sections) == len(others) and all(map(operator.is_, sections, others, strict=True))
