@@ -435,6 +435,18 @@ async def test_a_machine_without_a_known_card_cannot_be_woken(hass: HomeAssistan
     assert door.sent == []
 
 
+async def test_what_is_no_address_of_a_card_keeps_the_others_from_nothing(
+    hass: HomeAssistant, host: Host, door: Door
+) -> None:
+    """An InfiniBand card's address has 20 bytes, and a host can say anything."""
+    odd, usual = ":".join(["80"] * 20), "52:54:00:12:34:57"
+    cards = {"ib0": {"type": "physical", "permanent_mac": odd}, "eth0": {"type": "physical", "permanent_mac": usual}}
+    host.session.sections["hardware"]["interfaces"] = cards
+    await host.start()
+    await press(hass, WAKE)
+    assert {packet for packet, _ in door.sent} == {magic_packet(usual)}
+
+
 def test_a_magic_packet_is_what_cards_wait_for() -> None:
     packet = magic_packet("AA:bb:cc-dd-ee-0f")
     assert len(packet) == 102

@@ -25,7 +25,7 @@ from .client.items import containers
 from .client.models import Container, Log
 from .client.snapshot import Reply
 from .client.ssh import Connection
-from .client.wake import send_magic_packets
+from .client.wake import is_mac, send_magic_packets
 from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator
 
@@ -88,10 +88,10 @@ async def async_wake(coordinator: HomelabCoordinator) -> None:
 
 
 def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
-    """Return the burnt-in addresses of the machine's network cards, as far as it ever told them."""
+    """Return the burnt-in addresses of the machine's network cards, as far as it ever told any."""
     hardware = coordinator.data.snapshot.sections.hardware
     interfaces = hardware.interfaces.values() if hardware else ()
-    return sorted({each.permanent_mac for each in interfaces if each.permanent_mac})
+    return sorted({each.permanent_mac for each in interfaces if each.permanent_mac and is_mac(each.permanent_mac)})
 
 
 async def async_ask[SectionT](

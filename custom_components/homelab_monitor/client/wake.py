@@ -10,12 +10,17 @@ PORT: Final = 9
 _MAC: Final = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.IGNORECASE)
 
 
+def is_mac(text: str) -> bool:
+    """Tell whether this is an address of an Ethernet or Wi-Fi card; others, as InfiniBand's, have no magic packet."""
+    return _MAC.fullmatch(text) is not None
+
+
 def magic_packet(mac: str) -> bytes:
     """Return six bytes FF and sixteen times the address; raise ValueError for what is none.
 
     aa:bb:cc:dd:ee:ff  →  ff ff ff ff ff ff aa bb cc dd ee ff aa bb …
     """
-    if not _MAC.fullmatch(mac):
+    if not is_mac(mac):
         raise ValueError(f"not a MAC address: {mac}")
     return b"\xff" * 6 + bytes.fromhex(re.sub("[:-]", "", mac)) * 16
 
