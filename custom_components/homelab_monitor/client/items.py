@@ -6,7 +6,7 @@ Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 import re
@@ -15,6 +15,11 @@ from .inventory import Found
 from .models import Container, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
 from .rates import ContainerRates, Rates
 from .snapshot import Snapshot
+
+
+def is_named(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether one of the names or shell patterns that a user chose fits."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,7 @@ class Selection:
 
     def is_chosen_interface(self, name: str) -> bool:
         """Return whether the user named an interface, by a pattern or in full."""
-        return any(fnmatchcase(name, pattern) for pattern in self.interfaces)
+        return is_named(name, self.interfaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +150,7 @@ def _services(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
 
 def _is_wanted(unit: Service, selection: Selection) -> bool:
     """Return whether a unit is watched however well it is."""
-    return unit.origin == "admin" or any(fnmatchcase(unit.name, pattern) for pattern in selection.services)
+    return unit.origin == "admin" or is_named(unit.name, selection.services)
 
 
 CONTAINERS_SHOWN = 15
@@ -159,7 +164,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
     labels, patterns = container_labels(snapshot), selection.containers
     is_crowd = not patterns and len(labels) > CONTAINERS_SHOWN
     for item in containers(snapshot):
-        if not patterns or any(fnmatchcase(item.name, pattern) for pattern in patterns):
+        if not patterns or is_named(item.name, patterns):
             yield Found(name=item.key, label=labels[item.key], keys={"container": item.key}, kept=is_crowd)
 
 
