@@ -16,11 +16,11 @@ from .needed import needs_lab
 HOSTS = ("nas", "pi", "router", "server", "desk", "media")
 SCAN = """
 import asyncio, dataclasses, json, sys, time
-from custom_components.homelab_monitor.client.scan import interfaces_to_scan, networks_to_scan, own_addresses, scan
+from custom_components.homelab_monitor.client.scan import interfaces_to_scan, networks_to_scan, scan
 adapters = json.loads(sys.argv[1])
 shares = []
 started = time.monotonic()
-found = asyncio.run(scan(networks_to_scan(adapters), own=own_addresses(adapters), names=json.loads(sys.argv[2]),
+found = asyncio.run(scan(networks_to_scan(adapters), names=json.loads(sys.argv[2]),
     interfaces=interfaces_to_scan(adapters), progress=shares.append))
 print(json.dumps({"found": [dataclasses.asdict(each) for each in found], "shares": shares,
     "seconds": time.monotonic() - started}))

@@ -100,11 +100,6 @@ def networks_to_scan(adapters: Iterable[Adapter]) -> list[IPv4Network]:
     return list(networks)
 
 
-def own_addresses(adapters: Iterable[Adapter]) -> set[str]:
-    """Return the addresses of this machine, those of disabled adapters included."""
-    return {each["address"] for adapter in adapters for each in adapter["ipv4"]}
-
-
 def interfaces_to_scan(adapters: Iterable[Adapter]) -> set[str]:
     """Return the names of the adapters whose neighbours may be asked."""
     return {adapter["name"] for adapter in adapters if adapter["enabled"] and not is_container_bridge(adapter["name"])}
@@ -202,7 +197,6 @@ async def read_banner(reader: asyncio.StreamReader) -> str | None:
 async def scan(  # noqa: PLR0913
     networks: Sequence[IPv4Network],
     *,
-    own: Collection[str] = (),
     names: Mapping[str, str] | None = None,
     interfaces: Collection[str] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -212,13 +206,12 @@ async def scan(  # noqa: PLR0913
 ) -> list[Candidate]:
     """Return the machines that answer with SSH, in order of their addresses.
 
-    `own` addresses are left out, `names` are known names by address, `interfaces` those whose
-    neighbours may be asked (None: all), `progress` is told the share that is done.
+    `names` are known names by address, `interfaces` those whose neighbours may be asked (None: all), `progress` is
+    told the share that is done. This machine is found as well: it may be watched like any other.
     """
     before = await asyncio.to_thread(_read_neighbours, interfaces)
-    addresses = [address for address in _addresses(networks, before) if address not in own]
     sweep = _Sweep(port, timeout, connect_limit, progress or _ignore)
-    found = await sweep.run(addresses)
+    found = await sweep.run(_addresses(networks, before))
     after = before | await asyncio.to_thread(_read_neighbours, interfaces)
     # Who has a MAC and did not answer in time may only be slow: a sleeping Wi-Fi, a busy router.
     slow = _Sweep(port, 3 * timeout, connect_limit, _ignore)
