@@ -88,13 +88,15 @@ class HostUpgrade:
         manager = self._manager
         self._end = end = self._coordinator.hass.loop.create_future()
         self._coordinator.async_tell()
+        has_started = False
         try:
             async with translated(self._coordinator), self._coordinator.session.aside() as connection:
                 await start_upgrade(connection, self._coordinator.address.target.host, manager)
-        except BaseException:
-            self._end = None
-            self._coordinator.async_tell()
-            raise
+            has_started = True
+        finally:
+            if not has_started:
+                self._end = None
+                self._coordinator.async_tell()
         self._looked_at = time.monotonic()
         await self._async_remember(manager)
         return end
