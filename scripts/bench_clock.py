@@ -5,6 +5,7 @@ remember for a while is renewed when it would be: what is due is decided by cloc
 clock is, so that boot time and clock offset stay what they are.
 """
 
+from dataclasses import replace
 from functools import cache
 import sys
 import time
@@ -58,4 +59,4 @@ def quicken_hub() -> QuickClock:
 def quicken_probe(programs: Programs) -> Programs:
     """Return the programs with a probe whose clock jumps at each request."""
     before, start, after = programs.linux.source.rpartition(_START)
-    return Programs(linux=make_program("probe.py", before + _QUICK % int(INTERVAL) + start + after))
+    return replace(programs, linux=make_program("probe.py", before + _QUICK % int(INTERVAL) + start + after))

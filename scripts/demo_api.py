@@ -148,8 +148,16 @@ class HomeAssistant:
                     await asyncio.sleep(0.1)
                     step = await self._rest("GET", path)
                 else:
-                    step = await self._rest("POST", path, answers.get(step["step_id"], {}))
+                    step = await self._rest("POST", path, answers.get(step["step_id"], suggested(step)))
         return str(step["result"]["entry_id"])
+
+    async def set_options(self, entry_id: str, options: Json) -> None:
+        """Submit the options of a host, what is not named as the form has it."""
+        step = await self._rest("POST", "config/config_entries/options/flow", {"handler": entry_id})
+        given = {"thresholds": {}, "connection": {}, "privileges": {}, **options}
+        step = await self._rest("POST", f"config/config_entries/options/flow/{step['flow_id']}", given)
+        if step["type"] != "create_entry":
+            raise DemoError(f"the options of {entry_id} were not taken: {step.get('errors')}")
 
     async def add_dashboard(self, path: str, title: str, icon: str, strategy: str) -> None:
         """Put a dashboard that makes itself into the side bar, unless it is there."""
@@ -168,3 +176,13 @@ class HomeAssistant:
         """Return all states."""
         found: list[Json] = await self.command("get_states")
         return found
+
+
+def suggested(step: Json) -> Json:
+    """Return what a form is submitted with by a person who only goes on: what its fields suggest."""
+    fields = step.get("data_schema") or []
+    return {
+        field["name"]: field["description"]["suggested_value"]
+        for field in fields
+        if "suggested_value" in field.get("description", {})
+    }

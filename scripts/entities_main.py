@@ -26,8 +26,9 @@ from homeassistant import loader
 from homeassistant.helpers import entity_registry as er
 from pytest_homeassistant_custom_component.common import async_test_home_assistant
 
-from custom_components.homelab_monitor.client.items import CONTAINERS_SHOWN
+from custom_components.homelab_monitor.client.items import SHOWN
 from custom_components.homelab_monitor.entity import HomelabDescription, always
+from custom_components.homelab_monitor.settings import PRIVILEGES, HostOptions
 from tests import big_host
 from tests.scripted import HOST_ID, ScriptedSession, make_entry, read_reply
 
@@ -37,10 +38,10 @@ TEXTS = json.loads((ROOT / "custom_components/homelab_monitor/translations/en.js
 ENABLED_FOR = {"interface": "primary and chosen"}
 """Subject → the only items of it whose entities are enabled, where a row's `enabled_fn` says so."""
 HEADINGS = {"gpu": "GPU"}
-FEW = CONTAINERS_SHOWN
+FEW = SHOWN
 PLAIN_LIMIT = 25
 """Enabled entities that a plain host may have: few enough to like."""
-INTRODUCTION = """\
+INTRODUCTION = f"""\
 # Entities
 
 <!-- Written by scripts/entities from the tables of the platforms; a test holds it. -->
@@ -48,6 +49,10 @@ INTRODUCTION = """\
 There is one entity of each row per item: per disk, per filesystem. *On* means enabled when it is first seen, *off* that
 you can enable it in its settings, *option* that it is there once that option of the host is on. An entity exists where
 the machine tells its value: no swap, no swap usage.
+
+{SHOWN} items of a kind at most are shown by themselves. Of more, entities of new ones are *off*, except those of the
+primary interface and of what the options choose: services, filesystems, interfaces. What is enabled already stays so.
+Of more containers only chosen ones have entities at all.
 """
 COUNTS = f"""\
 ## How many that makes
@@ -55,8 +60,7 @@ COUNTS = f"""\
 Counted on simulated hosts: a plain one (two filesystems, two interfaces, two failed services), the same with {FEW}
 containers, and a big one: a recorded machine to which were added {big_host.SERVICES} services ({big_host.OWN_SERVICES}
 of them its owner's own, two failed), {big_host.CONTAINERS} containers, {big_host.VETHS} veth pairs,
-{big_host.DATASETS} ZFS datasets and {big_host.DISKS} disks. Where there are more than {FEW} containers, only chosen
-ones have entities.
+{big_host.DATASETS} ZFS datasets and {big_host.DISKS} disks.
 """
 
 
@@ -97,8 +101,8 @@ def subjects(tables: Mapping[str, list[HomelabDescription[Any]]]) -> list[str]:
 
 def default(row: HomelabDescription[Any]) -> str:
     """Return what an entity is when it is first seen."""
-    if row.option:
-        return f"option `{row.option}`"
+    if not row.offered_fn(HostOptions()):
+        return f"option `{next(name for name in PRIVILEGES if row.offered_fn(HostOptions(**{name: True})))}`"
     if not row.entity_registry_enabled_default:
         return "off"
     return "on" if row.enabled_fn is always else f"on ({ENABLED_FOR[row.subject.key]})"

@@ -29,7 +29,7 @@ from client.models import SECTIONS
 from client.programs import load_programs
 from client.session import ProbeSession
 from client.snapshot import Snapshot
-from client.ssh import scan_host_keys
+from client.ssh import read_host_key
 from client.target import Target
 
 SSH = Path.home() / ".ssh"
@@ -65,20 +65,18 @@ def known_keys(target: Target) -> tuple[str, ...]:
 
 
 async def trusted_keys(target: Target, options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the host keys to pin: known ones, else those that the user confirms; exit when refused."""
+    """Return the host keys to pin: known ones, else the one that the user confirms; exit when refused."""
     if known := await asyncio.to_thread(known_keys, target):
         return known
-    offered = await scan_host_keys(target.host, target.port, options.timeout)
-    print(f"{target.address} is not in known_hosts. It shows:", file=sys.stderr)
-    for key in offered:
-        print(f"  {fingerprint(key)} ({key.split()[0]})", file=sys.stderr)
+    key = (await read_host_key(target.host, target.port, options.timeout)).line
+    print(f"{target.address} is not in known_hosts. It shows {fingerprint(key)} ({key.split()[0]}).", file=sys.stderr)
     if options.accept_new:
-        return offered
+        return (key,)
     if not sys.stdin.isatty():
         sys.exit("scripts/snapshot: nobody to ask; connect once with ssh, or use --accept-new")
     print("Trust it this once? [y/N] ", end="", file=sys.stderr, flush=True)
     answer = await asyncio.to_thread(sys.stdin.readline)
-    return offered if answer.strip().lower() in {"y", "yes"} else sys.exit("scripts/snapshot: not trusted")
+    return (key,) if answer.strip().lower() in {"y", "yes"} else sys.exit("scripts/snapshot: not trusted")
 
 
 async def snapshot(options: argparse.Namespace) -> dict[str, object]:

@@ -171,6 +171,11 @@ class Browser:
         await self.page.set_viewport_size({"width": width, "height": height})
         await self.page.wait_for_timeout(SETTLED_MS)
 
+    async def look(self, where: str, area: str, width: int, height: int) -> None:
+        """Look at the page in a window of this size; remember what is wrong."""
+        await self._resize(width, height)
+        await self._look(where, area)
+
     async def _look(self, where: str, area: str) -> None:
         """Remember what is cut off or not translated."""
         seen = await self.page.evaluate(_LOOK, area)

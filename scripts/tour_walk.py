@@ -305,6 +305,8 @@ async def reinstalled(tour: Tour) -> None:
     await browser.at(f"{flow}.step.review")
     await browser.picture("22-host-key-changed")
     await browser.choose("accept")
+    await browser.at(f"{flow}.step.accept")
+    await browser.go_on()
     await browser.at(f"{flow}.step.fixed")
     await browser.picture("23-host-key-accepted")
     await browser.go_on()

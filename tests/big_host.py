@@ -40,12 +40,12 @@ def tell(folder: Path, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, A
     class BigHost(probe.RecordedHost):
         """Answers for systemd, whose questions name units."""
 
-        def run(self, argv: list[str], timeout: float) -> tuple[int, str, str]:
+        def run(self, argv: list[str], timeout: float, **more: Any) -> tuple[int, str, str]:
             if argv[:2] == ["systemctl", "list-units"]:
                 return 0, "".join(map(_unit_line, range(SERVICES))), ""
             if argv[:2] == ["systemctl", "show"]:
                 return 0, "\n".join(map(_unit_properties, argv[argv.index("--") + 1 :])), ""
-            return super().run(argv, timeout)
+            return super().run(argv, timeout, **more)
 
     request = probe.Request({"id": "1", "sections": list(sections), "timeout": 8})
     return json.loads(json.dumps(probe.clean(probe.Probe(BigHost(str(folder))).answer(request))))

@@ -9,6 +9,7 @@ import pytest
 
 from .machine import make_machine  # noqa: F401
 from .scripted import Host
+from .superuser import place  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ import zlib
 
 import asyncssh
 
+from custom_components.homelab_monitor.client.command import ANNOUNCED
 from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.programs import Programs, make_program
 from custom_components.homelab_monitor.client.target import Target
@@ -30,21 +31,33 @@ LOAD = {"load1": 0.5, "load5": 0.25, "load15": 0.125, "running": 1, "threads": 2
 
 def programs() -> Programs:
     """Return a program that no interpreter ever sees."""
-    return Programs(linux=make_program("probe.py", b"# never run"))
+    return Programs(linux=make_program("probe.py", b"# never run"), who=make_program("who.py", b"# never run"))
 
 
 class Channel:
     """One command on the host, as the probe that it stands for."""
 
-    def __init__(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    def __init__(self, process: asyncssh.SSHServerProcess[bytes], host: FakeHost) -> None:
         self.process = process
+        self._host = host
 
-    async def begin(self, marker: bytes = b"\x1ehomelab_monitor 1 3.11.2 4711\n") -> None:
-        """Read the program and say that it runs."""
+    @property
+    def is_script(self) -> bool:
+        """Tell whether a shell is asked to read a script."""
+        return (self.process.command or "") == f"{ANNOUNCED}sh"
+
+    async def script(self) -> bytes:
+        """Say hello as a command that reads its input, and return that."""
+        self.write(b"\x1ehomelab_monitor input\n")
+        return await self.process.stdin.read()
+
+    async def begin(self, marker: bytes | None = None) -> None:
+        """Say hello, read the program and say that it runs, and on which machine."""
+        self.write(b"\x1ehomelab_monitor program\n")
         program = await self._piece()
         if b"r.readline()" in program:  # It reads its files by itself.
             await self._piece()
-        self.write(marker)
+        self.write(self._host.marker if marker is None else marker)
 
     async def _piece(self) -> bytes:
         """Read one compressed text, as the bootstrap command does."""
@@ -84,6 +97,8 @@ class FakeHost:
         self.password: str | None = None
         self.asks_interactively = False
         self.refuses_channels = False
+        self.signature_algorithms: tuple[str, ...] = ()
+        """The types of keys that it names as taken (`server-sig-algs`), all when empty; used from the next start on."""
         self.channels_per_connection: int | None = None
         self.commands: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -91,6 +106,7 @@ class FakeHost:
         self.logins = 0
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._listener: asyncssh.SSHAcceptor | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self.new_host_key()
 
     @property
@@ -102,6 +118,12 @@ class FakeHost:
     def target(self) -> Target:
         """Return where to log in."""
         return Target("monitor", "127.0.0.1", self.port)
+
+    @property
+    def marker(self) -> bytes:
+        """Return the marker of an honest probe."""
+        told = self.sections.get("system", {}).get("machine_id_hash") or ""
+        return f"\x1ehomelab_monitor 1 3.11.2 4711 {told}".strip(" ").encode() + b"\n"
 
     def new_host_key(self, kind: str = "ssh-ed25519") -> None:
         """Give the host another identity; it is used from the next start on."""
@@ -115,6 +137,7 @@ class FakeHost:
             server_host_keys=[self._private],
             server_factory=lambda: _Server(self),
             encoding=None,
+            signature_algs=self.signature_algorithms,
         )
         self.port = self._listener.get_port()
 
@@ -126,12 +149,21 @@ class FakeHost:
         await self.drop_connections()  # First: a closed listener waits for them.
         if listener is not None:
             await listener.wait_closed()
+        # A behaviour may wait for something that never comes once its connection is gone.
+        for task in list(self._serving):
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def drop_connections(self) -> None:
-        """Drop every connection without a word."""
+    def abort_connections(self) -> list[asyncssh.SSHServerConnection]:
+        """Cut every connection off; return them."""
         connections = list(self.connections)
         for connection in connections:
             connection.abort()
+        return connections
+
+    async def drop_connections(self) -> None:
+        """Drop every connection without a word."""
+        connections = self.abort_connections()
         for connection in connections:
             await connection.wait_closed()
 
@@ -145,8 +177,12 @@ class FakeHost:
     async def _serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """Let the present behaviour play one command."""
         self.commands.append(process.command or "")
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
-            await self.behaviour(self, Channel(process))
+            await self.behaviour(self, Channel(process, self))
             process.exit(0)
         except asyncio.IncompleteReadError, OSError, ValueError, asyncssh.Error, asyncssh.SignalReceived:
             process.close()
@@ -237,6 +273,11 @@ async def hang(host: FakeHost, channel: Channel) -> None:
         host.requests.append({})
 
 
+async def never(host: FakeHost, channel: Channel) -> None:
+    """Run for ever, and say nothing."""
+    await asyncio.get_running_loop().create_future()
+
+
 async def hang_before_marker(host: FakeHost, channel: Channel) -> None:
     """Take the program and say nothing."""
     await channel.begin(marker=b"")
@@ -268,8 +309,9 @@ async def flood(host: FakeHost, channel: Channel) -> None:
 async def half_a_reply(host: FakeHost, channel: Channel) -> None:
     """Begin a reply and end."""
     await channel.begin()
-    await channel.request()
-    channel.write(b'\x1e1 5000 j\n{"id": "1", "sections": {')
+    request = await channel.request()
+    assert request is not None
+    channel.write(b'\x1e%s 5000 j\n{"sections": {' % request["id"].encode())
     await channel.process.stdout.drain()
 
 
@@ -335,6 +377,6 @@ MISBEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
     "unpack_bomb": (unpack_bomb, "reply_too_large"),
     "close_at_request": (close_at_request, "probe_failed"),
     "hang": (hang, "timed_out"),
-    "hang_before_marker": (hang_before_marker, "timed_out"),
+    "hang_before_marker": (hang_before_marker, "starting"),
 }
 """What can come from a host, and the key of the error that a poll raises for it."""

@@ -3,7 +3,8 @@
 Everything runs in a mount namespace of its own: /etc, /home, /run and /usr/local/{bin,sbin} are
 folders that only its processes see, so that `useradd`, `usermod`, passwords and sudoers files
 are real there and this machine stays as it is. Container engines of this machine are hidden, as a
-test decides what it has. It listens on 127.0.0.1; needs root.
+test decides what it has, and so are its package lists: what is pending here, a real apt would count
+for seconds. It listens on 127.0.0.1; needs root.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from .needs import needs
 from .sshd import IS_ROOT, SSHD, can_connect, children, free_port, make_host_key, wait_until
 
 _CONFIG = """\
+{first}
 ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/host
@@ -43,6 +45,7 @@ mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd && ln -sfn /run /var/ru
 for program in dockerd docker podman; do
   for place in /usr/sbin /usr/bin; do [ ! -e "$place/$program" ] || mount --bind /dev/null "$place/$program"; done
 done
+[ ! -d /var/lib/apt/lists ] || mount -t tmpfs -o mode=755 tmpfs /var/lib/apt/lists
 shift; exec "$@"
 """
 _DOCKER = """#!/bin/sh
@@ -60,6 +63,8 @@ class Machine:
 
     folder: Path
     key: KeyPair
+    first: str = ""
+    """What stands before the rest of its sshd's configuration: sshd takes the first value of each setting."""
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
@@ -86,8 +91,10 @@ class Machine:
     def start(self) -> None:
         """Start listening, on the same port as before."""
         self.port = self.port or free_port()
-        (self.folder / "config").write_text(_CONFIG.format(port=self.port, folder=self.folder))
-        server = [SSHD, "-D", "-e", "-f", str(self.folder / "config")]
+        config = self.etc / "ssh" / "sshd_config"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, first=self.first))
+        server = [SSHD, "-D", "-e"]
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _NAMESPACE, "sh", str(self.folder)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -154,7 +161,7 @@ class Machine:
 
 
 @pytest.fixture
-def make_machine() -> Iterator[Callable[[], Machine]]:
+def make_machine() -> Iterator[Callable[..., Machine]]:
     """Return a function that starts a machine; all are stopped at the end."""
     needs(IS_ROOT, "root")
     needs(SSHD, "openssh-server")
@@ -162,17 +169,17 @@ def make_machine() -> Iterator[Callable[[], Machine]]:
     needs(shutil.which("useradd") and shutil.which("unshare"), "useradd and unshare")
     started: list[Machine] = []
 
-    def make() -> Machine:
+    def make(first: str = "", kind: str = "ed25519") -> Machine:
         # Users of the machine have to get there, and pytest makes its own folders private again at every start.
         folder = Path(tempfile.mkdtemp(prefix="homelab_monitor-machine-"))
         folder.chmod(0o755)
         for name in ("home", "bin", "sbin"):
             (folder / name).mkdir()
         subprocess.run(["cp", "-a", "/etc", str(folder / "etc")], check=True)
-        make_host_key(folder, "ed25519")
+        make_host_key(folder, kind)
         key = KeyPair.generate()
         (folder / "authorized_keys").write_text(f"restrict {key.public_openssh} test\n")
-        machine = Machine(folder, key)
+        machine = Machine(folder, key, first)
         machine.start()
         started.append(machine)
         return machine

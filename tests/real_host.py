@@ -1,5 +1,6 @@
 """A machine behind a real OpenSSH server, watched by Home Assistant with the real probe."""
 
+from contextlib import suppress
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
@@ -55,10 +56,16 @@ class RealHost:
 
     def probes(self) -> list[int]:
         """Return the probe processes that run for us."""
-        return [
-            process.pid
-            for session in children(self.sshd.pid)
-            for process in psutil.Process(session).children(recursive=True)
-            # Not the shell around it, which some shells stay.
-            if process.name().startswith("python") and "zlib.decompress" in " ".join(process.cmdline())
-        ]
+        return [pid for session in children(self.sshd.pid) for pid in _probes_below(session)]
+
+
+def _probes_below(session: int) -> list[int]:
+    """Return the probes of a session of sshd; what ends while it is looked at is none."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(session).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                # Not the shell around it, which some shells stay.
+                if process.name().startswith("python") and "zlib.decompress" in " ".join(process.cmdline()):
+                    found.append(process.pid)
+    return found

@@ -63,6 +63,9 @@ class ScriptedSession:
         self.shell = ScriptedShell()
         self.closed = 0
         self.connection = None
+        self.host_keys: tuple[str, ...] = ()
+        self.afresh = True
+        self.machine = ""
         self.rtt_seconds: float | None = None
         self.noise: str | None = None
         self.python: tuple[str, str] | None = None
@@ -110,6 +113,9 @@ class ScriptedSession:
             if "at" in section:
                 section["at"] += seconds
         self.sections["uptime"]["uptime_seconds"] += seconds
+
+    def narrow(self, proven: Sequence[str]) -> None:
+        """Take over what another login has proven."""
 
     async def connect(self) -> None:
         """Offer nothing but polls."""

@@ -1,8 +1,9 @@
-"""A filesystem in user space that can stop answering: `python3 silent_filesystem.py MOUNTPOINT`, as root.
+"""A filesystem in user space that can stop answering: `python3 silent_filesystem.py MOUNTPOINT [USER]`, as root.
 
-It is empty, and tells its sizes. Stopped (SIGSTOP) it is a server that is gone: requests wait to be read. After
-SIGUSR1 it is one that hangs: it reads every request and answers none, so that who asked cannot even be killed. After
-SIGUSR2 it answers those and goes on. It ends when it is unmounted or killed, and then every request fails.
+The kernel takes the number USER for who mounted it, 0 by default. It is empty, and tells its sizes. Stopped (SIGSTOP)
+it is a server that is gone: requests wait to be read. After SIGUSR1 it is one that hangs: it reads every request and
+answers none, so that who asked cannot even be killed. After SIGUSR2 it answers those and goes on. It ends when it is
+unmounted or killed, and then every request fails.
 
 The messages are those of <linux/fuse.h>, protocol 7; a request is its length, code, id, node and who asks.
 """
@@ -25,9 +26,9 @@ ANSWERS = {GETATTR: _FOLDER, STATFS: _SIZES, INIT: _INIT}
 class Filesystem:
     """The kernel's door to a mount, and the requests that were read and not answered."""
 
-    def __init__(self, mountpoint: str) -> None:
+    def __init__(self, mountpoint: str, user: int = 0) -> None:
         self.door = os.open("/dev/fuse", os.O_RDWR)
-        options = f"fd={self.door},rootmode=40755,user_id=0,group_id=0,allow_other"
+        options = f"fd={self.door},rootmode=40755,user_id={user},group_id=0,allow_other"
         library = ctypes.CDLL(None, use_errno=True)
         # Its type is one of those that the probe takes for local.
         if library.mount(b"pool", os.fsencode(mountpoint), b"fuse.mergerfs", 0, options.encode()):
@@ -66,7 +67,7 @@ class Filesystem:
 
 
 if __name__ == "__main__":
-    filesystem = Filesystem(sys.argv[1])
+    filesystem = Filesystem(sys.argv[1], *map(int, sys.argv[2:]))
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, filesystem.set_silent)
     sys.stdout.write("mounted\n")

@@ -31,6 +31,7 @@ LOGIN = pwd.getpwuid(os.getuid()).pw_name
 IS_ROOT = os.geteuid() == 0
 _FIRST_UID = 61000
 _CONFIG = """\
+{first}
 ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/host
@@ -55,6 +56,8 @@ class Sshd:
     key: KeyPair
     extra: str = ""
     shells: dict[str, str] = field(default_factory=dict)
+    first: str = ""
+    """What stands before the rest of the configuration: sshd takes the first value of each setting."""
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +93,7 @@ class Sshd:
     def start(self) -> None:
         """Start listening, on the same port as before."""
         self.port = self.port or free_port()
-        (self.folder / "config").write_text(_CONFIG.format(port=self.port, folder=self.folder, extra=self.extra))
+        (self.folder / "config").write_text(self._config())
         command = [SSHD, "-D", "-e", "-f", str(self.folder / "config")]
         if self.shells:
             self._make_accounts()
@@ -103,6 +106,10 @@ class Sshd:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
         wait_until(lambda: can_connect(self.port), f"sshd does not listen: {self.log}")
+
+    def _config(self) -> str:
+        """Return the configuration."""
+        return _CONFIG.format(port=self.port, folder=self.folder, extra=self.extra, first=self.first)
 
     def stop(self) -> None:
         """Stop listening and end every session."""
@@ -157,7 +164,7 @@ def make_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     needs(SSHD, "openssh-server")
     started: list[Sshd] = []
 
-    def make(extra: str = "", shells: dict[str, str] | None = None, kind: str = "ed25519") -> Sshd:
+    def make(extra: str = "", shells: dict[str, str] | None = None, kind: str = "ed25519", first: str = "") -> Sshd:
         if shells:
             # Their homes are in it, and pytest makes its own folder private again at every start.
             folder = Path(tempfile.mkdtemp(prefix="homelab_monitor-sshd-"))
@@ -169,7 +176,7 @@ def make_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         make_host_key(folder, kind)
         key = KeyPair.generate()
         (folder / "authorized_keys").write_text(f"restrict {key.public_openssh} test\n")
-        server = Sshd(folder, key, extra, shells or {})
+        server = Sshd(folder, key, extra, shells or {}, first)
         server.start()
         started.append(server)
         return server

@@ -1,13 +1,20 @@
-"""A stand-in for apt-get on a machine of `tests.machine`: notes who called it how, and upgrades when a test lets it."""
+"""A stand-in for apt-get on a machine of `tests.machine`: notes who called it how, and upgrades when a test lets it.
+
+What it would do, which the probe asks for, is what a test offers; that is not noted.
+"""
+
+from custom_components.homelab_monitor.client.facts import Family
+from custom_components.homelab_monitor.client.remedies import remedy_for
 
 from .machine import Machine
 from .sshd import wait_until
 
 _SCRIPT = """#!/bin/sh
+case " $* " in *" -s "*) cat /run/apt-offers 2>/dev/null; exit 0;; esac
 for verb in "$@"; do :; done
 printf '%s %s %s %s input=%s\\n' "$(id -un)" "$DEBIAN_FRONTEND" "$LC_ALL" "$*" "$(wc -c)" >>/run/apt-calls
 [ "$verb" = upgrade ] || exit 0
-while [ ! -e /run/apt-go ]; do sleep 0.05; done
+while [ ! -e /run/apt-go ] && [ $((waited += 1)) -lt 1200 ]; do sleep 0.05; done
 echo "Reading package lists..."
 [ -s /run/apt-go ] || exit 0
 cat /run/apt-go; echo "N: Some more words."; exit 100
@@ -19,15 +26,24 @@ class StandInApt:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        program = machine.folder / "sbin" / "apt-get"
+        program = machine.folder / "apt-get"
         program.write_text(_SCRIPT)
         program.chmod(0o755)
+        # Nothing below /usr/local is looked at.
+        machine.run("mount", "--bind", str(program), "/usr/bin/apt-get")
+
+    def allow(self, username: str) -> None:
+        """Let a user install updates, as the repair does it."""
+        remedy = remedy_for("install_updates_rule", Family.DEBIAN, username, {"manager": "apt"})
+        assert remedy
+        self.machine.run("sh", "-c", remedy.commands[0])
 
     def offer_one(self) -> None:
-        """Let the machine have package lists of its own, by which one package can be upgraded."""
-        lists = "/var/lib/apt/lists"
-        self.machine.run("sh", "-c", f"mount -t tmpfs tmpfs {lists} && touch {lists}/debian_dists_stable_Packages")
-        self.machine.install("apt", "#!/bin/sh\necho 'curl/stable 8.2 amd64 [upgradable from: 8.1]'\n")
+        """Let the machine have package lists, by which one package can be upgraded."""
+        self.machine.run("touch", "/var/lib/apt/lists/debian_dists_stable_Packages")
+        simulated = "1 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n"
+        simulated += "Inst curl [8.1] (8.2 Debian:12/stable [amd64])\n"
+        self.machine.run("tee", "/run/apt-offers", stdin=simulated)
 
     def let_go(self, failure: str = "") -> None:
         """Let an upgrade end, well or with these words."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
+from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 import voluptuous as vol
@@ -58,9 +59,7 @@ async def test_processes_come_by_what_they_use(hass: HomeAssistant, busy: Host) 
     assert [row["name"] for row in told["by_cpu"]] == ["busy"]
     assert [row["name"] for row in told["by_memory"]] == ["idle", "busy"]
     row = told["by_cpu"][0]
-    boot = busy.entry.runtime_data.data.snapshot.boot_time
     assert row.pop("started").startswith("20")
-    assert boot
     assert row == {
         "pid": 8,
         "name": "busy",
@@ -115,6 +114,20 @@ async def test_a_log_is_asked_by_lines_and_name(hass: HomeAssistant, host: Host)
     assert host.session.asked_aside == [(("logs",), {"logs": ["7 service nginx.service"]}, [])]
 
 
+async def test_a_process_started_when_the_kernel_says_so_whatever_the_uptime_of_a_container(
+    hass: HomeAssistant, busy: Host
+) -> None:
+    # lxcfs tells when the container began; processes are counted from the machine's boot.
+    busy.session.sections["uptime"]["uptime_seconds"] = 30.0
+    busy.session.sections["processes"]["at"] = 1_000_000.0
+    for row in busy.session.sections["processes"]["processes"]:
+        row["started_seconds"] = 1_000_004.0 - 20.0
+    await busy.entry.runtime_data.async_refresh()
+    row = (await ask(hass, busy, "get_processes", count=2))["by_memory"][0]
+    age = (dt_util.utcnow() - dt_util.parse_datetime(row["started"], raise_on_error=True)).total_seconds()
+    assert 15 <= age <= 25
+
+
 async def test_a_containers_log_is_asked_by_its_key_and_processes_know_its_name(
     hass: HomeAssistant, busy: Host
 ) -> None:
@@ -129,6 +142,9 @@ async def test_a_containers_log_is_asked_by_its_key_and_processes_know_its_name(
     assert await ask(hass, busy, "get_log", service=None, container="web") == {"lines": ["hello"], "truncated": False}
     assert busy.session.asked_aside[-1] == (("logs",), {"logs": ["100 container docker/root/web"]}, [])
     assert (await ask(hass, busy, "get_processes"))["by_cpu"][0]["container"] == "web"
+    # A user's control group that bears the id of root's container is none of it.
+    busy.session.sections["processes"]["processes"][1]["unit"] = "user@1000.service"
+    assert (await ask(hass, busy, "get_processes"))["by_cpu"][0]["container"] == "91ce74022074" + "0" * 52
 
 
 async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
@@ -199,6 +215,7 @@ async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host, 
 async def test_a_host_that_fails_meanwhile_is_named(hass: HomeAssistant, host: Host, action: str) -> None:
     await host.start()
     host.session.error = TimedOut("plain", "no reply within 20 s")
+    host.session.error.had_begun = True  # A question changes nothing, however far it came.
     with pytest.raises(HomeAssistantError) as raised:
         await ask(hass, host, action)
     assert str(raised.value) == "plain did not answer in time (no reply within 20 s)"

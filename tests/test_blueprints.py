@@ -1,6 +1,9 @@
 """The blueprints: loaded by Home Assistant's own code, made into automations, and run."""
 
+import asyncio
+import math
 from pathlib import Path
+import re
 import shutil
 
 from homeassistant.core import HomeAssistant
@@ -8,6 +11,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 
 from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
 
 from .scripted import Host
 
@@ -126,3 +130,42 @@ async def test_reboot_required(hass: HomeAssistant, host: Host, notes: list[dict
     assert notes == []
     await host.move(300, step=5)
     assert notes == [{"what": "plain: flagged (linux-image-amd64)"}]
+
+
+# ---------------------------------------------------------------- one host beside others
+
+MINUTES = 10
+"""For how long actions may take: some wait for an answer to a notification."""
+FROM_ONE_HOST = (EVENT_OWNERS + 2) * (EVENTS[0] + math.ceil(60 * MINUTES / EVENTS[1]))
+"""Events of one type that a host can have told meanwhile: for each owner, for itself, and for all others together."""
+
+
+async def test_every_blueprint_has_room_for_all_that_one_host_can_tell() -> None:
+    for path in FOLDER.glob("*.yaml"):
+        text = path.read_text()
+        assert "\nmode: parallel\n" in text, path.name
+        assert int(re.search(r"^max: (\d+)$", text, re.MULTILINE)[1]) > FROM_ONE_HOST, path.name
+
+
+async def test_a_flood_of_one_host_keeps_no_other_from_being_told(
+    hass: HomeAssistant, notes: list[dict[str, object]]
+) -> None:
+    def fails(host: str, service: str) -> None:
+        about = {"event_type": "service_failed", "host": host, "service": f"{service}.service"}
+        hass.states.async_set(f"event.{host}_events", service, about)
+
+    def of(host: str) -> int:
+        return sum(str(each["what"]).endswith(f"on {host}") for each in notes)
+
+    for host in ("noisy", "nas"):
+        hass.states.async_set(f"event.{host}_events", "unknown")
+    slow = [*note(what="{{ service }} failed on {{ host }}"), {"delay": {"minutes": MINUTES}}]
+    await use(hass, "service_failed", events=["event.noisy_events", "event.nas_events"], actions=slow)
+    for number in range(FROM_ONE_HOST):
+        fails("noisy", f"s{number}")
+    fails("nas", "backup")
+    # The actions go on, so nobody may wait for all tasks.
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (of("noisy"), of("nas")) == (FROM_ONE_HOST, 1)
+    await hass.services.async_call("automation", "turn_off", {"entity_id": "all", "stop_actions": True}, blocking=True)

@@ -30,7 +30,7 @@ class Script:
         self.rows: tuple[CheckResult, ...] = (GOOD,)
         self.asked = 0
 
-    async def run(self, *_: object) -> tuple[Report, None]:
+    async def run(self, *_: object, **__: object) -> tuple[Report, None]:
         self.asked += 1
         return Report(rows=self.rows, at=5.0, seconds=0.25), None
 

@@ -1,6 +1,7 @@
 """Testing a host now: the button, the action, and what a report leads to."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from custom_components.homelab_monitor.client.errors import ConnectionRefused, T
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.settings import HostAddress
 
 from .scripted import Host
 
@@ -22,13 +24,14 @@ CHECKS = "custom_components.homelab_monitor.capability.run_checks"
 BUTTON = "button.plain_test_now"
 GOOD = CheckResult.of("login", Verdict(Status.OK, "logged_in", {"username": "mon"}))
 AMBER = CheckResult.of("shell", Verdict(Status.AMBER, "shell_noise", {"line": "<b>hello</b>"}, "quiet_shell"))
+BAD_RULE = CheckResult.of("updates_rule", Verdict(Status.RED, "updates_rule_old", {}, "remove_updates_rule"))
 RED = CheckResult.of("reachable", Verdict(Status.RED, "timed_out", {"address": "nas", "detail": "connecting"}))
 
 
 def answering(*rows: CheckResult) -> Any:
     """Let the next tests find these rows."""
 
-    async def run(*_: object) -> tuple[Report, None]:
+    async def run(*_: object, **__: object) -> tuple[Report, None]:
         return Report(rows=rows, at=1.5, seconds=0.25), None
 
     return patch(CHECKS, run)
@@ -51,13 +54,14 @@ async def test_the_button_can_be_pressed_while_the_host_is_off(hass: HomeAssista
     assert host.state(BUTTON) != "unavailable"
 
 
-async def test_a_passed_test_resumes_polling_at_once(hass: HomeAssistant, host: Host) -> None:
+@pytest.mark.parametrize("found", [AMBER, BAD_RULE], ids=["amber", "beside monitoring"])
+async def test_a_passed_test_resumes_polling_at_once(hass: HomeAssistant, host: Host, found: CheckResult) -> None:
     await host.start()
     host.session.error = ConnectionRefused("plain")
     await host.move(300)
     asked = len(host.session.asked)
     host.session.error = None
-    with answering(GOOD, AMBER):
+    with answering(GOOD, found):
         await async_test_host(hass, host.entry)
     assert len(host.session.asked) == asked + 1
     assert host.status == "online"
@@ -96,21 +100,121 @@ async def test_after_a_new_login_every_section_is_asked_for_at_once(hass: HomeAs
     assert host.session.asked[-1][0] == tuple(SECTIONS)
 
 
-async def test_one_test_at_a_time(hass: HomeAssistant, host: Host) -> None:
+class Slow:
+    """Tests that end when a test of ours lets them."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.running = 0
+        self.most = 0
+        self.may_end = asyncio.Event()
+
+    async def run(self, _session: object, _target: object, _keys: object, progress: Any, **_: object) -> Any:
+        self.begun += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        if progress:
+            progress(0.5)
+        try:
+            await self.may_end.wait()
+        finally:
+            self.running -= 1
+        self.ended += 1
+        return Report(rows=(GOOD,), at=float(self.begun)), None
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    scripted = Slow()
+    with patch(CHECKS, scripted.run):
+        yield scripted
+
+
+async def begun(slow: Slow, count: int = 1) -> None:
+    """Wait until so many tests have begun."""
+    async with asyncio.timeout(30):
+        while slow.begun < count:
+            await asyncio.sleep(0)
+
+
+async def test_who_asks_while_a_host_is_tested_gets_the_result_of_that_test(
+    hass: HomeAssistant, host: Host, slow: Slow
+) -> None:
     await host.start()
-    running, most = 0, 0
+    presses = [
+        asyncio.create_task(hass.services.async_call("button", "press", {"entity_id": BUTTON}, blocking=True))
+        for _ in range(60)
+    ]
+    await begun(slow)
+    seen: list[float] = []
+    asked = asyncio.create_task(async_test_host(hass, host.entry, seen.append))
+    await asyncio.sleep(0)
+    slow.may_end.set()
+    assert (await asked).at == 1.0
+    await asyncio.gather(*presses)
+    assert slow.begun == 1
+    await async_test_host(hass, host.entry, seen.append)
+    assert (slow.begun, seen) == (2, [0.5])
 
-    async def run(*_: object) -> tuple[Report, None]:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-        return Report(rows=(GOOD,)), None
 
-    with patch(CHECKS, run):
-        await asyncio.gather(*(async_test_host(hass, host.entry) for _ in range(5)))
-    assert most == 1
+async def test_who_tests_a_host_without_end_is_told_to_wait(hass: HomeAssistant, host: Host, slow: Slow) -> None:
+    """Each test is a login, and a refused one brings servers to shut Home Assistant out."""
+    await host.start()
+    slow.may_end.set()
+    for _ in range(5):
+        await async_test_host(hass, host.entry)
+    for _ in range(3):
+        with pytest.raises(ServiceValidationError, match="Wait a minute"):
+            await async_test_host(hass, host.entry)
+    assert slow.begun == 5
+    await async_test_host(hass, host.entry, reconnect=True)
+    assert slow.begun == 6, "after a repair a host is tested all the same"
+    await host.move(61, step=10)
+    await host.move(10)
+    await async_test_host(hass, host.entry)
+    assert slow.begun == 7
+
+
+async def test_what_was_changed_on_a_host_is_tested_by_what_begins_after_it(
+    hass: HomeAssistant, host: Host, slow: Slow
+) -> None:
+    await host.start()
+    first = asyncio.create_task(async_test_host(hass, host.entry))
+    await begun(slow)
+    after = [asyncio.create_task(async_test_host(hass, host.entry, reconnect=True)) for _ in range(10)]
+    await asyncio.sleep(0)
+    late = asyncio.create_task(async_test_host(hass, host.entry))
+    await asyncio.sleep(0)
+    slow.may_end.set()
+    assert (await first).at == 1.0
+    assert {report.at for report in await asyncio.gather(*after, late)} == {2.0}
+    assert (slow.begun, slow.most) == (2, 1)
+
+
+async def test_who_goes_away_ends_no_test_that_others_wait_for(hass: HomeAssistant, host: Host, slow: Slow) -> None:
+    await host.start()
+    first, second = (asyncio.create_task(async_test_host(hass, host.entry)) for _ in range(2))
+    await begun(slow)
+    first.cancel()
+    await asyncio.wait({first})
+    slow.may_end.set()
+    assert (await second).at == 1.0
+    assert slow.begun == 1
+
+
+async def test_a_test_that_nobody_waits_for_is_given_up(hass: HomeAssistant, host: Host, slow: Slow) -> None:
+    await host.start()
+    first = asyncio.create_task(async_test_host(hass, host.entry))
+    await begun(slow)
+    first.cancel()
+    await asyncio.wait({first})
+    second = asyncio.create_task(async_test_host(hass, host.entry))
+    await begun(slow, 2)
+    assert (slow.running, slow.most) == (1, 1)
+    slow.may_end.set()
+    await second
+    assert slow.ended == 1
 
 
 async def test_the_action_returns_rows_with_their_texts(hass: HomeAssistant, host: Host) -> None:
@@ -170,7 +274,16 @@ async def test_the_action_is_there_before_any_host(hass: HomeAssistant) -> None:
 async def test_a_connection_for_a_remedy_pins_the_hosts_keys(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     with patch("custom_components.homelab_monitor.capability.Connection.open") as opened:
-        await async_connect(hass, host.entry)
+        await async_connect(hass, host.entry, HostAddress.from_data(host.entry.data))
     target, _, host_keys = opened.await_args.args
     assert (target.username, target.host) == ("mon", "127.0.0.1")
     assert host_keys == tuple(host.entry.data["host_keys"])
+
+
+async def test_a_connection_for_a_remedy_trusts_no_key_that_nobody_compared(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    compared, *_ = keys = [*host.entry.data["host_keys"], "ssh-ed25519 AAAA"]
+    address = HostAddress.from_data({**host.entry.data, "host_keys": keys, "host_keys_proven": False})
+    with patch("custom_components.homelab_monitor.capability.Connection.open") as opened:
+        await async_connect(hass, host.entry, address)
+    assert opened.await_args.args[2] == (compared,)

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 import inspect
 from ipaddress import ip_address
 import json
 from pathlib import Path
 import re
+from socket import gaierror
 import string
 import sys
 import time
@@ -19,6 +21,7 @@ from homeassistant.config_entries import (
     SOURCE_INTEGRATION_DISCOVERY,
     SOURCE_USER,
     SOURCE_ZEROCONF,
+    ConfigEntryDisabler,
     ConfigEntryState,
     ConfigFlowResult,
     FlowType,
@@ -30,14 +33,21 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+import pytest_socket
 
+from custom_components.homelab_monitor import contact
 from custom_components.homelab_monitor.client import errors
 from custom_components.homelab_monitor.client.identity import clone_id, host_id
 from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint
+from custom_components.homelab_monitor.client.limits import CARDS_LIMIT
 from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.scan import Candidate
+from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.ssh import OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.discovery import Found
+from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore, async_get_key
 
 from .fake_host import Behaviour, Channel, FakeHost, garbage, half_a_reply, hang, honest, unpack_bomb
@@ -58,7 +68,8 @@ SYSTEM = {
 }
 FACTS = (
     "\x1euname\nLinux\n6.8.0\nx86_64\n\x1eos_release\nID=ubuntu\nID_LIKE=debian\nPRETTY_NAME=Ubuntu\n"
-    "\x1eid\n1000\nmonitor\n\x1esystemd\nsystemd 255\n\x1esudo\n1\nsudo: a password is required\n\x1edoas\n\x1edocker\n"
+    "\x1eid\n1000\nmonitor\n\x1esystemd\nsystemd 255\n\x1esudo\nsudo: a password is required\n\n1\nuid \n"
+    "\x1edoas\n\x1edocker\n"
     "\x1epodman\n\x1esmart\n\x1eend\n"
 )
 DOCKER_DENIED = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nsocket denied\nerror permission denied\n")
@@ -80,6 +91,7 @@ class Machine(FakeHost):
         self.facts = FACTS
         self.epoch = time.time()
         self.sections |= {"system": dict(SYSTEM), "uptime": {"uptime_seconds": 86400.0}}
+        self.sections["security"] = {"firewall": {"state": "ok", "reason": "active", "backend": "ufw"}}
 
     @property
     def authorized(self) -> str:
@@ -93,10 +105,10 @@ class Machine(FakeHost):
 
 async def lives(host: Machine, channel: Channel) -> None:
     """Be an honest probe, and a shell."""
-    if channel.process.command != "sh":
+    if not channel.is_script:
         await honest(host, channel)
         return
-    script = await channel.process.stdin.read()
+    script = await channel.script()
     if b"authorized_keys" not in script:
         channel.write(host.facts.encode())
         return
@@ -175,9 +187,20 @@ class Dialog:
         return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, {"next_step_id": option}))
 
     async def submit(self, **user_input: object) -> ConfigFlowResult:
-        """Fill the form in."""
+        """Fill the form in; what it shows and lets nobody change goes back with it."""
         assert self.result["type"] is FlowResultType.FORM
-        return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, user_input))
+        given = self.shown | user_input
+        return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, given))
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """Return the fields of the form that can only be read."""
+        fields = self.result["data_schema"].schema.items()
+        return {
+            str(name): name.description["suggested_value"]
+            for name, selector in fields
+            if getattr(selector, "config", {}).get("read_only")
+        }
 
     async def show(self, step) -> ConfigFlowResult:
         """Take a step, and look on while there is progress."""
@@ -228,8 +251,12 @@ class Dialog:
         TEXTS["step"][step]["description"].format(**words)
         for option in self.result.get("menu_options") or ():
             assert TEXTS["step"][step]["menu_options"][option]
+        for name in {"name", "address", "username", "known_address"} & self.placeholders.keys():
+            # Descriptions are Markdown, in which every sign that could mean something has its backslash.
+            assert not re.search(r"[!-/:-@\[-`{-~]", re.sub(r"\\[!-/:-@\[-`{-~]", "", self.placeholders[name])), name
         if error:
-            TEXTS["error"][error].format(**words)
+            # Errors are plain text, in which a backslash would be seen.
+            assert "\\" not in TEXTS["error"][error].format(**self.placeholders)
         for field in self.result["data_schema"].schema if self.result["type"] is FlowResultType.FORM else ():
             assert TEXTS["step"][step]["data"][str(field)]
             assert TEXTS["step"][step]["data_description"][str(field)]
@@ -245,7 +272,7 @@ def typed(host: FakeHost) -> str:
     return str(host.target)
 
 
-def entry_of(machine: FakeHost, *, host_id: str = HOST_ID, **changes: object) -> MockConfigEntry:
+def entry_of(machine: FakeHost, /, *, host_id: str = HOST_ID, **changes: object) -> MockConfigEntry:
     """Return an entry for the host."""
     data = {
         "host": "127.0.0.1",
@@ -254,6 +281,10 @@ def entry_of(machine: FakeHost, *, host_id: str = HOST_ID, **changes: object) ->
         "platform": "linux",
         "host_id": host_id,
         "host_keys": list(machine.host_keys),
+        "host_keys_proven": True,
+        "home_host": "",
+        "home_port": 0,
+        "machine": host_id,
     }
     return MockConfigEntry(domain=DOMAIN, title="cloudy", unique_id=host_id, data=data | changes)
 
@@ -305,7 +336,7 @@ async def test_the_test_is_handed_over_to_the_entry(hass: HomeAssistant, host: M
     result = await dialog.submit()
     assert [request["sections"] for request in host.requests] == [list(SECTIONS)]
     memory = await HostStore(hass, result["result"].entry_id, HOST_ID).async_load()
-    assert memory.is_current
+    assert memory.age_seconds < 60
     assert memory.snapshot.sections.load.load1 == 0.5
     assert memory.snapshot.sections.system.hostname == "cloudy"
     assert {row["check"]: row["status"] for row in memory.last_test["rows"]}["login"] == "ok"
@@ -372,7 +403,7 @@ def test_a_clone_has_an_id_of_its_own() -> None:
 async def test_what_keeps_us_from_the_address_is_named_and_the_form_keeps_what_was_typed(
     host: Machine, dialog: Dialog, failure: Exception, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with patch(f"{CONTACT}.scan_host_keys", side_effect=failure):
+    with patch(f"{CONTACT}.read_host_key", side_effect=failure):
         result = await dialog.submit(address="pi@nas")
     assert dialog.at == ("address", key)
     assert [field.description for field in result["data_schema"].schema] == [{"suggested_value": "pi@nas"}]
@@ -400,12 +431,21 @@ async def test_something_else_on_the_port_is_named(socket_enabled: None, dialog:
     assert dialog.at == ("address", "not_ssh")
 
 
-@pytest.mark.parametrize("text", ["nas", "pi@", "pi@nas:0", "$(reboot)@nas", "-oProxyCommand=x@nas", "pi@na s", ""])
+@pytest.mark.parametrize("text", ["nas:x", "pi@", "pi@nas:0", "$(reboot)@nas", "-oProxyCommand=x@nas", "pi@na s", ""])
 async def test_what_is_no_address_contacts_nobody(dialog: Dialog, text: str) -> None:
-    with patch(f"{CONTACT}.scan_host_keys") as scan:
+    with patch(f"{CONTACT}.read_host_key") as scan:
         await dialog.submit(address=text)
     assert dialog.at == ("address", "invalid_target")
     assert not scan.called
+
+
+async def test_an_address_as_it_stands_in_a_terminal_is_read_and_one_without_a_user_says_so(
+    dialog: Dialog, host: Machine
+) -> None:
+    await dialog.submit(address="127.0.0.1")
+    assert dialog.at == ("address", "username_missing")
+    await dialog.submit(address=f"ssh -p {host.port} pi@127.0.0.1")
+    assert dialog.at == ("trust", None)
 
 
 # ---------------------------------------------------------------- trust
@@ -497,7 +537,7 @@ async def test_a_key_that_cannot_be_installed_is_said_in_the_hosts_own_words(str
     stranger.password = PASSWORD
 
     async def read_only(host: FakeHost, channel: Channel) -> None:
-        await channel.process.stdin.read()
+        await channel.script()
         channel.process.stderr.write(b"mkdir: cannot create directory '.ssh': Read-only file system\n")
 
     stranger.behaviour = read_only
@@ -541,10 +581,9 @@ def exiting(status: int, stderr: bytes) -> Behaviour:
     """Return the behaviour of a command that fails."""
 
     async def fail(host: Machine, channel: Channel) -> None:
-        if channel.process.command == "sh":
+        if channel.is_script:
             await lives(host, channel)
             return
-        await channel.begin(marker=b"")
         channel.process.stderr.write(stderr)
         channel.process.exit(status)
 
@@ -613,6 +652,25 @@ async def test_an_unexpected_error_is_logged_and_the_dialog_goes_on(
     assert dialog.at == ("checklist", None)
 
 
+async def test_a_bad_rule_for_updates_is_shown_and_hinders_nothing(host: Machine, dialog: Dialog) -> None:
+    bad = Verdict(Status.RED, "updates_rule_old", {}, "remove_updates_rule")
+    test = contact.run_checks
+
+    async def finds_it(*arguments: object, **options: object) -> tuple[Report, Snapshot | None]:
+        report, snapshot = await test(*arguments, **options)
+        rows = [row for row in report.rows if row.check != "updates_rule"]
+        return replace(report, rows=(*rows, CheckResult.of("updates_rule", bad))), snapshot
+
+    await dialog.submit(address=typed(host))
+    with patch(f"{CONTACT}.run_checks", finds_it):
+        await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert "❌ Right to install updates" in dialog.checklist
+    assert "rm -f /usr/local/sbin/homelab_monitor-update" in dialog.checklist
+    await dialog.submit()
+    assert dialog.created
+
+
 # ---------------------------------------------------------------- known machines
 
 
@@ -674,6 +732,7 @@ async def test_a_clone_becomes_a_machine_of_its_own(
     identity = clone_id(HOST_ID, host.host_keys[0])
     assert dialog.created
     assert (result["result"].unique_id, result["data"]["host_id"]) == (identity, identity)
+    assert result["data"]["machine"] == HOST_ID, "what it says of itself"
     assert twin.data == before
 
 
@@ -725,7 +784,7 @@ async def picking(hass: HomeAssistant, hass_storage) -> AsyncIterator[Dialog]:
     MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
     with (
         patch(f"{DISCOVERY}.scan", return_value=NEIGHBOURS),
-        patch(f"{CONTACT}.scan_host_keys", return_value=("ssh-ed25519 AAAA",)),
+        patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
     ):
         dialog = await Dialog(hass).begin("scan")
         assert dialog.at == ("pick", None)
@@ -748,6 +807,53 @@ async def test_a_scan_lists_who_answers_and_marks_who_is_known(picking: Dialog) 
     ]
 
 
+@pytest.mark.parametrize(("watched", "called"), [("192.0.2.7", "192.0.2.7"), ("nas.lan", "nas"), ("nas", "nas.lan")])
+async def test_no_machine_is_kept_out_by_the_name_it_is_called(hass: HomeAssistant, watched: str, called: str) -> None:
+    """Names come from requests for an address and from reverse DNS: anybody in the network can send them."""
+    data = {"host": watched, "username": "pi", "host_id": OTHER_ID, "host_keys": []}
+    MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
+    new = Candidate(address="192.0.2.5", hostname=called, banner="SSH-2.0-OpenSSH_9.6")
+    with (
+        patch(f"{DISCOVERY}.scan", return_value=[new]),
+        patch.object(hass.loop, "getaddrinfo", side_effect=gaierror("no such name")),
+        patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
+    ):
+        dialog = await Dialog(hass).begin("scan")
+        assert offered(dialog) == [f"{called} · 192.0.2.5 · OpenSSH 9.6"]
+        await dialog.submit(hosts=["192.0.2.5"], username="pi")
+    assert dialog.at == ("trust", None)
+
+
+async def test_a_machine_is_marked_where_the_name_of_its_entry_leads(hass: HomeAssistant) -> None:
+    data = {"host": "localhost", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
+    MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
+    here = Candidate(address="127.0.0.1", hostname="x", banner="SSH-2.0-OpenSSH_9.6")
+    with patch(f"{DISCOVERY}.scan", return_value=[here]):
+        dialog = await Dialog(hass).begin("scan")
+    assert offered(dialog) == ["✅ tower · 127.0.0.1 · OpenSSH 9.6"]
+
+
+async def test_machines_for_which_one_answers_with_its_own_mac_are_all_offered(hass: HomeAssistant) -> None:
+    """So does a repeater, proxy ARP, or somebody who would rather not have them found."""
+    found = [
+        Candidate(address=f"192.0.2.{number}", banner="SSH-2.0-OpenSSH_9.6", mac="02:00:00:00:00:66")
+        for number in range(1, 6)
+    ]
+    with patch(f"{DISCOVERY}.scan", return_value=found):
+        dialog = await Dialog(hass).begin("scan")
+        await dialog.submit(hosts=[])
+        await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == [each.address for each in found]
+
+
+@pytest.mark.parametrize("name", ["02:00:00:00:00:09", "02-00-00-00-00-09", "020000000009", "192.0.2.9", "2001:db8::9"])
+async def test_what_is_announced_as_the_address_of_a_machine_is_no_card(hass: HomeAssistant, name: str) -> None:
+    """Whoever ignored it would never be shown the machine that has the address."""
+    info = announced(address="192.0.2.50")
+    info.hostname = f"{name}."
+    assert (await discover(hass, SOURCE_ZEROCONF, info)).ended == "not_new"
+
+
 async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards(
     hass: HomeAssistant, picking: Dialog
 ) -> None:
@@ -766,13 +872,31 @@ async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards
 
 async def test_the_command_shown_fits_what_the_scan_has_seen(hass: HomeAssistant, picking: Dialog) -> None:
     await picking.submit(hosts=["192.0.2.1"], username="root")
-    assert "/etc/dropbear" in picking.placeholders["install_command"]
     assert picking.placeholders["fingerprint_command"].startswith("`dropbearkey ")
     assert not picking.placeholders["found"], "an address is no name"
     again = await Dialog(hass).begin("scan")
     await again.submit(hosts=["192.0.2.6"], username="me")
-    assert "icacls" in again.placeholders["install_command"]
     assert "$env:ProgramData" in again.placeholders["fingerprint_command"]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("SSH-2.0-dropbear_2022.83", "/etc/dropbear"),
+        ("SSH-2.0-OpenSSH_for_Windows_9.5", "icacls"),
+        ("SSH-2.0-OpenSSH_9.9", "~/.ssh"),
+    ],
+)
+async def test_the_command_that_lets_us_in_fits_the_server_that_has_proven_its_key(
+    host: Machine, dialog: Dialog, version: str, words: str
+) -> None:
+    refused = errors.KeyRefused("nas")
+    refused.server_version = version
+    await dialog.submit(address=typed(host).replace("monitor@", "root@"))
+    with patch(f"{CONTACT}.HostContact.async_log_in", side_effect=refused):
+        await dialog.submit()
+    assert dialog.at == ("authorize", None)
+    assert words in dialog.placeholders["install_command"]
 
 
 async def test_picking_nobody_leaves_cards(hass: HomeAssistant, picking: Dialog) -> None:
@@ -914,12 +1038,14 @@ async def test_pasted_lines_without_a_user_get_the_given_one(hass: HomeAssistant
     assert dialog.at == ("trust", None)
 
 
-@pytest.mark.parametrize(("text", "named"), [("pi@nas\n$(reboot)@x\n", "$(reboot)@x"), ("nas", "nas"), (" \n# x", "")])
+@pytest.mark.parametrize(
+    ("text", "named"), [("pi@nas\n$(reboot)@x\n", "$(reboot)@x"), ("nas:x", "nas:x"), (" \n# x", "")]
+)
 async def test_a_pasted_line_that_is_no_address_is_named_and_nobody_contacted(
     hass: HomeAssistant, text: str, named: str
 ) -> None:
     dialog = await Dialog(hass).begin("paste")
-    with patch(f"{CONTACT}.scan_host_keys") as scan:
+    with patch(f"{CONTACT}.read_host_key") as scan:
         await dialog.submit(addresses=text)
     assert dialog.at == ("paste", "invalid_target")
     assert dialog.placeholders["host"].startswith(named)
@@ -951,7 +1077,7 @@ async def discover(hass: HomeAssistant, source: str, data: object) -> Dialog:
 
 
 async def test_an_announced_machine_becomes_a_card_without_being_contacted(hass: HomeAssistant) -> None:
-    with patch(f"{CONTACT}.scan_host_keys") as scan:
+    with patch(f"{CONTACT}.read_host_key") as scan:
         dialog = await discover(hass, SOURCE_ZEROCONF, announced(port=2222))
     assert not scan.called
     assert dialog.at == ("address", None)
@@ -1001,15 +1127,116 @@ async def test_a_known_machine_is_not_discovered(hass: HomeAssistant, host: Mach
 async def test_a_machine_gets_one_card_whoever_finds_it(hass: HomeAssistant) -> None:
     await discover(hass, SOURCE_ZEROCONF, announced())
     found = Found(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
-    again = await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)
-    assert again.ended == "already_in_progress"
+    assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None)
+    assert list(cards(hass).values()) == ["cloudy.lan"], (
+        "what a person looked for takes the place of what came by itself"
+    )
+    for again in (found, replace(found, host="192.0.2.10")):
+        assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, again)).ended == "already_in_progress"
+    assert (await discover(hass, SOURCE_ZEROCONF, announced())).ended == "already_in_progress"
     assert len(cards(hass)) == 1
+
+
+@pytest.mark.parametrize("claimed", [{"name": "02:00:00:00:00:09"}, {"address": "192.0.2.9"}], ids=["id", "address"])
+async def test_no_announcement_hinders_what_a_person_scans_for(hass: HomeAssistant, claimed: dict[str, str]) -> None:
+    info = announced(**claimed)
+    info.hostname = info.hostname.removesuffix(".local.")
+    await discover(hass, SOURCE_ZEROCONF, info)
+    found = Found(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
+    assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None)
+
+
+async def test_an_announcement_counts_for_a_few_addresses(hass: HomeAssistant) -> None:
+    info = announced("many")
+    info.ip_addresses = [ip_address(f"192.0.2.{number}") for number in range(1, 251)]
+    await discover(hass, SOURCE_ZEROCONF, info)
+    for number in range(9, 20):
+        other = announced(f"m{number}", f"192.0.2.{number}")
+        other.ip_addresses = [other.ip_address]
+        assert (await discover(hass, SOURCE_ZEROCONF, other)).at == ("address", None)
+
+
+async def test_cards_have_an_end(hass: HomeAssistant, caplog: pytest.LogCaptureFixture) -> None:
+    def machine(number: int) -> ZeroconfServiceInfo:
+        info = announced(f"m{number}", f"192.0.2.{number}")
+        info.ip_addresses = [info.ip_address]
+        return info
+
+    for number in range(CARDS_LIMIT):
+        card = await discover(hass, SOURCE_ZEROCONF, machine(number))
+        assert card.at == ("address", None)
+    assert "wait to be added" not in caplog.text
+    for number in range(CARDS_LIMIT, 3 * CARDS_LIMIT):
+        card = await discover(hass, SOURCE_ZEROCONF, machine(number))
+        assert card.ended == "too_many_cards"
+    found = Found(host="198.51.100.1", unique_id="198.51.100.1", name="scanned")
+    assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None), "a person has scanned"
+    assert len(cards(hass)) == CARDS_LIMIT + 1
+    said = [record for record in caplog.records if "wait to be added" in record.getMessage()]
+    assert [record.levelname for record in said] == ["INFO"]
+    picked = replace(found, queue="a dialog")
+    assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, picked)).at == ("address", None), "a person wants it"
+    for flow_id in list(cards(hass))[:2]:
+        hass.config_entries.flow.async_abort(flow_id)
+    card = await discover(hass, SOURCE_ZEROCONF, machine(200))
+    assert card.at == ("address", None), "there is room again"
 
 
 async def test_an_ignored_machine_stays_ignored(hass: HomeAssistant) -> None:
     MockConfigEntry(domain=DOMAIN, unique_id="cloudy.local", source=SOURCE_IGNORE).add_to_hass(hass)
     card = await discover(hass, SOURCE_ZEROCONF, announced())
     assert card.ended == "already_configured"
+
+
+# ---------------------------------------------------------------- an address that nobody typed
+
+
+HERE, NOBODY = "127.0.0.1", "127.0.0.9"
+
+
+async def test_a_card_that_moves_a_host_leaves_the_address_that_a_person_gave(
+    hass: HomeAssistant, host: Machine
+) -> None:
+    entry = entry_of(host, host="192.0.2.7", port=22)
+    entry.add_to_hass(hass)
+    card = await discover(hass, SOURCE_ZEROCONF, announced("other", HERE, host.port))
+    await card.submit(address=typed(host))
+    await card.submit()
+    await card.submit()
+    await card.choose("moved")
+    assert card.ended == "moved"
+    assert entry.data == entry_of(host, home_host="192.0.2.7", home_port=22).data
+    address = HostAddress.from_data(entry.data)
+    assert address.at(address.given).as_data() == entry_of(host, host="192.0.2.7", port=22).data
+
+
+@pytest.mark.parametrize("is_home", [True, False], ids=["there again", "silent"])
+async def test_reconfigure_keeps_the_address_that_a_person_gave_as_long_as_nobody_changes_it(
+    hass: HomeAssistant, host: Machine, is_home: bool
+) -> None:
+    pytest_socket.socket_allow_hosts([HERE, NOBODY])
+    given, announced = (HERE, NOBODY) if is_home else (NOBODY, HERE)
+    entry = entry_of(host, host=announced, home_host=given)
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    (field,) = dialog.result["data_schema"].schema
+    assert field.description == {"suggested_value": f"monitor@{given}:{host.port}"}, "not what somebody announced"
+    await dialog.submit(address=f"anna@{given}:{host.port}")
+    assert dialog.at == ("checklist", None)
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    changed = {"host": HERE} if is_home else {"host": HERE, "home_host": NOBODY}
+    assert entry.data == entry_of(host, username="anna", **changed).data
+
+
+async def test_reconfigure_with_another_address_makes_it_the_only_one(hass: HomeAssistant, host: Machine) -> None:
+    entry = entry_of(host, home_host="192.0.2.7")
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=typed(host))
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data == entry_of(host).data
 
 
 # ---------------------------------------------------------------- a known machine with a new address
@@ -1039,7 +1266,7 @@ async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> s
 
 def at_the_old_address(answer: object):
     """Return who answers at the address that is known."""
-    return patch(f"{CONTACT}.scan_host_keys", AsyncMock(side_effect=[answer]))
+    return patch(f"{CONTACT}.read_host_key", AsyncMock(side_effect=[answer]))
 
 
 SILENT = errors.TimedOut("192.0.2.7")
@@ -1050,13 +1277,13 @@ async def test_a_new_address_is_taken_when_the_machine_with_the_pinned_key_lets_
 ) -> None:
     with at_the_old_address(SILENT):
         assert await lease(hass) == "not_new"
-    assert moved.data == entry_of(host).data
+    assert moved.data == entry_of(host, home_host="192.0.2.7").data
     await hass.async_block_till_done()
     assert moved.state is ConfigEntryState.LOADED
     assert not host.connections
 
 
-@pytest.mark.parametrize("answer", [("ssh-ed25519 AAAA",), errors.NotSSH("192.0.2.7")])
+@pytest.mark.parametrize("answer", [OfferedKey("ssh-ed25519 AAAA", ""), errors.NotSSH("192.0.2.7")])
 async def test_a_new_address_is_not_taken_while_the_old_one_answers(
     hass: HomeAssistant, host: Machine, moved: MockConfigEntry, answer: object
 ) -> None:
@@ -1082,6 +1309,65 @@ async def test_a_new_address_is_not_taken_without_a_login_there(
     assert moved.data == before
 
 
+@pytest.mark.parametrize("change", ["keys", "user", "removed", "disabled"])
+async def test_what_somebody_changes_while_a_new_address_is_looked_at_stands(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry, change: str
+) -> None:
+    changed = {"keys": {"host_keys": ["ssh-ed25519 AAAA"]}, "user": {"username": "anna"}}.get(change, {})
+
+    async def change_it(*_: object) -> None:
+        if change == "removed":
+            await hass.config_entries.async_remove(moved.entry_id)
+        elif change == "disabled":
+            await hass.config_entries.async_set_disabled_by(moved.entry_id, ConfigEntryDisabler.USER)
+        else:
+            hass.config_entries.async_update_entry(moved, data=moved.data | changed)
+        raise SILENT
+
+    with patch(f"{CONTACT}.read_host_key", change_it):
+        assert await lease(hass) == "not_new"
+    assert moved.data["host"] == "192.0.2.7"
+    assert changed.items() <= moved.data.items()
+
+
+async def test_announcements_of_what_is_known_do_not_use_up_the_looks(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry
+) -> None:
+    for _ in range(10):
+        await lease(hass, "192.0.2.7")
+    with at_the_old_address(SILENT):
+        await lease(hass)
+    assert moved.data["host"] == "127.0.0.1"
+
+
+async def test_announcements_without_end_are_looked_at_a_few_times(
+    hass: HomeAssistant, host: Machine, moved: MockConfigEntry
+) -> None:
+    asked = AsyncMock(side_effect=errors.NotSSH("192.0.2.7"))
+    with patch(f"{CONTACT}.read_host_key", asked):
+        for number in range(1, 60):
+            await lease(hass, f"192.168.1.{number}")
+    assert asked.await_count == 2
+
+
+@pytest.mark.parametrize("ip", ["8.8.8.8", "224.0.0.1", "255.255.255.255", "0.0.0.0", "2001:4860:4860::8888", "x"])
+async def test_no_machine_outside_is_contacted_because_somebody_announced_it(
+    hass: HomeAssistant, moved: MockConfigEntry, ip: str
+) -> None:
+    with patch(f"{CONTACT}.read_host_key") as asked:
+        await lease(hass, ip)
+    assert not asked.called
+
+
+async def test_a_host_that_is_switched_off_in_home_assistant_is_left_alone(
+    hass: HomeAssistant, moved: MockConfigEntry
+) -> None:
+    await hass.config_entries.async_set_disabled_by(moved.entry_id, ConfigEntryDisabler.USER)
+    with patch(f"{CONTACT}.read_host_key") as asked:
+        await lease(hass)
+    assert not asked.called
+
+
 @pytest.mark.parametrize(
     ("ip", "mac", "old_host"),
     [
@@ -1095,7 +1381,7 @@ async def test_nobody_is_asked_for_what_is_no_news(
     hass: HomeAssistant, moved: MockConfigEntry, ip: str, mac: str, old_host: str
 ) -> None:
     hass.config_entries.async_update_entry(moved, data=moved.data | {"host": old_host})
-    with patch(f"{CONTACT}.scan_host_keys") as scan:
+    with patch(f"{CONTACT}.read_host_key") as scan:
         await lease(hass, ip, mac)
     assert not scan.called
     assert moved.data["host"] == old_host
@@ -1135,18 +1421,18 @@ async def test_reauth_can_install_the_key(hass: HomeAssistant, host: Machine) ->
 async def test_reauth_accepts_no_other_host_key(hass: HomeAssistant, host: Machine) -> None:
     entry = entry_of(host)
     entry.add_to_hass(hass)
+    before = dict(entry.data)
     host.new_host_key()
     host.password = PASSWORD
     await host.restart()
     dialog = await Dialog(hass).reauth(entry)
     await dialog.choose("added")
-    assert dialog.at == ("added", "host_key_changed")
-    await dialog.submit()
-    assert dialog.at == ("added", "host_key_changed")
+    assert dialog.at == ("trust", "host_key_changed")
     again = await Dialog(hass).reauth(entry)
     await again.choose("install")
     await again.submit(password=PASSWORD)
-    assert again.at == ("install", "host_key_changed")
+    assert again.at == ("trust", "host_key_changed")
+    assert entry.data == before
     assert host.logins == 0
 
 
@@ -1162,7 +1448,7 @@ async def test_reconfigure_takes_another_address_of_the_same_machine(hass: HomeA
         {"suggested_value": f"old@192.0.2.7:{host.port}"}
     ]
     await dialog.submit(address="nonsense")
-    assert dialog.at == ("reconfigure", "invalid_target")
+    assert dialog.at == ("reconfigure", "username_missing")
     await dialog.submit(address=typed(host))
     assert dialog.at == ("checklist", None)
     await dialog.submit()
@@ -1202,19 +1488,46 @@ async def test_a_reinstalled_machine_keeps_its_history(hass: HomeAssistant, host
     await dialog.submit()
     await dialog.submit()
     await dialog.choose("keep_history")
-    assert dialog.ended == "reconfigure_successful"
+    assert dialog.ended == "reinstalled"
     assert entry.unique_id == OTHER_ID
-    assert entry.data == entry_of(host, host_id=OTHER_ID).data
+    assert entry.data == entry_of(host, host_id=OTHER_ID, machine=HOST_ID).data
 
 
 async def test_a_clone_is_known_again_by_its_own_id(hass: HomeAssistant, host: Machine) -> None:
-    entry = entry_of(host, host_id=clone_id(HOST_ID, host.host_keys[0]), username="old")
+    entry = entry_of(host, host_id=clone_id(HOST_ID, host.host_keys[0]), machine=HOST_ID, username="old")
     entry.add_to_hass(hass)
     dialog = await Dialog(hass).reconfigure(entry)
     await dialog.submit(address=typed(host))
     await dialog.submit()
     assert dialog.ended == "reconfigure_successful"
     assert entry.data["host_id"] == entry.unique_id == clone_id(HOST_ID, host.host_keys[0])
+
+
+@pytest.mark.parametrize("kind", ["reconfigure", "other_machine", "reauth"])
+async def test_a_host_that_is_removed_while_its_dialog_is_open_is_missed_by_nobody(
+    hass: HomeAssistant, host: Machine, kind: str
+) -> None:
+    entry = entry_of(host, host_id=OTHER_ID if kind == "other_machine" else HOST_ID)
+    entry.add_to_hass(hass)
+    before = dict(entry.data)
+    if kind == "reauth":
+        dialog = await Dialog(hass).reauth(entry)
+        # Home Assistant ends the dialog itself, unless it waits for the network just then.
+        with (
+            patch(f"{CONTACT}.HostContact.async_log_in", lambda _: hass.config_entries.async_remove(entry.entry_id)),
+            patch("homeassistant.config_entries._abort_reauth_flows"),
+        ):
+            await dialog.choose("added")
+    else:
+        dialog = await Dialog(hass).reconfigure(entry)
+        await dialog.submit(address=str(host.target))
+        if kind == "other_machine":
+            await dialog.submit()
+            assert dialog.at == ("other_machine", None)
+        await hass.config_entries.async_remove(entry.entry_id)
+        await (dialog.choose("keep_history") if kind == "other_machine" else dialog.submit())
+    assert dialog.ended == "changed"
+    assert dict(entry.data) == before
 
 
 async def test_reconfigure_does_not_take_the_machine_of_another_entry(hass: HomeAssistant, host: Machine) -> None:
@@ -1238,7 +1551,7 @@ async def test_closing_the_dialog_during_the_test_ends_the_connection(
 ) -> None:
     host.behaviour = hang
     await dialog.submit(address=typed(host))
-    result = await hass.config_entries.flow.async_configure(dialog.flow_id, {})
+    result = await hass.config_entries.flow.async_configure(dialog.flow_id, dialog.shown)
     assert (result["type"], result["progress_action"]) == (FlowResultType.SHOW_PROGRESS, "test")
     while not host.requests:
         await asyncio.sleep(0.01)
@@ -1261,7 +1574,7 @@ async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssista
             cancelled = True
             raise
 
-    with patch(f"{CONTACT}.scan_host_keys", never):
+    with patch(f"{CONTACT}.read_host_key", never):
         step = asyncio.create_task(hass.config_entries.flow.async_configure(dialog.flow_id, {"address": "pi@nas"}))
         await waiting.wait()
         hass.config_entries.flow.async_abort(dialog.flow_id)
@@ -1274,7 +1587,7 @@ async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssista
 
 # ---------------------------------------------------------------- texts
 
-OF_ERRORS = {"host", "detail", "expected", "offered", "module", "system"}
+OF_ERRORS = {"host", "detail", "expected", "offered", "module", "system", "methods", "path"}
 """Words of errors: remote text that is safe as plain text, which errors are, and not as Markdown."""
 
 
@@ -1300,8 +1613,11 @@ def keys_of_controls() -> set[str]:
     return {kind.key for kind in kinds if re.search(rf"\b{kind.__name__}\b", theirs)}
 
 
+OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"}
+
+
 def test_every_error_has_a_text_and_every_text_an_error() -> None:
-    assert (keys_of_errors() - keys_of_controls()) | {"red_rows", "invalid_username"} == set(TEXTS["error"])
+    assert (keys_of_errors() - keys_of_controls()) | OF_FORMS == TEXTS["error"].keys()
 
 
 def test_errors_are_plain_text_and_descriptions_are_markdown_and_share_no_words() -> None:

@@ -109,11 +109,41 @@ async def test_one_that_is_made_anew_keeps_its_entities(hass: HomeAssistant, wit
     assert with_web.state(before[0]) == "created"
 
 
+def task(number: int, slot: str = "1", **changes: Any) -> dict[str, Any]:
+    """Return a task of a Swarm service, as the probe tells of it."""
+    name = f"shop_web.{slot}.{number:025x}"
+    started = {"id": f"{number:012x}", "started_epoch": 1763900000 + number}
+    return WEB | {"name": name, "swarm_service": "shop_web", "restart_policy": "no"} | started | changes
+
+
+async def test_a_swarm_service_stays_the_same_through_all_its_deployments(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["containers"] = section(task(1), task(2, "2"))
+    await host.start()
+    device = children(hass, host)["shop_web.1"]
+    assert set(children(hass, host)) == {"shop_web.1", "shop_web.2"}
+    events = len(er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id))
+    before = hass.states.get("event.plain_events").state
+    ended = {"state": "exited", "exit_code": 143, "health": None}
+    for number in range(3, 9):
+        # What was before stays for a while, ended, and is listed first or last.
+        tasks = [task(number), task(number - 1, **ended), task(2, "2")]
+        host.session.sections["containers"]["containers"] = tasks if number % 2 else tasks[::-1]
+        await host.move(60, step=10)
+        assert children(hass, host)["shop_web.1"].id == device.id
+        assert host.state(entity(hass, "state", "docker/root/shop_web.1")) == "running"
+    assert set(children(hass, host)) == {"shop_web.1", "shop_web.2"}
+    assert len(er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id)) == events
+    assert hass.states.get("event.plain_events").state == before, "a deployment is no death"
+    host.session.sections["containers"]["containers"] = [task(9, state="exited", exit_code=1), task(2, "2")]
+    await host.move(60, step=10)
+    assert hass.states.get("event.plain_events").attributes["container"] == "shop_web.1"
+
+
 async def test_two_of_one_name_are_told_apart(hass: HomeAssistant, with_web: Host) -> None:
     both = section(WEB, WEB | {"engine": "podman", "owner": "mon"})
     with_web.session.sections["containers"] = both | {"complete": {"docker/root": True, "podman/mon": True}}
     await with_web.start()
-    assert set(children(hass, with_web)) == {"web (docker/root)", "web (podman/mon)"}
+    assert set(children(hass, with_web)) == {"web", "web (podman/mon)"}
 
 
 async def test_a_word_that_no_engine_documents_is_unknown(hass: HomeAssistant, with_web: Host) -> None:

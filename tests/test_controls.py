@@ -14,12 +14,13 @@ from pytest_homeassistant_custom_component.common import MockUser
 import voluptuous as vol
 
 from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
+from custom_components.homelab_monitor.client.limits import CONNECTIONS_LIMIT
 from custom_components.homelab_monitor.client.wake import magic_packet, send_magic_packets
 from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import HOST_ID, Host
 
-SYSTEMD_ROOT = "uid=0\nsystemd\n"
+SYSTEMD_ROOT = "uid=0\n/usr/bin/systemctl\nsystemd\n"
 WAKE, RESTART, SHUT_DOWN = "button.plain_wake", "button.plain_restart", "button.plain_shut_down"
 
 
@@ -49,7 +50,7 @@ async def test_a_service_is_controlled_and_its_section_asked_again_at_once(hass:
     host.session.shell.say()
     asked = len(host.session.asked)
     await control(hass, host, service="nginx")
-    assert host.session.shell.asked[-1] == "systemctl restart -- nginx.service"
+    assert host.session.shell.asked[-1] == "/usr/bin/systemctl restart -- nginx.service"
     assert [sections for sections, _ in host.session.asked[asked:]] == [("services",)]
     assert coordinator.data.snapshot.ages["services"] == coordinator.data.snapshot.received
 
@@ -93,17 +94,30 @@ async def test_a_host_that_no_longer_answers_afterwards_is_left_to_the_next_poll
     assert host.entry.runtime_data.data is before
 
 
+async def test_a_control_whose_end_was_not_seen_says_that_it_may_have_run(hass: HomeAssistant, host: Host) -> None:
+    await host.start(control_services=True)
+    host.session.shell.say("Id=nginx.service\nLoadState=loaded\n")
+    host.session.shell.say(SYSTEMD_ROOT)
+    cut = ConnectionLost("plain", "while a command ran")
+    cut.had_begun = True
+    host.session.shell.answers.append(cut)
+    asked = len(host.session.asked)
+    with pytest.raises(HomeAssistantError, match="It may have run"):
+        await control(hass, host)
+    assert len(host.session.asked) == asked + 1, "what it may have changed is looked at"
+
+
 async def test_who_may_not_is_told_what_to_allow(hass: HomeAssistant, host: Host) -> None:
     await host.start(control_services=True)
     host.session.shell.say("Id=nginx.service\nLoadState=loaded\n")
-    host.session.shell.say("uid=7 sudo")
+    host.session.shell.say("uid=7 sudo /usr/bin/systemctl")
     host.session.shell.say(stderr="sudo: a password is required", status=1)
     host.session.shell.say(stderr="Access denied", status=1)
     with pytest.raises(HomeAssistantError) as raised:
         await control(hass, host)
     assert str(raised.value) == (
         "plain does not let the user mon do this: sudo: a password is required. Allow this command on it, "
-        "through sudo without a password or through polkit: systemctl restart -- nginx.service"
+        "through sudo without a password or through polkit: /usr/bin/systemctl restart -- nginx.service"
     )
 
 
@@ -181,7 +195,7 @@ async def test_a_service_may_be_named_by_its_sensor(
     host.session.shell.say()
     call = {"entity_id": sensors[0].entity_id, "action": "stop"}
     await hass.services.async_call(DOMAIN, "control_service", call, blocking=True)
-    assert host.session.shell.asked[-1] == f"systemctl stop -- {unit}"
+    assert host.session.shell.asked[-1] == f"/usr/bin/systemctl stop -- {unit}"
     for wrong, key in (
         ("sensor.plain_memory_usage", "no_service_named"),
         ("sensor.unknown", "service_config_entry_not_found"),
@@ -286,6 +300,15 @@ async def test_of_two_with_one_name_nobody_guesses(hass: HomeAssistant, host: Ho
     assert host.session.asked[-1] == (("containers",), {"containers": ["podman/mon"]})
 
 
+async def test_a_guests_container_is_in_the_way_of_no_other_of_that_name(hass: HomeAssistant, host: Host) -> None:
+    with_containers(host, {"engine": "podman", "owner": "eve"})
+    await host.start(control_containers=True)
+    for name in ("web", "podman/eve/web"):
+        host.session.shell.say()
+        await control_container(hass, host, container=name)
+    assert [told["containers"] for _, told in host.session.asked[-2:]] == [["docker/root"], ["podman/eve"]]
+
+
 @pytest.mark.parametrize("name", ["$(reboot)", "-f", "web; reboot", "other", "../web", "w*b"])
 async def test_what_the_host_does_not_have_is_not_controlled(hass: HomeAssistant, host: Host, name: str) -> None:
     with_containers(host)
@@ -338,9 +361,11 @@ async def test_power_buttons_exist_only_with_their_option(
 async def test_a_machine_is_shut_down_and_restarted(hass: HomeAssistant, host: Host) -> None:
     await host.start(power=True)
     shell = host.session.shell
-    for entity_id, answer in ((RESTART, "systemctl reboot"), (SHUT_DOWN, "systemctl poweroff")):
+    for entity_id, answer in ((RESTART, "/usr/bin/systemctl reboot"), (SHUT_DOWN, "/usr/bin/systemctl poweroff")):
         shell.say(SYSTEMD_ROOT)
-        shell.answers.append(ConnectionLost("plain", "while a command ran"))
+        cut = ConnectionLost("plain", "while a command ran")
+        cut.had_begun = True
+        shell.answers.append(cut)
         await press(hass, entity_id)
         assert shell.asked[-1] == answer
 
@@ -413,6 +438,38 @@ async def test_waking_reaches_every_network_with_every_card_while_the_host_is_of
     assert {(packet, address) for packet, address in door.sent} == {
         (magic_packet(mac), (network, 9)) for mac in macs for network in ("255.255.255.255", "192.0.2.255")
     }
+
+
+async def test_who_wakes_a_host_without_end_is_told_to_wait(hass: HomeAssistant, host: Host, door: Door) -> None:
+    await host.start()
+    await press(hass, WAKE)
+    packets = len(door.sent)
+    for _ in range(4):
+        await press(hass, WAKE)
+    assert len(door.sent) == 5 * packets
+    with pytest.raises(ServiceValidationError, match="Wait a minute"):
+        await press(hass, WAKE)
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    with pytest.raises(ServiceValidationError, match="Wait a minute"):
+        await press(hass, WAKE)
+    await host.move(61, step=10)
+    await host.move(10)
+    await press(hass, WAKE)
+    assert len(door.sent) == 6 * packets
+
+
+async def test_a_host_has_no_crowd_of_other_machines_woken(hass: HomeAssistant, host: Host, door: Door) -> None:
+    made_up = {
+        f"eth{n}": {"type": "ethernet", "permanent_mac": f"aa:bb:cc:00:{n >> 8:02x}:{n & 255:02x}"} for n in range(1000)
+    }
+    nobodys = {"x": {"permanent_mac": "ff:ff:ff:ff:ff:ff"}, "y": {"permanent_mac": "01:00:5e:00:00:01"}}
+    host.session.sections["hardware"]["interfaces"] = nobodys | made_up
+    await host.start()
+    await press(hass, WAKE)
+    packets = {packet for packet, _ in door.sent}
+    assert len(packets) == CONNECTIONS_LIMIT
+    assert magic_packet("ff:ff:ff:ff:ff:ff") not in packets
 
 
 async def test_one_network_that_is_down_does_not_spare_the_others(hass: HomeAssistant, host: Host, door: Door) -> None:

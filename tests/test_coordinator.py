@@ -3,16 +3,26 @@
 import logging
 
 from freezegun.api import FrozenDateTimeFactory
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
+from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.client.errors import (
+    AccountRefused,
+    AnotherMachine,
+    HomelabError,
     HostKeyChanged,
     KeyRefused,
+    KeyTypeRefused,
+    LoginsLimited,
     NoPython,
+    OldForcedCommand,
+    SecondFactor,
     TimedOut,
+    TooMuchTraffic,
     Unreachable,
 )
 from custom_components.homelab_monitor.const import DOMAIN
@@ -84,6 +94,18 @@ async def test_a_host_that_is_back_is_online_at_its_first_answer(host: Host, cap
     ]
 
 
+async def test_a_host_that_sends_too_much_goes_offline_with_that_reason(host: Host) -> None:
+    await host.start()
+    host.session.error = TooMuchTraffic("plain", "too many packets without being asked")
+    await host.move(12)
+    assert (host.status, host.reason) == ("late", "too_much_traffic")
+    await host.move(30)
+    assert (host.status, host.state(CONNECTIVITY), host.reason) == ("offline", "off", "too_much_traffic")
+    host.session.error = None
+    await host.move(61)
+    assert (host.status, host.reason) == ("online", None)
+
+
 async def test_an_offline_host_is_asked_ever_more_seldom(host: Host) -> None:
     await host.start()
     host.session.error = Unreachable("plain")
@@ -123,9 +145,150 @@ async def test_a_refused_key_is_tried_after_1_5_and_15_minutes_then_the_user_is_
     assert host.entry.state.name == "LOADED"
 
 
-@pytest.mark.parametrize(
-    "error", [NoPython("plain"), HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")], ids=lambda e: e.key
+async def test_who_ends_the_dialog_that_asks_to_log_in_again_ends_it_for_an_hour(host: Host) -> None:
+    """Home Assistant lets every user end a dialog of which they know the number."""
+    await host.start()
+    host.session.error = KeyRefused("plain")
+    while host.status != "suspended":
+        await host.move(300, step=5)
+    (flow,) = host.hass.config_entries.flow.async_progress()
+    host.hass.config_entries.flow.async_abort(flow["flow_id"])
+    await host.move(3700, step=10)
+    assert len(host.hass.config_entries.flow.async_progress()) == 1
+
+
+async def test_only_the_end_of_home_assistant_ends_polling(host: Host) -> None:
+    """Any user can have an event of that name made, by the webhook of a phone."""
+    await host.start()
+    host.hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await host.move(60)
+    assert host.status == "online"
+
+
+async def test_nobody_is_asked_any_longer_once_the_key_is_taken_again(host: Host) -> None:
+    """It was a home folder that was not mounted, or somebody between the two."""
+    await host.start()
+    host.session.error = KeyRefused("plain")
+    while host.status != "suspended":
+        await host.move(300, step=5)
+    assert len(host.hass.config_entries.flow.async_progress()) == 1
+    host.session.error = None
+    await host.move(3700, step=10)
+    assert host.status == "online"
+    assert not host.hass.config_entries.flow.async_progress()
+
+
+async def test_a_dialog_in_which_somebody_logs_in_again_is_not_taken_away(host: Host) -> None:
+    await host.start()
+    flow = await host.entry.start_reauth_flow(host.hass)
+    await host.hass.config_entries.flow.async_configure(flow["flow_id"], {"next_step_id": "install"})
+    await host.move(30)
+    assert [each["step_id"] for each in host.hass.config_entries.flow.async_progress()] != ["reauth_confirm"]
+    assert len(host.hass.config_entries.flow.async_progress()) == 1
+
+
+async def test_a_key_that_is_refused_in_other_words_is_still_refused(host: Host) -> None:
+    await host.start()
+    host.session.error = SecondFactor("plain", "keyboard-interactive")
+    while not await host.polls(1):
+        pass
+    assert (host.status, host.reason) == ("offline", "second_factor")
+    host.session.error = KeyRefused("plain")
+    counts = [await host.polls(57), await host.polls(4), await host.polls(293), await host.polls(10)]
+    assert counts == [0, 1, 0, 1]
+    host.session.error = AccountRefused("plain", "Closed for maintenance.")
+    await host.move(905, step=5)
+    assert (host.status, host.reason) == ("suspended", "account_refused")
+
+
+async def test_who_is_asked_to_authenticate_again_sees_why_and_the_key_that_the_host_takes(host: Host) -> None:
+    await host.start()
+    host.session.error = KeyTypeRefused("plain", "ecdsa-sha2-nistp256")
+    host.session.error.wants_ecdsa = True
+    await host.move(1300, step=5)
+    (flow,) = host.hass.config_entries.flow.async_progress()
+    shown = await host.hass.config_entries.flow.async_configure(flow["flow_id"])
+    words = shown["description_placeholders"]
+    assert "does not accept keys of the type ed25519" in words["refusal"]
+    assert "ecdsa-sha2-nistp256 AAAA" in words["key_line"]
+
+
+CHANGED = HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")
+ANSWERS = pytest.mark.parametrize(
+    ("answer", "issue"), [(CHANGED, "host_key"), (AnotherMachine("plain"), "system")], ids=["key", "machine"]
 )
+"""How another machine is found out, and the check whose issue says so."""
+
+
+def repairs(host: Host) -> set[str]:
+    """Return the checks that are listed as repairs now."""
+    listed = ir.async_get(host.hass).issues.values()
+    return {each.issue_id.partition("_")[2] for each in listed if each.domain == DOMAIN and each.active}
+
+
+@ANSWERS
+async def test_one_answer_of_another_machine_is_said_at_once_and_silences_nothing(
+    host: Host, caplog: pytest.LogCaptureFixture, answer: HomelabError, issue: str
+) -> None:
+    await host.start()
+    await host.move(12)
+    caplog.clear()
+    host.session.error = answer
+    while not await host.polls(1):
+        pass
+    assert (host.status, host.state(CONNECTIVITY), host.reason) == ("offline", "off", answer.key)
+    assert repairs(host) == {issue}
+    assert logged(caplog) == [(logging.WARNING, f"plain is offline: {answer}")]
+    host.session.error = None
+    assert await host.polls(57) == 0
+    await host.move(5)
+    assert (host.status, host.reason, repairs(host)) == ("online", None, set())
+
+
+@ANSWERS
+async def test_another_machine_is_asked_about_after_1_5_and_15_minutes_then_once_an_hour(
+    host: Host, answer: HomelabError, issue: str
+) -> None:
+    await host.start()
+    host.session.error = answer
+    while not await host.polls(1):
+        pass
+    counts = [await host.polls(57), await host.polls(4), await host.polls(293), await host.polls(10)]
+    assert counts == [0, 1, 0, 1]
+    assert host.status == "offline"
+    await host.move(905, step=5)
+    assert (host.status, host.reason, repairs(host)) == ("suspended", answer.key, {issue})
+    assert await host.polls(3500, step=10) == 0
+    assert await host.polls(200, step=10) == 1
+    assert not host.hass.config_entries.flow.async_progress(), "this is no question of authenticating"
+
+
+async def test_a_key_that_is_refused_after_another_one_was_shown_is_tried_from_the_beginning(host: Host) -> None:
+    await host.start()
+    host.session.error = CHANGED
+    await host.move(400)
+    host.session.error = KeyRefused("plain")
+    await host.move(905, step=5)
+    assert (host.status, host.reason) == ("offline", "key_refused")
+    assert not host.hass.config_entries.flow.async_progress()
+
+
+@ANSWERS
+async def test_another_machine_is_an_alarm_also_where_the_host_may_be_off_or_is(
+    host: Host, caplog: pytest.LogCaptureFixture, answer: HomelabError, issue: str
+) -> None:
+    await host.start(may_be_off=True)
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert host.status == "offline"
+    assert not logged(caplog)
+    host.session.error = answer
+    await host.move(61)
+    assert logged(caplog) == [(logging.WARNING, f"plain is offline: {answer}")]
+    assert repairs(host) == {issue}
+
+
+@pytest.mark.parametrize("error", [NoPython("plain"), OldForcedCommand("plain")], ids=lambda e: e.key)
 async def test_what_only_a_person_can_mend_suspends_at_once_and_resumes_on_demand(host: Host, error) -> None:
     await host.start()
     host.session.error = error
@@ -198,14 +361,14 @@ async def test_a_section_that_stays_late_is_asked_for_every_half_minute_until_it
     assert sum("gpu" in sections for sections, _ in host.session.asked) == 3
 
 
-async def test_a_slow_section_that_was_late_is_asked_again_after_half_a_minute(host: Host) -> None:
+async def test_a_slow_section_that_was_late_is_asked_again_after_a_minute(host: Host) -> None:
     updates = host.session.sections.pop("updates")
     host.session.document["missing"]["updates"] = "timed_out"
     await host.start()
     host.session.sections["updates"] = updates
     del host.session.document["missing"]["updates"]
     assert host.hass.states.get("sensor.plain_pending_updates") is None
-    await host.move(35)
+    await host.move(65)
     host.session.asked.clear()
     await host.move(60)
     assert host.state("sensor.plain_pending_updates") == "3"
@@ -279,3 +442,79 @@ async def test_a_stored_state_that_cannot_be_read_is_moved_aside(
     assert float(host.state(MEMORY)) == 25
     assert hass_storage[f"{key}.unreadable"]["data"]["snapshot"] == 5
     assert "cannot be read" in caplog.text
+
+
+# ---------------------------------------------------------------- polls that somebody asks for
+
+
+async def ask_for_updates(host: Host, seconds: int) -> int:
+    """Ask every ten seconds, as any user and any automation may; return how many polls came of it."""
+    before = len(host.session.asked)
+    for _ in range(0, seconds, 10):
+        await host.hass.services.async_call(
+            "homeassistant", "update_entity", {"entity_id": [CPU, CONNECTIVITY]}, blocking=True
+        )
+        await host.move(10)
+    return len(host.session.asked) - before
+
+
+@pytest.mark.parametrize("error", [KeyRefused("plain"), CHANGED])
+async def test_who_asks_for_polls_neither_suspends_a_host_nor_makes_logins(
+    hass: HomeAssistant, host: Host, error: HomelabError
+) -> None:
+    await async_setup_component(hass, "homeassistant", {})
+    await host.start()
+    host.session.error = error
+    assert await ask_for_updates(host, 50) <= 2
+    assert host.status == "offline"
+    assert not hass.config_entries.flow.async_progress()
+    host.session.error = None
+    await host.move(70)
+    assert host.status == "online"
+    host.session.error = error
+    assert await ask_for_updates(host, 600) <= 4, "as many as without asking"
+
+
+async def test_a_person_who_did_something_is_not_kept_waiting(host: Host) -> None:
+    await host.start()
+    host.session.error = KeyRefused("plain")
+    await host.move(30)
+    host.session.error = None
+    await host.entry.runtime_data.async_resume()
+    assert host.status == "online"
+
+
+# ---------------------------------------------------------------- an alarm that somebody wants unseen
+
+
+async def test_no_flood_before_it_keeps_another_machine_from_being_told(
+    hass: HomeAssistant, host: Host, caplog: pytest.LogCaptureFixture, issue_registry: ir.IssueRegistry
+) -> None:
+    await host.start()
+    for error in [Unreachable("plain"), CHANGED] * 12:
+        host.session.error = error
+        await host.move(61)
+        host.session.error = None
+        await host.move(61)
+    caplog.clear()
+    host.session.error = CHANGED
+    await host.move(125)
+    assert [level for level, line in logged(caplog) if "key" in line] == [logging.WARNING]
+    assert issue_registry.async_get_issue(DOMAIN, f"{host.entry.entry_id}_host_key")
+
+
+async def test_a_server_that_limits_logins_is_asked_ever_more_seldom(host: Host) -> None:
+    await host.start()
+    host.session.error = LoginsLimited("plain", "Not allowed at this time")
+    host.session.asked.clear()
+    tried = []
+    for minute in range(40):
+        before = len(host.session.asked)
+        await host.move(60, step=10)
+        tried += [minute] * (len(host.session.asked) - before)
+    assert host.reason == "logins_limited"
+    assert host.status == "offline"
+    assert 6 <= len(tried) <= 8, tried
+    host.session.error = None
+    await host.move(601, step=10)
+    assert host.status == "online"

@@ -32,6 +32,14 @@ async def test_a_change_below_the_deadband_is_not_written(hass: HomeAssistant, h
     assert float(host.state("sensor.plain_memory_usage")) == pytest.approx(25.6)
 
 
+async def test_a_value_that_is_not_read_each_time_says_how_old_it_is(hass: HomeAssistant, host: Host) -> None:
+    rows = host.session.sections["filesystems"]["filesystems"]
+    rows[1]["age_seconds"] = 540
+    await host.start()
+    states = {state.entity_id: state for state in hass.states.async_all("sensor") if "disk_usage" in state.entity_id}
+    assert [state.attributes.get("age_seconds") for state in states.values()] == [None, 540]
+
+
 async def test_a_small_change_is_written_after_five_minutes(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     host.session.sections["memory"]["available_bytes"] -= 24_000_000

@@ -6,6 +6,7 @@ hang while a file is there, the filesystem is a real one in user space (silent_f
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ import psutil
 import pytest
 
 from custom_components.homelab_monitor import sessions
-from custom_components.homelab_monitor.client.programs import Programs, load_programs, make_program
+from custom_components.homelab_monitor.client.programs import load_programs, make_program
 
 from .machine import Machine
 from .needs import needs
@@ -80,9 +81,9 @@ class SilentMachine(RealHost):
         self.filesystem = self.mount()
         self._start("listening", sys.executable, _script("stand_in_engine.py"), _ENGINE, "3", "/run/mute")
 
-    def mount(self) -> subprocess.Popen[str]:
-        """Start the filesystem."""
-        return self._start("mounted", sys.executable, _script("silent_filesystem.py"), "/home/pool")
+    def mount(self, place: str = "/home/pool", user: int = 0) -> subprocess.Popen[str]:
+        """Start the filesystem, as mounted by a user."""
+        return self._start("mounted", sys.executable, _script("silent_filesystem.py"), place, str(user))
 
     def _start(self, word: str, *argv: str) -> subprocess.Popen[str]:
         helper = self.machine.spawn(*argv)
@@ -99,11 +100,12 @@ class SilentMachine(RealHost):
 
     async def start(self) -> None:
         """Start with a probe that asks again soon."""
-        source = (await self.hass.async_add_executor_job(load_programs)).linux.source
+        programs = await self.hass.async_add_executor_job(load_programs)
+        source = programs.linux.source
         for slow, fast in PACES:
             assert source.count(slow) == 1
             source = source.replace(slow, fast)
-        quick = Programs(linux=make_program("probe.py", source))
+        quick = replace(programs, linux=make_program("probe.py", source))
         self.hass.data[sessions._PROGRAMS] = self.hass.loop.create_future()
         self.hass.data[sessions._PROGRAMS].set_result(quick)
         await super().start()
@@ -248,6 +250,21 @@ async def test_a_mount_that_hangs_is_told_again_once_it_is_mounted_anew(here: Si
     await here.poll_all()
     assert here.late() == set()
     assert "/home/pool" in here.mountpoints()
+
+
+async def test_what_another_user_mounted_is_neither_told_nor_asked(here: SilentMachine) -> None:
+    here.machine.run("mkdir", "-p", "/home/eve")
+    theirs = here.mount("/home/eve", 61001)
+    await here.poll_all()
+    (probe,) = here.probes()
+    threads = psutil.Process(probe).num_threads()
+    assert "/home/pool" in here.mountpoints()
+    assert "/home/eve" not in here.mountpoints()
+    theirs.send_signal(signal.SIGUSR1)
+    for _ in range(3):
+        assert await here.poll_all() < CHILD_SECONDS
+        assert here.late() == set()
+    assert psutil.Process(probe).num_threads() <= threads
 
 
 async def test_an_engine_that_never_answered_is_late_alone(make_silent: Callable[..., SilentMachine]) -> None:

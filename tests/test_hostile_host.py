@@ -7,13 +7,15 @@ import time
 from typing import Any
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from homeassistant.helpers.json import json_bytes
 import pytest
 
-from custom_components.homelab_monitor.client.happenings import MOST_AT_ONCE
-from custom_components.homelab_monitor.client.inventory import ITEMS_LIMIT
-from custom_components.homelab_monitor.client.snapshot import TEXT_LIMIT
+from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, LISTS, PATH_LIMIT
+from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.contact import HostContact
+from custom_components.homelab_monitor.discovery import async_follow_gate, async_may_follow, is_neighbour
 
 from .scripted import Host
 
@@ -98,10 +100,44 @@ async def test_a_long_text_is_cut(hass: HomeAssistant, host: Host, caplog: pytes
     host.session.document["errors"] = {"gpu": "z" * 100_000}
     await host.start()
     memory = host.entry.runtime_data.store.memory
-    assert max(map(len, texts(memory.snapshot.as_dict()))) == TEXT_LIMIT
+    assert max(map(len, texts(memory.snapshot.as_dict()))) == PATH_LIMIT
     assert max(len(state.name) for state in hass.states.async_all()) < 200
     assert max(len(json.dumps(state.as_dict()["attributes"])) for state in hass.states.async_all()) < 2000
     assert complaints(caplog) == []
+
+
+async def test_a_machine_has_a_short_name_however_long_it_calls_itself(hass: HomeAssistant, host: Host) -> None:
+    target = Target("mon", "192.0.2.7", 22)
+    contact = await HostContact.async_prepare(hass, target, ())
+    assert contact.title == "192.0.2.7"
+    host.session.sections["system"]["hostname"] = "x" * 5000 + "\nmore"
+    contact.snapshot = Snapshot().merged(host.session.answer(["system"]), time.time(), 30.0)
+    assert contact.title == "x" * 64, "HOST_NAME_MAX"
+    await contact.async_close()
+
+
+async def test_a_few_hosts_at_once_are_looked_for_at_addresses_that_somebody_announced(hass: HomeAssistant) -> None:
+    let_in = 0
+    while not async_follow_gate(hass).locked() and let_in < 100:
+        await async_follow_gate(hass).acquire()
+        let_in += 1
+    assert 1 <= let_in <= 8
+
+
+async def test_a_host_is_looked_for_a_few_times_a_minute_however_often_it_is_announced(host: Host) -> None:
+    looks = 0
+    for _ in range(60):
+        host.freezer.tick(1)
+        looks += async_may_follow(host.hass, "one entry")
+    assert 1 <= looks <= 4
+
+
+@pytest.mark.parametrize(
+    "address", ["224.0.0.251", "239.1.2.3", "ff02::1", "0.0.0.0", "::", "240.0.0.1", "8.8.8.8", "x"]
+)
+def test_no_address_of_many_or_of_nobody_is_a_neighbours(address: str) -> None:
+    assert not is_neighbour(address)
+    assert is_neighbour("192.168.1.5")
 
 
 @pytest.mark.parametrize("number", [0, -1, 1 << 63, -(1 << 63), 1e-300, 1e18, -1e18])
@@ -144,14 +180,62 @@ async def test_a_host_cannot_make_entities_without_end(
     assert complaints(caplog) == []
 
 
-async def test_the_largest_list_of_services_costs_a_bounded_time(hass: HomeAssistant, host: Host) -> None:
+async def test_the_largest_list_of_services_costs_a_bounded_time(
+    hass: HomeAssistant, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    await host.start()
+    units(host, 15_000)
+    await host.move(31, step=31)
+    snapshot = host.entry.runtime_data.data.snapshot
+    assert len(snapshot.sections.services.units) == LISTS["Services.units"]
+    assert snapshot.dropped == {"services": 15_000 - LISTS["Services.units"]}
+    started = time.process_time()
+    await host.move(31, step=31)
+    assert time.process_time() - started < 3, "a tenth of it on most machines"
+    assert complaints(caplog) == []
+
+
+async def test_a_reply_of_too_many_values_is_a_failed_poll(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     units(host, 20_000)
     await host.move(31, step=31)
-    assert len(host.entry.runtime_data.data.snapshot.sections.services.units) == 20_000
-    started = time.process_time()
+    assert host.entry.runtime_data.data.error.key == "reply_too_large"
+
+
+async def test_too_much_is_said_once_and_is_over_when_it_is(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    units(host, 1100)
+    await host.move(61, step=10)
+    issue = ir.async_get(hass).async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert issue.translation_placeholders["problem"] == "it reports too much data"
+    units(host, 3)
+    await host.move(130, step=10)
+    assert not ir.async_get(hass).async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")
+
+
+async def test_things_for_which_there_is_no_room_are_said_too(hass: HomeAssistant, host: Host) -> None:
+    units(host, ITEMS_LIMIT)
+    await host.start()
+    issues = ir.async_get(hass)
+    assert not issues.async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")
+    units(host, 20, prefix="other")  # as many as a reply may hold, but the others may come back
+    await host.move(121, step=10)
+    assert issues.async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")
+
+
+async def test_what_is_left_out_is_not_gone(hass: HomeAssistant, host: Host) -> None:
+    units(host, 3)
+    await host.start()
+    known = host.entry.runtime_data.inventory.items["service"]
+    host.session.sections["services"]["units"][1]["active_state"] = 5
+    for _ in range(5):
+        await host.move(31, step=31)
+        host.freezer.tick(86_400)
+    assert known["system/u1.service"].misses == 0
+    host.session.sections["services"]["units"].pop(1)
     await host.move(31, step=31)
-    assert time.process_time() - started < 5, "a second or less on most machines"
+    assert known["system/u1.service"].misses == 1
 
 
 async def test_a_thousand_failures_at_once_are_told_in_a_few_events_and_reasons(
@@ -163,7 +247,7 @@ async def test_a_thousand_failures_at_once_are_told_in_a_few_events_and_reasons(
     hass.bus.async_listen("state_changed", lambda event: told.append(event.data["entity_id"]))
     units(host, 900, active_state="failed")
     await host.move(40)
-    assert told.count("event.plain_events") == MOST_AT_ONCE
+    assert told.count("event.plain_events") == 20
     reasons = hass.states.get("binary_sensor.plain_problem").attributes["reasons"]
     assert len(reasons) == 21
     assert reasons[-1] == "+880"

@@ -12,10 +12,12 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_take_report
 from custom_components.homelab_monitor.client.errors import (
+    CommandNotRun,
     ConnectionRefused,
     HostKeyChanged,
     KeyRefused,
     NoPython,
+    OldForcedCommand,
     ProbeFailed,
     TimedOut,
 )
@@ -105,7 +107,7 @@ def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) ->
 
 
 def test_worse_is_told(issues: Issues) -> None:
-    issues.update(row("probe", Status.AMBER, "section_timed_out"))
+    issues.update(row("probe", Status.AMBER, "section_failed"))
     issues.update(row("probe", Status.RED, "probe_failed"))
     assert issues.severities == {"probe": "error"}
     assert issues.issue("probe").translation_placeholders["problem"] == "the probe does not work"
@@ -202,9 +204,9 @@ async def test_a_section_that_is_late_once_is_no_issue_and_one_that_stays_late_i
     issues = Issues(hass, host)
     host.session.document["missing"]["load"] = "timed_out"
     load = host.session.sections.pop("load")
-    await host.move(20)
-    assert issues.severities == {}
-    await host.move(20)
+    await host.move(30)
+    assert issues.severities == {}, "late twice; the third reading comes half a minute later"
+    await host.move(50)
     assert issues.severities == {"probe": "warning"}
     host.session.sections["load"] = load
     del host.session.document["missing"]["load"]
@@ -220,17 +222,19 @@ async def test_a_section_that_is_late_once_is_no_issue_and_one_that_stays_late_i
     [
         (HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b"), "host_key"),
         (NoPython("plain"), "python"),
+        (CommandNotRun("plain"), "shell"),
+        (OldForcedCommand("plain"), "shell"),
     ],
 )
-async def test_what_suspends_polling_is_an_issue_at_once(hass: HomeAssistant, host: Host, error, check) -> None:
+async def test_what_only_a_person_can_mend_is_an_issue_at_once(hass: HomeAssistant, host: Host, error, check) -> None:
     await host.start()
     host.session.error = error
     await host.move(15)
-    assert host.status == "suspended"
+    assert host.status == ("offline" if check == "host_key" else "suspended")
     assert Issues(hass, host).severities == {check: "error"}
     host.session.error = None
     await host.entry.runtime_data.async_resume()
-    assert Issues(hass, host).severities == ({} if check == "host_key" else {"python": "error"})
+    assert Issues(hass, host).severities == ({} if check == "host_key" else {check: "error"})
 
 
 async def test_a_probe_that_keeps_failing_is_an_issue(hass: HomeAssistant, host: Host) -> None:
@@ -352,8 +356,8 @@ def test_rows_of_a_check_are_kept_apart_by_host(issues: Issues) -> None:
 async def test_polls_end_an_issue_that_only_a_test_has_seen(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     await host.move(120)
-    late = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
-    await async_take_report(hass, host.entry, late)
+    failed = Report(rows=(row("probe", Status.AMBER, "section_failed"),), at=1.0)
+    await async_take_report(hass, host.entry, failed)
     assert Issues(hass, host).severities == {"probe": "warning"}
     await host.move(80)
     assert Issues(hass, host).severities == {}
@@ -369,3 +373,52 @@ async def test_polls_bring_back_an_issue_that_a_lucky_test_has_ended(hass: HomeA
     assert Issues(hass, host).severities == {}
     await host.move(50)
     assert Issues(hass, host).severities == {"probe": "warning"}
+
+
+# ---------------------------------------------------------------- what is late
+
+
+def late(host: Host, section: str) -> Callable[[], None]:
+    """Let a section be late until the returned function is called."""
+    told = host.session.sections.pop(section)
+    host.session.document["missing"][section] = "timed_out"
+
+    def end() -> None:
+        del host.session.document["missing"][section]
+        host.session.sections[section] = told
+
+    return end
+
+
+async def test_one_slow_first_answer_of_a_seldom_section_is_no_issue(hass: HomeAssistant, host: Host) -> None:
+    end = late(host, "updates")
+    await host.start()
+    await host.move(55)
+    assert Issues(hass, host).severities == {}
+    end()
+    await host.move(10)
+    assert host.state("sensor.plain_pending_updates") not in ("unknown", "unavailable"), "asked again after a minute"
+    await host.move(600)
+    assert Issues(hass, host).severities == {}
+
+
+async def test_a_section_that_stays_late_is_an_issue_after_three_of_its_readings(
+    hass: HomeAssistant, host: Host
+) -> None:
+    end = late(host, "updates")
+    await host.start()
+    await host.move(110)
+    assert Issues(hass, host).severities == {}, "two readings"
+    await host.move(60)
+    assert Issues(hass, host).severities == {"probe": "warning"}
+    end()
+    await host.move(130)
+    assert Issues(hass, host).severities == {}
+
+
+async def test_a_test_shows_what_is_late_and_makes_no_issue_of_it(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    report = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
+    await async_take_report(hass, host.entry, report)
+    assert Issues(hass, host).severities == {}
+    assert host.entry.runtime_data.store.memory.last_test["rows"][0]["reason"] == "section_timed_out"

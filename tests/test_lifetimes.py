@@ -395,3 +395,21 @@ async def test_an_item_lives_through_weeks(  # noqa: PLR0915 - a life is long
     life.come(document)
     await pass_by(1200)
     witness.expect(available=True)
+
+
+async def test_an_hour_of_failing_connections_makes_one_service_of_them(hass: HomeAssistant, host: Host) -> None:
+    units = host.session.sections["services"]["units"]
+    units.clear()
+    await host.start()
+    registry = er.async_get(hass)
+    before = len(er.async_entries_for_config_entry(registry, host.entry.entry_id))
+    for number in range(180):
+        name = f"sshd@{number}-192.0.2.1:22-192.0.2.9:{40000 + number}.service"
+        units.append({"name": name, "load_state": "loaded", "active_state": "failed", "sub_state": "failed"})
+        if number % 3 == 2:
+            await host.move(60, step=30)
+    found = [each.entity_id for each in er.async_entries_for_config_entry(registry, host.entry.entry_id)]
+    assert len(found) - before <= 7, "the first five, and one for all"
+    assert any("sshd" in each for each in found)
+    problem = hass.states.get("binary_sensor.plain_problem")
+    assert "sshd@.service" in str(problem.attributes)

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
-from custom_components.homelab_monitor.store import async_get_key
+from custom_components.homelab_monitor.store import KEY_STORAGE_KEY, async_get_key
 
 from .machine import CommandLines, Machine, make_machine  # noqa: F401
 from .needs import needs
@@ -57,3 +57,61 @@ async def test_a_password_lets_the_key_in_and_is_found_nowhere(
     assert machine.run("stat", "-c", "%U %a", "/home/mon/.ssh", "/home/mon/.ssh/authorized_keys") == (
         "mon 700\nmon 600\n"
     )
+
+
+FIPS = """\
+KexAlgorithms ecdh-sha2-nistp256
+PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,rsa-sha2-256"""
+
+
+@pytest.mark.parametrize("config", [FIPS, FIPS.partition("\n")[2]])
+@pytest.mark.usefixtures("socket_enabled")
+async def test_a_machine_that_takes_no_ed25519_gets_a_key_that_it_takes(
+    hass: HomeAssistant,
+    hass_storage: dict[str, object],
+    make_machine: Callable[..., Machine],  # noqa: F811
+    config: str,
+) -> None:
+    machine = make_machine(config, kind="ecdsa")
+    machine.add_user("mon", password=CANARY)
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(machine.target_for("mon")))
+    await dialog.submit()
+    assert dialog.at == ("authorize", None)
+    # Only what a server shows is told at once; the other one is asked when a password has opened it.
+    assert ("ecdsa-sha2-nistp256" in dialog.placeholders["key_line"]) is config.startswith("Kex")
+    await dialog.choose("install")
+    await dialog.submit(password=CANARY)
+    assert dialog.at == ("checklist", None), dialog.checklist
+    await dialog.submit()
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    key = await async_get_key(hass)
+    assert key.beside
+    assert key.beside.public_openssh in machine.run("cat", "/home/mon/.ssh/authorized_keys")
+    assert set(hass_storage[KEY_STORAGE_KEY]["data"]) == {"private_key", "ecdsa_private_key"}
+
+
+TWO_FACTORS = "KbdInteractiveAuthentication yes\nAuthenticationMethods publickey,keyboard-interactive"
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_why_a_login_is_denied_is_said_where_the_key_is_shown(
+    hass: HomeAssistant,
+    make_machine: Callable[..., Machine],  # noqa: F811
+) -> None:
+    machine = make_machine(f"Match User mon\n{TWO_FACTORS}\nMatch all")
+    machine.add_user("mon")
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(machine.target_for("mon")))
+    await dialog.submit()
+    assert (dialog.at, dialog.placeholders["refusal"]) == (("authorize", None), "")
+    await dialog.choose("added")
+    assert dialog.at == ("refused", None)
+    assert "AuthorizedKeysFile" in dialog.placeholders["refusal"]
+    assert "journalctl" in dialog.placeholders["log_command"]
+    key = await async_get_key(hass)
+    (machine.folder / "authorized_keys").write_text(f"{key.public_openssh}\n")
+    await dialog.choose("added")
+    assert dialog.at == ("refused", None)
+    assert "keyboard\\-interactive" in dialog.placeholders["refusal"]

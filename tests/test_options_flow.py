@@ -75,13 +75,14 @@ def offered(form: dict[str, object], name: str) -> list[str]:
 
 async def test_what_the_host_has_is_offered(hass: HomeAssistant, session: ScriptedSession) -> None:
     entry = make_entry(filesystems=["/mnt/nas"])
+    session.document["sections"]["filesystems"]["unwatched"] = [{"mountpoint": "/mnt/films", "type": "nfs4"}]
     await set_up(hass, entry, session)
     form = await shown(hass, entry)
     assert [name for name in form if name != "flow_id"][:4] == ["services", "filesystems", "interfaces", "containers"]
     sections = session.document["sections"]
     assert offered(form, "interfaces") == sorted(sections["network"]["interfaces"])
     assert offered(form, "filesystems") == sorted(
-        {"/mnt/nas", *(each["mountpoint"] for each in sections["filesystems"]["filesystems"])}
+        {"/mnt/nas", "/mnt/films", *(each["mountpoint"] for each in sections["filesystems"]["filesystems"])}
     )
     known = {unit["name"] for unit in sections["services"]["units"]}
     assert offered(form, "services") == sorted({"cron.service", *known})

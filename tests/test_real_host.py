@@ -84,13 +84,22 @@ async def test_no_filesystem_is_counted_twice_and_the_root_is_there(here: RealHo
     assert "/" in [item.mountpoint for item in section.filesystems]
 
 
+def proc_uptime() -> float:
+    """Return the first number of /proc/uptime."""
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
 async def test_load_uptime_and_processes_equal_proc(here: RealHost) -> None:
+    load_before, uptime_before = os.getloadavg(), proc_uptime()
     state = await here.poll()
+    load_after, uptime_after = os.getloadavg(), proc_uptime()
     load, uptime = state.snapshot.sections.load, state.snapshot.sections.uptime
     assert load is not None
     assert uptime is not None
-    assert (load.load1, load.load5, load.load15) == pytest.approx(os.getloadavg(), abs=0.3)
-    assert uptime.uptime_seconds == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=1.0)
+    for told, *bounds in zip((load.load1, load.load5, load.load15), load_before, load_after, strict=True):
+        # The kernel makes it anew every 5 s; a machine that other tests load may have done so twice meanwhile.
+        assert min(bounds) - 0.3 <= told <= max(bounds) + 0.3
+    assert uptime_before - 0.01 <= uptime.uptime_seconds <= uptime_after + 0.01
     assert load.processes == pytest.approx(len(psutil.pids()), abs=15)
     assert state.snapshot.boot_time == pytest.approx(psutil.boot_time(), abs=2.0)
     assert state.snapshot.clock_offset_seconds == pytest.approx(0, abs=1.0)
@@ -210,7 +219,7 @@ async def test_another_host_key_is_never_accepted(here: RealHost) -> None:
     here.sshd.new_host_key()
     here.sshd.start()
     state = await here.poll()
-    assert state.status == "suspended"
+    assert state.status == "offline"
     assert state.error is not None
     assert state.error.key == "host_key_changed"
 

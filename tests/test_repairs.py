@@ -16,14 +16,23 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError, NameNotFound
+from custom_components.homelab_monitor.client.errors import (
+    ConnectionLost,
+    HomelabError,
+    HostKeyChanged,
+    NameNotFound,
+    NotSSH,
+    TimedOut,
+)
 from custom_components.homelab_monitor.client.facts import Family
 from custom_components.homelab_monitor.client.keys import fingerprint
 from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.client.ssh import OfferedKey
+from custom_components.homelab_monitor.const import CONF_SUDO, DOMAIN
 from custom_components.homelab_monitor.issues import async_update_issues
+from custom_components.homelab_monitor.repairs import HostKeyFlow
 
 from .scripted import Host
 
@@ -60,7 +69,20 @@ class FixDialog:
     async def submit(self, **values: object) -> None:
         """Submit a form."""
         assert self.result["type"] == "form", self.result
-        await self._submit(values)
+        await self._submit(self.shown_values | values)
+
+    @property
+    def shown_values(self) -> dict[str, object]:
+        """Return the fields of the form that can only be read; the frontend sends them, too."""
+        fields = self.result["data_schema"]
+        only_read = [each for each in fields if each.get("selector", {}).get("text", {}).get("read_only")]
+        return {each["name"]: each["description"]["suggested_value"] for each in only_read}
+
+    async def accept(self) -> None:
+        """Accept the key that is shown, in both steps."""
+        await self.choose("accept")
+        if self.at == "accept":
+            await self.submit()
 
     async def _submit(self, values: dict[str, object]) -> None:
         await self._take(await self.client.post(f"{FIX}/{self.result['flow_id']}", json=values))
@@ -133,7 +155,9 @@ class Script:
     def __init__(self) -> None:
         self.results: list[RemedyResult | HomelabError] = []
         self.reports: list[Report] = []
-        self.keys: tuple[str, ...] | HomelabError = (NEW_KEY,)
+        self.key: str | HomelabError = NEW_KEY
+        self.proof: HomelabError | None = None
+        self.proven: list[str] = []
         self.ran: list[tuple[str, str | None]] = []
         self.tests: list[tuple[str, ...]] = []
 
@@ -151,14 +175,22 @@ class Script:
 
         return Connection()
 
-    async def test(self, _session: object, _target: object, host_keys: tuple[str, ...], _progress: object) -> tuple:
+    async def test(
+        self, _session: object, _target: object, host_keys: tuple[str, ...], *_: object, **__: object
+    ) -> tuple:
         self.tests.append(host_keys)
         return self.reports.pop(0), None
 
-    async def scan(self, *_: object) -> tuple[str, ...]:
-        if isinstance(self.keys, HomelabError):
-            raise self.keys
-        return self.keys
+    async def require_proof(self, _hass: object, _target: object, host_key: str) -> None:
+        self.proven.append(host_key)
+        if self.proof is not None:
+            raise self.proof
+
+    async def read_host_key(self, *_: object, known: tuple[str, ...]) -> OfferedKey:
+        assert known, "the types of the pinned keys are asked for first"
+        if isinstance(self.key, HomelabError):
+            raise self.key
+        return OfferedKey(self.key, "SSH-2.0-OpenSSH_9.2p1")
 
 
 @pytest.fixture
@@ -170,7 +202,8 @@ async def script(hass: HomeAssistant, host: Host) -> AsyncIterator[Script]:
     with ExitStack() as stack:
         stack.enter_context(patch(f"{MODULE}.run_remedy", written.run))
         stack.enter_context(patch(f"{MODULE}.async_connect", written.connect))
-        stack.enter_context(patch(f"{MODULE}.scan_host_keys", written.scan))
+        stack.enter_context(patch(f"{MODULE}.async_require_proof", written.require_proof))
+        stack.enter_context(patch(f"{MODULE}.read_host_key", written.read_host_key))
         stack.enter_context(patch("custom_components.homelab_monitor.capability.run_checks", written.test))
         stack.enter_context(patch("custom_components.homelab_monitor.async_new_session", return_value=host.session))
         yield written
@@ -263,6 +296,9 @@ async def test_a_password_is_asked_for_only_when_sudo_asks(hass: HomeAssistant, 
     [
         (RemedyResult(outcome=Outcome.REFUSED, stderr="mon is not in the sudoers file."), "not in the sudoers file"),
         (RemedyResult(outcome=Outcome.NO_PRIVILEGE), "neither sudo nor"),
+        (RemedyResult(outcome=Outcome.NEEDS_TERMINAL, stderr="sudo: sorry"), "Defaults:mon !requiretty"),
+        (RemedyResult(outcome=Outcome.OTHER_QUESTION, stderr="Verification code: "), "a second factor"),
+        (RemedyResult(outcome=Outcome.OTHER_QUESTION, stderr="Verification code: "), "Verification code:"),
         (ConnectionLost("plain", "while a command ran"), "while a command ran"),
     ],
 )
@@ -280,6 +316,25 @@ async def test_a_command_that_could_not_be_run_is_shown_to_be_run_by_hand(
     await dialog.submit()
     assert dialog.at == "fixed"
     assert words not in dialog.shown
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("plain", "while a command ran"), TimedOut("plain", "ten minutes")])
+@pytest.mark.parametrize("is_cured", [True, False])
+async def test_a_command_whose_end_was_not_seen_may_have_run_and_is_tested(
+    hass: HomeAssistant,
+    script: Script,
+    begin,
+    error: HomelabError,
+    is_cured: bool,
+) -> None:
+    dialog = await begin(DOCKER)
+    error.had_begun = True
+    script.results, script.reports = [error], [report(DOCKER_GOOD if is_cured else DOCKER)]
+    await dialog.choose("run")
+    assert dialog.at == ("fixed" if is_cured else "still_wrong")
+    assert "It may have run" in dialog.shown
+    assert error.detail in dialog.shown
+    assert len(script.tests) == 1
 
 
 async def test_the_command_can_be_shown_and_run_elsewhere(hass: HomeAssistant, script: Script, begin) -> None:
@@ -449,7 +504,7 @@ async def test_a_new_host_key_is_shown_beside_the_old_one_and_pinned_only_by_acc
     assert script.tests == [(OLD_KEY,)]
     await dialog.choose("review")
     script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
-    await dialog.choose("accept")
+    await dialog.accept()
     assert dialog.at == "fixed"
     assert host.entry.data["host_keys"] == [NEW_KEY]
     assert script.tests[1:] == [(NEW_KEY,)]
@@ -459,11 +514,44 @@ async def test_a_new_host_key_is_shown_beside_the_old_one_and_pinned_only_by_acc
     assert dialog.at == "create_entry"
 
 
+async def test_nothing_is_accepted_that_was_not_shown(hass: HomeAssistant, host: Host, script: Script) -> None:
+    flow = HostKeyFlow(host.entry, "host_key")
+    flow.hass = hass
+    assert await flow._async_pin("") == "review"
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+@pytest.mark.parametrize(
+    ("failure", "step"),
+    [
+        (NotSSH("nas"), "unreachable"),
+        (ConnectionLost("nas"), "unreachable"),
+        (HostKeyChanged("nas", expected="SHA256:b", offered="SHA256:c"), "review"),
+    ],
+)
+async def test_a_key_that_is_only_shown_is_not_pinned(
+    host: Host, script: Script, begin, failure: HomelabError, step: str
+) -> None:
+    host.hass.config_entries.async_update_entry(host.entry, options={CONF_SUDO: ["sockets"]})
+    dialog = await begin(KEY)
+    script.proof = failure
+    await dialog.accept()
+    assert dialog.at == step
+    assert script.proven == [NEW_KEY]
+    assert (host.entry.data["host_keys"], dict(host.entry.options)) == ([OLD_KEY], {CONF_SUDO: ["sockets"]})
+    script.proof, script.reports = None, [report(KEY)]
+    if step == "unreachable":
+        assert failure.what in dialog.shown
+        await dialog.choose("review")
+    await dialog.accept()
+    assert host.entry.data["host_keys"] == [NEW_KEY]
+
+
 async def test_what_is_accepted_is_what_was_shown(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
     dialog = await begin(KEY)
-    script.keys = ("ssh-ed25519 AAAA",)
+    script.key = "ssh-ed25519 AAAA"
     script.reports = [report(KEY)]
-    await dialog.choose("accept")
+    await dialog.accept()
     assert dialog.at == "still_wrong"
     assert host.entry.data["host_keys"] == [NEW_KEY]
 
@@ -471,11 +559,11 @@ async def test_what_is_accepted_is_what_was_shown(hass: HomeAssistant, host: Hos
 async def test_a_host_whose_keys_cannot_be_seen_changes_nothing(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
-    script.keys = NameNotFound("nas", HOSTILE)
+    script.key = NameNotFound("nas", HOSTILE)
     dialog = await begin(KEY)
     assert (dialog.at, dialog.options) == ("unreachable", ["review", "ignore"])
     assert "name not found" in dialog.shown
-    script.keys = (NEW_KEY,)
+    script.key = NEW_KEY
     await dialog.choose("review")
     assert dialog.at == "review"
     assert "name not found" not in dialog.shown
@@ -490,7 +578,7 @@ async def test_a_host_that_goes_away_after_its_keys_were_seen_says_so_and_offers
     dialog = await begin(KEY)
     script.reports = [report(KEY)]
     await dialog.choose("test")
-    script.keys = NameNotFound("nas", "")
+    script.key = NameNotFound("nas", "")
     await dialog.choose("review")
     assert (dialog.at, dialog.options) == ("unreachable", ["review", "ignore"])
     assert "name not found" in dialog.shown
@@ -500,7 +588,7 @@ async def test_a_host_that_goes_away_after_its_keys_were_seen_says_so_and_offers
 async def test_a_host_that_shows_its_old_key_again_needs_no_accepting(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
-    script.keys = (NEW_KEY, OLD_KEY)
+    script.key = OLD_KEY
     dialog = await begin(KEY)
     assert dialog.at == "same_again"
     script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
@@ -565,14 +653,16 @@ async def test_a_report_of_a_host_that_was_unloaded_meanwhile_is_not_stored(
 ) -> None:
     dialog = await begin(DOCKER)
 
-    async def unload(*_: object) -> tuple[Report, None]:
-        await hass.config_entries.async_unload(host.entry.entry_id)
+    async def unload(*_: object, **__: object) -> tuple[Report, None]:
+        hass.async_create_task(hass.config_entries.async_unload(host.entry.entry_id))
+        await asyncio.sleep(60)
         return report(DOCKER_GOOD), None
 
-    script.results = [DONE]
+    script.results, store = [DONE], host.entry.runtime_data.store
     with patch("custom_components.homelab_monitor.capability.run_checks", unload):
         await dialog.choose("run")
-    assert dialog.at == "fixed"
+    assert dialog.at == "ended"
+    assert store.memory.last_test is None
 
 
 async def test_closing_the_dialog_stops_what_runs(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
@@ -619,7 +709,31 @@ async def test_what_a_host_wrote_stays_text(hass: HomeAssistant, host: Host, scr
         await dialog.choose("test")
     for text in [json.loads(each).get("description_placeholders") or {} for each in dialog.seen]:
         for name, value in text.items():
-            assert is_harmless(value), (name, value)
+            # What is shown as plain text has no Markdown, and needs no backslashes; it stays on its line.
+            assert value.isprintable() if name.startswith("plain_") else is_harmless(value), (name, value)
+
+
+@pytest.mark.parametrize("key", ["check", "host_key_changed"])
+async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
+    hass: HomeAssistant, host: Host, script: Script, begin, key: str
+) -> None:
+    data = {**host.entry.data, "username": "backup.user"}
+    hass.config_entries.async_update_entry(host.entry, title="media-server.lan", data=data)
+    dialog = await begin(DOCKER if key == "check" else KEY)
+    shown = dialog.result["description_placeholders"]
+    flow = TEXTS["issues"][key]["fix_flow"]
+    plain = list(flow.get("error", {}).values())
+    markdown = [*flow["progress"].values(), *flow["abort"].values()]
+    for step in flow["step"].values():
+        plain += [step["title"], *step.get("menu_options", {}).values(), *step.get("data", {}).values()]
+        markdown.append(step["description"])
+    shown |= dict.fromkeys(("command", "result", "reason", "offered", "expected", "fingerprint_command"), "")
+    for text in plain:
+        assert "\\" not in text.format_map(shown), text
+    for text in markdown:
+        assert not re.search("media-server|server.lan|backup[.]user", text.format_map(shown)), text
+    assert key != "check" or "Cure Docker on media-server.lan" in [text.format_map(shown) for text in plain]
+    assert key != "check" or "Password of backup.user" in [text.format_map(shown) for text in plain]
 
 
 async def test_what_a_command_printed_stays_in_its_block(hass: HomeAssistant, script: Script, begin) -> None:

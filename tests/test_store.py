@@ -1,12 +1,32 @@
 """What outlives a restart, and what happens to a file that cannot be read."""
 
+import asyncio
+import json
+from pathlib import Path
+import time
+from typing import Any
+
 from homeassistant.core import HomeAssistant
 import pytest
 
+from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.store import KEY_STORAGE_KEY, async_get_key
+from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.store import (
+    _HANDED_OVER,
+    _KEY,
+    HAND_OVER_SECONDS,
+    KEY_STORAGE_KEY,
+    HostMemory,
+    HostStore,
+    async_get_key,
+    async_hand_over,
+    async_require_ecdsa,
+)
 
-from .scripted import Host, set_up
+from .scripted import CONNECTIVITY, HOST_ID, Host, set_up
 
 
 async def test_the_key_is_made_once_and_kept(hass: HomeAssistant, hass_storage) -> None:
@@ -44,3 +64,107 @@ async def test_the_snapshot_is_saved_within_a_quarter_of_an_hour_however_often_i
     await host.move(905, step=5)
     stored = hass_storage[key]["data"]["snapshot"]
     assert host.freezer().timestamp() - stored["received"] < 910
+
+
+async def test_a_key_that_others_could_read_is_taken_from_them_and_said_once(
+    hass: HomeAssistant, hass_storage, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    hass.config.config_dir = str(tmp_path)
+    folder = tmp_path / ".storage"
+    folder.mkdir()
+    key = KeyPair.generate()
+    stored = {"version": 1, "minor_version": 1, "key": KEY_STORAGE_KEY, "data": {"private_key": key.private_openssh}}
+    hass_storage[KEY_STORAGE_KEY] = stored
+    names = (KEY_STORAGE_KEY, f"{KEY_STORAGE_KEY}.unreadable", f"{KEY_STORAGE_KEY}.corrupt.2026-01-01T00:00:00+00:00")
+    for name in (*names, "homelab_monitor.else"):
+        (folder / name).write_text(json.dumps(stored))
+        (folder / name).chmod(0o644)
+    (folder / f"{KEY_STORAGE_KEY}.link").symlink_to(folder / "homelab_monitor.else")
+    assert await async_get_key(hass) == key
+    await async_get_key(hass)
+    assert {(folder / name).stat().st_mode & 0o777 for name in names} == {0o600}
+    assert (folder / "homelab_monitor.else").stat().st_mode & 0o777 == 0o644
+    assert [caplog.text.count(f"{name};") for name in names] == [1, 1, 1]
+    del hass.data[_KEY]
+    caplog.clear()
+    await async_get_key(hass)
+    assert "could read" not in caplog.text
+
+
+async def test_nothing_of_a_host_stays_when_it_is_removed(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    key = f"{DOMAIN}.{host.entry.entry_id}"
+    hass_storage[key] = {"version": 1, "key": key, "data": {"snapshot": "garbage"}}
+    await host.start()
+    assert f"{key}.unreadable" in hass_storage
+    await hass.config_entries.async_remove(host.entry.entry_id)
+    await hass.async_block_till_done()
+    assert [each for each in hass_storage if host.entry.entry_id in each] == []
+
+
+# ---------------------------------------------------------------- what a dialog hands over
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(0, "on"), (20, "on"), (31, "off"), (3000, "off")])
+async def test_a_host_counts_as_online_only_as_long_as_what_a_dialog_saw_of_it_is_fresh(
+    hass: HomeAssistant, host: Host, seconds: int, state: str
+) -> None:
+    memory = HostMemory(snapshot=seen(host), seen=time.monotonic())
+    await host.move(seconds, step=10)
+    async_hand_over(hass, HOST_ID, memory)
+    host.session.error = Unreachable("plain")
+    await set_up(hass, host.entry, host.session)
+    assert host.state(CONNECTIVITY) == state
+    if state == "on":
+        await host.move(31 - seconds)
+    assert host.state(CONNECTIVITY) == "off"
+    assert host.state("sensor.plain_memory_usage") == "unavailable"
+
+
+async def test_what_a_dialog_saw_of_a_host_is_forgotten_after_a_while(hass: HomeAssistant, host: Host) -> None:
+    old = HostMemory(snapshot=seen(host), seen=time.monotonic())
+    async_hand_over(hass, HOST_ID, old)
+    await host.move(HAND_OVER_SECONDS + 60, step=60)
+    assert await HostStore(hass, "entry", HOST_ID).async_load() is not old
+    async_hand_over(hass, HOST_ID, old)
+    async_hand_over(hass, "another", HostMemory(seen=time.monotonic()))
+    assert list(hass.data[_HANDED_OVER]) == ["another"]
+
+
+def seen(host: Host) -> Snapshot:
+    """Return what a test of the host has seen."""
+    return Snapshot().merged(host.session.answer(list(SECTIONS)), time.time(), 30.0)
+
+
+# ---------------------------------------------------------------- the key beside it
+
+
+async def test_the_ecdsa_key_is_made_once_and_kept_beside_the_other(
+    hass: HomeAssistant, hass_storage: dict[str, Any]
+) -> None:
+    key = await async_get_key(hass)
+    assert key.beside is None
+    first, second = await asyncio.gather(async_require_ecdsa(hass), async_require_ecdsa(hass))
+    assert first == second == await async_get_key(hass)
+    assert first.beside is not None
+    assert first.beside.public_openssh.startswith("ecdsa-sha2-nistp256 ")
+    assert (first.private_openssh, "PRIVATE" in repr(first)) == (key.private_openssh, False)
+    hass.data.pop(_KEY)
+    assert await async_get_key(hass) == first
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["", "-----BEGIN OPENSSH PRIVATE KEY-----", 7, KeyPair.generate().private_openssh],
+    ids=["nothing", "half", "number", "ed25519"],
+)
+async def test_an_ecdsa_key_that_cannot_be_read_does_not_cost_the_other_one(
+    hass: HomeAssistant, hass_storage: dict[str, Any], caplog: pytest.LogCaptureFixture, broken: object
+) -> None:
+    key = KeyPair.generate()
+    data = {"private_key": key.private_openssh, "ecdsa_private_key": broken}
+    hass_storage[KEY_STORAGE_KEY] = {"version": 1, "minor_version": 1, "key": KEY_STORAGE_KEY, "data": data}
+    assert await async_get_key(hass) == key
+    assert "ECDSA" in caplog.text
+    assert (await async_require_ecdsa(hass)).beside is not None

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import json
 from pathlib import Path
 import re
@@ -15,7 +16,7 @@ import yaml
 from custom_components.homelab_monitor import controls, repairs, services
 from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import HomelabError
-from custom_components.homelab_monitor.client.remedies import REMEDIES, Where
+from custom_components.homelab_monitor.client.remedies import REMEDIES, Outcome, Where
 from custom_components.homelab_monitor.client.report import Status
 from custom_components.homelab_monitor.const import CONF_SUDO, SUDO_SECTIONS
 
@@ -24,9 +25,15 @@ TEXTS = json.loads((ROOT / "translations" / "en.json").read_text(encoding="utf-8
 SELECTOR = {group: set(texts["options"]) for group, texts in TEXTS["selector"].items()}
 ISSUES = TEXTS["issues"]
 FLOWS = {"check": repairs.RemedyFlow, "host_key_changed": repairs.HostKeyFlow}
-OF_ERRORS = {"connection_lost", "connection_refused", "name_not_found", "not_ssh", "timed_out", "unreachable"}
+OF_ERRORS = {"connection_lost", "connection_refused", "name_not_found", "not_ssh", "timed_out", "unreachable"} | {
+    "too_much_traffic",
+    "logins_limited",
+}
 """Reasons that are keys of errors; `checks` names the others itself."""
-OF_LOGINS = {"key_refused", "password_refused"}
+OF_LOGINS = {"key_refused", "password_refused", "key_type_refused", "publickey_not_offered", "second_factor"} | {
+    "account_refused",
+    "login_disconnected",
+}
 """Home Assistant's own reauthentication words these."""
 
 
@@ -34,7 +41,8 @@ def verdicts() -> dict[str, str]:
     """Return reason → status of every verdict that `checks` can reach, by its source."""
     found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, Status.RED.value)
     reasons = set()
-    for node in ast.walk(ast.parse((ROOT / "client" / "checks.py").read_text())):
+    sources = [ast.parse((ROOT / "client" / f"{name}.py").read_text()) for name in ("checks", "updates_rule")]
+    for node in itertools.chain.from_iterable(map(ast.walk, sources)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             reasons.add(node.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Verdict":
@@ -74,14 +82,15 @@ def test_every_remedy_that_is_shown_has_its_text() -> None:
 
 def test_every_word_about_a_result_is_used() -> None:
     source = inspect.getsource(repairs)
-    outcomes = {"refused", "no_privilege"}
+    outcomes = {outcome.value for outcome in Outcome if outcome not in (Outcome.DONE, Outcome.FAILED)}
+    assert outcomes <= SELECTOR["remedy_result"], "no word of the program is shown"
     named = {word for word in SELECTOR["remedy_result"] if f'"{word}"' in source}
     assert named | outcomes == SELECTOR["remedy_result"]
 
 
 @pytest.mark.parametrize("key", FLOWS)
 def test_every_step_of_a_fix_flow_has_its_text_and_every_text_its_step(key: str) -> None:
-    shared = {"test", "ignore", "gone", "init", "run", "accept"}
+    shared = {"test", "ignore", "gone", "ended", "changed", "init", "run", "pin"}
     steps = {name.removeprefix("async_step_") for name in dir(FLOWS[key]) if name.startswith("async_step_")}
     assert steps - shared == set(ISSUES[key]["fix_flow"]["step"])
 
@@ -92,7 +101,7 @@ def test_every_end_progress_and_error_of_a_fix_flow_has_its_text_and_every_text_
     flow = ISSUES[key]["fix_flow"]
     assert set(re.findall(r'async_abort\(reason="(\w+)"', source)) == flow["abort"].keys()
     assert set(re.findall(r'_async_progress\("(\w+)"', source)) == flow["progress"].keys()
-    assert set(re.findall(r'"base": "(\w+)"', source)) == flow.get("error", {}).keys()
+    assert set(re.findall(r'error="(\w+)"', source)) == flow.get("error", {}).keys()
 
 
 def test_every_group_of_words_is_used() -> None:
@@ -116,19 +125,46 @@ def test_every_option_of_a_menu_fits_on_a_phone() -> None:
     assert [path for path, text in options if len(text) > 34] == []
 
 
-@pytest.mark.parametrize("key", FLOWS)
-def test_titles_are_the_only_place_where_a_name_is_not_escaped(key: str) -> None:
-    for name, step in ISSUES[key]["fix_flow"]["step"].items():
-        assert not fields(step["description"]) & {"name", "problem"}, name
+DIALOGS: dict[str, Any] = {"config": TEXTS["config"], "options": TEXTS["options"]} | ISSUES
+MARKDOWN = re.compile(
+    r"(?:\.fix_flow)?(?:\.step\.\w+\.(?:sections\.\w+\.)?(?:description|data_description\.\w+)|\.(?:progress|abort)\.\w+)"
+)
+"""What Home Assistant's frontend renders; titles, labels, options of menus and errors are shown as they are."""
+OWN = {"check", "exit_status"}
+"""What is neither a name nor typed, and looks the same in both."""
+
+
+@pytest.mark.parametrize("dialog", DIALOGS)
+def test_no_placeholder_is_for_markdown_and_for_plain_text(dialog: str) -> None:
+    markdown, plain = set(), set()
+    for path, text in texts(DIALOGS[dialog]):
+        if path != ".flow_title":  # It has placeholders of its own.
+            (markdown if MARKDOWN.fullmatch(path) else plain).update(fields(text))
+    assert markdown & plain <= OWN
+    assert markdown or plain
+
+
+def test_our_own_words_in_titles_look_the_same_as_markdown() -> None:
+    names = TEXTS["selector"]["check"]["options"].values()
+    assert [name for name in names if re.search(r"[\\*_`<>#\[\]]", name)] == []
 
 
 def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_error() -> None:
-    of_flows = {"unknown", "invalid_target", "password_refused", "key_not_installed"}
+    of_flows = {"unknown", "invalid_target", "username_missing", "password_refused", "key_not_installed"} | {
+        "key_file_writable",
+        "key_file_elsewhere",
+        "key_line_limited",
+    }
     errors = {error.key for error in all_errors(HomelabError)} - of_flows
-    sources = [(ROOT / f"{name}.py").read_text() for name in ("controls", "upgrade", "services", "capability")]
+    sources = [
+        (ROOT / f"{name}.py").read_text() for name in ("controls", "upgrade", "services", "capability", "__init__")
+    ]
     options = {f"{name.lower()}_off" for name in re.findall(r"\brequire\([\w.]+, CONF_(\w+)\)", "".join(sources[:2]))}
     named = set(re.findall(r'(?:_refuse\(\w+, |translation_key=)"(\w+)"', "".join(sources)))
-    assert errors | options | named | set(controls.REASONS.values()) | {"not_told"} == TEXTS["exceptions"].keys()
+    assert (
+        errors | options | named | set(controls.REASONS.values()) | {"not_told", "may_have_run"}
+        == TEXTS["exceptions"].keys()
+    )
 
 
 def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:

@@ -1,6 +1,9 @@
 """Updates, reboots and protection: what entities say of them, and what they leave open."""
 
 from collections.abc import Iterator
+import json
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
@@ -10,6 +13,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from .scripted import Host
 
+TEXTS = Path(__file__).parents[1] / "custom_components" / "homelab_monitor" / "translations" / "en.json"
 PACKAGES = "update.plain_packages"
 SECOND_ROUND = 605
 
@@ -46,6 +50,38 @@ async def test_pending_packages_are_an_update_that_can_be_read_and_not_installed
     assert host.state("sensor.plain_security_updates") == "1"
 
 
+async def test_how_many_updates_there_are_is_seen_beside_the_longest_name_of_a_system(
+    hass: HomeAssistant, host: Host
+) -> None:
+    host.session.sections["system"]["os_name"] = "x" * 5000
+    await host.start()
+    attributes = hass.states.get(PACKAGES).attributes
+    assert 40 <= len(attributes["installed_version"]) <= 120
+    assert attributes["latest_version"].endswith("+ 3 📦 (1 🔒)")
+
+
+async def test_what_is_withheld_is_told_beside_the_offer_and_not_pending(hass: HomeAssistant, host: Host) -> None:
+    withheld = {"held": {"count": 2, "security": 1}, "phased": {"count": 3}, "kept_back": {"count": 0, "security": 0}}
+    host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": [], **withheld}
+    await host.start()
+    state = hass.states.get(PACKAGES)
+    assert state is not None
+    assert state.state == "off"
+    told = {key: value for key, value in state.attributes.items() if key.startswith(tuple(withheld))}
+    assert told == {"held": 2, "held_security": 1, "phased": 3, "kept_back": 0, "kept_back_security": 0}
+    names = json.loads(TEXTS.read_text())["entity"]["update"]["host_packages"]["state_attributes"]
+    assert told.keys() <= names.keys()
+    host.session.sections["updates"] |= {"held": {"count": 1}}
+    await host.move(SECOND_ROUND, step=5)
+    attributes = hass.states.get(PACKAGES).attributes
+    assert (attributes["held"], "held_security" in attributes) == (1, False)
+
+
+async def test_what_a_package_manager_does_not_tell_apart_has_no_attribute(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    assert not {"held", "phased", "kept_back"} & hass.states.get(PACKAGES).attributes.keys()
+
+
 async def test_a_list_that_was_cut_says_how_many_more_there_are(
     hass: HomeAssistant, host: Host, hass_ws_client: WebSocketGenerator
 ) -> None:
@@ -64,6 +100,42 @@ async def test_a_package_name_cannot_become_markup(
     text = await notes(hass_ws_client)
     assert len(text.splitlines()) == 1
     assert r"a\]\(javascript\:x\)\<img" in text
+
+
+async def skip(hass: HomeAssistant) -> None:
+    await hass.services.async_call("update", "skip", {"entity_id": PACKAGES}, blocking=True)
+
+
+async def test_who_skipped_packages_is_offered_others_of_the_same_number(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    await skip(hass)
+    await host.move(20)
+    assert host.state(PACKAGES) == "off"
+    for number in range(2):
+        rows = [{"name": f"linux-image-{number}", "available": "2", "security": True}, {"name": "a"}, {"name": "b"}]
+        host.session.sections["updates"] |= {"packages": rows}
+        await host.move(SECOND_ROUND, step=5)
+        assert host.state(PACKAGES) == "on"
+        assert hass.states.get(PACKAGES).attributes["skipped_version"] is None
+        await skip(hass)
+        await host.move(SECOND_ROUND, step=5)
+        assert host.state(PACKAGES) == "off"
+
+
+@pytest.mark.parametrize(("available", "state"), [("2", "off"), ("3", "on")])
+async def test_what_was_skipped_is_known_after_a_restart(
+    hass: HomeAssistant, host: Host, available: str, state: str
+) -> None:
+    rows = [{"name": "openssl", "available": "2", "security": True}]
+    host.session.sections["updates"] |= {"pending": 1, "security": 1, "packages": rows}
+    await host.start()
+    await skip(hass)
+    await host.move(20)
+    await hass.config_entries.async_unload(host.entry.entry_id)
+    host.session.sections["updates"] |= {"packages": [{**rows[0], "available": available}]}
+    await host.start_again()
+    await host.move(20)
+    assert host.state(PACKAGES) == state
 
 
 async def test_an_up_to_date_host_has_nothing_to_offer(hass: HomeAssistant, host: Host) -> None:
@@ -102,7 +174,7 @@ async def test_a_reboot_is_due_with_its_reasons_and_no_problem(hass: HomeAssista
     assert state is not None
     assert state.state == "on"
     assert state.attributes["reasons"] == ["flagged", "kernel_updated"]
-    assert len(state.attributes["packages"]) == 20
+    assert state.attributes["packages"] == [f"p{number:02}" for number in range(20)], "no more are taken in"
     assert host.state("binary_sensor.plain_problem") == "off"
 
 
@@ -138,6 +210,31 @@ async def test_a_firewall_is_on_off_or_unknown(hass: HomeAssistant, host: Host, 
     assert found is not None
     assert found.state == state
     assert found.attributes["reason"] == part["reason"]
+
+
+@pytest.mark.usefixtures("everything_enabled")
+async def test_failed_logins_that_a_log_may_have_lost_are_unknown_and_many_at_least_so_many(
+    hass: HomeAssistant, host: Host
+) -> None:
+    security = host.session.sections["security"]
+    security["failed_logins"] = {"state": "unknown", "reason": "log_too_short", "source": "journal"}
+    await host.start()
+
+    def told() -> tuple[str, Any, Any]:
+        found = hass.states.get("sensor.plain_failed_logins_1_h")
+        assert found is not None
+        return found.state, found.attributes["reason"], found.attributes["lower_bound"]
+
+    assert told() == ("unknown", "log_too_short", False)
+    security["failed_logins"] = {
+        "state": "warning",
+        "reason": "many",
+        "source": "journal",
+        "count": 12,
+        "lower_bound": True,
+    }
+    await host.move(SECOND_ROUND, step=5)
+    assert told() == ("12", "many", True)
 
 
 @pytest.mark.usefixtures("everything_enabled")

@@ -4,16 +4,21 @@ One config entry is one host. Setting up contacts nobody: entities start from wh
 the first poll happens beside it, so that a host that is off never delays Home Assistant.
 """
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant
+from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.device_registry import AnyDeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
+from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
 from .issues import async_remove_issues
+from .moves import WayBack
+from .registration import async_watch_registry
 from .services import async_setup_services
 from .sessions import async_new_session
 from .settings import HostAddress, HostOptions
@@ -33,29 +38,43 @@ PLATFORMS = (
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001
     """Set up what all hosts share."""
     async_setup_services(hass)
+    async_watch_registry(hass)
     return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
     """Set up one host from what is remembered of it, then poll it for the first time."""
     address = HostAddress.from_data(entry.data)
+    if not address.is_complete:
+        raise ConfigEntryError(
+            translation_domain=DOMAIN, translation_key="no_address", translation_placeholders={"name": entry.title}
+        )
     options = HostOptions.from_options(entry.options)
     store = HostStore(hass, entry.entry_id, address.host_id)
     await store.async_load()
     session = await async_new_session(
-        hass, address.target, address.host_keys, timeout=options.timeout, each_poll=options.connect_each_poll
+        hass,
+        address.target,
+        address.host_keys,
+        timeout=options.timeout,
+        each_poll=options.connect_each_poll,
+        afresh=not address.is_proven,
+        machine=address.machine,
     )
     coordinator = HomelabCoordinator(hass, entry, store, session)
     entry.runtime_data = coordinator
 
     async def async_stop(_event: Event) -> None:
-        """Leave nothing running on the host."""
-        await coordinator.async_close()
+        """Leave nothing running on the host; others than Home Assistant can make such an event, too."""
+        if hass.is_stopping:
+            await coordinator.async_close()
 
-    entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, async_stop))
+    entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, async_stop))
     # Entities and parts of the host refer to its device.
-    coordinator.async_register_device(store.memory.snapshot)
+    coordinator.device.async_update(store.memory.snapshot)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    if address.home:
+        entry.async_on_unload(coordinator.async_add_listener(WayBack(coordinator).async_polled))
     entry.async_create_background_task(hass, coordinator.async_refresh(), f"{entry.title} first poll")
     return True
 
@@ -63,6 +82,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
 async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
     """Unload one host, save what it told last, and end its probe."""
     coordinator = entry.runtime_data
+    await async_take_down(hass, entry)
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:
         await coordinator.async_close()
@@ -73,24 +93,38 @@ async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
 async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
     """Forget a host; HA's own key pair stays, as other hosts use it."""
     async_remove_issues(hass, entry.entry_id)
+    await async_unregister(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
 
 
 async def async_remove_config_entry_device(
-    hass: HomeAssistant,  # noqa: ARG001
+    hass: HomeAssistant,
     entry: HomelabConfigEntry,
     device: AnyDeviceEntry,
 ) -> bool:
-    """Let a person delete the device of what is gone; never the host's, nor that of what is there."""
-    coordinator = entry.runtime_data
-    for kind, items in coordinator.inventory.items.items():
+    """Let a person delete the device of what is gone; never the host's, nor that of what is there.
+
+    Of a host that is not loaded nobody knows what is there: what is comes back, as new.
+    """
+    host_id = HostAddress.from_data(entry.data).host_id
+    if (DOMAIN, host_id) in device.identifiers:
+        return False
+    is_loaded = entry.state is ConfigEntryState.LOADED
+    store = entry.runtime_data.store if is_loaded else HostStore(hass, entry.entry_id, host_id)
+    memory = store.memory if is_loaded else await store.async_load()
+    for kind, items in memory.inventory.items.items():
         for item_id in items:
-            if device_identifier(coordinator, kind, item_id) in device.identifiers:
-                if item_id in coordinator.data.items.get(kind, {}):
-                    return False
-                coordinator.async_forget(kind, item_id)
-                return True
-    return (DOMAIN, coordinator.address.host_id) not in device.identifiers
+            if device_identifier(host_id, kind, item_id) not in device.identifiers:
+                continue
+            if not is_loaded:
+                del items[item_id]
+                await store.async_save()
+            elif item_id in entry.runtime_data.data.items.get(kind, {}):
+                return False
+            else:
+                entry.runtime_data.async_forget(kind, item_id)
+            return True
+    return True
 
 
 async def async_migrate_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:  # noqa: ARG001

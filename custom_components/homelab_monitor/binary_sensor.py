@@ -23,10 +23,6 @@ from .subjects import GPU, HOST
 
 PARALLEL_UPDATES = 0
 
-MOST_REASONS = 20
-"""Reasons that an attribute lists: Home Assistant stores none of more than 16 kB."""
-REASON_LIMIT = 300
-
 
 @dataclass(frozen=True, kw_only=True)
 class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, HomelabDescription[ItemT]):
@@ -46,9 +42,7 @@ def _reason(state: HostState) -> Mapping[str, Any]:
 
 def _reasons(state: HostState) -> Mapping[str, Any]:
     """Return what is wrong, as words that stay the same while it is."""
-    reasons = [f"{problem.kind} {problem.item}".rstrip()[:REASON_LIMIT] for problem in state.problems]
-    more = len(reasons) - MOST_REASONS
-    return {"reasons": reasons[:MOST_REASONS] + ([f"+{more}"] if more > 0 else [])}
+    return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.problems]}
 
 
 def _has_gpu(state: HostState) -> bool:
@@ -92,7 +86,7 @@ def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
     updates = state.snapshot.sections.updates
     if updates is None:
         return {"reasons": [], "packages": []}
-    return {"reasons": list(updates.reboot_reasons), "packages": list(updates.reboot_packages[:MOST_REASONS])}
+    return {"reasons": list(updates.reboot_reasons), "packages": list(updates.reboot_packages)}
 
 
 def _is_active(part: SecurityPart) -> bool | None:
@@ -235,7 +229,7 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
 
     @property
     @override
-    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+    def attributes(self) -> Mapping[str, Any] | None:
         """Return the reason."""
         item = self.item
         return None if item is None else self.entity_description.attributes_fn(item)

@@ -17,7 +17,6 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .capability import async_test_host
 from .client.control import PowerAction, RunAction
 from .client.rates import ContainerRates
-from .const import CONF_CONTROL_CONTAINERS, CONF_POWER
 from .controls import async_control_container, async_control_power, async_wake
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
@@ -73,7 +72,7 @@ HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
     HomelabButtonDescription(
         key="restart",
         subject=HOST,
-        option=CONF_POWER,
+        offered_fn=lambda options: options.power,
         device_class=ButtonDeviceClass.RESTART,
         entity_category=EntityCategory.CONFIG,
         press_fn=_restart,
@@ -81,7 +80,7 @@ HOST_BUTTONS: tuple[HomelabButtonDescription[HostState], ...] = (
     HomelabButtonDescription(
         key="shut_down",
         subject=HOST,
-        option=CONF_POWER,
+        offered_fn=lambda options: options.power,
         entity_category=EntityCategory.CONFIG,
         press_fn=_shut_down,
     ),
@@ -91,7 +90,7 @@ CONTAINER_BUTTONS: tuple[HomelabButtonDescription[ContainerRates], ...] = (
     HomelabButtonDescription(
         key="restart",
         subject=CONTAINER,
-        option=CONF_CONTROL_CONTAINERS,
+        offered_fn=lambda options: options.control_containers,
         device_class=ButtonDeviceClass.RESTART,
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,

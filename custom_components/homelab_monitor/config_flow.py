@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, override
 
-from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState, ConfigFlowResult
 from homeassistant.const import CONF_ADDRESS, CONF_USERNAME
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
@@ -23,27 +23,32 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import voluptuous as vol
 
-from .client.errors import HomelabError, InvalidTarget, TimedOut, Unreachable, first_line
+from .client.errors import HostKeyChanged, InvalidTarget, first_line
+from .client.limits import ANNOUNCED_ADDRESSES
 from .client.scan import Candidate
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
-from .contact import async_can_log_in, async_read_host_keys
 from .discovery import (
+    Card,
     Found,
     async_dismiss_cards,
     async_enqueue,
     async_has_card,
+    async_has_room,
     async_remember_card,
     async_scan,
     async_show_card,
+    async_watched,
     entry_at,
     found,
     found_target,
-    is_ip_address,
+    is_neighbour,
+    is_of_another,
     label,
 )
 from .markdown import escaped
-from .onboarding import OnboardingFlow
+from .moves import async_follow
+from .onboarding import WAYS_IN, OnboardingFlow
 from .options_flow import HomelabOptionsFlow
 from .settings import HostAddress
 
@@ -70,6 +75,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Have found nothing yet."""
         super().__init__()
         self._candidates: list[Candidate] = []
+        self._watched: dict[str, str] = {}
         self._suggested = ""
 
     @staticmethod
@@ -84,7 +90,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     @override
     async def async_step_user(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show our key and ask where to look."""
-        return await self._async_menu("user", ["scan", "address", "paste", "commands"])
+        return await self._async_menu("user", ["scan", "address", "paste", "commands", "limit"])
 
     async def async_step_address(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Take one address."""
@@ -128,6 +134,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def _async_scan(self) -> None:
         """Remember who answers."""
         self._candidates = await async_scan(self.hass, self.async_update_progress)
+        self._watched = await async_watched(self.hass, self._async_current_entries(include_ignore=False))
 
     async def async_step_nothing_found(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say that nobody answered, and offer the other ways."""
@@ -149,9 +156,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     def _pick_schema(self) -> vol.Schema:
         """Return the list of the machines that answered."""
-        entries = self._async_current_entries(include_ignore=False)
         options = [
-            SelectOptionDict(value=each.address, label=label(each, entry_at(entries, _hosts(each))))
+            SelectOptionDict(value=each.address, label=label(each, self._entry_watching(each)))
             for each in self._candidates
         ]
         hosts = SelectSelector(SelectSelectorConfig(options=options, multiple=True, mode=SelectSelectorMode.LIST))
@@ -159,8 +165,14 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     def _new_candidates(self) -> list[Candidate]:
         """Return the machines that nobody watches yet."""
+        return [each for each in self._candidates if self._entry_watching(each) is None]
+
+    def _entry_watching(self, candidate: Candidate) -> ConfigEntry | None:
+        """Return the entry whose polls go to a machine, one that was added meanwhile, too."""
         entries = self._async_current_entries(include_ignore=False)
-        return [each for each in self._candidates if entry_at(entries, _hosts(each)) is None]
+        watched = self._watched.get(candidate.address)
+        known = next((entry for entry in entries if entry.entry_id == watched), None)
+        return known or entry_at(entries, {candidate.address})
 
     def _show_cards(self, picked: list[Candidate]) -> None:
         """Offer the machines that were not picked under *Discovered*."""
@@ -176,53 +188,60 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         machine = discovery_info
         self._queue = machine.queue or ""
         self._platform = machine.platform
+        # Nor does an announcement that claims the same id keep anything from being shown.
+        await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
+        known_as = Card({machine.address, machine.unique_id})
         if machine.queue:
             # A card that is there already, or was ignored, gives way to what a person picked.
             async_dismiss_cards(self.hass, {machine.address}, self.flow_id)
-            await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
-            return await self._async_show_card(machine, {machine.address})
-        await self.async_set_unique_id(machine.unique_id)
-        return await self._async_discovered(machine, {machine.host})
+            return await self._async_show_card(machine, known_as)
+        return await self._async_discovered(machine, known_as, {machine.host})
 
     @override
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
         """Wait as a card for a machine that announces its SSH server; nobody is contacted."""
-        name = first_line(discovery_info.hostname).rstrip(".") or discovery_info.host
-        await self.async_set_unique_id(name)
+        name = first_line(discovery_info.hostname).rstrip(".")
+        if is_of_another(name) or not is_neighbour(discovery_info.host):
+            return self.async_abort(reason="not_new")
+        unique_id = name or f"announced {discovery_info.host}"
+        await self.async_set_unique_id(unique_id)
         machine = Found(
             host=discovery_info.host,
-            unique_id=name,
+            unique_id=unique_id,
             name=name.removesuffix(".local").strip() or discovery_info.host,
             port=discovery_info.port or DEFAULT_PORT,
         )
-        return await self._async_discovered(machine, {name, *discovery_info.addresses})
+        hosts = {name or machine.host, *discovery_info.addresses[:ANNOUNCED_ADDRESSES]}
+        card = Card({replace(machine, host=host).address for host in hosts}, is_announced=True)
+        return await self._async_discovered(machine, card, hosts)
 
-    async def _async_discovered(self, machine: Found, hosts: set[str]) -> ConfigFlowResult:
+    async def _async_discovered(self, machine: Found, card: Card, hosts: set[str]) -> ConfigFlowResult:
         """Show a card, unless the machine is ignored, known, or has one."""
         self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
         if entry := entry_at(self._async_current_entries(include_ignore=False), hosts):
             return self._async_end("already_configured", entry)
-        addresses = {replace(machine, host=host).address for host in hosts}
-        if async_has_card(self.hass, addresses):
+        if async_has_card(self.hass, card):
             return self.async_abort(reason="already_in_progress")
-        return await self._async_show_card(machine, addresses)
+        if not async_has_room(self.hass, card):
+            return self.async_abort(reason="too_many_cards")
+        if not card.is_announced:
+            async_dismiss_cards(self.hass, {machine.address}, self.flow_id)
+        return await self._async_show_card(machine, card)
 
-    async def _async_show_card(self, machine: Found, addresses: set[str]) -> ConfigFlowResult:
+    async def _async_show_card(self, machine: Found, card: Card) -> ConfigFlowResult:
         """Wait for a person."""
-        async_remember_card(self.hass, self.flow_id, frozenset(addresses))
+        async_remember_card(self.hass, self.flow_id, card)
         self.context["title_placeholders"] = {"name": machine.name}
         self._suggested, self._found = machine.typed, machine.known_as
+        self._announced = "" if machine.queue else machine.host
         return await self.async_step_address()
 
     @override
     async def async_step_dhcp(self, discovery_info: DhcpServiceInfo) -> ConfigFlowResult:
         """Follow a known host to its new address, when it proves who it is."""
         for entry in self._entries_with_mac(discovery_info.macaddress):
-            known = HostAddress.from_data(entry.data)
-            if await self._async_has_moved(known, discovery_info.ip):
-                moved = replace(known, target=replace(known.target, host=discovery_info.ip))
-                self.hass.config_entries.async_update_entry(entry, data={**entry.data, **moved.as_data()})
-                self.hass.config_entries.async_schedule_reload(entry.entry_id)
+            if is_neighbour(discovery_info.ip):
+                await async_follow(self.hass, entry, discovery_info.ip)
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:
@@ -232,50 +251,57 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return [
             entry
             for entry in self._async_current_entries(include_ignore=False)
-            if any(
+            if entry.disabled_by is None
+            and any(
                 connection in device.connections
                 for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
             )
         ]
 
-    async def _async_has_moved(self, known: HostAddress, ip: str) -> bool:
-        """Tell whether the old address is silent, and the machine with a pinned key lets us in at the new one.
-
-        A name is never replaced: whoever typed it wants it to be looked up.
-        """
-        if known.target.host == ip or not is_ip_address(known.target.host):
-            return False
-        try:
-            await async_read_host_keys(known.target)
-        except Unreachable, TimedOut:
-            return await async_can_log_in(self.hass, replace(known.target, host=ip), known.host_keys)
-        except HomelabError:
-            return False
-        return False
-
     # ------------------------------------------------------------ again
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """Begin where a host refuses our key."""
-        address = HostAddress.from_data(entry_data)
-        self._target, self._host_keys = address.target, address.host_keys
+        self._known = address = HostAddress.from_data(entry_data)
+        self._target, self._host_keys = address.target, address.confirmed_keys
+        entry = self._known_entry()
+        if entry is not None and entry.state is ConfigEntryState.LOADED:
+            await self._async_note_refusal(entry.runtime_data.data.error)
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show the key again, and offer the ways in."""
-        return await self._async_menu("reauth_confirm", ["added", "install", "commands"])
+        return await self._async_menu("reauth_confirm", WAYS_IN)
 
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Take another address, port or user for a known host."""
-        known = HostAddress.from_data(self._get_reconfigure_entry().data)
-        if user_input is not None and await self._async_take_address(user_input[CONF_ADDRESS]):
-            if not set(self._host_keys) & set(known.host_keys):
+        entry = self._known_entry()
+        if entry is not None and user_input is None:
+            self._known = HostAddress.from_data(entry.data)
+        if entry is None or self._is_changed(entry):
+            return self._async_end("changed", entry)
+        known, self._announced = HostAddress.from_data(entry.data), ""
+        if user_input is not None and self._take_address(user_input[CONF_ADDRESS]):
+            # Whether it is the same machine is proven by a login, not by a key that it shows.
+            self._host_keys = known.confirmed_keys
+            if step := await self._async_entered() or await self._async_entered_elsewhere(known):
+                return step
+            if isinstance(self._failure, HostKeyChanged) and await self._async_try(self._async_read_host_key()):
                 return await self.async_step_trust()
-            # It is the same machine: what was confirmed once need not be confirmed again.
-            self._host_keys = known.host_keys
-            return await self.async_step_trust({})
-        suggested = user_input or {CONF_ADDRESS: str(known.target)}
+        suggested = user_input or {CONF_ADDRESS: str(known.given)}
         return await self._async_form("reconfigure", self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, suggested))
+
+    async def _async_entered_elsewhere(self, known: HostAddress) -> ConfigFlowResult | None:
+        """Go on where the host was followed to, if a person left its own address as it is and it is not there."""
+        given, failure = self._target, self._failure
+        if known.given.address != given.address or known.target.address == given.address:
+            return None
+        self._target = replace(given, host=known.target.host, port=known.target.port)
+        self._announced = self._target.host
+        if step := await self._async_entered():
+            return step
+        self._target, self._failure = given, failure
+        return None
 
 
 def _targets(text: str, username: str | None) -> list[Target]:
@@ -294,8 +320,3 @@ def _is_username(username: str) -> bool:
     except InvalidTarget:
         return False
     return True
-
-
-def _hosts(candidate: Candidate) -> set[str]:
-    """Return the address and the name of a machine."""
-    return {candidate.address, candidate.hostname or candidate.address}

@@ -7,6 +7,10 @@ DOMAIN: Final = "homelab_monitor"
 CONF_PLATFORM: Final = "platform"
 CONF_HOST_ID: Final = "host_id"
 CONF_HOST_KEYS: Final = "host_keys"
+CONF_HOST_KEYS_PROVEN: Final = "host_keys_proven"
+CONF_HOME: Final = "home_host"
+CONF_HOME_PORT: Final = "home_port"
+CONF_MACHINE: Final = "machine"
 CONF_INTERVAL: Final = "interval"
 CONF_TIMEOUT: Final = "timeout"
 CONF_SERVICES: Final = "services"
@@ -41,3 +45,5 @@ MAX_TIMEOUT: Final = 90
 
 MAX_HANDSHAKES: Final = 16
 """Most SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""
+MAX_DOUBTFUL_HANDSHAKES: Final = 8
+"""Most of them beside these with machines that failed last time: who is silent keeps its place until we give up."""

@@ -3,44 +3,80 @@
 Nothing is kept but what the config entry will hold; whoever opens a contact closes it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+import time
+from typing import Any, Self
 
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
+import voluptuous as vol
 
 from .client.checks import run_checks
-from .client.errors import HomelabError, first_line
-from .client.identity import host_id
+from .client.errors import HomelabError, KeyRefused, first_line
+from .client.identity import host_id, is_it, machine_of
+from .client.ignored import why_ignored
 from .client.install import install_key
+from .client.keys import fingerprint
+from .client.limits import TITLE_LIMIT
+from .client.models import System
 from .client.report import Report
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
-from .client.ssh import Connection, scan_host_keys
+from .client.ssh import Connection, OfferedKey, read_host_key
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT
 from .sessions import async_new_session
 from .settings import HostAddress
 from .store import HostMemory, async_hand_over
 
-
-async def async_read_host_keys(target: Target) -> tuple[str, ...]:
-    """Return the keys by which the machine at that address proves itself; raise HomelabError."""
-    return await scan_host_keys(target.host, target.port, DEFAULT_TIMEOUT)
+CONF_FINGERPRINT = "fingerprint"
+_SHOWN = TextSelector(TextSelectorConfig(read_only=True))
 
 
-async def async_can_log_in(hass: HomeAssistant, target: Target, host_keys: Sequence[str]) -> bool:
-    """Tell whether a machine that holds one of these keys lets us in there; raises nothing.
+def confirmation(host_key: str) -> vol.Schema:
+    """Return the form that confirms one host key: what comes back says which one was on the screen.
 
-    That it shows a key would not do: a public key can be shown by everybody who has seen it.
+    A dialog may be open in two windows, or be sent twice, while the next key comes to be shown.
     """
-    contact = await HostContact.async_prepare(hass, target, host_keys)
+    shown = {"suggested_value": fingerprint(host_key)}
+    return vol.Schema({vol.Required(CONF_FINGERPRINT, description=shown): _SHOWN})
+
+
+def is_confirmed(host_key: str, user_input: Mapping[str, Any]) -> bool:
+    """Tell whether a form was about this very key."""
+    return bool(host_key) and user_input.get(CONF_FINGERPRINT) == fingerprint(host_key)
+
+
+async def async_read_host_key(target: Target) -> OfferedKey:
+    """Return the key that the machine at that address shows, in one handshake; raise HomelabError."""
+    return await read_host_key(target.host, target.port, DEFAULT_TIMEOUT)
+
+
+async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:
+    """Tell whether a known host lets us in at that address; raises nothing.
+
+    That it shows a key would not do: a public key can be shown by everybody who has seen it. Nor would a login
+    alone: machines made from one template share their host keys.
+    """
+    keys = known.confirmed_keys
+    contact = await HostContact.async_prepare(hass, known.target, keys, is_doubtful=True)
     try:
-        await contact.async_log_in()
+        return is_it(known.host_id, known.machine, keys, await contact.async_system())
     except HomelabError:
         return False
     finally:
         await contact.async_close()
-    return True
+
+
+async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str) -> None:
+    """Raise HomelabError unless the machine at that address proves the key; it may refuse ours after that."""
+    contact = await HostContact.async_prepare(hass, target, (host_key,))
+    try:
+        with suppress(KeyRefused):
+            await contact.async_log_in()
+    finally:
+        await contact.async_close()
 
 
 class HostContact:
@@ -51,36 +87,61 @@ class HostContact:
         self.target = target
         self.snapshot = Snapshot()
         self.report = Report(rows=())
+        self._seen: float | None = None
         self._host_keys = tuple(host_keys)
         self._session = session
 
     @classmethod
-    async def async_prepare(cls, hass: HomeAssistant, target: Target, host_keys: Sequence[str]) -> Self:
-        """Return the contact with a machine that must prove one of these keys."""
-        return cls(target, host_keys, await async_new_session(hass, target, host_keys, timeout=DEFAULT_TIMEOUT))
+    async def async_prepare(
+        cls, hass: HomeAssistant, target: Target, host_keys: Sequence[str], *, is_doubtful: bool = False
+    ) -> Self:
+        """Return the contact with a machine that must prove one of these keys; see `async_new_session`."""
+        session = await async_new_session(hass, target, host_keys, timeout=DEFAULT_TIMEOUT, is_doubtful=is_doubtful)
+        return cls(target, host_keys, session)
 
     async def async_log_in(self) -> None:
         """Open the connection, or raise the HomelabError that says why not."""
         await self._session.connect()
 
+    async def async_system(self) -> System | None:
+        """Log in and return what the host says of itself; raise HomelabError."""
+        told = (await self._session.poll(["system"])).sections.get("system")
+        return told if isinstance(told, System) else None
+
     async def async_install_key(self, password: str, line: str) -> None:
-        """Add our key with a password, then log in with the key; raise HomelabError."""
+        """Add our key with a password, then log in with the key; raise HomelabError.
+
+        Where the key is refused without a reason, the host is asked for one while the password's connection is open.
+        """
         connection = await Connection.open_with_password(
             self.target, password, self._host_keys, timeout=DEFAULT_TIMEOUT
         )
         try:
             await install_key(connection, self.target.host, line)
+            await self._async_log_in_or_explain(connection, line)
         finally:
             await connection.close()
-        await self._session.connect()
+
+    async def _async_log_in_or_explain(self, connection: Connection, line: str) -> None:
+        """Log in with a key that is in place, or raise the HomelabError that says why that does not help."""
+        try:
+            await self._session.connect()
+        except KeyRefused as err:
+            reason = await why_ignored(connection, self.target.host, line) if type(err) is KeyRefused else None
+            if reason is None:
+                raise
+            raise reason from err
 
     async def async_test(self, progress: Callable[[float], None]) -> None:
-        """Run the capability test; what fails becomes a row of the report."""
-        self.report, snapshot = await run_checks(self._session, self.target, self._host_keys, progress)
-        self.snapshot = snapshot or Snapshot()
-        if connection := self._session.connection:
-            # Those that the host has proven since the login are pinned with the others.
-            self._host_keys = tuple(dict.fromkeys((*self._host_keys, *connection.host_keys)))
+        """Run the capability test; what fails becomes a row of the report.
+
+        What comes after it needs no connection, and a dialog may be left open for ever.
+        """
+        try:
+            self.report, snapshot = await run_checks(self._session, self.target, self._host_keys, progress)
+        finally:
+            await self._session.close()
+        self.snapshot, self._seen = snapshot or Snapshot(), time.monotonic()
 
     async def async_close(self) -> None:
         """End the connection; raises nothing."""
@@ -88,23 +149,37 @@ class HostContact:
 
     @property
     def address(self) -> HostAddress:
-        """Return what the config entry will hold."""
-        identity = host_id(self.snapshot.sections.system, self._session.host_key)
-        return HostAddress(target=self.target, host_id=identity, host_keys=self._host_keys)
+        """Return what the config entry will hold: the confirmed key, and what the host has proven over it since."""
+        system = self.snapshot.sections.system
+        return HostAddress(
+            target=self.target,
+            host_id=host_id(system, self._session.host_key),
+            host_keys=self._session.host_keys,
+            machine=machine_of(system),
+        )
+
+    def has_proven(self, host_keys: Collection[str]) -> bool:
+        """Tell whether the machine has proven one of these keys at the login; it can show any, also others' keys."""
+        return self._session.host_key in host_keys
+
+    def is_it(self, known: HostAddress) -> bool:
+        """Tell whether the machine says, after its test, that it is a known one; see `has_proven` for whether it is."""
+        keys = known.host_keys if self.has_proven(known.confirmed_keys) else ()
+        return is_it(known.host_id, known.machine, keys, self.snapshot.sections.system)
 
     @property
     def host_key(self) -> str:
-        """Return the key that the host has shown at the login."""
+        """Return the key that the host has proven at the login."""
         return self._session.host_key
 
     @property
     def title(self) -> str:
         """Return the name that the machine gives itself, else its address."""
         system = self.snapshot.sections.system
-        return first_line(system.hostname if system else "") or self.target.host
+        return first_line(system.hostname if system else "")[:TITLE_LIMIT] or self.target.host
 
     @callback
     def async_hand_over(self, hass: HomeAssistant, identity: str) -> None:
-        """Let what was just seen be the first state of the entry that is about to be created."""
-        memory = HostMemory(snapshot=self.snapshot, last_test=self.report.as_dict())
+        """Let what was seen at the test be the first state of the entry that is about to be created."""
+        memory = HostMemory(snapshot=self.snapshot, last_test=self.report.as_dict(), seen=self._seen)
         async_hand_over(hass, identity, memory)

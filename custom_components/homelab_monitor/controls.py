@@ -11,7 +11,10 @@ from typing import Final, NoReturn
 
 from homeassistant.components import network
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.util.hass_dict import HassKey
 
+from .client.addresses import card_addresses
+from .client.bucket import Bucket
 from .client.control import (
     PowerAction,
     RunAction,
@@ -20,15 +23,19 @@ from .client.control import (
     control_service,
     require_unit,
 )
-from .client.errors import ControlFailed, HomelabError, TimedOut
+from .client.errors import AnotherMachine, ControlFailed, HomelabError, only_asking
 from .client.items import containers
+from .client.limits import CONNECTIONS_LIMIT, WAKES
 from .client.models import Container, Log
 from .client.snapshot import Reply
 from .client.ssh import Connection
-from .client.wake import is_mac, send_magic_packets
+from .client.wake import send_magic_packets
 from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator
 
+_WAKES: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_wakes")
+MOST_KEYS: Final = 10
+"""Containers of one name that an error lists."""
 ASK_SECONDS: Final = 20.0
 """How long something that is only told on demand may take; polls go on meanwhile."""
 
@@ -49,8 +56,13 @@ async def async_control_container(coordinator: HomelabCoordinator, container: Co
 
 
 def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
-    """Return the container of that name, or of that engine, owner and name; raise the error that says why not."""
-    found = [each for each in containers(coordinator.data.snapshot) if name in (each.name, each.key)]
+    """Return the container of that name, or of that engine, owner and name; raise the error that says why not.
+
+    A guest's of the same name is in nobody's way: it is meant where it is named in full, or is the only one.
+    """
+    found = [each for each in containers(coordinator.data.snapshot) if name in (each.name, each.lasting_name, each.key)]
+    own = [each for each in found if name == each.key or not coordinator.selection.guest(each.owner)]
+    found = own or found
     if len(found) == 1:
         return found[0]
     raise ServiceValidationError(
@@ -59,7 +71,7 @@ def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
         translation_placeholders={
             "name": coordinator.name,
             "container": name,
-            "keys": ", ".join(each.key for each in found),
+            "keys": ", ".join(each.key for each in found[:MOST_KEYS]),
         },
     )
 
@@ -72,10 +84,14 @@ async def async_control_power(coordinator: HomelabCoordinator, action: PowerActi
 
 
 async def async_wake(coordinator: HomelabCoordinator) -> None:
-    """Send a magic packet for every network card that the machine is known to have."""
+    """Send a magic packet for every network card that the machine has told, whatever else has a device for it."""
     macs = physical_macs(coordinator)
     if not macs:
         _refuse(coordinator, "no_mac")
+    # Whoever may press a button may press it without end.
+    buckets = coordinator.hass.data.setdefault(_WAKES, {})
+    if not buckets.setdefault(coordinator.config_entry.entry_id, Bucket(*WAKES)).take():
+        _refuse(coordinator, "woken_often")
     addresses = await network.async_get_ipv4_broadcast_addresses(coordinator.hass)
     try:
         await coordinator.hass.async_add_executor_job(send_magic_packets, macs, sorted(map(str, addresses)))
@@ -88,10 +104,12 @@ async def async_wake(coordinator: HomelabCoordinator) -> None:
 
 
 def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
-    """Return the burnt-in addresses of the machine's network cards, as far as it ever told any."""
+    """Return the burnt-in addresses of the machine's network cards, as far as it ever told any.
+
+    No more than a machine has, and none that means several: each is woken, whoever it belongs to.
+    """
     hardware = coordinator.data.snapshot.sections.hardware
-    interfaces = hardware.interfaces.values() if hardware else ()
-    return sorted({each.permanent_mac for each in interfaces if each.permanent_mac and is_mac(each.permanent_mac)})
+    return list(card_addresses(hardware)[0][:CONNECTIONS_LIMIT]) if hardware else []
 
 
 async def async_ask[SectionT](
@@ -106,9 +124,10 @@ async def async_ask[SectionT](
     require_online(coordinator)
     sudo = [section] if section in coordinator.options.sudo else []
     async with translated(coordinator):
-        replies = await coordinator.session.ask_aside(
-            [section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after
-        )
+        with only_asking():
+            replies = await coordinator.session.ask_aside(
+                [section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after
+            )
     return tuple(_told(coordinator, section, kind, reply) for reply in replies)
 
 
@@ -121,7 +140,7 @@ async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lin
 
 async def async_read_container_log(coordinator: HomelabCoordinator, container: Container, lines: int) -> Log:
     """Return the last lines that a container has printed."""
-    return await _async_read_log(coordinator, f"{lines} container {container.key}")
+    return await _async_read_log(coordinator, f"{lines} container {container.place}")
 
 
 async def _async_read_log(coordinator: HomelabCoordinator, wish: str) -> Log:
@@ -158,8 +177,11 @@ def _told[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[Se
 
 def require_online(coordinator: HomelabCoordinator) -> None:
     """Raise when the host does not answer: waiting for it would take minutes."""
-    if not coordinator.data.is_online:
-        _refuse(coordinator, "host_offline")
+    if coordinator.data.is_online:
+        return
+    if isinstance(error := coordinator.data.error, AnotherMachine):
+        raise _in_words(coordinator, error)
+    _refuse(coordinator, "host_offline")
 
 
 def require(coordinator: HomelabCoordinator, option: str) -> None:
@@ -188,8 +210,10 @@ async def _aside(
         try:
             async with coordinator.session.aside() as connection:
                 yield connection, coordinator.address.target.host
-        except ControlFailed, TimedOut:  # A service that does not start has failed: that, too, is news.
-            await coordinator.async_ask_again(changed, watch)
+        except HomelabError as err:
+            # A service that does not start has failed: that, too, is news, and so is what nobody saw the end of.
+            if err.may_have_run or isinstance(err, ControlFailed):
+                await coordinator.async_ask_again(changed, watch)
             raise
         await coordinator.async_ask_again(changed, watch)
 
@@ -200,7 +224,11 @@ async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
     try:
         yield
     except HomelabError as err:
-        placeholders = err.placeholders | {"name": coordinator.name, "username": coordinator.address.target.username}
-        raise HomeAssistantError(
-            translation_domain=DOMAIN, translation_key=err.key, translation_placeholders=placeholders
-        ) from err
+        raise _in_words(coordinator, err) from err
+
+
+def _in_words(coordinator: HomelabCoordinator, err: HomelabError) -> HomeAssistantError:
+    """Return an error of the client as one of Home Assistant's."""
+    placeholders = err.placeholders | {"name": coordinator.name, "username": coordinator.address.target.username}
+    key = "may_have_run" if err.may_have_run else err.key
+    return HomeAssistantError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders)

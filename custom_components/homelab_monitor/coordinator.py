@@ -10,28 +10,29 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 import hashlib
 import logging
+import math
 import time
 from typing import override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
-from .client.errors import HomelabError, KeyRefused
-from .client.happenings import Baseline, Happening, advance
-from .client.items import Selection, services
+from .client.bucket import Bucket
+from .client.errors import AnotherMachine, HomelabError, HostKeyChanged, InternalError, KeyRefused, LoginsLimited
+from .client.happenings import Baseline, Happening, advance, starting_from
+from .client.items import Selection, is_crowd, services
+from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
 from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
 from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
 from .client.turns import Turns
-from .const import DOMAIN
 from .judgement import HostJudgement
+from .registration import HostDevice
 from .settings import HostAddress, HostOptions
 from .state import ONLINE, HostState, Status
 from .store import HostStore
@@ -40,9 +41,16 @@ _LOGGER = logging.getLogger(__name__)
 
 OFFLINE_RETRY_SECONDS = (10, 20, 40, 60)
 MAY_BE_OFF_RETRY_SECONDS = (10, 20, 40, 60, 120, 300)
-KEY_REFUSED_RETRY_SECONDS = (60, 300, 900)
-"""A home folder that is not mounted yet refuses a key like a stranger does."""
+REFUSAL_RETRY_SECONDS = (60, 300, 900)
+"""A home folder that is not mounted yet refuses a key like a stranger does, and for a moment another machine, or
+somebody in between, may answer at the address: that alone must not silence monitoring for an hour."""
+LIMITED_RETRY_SECONDS = (30, 120, 300, 600)
+"""A server that limits logins counts every connection, this one as well."""
+_REFUSALS = (KeyRefused, HostKeyChanged, AnotherMachine)
+"""One side does not believe the other; nothing but the next handshake follows from it."""
+_ALARMS = (HostKeyChanged, AnotherMachine)
 SUSPENDED_RETRY_SECONDS = 3600
+_SEE_LOG = "the log says what"
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
@@ -72,43 +80,49 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             services=self.options.services,
             containers=self.options.containers,
             interfaces=self.options.interfaces,
+            filesystems=self.options.filesystems,
+            user=self.address.target.username,
         )
         self._roster = Roster(self.inventory, self.selection)
         self._turns = Turns()
         self._tries = 0
-        self._refusals = 0
+        self._refusals = self._limited = 0
+        self._rest_until = -math.inf
+        self._is_taking_in = False
         self._last_success: float | None = None
+        self._changed = time.monotonic()
         self._unsub_stale: CALLBACK_TYPE | None = None
         self._is_reported_offline = False
+        self._lines, self._alarm_lines = Bucket(*LOG_LINES), Bucket(*ALARM_WRITES)
+        self._unlogged = 0
+        self._saves = Bucket(*STORE_SAVES)
         self._is_phased = False
-        # What the first poll finds is where we start from, not something that happened.
-        self._was_polled = store.memory.is_current
+        self._is_closed = False
         self.judgement = HostJudgement(hass, entry, store, session)
         self._baseline = Baseline()
-        self._judge = Judge()
+        self._judge = Judge(selection=self.selection)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
             temperature_celsius=self.options.temperature_threshold,
         )
-        self._registered: DeviceInfo | None = None
-        self.device_id = ""
-        """The host's device; those of its items are children of it."""
+        self.device = HostDevice(hass, entry, self.address.host_id)
         self.layout = 0
         """Grows when an item or a value may have come or gone, so that entities need not look at every poll."""
         self._layout_seen: tuple[object, ...] = ()
         self.data = self._remembered()
+        # What the first poll finds is where we start from, not something that happened.
+        self._was_polled = self.data.is_online
 
     def _remembered(self) -> HostState:
         """Return the state to start with; only what the config flow just saw counts as online."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
-        # What changed while Home Assistant was down is no news, but a reboot.
-        self._baseline = Baseline(boot_id=snapshot.boot_id)
+        self._baseline = starting_from(snapshot)
         state = HostState(snapshot=snapshot, rates=rates, items=self._items(snapshot, rates, is_news=False))
-        if not self.store.memory.is_current:
+        if self.store.memory.age_seconds >= self.options.stale_after:
             return state
-        self._last_success = time.monotonic()
+        self._last_success = self.store.memory.seen
         self._arm_stale_timer()
         return replace(state, status=Status.ONLINE)
 
@@ -116,8 +130,16 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     @override
     async def _async_update_data(self) -> HostState:
-        """Poll the host; a failure is a state, not an exception."""
+        """Poll the host; a failure is a state, not an exception.
+
+        Anybody may ask for a poll at any time (`homeassistant.update_entity`). A host that refuses is left alone for as
+        long as it would be without that: each try is a login that somebody counts, and so do we.
+        """
         started = time.monotonic()
+        if started < self._rest_until:
+            self.update_interval = timedelta(seconds=self._rest_until - started)
+            return replace(self.data, happenings=())
+        self._say_fault()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
         sections = self._turns.due(started + self.options.interval / 2)
         try:
@@ -125,10 +147,19 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         except HomelabError as err:
             state = self._failed(err)
         else:
+            self._is_taking_in = True
             state = self._succeeded(sections, reply, time.monotonic() - started)
+            self._is_taking_in = False
         self._was_polled = True
-        self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, _silent_seconds(state))
+        self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
         return state
+
+    def _say_fault(self) -> None:
+        """Say that the last reply was not taken in, where no success has armed the timer that would."""
+        if not self._is_taking_in or self.data.is_online or isinstance(self.data.error, InternalError):
+            return
+        self.data = self._enter(self.data, Status.OFFLINE, InternalError(self.name, _SEE_LOG))
+        self.async_update_listeners()
 
     def _watch(self, sections: list[str]) -> Mapping[str, list[str]] | None:
         """Return the units and mountpoints to tell of besides the automatic ones."""
@@ -147,21 +178,20 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the units that have entities and that the probe would no longer tell of itself."""
         known = self.inventory.items.get("service", {})
         automatic = {unit.name for unit in services(self.data.snapshot) if unit.origin == "admin"}
-        return {item.keys["unit"].partition("/")[2] for item in known.values()} - automatic
+        units = {item.keys.get("unit", "").partition("/")[2] for item in known.values()} - automatic - {""}
+        # What stands for all instances of a template is no unit of its own.
+        return {unit for unit in units if "@." not in unit}
 
     def _succeeded(self, sections: list[str], reply: Reply, seconds: float | None) -> HostState:
         """Take a reply in."""
         before, now = self.data, time.monotonic()
-        snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after)
+        # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
+        self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
+        snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after, now)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._turns.answered(sections, before.snapshot, reply, now)
         self._turns.see(snapshot)
-        self._tries, self._refusals, self._last_success = 0, 0, now
-        self.update_interval = timedelta(seconds=self._next_interval())
-        self._arm_stale_timer()
-        self.store.memory.snapshot = snapshot
-        self.store.async_changed()
-        self.async_register_device(snapshot)
+        self.device.async_update(snapshot)
         items = self._items(snapshot, rates, is_news=True)
         # A value may appear without a new item (swap is switched on); a minute late is soon enough.
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
@@ -178,6 +208,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             poll_seconds=seconds,
             problems=self._judge.problems(snapshot, self._thresholds),
         )
+        self._tries, self._refusals, self._limited, self._last_success = 0, 0, 0, now
+        self.update_interval = timedelta(seconds=self._next_interval())
+        self._arm_stale_timer()
+        self.store.memory.snapshot = snapshot
+        self.store.async_changed()
         return self._enter(state, Status.ONLINE, None, happenings)
 
     def _next_interval(self) -> float:
@@ -190,16 +225,25 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _failed(self, err: HomelabError) -> HostState:
         """Note a failed poll and when to try again."""
-        refused = isinstance(err, KeyRefused)
-        self._refusals = self._refusals + 1 if refused else 0
+        # That a host refuses our key in other words is no new beginning.
+        is_again = any(isinstance(err, kind) and isinstance(self.data.error, kind) for kind in _REFUSALS)
+        self._refusals = (self._refusals if is_again else 0) + 1 if isinstance(err, _REFUSALS) else 0
+        self._limited = self._limited + 1 if isinstance(err, LoginsLimited) else 0
         status = self._status_after(err)
         self._tries = self._tries + 1 if status is self.data.status else 1
-        self.update_interval = timedelta(seconds=self._retry_seconds(status))
+        retry_seconds = self._retry_seconds(status)
+        self.update_interval = timedelta(seconds=retry_seconds)
+        if self._refusals or self._limited or status is Status.SUSPENDED:
+            # A little less, as a timer may be early.
+            self._rest_until = time.monotonic() + 0.95 * retry_seconds
+        if status is Status.SUSPENDED and isinstance(err, KeyRefused):
+            # Each time: Home Assistant lets any user end the dialog that is waiting.
+            self.config_entry.async_start_reauth(self.hass)
         return self._enter(self.data, status, err)
 
     def _status_after(self, err: HomelabError) -> Status:
         """Return the status that a failed poll leads to."""
-        if err.hard or self._refusals > len(KEY_REFUSED_RETRY_SECONDS):
+        if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
         return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
 
@@ -213,10 +257,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return when to try again."""
         if status is Status.SUSPENDED:
             return SUSPENDED_RETRY_SECONDS
+        if self._limited:
+            return max(LIMITED_RETRY_SECONDS[min(self._limited, len(LIMITED_RETRY_SECONDS)) - 1], self.options.interval)
         if status is Status.LATE:
             return self.options.interval
         if self._refusals:
-            return KEY_REFUSED_RETRY_SECONDS[self._refusals - 1]
+            return REFUSAL_RETRY_SECONDS[self._refusals - 1]
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
 
@@ -247,7 +293,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""
-        self._tries = self._refusals = 0
+        self._tries = self._refusals = self._limited = 0
+        self._rest_until = -math.inf
         await self.async_refresh()
 
     async def async_reconnect(self) -> None:
@@ -257,7 +304,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         await self.async_resume()
 
     async def async_close(self) -> None:
-        """Stop everything that this host keeps running."""
+        """Stop everything that this host keeps running, for good."""
+        self._is_closed = True
         self._disarm_stale_timer()
         await self.session.close()
 
@@ -267,12 +315,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self, state: HostState, status: Status, err: HomelabError | None, happenings: tuple[Happening, ...] = ()
     ) -> HostState:
         """Return the state with its new status; log once down and once back."""
+        # Whatever the host was before: that somebody answers in its place is said.
+        is_alarm = isinstance(err, _ALARMS) and not isinstance(state.error, _ALARMS)
+        if is_alarm or status is not state.status:
+            self._log_change(status, err, is_alarm=is_alarm)
         if status is state.status:
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
-        self._log_change(status, err)
-        if status is Status.SUSPENDED and isinstance(err, KeyRefused):
-            self.config_entry.async_start_reauth(self.hass)
+        self._changed = time.monotonic()
         if self._was_polled:
             happenings = (*self._gone_or_back(state, status, err), *happenings)
         return replace(state, status=status, error=err, since=dt_util.utcnow(), happenings=happenings)
@@ -287,24 +337,38 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return (Happening(type="host_online", about={}),)
         return (Happening(type="host_offline", about={"reason": err.key if err else "no_answer"}),)
 
-    def _log_change(self, status: Status, err: HomelabError | None) -> None:
-        """Log one line when a host goes and one when it is back."""
-        quiet = self.options.may_be_off
+    def _log_change(self, status: Status, err: HomelabError | None, *, is_alarm: bool) -> None:
+        """Log one line when a host goes and one when it is back, and one when another machine answers."""
+        quiet = self.options.may_be_off and not is_alarm
         if status is Status.ONLINE and self._is_reported_offline:
             self._is_reported_offline = False
             _LOGGER.log(logging.DEBUG if quiet else logging.INFO, "%s is online again", self.name)
-        elif status in (Status.OFFLINE, Status.SUSPENDED) and not self._is_reported_offline:
+        elif status in (Status.OFFLINE, Status.SUSPENDED) and (is_alarm or not self._is_reported_offline):
+            if not (self._alarm_lines if is_alarm else self._lines).take():
+                self._unlogged += 1
+                return
             self._is_reported_offline = True
-            reason = err or "no answer"
-            _LOGGER.log(logging.DEBUG if quiet else logging.WARNING, "%s is %s: %s", self.name, status, reason)
+            more = f" (and {self._unlogged} times before, which were not logged)" if self._unlogged else ""
+            self._unlogged = 0
+            level = logging.DEBUG if quiet else logging.WARNING
+            _LOGGER.log(level, "%s is %s: %s%s", self.name, status, err or "no answer", more)
+
+    def _silent_seconds(self, state: HostState) -> float:
+        """Return for how long nothing was heard of a host, restarts of ours included; 0 until it is surely offline."""
+        here = time.monotonic() - self._changed
+        if state.is_online or here < AFTER_POWER_CUT_SECONDS:
+            return 0.0
+        # How long we were away only the wall clock knows; where it was set back meanwhile, what we saw counts.
+        return max(here, time.time() - state.snapshot.received if state.snapshot.received else 0.0)
 
     def _arm_stale_timer(self) -> None:
         """Turn the host offline when no success follows in time."""
         self._disarm_stale_timer()
         # Where the user polls by hand, silence between two polls means nothing.
-        if not self.config_entry.pref_disable_polling:
+        if not (self.config_entry.pref_disable_polling or self._is_closed):
             job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
-            self._unsub_stale = async_call_later(self.hass, self.options.stale_after, job)
+            left = self.options.stale_after - (time.monotonic() - (self._last_success or 0.0))
+            self._unsub_stale = async_call_later(self.hass, left, job)
 
     def _disarm_stale_timer(self) -> None:
         """Cancel the timer."""
@@ -317,13 +381,18 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Say offline between two polls, when the last success becomes too old."""
         self._unsub_stale = None
         if self.data.is_online:
-            self.data = self._enter(self.data, Status.OFFLINE, self.data.error)
+            fault = None if self.last_update_success else InternalError(self.name, _SEE_LOG)
+            self.data = self._enter(self.data, Status.OFFLINE, self.data.error or fault)
             self.async_update_listeners()
 
     # ------------------------------------------------------------ items and device
 
     def _items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> Mapping[str, Mapping[str, object]]:
-        """Return the values of all items, by kind and lasting id; an inventory that changed is saved at once."""
+        """Return the values of all items, by kind and lasting id; an inventory that changed is saved at once.
+
+        Where it changes all the time it is saved like everything else, so that no host can have the disk written at
+        every poll.
+        """
         revision = self._roster.revision
         items = self._roster.items(snapshot, rates, is_news=is_news)
         if self._roster.revision != revision:
@@ -331,17 +400,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         return items
 
     def _save_at_once(self) -> None:
-        """Save what is remembered of the host, beside everything else."""
+        """Save what is remembered of the host, beside everything else; a host that changes at each poll has to wait."""
+        if not self._saves.take():
+            self.store.async_changed()
+            return
         self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
 
-    @callback
-    def async_register_device(self, snapshot: Snapshot) -> None:
-        """Keep the host's device true to what the machine says of itself."""
-        facts = host_device(self.address.host_id, self.config_entry.title, snapshot)
-        if facts != self._registered:
-            self._registered = facts
-            registry = dr.async_get(self.hass)
-            self.device_id = registry.async_get_or_create(config_entry_id=self.config_entry.entry_id, **facts).id
+    def is_crowd(self, kind: str) -> bool:
+        """Return whether the host has more items of a kind than are shown each."""
+        return is_crowd(kind, len(self.data.items.get(kind, ())))
 
     @callback
     def async_forget(self, kind: str, item_id: str) -> None:
@@ -350,25 +417,3 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.layout += 1
         self._save_at_once()
         self.async_tell()
-
-
-def _silent_seconds(state: HostState) -> float:
-    """Return for how long nothing was heard of a host, restarts of Home Assistant included; 0 until it is offline."""
-    now, since = time.time(), state.since.timestamp()
-    if state.is_online or now - since < AFTER_POWER_CUT_SECONDS:
-        return 0.0
-    return now - (state.snapshot.received or since)
-
-
-def host_device(host_id: str, name: str, snapshot: Snapshot) -> DeviceInfo:
-    """Return the device of a host, as far as it is known."""
-    facts = DeviceInfo(identifiers={(DOMAIN, host_id)}, name=name)
-    if system := snapshot.sections.system:
-        facts["sw_version"] = system.os_name or system.kernel
-    if hardware := snapshot.sections.hardware:
-        macs = {item.permanent_mac for item in hardware.interfaces.values() if item.permanent_mac}
-        facts["connections"] = {(dr.CONNECTION_NETWORK_MAC, dr.format_mac(mac)) for mac in macs}
-        facts["manufacturer"] = hardware.vendor
-        facts["model"] = hardware.model
-        facts["serial_number"] = hardware.serial
-    return facts

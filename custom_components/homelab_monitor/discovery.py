@@ -5,9 +5,13 @@ a card under *Discovered* otherwise. Nothing here contacts a machine, except a s
 person started.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+import logging
+import re
 
 from homeassistant.components.network import async_get_adapters
 from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry
@@ -16,15 +20,26 @@ from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers import discovery_flow
 from homeassistant.util.hass_dict import HassKey
 
+from .client.bucket import Bucket
+from .client.limits import CARDS_LIMIT, MOVES, MOVES_AT_ONCE
 from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .settings import HostAddress
 
+_LOGGER = logging.getLogger(__name__)
+
 _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
-_CARDS: HassKey[dict[str, frozenset[str]]] = HassKey(f"{DOMAIN}_cards")
-"""Flow id → addresses, with their port where it is not 22, of the machine that it is about."""
+_CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
+"""Flow id → the machine that it is about."""
+_IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
+_LOOKS: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_looks")
+_FOLLOWS: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_follows")
+_FOLLOW_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_follow_gate")
 _ADDED = "✅ "
+MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-]?[0-9a-fA-F]{2}){5}")
+LOOKUPS_AT_ONCE = 8
+LOOKUP_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +70,28 @@ class Found:
         return "" if self.name == self.address else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a discovered flow is about: addresses, with their port where it is not 22, and what else means a machine."""
+
+    known_as: Collection[str]
+    is_announced: bool = False
+    """Anybody in the network can have put it there; it hinders nothing that a person started."""
+
+
 # ---------------------------------------------------------------- scanning
 
 
 async def async_scan(hass: HomeAssistant, progress: Callable[[float], None]) -> list[Candidate]:
     """Look for SSH servers in the networks that Home Assistant may use."""
     adapters = await async_get_adapters(hass)
-    return await scan(
+    answered = await scan(
         networks_to_scan(adapters),
         names=_names_from_dhcp(hass),
         interfaces=interfaces_to_scan(adapters),
         progress=_in_steps(progress),
     )
+    return without_shared_macs(answered)
 
 
 def _in_steps(progress: Callable[[float], None]) -> Callable[[float], None]:
@@ -104,6 +129,12 @@ def _server(banner: str) -> str:
     return f"{name} Debian" if comment else name
 
 
+def without_shared_macs(candidates: list[Candidate]) -> list[Candidate]:
+    """Take a MAC address from machines that share it: who stands between answers with their own for many."""
+    times = Counter(each.mac for each in candidates)
+    return [each if times[each.mac] == 1 else replace(each, mac=None) for each in candidates]
+
+
 def found(candidate: Candidate, username: str = "", queue: str | None = None) -> Found:
     """Return a scanned machine as the beginning of a flow."""
     return Found(
@@ -131,6 +162,26 @@ def found_target(target: Target, queue: str) -> Found:
 # ---------------------------------------------------------------- what is already known
 
 
+async def async_watched(hass: HomeAssistant, entries: Iterable[ConfigEntry]) -> dict[str, str]:
+    """Return address → id of the entry whose polls go there.
+
+    Names are looked up as polls do it. What a machine calls itself, in a request for an address or in reverse
+    DNS, is no sign: anybody can take the name of another one, and two new machines often share theirs.
+    """
+    gate = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+    async def addresses(host: str) -> set[str]:
+        try:
+            async with gate, asyncio.timeout(LOOKUP_SECONDS):
+                return {str(each[4][0]) for each in await hass.loop.getaddrinfo(host, None)}
+        except OSError, UnicodeError:
+            return set()
+
+    hosts = {entry.entry_id: HostAddress.from_data(entry.data).target.host for entry in entries}
+    found_at = await asyncio.gather(*map(addresses, hosts.values()))
+    return {address: entry_id for entry_id, each in zip(hosts, found_at, strict=True) for address in each}
+
+
 def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
     """Return the entry of the machine at one of these addresses or names."""
     wanted = {name for host in hosts for name in _names(host)}
@@ -140,6 +191,42 @@ def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEn
 def _names(host: str) -> set[str]:
     """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
     return {host.lower()} if is_ip_address(host) else {host.lower(), host.lower().partition(".")[0]}
+
+
+def is_of_another(name: str) -> bool:
+    """Tell whether what somebody announced as a name is the address of a machine.
+
+    What a scan finds is known by its MAC or IP address: a card with such a name that a person ignores would hide it.
+    """
+    return is_ip_address(name) or MAC_ADDRESS.fullmatch(name) is not None
+
+
+def is_neighbour(ip: str) -> bool:
+    """Tell whether an address that somebody in this network announced can be that of one machine in it."""
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return False
+    return not (address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved)
+
+
+@callback
+def async_may_follow(hass: HomeAssistant, entry_id: str) -> bool:
+    """Tell whether a host may be looked for at another address now: anybody in the network can announce many."""
+    looks = hass.data.setdefault(_LOOKS, {})
+    return looks.setdefault(entry_id, Bucket(*MOVES)).take()
+
+
+@callback
+def async_follows(hass: HomeAssistant) -> dict[str, str]:
+    """Return entry id → the address at which its host is looked for now or soon."""
+    return hass.data.setdefault(_FOLLOWS, {})
+
+
+@callback
+def async_follow_gate(hass: HomeAssistant) -> asyncio.Semaphore:
+    """Return what lets only a few hosts be looked for at once, so that polls never wait for strangers."""
+    return hass.data.setdefault(_FOLLOW_GATE, asyncio.Semaphore(MOVES_AT_ONCE))
 
 
 def is_ip_address(host: str) -> bool:
@@ -155,9 +242,9 @@ def is_ip_address(host: str) -> bool:
 
 
 @callback
-def async_remember_card(hass: HomeAssistant, flow_id: str, addresses: frozenset[str]) -> None:
+def async_remember_card(hass: HomeAssistant, flow_id: str, card: Card) -> None:
     """Note which machine a discovered flow is about."""
-    hass.data.setdefault(_CARDS, {})[flow_id] = addresses
+    hass.data.setdefault(_CARDS, {})[flow_id] = card
 
 
 @callback
@@ -167,17 +254,37 @@ def async_forget_card(hass: HomeAssistant, flow_id: str) -> None:
 
 
 @callback
-def async_has_card(hass: HomeAssistant, addresses: Collection[str]) -> bool:
-    """Tell whether a discovered flow is about this machine."""
-    return any(not known.isdisjoint(addresses) for known in hass.data.get(_CARDS, {}).values())
+def async_has_card(hass: HomeAssistant, card: Card) -> bool:
+    """Tell whether a discovered flow is about this machine, and may stand in the way of another one."""
+    return any(
+        _means(known, card.known_as) and (card.is_announced or not known.is_announced)
+        for known in hass.data.get(_CARDS, {}).values()
+    )
+
+
+@callback
+def async_has_room(hass: HomeAssistant, card: Card) -> bool:
+    """Tell whether one more machine may be offered: anybody in the network can announce as many as they like."""
+    others = hass.data.get(_CARDS, {}).values()
+    if sum(other.is_announced is card.is_announced for other in others) < CARDS_LIMIT:
+        return True
+    if not hass.data.get(_IS_FULL):
+        hass.data[_IS_FULL] = True
+        _LOGGER.info("%d discovered machines wait to be added; others are left out until there is room", CARDS_LIMIT)
+    return False
 
 
 @callback
 def async_dismiss_cards(hass: HomeAssistant, addresses: Collection[str], flow_id: str) -> None:
     """End the other flows that are about this machine."""
     for other, known in list(hass.data.get(_CARDS, {}).items()):
-        if other != flow_id and not known.isdisjoint(addresses):
+        if other != flow_id and _means(known, addresses):
             hass.config_entries.flow.async_abort(other)
+
+
+def _means(card: Card, addresses: Collection[str]) -> bool:
+    """Tell whether a card is about the machine that is known by one of these."""
+    return not set(card.known_as).isdisjoint(addresses)
 
 
 # ---------------------------------------------------------------- flows for the others

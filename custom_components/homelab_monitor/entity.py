@@ -5,10 +5,12 @@ stay (unavailable) while it is away, and leave the registry when the inventory f
 the device that a container has of its own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, override
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, override
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import ChildDeviceInfo, DeviceInfo
@@ -16,10 +18,21 @@ from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
+from .attributes import fitting, shortened
+from .batches import async_spread
+from .client.bucket import Bucket
 from .client.items import Selection
+from .client.limits import ATTRIBUTES_LIMIT, ENTITY_WRITES, OWN_ATTRIBUTES_BYTES, STATE_LIMIT
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .settings import HostOptions
 from .subjects import Subject
+
+_SAID_BYTES: Final = (ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES) * 2 // 3
+"""What `attributes` may have of an entity's attributes; the rest of it is for those that its platform makes."""
+_PLATFORM_BYTES: Final = ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES - _SAID_BYTES
+type Place = tuple[str, str, str]
+"""Where an entity belongs: subject, key of its row, item."""
 
 
 def always(_item: object) -> bool:
@@ -43,7 +56,7 @@ class HomelabDescription[ItemT](EntityDescription):
     """Whether this item has what the entity shows; once added, an entity stays."""
 
     enabled_fn: Callable[[ItemT], bool] = always
-    """Whether the entity is enabled when it is first seen."""
+    """Whether the entity is enabled when it is first seen; without one it is, unless its item is one of a crowd."""
 
     chosen_fn: Callable[[Selection, str], bool] = never_chosen
     """Whether the user chose the item, by its label: its entity is enabled whatever `enabled_fn` says."""
@@ -51,8 +64,8 @@ class HomelabDescription[ItemT](EntityDescription):
     stays_available: bool = False
     """Whether the entity has something to say while the host is offline."""
 
-    option: str | None = None
-    """The option of the host that has to be on for the entity to exist."""
+    offered_fn: Callable[[HostOptions], bool] = always
+    """Whether the options of the host let the entity exist."""
 
 
 class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
@@ -67,6 +80,9 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         self.entity_description = description
         self._item_id = item_id
         self._written: object = None
+        self._writes = Bucket(*ENTITY_WRITES)
+        self._said: Mapping[str, Any] | None = None
+        self._fitting: Mapping[str, Any] | None = None
         subject = description.subject
         self._attr_translation_key = f"{subject.key}_{description.key}"
         self._attr_unique_id = unique_id(coordinator, description, item_id)
@@ -74,7 +90,7 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         if subject.placeholder:
             self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
         is_chosen = description.chosen_fn(coordinator.selection, subject.label(coordinator, item_id))
-        if (item := self.item) is not None and not is_chosen and not description.enabled_fn(item):
+        if self.item is not None and not is_chosen and not _is_on_by_itself(coordinator, description, item_id):
             self._attr_entity_registry_enabled_default = False
 
     @property
@@ -92,9 +108,42 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
     def _handle_coordinator_update(self) -> None:
         """Write the state when it says something new: most polls change nothing, and a write costs 0.1 ms."""
         shown = self.shown
-        if shown != self._written:
+        if shown != self._written and self._may_write():
             self._written = shown
             self.async_write_ha_state()
+
+    def _may_write(self) -> bool:
+        """Tell whether one more change of words may be written now; if not, the last one is when that is the case.
+
+        A host that changes its words at each poll would fill the database. One that is offline says nothing.
+        """
+        return not self.coordinator.data.is_online or self._writes.take()
+
+    @property
+    def attributes(self) -> Mapping[str, Any] | None:
+        """Return what is said about the state, however long it is."""
+        return None
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+        """Return what is said about the state, as far as it fits."""
+        if (said := self.attributes) != self._said:
+            self._said, self._fitting = said, said and fitting(said, _SAID_BYTES)
+        return self._fitting
+
+    if not TYPE_CHECKING:  # Platforms declare it final, against overriding it, which this does not do.
+
+        @property
+        def state_attributes(self) -> dict[str, Any] | None:
+            """Return what the platform makes of versions or of an event, as far as it fits."""
+            told = super().state_attributes
+            return told and fitting(told, _PLATFORM_BYTES)
+
+    @override
+    def _stringify_state(self, available: bool) -> str:
+        """Return the state, no longer than Home Assistant takes: it would log an error at each poll."""
+        return shortened(super()._stringify_state(available), STATE_LIMIT)
 
     @property
     @override
@@ -103,6 +152,14 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         if self.entity_description.stays_available:
             return True
         return self.coordinator.data.is_online and self.item is not None
+
+
+def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
+    """Return whether an entity is enabled although nobody chose its item."""
+    if row.enabled_fn is always:
+        return not coordinator.is_crowd(row.subject.key)
+    item = row.subject.item(coordinator.data, item_id)
+    return item is not None and row.enabled_fn(item)
 
 
 def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[Any], item_id: str) -> str:
@@ -116,22 +173,22 @@ def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id:
     if not subject.is_device:
         return DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
     return ChildDeviceInfo(
-        identifiers={device_identifier(coordinator, subject.key, item_id)},
+        identifiers={device_identifier(coordinator.address.host_id, subject.key, item_id)},
         name=subject.label(coordinator, item_id),
-        parent_device_id=coordinator.device_id,
+        parent_device_id=coordinator.device.id,
     )
 
 
-def device_identifier(coordinator: HomelabCoordinator, kind: str, item_id: str) -> tuple[str, str]:
+def device_identifier(host_id: str, kind: str, item_id: str) -> tuple[str, str]:
     """Return by what the device of an item is known for good."""
-    return DOMAIN, f"{coordinator.address.host_id}_{kind}_{item_id}"
+    return DOMAIN, f"{host_id}_{kind}_{item_id}"
 
 
 @callback
 def _async_remove_device(coordinator: HomelabCoordinator, kind: str, item_id: str) -> None:
     """Remove the device of an item that is gone, with what is left of its entities; most items have none."""
     registry = dr.async_get(coordinator.hass)
-    identifier = device_identifier(coordinator, kind, item_id)
+    identifier = device_identifier(coordinator.address.host_id, kind, item_id)
     if device := registry.async_get_child_device_by_identifier(identifier, coordinator.config_entry.entry_id):
         registry.async_remove_device(device.id)
 
@@ -148,8 +205,8 @@ def async_add_items[RowT: HomelabDescription[Any]](
     coordinator = entry.runtime_data
     registry = er.async_get(coordinator.hass)
     every_row = tuple(row for table in tables for row in table)
-    rows = tuple(row for row in every_row if _is_offered(coordinator, row))
-    added: dict[tuple[str, str, str], str] = {}
+    rows = tuple(row for row in every_row if row.offered_fn(coordinator.options))
+    added: dict[Place, str] = {}
     layout = -1
 
     def is_wanted(row: RowT, item_id: str) -> bool:
@@ -167,33 +224,52 @@ def async_add_items[RowT: HomelabDescription[Any]](
             return
         layout = coordinator.layout
         known = {(row.subject.key, row.key, item_id): row for row in rows for item_id in row.subject.ids(coordinator)}
-        for place in added.keys() - known.keys():
-            if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
-                registry.async_remove(entity_id)
-            _async_remove_device(coordinator, place[0], place[2])
+        # Item by item, as an item's device takes all of its entities along.
+        gone = sorted(added.keys() - known.keys(), key=lambda place: (place[0], place[2]))
+        async_spread(coordinator.hass, entry, gone, partial(_async_remove_gone, coordinator, platform, added))
         new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
         added.update({place: unique_id(coordinator, row, place[2]) for place, row in new.items()})
-        if new:
-            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in new.items()])
+        async_spread(coordinator.hass, entry, list(new.items()), async_add)
 
-    _async_remove_rows(coordinator, platform, (row for row in every_row if not _is_offered(coordinator, row)))
+    @callback
+    def async_add(wanted: Iterable[tuple[Place, RowT]]) -> None:
+        """Add entities, unless the platform has gone meanwhile."""
+        if entry.state in (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED):
+            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in wanted])
+
+    refused = (row for row in every_row if not row.offered_fn(coordinator.options))
+    _async_remove_rows(coordinator, platform, refused)
     async_check()
     entry.async_on_unload(coordinator.async_add_listener(async_check))
 
 
-def _is_offered(coordinator: HomelabCoordinator, row: HomelabDescription[Any]) -> bool:
-    """Tell whether the options of the host let a row exist."""
-    return row.option is None or getattr(coordinator.options, row.option) is True
+@callback
+def _async_remove_gone(
+    coordinator: HomelabCoordinator, platform: str, added: dict[Place, str], places: Iterable[Place]
+) -> None:
+    """Remove the entities of items that are gone, and have not come back since that was seen."""
+    registry, items = er.async_get(coordinator.hass), coordinator.inventory.items
+    for place in places:
+        if place not in added or place[2] in items.get(place[0], {}):
+            continue
+        if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
+            registry.async_remove(entity_id)
+        _async_remove_device(coordinator, place[0], place[2])
 
 
 @callback
 def _async_remove_rows(coordinator: HomelabCoordinator, platform: str, rows: Iterable[HomelabDescription[Any]]) -> None:
     """Remove the entities of rows whose option is off."""
     registry = er.async_get(coordinator.hass)
-    for row in rows:
-        for item_id in row.subject.ids(coordinator):
-            if entity_id := registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)):
-                registry.async_remove(entity_id)
+
+    @callback
+    def async_remove(entity_ids: Iterable[str]) -> None:
+        for entity_id in entity_ids:
+            registry.async_remove(entity_id)
+
+    ids = (unique_id(coordinator, row, item_id) for row in rows for item_id in row.subject.ids(coordinator))
+    known = [entity_id for each in ids if (entity_id := registry.async_get_entity_id(platform, DOMAIN, each))]
+    async_spread(coordinator.hass, coordinator.config_entry, known, async_remove)
 
 
 @callback
@@ -207,10 +283,13 @@ def async_apply_choice(
     """
     coordinator = entry.runtime_data
     memory, now = coordinator.store.memory, coordinator.selection
-    before = Selection(interfaces=memory.chosen_interfaces)
-    if before.interfaces == now.interfaces:
+    before = Selection(
+        interfaces=memory.chosen_interfaces, filesystems=memory.chosen_filesystems, services=memory.chosen_services
+    )
+    if before == replace(now, containers=before.containers, user=before.user):
         return
-    memory.chosen_interfaces = now.interfaces
+    memory.chosen_interfaces, memory.chosen_filesystems = now.interfaces, now.filesystems
+    memory.chosen_services = now.services
     coordinator.store.async_changed()
     registry = er.async_get(coordinator.hass)
     for row in (row for table in tables for row in table):
@@ -220,8 +299,7 @@ def async_apply_choice(
             entity_id = registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id))
             if entity_id is None or was_chosen == is_chosen:
                 continue
-            item = row.subject.item(coordinator.data, item_id)
-            is_wanted = is_chosen or (item is not None and row.enabled_fn(item))
+            is_wanted = is_chosen or _is_on_by_itself(coordinator, row, item_id)
             _async_switch(coordinator.hass, registry, entity_id, is_wanted=is_wanted)
 
 

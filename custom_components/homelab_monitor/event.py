@@ -1,5 +1,6 @@
 """One event entity per host: what happened, once per happening, in the order in which it was noticed."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, override
 
@@ -7,12 +8,17 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import HomelabConfigEntry
+from .client.bucket import Bucket
+from .client.happenings import Happening
+from .client.limits import EVENT_OWNERS, EVENTS
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .state import HostState
 from .subjects import HOST
 
 PARALLEL_UPDATES = 0
+_OTHERS = "/"
+"""No owner has this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +60,42 @@ class HomelabEvent(HomelabEntity[HostState], EventEntity):
 
     entity_description: HomelabEventDescription[HostState]
 
+    def __init__(
+        self, coordinator: HomelabCoordinator, description: HomelabEventDescription[HostState], item_id: str
+    ) -> None:
+        """Start with nothing told."""
+        super().__init__(coordinator, description, item_id)
+        self._buckets: dict[str, dict[str, Bucket]] = {name: {} for name in description.event_types or ()}
+        """By type and owner: no flood of one type, or of one user, keeps another from being told."""
+        self._left_out: Counter[tuple[str, str]] = Counter()
+
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
         """Tell each happening as a state of its own, so that automations see every one."""
-        expected = {"expected": True} if self.coordinator.options.may_be_off else {}
         for happening in self.coordinator.data.happenings:
-            attributes: dict[str, Any] = {"host": self.coordinator.name, **happening.about}
-            if happening.type in ("host_offline", "host_online"):
-                attributes |= expected
-            self._trigger_event(happening.type, attributes)
+            share = self._share(happening)
+            if not self._buckets[happening.type].setdefault(share, Bucket(*EVENTS)).take():
+                self._left_out[happening.type, share] += 1
+                continue
+            self._trigger_event(happening.type, self._about(happening, share))
             self.async_write_ha_state()
+
+    def _share(self, happening: Happening) -> str:
+        """Return in whose name a happening is counted; a host may make owners up, so those who are many share one."""
+        owner = self.coordinator.selection.guest(happening.owner)
+        buckets = self._buckets[happening.type]
+        if owner and owner not in buckets and len(buckets) >= EVENT_OWNERS:
+            for name in [name for name in buckets if buckets[name].is_full]:
+                if not self._left_out[happening.type, name]:
+                    del buckets[name]
+        return owner if not owner or owner in buckets or len(buckets) < EVENT_OWNERS else _OTHERS
+
+    def _about(self, happening: Happening, share: str) -> dict[str, Any]:
+        """Return what is told of a happening, with how many of its type and owner were left out before it."""
+        about: dict[str, Any] = {"host": self.coordinator.name, **happening.about}
+        if happening.type in ("host_offline", "host_online") and self.coordinator.options.may_be_off:
+            about["expected"] = True
+        if left_out := self._left_out.pop((happening.type, share), 0):
+            about["left_out"] = left_out
+        return about

@@ -1,11 +1,29 @@
 """The sensors of the machine as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory
 
+from .client.models import (
+    Containers,
+    Cpu,
+    FailedLogins,
+    Interfaces,
+    Load,
+    Memory,
+    Pressure,
+    PressureStall,
+    Security,
+    Sensors,
+    Services,
+    Updates,
+    Uptime,
+)
+from .client.rates import CpuRates
 from .entity import always
 from .quantities import (
     AVERAGE,
@@ -25,43 +43,49 @@ from .subjects import HOST
 # ---------------------------------------------------------------- readers of the host's state
 
 
-def _field(section: str, field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one field of a section, None while the section is not there."""
+@dataclass(frozen=True, slots=True)
+class _Part[PartT]:
+    """One part of what a host tells; a row names its field by attribute, so that mypy sees one that is misspelt."""
 
-    def read(state: HostState) -> float | None:
-        return getattr(getattr(state.snapshot.sections, section), field, None)
+    of: Callable[[HostState], PartT | None]
+    """The part, None while it is not there."""
 
-    return read
+    def read[ValueT](self, value_fn: Callable[[PartT], ValueT | None]) -> Callable[[HostState], ValueT | None]:
+        """Return the reader of one value of the part."""
 
+        def read(state: HostState) -> ValueT | None:
+            part = self.of(state)
+            return None if part is None else value_fn(part)
 
-def _has(section: str) -> Callable[[HostState], bool]:
-    """Return whether a host has a section."""
-    return lambda state: getattr(state.snapshot.sections, section) is not None
+        return read
 
-
-def _share(field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one share of CPU time."""
-    return lambda state: getattr(state.rates.cpu, field, None)
-
-
-def _count(name: str) -> Callable[[HostState], int | None]:
-    """Return the reader of how many services are in a state."""
-
-    def read(state: HostState) -> int | None:
-        services = state.snapshot.sections.services
-        return None if services is None else services.counts.get(name, 0)
-
-    return read
+    def is_told(self, state: HostState) -> bool:
+        """Return whether the host has the part."""
+        return self.of(state) is not None
 
 
-def _stall(resource: str, kind: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one pressure: the share of the last minute, which is long enough to be calm."""
+_CPU: Final = _Part[Cpu](lambda state: state.snapshot.sections.cpu)
+_CPU_RATES: Final = _Part[CpuRates](lambda state: state.rates.cpu)
+_MEMORY: Final = _Part[Memory](lambda state: state.snapshot.sections.memory)
+_LOAD: Final = _Part[Load](lambda state: state.snapshot.sections.load)
+_PRESSURE: Final = _Part[Pressure](lambda state: state.snapshot.sections.pressure)
+_UPTIME: Final = _Part[Uptime](lambda state: state.snapshot.sections.uptime)
+_SENSORS: Final = _Part[Sensors](lambda state: state.snapshot.sections.sensors)
+_SERVICES: Final = _Part[Services](lambda state: state.snapshot.sections.services)
+_CONTAINERS: Final = _Part[Containers](lambda state: state.snapshot.sections.containers)
+_INTERFACES: Final = _Part[Interfaces](lambda state: state.snapshot.sections.interfaces)
+_UPDATES: Final = _Part[Updates](lambda state: state.snapshot.sections.updates)
+_SECURITY: Final = _Part[Security](lambda state: state.snapshot.sections.security)
+_FAILED_LOGINS: Final = _Part(_SECURITY.read(lambda security: security.failed_logins))
+_FAIL2BAN: Final = _Part(_SECURITY.read(lambda security: security.fail2ban))
 
-    def read(state: HostState) -> float | None:
-        stall = getattr(state.snapshot.sections.pressure, resource, None)
-        return getattr(stall, f"{kind}_avg60", None)
 
-    return read
+def _stall(
+    key: str, stall_fn: Callable[[Pressure], PressureStall | None], share_fn: Callable[[PressureStall], float | None]
+) -> HomelabSensorDescription[HostState]:
+    """Return the row of one pressure: the share of the last minute, which is long enough to be calm."""
+    stall = _Part(_PRESSURE.read(stall_fn))
+    return measured(HOST, key, STALL, enabled=False, diagnostic=True, value_fn=stall.read(share_fn))
 
 
 def _boot_time(state: HostState) -> datetime | None:
@@ -70,13 +94,9 @@ def _boot_time(state: HostState) -> datetime | None:
     return None if booted is None else datetime.fromtimestamp(booted, UTC)
 
 
-def _security(part: str, field: str) -> Callable[[HostState], float | None]:
-    """Return the reader of one number about a host's protection, None while it is not known."""
-
-    def read(state: HostState) -> float | None:
-        return getattr(getattr(state.snapshot.sections.security, part, None), field, None)
-
-    return read
+def _failed_logins_judged(part: FailedLogins) -> Mapping[str, Any]:
+    """Return why the number is known, unknown, or less than it may have been."""
+    return {"reason": part.reason, "lower_bound": part.lower_bound}
 
 
 def _lists_refreshed(state: HostState) -> datetime | None:
@@ -87,49 +107,50 @@ def _lists_refreshed(state: HostState) -> datetime | None:
     return datetime.fromtimestamp(state.snapshot.ages["updates"] - updates.metadata_age_seconds, UTC)
 
 
-def _primary_address(state: HostState) -> str | None:
-    """Return the address that the host is reached at by default."""
-    interfaces = state.snapshot.sections.interfaces
-    return None if interfaces is None else interfaces.primary_address
-
+_PRIMARY_ADDRESS: Final = _INTERFACES.read(lambda interfaces: interfaces.primary_address)
+"""The address that the host is reached at by default."""
 
 # ---------------------------------------------------------------- the table
 
 HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
     # A share of time needs two readings; its entity is there from the first.
-    measured(HOST, "cpu_usage", PERCENT, exists_fn=_has("cpu"), value_fn=_share("usage_percent")),
-    measured(HOST, "cpu_temperature", CELSIUS, value_fn=_field("sensors", "cpu_celsius")),
-    measured(HOST, "load1", AVERAGE, value_fn=_field("load", "load1")),
-    measured(HOST, "load5", AVERAGE, enabled=False, value_fn=_field("load", "load5")),
-    measured(HOST, "load15", AVERAGE, enabled=False, value_fn=_field("load", "load15")),
+    measured(
+        HOST, "cpu_usage", PERCENT, exists_fn=_CPU.is_told, value_fn=_CPU_RATES.read(lambda rates: rates.usage_percent)
+    ),
+    measured(HOST, "cpu_temperature", CELSIUS, value_fn=_SENSORS.read(lambda sensors: sensors.cpu_celsius)),
+    measured(HOST, "load1", AVERAGE, value_fn=_LOAD.read(lambda load: load.load1)),
+    measured(HOST, "load5", AVERAGE, enabled=False, value_fn=_LOAD.read(lambda load: load.load5)),
+    measured(HOST, "load15", AVERAGE, enabled=False, value_fn=_LOAD.read(lambda load: load.load15)),
     measured(
         HOST,
         "memory_usage",
         PERCENT,
         threshold_fn=lambda options: options.memory_threshold,
-        value_fn=_field("memory", "used_percent"),
+        value_fn=_MEMORY.read(lambda memory: memory.used_percent),
     ),
-    measured(HOST, "memory_used", SIZE, enabled=False, value_fn=_field("memory", "used_bytes")),
-    measured(HOST, "memory_available", SIZE, enabled=False, value_fn=_field("memory", "available_bytes")),
-    measured(HOST, "swap_usage", PERCENT, value_fn=_field("memory", "swap_used_percent")),
+    measured(HOST, "memory_used", SIZE, enabled=False, value_fn=_MEMORY.read(lambda memory: memory.used_bytes)),
+    measured(
+        HOST, "memory_available", SIZE, enabled=False, value_fn=_MEMORY.read(lambda memory: memory.available_bytes)
+    ),
+    measured(HOST, "swap_usage", PERCENT, value_fn=_MEMORY.read(lambda memory: memory.swap_used_percent)),
     HomelabSensorDescription(
         key="boot_time",
         subject=HOST,
         device_class=SensorDeviceClass.UPTIME,
         entity_category=EntityCategory.DIAGNOSTIC,
-        exists_fn=_has("uptime"),
+        exists_fn=_UPTIME.is_told,
         value_fn=_boot_time,
     ),
     HomelabSensorDescription(
         key="primary_address",
         subject=HOST,
         entity_category=EntityCategory.DIAGNOSTIC,
-        exists_fn=lambda state: _primary_address(state) is not None,
-        value_fn=_primary_address,
+        exists_fn=lambda state: _PRIMARY_ADDRESS(state) is not None,
+        value_fn=_PRIMARY_ADDRESS,
     ),
-    measured(HOST, "failed_services", COUNT, value_fn=_count("failed")),
-    measured(HOST, "pending_updates", COUNT, value_fn=_field("updates", "pending")),
-    measured(HOST, "security_updates", COUNT, value_fn=_field("updates", "security")),
+    measured(HOST, "failed_services", COUNT, value_fn=_SERVICES.read(lambda services: services.failed)),
+    measured(HOST, "pending_updates", COUNT, value_fn=_UPDATES.read(lambda updates: updates.pending)),
+    measured(HOST, "security_updates", COUNT, value_fn=_UPDATES.read(lambda updates: updates.security)),
     HomelabSensorDescription(
         key="package_lists",
         subject=HOST,
@@ -140,25 +161,69 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         value_fn=_lists_refreshed,
     ),
     measured(
-        HOST, "failed_logins", COUNT, enabled=False, diagnostic=True, value_fn=_security("failed_logins", "count")
+        HOST,
+        "failed_logins",
+        COUNT,
+        enabled=False,
+        diagnostic=True,
+        exists_fn=_FAILED_LOGINS.is_told,
+        attributes_fn=_FAILED_LOGINS.read(_failed_logins_judged),
+        value_fn=_FAILED_LOGINS.read(lambda logins: logins.count),
     ),
-    measured(HOST, "fail2ban_bans", COUNT, enabled=False, diagnostic=True, value_fn=_security("fail2ban", "bans")),
-    measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("active")),
-    measured(HOST, "inactive_services", COUNT, enabled=False, diagnostic=True, value_fn=_count("inactive")),
-    measured(HOST, "running_containers", COUNT, value_fn=_field("containers", "running")),
-    measured(HOST, "unhealthy_containers", COUNT, value_fn=_field("containers", "unhealthy")),
-    measured(HOST, "containers", COUNT, enabled=False, diagnostic=True, value_fn=_field("containers", "total")),
-    measured(HOST, "processes", COUNT, enabled=False, diagnostic=True, value_fn=_field("load", "processes")),
+    measured(
+        HOST,
+        "fail2ban_bans",
+        COUNT,
+        enabled=False,
+        diagnostic=True,
+        value_fn=_FAIL2BAN.read(lambda fail2ban: fail2ban.bans),
+    ),
+    measured(
+        HOST,
+        "active_services",
+        COUNT,
+        enabled=False,
+        diagnostic=True,
+        value_fn=_SERVICES.read(lambda services: services.active),
+    ),
+    measured(
+        HOST,
+        "inactive_services",
+        COUNT,
+        enabled=False,
+        diagnostic=True,
+        value_fn=_SERVICES.read(lambda services: services.inactive),
+    ),
+    measured(HOST, "running_containers", COUNT, value_fn=_CONTAINERS.read(lambda containers: containers.running)),
+    measured(HOST, "unhealthy_containers", COUNT, value_fn=_CONTAINERS.read(lambda containers: containers.unhealthy)),
+    measured(
+        HOST,
+        "containers",
+        COUNT,
+        enabled=False,
+        diagnostic=True,
+        value_fn=_CONTAINERS.read(lambda containers: containers.total),
+    ),
+    measured(
+        HOST, "processes", COUNT, enabled=False, diagnostic=True, value_fn=_LOAD.read(lambda load: load.processes)
+    ),
     measured(
         HOST,
         "cpu_iowait",
         PERCENT,
         enabled=False,
         diagnostic=True,
-        exists_fn=_has("cpu"),
-        value_fn=_share("iowait_percent"),
+        exists_fn=_CPU.is_told,
+        value_fn=_CPU_RATES.read(lambda rates: rates.iowait_percent),
     ),
-    measured(HOST, "cpu_frequency", GIGAHERTZ, enabled=False, diagnostic=True, value_fn=_field("cpu", "frequency_hz")),
+    measured(
+        HOST,
+        "cpu_frequency",
+        GIGAHERTZ,
+        enabled=False,
+        diagnostic=True,
+        value_fn=_CPU.read(lambda cpu: cpu.frequency_hz),
+    ),
     measured(
         HOST,
         "poll_duration",
@@ -168,21 +233,9 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         exists_fn=always,
         value_fn=lambda state: state.poll_seconds,
     ),
-    *(
-        measured(
-            HOST,
-            f"{resource}_pressure_{kind}",
-            STALL,
-            enabled=False,
-            diagnostic=True,
-            value_fn=_stall(resource, kind),
-        )
-        for resource, kind in (
-            ("cpu", "some"),
-            ("memory", "some"),
-            ("memory", "full"),
-            ("io", "some"),
-            ("io", "full"),
-        )
-    ),
+    _stall("cpu_pressure_some", lambda pressure: pressure.cpu, lambda stall: stall.some_avg60),
+    _stall("memory_pressure_some", lambda pressure: pressure.memory, lambda stall: stall.some_avg60),
+    _stall("memory_pressure_full", lambda pressure: pressure.memory, lambda stall: stall.full_avg60),
+    _stall("io_pressure_some", lambda pressure: pressure.io, lambda stall: stall.some_avg60),
+    _stall("io_pressure_full", lambda pressure: pressure.io, lambda stall: stall.full_avg60),
 )

@@ -8,13 +8,15 @@ is ignored as long as it exists, so it is not deleted for a moment's good answer
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util.hass_dict import HassKey
 
 from .checklist import words
+from .client.bucket import Bucket
+from .client.limits import ALARM_WRITES, ISSUE_WRITES
 from .client.report import CheckResult, Status
 from .const import DOMAIN
 
@@ -33,9 +35,24 @@ _OFFLINE = "reachable"
 """Being offline is a state of the host: only a test that counts makes an issue of it, any answer ends that."""
 _AT_ONCE = frozenset({"host_key", "system", "python"})
 """These do not come and go, and polling is suspended by them: there is no second poll to wait for."""
+_RED_AT_ONCE = frozenset({"shell"})
+"""So is it by a login shell that runs no command, but not by one that only prints text."""
+_NEVER_AT_ONCE = frozenset({"section_timed_out"})
+"""A test shows it, and that is all: one slow answer is nothing to repair, and polls count how many there are."""
+_ALARMS = frozenset({"host_key_changed", "another_machine"})
+"""Somebody may have flooded us so that just this is not said."""
 
 _STREAKS: HassKey[dict[str, dict[str, int]]] = HassKey(f"{DOMAIN}_streaks")
+_BUCKETS: HassKey[dict[str, dict[str, Bucket]]] = HassKey(f"{DOMAIN}_issue_buckets")
 _ROWS: HassKey[dict[str, dict[str, CheckResult]]] = HassKey(f"{DOMAIN}_rows")
+
+
+@callback
+def async_end_reauth(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Take back that a person should log in again: the login works. A dialog in which somebody is further goes on."""
+    for flow in list(entry.async_get_active_flows(hass, {SOURCE_REAUTH})):
+        if flow.get("step_id") == "reauth_confirm":
+            hass.config_entries.flow.async_abort(flow["flow_id"])
 
 
 @callback
@@ -52,11 +69,14 @@ def async_update_issues(
         if row.check == _REAUTH or row.status is Status.UNKNOWN:
             continue
         is_wrong = row.status in _SEVERITIES
-        if not _counts(hass, entry.entry_id, row.check, is_wrong=is_wrong, at_once=at_once):
+        if at_once and is_wrong and row.reason in _NEVER_AT_ONCE:
+            continue
+        lasts = at_once or (row.status is Status.RED and row.check in _RED_AT_ONCE)
+        if not _counts(hass, entry.entry_id, row.check, is_wrong=is_wrong, at_once=lasts):
             continue
         if is_wrong:
             current[row.check] = row
-            _create(hass, entry, row)
+            _create(hass, entry, row, at_once=at_once)
         else:
             current.pop(row.check, None)
             ir.async_delete_issue(hass, DOMAIN, issue_id(entry.entry_id, row.check))
@@ -66,6 +86,7 @@ def async_update_issues(
 def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
     """Delete every issue of a host that is no longer watched."""
     hass.data.get(_STREAKS, {}).pop(entry_id, None)
+    hass.data.get(_BUCKETS, {}).pop(entry_id, None)
     hass.data.get(_ROWS, {}).pop(entry_id, None)
     # The registry also remembers issues of earlier runs that were ignored.
     for domain, known in list(ir.async_get(hass).issues):
@@ -97,9 +118,15 @@ def _counts(hass: HomeAssistant, entry_id: str, check: str, *, is_wrong: bool, a
 
 
 @callback
-def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult) -> None:
-    """Create the issue of a row; the same again is free."""
+def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult, *, at_once: bool) -> None:
+    """Create or change the issue of a row; the same again is free, and polls may change it only so often."""
     texts = async_get_cached_translations(hass, hass.config.language, "selector", DOMAIN)
+    words_shown = {"name": entry.title, "problem": words(texts, "problem", row.reason)}
+    known = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry.entry_id, row.check))
+    is_same = known is not None and known.active and known.translation_placeholders == words_shown
+    is_alarm = row.reason in _ALARMS
+    if not is_same and not at_once and not _bucket(hass, entry.entry_id, row.check, is_alarm=is_alarm).take():
+        return
     ir.async_create_issue(
         hass,
         DOMAIN,
@@ -107,7 +134,14 @@ def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult) -> N
         is_fixable=True,
         severity=_SEVERITIES[row.status],
         translation_key=row.reason if row.reason == "host_key_changed" else "check",
-        translation_placeholders={"name": entry.title, "problem": words(texts, "problem", row.reason)},
+        translation_placeholders=words_shown,
         # Every user may read this: the command is looked up by these two when an administrator asks.
         data={"entry_id": entry.entry_id, "check": row.check},
     )
+
+
+@callback
+def _bucket(hass: HomeAssistant, entry_id: str, check: str, *, is_alarm: bool) -> Bucket:
+    """Return what bounds how often polls change the issue of a check; an alarm is soon told again."""
+    buckets = hass.data.setdefault(_BUCKETS, {}).setdefault(entry_id, {})
+    return buckets.setdefault(check, Bucket(*(ALARM_WRITES if is_alarm else ISSUE_WRITES)))

@@ -19,6 +19,7 @@ from .quantities import (
     WATTS,
     HomelabSensorDescription,
     measured,
+    tens,
 )
 from .subjects import CONTAINER, DISK, FAN, FILESYSTEM, GPU, INTERFACE, SERVICE, TEMPERATURE
 
@@ -60,18 +61,33 @@ def _has_health(item: ContainerRates) -> bool:
     return item.container.health not in (None, "none")
 
 
+def _age(item: Filesystem) -> dict[str, float] | None:
+    """Return how old the values are, where they are not read each time."""
+    return None if item.age_seconds is None else {"age_seconds": item.age_seconds}
+
+
 FILESYSTEM_SENSORS: tuple[HomelabSensorDescription[Filesystem], ...] = (
     measured(
         FILESYSTEM,
         "usage",
         PERCENT,
+        chosen_fn=Selection.is_chosen_filesystem,
         threshold_fn=lambda options: options.disk_threshold,
+        attributes_fn=_age,
         value_fn=lambda item: item.used_percent,
     ),
-    measured(FILESYSTEM, "used", SIZE, enabled=False, value_fn=lambda item: item.used_bytes),
-    measured(FILESYSTEM, "available", SIZE, enabled=False, value_fn=lambda item: item.available_bytes),
+    measured(FILESYSTEM, "used", SIZE, enabled=False, attributes_fn=_age, value_fn=lambda item: item.used_bytes),
     measured(
-        FILESYSTEM, "inodes", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.inodes_used_percent
+        FILESYSTEM, "available", SIZE, enabled=False, attributes_fn=_age, value_fn=lambda item: item.available_bytes
+    ),
+    measured(
+        FILESYSTEM,
+        "inodes",
+        PERCENT,
+        enabled=False,
+        diagnostic=True,
+        attributes_fn=_age,
+        value_fn=lambda item: item.inodes_used_percent,
     ),
 )
 
@@ -119,7 +135,7 @@ GPU_SENSORS: tuple[HomelabSensorDescription[Gpu], ...] = (
     measured(GPU, "power", WATTS, value_fn=lambda item: item.power_watts),
     measured(GPU, "memory_used", SIZE, enabled=False, value_fn=lambda item: item.memory_used_bytes),
     measured(GPU, "fan", PERCENT, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_percent),
-    measured(GPU, "fan_speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: item.fan_rpm),
+    measured(GPU, "fan_speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: tens(item.fan_rpm)),
     measured(GPU, "clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.clock_hz),
     measured(
         GPU, "memory_clock", MEGAHERTZ, enabled=False, diagnostic=True, value_fn=lambda item: item.memory_clock_hz
@@ -133,6 +149,7 @@ SERVICE_SENSORS: tuple[HomelabSensorDescription[Service], ...] = (
         subject=SERVICE,
         device_class=SensorDeviceClass.ENUM,
         options=ACTIVE_STATES,
+        chosen_fn=Selection.is_chosen_service,
         value_fn=_active_state,
     ),
 )
@@ -173,5 +190,5 @@ TEMPERATURE_SENSORS: tuple[HomelabSensorDescription[Temperature], ...] = (
 )
 
 FAN_SENSORS: tuple[HomelabSensorDescription[Fan], ...] = (
-    measured(FAN, "speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: item.rpm),
+    measured(FAN, "speed", RPM, enabled=False, diagnostic=True, value_fn=lambda item: tens(item.rpm)),
 )

@@ -12,21 +12,23 @@ import weakref
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
-from .client.checks import CLOCK_LIMIT_SECONDS, Evidence, check_connection, judge, judge_poll
+from .client.bucket import Bucket
+from .client.checks import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, check_connection, judge, judge_poll
 from .client.errors import HomelabError
+from .client.items import left_out
+from .client.limits import JUDGEMENTS
 from .client.report import Status
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection
-from .const import CONF_HOST_KEYS
-from .issues import GOOD_POLLS, async_update_issues
+from .issues import GOOD_POLLS, async_end_reauth, async_update_issues
 from .settings import HostAddress, HostOptions
 from .store import HostStore
 
 WHOLE_SECONDS = 86400.0
 """How often everything is judged on a connection that lasts."""
 SPACING_SECONDS = 60.0
-"""Least time between two whole judgements, for a host whose connections do not last."""
+"""Least time between two whole judgements, and two changes of the pinned keys, for connections that do not last."""
 OFFLINE_SECONDS = 86400.0
 """After so long without a word, a host that should be on becomes an issue."""
 
@@ -41,9 +43,14 @@ class HostJudgement:
         self._store = store
         self._session = session
         self._address = HostAddress.from_data(entry.data)
-        self._may_be_off = HostOptions.from_options(entry.options).may_be_off
+        options = HostOptions.from_options(entry.options)
+        self._may_be_off = options.may_be_off
+        self._installs_updates = options.install_updates
         self._connection: weakref.ref[Connection] | None = None
         self._judged_at: float | None = None
+        self._judgements, self._pins = Bucket(*JUDGEMENTS), Bucket(*JUDGEMENTS)
+        self._pinned_at = -SPACING_SECONDS
+        self._keys_seen = (session.host_keys, session.afresh)
         self._told: tuple[object, ...] = ()
         self._alike = 0
 
@@ -52,6 +59,9 @@ class HostJudgement:
         self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, silent_seconds: float
     ) -> None:
         """Judge one poll; `silent_seconds` is for how long an offline host has told nothing, 0 when it is online."""
+        self.async_pin_host_keys()
+        if error is None:
+            self._note_machine()
         evidence = Evidence(
             target=self._address.target,
             host_keys=self._address.host_keys,
@@ -60,11 +70,14 @@ class HostJudgement:
             python=self._session.python,
             noise=self._session.noise,
             snapshot=None if error else snapshot,
+            left_out=left_out(self._store.memory.inventory.left_out),
             poll_seconds=poll_seconds,
+            installs_updates=self._installs_updates,
         )
         if self._is_news(evidence):
             async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
         if error is None:
+            async_end_reauth(self._hass, self._entry)
             self._judge_whole_when_due(evidence)
         elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off:
             reachable = [row for row in judge(evidence) if row.check == "reachable"]
@@ -89,7 +102,7 @@ class HostJudgement:
         connection = self._session.connection
         is_new = connection is not None and (self._connection is None or self._connection() is not connection)
         age = WHOLE_SECONDS if self._judged_at is None else time.monotonic() - self._judged_at
-        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS):
+        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS) or not self._judgements.take():
             return
         self._connection = weakref.ref(connection) if connection else None
         self._judged_at = time.monotonic()
@@ -100,7 +113,6 @@ class HostJudgement:
     async def _async_judge_whole(self, evidence: Evidence) -> None:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
         report = await check_connection(self._session, evidence)
-        self._pin_proven_keys()
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
         self.async_start_over()
         systemd = report.row("systemd")
@@ -110,16 +122,32 @@ class HostJudgement:
         await self._store.async_save()
 
     @callback
-    def _pin_proven_keys(self) -> None:
-        """Pin what the host has proven since its login beside the confirmed keys, so that it may drop these."""
-        connection = self._session.connection
-        pinned = HostAddress.from_data(self._entry.data).host_keys
-        if connection is None or set(connection.host_keys) <= set(pinned):
+    def async_pin_host_keys(self) -> None:
+        """Pin what the host has proven since the last look, and no longer what it has retired.
+
+        A person may have confirmed other keys meanwhile, in a dialog: these are left alone.
+        """
+        keys_now = (self._session.host_keys, self._session.afresh)
+        # A host that changes its keys all the time does not make us write all the time.
+        is_due = not self._address.is_proven or time.monotonic() - self._pinned_at >= SPACING_SECONDS
+        if keys_now == self._keys_seen or not is_due or (self._address.is_proven and not self._pins.take()):
             return
-        keys = tuple(dict.fromkeys((*pinned, *connection.host_keys)))
-        self._session.host_keys = keys
-        self._address = replace(self._address, host_keys=keys)
-        data = {**self._entry.data, CONF_HOST_KEYS: list(keys)}
+        self._keys_seen, self._pinned_at = keys_now, time.monotonic()
+        self._write(replace(self._address, host_keys=keys_now[0], is_proven=not keys_now[1]))
+
+    @callback
+    def _note_machine(self) -> None:
+        """Note which machine this is where nobody has: from now on another one with the same key is none of ours."""
+        if self._session.machine and not self._address.machine:
+            self._write(replace(self._address, machine=self._session.machine))
+
+    @callback
+    def _write(self, address: HostAddress) -> None:
+        """Write what a login has proven into the entry, unless a person has changed that meanwhile."""
+        if HostAddress.from_data(self._entry.data) != self._address:
+            return
+        self._address = address
+        data = {**self._entry.data, **self._address.as_data()}
         self._hass.config_entries.async_update_entry(self._entry, data=data)
 
 
@@ -133,6 +161,9 @@ def _told(evidence: Evidence) -> tuple[object, ...]:
         evidence.noise,
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
         *sorted(snapshot.missing.items()),
+        *sorted(name for name, count in snapshot.late.items() if count >= LATE_READINGS),
         *sorted(snapshot.errors.items()),
+        *sorted(snapshot.beyond),
+        *sorted(evidence.left_out),
         *(gpu.state for gpu in gpus),
     )

@@ -7,7 +7,7 @@ through these functions; then nothing in it can become a link, an image, HTML or
 from collections.abc import Iterable, Sequence
 import re
 
-from .client.errors import printable
+from .client.errors import lines_of, printable
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 """CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
@@ -27,7 +27,7 @@ def breakable(text: str) -> str:
 
 def fenced(text: str) -> str:
     """Return text as a block to copy; it stays exactly as it is, line by line."""
-    lines = [printable(line) for line in text.strip("\n").splitlines()]
+    lines = [printable(line.rstrip("\r")) for line in lines_of(text.strip("\n"))]
     # A fence ends only at a run of backticks that is at least as long as its own.
     longest = max((len(run) for run in re.findall(r"`+", "\n".join(lines))), default=0)
     fence = "`" * max(3, longest + 1)
@@ -39,7 +39,7 @@ def copyable(text: str) -> str:
 
     What wraps is still copied as one line. Only a block keeps several spaces in a row.
     """
-    lines = [printable(line) for line in text.strip("\n").splitlines() if line.strip()]
+    lines = [printable(line.rstrip("\r")) for line in lines_of(text.strip("\n")) if line.strip()]
     return fenced(text) if any("  " in line for line in lines) else "\n".join(map(_code, lines))
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import logging
 from typing import Any, override
 
+from homeassistant.components.network import async_get_source_ip
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
@@ -21,22 +22,32 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_PASSWORD
 from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, TextSelectorType
+from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
-from .checklist import async_checklist
-from .client.errors import HomelabError, HostKeyChanged, InvalidTarget, KeyRefused
+from .checklist import async_checklist, words
+from .client.errors import HomelabError, HostKeyChanged, InvalidTarget, KeyRefused, without_frames
 from .client.identity import clone_id
-from .client.keys import authorized_line, fingerprint, install_commands
+from .client.keys import (
+    authorized_line,
+    dropbear_line,
+    fingerprint,
+    fingerprint_command,
+    install_commands,
+    log_command,
+    parse_sources,
+)
 from .client.report import Status
-from .client.scan import Platform
+from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
-from .contact import HostContact, async_read_host_keys
-from .discovery import async_dismiss_cards, async_forget_card, async_next_flow
+from .contact import HostContact, async_read_host_key, confirmation, is_confirmed
+from .discovery import async_dismiss_cards, async_forget_card, async_next_flow, is_ip_address
 from .markdown import copyable, escaped
-from .settings import HostAddress
-from .store import async_get_key
+from .settings import HostAddress, without_privileges
+from .store import async_get_key, async_require_ecdsa
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,13 +56,12 @@ NOTHING_TO_TYPE = vol.Schema({})
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
 # Not required: where the server takes no passwords, leaving it empty is the way back.
 _PASSWORD_SCHEMA = vol.Schema({vol.Optional(CONF_PASSWORD): _PASSWORD})
+CONF_SOURCES = "sources"
+# Empty is no limit.
+_SOURCES_SCHEMA = vol.Schema({vol.Optional(CONF_SOURCES): TextSelector(TextSelectorConfig(autocomplete="off"))})
 
-_READ_HOST_KEY = "ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
-_READ_HOST_KEY_OPENWRT = "dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key"
-_READ_HOST_KEY_WINDOWS = r"ssh-keygen -lf $env:ProgramData\ssh\ssh_host_{kind}_key.pub"
-_READ_HOST_KEYS: Mapping[Platform | None, str] = {"openwrt": _READ_HOST_KEY_OPENWRT, "windows": _READ_HOST_KEY_WINDOWS}
 _COMMANDS: Mapping[Platform | None, str] = {"openwrt": "openwrt", "windows": "windows_admin"}
-_WAYS_IN = ["added", "install", "commands"]
+WAYS_IN = ["added", "install", "commands", "limit"]
 
 
 class OnboardingFlow(ConfigFlow):
@@ -61,44 +71,80 @@ class OnboardingFlow(ConfigFlow):
         """Know nothing yet."""
         self._target = Target("", "")
         self._host_keys: tuple[str, ...] = ()
+        """What a person has confirmed, now or before: nothing else is logged in to."""
+        self._offered = ""
+        """The key that is shown to be confirmed."""
         self._platform: Platform | None = None
+        """What a greeting says that nobody has proven: good for a command to be tried, and no more."""
+        self._server: Platform | None = None
+        """The same of a machine that has proven the confirmed key: what is to be written there depends on it."""
+        self._sources: tuple[str, ...] = ()
         self._queue = ""
         self._found = ""
+        self._announced = ""
+        """The address that somebody in the network announced, or that a known host was followed to."""
         self._menu = "user"
         self._task: asyncio.Task[HomelabError | None] | None = None
         self._failure: HomelabError | None = None
+        self._refusal: KeyRefused | None = None
+        """Why the last login was denied."""
+        self._wants_ecdsa = False
+        """Whether the machine takes a key of that type and not the one that all others have."""
+        self._is_ecdsa_news = False
+        self._known: HostAddress | None = None
+        """The host that this dialog is about, or that it met, as it was when a person was shown it."""
         self._open_contact: HostContact | None = None
 
     # ------------------------------------------------------------ trust
 
     async def _async_take_address(self, text: str, username: str | None = None) -> bool:
-        """Read what was typed and ask the machine there for its host keys; `_failure` says why not."""
+        """Read what was typed and ask the machine there for its host key; `_failure` says why not."""
+        return self._take_address(text, username) and await self._async_try(self._async_read_host_key())
+
+    def _take_address(self, text: str, username: str | None = None) -> bool:
+        """Read what was typed; `_failure` says why not."""
         try:
-            self._target = Target.parse(text, username)
+            self._target, self._host_keys, self._offered = Target.parse(text, username), (), ""
+            self._server, self._refusal, self._wants_ecdsa = None, None, False
         except InvalidTarget as err:
             self._failure = err
             return False
-        return await self._async_try(self._async_read_host_keys())
+        return True
 
-    async def _async_read_host_keys(self) -> None:
-        """Learn the keys that are shown to the person."""
-        self._host_keys = await async_read_host_keys(self._target)
+    async def _async_read_host_key(self) -> None:
+        """Learn the key that is shown to the person, the only one that is trusted when it is confirmed."""
+        offered = await async_read_host_key(self._target)
+        self._offered = offered.line
+        self._platform = platform_of(offered.server_version) or self._platform
 
     async def async_step_trust(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show the fingerprints; what is confirmed is pinned, and the login tried."""
+        """Show the fingerprint; what is confirmed is pinned, and the login tried."""
         if user_input is None:
             if entry := self._entry_here():
                 return self._async_end("already_configured", entry)
-            return await self._async_form("trust")
+            return await self._async_trust_form()
+        if not is_confirmed(self._offered, user_input):
+            return await self._async_trust_form(error="other_key")
+        self._host_keys = (self._offered,)
+        return await self._async_entered() or await self._async_ask_again() or await self._async_trust_form()
+
+    async def _async_trust_form(self, error: str | None = None) -> ConfigFlowResult:
+        """Show the one key that can be confirmed."""
+        return await self._async_form("trust", confirmation(self._offered), error=error)
+
+    async def _async_entered(self) -> ConfigFlowResult | None:
+        """Log in and go on, to the ways in where our key is refused; None when something else went wrong."""
         if await self._async_log_in():
             return await self._async_logged_in()
-        if isinstance(self._failure, KeyRefused):
-            return await self.async_step_authorize()
-        if isinstance(changed := self._failure, HostKeyChanged):
-            # Other keys than a moment ago: they are shown and confirmed like the first ones.
-            await self._async_try(self._async_read_host_keys())
+        return await self.async_step_authorize() if isinstance(self._failure, KeyRefused) else None
+
+    async def _async_ask_again(self) -> ConfigFlowResult | None:
+        """Show the key of a machine that proves another one than was confirmed, to be confirmed like the first."""
+        if not isinstance(changed := self._failure, HostKeyChanged):
+            return None
+        if await self._async_try(self._async_read_host_key()):
             self._failure = changed
-        return await self._async_form("trust")
+        return await self._async_trust_form() if self._offered else None
 
     def _entry_here(self) -> ConfigEntry | None:
         """Return the entry of the very machine at this address, unless it is the one being changed."""
@@ -109,7 +155,7 @@ class OnboardingFlow(ConfigFlow):
     def _is_here(self, known: HostAddress) -> bool:
         """Tell whether a known host has this address and one of the keys that are shown."""
         is_address = (known.target.host, known.target.port) == (self._target.host, self._target.port)
-        return is_address and bool(set(known.host_keys) & set(self._host_keys))
+        return is_address and self._offered in known.host_keys
 
     def _other_entries(self) -> list[ConfigEntry]:
         """Return the entries of the hosts that this flow is not about."""
@@ -120,11 +166,11 @@ class OnboardingFlow(ConfigFlow):
 
     async def async_step_authorize(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say that the key is not known yet, and offer the ways in."""
-        return await self._async_menu("authorize", _WAYS_IN)
+        return await self._async_menu("authorize", WAYS_IN)
 
     async def async_step_refused(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say that the key is still refused, and what may be wrong."""
-        return await self._async_menu("refused", _WAYS_IN)
+        return await self._async_menu("refused", WAYS_IN)
 
     async def async_step_added(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Try the login again after a person has added the key; the form is only seen when that fails."""
@@ -132,7 +178,7 @@ class OnboardingFlow(ConfigFlow):
             return await self._async_logged_in()
         if isinstance(self._failure, KeyRefused):
             return await self.async_step_refused()
-        return await self._async_form("added")
+        return await self._async_ask_again() or await self._async_form("added")
 
     async def async_step_install(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Add the key with a password, which is used once and kept nowhere."""
@@ -140,12 +186,48 @@ class OnboardingFlow(ConfigFlow):
             password = user_input.get(CONF_PASSWORD)
             if not password:
                 return await self._async_back()
-            self._close_contact()
-            contact = await self._async_contact()
-            line = await self._async_key_line()
-            if await self._async_try(contact.async_install_key(password, line)):
+            # Once more where the machine turned out to take the other type of key.
+            if await self._async_install(password) or (self._is_ecdsa_news and await self._async_install(password)):
                 return await self._async_logged_in()
-        return await self._async_form("install", _PASSWORD_SCHEMA)
+        return await self._async_ask_again() or await self._async_form("install", _PASSWORD_SCHEMA)
+
+    async def _async_install(self, password: str) -> bool:
+        """Add the key over a new connection, and log in with it."""
+        self._close_contact()
+        contact, line = await self._async_contact(), await self._async_key_line()
+        is_in = await self._async_try(contact.async_install_key(password, line))
+        await self._async_note_refusal(self._failure)
+        return is_in
+
+    async def _async_note_refusal(self, failure: HomelabError | None) -> None:
+        """Remember why a login was denied; the first machine that shows a need of it has the ECDSA key made."""
+        self._refusal = failure if isinstance(failure, KeyRefused) else None
+        wants_ecdsa = self._refusal is not None and self._refusal.wants_ecdsa
+        self._is_ecdsa_news = wants_ecdsa and not self._wants_ecdsa
+        if wants_ecdsa:
+            self._wants_ecdsa = True
+            await async_require_ecdsa(self.hass)
+
+    async def async_step_limit(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take the addresses from which alone OpenSSH shall let the key in; none is no limit."""
+        if user_input is None:
+            suggested = {CONF_SOURCES: ", ".join(self._sources) or await self._async_own_address()}
+            return await self._async_form("limit", self.add_suggested_values_to_schema(_SOURCES_SCHEMA, suggested))
+        try:
+            self._sources = parse_sources(user_input.get(CONF_SOURCES, ""))
+        except ValueError:
+            schema = self.add_suggested_values_to_schema(_SOURCES_SCHEMA, user_input)
+            return await self._async_form("limit", schema, error="invalid_sources")
+        return await self._async_back()
+
+    async def _async_own_address(self) -> str:
+        """Return the address from which this machine most likely connects, "" when it cannot tell."""
+        try:
+            if is_ip_address(self._target.host):
+                return await async_get_source_ip(self.hass, self._target.host)
+            return await async_get_source_ip(self.hass)
+        except HomeAssistantError:
+            return ""
 
     async def async_step_commands(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show the command for every system, then return to the menu."""
@@ -159,13 +241,36 @@ class OnboardingFlow(ConfigFlow):
     async def _async_log_in(self) -> bool:
         """Log in with our key over a new connection."""
         self._close_contact()
-        return await self._async_try((await self._async_contact()).async_log_in())
+        is_in = await self._async_try((await self._async_contact()).async_log_in())
+        await self._async_note_refusal(self._failure)
+        if self._failure is not None and self._failure.server_version:
+            self._server = platform_of(self._failure.server_version)
+        return is_in
 
     async def _async_logged_in(self) -> ConfigFlowResult:
         """Go on from a login that worked."""
         if self.source == SOURCE_REAUTH:
-            return self.async_update_reload_and_abort(self._get_reauth_entry())
+            return await self._async_authenticated(self._known_entry())
         return await self.async_step_test()
+
+    async def _async_authenticated(self, entry: ConfigEntry | None) -> ConfigFlowResult:
+        """Let the entry go on; a machine with another host key gets no privilege by that."""
+        address, has_key = (await self._async_contact()).address, await self._async_has_key(entry)
+        if entry is None or self._is_changed(entry):
+            return self._async_end("changed", entry)
+        known = HostAddress.from_data(entry.data)
+        # What was proven just now replaces keys that nobody may have confirmed.
+        kept = replace(known, host_keys=address.host_keys, is_proven=True)
+        if has_key:
+            return self.async_update_reload_and_abort(entry, data_updates=kept.as_data())
+        # A machine with a new key most likely was reinstalled, and then has a new machine-id, too.
+        return self._async_hand_over("reinstalled", entry, replace(kept, machine=""), is_same=False)
+
+    def _is_changed(self, entry: ConfigEntry) -> bool:
+        """Tell whether the entry is no longer about what a person was shown; another dialog may have seen to that."""
+        if self.hass.config_entries.async_get_entry(entry.entry_id) is not entry:
+            return True
+        return self._known is None or not self._known.is_same(HostAddress.from_data(entry.data))
 
     # ------------------------------------------------------------ test
 
@@ -190,7 +295,7 @@ class OnboardingFlow(ConfigFlow):
         login = report.row("login")
         if login is not None and login.status is Status.RED:
             return "authorize"
-        return "checklist_failed" if self._failure or report.worst is Status.RED else "checklist"
+        return "checklist_failed" if self._failure or report.hindrance else "checklist"
 
     async def async_step_checklist(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show what was found; amber is no hindrance."""
@@ -212,7 +317,8 @@ class OnboardingFlow(ConfigFlow):
         if self.source == SOURCE_RECONFIGURE:
             return await self._async_reconfigured()
         host_id = (await self._async_contact()).address.host_id
-        if self._entry_of(host_id):
+        if entry := self._entry_of(host_id):
+            self._known = HostAddress.from_data(entry.data)
             return await self._async_menu("collision", await self._async_ways_out(host_id))
         return await self._async_create(host_id)
 
@@ -223,9 +329,21 @@ class OnboardingFlow(ConfigFlow):
     async def _async_ways_out(self, host_id: str) -> list[str]:
         """Return what a machine can be whose identity is taken."""
         entry = self._entry_of(host_id)
-        shown = set((await self._async_contact()).address.host_keys)
-        is_same_key = entry is not None and bool(shown & set(HostAddress.from_data(entry.data).host_keys))
-        return ["moved" if is_same_key else "reinstalled", "clone"]
+        is_same = await self._async_is_same(entry)
+        return ["moved" if is_same else "reinstalled", "clone"]
+
+    async def _async_has_key(self, entry: ConfigEntry | None) -> bool:
+        """Tell whether the machine has proven one of the entry's keys."""
+        contact = await self._async_contact()
+        return entry is not None and contact.has_proven(HostAddress.from_data(entry.data).confirmed_keys)
+
+    async def _async_is_same(self, entry: ConfigEntry | None) -> bool:
+        """Tell whether the machine has proven one of the entry's keys, and says that it is the one that was noted.
+
+        Its machine-id alone is no more than its own word, and all machines of one template have the same key.
+        """
+        contact, has_key = await self._async_contact(), await self._async_has_key(entry)
+        return has_key and entry is not None and contact.is_it(HostAddress.from_data(entry.data))
 
     async def async_step_collision(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask what a machine is whose identity is taken."""
@@ -254,9 +372,27 @@ class OnboardingFlow(ConfigFlow):
         if entry is None:
             # Deleted while the question was open.
             return await self._async_create(address.host_id)
-        self.hass.config_entries.async_update_entry(entry, data={**entry.data, **address.as_data()})
+        is_same = await self._async_is_same(entry)
+        if self._is_changed(entry):
+            return await self._async_finish()
+        if is_same and self._is_announced:
+            address = address.with_home_of(HostAddress.from_data(entry.data))
+        return self._async_hand_over(reason, entry, address, is_same=is_same)
+
+    @property
+    def _is_announced(self) -> bool:
+        """Tell whether no person gave this address."""
+        return self._announced == self._target.host
+
+    def _async_hand_over(
+        self, reason: str, entry: ConfigEntry, address: HostAddress, *, is_same: bool
+    ) -> ConfigFlowResult:
+        """Let the entry be about the machine at this address; one that may be another gets no privilege by that."""
+        options = entry.options if is_same else without_privileges(entry.options)
+        data = {**entry.data, **address.as_data()}
+        self.hass.config_entries.async_update_entry(entry, data=data, options=options)
         self.hass.config_entries.async_schedule_reload(entry.entry_id)
-        return self._async_end(reason, entry)
+        return self._async_end(reason if is_same else "reinstalled", entry)
 
     async def _async_create(self, host_id: str) -> ConfigFlowResult:
         """Create the entry; what was just seen becomes its first state."""
@@ -272,12 +408,12 @@ class OnboardingFlow(ConfigFlow):
 
     async def _async_reconfigured(self) -> ConfigFlowResult:
         """Change the entry; a machine with another identity is asked about first."""
-        entry = self._get_reconfigure_entry()
-        known = HostAddress.from_data(entry.data)
-        address = (await self._async_contact()).address
-        if other := self._entry_of(address.host_id):
+        contact, entry = await self._async_contact(), self._known_entry()
+        if entry is None or self._is_changed(entry):
+            return self._async_end("changed", entry)
+        if other := self._entry_of(contact.address.host_id):
             return self._async_end("already_configured", other)
-        if known.host_id in {address.host_id, *(clone_id(address.host_id, key) for key in known.host_keys)}:
+        if contact.is_it(HostAddress.from_data(entry.data)):
             return await self.async_step_keep_history()
         return await self._async_menu("other_machine", ["keep_history", "reconfigure"])
 
@@ -287,10 +423,17 @@ class OnboardingFlow(ConfigFlow):
 
     async def async_step_keep_history(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Change address and host keys of the entry; its identity stays, and with it every entity."""
-        entry = self._get_reconfigure_entry()
-        address = (await self._async_contact()).address
+        entry = self._known_entry()
+        address, is_same = (await self._async_contact()).address, await self._async_is_same(entry)
+        if entry is None or self._is_changed(entry):
+            return self._async_end("changed", entry)
         known = HostAddress.from_data(entry.data)
-        return self.async_update_reload_and_abort(entry, data_updates=replace(address, host_id=known.host_id).as_data())
+        kept = replace(address, host_id=known.host_id)
+        if is_same and self._is_announced:
+            kept = kept.with_home_of(known)
+        if is_same:
+            return self.async_update_reload_and_abort(entry, data_updates=kept.as_data())
+        return self._async_hand_over("reinstalled", entry, kept, is_same=False)
 
     # ------------------------------------------------------------ what the steps show
 
@@ -320,27 +463,57 @@ class OnboardingFlow(ConfigFlow):
         """Show a menu, to which a side step returns."""
         self._failure = None
         self._menu = step_id
+        if self._server == "openwrt":
+            # dropbear refuses a key that is limited.
+            options = [option for option in options if option != "limit"]
         return self.async_show_menu(
             step_id=step_id, menu_options=options, description_placeholders=await self._async_placeholders()
         )
 
     async def _async_placeholders(self) -> dict[str, str]:
         """Return what the steps' descriptions show; all of it is Markdown."""
-        commands = {name: copyable(text) for name, text in install_commands(await self._async_key_line()).items()}
+        line = await self._async_key_line()
+        commands = {name: copyable(text) for name, text in install_commands(line).items()}
+        is_dropbear = self._server == "openwrt"
+        if is_dropbear:
+            line = dropbear_line(line)
         entry = self._known_entry()
         return {
             "found": f"**{escaped(self._found)}**\n\n" if self._found else "",
             "address": escaped(str(self._target)),
             "username": escaped(self._target.username),
-            "key_line": copyable(await self._async_key_line()),
-            "install_command": commands[_COMMANDS.get(self._platform, "linux")],
-            "fingerprints": "\n".join(map(_shown, self._host_keys)),
+            "key_line": copyable(line),
+            "refusal": await self._async_refusal(),
+            "log_command": copyable(log_command(self._server)),
+            "limit_note": await self._async_limit_note() if is_dropbear and self._sources else "",
+            "install_command": copyable(self._install_command(line)),
+            "fingerprints": _shown(self._offered) if self._offered else "",
             "fingerprint_command": copyable(self._fingerprint_command()),
             "checklist": await self._async_checklist(),
             "name": escaped(entry.title if entry else self._title()),
             "known_address": escaped(HostAddress.from_data(entry.data).target.address) if entry else "",
             **commands,
         }
+
+    def _install_command(self, line: str) -> str:
+        """Return the command that adds the line on this machine; only root's file is elsewhere under OpenWrt."""
+        is_users = self._server == "openwrt" and self._target.username != "root"
+        return install_commands(line)["linux" if is_users else _COMMANDS.get(self._server, "linux")]
+
+    async def _async_refusal(self) -> str:
+        """Return the paragraph that says why the login was denied; a key that nobody knows yet needs none."""
+        refusal = self._refusal
+        if refusal is None or (type(refusal) is KeyRefused and self._menu == "authorize"):
+            return ""
+        texts = await async_get_translations(self.hass, self.hass.config.language, "config", [DOMAIN])
+        text = texts.get(f"component.{DOMAIN}.config.error.{refusal.key}", refusal.key)
+        return f"⚠️ {escaped(text.format_map(refusal.placeholders))}\n\n"
+
+    async def _async_limit_note(self) -> str:
+        """Return the paragraph that says what becomes of the addresses that were typed."""
+        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        note = words(texts, "key_line", "no_limit").format(sources=escaped(", ".join(self._sources)))
+        return f"⚠️ {note}\n\n"
 
     def _known_entry(self) -> ConfigEntry | None:
         """Return the entry that this flow is about or that it met."""
@@ -360,17 +533,17 @@ class OnboardingFlow(ConfigFlow):
 
     async def _async_key_line(self) -> str:
         """Return the line that lets us in."""
-        return authorized_line(await async_get_key(self.hass), self.hass.config.location_name)
+        key = await async_get_key(self.hass)
+        shown = (key.beside if self._wants_ecdsa else None) or key
+        return authorized_line(shown, self.hass.config.location_name, self._sources)
 
     def _fingerprint_command(self) -> str:
-        """Return what prints the first fingerprint on the machine itself."""
-        command = _READ_HOST_KEYS.get(self._platform, _READ_HOST_KEY)
-        kinds = [key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0] for key in self._host_keys]
-        return "\n".join(command.format(kind=kind) for kind in kinds[:1])
+        """Return what prints the fingerprint of the shown key on the machine itself."""
+        return fingerprint_command(self._offered, self._platform) if self._offered else ""
 
-    def _async_end(self, reason: str, entry: ConfigEntry) -> ConfigFlowResult:
+    def _async_end(self, reason: str, entry: ConfigEntry | None) -> ConfigFlowResult:
         """End without a new entry; those that were picked together go on."""
-        words = {"name": escaped(entry.title)}
+        words = {"name": escaped(entry.title if entry else self._title())}
         return self.async_abort(reason=reason, description_placeholders=words, next_flow=self._next_flow())
 
     def _next_flow(self) -> tuple[FlowType, str] | None:
@@ -409,7 +582,7 @@ class OnboardingFlow(ConfigFlow):
         try:
             await contact
         except HomelabError as err:
-            return err
+            return without_frames(err)
         except Exception:
             _LOGGER.exception("Unexpected error while adding a host")
             return HomelabError(self._target.host)

@@ -23,7 +23,7 @@ import voluptuous as vol
 
 from .client.errors import HomelabError
 from .client.items import containers
-from .client.models import Services
+from .client.models import Filesystems, Services
 from .client.snapshot import Snapshot
 from .const import (
     CONF_CONTAINERS,
@@ -53,6 +53,7 @@ from .const import (
     SUDO_SECTIONS,
 )
 from .coordinator import HomelabConfigEntry
+from .settings import HostAddress
 
 _THRESHOLDS = "thresholds"
 _CONNECTION = "connection"
@@ -64,19 +65,32 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
     """Change the options of one host, which is set up anew with them."""
 
     config_entry: HomelabConfigEntry
+    _shown: tuple[dict[str, Any], HostAddress] | None = None
+    """What the form shows: the options, and whose they are."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show all options."""
-        if user_input is not None:
+        """Show all options; what is submitted replaces those that were shown, and no others."""
+        if user_input is not None and self._is_as_shown:
             return self.async_create_entry(data=_flat(user_input))
         schema = _schema(await self._async_offered())
         options = dict(self.config_entry.options)
+        self._shown = options, HostAddress.from_data(self.config_entry.data)
         suggested = options | dict.fromkeys((_THRESHOLDS, _CONNECTION, _PRIVILEGES), options)
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(schema, suggested),
+            errors=None if user_input is None else {"base": "changed_meanwhile"},
             description_placeholders={"name": self.config_entry.title},
         )
+
+    @property
+    def _is_as_shown(self) -> bool:
+        """Tell whether options and machine still are those of the form; privileges are given to one machine."""
+        if self._shown is None:
+            return False
+        options, address = self._shown
+        is_same = address.is_same(HostAddress.from_data(self.config_entry.data))
+        return is_same and options == self.config_entry.options
 
     async def _async_offered(self) -> dict[str, list[str]]:
         """Return what the host has to choose from, and what is chosen already."""
@@ -108,12 +122,17 @@ def _has(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return mountpoints, interfaces and containers of the host."""
     sections = snapshot.sections
     return {
-        CONF_FILESYSTEMS: {each.mountpoint for each in sections.filesystems.filesystems}
-        if sections.filesystems
-        else set(),
+        CONF_FILESYSTEMS: _mountpoints(sections.filesystems),
         CONF_INTERFACES: set(sections.network.interfaces) if sections.network else set(),
-        CONF_CONTAINERS: {each.name for each in containers(snapshot)},
+        CONF_CONTAINERS: {each.lasting_name for each in containers(snapshot)},
     }
+
+
+def _mountpoints(told: Filesystems | None) -> set[str]:
+    """Return where filesystems are, also those that are only asked once they are chosen."""
+    if told is None:
+        return set()
+    return {each.mountpoint for each in told.filesystems} | {each.mountpoint for each in told.unwatched}
 
 
 def _schema(offered: dict[str, list[str]]) -> vol.Schema:

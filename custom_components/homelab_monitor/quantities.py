@@ -1,8 +1,9 @@
 """How values are shown: the row that describes a sensor, and one quantity per kind of value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from homeassistant.components.sensor import SensorDeviceClass, SensorEntityDescription, SensorStateClass
 from homeassistant.const import (
@@ -34,6 +35,9 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     threshold_fn: Callable[[HostOptions], float] | None = None
     """The configured limit whose crossing is always written."""
 
+    attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
+    """What is said about the value."""
+
     value_fn: Callable[[ItemT], StateType | datetime]
     """The value of the item."""
 
@@ -57,7 +61,8 @@ CELSIUS = Quantity(
     unit=UnitOfTemperature.CELSIUS, device_class=SensorDeviceClass.TEMPERATURE, precision=0, deadband=0.5
 )
 WATTS = Quantity(unit=UnitOfPower.WATT, device_class=SensorDeviceClass.POWER, precision=0, deadband=0.5)
-RPM = Quantity(unit=REVOLUTIONS_PER_MINUTE, precision=-1, deadband=5)
+RPM = Quantity(unit=REVOLUTIONS_PER_MINUTE, precision=0, deadband=0.5)
+"""Shown in tens (`tens`): a fan's last digit is noise, and the frontend takes no precision below 0."""
 SIZE = Quantity(
     unit=UnitOfInformation.BYTES,
     shown_unit=UnitOfInformation.GIBIBYTES,
@@ -108,6 +113,11 @@ MILLISECONDS = Quantity(
 )
 
 
+def tens(value: float | None) -> int | None:
+    """Return a number rounded to tens."""
+    return None if value is None else round(value / 10) * 10
+
+
 def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and only that
     subject: Subject[ItemT],
     key: str,
@@ -119,6 +129,7 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
     enabled_fn: Callable[[ItemT], bool] = always,
     chosen_fn: Callable[[Selection, str], bool] = never_chosen,
     exists_fn: Callable[[ItemT], bool] | None = None,
+    attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None,
     value_fn: Callable[[ItemT], float | None],
 ) -> HomelabSensorDescription[ItemT]:
     """Return the row of a measured value; without an `exists_fn` it exists once it has been read."""
@@ -137,5 +148,6 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
         enabled_fn=enabled_fn,
         chosen_fn=chosen_fn,
         exists_fn=exists_fn or (lambda item: value_fn(item) is not None),
+        attributes_fn=attributes_fn,
         value_fn=value_fn,
     )

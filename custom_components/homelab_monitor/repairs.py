@@ -3,6 +3,8 @@
 A command is looked up here, from the entry and the check that the issue is about; nothing in
 the issue itself can choose one. What the host printed is shown to the administrator who runs
 the flow, and kept nowhere. A password lives as long as the call that pipes it to sudo.
+What was shown is what is acted on: a flow is about one login on one machine, and ends when
+another dialog makes the entry be about another one.
 """
 
 import asyncio
@@ -21,19 +23,21 @@ from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, Tex
 from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
-from .capability import async_connect, async_test_host
+from .capability import Ended, async_connect, async_test_host, async_while_loaded, remedy_lock
 from .checklist import check_name, finding, symbol, words
-from .client.errors import HomelabError
+from .client.errors import HomelabError, HostKeyChanged, first_line
 from .client.facts import Family, family_of
-from .client.keys import fingerprint
+from .client.keys import fingerprint, fingerprint_command
 from .client.remedies import Outcome, Remedy, RemedyResult, Where, remedy_for, run_remedy
 from .client.report import CheckResult, Report, Status, restore_report
-from .client.ssh import scan_host_keys
-from .const import CONF_HOST_KEYS, CONF_SUDO, DOMAIN
+from .client.scan import platform_of
+from .client.ssh import OfferedKey, read_host_key
+from .const import CONF_SUDO, DOMAIN
+from .contact import async_require_proof, confirmation, is_confirmed
 from .coordinator import HomelabConfigEntry
 from .issues import async_issue_row
 from .markdown import copyable, escaped, fenced
-from .settings import HostAddress, HostOptions
+from .settings import HostAddress, HostOptions, is_watched, without_privileges
 
 type Work = Callable[[], Coroutine[Any, Any, str]]
 """Something that runs beside the dialog; it returns the step that comes next."""
@@ -42,8 +46,8 @@ _NOTHING_TO_TYPE = vol.Schema({})
 # Never a suggested value: what is typed here is used once and forgotten.
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
 _PASSWORD_SCHEMA = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
+_NOT_RUN = frozenset({Outcome.NEEDS_TERMINAL, Outcome.OTHER_QUESTION, Outcome.REFUSED, Outcome.NO_PRIVILEGE})
 _CURED = frozenset({Status.OK, Status.INFO})
-_FINGERPRINT_COMMAND = "for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $key; done"
 
 
 async def async_create_fix_flow(
@@ -76,12 +80,15 @@ class CheckFlow(RepairsFlow):
         self._entry = entry
         self._check = check
         self._address = HostAddress.from_data(entry.data)
+        """What is shown; nothing is done for another one."""
         self._report: Report | None = None
         self._task: asyncio.Task[str] | None = None
         self._texts: Mapping[str, str] = {}
 
     async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Ignore the issue as long as it exists; polling may have ended it meanwhile."""
+        if self._is_changed:
+            return await self.async_step_changed()
         if ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id) is None:
             return self.async_abort(reason="cured")
         ir.async_ignore_issue(self.hass, DOMAIN, self.issue_id, ignore=True)
@@ -90,6 +97,14 @@ class CheckFlow(RepairsFlow):
     async def async_step_gone(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Say that the host was removed or disabled meanwhile."""
         return self.async_abort(reason="gone")
+
+    async def async_step_ended(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Say that the host went while something was done with it, so that nobody knows how that ended."""
+        return self.async_abort(reason="ended")
+
+    async def async_step_changed(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Say that the issue is about another machine, user or host key now."""
+        return self.async_abort(reason="changed")
 
     async def async_step_test(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Test again over a new connection, with progress."""
@@ -108,16 +123,26 @@ class CheckFlow(RepairsFlow):
 
     async def _async_test(self) -> str:
         """Run the whole test and return the step that it leads to; it is stored, and issues follow it."""
+        if self._is_changed:
+            return "changed"
         try:
-            report = await async_test_host(self.hass, self._entry, self.async_update_progress, reconnect=True)
+            report = await async_while_loaded(
+                self.hass,
+                self._entry,
+                async_test_host(self.hass, self._entry, self.async_update_progress, reconnect=True),
+            )
+        except Ended:
+            return "ended"
         except ServiceValidationError:
-            return "gone"
+            return "changed" if self._is_changed else "gone"
         self._report = report
         row = report.row(self._check)
         return "fixed" if row is not None and row.status in _CURED else "still_wrong"
 
     async def _async_progress(self, step: str, work: Work) -> RepairsFlowResult:
         """Let something run beside the dialog, then go to the step that it returns."""
+        if self._task is None and self._is_changed:
+            return await self.async_step_changed()
         if self._task is None:
             # Not eager: progress that ends at once would hand what was submitted, a password, to the next step.
             self._task = self.hass.async_create_task(work(), f"{DOMAIN} fix flow {step}", eager_start=False)
@@ -131,24 +156,40 @@ class CheckFlow(RepairsFlow):
         task, self._task = self._task, None
         return self.async_show_progress_done(next_step_id=task.result())
 
-    async def _async_form(self, step: str) -> RepairsFlowResult:
-        """Show a form without fields."""
+    async def _async_form(
+        self, step: str, schema: vol.Schema = _NOTHING_TO_TYPE, *, error: str | None = None
+    ) -> RepairsFlowResult:
+        """Show a form."""
+        if self._is_changed:
+            return await self.async_step_changed()
         placeholders = await self._async_placeholders()
-        return self.async_show_form(step_id=step, data_schema=_NOTHING_TO_TYPE, description_placeholders=placeholders)
+        errors = {"base": error} if error else None
+        return self.async_show_form(
+            step_id=step, data_schema=schema, errors=errors, description_placeholders=placeholders
+        )
 
     async def _async_menu(self, step: str, options: list[str]) -> RepairsFlowResult:
         """Show a menu."""
+        if self._is_changed:
+            return await self.async_step_changed()
         placeholders = await self._async_placeholders()
         return self.async_show_menu(step_id=step, menu_options=options, description_placeholders=placeholders)
 
+    @property
+    def _is_changed(self) -> bool:
+        """Tell whether the entry is no longer about the machine, the user and the host key that were shown."""
+        return not self._address.is_same(HostAddress.from_data(self._entry.data))
+
     async def _async_placeholders(self) -> dict[str, str]:
-        """Return what the steps' descriptions show; all of it is Markdown."""
+        """Return what the steps show: Markdown, but for `plain_…` in titles and labels, which are shown as they are."""
         self._texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
         row = self._shown_row()
         return {
             "host_name": escaped(self._entry.title),
             "address": escaped(self._address.target.address),
-            "username": escaped(self._address.target.username),
+            "login": escaped(str(self._address.target)),
+            "plain_name": first_line(self._entry.title),
+            "plain_username": first_line(self._address.target.username),
             "check": words(self._texts, "check", self._check),
             "reason": f"{symbol(row)} **{check_name(self._texts, row)}**: {finding(self._texts, row)}" if row else "",
         }
@@ -164,7 +205,7 @@ class CheckFlow(RepairsFlow):
         """Return what is wrong: the check, or what kept the test from reaching it."""
         row = self._report.row(self._check) if self._report else None
         if self._report and row and row.status is Status.UNKNOWN:
-            return next((each for each in self._report.rows if each.status is Status.RED), row)
+            return self._report.hindrance or row
         return self._row()
 
 
@@ -176,7 +217,11 @@ class RemedyFlow(CheckFlow):
         super().__init__(entry, check)
         self._memory = entry.runtime_data.store.memory
         self._result: RemedyResult | None = None
-        self._lost: HomelabError | None = None
+        self._lost = ""
+        self._may_have_run = False
+        self._shown: Remedy | None = None
+        """The command on the screen: no other one is run."""
+        self._is_other = False
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Show what is wrong and offer what can be done about it."""
@@ -201,31 +246,30 @@ class RemedyFlow(CheckFlow):
         """Show the command, then test."""
         if user_input is None:
             return await self._async_form("show")
-        self._result = None
+        self._forget()
         return await self.async_step_test()
 
     async def async_step_run(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Run the command and test again, with progress."""
-        return await self._async_progress("run", partial(self._async_run, None))
+        return await self._async_progress("run", partial(self._async_run, self._shown, None))
 
     async def async_step_password(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Ask for the password of sudo, only after sudo has asked for it."""
         if user_input is not None:
-            return await self._async_progress("run", partial(self._async_run, user_input[CONF_PASSWORD]))
+            return await self._async_progress("run", partial(self._async_run, self._shown, user_input[CONF_PASSWORD]))
         is_wrong = self._result is not None and self._result.outcome is Outcome.WRONG_PASSWORD
-        return self.async_show_form(
-            step_id="password",
-            data_schema=_PASSWORD_SCHEMA,
-            errors={"base": "wrong_password"} if is_wrong else None,
-            description_placeholders=await self._async_placeholders(),
-        )
+        return await self._async_form("password", _PASSWORD_SCHEMA, error="wrong_password" if is_wrong else None)
 
     async def async_step_not_run(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Say why the command could not be run; a person can run it, then it is tested."""
         if user_input is None:
             return await self._async_form("not_run")
-        self._result = self._lost = None
+        self._forget()
         return await self.async_step_test()
+
+    async def async_step_busy(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Say that another command runs on the host; whether it has cured this as well, a test tells."""
+        return await (self._async_form("busy") if user_input is None else self.async_step_test())
 
     async def async_step_still_wrong(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Show what is still wrong."""
@@ -237,36 +281,64 @@ class RemedyFlow(CheckFlow):
 
     # ------------------------------------------------------------ running
 
-    async def _async_run(self, password: str | None) -> str:
-        """Run the command and return the next step; when it began it is tested, whatever it said."""
-        remedy = self._remedy()
-        if remedy is None:
-            return await self._async_test()
+    async def _async_run(self, shown: Remedy | None, password: str | None) -> str:
+        """Run the command that was shown and return the next step; no two run on one host at once."""
+        self._forget()
+        lock = remedy_lock(self.hass, self._entry)
+        if lock.locked():
+            # Who waits would keep a password for that long.
+            return "busy"
+        async with lock:
+            return self._hindrance(shown) or await self._async_run_alone(shown, password)
+
+    def _hindrance(self, shown: Remedy | None) -> str | None:
+        """Return the step that says why the command is not run, None when it can be."""
         # Of a host that was removed or disabled meanwhile nothing is asked any more.
         if self._entry.state is not ConfigEntryState.LOADED:
             return "gone"
-        self._lost = None
+        if self._is_changed:
+            return "changed"
+        remedy = self._remedy()
+        self._is_other = remedy is not None and remedy != shown
+        return "init" if self._is_other else None
+
+    async def _async_run_alone(self, remedy: Remedy | None, password: str | None) -> str:
+        """Run the command and return the next step; when it began it is tested, whatever it said."""
+        if remedy is None or self._remedy() is None:
+            return await self._async_test()
         try:
-            connection = await async_connect(self.hass, self._entry)
-            try:
-                self._result = await run_remedy(connection, remedy, password)
-            finally:
-                await connection.close()
+            self._result = await async_while_loaded(self.hass, self._entry, self._async_command(remedy, password))
+        except Ended:
+            return "ended"
         except HomelabError as err:
-            self._lost = err
-            return "not_run"
+            # Not the error itself: the frames of its traceback hold the password.
+            self._lost, self._may_have_run = str(err), err.may_have_run
+            return await self._async_test() if err.may_have_run else "not_run"
         if self._result.outcome in (Outcome.NEEDS_PASSWORD, Outcome.WRONG_PASSWORD):
             return "password"
-        if self._result.outcome in (Outcome.REFUSED, Outcome.NO_PRIVILEGE):
+        if self._result.outcome in _NOT_RUN:
             return "not_run"
         step = await self._async_test()
         if step == "fixed":
             self._allow_sudo(remedy)
         return step
 
+    async def _async_command(self, remedy: Remedy, password: str | None) -> RemedyResult:
+        """Run the command over a connection that ends with it."""
+        connection = await async_connect(self.hass, self._entry, HostAddress.from_data(self._entry.data))
+        try:
+            return await run_remedy(connection, remedy, password)
+        finally:
+            await connection.close()
+
+    def _forget(self) -> None:
+        """Forget how the last command went."""
+        self._result, self._lost, self._may_have_run, self._is_other = None, "", False, False
+
     def _allow_sudo(self, remedy: Remedy) -> None:
         """Let the probe use what the cure has allowed it."""
-        if remedy.sudo_section is None:
+        # The test has taken its time: by now the entry may be about another machine, or over.
+        if remedy.sudo_section is None or self._is_changed or not is_watched(self.hass, self._entry):
             return
         allowed = HostOptions.from_options(self._entry.options).sudo
         sections = list(dict.fromkeys([*allowed, remedy.sudo_section]))
@@ -291,8 +363,10 @@ class RemedyFlow(CheckFlow):
     async def _async_placeholders(self) -> dict[str, str]:
         """Add the command, what it is good for, and what it said."""
         placeholders = await super()._async_placeholders()
-        remedy = self._remedy()
+        self._shown = remedy = self._remedy()
+        note = self._word("other_command") if self._is_other else ""
         return placeholders | {
+            "note": f"**{note}**\n\n" if note else "",
             "remedy": words(self._texts, "remedy", remedy.key) if remedy else "",
             "command": copyable(remedy.text) if remedy and remedy.text else "",
             "result": "\n\n".join(self._shown_result()),
@@ -300,11 +374,12 @@ class RemedyFlow(CheckFlow):
 
     def _shown_result(self) -> list[str]:
         """Return the paragraphs that tell how the command went."""
-        if self._lost is not None:
-            return [self._word("not_reached"), fenced(str(self._lost))]
+        if self._lost:
+            return [self._word("cut" if self._may_have_run else "not_reached"), fenced(self._lost)]
         if self._result is None:
             return []
-        result, parts = self._result, [self._word(self._result.outcome.value)]
+        username = escaped(self._address.target.username)
+        result, parts = self._result, [self._word(self._result.outcome.value).format(username=username)]
         if result.outcome in (Outcome.DONE, Outcome.FAILED):
             parts = [self._word("ran").format(exit_status=result.exit_status)]
         for text, word in ((result.stdout, "printed"), (result.stderr, "complained")):
@@ -317,28 +392,32 @@ class RemedyFlow(CheckFlow):
 
 
 class HostKeyFlow(CheckFlow):
-    """Compare the keys that a host shows with those that were confirmed; accepting is an explicit act."""
+    """Compare the key that a host shows with those that are pinned; accepting it is an explicit act."""
 
     def __init__(self, entry: HomelabConfigEntry, check: str) -> None:
         """Have seen no key yet."""
         super().__init__(entry, check)
-        self._offered: tuple[str, ...] = ()
-        self._failure: HomelabError | None = None
+        self._offered: OfferedKey | None = None
+        self._accepted = ""
+        self._pinned: tuple[str, ...] = self._address.host_keys
+        """The keys that are shown beside it: no others are replaced."""
+        self._failure = ""
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Begin with the keys."""
+        """Begin with the key."""
         return await self.async_step_review()
 
     async def async_step_review(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ask the host for its keys and show them beside the confirmed ones."""
+        """Ask the host for its key and show it beside the pinned ones."""
         target, timeout = self._address.target, HostOptions.from_options(self._entry.options).timeout
+        self._pinned = HostAddress.from_data(self._entry.data).host_keys
         try:
-            offered = await scan_host_keys(target.host, target.port, timeout)
+            self._offered = await read_host_key(target.host, target.port, timeout, known=self._pinned)
         except HomelabError as err:
-            self._offered, self._failure = (), err
+            self._offered, self._failure = None, str(err)
             return await self.async_step_unreachable()
-        self._offered, self._failure = offered, None
-        if set(map(fingerprint, self._offered)) & set(map(fingerprint, self._address.host_keys)):
+        self._failure = ""
+        if fingerprint(self._offered.line) in map(fingerprint, self._pinned):
             return await self.async_step_same_again()
         return await self._async_menu("review", ["accept", "test", "ignore"])
 
@@ -350,34 +429,78 @@ class HostKeyFlow(CheckFlow):
         """Say that the confirmed key is back, then test."""
         return await (self._async_form("same_again") if user_input is None else self.async_step_test())
 
-    async def async_step_accept(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Pin the keys that were shown, and only those, then test."""
-        return await self._async_progress("accept", self._async_accept)
+    async def async_step_accept(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Ask for a yes to the very key that is shown."""
+        offered = self._offered.line if self._offered else ""
+        if user_input is None or not offered:
+            return await self._async_form("accept", confirmation(offered))
+        if not is_confirmed(offered, user_input):
+            return await self._async_form("accept", confirmation(offered), error="other_key")
+        self._accepted = offered
+        return await self.async_step_pin()
+
+    async def async_step_pin(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Pin the key that was confirmed, and no other, then test."""
+        return await self._async_progress("pin", partial(self._async_pin, self._accepted))
 
     async def async_step_still_wrong(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Show what is still wrong."""
         return await self._async_menu("still_wrong", ["review", "ignore"])
 
-    async def _async_accept(self) -> str:
-        """Let the entry start again with the accepted keys, and test it."""
-        self._address = replace(self._address, host_keys=self._offered)
+    async def _async_pin(self, host_key: str) -> str:
+        """Let the entry start again with the accepted key, once the machine has proven that it has it, and test it."""
+        if step := self._obstacle(host_key) or await self._async_unproven(host_key) or self._obstacle(host_key):
+            return step
+        # A machine with a new key most likely was reinstalled, and then has a new machine-id, too.
+        known = HostAddress.from_data(self._entry.data)
+        accepted = replace(known, host_keys=(host_key,), is_proven=True, machine="")
+        self._address = accepted
         self.hass.config_entries.async_update_entry(
-            self._entry, data={**self._entry.data, CONF_HOST_KEYS: list(self._offered)}
+            self._entry,
+            data={**self._entry.data, **accepted.as_data()},
+            # Whoever has another key may be another machine, and nobody has allowed that one anything.
+            options=without_privileges(self._entry.options),
         )
         await self.hass.config_entries.async_reload(self._entry.entry_id)
         return await self._async_test()
+
+    def _obstacle(self, host_key: str) -> str | None:
+        """Return the step that says why this key is not pinned, None when it can be."""
+        if not is_watched(self.hass, self._entry):
+            return "gone"
+        if self._is_changed:
+            return "changed"
+        is_as_shown = HostAddress.from_data(self._entry.data).host_keys == self._pinned
+        return None if host_key and is_as_shown else "review"
+
+    async def _async_unproven(self, host_key: str) -> str | None:
+        """Return the step that says why the machine does not prove that key: anybody who has seen one can show it."""
+        try:
+            proof = async_require_proof(self.hass, self._address.target, host_key)
+            await async_while_loaded(self.hass, self._entry, proof)
+        except Ended:
+            return "ended"
+        except HostKeyChanged:
+            return "review"
+        except HomelabError as err:
+            self._failure = str(err)
+            return "unreachable"
+        return None
 
     @override
     async def _async_placeholders(self) -> dict[str, str]:
         """Add the keys of both sides."""
         placeholders = await super()._async_placeholders()
-        failure = {"reason": escaped(str(self._failure))} if self._failure else {}
+        failure = {"reason": escaped(self._failure)} if self._failure else {}
+        offered = self._offered
         return (
             placeholders
             | failure
             | {
-                "expected": copyable("\n".join(map(fingerprint, HostAddress.from_data(self._entry.data).host_keys))),
-                "offered": copyable("\n".join(map(fingerprint, self._offered))),
-                "fingerprint_command": copyable(_FINGERPRINT_COMMAND),
+                "expected": copyable("\n".join(map(fingerprint, self._pinned))),
+                "offered": copyable(fingerprint(offered.line) if offered else ""),
+                "fingerprint_command": copyable(
+                    fingerprint_command(offered.line, platform_of(offered.server_version)) if offered else ""
+                ),
             }
         )

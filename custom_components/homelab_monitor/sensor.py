@@ -1,5 +1,6 @@
 """Sensors: the tables of all subjects, and the class that writes states sparingly."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 import time
 from typing import Any, override
@@ -74,15 +75,26 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
         item = self.item
         return None if item is None else self.entity_description.value_fn(item)
 
+    @property
+    @override
+    def attributes(self) -> Mapping[str, Any] | None:
+        """Return what is said about the value."""
+        item = self.item
+        return None if item is None else self.entity_description.attributes_fn(item)
+
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state unless it moved too little to be worth a row in the database."""
         value, available, now = self._value(), self.available, time.monotonic()
-        old, self._was_available, changed = self._attr_native_value, available, available != self._was_available
+        old, changed = self._attr_native_value, available != self._was_available
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS
         if not changed and not is_due and not self._is_news(old, value, now):
             return
+        are_words = changed or not isinstance(value, (int, float))
+        if are_words and not is_due and not self._may_write():
+            return
+        self._was_available = available
         if _crosses_zero(old, value):
             self._crossed_at = now
         self._attr_native_value = value

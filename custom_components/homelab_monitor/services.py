@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
@@ -16,9 +17,9 @@ import voluptuous as vol
 from .capability import async_test_host
 from .checklist import async_rows
 from .client.control import RunAction
-from .client.items import containers
+from .client.items import container_name, container_names
 from .client.models import Container, Processes, Socket, Sockets
-from .client.rates import ContainerRates
+from .client.rates import ContainerRates, most_percent
 from .client.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
 from .controls import (
@@ -100,7 +101,7 @@ def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container 
     device = dr.async_get(call.hass).async_get(call.data.get(ATTR_DEVICE_ID, ""))
     identifiers = device.identifiers if device else set()
     for item_id, item in coordinator.data.items.get(CONTAINER.key, {}).items():
-        if device_identifier(coordinator, CONTAINER.key, item_id) in identifiers:
+        if device_identifier(coordinator.address.host_id, CONTAINER.key, item_id) in identifiers:
             return cast("ContainerRates", item).container
     return None
 
@@ -114,7 +115,7 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
     if sensor and sensor.unique_id.startswith(prefix):
         item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
         if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
-            return known.keys["unit"].rpartition("/")[2]
+            return known.keys.get("unit", "").rpartition("/")[2]
     raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_service_named")
 
 
@@ -122,19 +123,22 @@ async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
     """Return who uses most CPU and most memory."""
     coordinator = _entry(call).runtime_data
     before, after = await async_ask(coordinator, "processes", Processes, again_after=READINGS_APART_SECONDS)
-    found, count = usages(before, after), call.data[ATTR_COUNT]
+    snapshot = coordinator.data.snapshot
+    found, count = usages(before, after, most_percent(snapshot)), call.data[ATTR_COUNT]
+    names = container_names(snapshot)
     return {
         "total": after.total,
         "complete": dict(after.complete),
-        "by_cpu": [_process_row(coordinator, each) for each in busiest(found, count)],
-        "by_memory": [_process_row(coordinator, each) for each in biggest(found, count)],
+        "by_cpu": [_process_row(after.at, names, each) for each in busiest(found, count)],
+        "by_memory": [_process_row(after.at, names, each) for each in biggest(found, count)],
     }
 
 
-def _process_row(coordinator: HomelabCoordinator, usage: Usage) -> JsonObjectType:
-    """Return one process for a response; what nobody knows is left out."""
-    process, boot_time = usage.process, coordinator.data.snapshot.boot_time
-    started = dt_util.utc_from_timestamp(boot_time + process.started_seconds) if boot_time else None
+def _process_row(at: float, names: Mapping[str, Container], usage: Usage) -> JsonObjectType:
+    """Return one process of a reading that was just made; what nobody knows is left out."""
+    process = usage.process
+    # Both count from the kernel's boot; the uptime may be that of a container, which began later.
+    started = dt_util.utcnow() - timedelta(seconds=max(0.0, at - process.started_seconds))
     row: JsonObjectType = {
         "pid": process.pid,
         "name": process.name,
@@ -143,30 +147,25 @@ def _process_row(coordinator: HomelabCoordinator, usage: Usage) -> JsonObjectTyp
         "cpu_percent": usage.cpu_percent,
         "memory_bytes": process.memory_bytes,
         "threads": process.threads,
-        "started": started.isoformat(timespec="seconds") if started else None,
+        "started": started.isoformat(timespec="seconds"),
         "service": process.unit,
-        "container": _container_name(coordinator, process.container),
+        "container": container_name(names, process.container, process.unit),
     }
     return {name: value for name, value in row.items() if value is not None}
-
-
-def _container_name(coordinator: HomelabCoordinator, ident: str | None) -> str | None:
-    """Return what a container is called, its id where nobody knows a name; engines are told by shorter ids."""
-    known = containers(coordinator.data.snapshot)
-    return next((each.name for each in known if ident and each.id and ident.startswith(each.id)), ident)
 
 
 async def _async_get_sockets(call: ServiceCall) -> ServiceResponse:
     """Return who listens, and who can reach it; what nobody knows is left out."""
     coordinator = _entry(call).runtime_data
     (told,) = await async_ask(coordinator, "sockets", Sockets)
+    names = container_names(coordinator.data.snapshot)
     return {
         "complete": dict(told.complete),
-        "sockets": [_socket_row(coordinator, each) for each in told.sockets],
+        "sockets": [_socket_row(names, each) for each in told.sockets],
     }
 
 
-def _socket_row(coordinator: HomelabCoordinator, told: Socket) -> JsonObjectType:
+def _socket_row(names: Mapping[str, Container], told: Socket) -> JsonObjectType:
     """Return one socket for a response, in the words of the other actions."""
     row: JsonObjectType = {
         "protocol": told.protocol,
@@ -178,7 +177,7 @@ def _socket_row(coordinator: HomelabCoordinator, told: Socket) -> JsonObjectType
         "process": told.process,
         "pid": told.pid,
         "service": told.unit,
-        "container": _container_name(coordinator, told.container),
+        "container": container_name(names, told.container, told.unit),
     }
     return {name: value for name, value in row.items() if value is not None}
 

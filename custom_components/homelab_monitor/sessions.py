@@ -9,11 +9,12 @@ from homeassistant.util.hass_dict import HassKey
 from .client.programs import Programs, load_programs
 from .client.session import ProbeSession
 from .client.target import Target
-from .const import DOMAIN, MAX_HANDSHAKES
+from .const import DOMAIN, MAX_DOUBTFUL_HANDSHAKES, MAX_HANDSHAKES
 from .store import async_get_key
 
 _PROGRAMS: HassKey[asyncio.Future[Programs]] = HassKey(f"{DOMAIN}_programs")
 _GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_gate")
+_SIDE_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_side_gate")
 
 
 async def async_programs(hass: HomeAssistant) -> Programs:
@@ -30,21 +31,38 @@ def async_gate(hass: HomeAssistant) -> asyncio.Semaphore:
     return hass.data.setdefault(_GATE, asyncio.Semaphore(MAX_HANDSHAKES))
 
 
-async def async_new_session(
+@callback
+def async_side_gate(hass: HomeAssistant) -> asyncio.Semaphore:
+    """Return the gate of machines that failed last time, so that they take no place of those that were well."""
+    return hass.data.setdefault(_SIDE_GATE, asyncio.Semaphore(MAX_DOUBTFUL_HANDSHAKES))
+
+
+async def async_new_session(  # noqa: PLR0913
     hass: HomeAssistant,
     target: Target,
     host_keys: Sequence[str],
     *,
     timeout: float,  # noqa: ASYNC109
     each_poll: bool = False,
+    afresh: bool = False,
+    is_doubtful: bool = False,
+    machine: str = "",
 ) -> ProbeSession:
-    """Return a session with a machine that must prove one of these keys; whoever asks for it closes it."""
+    """Return a session with a machine that must prove one of these keys; whoever asks for it closes it.
+
+    `afresh`: nobody has confirmed each of them, so the first login keeps its own and drops the others.
+    `is_doubtful`: whether somebody is at that address nobody knows.
+    `machine`: which of all that may have such a key is meant, where that was noted.
+    """
     return ProbeSession(
         target,
         await async_get_key(hass),
         host_keys,
         await async_programs(hass),
         timeout=timeout,
-        gate=async_gate(hass),
+        gate=async_side_gate(hass) if is_doubtful else async_gate(hass),
+        side_gate=async_side_gate(hass),
         each_poll=each_poll,
+        afresh=afresh,
+        machine=machine,
     )

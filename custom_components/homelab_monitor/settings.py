@@ -1,12 +1,15 @@
 """What a config entry holds, typed: the connection (data) and the options."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
+from homeassistant.core import HomeAssistant
 
 from .client.target import Target
+from .client.typed import number, text, texts, yes
 from .const import (
     CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,
@@ -14,11 +17,15 @@ from .const import (
     CONF_DISK_THRESHOLD,
     CONF_EACH_POLL,
     CONF_FILESYSTEMS,
+    CONF_HOME,
+    CONF_HOME_PORT,
     CONF_HOST_ID,
     CONF_HOST_KEYS,
+    CONF_HOST_KEYS_PROVEN,
     CONF_INSTALL_UPDATES,
     CONF_INTERFACES,
     CONF_INTERVAL,
+    CONF_MACHINE,
     CONF_MAY_BE_OFF,
     CONF_MEMORY_THRESHOLD,
     CONF_PLATFORM,
@@ -35,6 +42,10 @@ from .const import (
     PLATFORM_LINUX,
 )
 
+DAY = 86400
+PRIVILEGES = (CONF_SUDO, CONF_POWER, CONF_CONTROL_SERVICES, CONF_CONTROL_CONTAINERS, CONF_INSTALL_UPDATES)
+"""The options that let more than watch; each is given to one machine, and not to another that takes its place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostAddress:
@@ -44,20 +55,71 @@ class HostAddress:
     host_id: str
     host_keys: tuple[str, ...]
     platform: str = PLATFORM_LINUX
+    is_proven: bool = True
+    """Each of the keys was confirmed by a person, or proven over one that was; older versions did not see to that."""
+    home: str = ""
+    """The address that a person gave, where the entry has followed its host to another one."""
+    home_port: int = 0
+    """The port there, where it is another one."""
+    machine: str = ""
+    """What the host makes of its machine-id, as of when a person last said which machine it is; "" where nobody knows.
+
+    A reinstalled machine has another one than the `host_id` that it keeps, and so has a clone.
+    """
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> HostAddress:
-        """Read the data of a config entry."""
+        """Read the data of a config entry; what does not fit is left out, as anybody may have edited its file.
+
+        Without a host key nobody is let in, and without the rest of `is_complete` nobody is contacted.
+        """
         return cls(
             target=Target(
-                username=data[CONF_USERNAME],
-                host=data[CONF_HOST],
-                port=data.get(CONF_PORT, DEFAULT_PORT),
+                username=text(data.get(CONF_USERNAME)),
+                host=text(data.get(CONF_HOST)),
+                port=_port(data.get(CONF_PORT)),
             ),
-            host_id=data[CONF_HOST_ID],
-            host_keys=tuple(data[CONF_HOST_KEYS]),
-            platform=data.get(CONF_PLATFORM, PLATFORM_LINUX),
+            host_id=text(data.get(CONF_HOST_ID)),
+            host_keys=texts(data.get(CONF_HOST_KEYS)),
+            platform=text(data.get(CONF_PLATFORM), PLATFORM_LINUX),
+            is_proven=yes(data.get(CONF_HOST_KEYS_PROVEN)),
+            home=text(data.get(CONF_HOME)),
+            home_port=_port(data.get(CONF_HOME_PORT), 0),
+            machine=text(data.get(CONF_MACHINE)),
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether it names a login on a machine."""
+        return bool(self.target.username and self.target.host and self.host_id)
+
+    @property
+    def confirmed_keys(self) -> tuple[str, ...]:
+        """Return the keys that a person vouches for; of an older entry, the only one that there was a command for."""
+        return self.host_keys if self.is_proven else self.host_keys[:1]
+
+    def is_same(self, other: HostAddress) -> bool:
+        """Tell whether both are one login on one machine; keys that it proved or retired since are no difference."""
+        is_here = (self.target, self.host_id) == (other.target, other.host_id)
+        has_same_key = self.host_keys == other.host_keys or not set(self.host_keys).isdisjoint(other.host_keys)
+        return is_here and has_same_key
+
+    @property
+    def given(self) -> Target:
+        """Return where a person said that the host is."""
+        return replace(self.target, host=self.home or self.target.host, port=self.home_port or self.target.port)
+
+    def at(self, there: Target) -> HostAddress:
+        """Return the same at an address that nobody gave, or at the one that a person did."""
+        given = self.given
+        if there.address == given.address:
+            return replace(self, target=there, home="", home_port=0)
+        return replace(self, target=there, home=given.host, home_port=0 if given.port == there.port else given.port)
+
+    def with_home_of(self, known: HostAddress) -> HostAddress:
+        """Return this as where a known host is followed to: what a person gave for it is kept."""
+        there = known.at(self.target)
+        return replace(self, home=there.home, home_port=there.home_port)
 
     def as_data(self) -> dict[str, Any]:
         """Return the data of a config entry; the inverse of `from_data`."""
@@ -68,6 +130,10 @@ class HostAddress:
             CONF_PLATFORM: self.platform,
             CONF_HOST_ID: self.host_id,
             CONF_HOST_KEYS: list(self.host_keys),
+            CONF_HOST_KEYS_PROVEN: self.is_proven,
+            CONF_HOME: self.home,
+            CONF_HOME_PORT: self.home_port,
+            CONF_MACHINE: self.machine,
         }
 
 
@@ -96,27 +162,49 @@ class HostOptions:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HostOptions:
-        """Read the options of a config entry; what is not set has its default."""
+        """Read the options of a config entry; what is not set, or does not fit, has its default."""
         return cls(
-            interval=options.get(CONF_INTERVAL, DEFAULT_INTERVAL),
-            timeout=options.get(CONF_TIMEOUT, DEFAULT_TIMEOUT),
-            services=tuple(options.get(CONF_SERVICES, ())),
-            filesystems=tuple(options.get(CONF_FILESYSTEMS, ())),
-            interfaces=tuple(options.get(CONF_INTERFACES, ())),
-            containers=tuple(options.get(CONF_CONTAINERS, ())),
-            disk_threshold=options.get(CONF_DISK_THRESHOLD, DEFAULT_DISK_THRESHOLD),
-            memory_threshold=options.get(CONF_MEMORY_THRESHOLD, DEFAULT_MEMORY_THRESHOLD),
-            temperature_threshold=options.get(CONF_TEMPERATURE_THRESHOLD),
-            may_be_off=options.get(CONF_MAY_BE_OFF, False),
-            connect_each_poll=options.get(CONF_EACH_POLL, False),
-            sudo=tuple(options.get(CONF_SUDO, ())),
-            power=options.get(CONF_POWER, False),
-            control_services=options.get(CONF_CONTROL_SERVICES, False),
-            control_containers=options.get(CONF_CONTROL_CONTAINERS, False),
-            install_updates=options.get(CONF_INSTALL_UPDATES, False),
+            interval=_seconds(options.get(CONF_INTERVAL), DEFAULT_INTERVAL),
+            timeout=_seconds(options.get(CONF_TIMEOUT), DEFAULT_TIMEOUT),
+            services=texts(options.get(CONF_SERVICES)),
+            filesystems=texts(options.get(CONF_FILESYSTEMS)),
+            interfaces=texts(options.get(CONF_INTERFACES)),
+            containers=texts(options.get(CONF_CONTAINERS)),
+            disk_threshold=number(options.get(CONF_DISK_THRESHOLD), DEFAULT_DISK_THRESHOLD),
+            memory_threshold=number(options.get(CONF_MEMORY_THRESHOLD), DEFAULT_MEMORY_THRESHOLD),
+            temperature_threshold=number(options.get(CONF_TEMPERATURE_THRESHOLD), None),
+            may_be_off=yes(options.get(CONF_MAY_BE_OFF)),
+            connect_each_poll=yes(options.get(CONF_EACH_POLL)),
+            sudo=texts(options.get(CONF_SUDO)),
+            power=yes(options.get(CONF_POWER)),
+            control_services=yes(options.get(CONF_CONTROL_SERVICES)),
+            control_containers=yes(options.get(CONF_CONTROL_CONTAINERS)),
+            install_updates=yes(options.get(CONF_INSTALL_UPDATES)),
         )
 
     @property
     def stale_after(self) -> float:
         """Return for how many seconds after a success the host counts as online."""
         return max(3 * self.interval, self.interval + 2 * self.timeout)
+
+
+def _port(value: object, default: int = DEFAULT_PORT) -> int:
+    """Return the number of a port."""
+    given = number(value, default)
+    return int(given) if 0 < given < 2**16 else default
+
+
+def _seconds(value: object, default: float) -> float:
+    """Return some seconds, or the default where that is no time to wait or one without end."""
+    given = number(value, default)
+    return given if 0 < given <= DAY else default
+
+
+def is_watched(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
+    """Tell whether an entry is still there and not switched off: while the network is waited for, both may end."""
+    return hass.config_entries.async_get_entry(entry.entry_id) is entry and entry.disabled_by is None
+
+
+def without_privileges(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for a machine that has not proven to be the one that they were chosen for."""
+    return {name: value for name, value in options.items() if name not in PRIVILEGES}

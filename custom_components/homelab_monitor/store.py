@@ -5,17 +5,26 @@ use. A host's file holds its inventory, last snapshot and last test.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from glob import escape
 import logging
+import math
+from pathlib import Path
+import stat
+import time
 from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.storage import Store
+from homeassistant.exceptions import HomeAssistantError, UnsupportedStorageVersionError
+from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util.hass_dict import HassKey
 
+from .client.errors import first_line
 from .client.inventory import Inventory, restore_inventory
-from .client.keys import KeyPair
+from .client.keys import ECDSA, KeyPair
 from .client.snapshot import Snapshot, restore_snapshot
+from .client.typed import number, text, texts
 from .const import DOMAIN
 
 _LOGGER = logging.getLogger(__name__)
@@ -23,6 +32,21 @@ _LOGGER = logging.getLogger(__name__)
 KEY_STORAGE_KEY = f"{DOMAIN}.ssh_key"
 STORAGE_VERSION = 1
 SAVE_DELAY_SECONDS = 900.0
+HAND_OVER_SECONDS = 3600.0
+"""How long what a dialog saw of a host may become the first state of its entry; the first poll comes at once anyway."""
+OTHERS = 0o077
+"""Every right of the group and of others."""
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+    UnsupportedStorageVersionError,
+)
+"""What a file raises that is there and means nothing to us: of another version, of another shape, of other values."""
 
 _KEY: HassKey[KeyPair] = HassKey(f"{DOMAIN}_key")
 _KEY_LOCK: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}_key_lock")
@@ -37,47 +61,143 @@ async def async_get_key(hass: HomeAssistant) -> KeyPair:
         return hass.data[_KEY]
 
 
+async def async_require_ecdsa(hass: HomeAssistant) -> KeyPair:
+    """Return HA's own key pair with the one of type ECDSA beside it, which is made and saved on the first call."""
+    key = await async_get_key(hass)
+    async with hass.data[_KEY_LOCK]:
+        key = hass.data[_KEY]
+        if key.beside is None:
+            beside = await hass.async_add_executor_job(KeyPair.generate, ECDSA)
+            hass.data[_KEY] = key = replace(key, beside=beside)
+            await _key_store(hass).async_save(_stored(key))
+        return key
+
+
+def _key_store(hass: HomeAssistant) -> Store[dict[str, str]]:
+    """Return the file of the keys."""
+    return Store(hass, STORAGE_VERSION, KEY_STORAGE_KEY, private=True, atomic_writes=True)
+
+
+def _stored(key: KeyPair) -> dict[str, str]:
+    """Return what the file holds; a version that knows no second key reads the first."""
+    kept = {"private_key": key.private_openssh}
+    return kept | {"ecdsa_private_key": key.beside.private_openssh} if key.beside else kept
+
+
+def _restored(stored: Mapping[str, str]) -> KeyPair:
+    """Return the keys that a file holds; raise one of UNREADABLE."""
+    key = KeyPair.from_private(stored["private_key"])
+    if (beside := stored.get("ecdsa_private_key")) is None:
+        return key
+    try:
+        return replace(key, beside=KeyPair.from_private(beside, ECDSA))
+    except ValueError as err:
+        # The first one lets us in nearly everywhere: it is not given up for this.
+        _LOGGER.warning("The ECDSA key in %s cannot be read; its hosts are given a new one: %s", KEY_STORAGE_KEY, err)
+        return key
+
+
 async def _async_load_key(hass: HomeAssistant) -> KeyPair:
-    """Load the key pair, or make one."""
-    store: Store[dict[str, str]] = Store(hass, STORAGE_VERSION, KEY_STORAGE_KEY, private=True, atomic_writes=True)
-    if stored := await store.async_load():
-        try:
-            return KeyPair.from_private(stored["private_key"])
-        except (ValueError, LookupError, TypeError) as err:
-            _LOGGER.warning(
-                "The SSH key in %s cannot be read (%s); hosts have to be told a new one", KEY_STORAGE_KEY, err
-            )
-            await _async_set_aside(hass, KEY_STORAGE_KEY, stored)
+    """Load the key pair, or make one; a file that holds none is moved aside and logged."""
+    await hass.async_add_executor_job(_make_private, hass.config.path(STORAGE_DIR), KEY_STORAGE_KEY, logging.WARNING)
+    store, stored = _key_store(hass), None
+    try:
+        # What a link leads to has rights that nobody here knows or changes: a key that lies there is not ours to use.
+        await hass.async_add_executor_job(_require_file, store.path)
+        if stored := await store.async_load():
+            return _restored(stored)
+    except UNREADABLE as err:
+        _LOGGER.warning(
+            "The SSH key in %s cannot be read and was moved to %s.unreadable; hosts have to be given a new one: %s",
+            KEY_STORAGE_KEY,
+            KEY_STORAGE_KEY,
+            _words(err),
+        )
+        await _async_set_aside(hass, KEY_STORAGE_KEY, stored)
     key = await hass.async_add_executor_job(KeyPair.generate)
-    await store.async_save({"private_key": key.private_openssh})
+    await store.async_save(_stored(key))
     return key
 
 
-async def _async_set_aside(hass: HomeAssistant, key: str, stored: dict[str, Any]) -> None:
-    """Keep what cannot be understood under another name."""
-    aside: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, f"{key}.unreadable", private=True, atomic_writes=True)
-    await aside.async_save(stored)
+def _words(err: Exception) -> str:
+    """Return what an error says of a file, which may quote what is in it."""
+    return first_line(str(err)) or type(err).__name__
+
+
+def _require_file(path: str) -> None:
+    """Raise ValueError where something is that is no file, such as a link to one."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise ValueError("a link, which is not followed" if stat.S_ISLNK(mode) else "not a file")
+
+
+def _make_private(folder: str, name: str, level: int) -> None:
+    """Take a file, and what was moved aside of it, from everybody else: a backup may restore them for all."""
+    for path in Path(folder).glob(f"{escape(name)}*"):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) or not mode & OTHERS:
+            continue
+        try:
+            path.chmod(0o600)
+        except OSError as err:
+            _LOGGER.warning("Others than Home Assistant can read %s (mode %03o): %s", path, mode & 0o777, err)
+        else:
+            _LOGGER.log(level, "Others than Home Assistant could read %s; its mode is 600 now", path)
+
+
+async def _async_set_aside(hass: HomeAssistant, key: str, stored: object) -> None:
+    """Keep what cannot be understood under another name: `stored`, or the file where not even that was read."""
+    store: Store[Any] = Store(hass, STORAGE_VERSION, key, private=True, atomic_writes=True)
+    aside: Store[Any] = Store(hass, STORAGE_VERSION, f"{key}.unreadable", private=True, atomic_writes=True)
+    if stored is None:
+        await hass.async_add_executor_job(_move, store.path, aside.path)
+    else:
+        await aside.async_save(stored)
+        await store.async_remove()
+
+
+def _move(path: str, to: str) -> None:
+    """Give a file another name, if it is there."""
+    if Path(path).exists(follow_symlinks=False):
+        Path(path).replace(to)
 
 
 @dataclass(slots=True, kw_only=True)
 class HostMemory:
-    """What is remembered of one host; `is_current`: it was seen this very moment."""
+    """What is remembered of one host."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     inventory: Inventory = field(default_factory=Inventory)
     last_test: dict[str, Any] | None = None
     chosen_interfaces: tuple[str, ...] = ()
-    """The option of that name as it was last applied to the entities."""
+    chosen_filesystems: tuple[str, ...] = ()
+    chosen_services: tuple[str, ...] = ()
+    """The options of these names as they were last applied to the entities."""
     upgrade: str = ""
     """The package manager that installs updates there, as long as nobody has been told how that ended."""
-    is_current: bool = False
+    upgrade_started: float | None = None
+    """When that was last known to run, by the wall clock: the store may come back from a backup."""
+    upgrade_boot_id: str = ""
+    """The boot of the host in which it ran."""
+    seen: float | None = None
+    """When the host itself told it, by `time.monotonic`; None: before Home Assistant started."""
+
+    @property
+    def age_seconds(self) -> float:
+        """Return for how long nothing was heard of the host, as far as this run of Home Assistant can tell."""
+        return math.inf if self.seen is None else time.monotonic() - self.seen
 
 
 @callback
 def async_hand_over(hass: HomeAssistant, host_id: str, memory: HostMemory) -> None:
-    """Keep what the config flow just learned until the new entry's store asks for it."""
-    memory.is_current = True
-    hass.data.setdefault(_HANDED_OVER, {})[host_id] = memory
+    """Keep what the config flow learned until the new entry's store asks for it, or nobody does for too long."""
+    kept = hass.data.setdefault(_HANDED_OVER, {})
+    kept[host_id] = memory
+    for other in [name for name, each in kept.items() if each.age_seconds > HAND_OVER_SECONDS]:
+        del kept[other]
 
 
 class HostStore:
@@ -92,40 +212,40 @@ class HostStore:
         self._hass = hass
         self._host_id = host_id
         self._key = f"{DOMAIN}.{entry_id}"
-        self._store: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, self._key, atomic_writes=True)
+        self._store: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, self._key, private=True, atomic_writes=True)
         self._is_dirty = False
         self.memory = HostMemory()
 
     async def async_load(self) -> HostMemory:
         """Read the file; one that cannot be understood is moved aside and logged."""
         handed_over = self._hass.data.get(_HANDED_OVER, {}).pop(self._host_id, None)
-        stored = await self._store.async_load()
-        if stored is None:
-            self.memory = handed_over or self.memory
-            return self.memory
+        if handed_over and handed_over.age_seconds > HAND_OVER_SECONDS:
+            handed_over = None  # A dialog was left open for long, or its entry was never set up.
+        folder = self._hass.config.path(STORAGE_DIR)
+        await self._hass.async_add_executor_job(_make_private, folder, self._key, logging.INFO)
+        stored = None
         try:
-            self.memory = HostMemory(
-                snapshot=restore_snapshot(stored["snapshot"]),
-                inventory=restore_inventory(stored["inventory"]),
-                last_test=stored.get("last_test"),
-                chosen_interfaces=tuple(stored.get("chosen_interfaces", ())),
-                upgrade=str(stored.get("upgrade", "")),
-            )
-        except (ValueError, LookupError, TypeError, AttributeError) as err:
+            stored = await self._store.async_load()
+            self.memory = (handed_over or self.memory) if stored is None else _remembered(stored)
+        except UNREADABLE as err:
             _LOGGER.warning(
                 "The stored state of %s cannot be read and was moved to %s.unreadable: %s",
                 self._key,
                 self._key,
-                err,
+                _words(err),
             )
-            await self._async_set_aside(stored)
+            self.memory = handed_over or self.memory
+            await _async_set_aside(self._hass, self._key, stored)
         return self.memory
 
-    async def _async_set_aside(self, stored: dict[str, Any]) -> None:
-        """Keep what cannot be understood under another name."""
-        aside: Store[dict[str, Any]] = Store(self._hass, STORAGE_VERSION, f"{self._key}.unreadable", atomic_writes=True)
-        await aside.async_save(stored)
-        await self._store.async_remove()
+    async def async_look(self) -> HostMemory:
+        """Return what the file says, as far as it can be understood; a file of a later version stays where it is."""
+        try:
+            stored = await self._store.async_load()
+            return HostMemory() if stored is None else _remembered(stored)
+        except (*UNREADABLE, HomeAssistantError) as err:
+            _LOGGER.debug("%s: %s", self._key, _words(err))
+            return HostMemory()
 
     @callback
     def async_changed(self) -> None:
@@ -139,8 +259,9 @@ class HostStore:
         await self._store.async_save(self._plain())
 
     async def async_remove(self) -> None:
-        """Delete the file."""
+        """Delete the file, and what was moved aside of it."""
         await self._store.async_remove()
+        await Store[Any](self._hass, STORAGE_VERSION, f"{self._key}.unreadable").async_remove()
 
     @callback
     def _plain(self) -> dict[str, Any]:
@@ -151,5 +272,25 @@ class HostStore:
             "inventory": self.memory.inventory.as_dict(),
             "last_test": self.memory.last_test,
             "chosen_interfaces": list(self.memory.chosen_interfaces),
+            "chosen_filesystems": list(self.memory.chosen_filesystems),
+            "chosen_services": list(self.memory.chosen_services),
             "upgrade": self.memory.upgrade,
+            "upgrade_started": self.memory.upgrade_started,
+            "upgrade_boot_id": self.memory.upgrade_boot_id,
         }
+
+
+def _remembered(stored: Mapping[str, Any]) -> HostMemory:
+    """Return what a file says; raise one of UNREADABLE where the most of it means nothing."""
+    test = stored.get("last_test")
+    return HostMemory(
+        snapshot=restore_snapshot(stored["snapshot"]),
+        inventory=restore_inventory(stored["inventory"]),
+        last_test=test if isinstance(test, dict) else None,
+        chosen_interfaces=texts(stored.get("chosen_interfaces")),
+        chosen_filesystems=texts(stored.get("chosen_filesystems")),
+        chosen_services=texts(stored.get("chosen_services")),
+        upgrade=text(stored.get("upgrade")),
+        upgrade_started=number(stored.get("upgrade_started"), None),
+        upgrade_boot_id=text(stored.get("upgrade_boot_id")),
+    )

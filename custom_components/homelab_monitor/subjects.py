@@ -38,7 +38,7 @@ class Subject[ItemT]:
     def label(self, coordinator: HomelabCoordinator, item_id: str) -> str:
         """Return what people call the item."""
         known = coordinator.inventory.items.get(self.key, {}).get(item_id)
-        return known.label if known else item_id
+        return known.title if known else item_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.control import RunAction
 from .client.rates import ContainerRates
-from .const import CONF_CONTROL_CONTAINERS
 from .controls import async_control_container
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
@@ -44,7 +43,7 @@ CONTAINER_SWITCHES: tuple[HomelabSwitchDescription[ContainerRates], ...] = (
     HomelabSwitchDescription(
         key="running",
         subject=CONTAINER,
-        option=CONF_CONTROL_CONTAINERS,
+        offered_fn=lambda options: options.control_containers,
         entity_category=EntityCategory.CONFIG,
         entity_registry_enabled_default=False,
         turn_fn=_turn_container,

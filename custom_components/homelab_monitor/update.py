@@ -3,16 +3,20 @@
 They are installed where the host's options allow it and its package manager is one that we know how to ask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+import hashlib
 from typing import Any, override
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityDescription, UpdateEntityFeature
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.restore_state import RestoredExtraData
 
-from .client.models import Package
+from .attributes import shortened
+from .client.limits import PACKAGE_TEXT_LIMIT, PACKAGES_SHOWN, VERSION_LIMIT
+from .client.models import Package, Updates, Withheld
 from .client.upgrade import can_upgrade
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
@@ -22,6 +26,8 @@ from .subjects import HOST
 from .upgrade import HostUpgrade
 
 PARALLEL_UPDATES = 0
+SKIPPED = "skipped_version"
+"""What Home Assistant calls the version that a person skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,32 +48,66 @@ class HomelabUpdateDescription[ItemT](UpdateEntityDescription, HomelabDescriptio
     notes_fn: Callable[[ItemT], str | None]
     """What is in it, in Markdown; apart from the offer, as it is long and seldom wanted."""
 
+    attributes_fn: Callable[[ItemT], Mapping[str, int]]
+    """What is not offered and why, in numbers."""
+
 
 def _packages(state: HostState) -> Offer | None:
     """Return the packages of the operating system, in signs rather than words: versions cannot be translated."""
     updates, system = state.snapshot.sections.updates, state.snapshot.sections.system
     if updates is None or updates.pending is None:
         return None
-    installed = (system and (system.os_name or system.hostname)) or updates.manager
+    installed = shortened((system and (system.os_name or system.hostname)) or updates.manager, VERSION_LIMIT)
     security = f" ({updates.security} \N{LOCK})" if updates.security else ""
     latest = f"{installed} + {updates.pending} \N{PACKAGE}{security}" if updates.pending else installed
     return Offer(installed=installed, latest=latest)
+
+
+def _digest(state: HostState) -> str | None:
+    """Return what tells one set of packages from another, None while it is not known."""
+    if (updates := state.snapshot.sections.updates) is None or updates.pending is None:
+        return None
+    packages = sorted((each.name, each.available or "", bool(each.security)) for each in updates.packages)
+    return hashlib.sha256(repr((updates.pending, updates.security, packages)).encode()).hexdigest()[:16]
 
 
 def _notes(state: HostState) -> str | None:
     """Return the packages as a list, security fixes first and marked."""
     if (updates := state.snapshot.sections.updates) is None:
         return None
-    lines = [_line(package) for package in updates.packages]
-    more = (updates.pending or 0) - len(updates.packages)
+    lines = [_line(package) for package in updates.packages[:PACKAGES_SHOWN]]
+    more = max(updates.pending or 0, len(updates.packages)) - len(lines)
     return "\n".join([*lines, *([f"- \N{HORIZONTAL ELLIPSIS} + {more}"] if more > 0 else [])])
+
+
+_CAUSES: tuple[tuple[str, Callable[[Updates], Withheld | None]], ...] = (
+    ("held", lambda updates: updates.held),
+    ("phased", lambda updates: updates.phased),
+    ("kept_back", lambda updates: updates.kept_back),
+)
+
+
+def _withheld(state: HostState) -> Mapping[str, int]:
+    """Return how many packages are not offered, for each cause that the package manager tells apart."""
+    updates, counts = state.snapshot.sections.updates, dict[str, int]()
+    for cause, withheld_fn in _CAUSES:
+        if updates and (withheld := withheld_fn(updates)):
+            counts[cause] = withheld.count
+            if withheld.security is not None:
+                counts[f"{cause}_security"] = withheld.security
+    return counts
 
 
 def _line(package: Package) -> str:
     """Return one package with the versions before and after."""
-    versions = [version for version in (package.installed, package.available) if version]
+    versions = [_word(version) for version in (package.installed, package.available) if version]
     mark = "\N{LOCK} " if package.security else ""
-    return f"- {mark}**{escaped(package.name)}** " + " \N{RIGHTWARDS ARROW} ".join(map(escaped, versions))
+    return f"- {mark}**{_word(package.name)}** " + " \N{RIGHTWARDS ARROW} ".join(versions)
+
+
+def _word(text: str) -> str:
+    """Return a name or a version, which a host may make as long as it likes."""
+    return escaped(shortened(text, PACKAGE_TEXT_LIMIT))
 
 
 HOST_UPDATES: tuple[HomelabUpdateDescription[HostState], ...] = (
@@ -77,6 +117,7 @@ HOST_UPDATES: tuple[HomelabUpdateDescription[HostState], ...] = (
         exists_fn=lambda state: _packages(state) is not None,
         offer_fn=_packages,
         notes_fn=_notes,
+        attributes_fn=_withheld,
     ),
 )
 
@@ -105,8 +146,15 @@ class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
     @property
     @override
     def shown(self) -> object:
-        """Return both versions."""
-        return self.available, self.installed_version, self.latest_version
+        """Return both versions, and what is not offered."""
+        return self.available, self.installed_version, self.latest_version, self.extra_state_attributes
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, Any] | None:
+        """Return what is not offered and why."""
+        item = self.item
+        return None if item is None else self.entity_description.attributes_fn(item)
 
     @property
     @override
@@ -143,6 +191,10 @@ class HostPackages(HomelabUpdate[HostState]):
         """Be ready to follow an installation."""
         super().__init__(coordinator, description, item_id)
         self._upgrade = HostUpgrade(coordinator)
+        self._skipped: str | None = None
+        """The packages that a person skipped: the version says only how many there are."""
+        # Not when the entity goes: one that gets another name does so, too, and whoever waits goes on waiting.
+        coordinator.config_entry.async_on_unload(self._upgrade.async_close)
 
     @property
     @override
@@ -174,22 +226,48 @@ class HostPackages(HomelabUpdate[HostState]):
     async def async_added_to_hass(self) -> None:
         """Look for an installation; let nobody who waits for its end hold up that of Home Assistant."""
         await super().async_added_to_hass()
+        stored = await self.async_get_last_extra_data()
+        self._skipped = stored.as_dict().get(SKIPPED) if stored else None
+        self._look_at_skipped()
         self._upgrade.async_polled()
         self.async_on_remove(self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
 
+    @property
+    @override
+    def extra_restore_state_data(self) -> RestoredExtraData:
+        """Return which packages were skipped."""
+        return RestoredExtraData({SKIPPED: self._skipped})
+
+    @property
+    def _digest(self) -> str | None:
+        """Return which packages are offered now."""
+        item = self.item
+        return None if item is None else _digest(item)
+
+    @callback
+    def _look_at_skipped(self) -> None:
+        """Note which packages were skipped; offer others, of which there may be just as many."""
+        if (self.state_attributes or {}).get(SKIPPED) is None:
+            self._skipped = None
+            return
+        # Only where something was skipped: this is looked at in every poll, and packages may be a thousand.
+        if (digest := self._digest) is None:
+            return
+        if self._skipped is None:
+            self._skipped = digest
+        elif self._skipped != digest:
+            self.coordinator.config_entry.async_create_task(self.hass, self.async_clear_skipped())
+
     @callback
     def _async_stop(self, _event: Event) -> None:
-        """Stop waiting."""
-        self._upgrade.async_close()
-
-    @override
-    async def async_will_remove_from_hass(self) -> None:
-        """Stop waiting; the host goes on."""
-        self._upgrade.async_close()
+        """Stop waiting; others than Home Assistant can make such an event, too."""
+        if self.hass.is_stopping:
+            self._upgrade.async_close()
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Look after the installation as well."""
+        """Look after the installation and what was skipped as well."""
         self._upgrade.async_polled()
+        self._look_at_skipped()
         super()._handle_coordinator_update()

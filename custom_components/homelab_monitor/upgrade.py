@@ -25,6 +25,8 @@ LOOK_SECONDS: Final = 8.0
 """Less than the usual interval of polls, so that each of them is followed by a look."""
 WAIT_SECONDS: Final = 3600.0
 """How long who asked for the updates is kept waiting for their end."""
+TOLD_SECONDS: Final = 86400.0
+"""How old a job may be, of which only the store knows: that may come from a backup, and its end was told long ago."""
 CHANGED: Final = ("updates", "services", "containers")
 """The sections that tell something else once packages were installed."""
 
@@ -36,7 +38,7 @@ class HostUpgrade:
         """Remember whether one may be under way; nothing is asked yet."""
         self._coordinator = coordinator
         self._memory = coordinator.store.memory
-        self._is_unsure = coordinator.options.install_updates or bool(self._memory.upgrade)
+        self._is_unsure = coordinator.options.install_updates
         self._end: asyncio.Future[Upgrade] | None = None
         self._lock = asyncio.Lock()
         self._looked_at: float | None = None
@@ -51,6 +53,11 @@ class HostUpgrade:
         """Return the package manager at work, else the host's."""
         updates = self._coordinator.data.snapshot.sections.updates
         return self._memory.upgrade or (updates.manager if updates else "")
+
+    @property
+    def _boot_id(self) -> str:
+        """Return in which of its boots the host is."""
+        return self._coordinator.data.snapshot.boot_id or ""
 
     async def async_install(self) -> None:
         """Install what is pending and wait for the end of it; raise HomeAssistantError when it does not work."""
@@ -95,7 +102,8 @@ class HostUpgrade:
             has_started = True
         finally:
             if not has_started:
-                self._end = None
+                # Where the connection was cut the job may run all the same: the next polls look.
+                self._end, self._is_unsure = None, True
                 self._coordinator.async_tell()
         self._looked_at = time.monotonic()
         await self._async_remember(manager)
@@ -104,6 +112,8 @@ class HostUpgrade:
     async def _async_remember(self, manager: str) -> None:
         """Keep, beyond a restart, that somebody has to be told how it ends; or that nobody has."""
         self._memory.upgrade = manager
+        self._memory.upgrade_started = time.time() if manager else None
+        self._memory.upgrade_boot_id = self._boot_id if manager else ""
         await self._coordinator.store.async_save()
 
     async def _async_look(self) -> None:
@@ -121,7 +131,7 @@ class HostUpgrade:
             if found.phase is Phase.RUNNING:
                 await self._async_found_running()
             elif self._memory.upgrade:
-                await self._async_ended(found)
+                await self._async_ended(self._ours(found))
 
     async def _async_found_running(self) -> None:
         """Follow a job that was started before Home Assistant was, or by somebody else's."""
@@ -130,21 +140,31 @@ class HostUpgrade:
             await self._async_remember(self._manager)
             self._coordinator.async_tell()
 
-    async def _async_ended(self, found: Upgrade) -> None:
-        """Tell how it ended, and let every entity follow."""
+    async def _async_ended(self, found: Upgrade | None) -> None:
+        """Tell how it ended, where that is known, and let every entity follow."""
         await self._async_remember("")
         for section in CHANGED:
             await self._coordinator.async_ask_again(section)
         end, self._end = self._end, None
-        error = self._error(found)
+        error = self._error(found) if found else None
         if error:
             _LOGGER.warning("%s", error)
-            about = {"reason": error.key, "detail": error.detail}
-            self._coordinator.async_tell(Happening(type="update_failed", about=about))
+            # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.
+            self._coordinator.async_tell(Happening(type="update_failed", about={"reason": error.key}))
         else:
             self._coordinator.async_tell()
-        if end and not end.done():
+        if found and end and not end.done():
             end.set_result(found)
+
+    def _ours(self, found: Upgrade) -> Upgrade | None:
+        """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""
+        is_other_boot = self._memory.upgrade_boot_id != self._boot_id
+        if self._end is None:
+            started = self._memory.upgrade_started
+            is_old = started is None or abs(time.time() - started) > TOLD_SECONDS
+            # What a reboot ended leaves nothing; what lies there after one is of another job.
+            return None if is_old or (is_other_boot and found.phase is not Phase.NONE) else found
+        return Upgrade(phase=Phase.LOST) if is_other_boot else found
 
     def _error(self, found: Upgrade) -> HomelabError | None:
         """Return what a person has to know of the end; a job that left nothing was ended by a reboot."""

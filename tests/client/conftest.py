@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import custom_components  # noqa: F401  (before the test harness puts its own package of that name first)
-from custom_components.homelab_monitor.client.programs import Programs, make_program
+from custom_components.homelab_monitor.client.programs import Programs, load_programs, make_program
 from custom_components.homelab_monitor.client.session import ProbeSession
 from tests.fake_host import FakeHost
 from tests.sshd import Sshd, make_sshd, sshd  # noqa: F401
@@ -21,7 +21,7 @@ def _sockets(socket_enabled: None) -> None:
 def stand_in() -> Programs:
     """Return a small probe that misbehaves on request."""
     source = (Path(__file__).parent / "stand_in.py").read_bytes()
-    return Programs(linux=make_program("probe.py", source))
+    return Programs(linux=make_program("probe.py", source), who=load_programs().who)
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client import checks
-from custom_components.homelab_monitor.client.checks import CHECKS, Evidence, judge, run_checks
+from custom_components.homelab_monitor.client import checks, updates_rule
+from custom_components.homelab_monitor.client.checks import CHECKS, Evidence, judge, judge_poll, run_checks
 from custom_components.homelab_monitor.client.errors import (
     BadReply,
     ChannelRefused,
+    CommandNotRun,
     ConnectionLost,
     ConnectionRefused,
     HomelabError,
@@ -22,6 +23,7 @@ from custom_components.homelab_monitor.client.errors import (
     NameNotFound,
     NoPython,
     NotSSH,
+    OldForcedCommand,
     ProbeFailed,
     PythonIncomplete,
     TimedOut,
@@ -39,9 +41,10 @@ from custom_components.homelab_monitor.client.facts import (
     parse_facts,
     wants_password,
 )
+from custom_components.homelab_monitor.client.models import Firewall, Security
 from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, restore_report
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.snapshot import Reply, Snapshot, decode_reply
 from custom_components.homelab_monitor.client.target import Target
 from tests import fake_host as fake
 from tests.fake_host import Channel, FakeHost
@@ -116,6 +119,7 @@ def test_a_plain_host_is_green():
         "shell": ("ok", "shell_quiet"),
         "python": ("ok", "python_found"),
         "probe": ("ok", "probe_ran"),
+        "too_much": ("ok", "within_limits"),
         "proc": ("ok", "uptime_today"),
         "clock": ("ok", "clock_right"),
         "docker": ("info", "docker_not_installed"),
@@ -123,9 +127,11 @@ def test_a_plain_host_is_green():
         "systemd": ("ok", "systemd_version"),
         "gpu": ("info", "gpu_none"),
         "smart": ("info", "smart_not_installed"),
+        "firewall": ("info", "firewall_denied"),
         "sudo": ("info", "sudo_asks_password"),
+        "updates_rule": ("info", "updates_rule_none"),
     }
-    assert Report(rows=rows).worst is Status.OK
+    assert Report(rows=rows).hindrance is None
 
 
 def test_without_evidence_nothing_is_judged():
@@ -247,8 +253,26 @@ def test_a_talking_login_shell_is_quoted():
             {"line": "Welcome!"},
             "quiet_shell",
         )
+    named = row("shell", noise="Welcome!", facts=facts(shell="/usr/bin/zsh"))
+    assert (named.reason, named.placeholders) == ("shell_noise_of", {"line": "Welcome!", "shell": "/usr/bin/zsh"})
     assert row("shell", snapshot=None, facts=None).status is Status.UNKNOWN
     assert row("shell", snapshot=None).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        (CommandNotRun("nas"), "command_not_run", "plain_shell"),
+        (CommandNotRun("nas", "1) status"), "command_not_run_said", "plain_shell"),
+        (OldForcedCommand("nas"), "old_forced_command", "renew_forced_command"),
+    ],
+)
+def test_a_login_shell_that_runs_no_command_is_the_one_red_row(error, reason, remedy):
+    rows = judge(failed(error, connected=True))
+    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is Status.RED] == [
+        ("shell", reason, remedy)
+    ]
+    assert [each.check for each in judge_poll(failed(error)) if each.status is Status.RED] == ["shell"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +291,7 @@ def test_a_talking_login_shell_is_quoted():
         (
             {"errors": {"memory": "wrong <b>shape</b>\nsecond line"}},
             "section_failed",
-            {"sections": "memory", "detail": "wrong <b>shape</b> second line"},
+            {"sections": "memory", "detail": "wrong <b>shape</b>"},
         ),
     ],
 )
@@ -364,6 +388,25 @@ def test_a_container_engine_is_absent_denied_stopped_or_usable(check, engine, st
     assert row(check, facts=None).status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize("init", ["", "systemd 252"])
+def test_what_systemd_would_do_is_offered_only_where_it_runs(init):
+    stopped = Engine(access=Access.STOPPED, error="down", has_containers=True)
+    told = facts(systemd=init, docker=stopped, podman=stopped)
+    remedies = {each.check: each.remedy for each in judge(evidence(facts=told, snapshot=snapshot(3600.0)))}
+    wanted = {"docker": "start_docker", "podman": "start_podman", "clock": "set_clock"}
+    assert {check: remedies[check] for check in wanted} == (wanted if init else dict.fromkeys(wanted))
+
+
+def test_a_poll_knows_what_runs_a_host_from_the_probe():
+    for init, remedy in (("systemd", "set_clock"), ("sleep", None), (None, "set_clock")):
+        seen = snapshot(3600.0)
+        system = replace(seen.sections.system, os_id="debian", init=init)
+        seen = replace(seen, sections=replace(seen.sections, system=system))
+        rows = judge_poll(evidence(snapshot=seen, facts=None))
+        clock = next(each for each in rows if each.check == "clock")
+        assert (clock.reason, clock.remedy) == ("clock_fast", remedy)
+
+
 def test_without_systemd_services_are_no_complaint():
     assert row("systemd", facts=facts(systemd="")).status is Status.INFO
     for unclear in (None, facts(is_complete=False)):
@@ -385,6 +428,31 @@ def test_the_health_of_disks_can_be_read_or_needs_root(smart, status, reason):
     assert row("smart", facts=None).status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("part", "status", "reason", "remedy"),
+    [
+        (None, Status.UNKNOWN, "not_tested", None),
+        (Firewall(state="ok", reason="active"), Status.OK, "firewall_readable", None),
+        (Firewall(state="warning", reason="inactive"), Status.OK, "firewall_readable", None),
+        (Firewall(state="unknown", reason="some_rules"), Status.OK, "firewall_readable", None),
+        (Firewall(state="unknown", reason="no_tool"), Status.INFO, "firewall_no_tool", None),
+        (Firewall(state="unknown", reason="permission_denied"), Status.INFO, "firewall_denied", None),
+        (Firewall(state="unknown", reason="unreadable"), Status.INFO, "firewall_unreadable", None),
+        (
+            Firewall(state="ok", reason="active", old_rules=True),
+            Status.AMBER,
+            "firewall_rules_old",
+            "allow_firewall",
+        ),
+    ],
+)
+def test_old_rules_of_sudo_for_the_firewall_are_to_be_renewed(part, status, reason, remedy):
+    seen = evidence().snapshot
+    judged = row("firewall", snapshot=replace(seen, sections=replace(seen.sections, security=Security(firewall=part))))
+    assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
+    assert row("firewall", snapshot=None).status is Status.UNKNOWN
+
+
 @pytest.mark.parametrize("privilege", Privilege)
 def test_how_root_is_reached_is_only_told(privilege):
     assert row("sudo", facts=facts(privilege=privilege)).status is Status.INFO
@@ -394,9 +462,10 @@ def test_how_root_is_reached_is_only_told(privilege):
 
 def test_every_remedy_that_a_row_names_is_in_the_catalog():
     named = {"start_sshd", "accept_host_key", "authorize", "quiet_shell", "install_python", "set_clock", "join_docker"}
-    named |= {"start_docker", "start_podman", "restart_host", "allow_smart"}
+    named |= {"start_docker", "start_podman", "restart_host", "allow_smart", "plain_shell", "renew_forced_command"}
+    named |= {"install_updates_rule", "remove_updates_rule", "allow_firewall"}
     assert {remedy for remedy, _ in REMEDIES} == named
-    source = Path(checks.__file__).read_text()
+    source = Path(checks.__file__).read_text() + Path(updates_rule.__file__).read_text()
     assert {remedy for remedy in named if f'"{remedy}"' not in source} == set()
 
 
@@ -443,11 +512,16 @@ ID_LIKE='a b'
 \x1eid
 1000
 mon
+\x1eshell
+/bin/bash
+/usr/bin/fish
 \x1esystemd
 systemd 252 (252.30)
 \x1esudo
-1
 sudo: a password is required
+
+1
+uid
 \x1edoas
 \x1edocker
 installed
@@ -467,6 +541,13 @@ denied sdb
 """
 
 
+@pytest.mark.parametrize("end", ["\v", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\r"])
+def test_what_an_engine_says_of_itself_writes_no_line_of_the_facts(end: str) -> None:
+    text = f"\x1edocker\ninstalled\nversion 27{end}socket usable{end}containers\n\x1eend\n"
+    engine = parse_facts(text).docker
+    assert (engine.access, engine.has_containers) == (Access.STOPPED, False)
+
+
 def test_facts_are_read():
     assert parse_facts(FACTS) == Facts(
         system="Linux",
@@ -474,6 +555,7 @@ def test_facts_are_read():
         architecture="x86_64",
         os_release={"PRETTY_NAME": 'Al\'s "Box" 1', "ID": "debian", "ID_LIKE": "a b"},
         privilege=Privilege.SUDO_PASSWORD,
+        shell="/bin/bash",
         systemd="systemd 252 (252.30)",
         docker=Engine(access=Access.DENIED, error="permission denied"),
         podman=Engine(access=Access.USABLE, version="4.3.1", has_containers=True),
@@ -491,14 +573,19 @@ def test_facts_of_a_host_that_told_nothing_have_their_defaults(text):
 @pytest.mark.parametrize(
     ("text", "privilege"),
     [
-        ("\x1eid\n0\nroot\n\x1esudo\n0\n", Privilege.ROOT),
-        ("\x1eid\n1000\nmon\n\x1esudo\n0\n", Privilege.SUDO),
-        ("\x1esudo\n1\nsudo-rs: interactive authentication is required\n", Privilege.SUDO_PASSWORD),
-        ("\x1esudo\n1\nSorry, user mon may not run sudo on nas.\n", Privilege.NONE),
-        ("\x1esudo\n124\n\n\x1edoas\n0\n", Privilege.DOAS),
-        ("\x1esudo\n124\n\n\x1edoas\n", None),
-        ("\x1esudo\n143\n\n\x1edoas\n1\n", None),
-        ("\x1esudo\n\x1edoas\n1\n", Privilege.NONE),
+        ("\x1eid\n0\nroot\n\x1esudo\n\n0\nuid 0\n", Privilege.ROOT),
+        ("\x1eid\n1000\nmon\n\x1esudo\n\n0\nuid 0\n", Privilege.SUDO),
+        ("\x1esudo\nsudo: a warning\n\n0\nuid 0 \n", Privilege.SUDO),
+        ("\x1esudo\n\n0\nuid \n", Privilege.NONE),
+        ("\x1esudo\n\n0\nuid 65534\n", Privilege.NONE),
+        ("\x1esudo\n\n1\nuid 0\n", Privilege.NONE),
+        ("\x1esudo\n0\nuid 0\n\n1\nuid \n", Privilege.NONE),
+        ("\x1esudo\nsudo-rs: interactive authentication is required\n\n1\nuid \n", Privilege.SUDO_PASSWORD),
+        ("\x1esudo\nSorry, user mon may not run sudo on nas.\n\n1\nuid \n", Privilege.NONE),
+        ("\x1esudo\n\n124\nuid \n\x1edoas\nuid 0\n", Privilege.DOAS),
+        ("\x1esudo\n\n124\nuid \n\x1edoas\nuid 65534\n", None),
+        ("\x1esudo\n\n143\nuid \n\x1edoas\nuid \n", None),
+        ("\x1esudo\n\x1edoas\nuid \n", Privilege.NONE),
     ],
 )
 def test_the_way_to_root(text, privilege):
@@ -528,8 +615,8 @@ def test_sudos_wish_for_a_password_is_told_from_other_words():
 def test_a_report_is_stored_and_read_back():
     report = Report(rows=judge(failed(ConnectionRefused("nas", "why"))), at=NOW, seconds=1.5, family=Family.ALPINE)
     assert restore_report(json.loads(json.dumps(report.as_dict()))) == report
-    assert report.worst is Status.RED
-    assert Report(rows=judge(evidence(noise="x"))).worst is Status.AMBER
+    assert report.hindrance == report.row("reachable")
+    assert Report(rows=judge(evidence(noise="x"))).hindrance is None
     assert report.row("reachable").status is Status.RED
     assert report.row("nothing") is None
 
@@ -562,18 +649,15 @@ def test_a_stored_report_that_cannot_be_read_is_none(stored):
 
 async def speaks_shell(host: FakeHost, channel: Channel) -> None:
     """Answer the facts script and be an honest probe."""
-    if channel.process.command != "sh":
+    if not channel.is_script:
         await fake.honest(host, channel)
         return
-    await channel.process.stdin.read()
+    await channel.script()
     channel.write(FACTS.removeprefix("Welcome to nas\n").encode())
 
 
 async def forced_command(host: FakeHost, channel: Channel) -> None:
-    """Run nothing but the probe."""
-    if channel.process.command == "sh":
-        channel.process.exit(1)
-        return
+    """Run nothing but the probe, whatever is asked for."""
     await fake.honest(host, channel)
 
 
@@ -588,7 +672,9 @@ async def test_a_whole_test_of_a_host(fake_host: FakeHost, make_session: Callabl
         "docker": "amber",
         "gpu": "info",
         "smart": "amber",
+        "firewall": "info",
         "sudo": "info",
+        "updates_rule": "info",
     }
     assert report.family is Family.DEBIAN
     assert report.row("docker").placeholders == {"username": "monitor"}
@@ -607,8 +693,8 @@ async def test_a_host_that_runs_nothing_but_the_probe_is_still_judged(fake_host:
 
 async def test_facts_that_come_too_late_are_unknown(fake_host: FakeHost, make_session: Callable, monkeypatch):
     async def hangs(host: FakeHost, channel: Channel) -> None:
-        if channel.process.command == "sh":
-            await channel.process.stdin.read()
+        if channel.is_script:
+            await channel.script()
             await channel.process.wait_closed()
         await fake.honest(host, channel)
 
@@ -643,7 +729,7 @@ async def test_windows_is_named_and_not_asked_for_facts(fake_host: FakeHost, mak
     report, _ = await run_checks(session, fake_host.target, fake_host.host_keys)
     assert report.row("system").placeholders["system"] == "Windows"
     assert report.family is Family.WINDOWS
-    assert "sh" not in fake_host.commands
+    assert fake_host.commands == []
 
 
 async def test_a_real_machine_before_and_after_its_remedies(
@@ -656,7 +742,8 @@ async def test_a_real_machine_before_and_after_its_remedies(
     session = make_session(machine, "mon", timeout=20)
     report, _ = await run_checks(session, machine.target_for("mon"), machine.host_keys)
     rows = {each.check: each for each in report.rows}
-    assert (rows["shell"].status, rows["shell"].placeholders) == (Status.AMBER, {"line": "Hello there"})
+    assert rows["shell"].status is Status.AMBER
+    assert rows["shell"].placeholders == {"line": "Hello there", "shell": "/bin/bash"}
     assert (rows["docker"].status, rows["docker"].reason) == (Status.AMBER, "docker_denied")
     assert rows["sudo"].reason == "sudo_passwordless"
     assert rows["login"].status is Status.OK
@@ -670,3 +757,42 @@ async def test_a_real_machine_before_and_after_its_remedies(
     report, _ = await run_checks(again, machine.target_for("mon"), machine.host_keys)
     assert report.row("docker").placeholders == {"version": "27.3.1"}
     assert report.row("shell").status is Status.OK
+
+
+# ---------------------------------------------------------------- a slow first reading
+
+
+class SlowSession:
+    """Answers at its third poll what it is late with at first."""
+
+    def __init__(self, late: str, polls: int) -> None:
+        self.late, self.polls = late, polls
+        self.asked: list[tuple[str, ...]] = []
+        self.python = ("3.11.2", "python3")
+        self.noise = self.rtt_seconds = self.connection = None
+        self.host_keys = ()
+
+    async def connect(self) -> None:
+        if self.asked:
+            raise ConnectionLost("plain", "it answers polls alone")
+
+    async def poll(self, sections: list[str]) -> Reply:
+        self.asked.append(tuple(sections))
+        document = json.loads((REPLIES / "plain.json").read_text())
+        if len(self.asked) < self.polls:
+            del document["sections"][self.late]
+            document["missing"][self.late] = "timed_out"
+        return decode_reply("plain", json.dumps(document).encode(), sections)
+
+
+@pytest.mark.parametrize(("polls", "status"), [(1, Status.OK), (3, Status.OK), (99, Status.AMBER)])
+async def test_a_first_reading_has_longer_than_a_poll(
+    monkeypatch: pytest.MonkeyPatch, polls: int, status: Status
+) -> None:
+    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(checks, "FIRST_SECONDS", 0.2)
+    session = SlowSession("updates", polls)
+    report, seen = await run_checks(session, TARGET, ())
+    assert report.row("probe").status is status
+    assert (seen.sections.updates is not None) is (status is Status.OK)
+    assert all(asked == ("updates",) for asked in session.asked[1:])

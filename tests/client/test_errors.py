@@ -1,11 +1,23 @@
 """The vocabulary of errors: keys, placeholders, and remote text made safe."""
 
 from collections.abc import Iterator
+import json
+from pathlib import Path
+import re
 
 import pytest
 
 from custom_components.homelab_monitor.client import errors
-from custom_components.homelab_monitor.client.errors import HomelabError, HostKeyChanged, Unreachable, first_line
+from custom_components.homelab_monitor.client.errors import (
+    HomelabError,
+    HostKeyChanged,
+    Unreachable,
+    first_line,
+    line_with,
+    reason_in,
+)
+
+REASONS = json.loads((Path(__file__).parents[1] / "fixtures" / "tools" / "reasons.json").read_text())
 
 LINES = {
     "": "",
@@ -31,8 +43,20 @@ def test_remote_text_is_cut_to_one_printable_line(text: str, line: str) -> None:
     assert first_line(text) == line
 
 
-def test_a_huge_remote_text_costs_little() -> None:
-    assert first_line("\n" * 50_000_000) == ""
+@pytest.mark.parametrize("row", REASONS, ids=lambda row: row["program"])
+def test_the_reason_is_the_line_that_a_program_marks_as_one(row: dict[str, str]) -> None:
+    assert reason_in(row["said"]) == row["reason"]
+
+
+def test_of_what_is_looked_for_the_whole_line_is_told() -> None:
+    assert line_with(re.compile("denied"), "motd\n\tno: access denied here\nnext") == "no: access denied here"
+    assert line_with(re.compile("denied"), "motd") == ""
+
+
+@pytest.mark.parametrize("sign", ["\n", " ", "a ", "E:", "error: ", '<message type="error">'])
+def test_a_huge_remote_text_costs_little(sign: str) -> None:
+    first_line(sign * 50_000_000)
+    reason_in(sign * 10_000_000)
 
 
 def test_every_error_has_a_key_of_its_own() -> None:
@@ -43,7 +67,15 @@ def test_every_error_has_a_key_of_its_own() -> None:
 
 def test_only_what_a_person_must_cure_is_hard() -> None:
     hard = {kind.key for kind in _children(HomelabError) if kind.hard}
-    assert hard == {"host_key_changed", "no_python", "python_incomplete", "not_supported"}
+    assert hard == {
+        "another_machine",
+        "host_key_changed",
+        "no_python",
+        "python_incomplete",
+        "not_supported",
+        "command_not_run",
+        "old_forced_command",
+    }
 
 
 def test_an_error_says_host_what_and_detail() -> None:

@@ -9,23 +9,31 @@ import zlib
 import pytest
 
 from custom_components.homelab_monitor.client.errors import BadReply, ReplyTooLarge
-from custom_components.homelab_monitor.client.framing import NOISE_LIMIT, REPLY_LIMIT, Marker, RawReply, ReplyParser
+from custom_components.homelab_monitor.client.framing import (
+    NOISE_LIMIT,
+    REPLY_LIMIT,
+    Hello,
+    Marker,
+    RawReply,
+    ReplyParser,
+)
 
-MARKER = b"\x1ehomelab_monitor 1 3.11.2 4711\n"
+MARKER = b"\x1ehomelab_monitor 1 3.11.2 4711 %s\n" % (b"0" * 32)
 TEXT = json.dumps({"id": "1", "text": "x" * 2000}).encode()
 PACKED = zlib.compress(TEXT)
 STREAM = b"".join((
     b"Welcome!\nLast login: today\n",
+    b"\x1ehomelab_monitor program\n",
     MARKER,
     b"\x1e1 2 j\n{}",
     b"noise between \x1e not a header\n",
     b"\x1e2 %d z\n%s" % (len(PACKED), PACKED),
     b"\x1e3 0 j\n",
 ))  # fmt: skip
-RECORDS = [Marker(1, "3.11.2", 4711), RawReply("1", b"{}"), RawReply("2", TEXT), RawReply("3", b"")]
+RECORDS = [Hello(), Marker(1, "3.11.2", 4711, "0" * 32), RawReply("1", b"{}"), RawReply("2", TEXT), RawReply("3", b"")]
 
 
-def _feed(parser: ReplyParser, *pieces: bytes) -> list[Marker | RawReply]:
+def _feed(parser: ReplyParser, *pieces: bytes) -> list[Hello | Marker | RawReply]:
     return [record for piece in pieces for record in parser.feed(piece)]
 
 

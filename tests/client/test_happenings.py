@@ -84,6 +84,27 @@ def test_a_list_that_is_not_whole_is_no_news(looks: Looks) -> None:
     assert looks.look() == []
 
 
+def test_of_a_list_that_is_not_whole_what_it_tells_is_news(looks: Looks) -> None:
+    services = looks.document["sections"]["services"]
+    services["complete"] = {"systemd": False}
+    services["units"] = [{"name": "zfs-scrub.service", "active_state": "failed"}]
+    assert looks.look() == [("service_failed", {"service": "zfs-scrub.service"})]
+    services["units"] = []
+    assert looks.look() == []
+    services["units"] = [{"name": "zfs-scrub.service", "active_state": "active"}]
+    assert looks.look() == [("service_recovered", {"service": "zfs-scrub.service"})]
+
+
+@pytest.mark.parametrize("uids", [(1501,), tuple(range(1501, 1520))], ids=["one", "crowd"])
+def test_what_other_users_let_fail_of_their_own_is_no_news(looks: Looks, uids: tuple[int, ...]) -> None:
+    looks.document["sections"]["services"]["units"] += [
+        {"name": f"user@{uid}.service", "active_state": "failed", "guest_uid": uid} for uid in uids
+    ]
+    assert looks.look() == []
+    looks.document["sections"]["services"]["units"].append({"name": "user@0.service", "active_state": "failed"})
+    assert [each[0] for each in looks.look()] == ["service_failed"]
+
+
 def test_another_boot_id_is_a_reboot(looks: Looks) -> None:
     looks.document["boot_id"] = "another"
     assert looks.look() == [("rebooted", {})]

@@ -1,11 +1,12 @@
 """The probe's own words about an incomplete Python, over a real sshd, understood by the client."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from custom_components.homelab_monitor.client.errors import PythonIncomplete
-from custom_components.homelab_monitor.client.programs import Programs, load_programs, make_program
+from custom_components.homelab_monitor.client.programs import load_programs, make_program
 from custom_components.homelab_monitor.client.session import ProbeSession
 from tests.sshd import Sshd
 
@@ -23,8 +24,9 @@ sys.modules.pop("json", None)
 
 @pytest.fixture
 async def session(socket_enabled: None, sshd: Sshd) -> AsyncIterator[ProbeSession]:
-    program = make_program("probe.py", WITHOUT_JSON + load_programs().linux.source)
-    session = ProbeSession(sshd.target, sshd.key, sshd.host_keys, Programs(linux=program))
+    whole = load_programs()
+    program = make_program("probe.py", WITHOUT_JSON + whole.linux.source)
+    session = ProbeSession(sshd.target, sshd.key, sshd.host_keys, replace(whole, linux=program))
     yield session
     await session.close()
 

@@ -1,6 +1,7 @@
 """Adding our key with the scripts that a host would run, in a home folder of the test's own."""
 
 from base64 import b64decode
+import os
 from pathlib import Path
 import subprocess
 
@@ -10,6 +11,7 @@ from custom_components.homelab_monitor.client.errors import KeyNotInstalled
 from custom_components.homelab_monitor.client.install import _program, install_key
 from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, dropbear_line
 from custom_components.homelab_monitor.client.ssh import CommandResult
+from tests.needs import needs
 
 LINE = authorized_line(KeyPair.generate(), "home")
 OTHER = authorized_line(KeyPair.generate(), "other")
@@ -129,3 +131,27 @@ async def test_what_keeps_the_key_out_is_said_in_the_hosts_own_words(stdout: str
 
 async def test_a_noisy_login_does_not_matter() -> None:
     await install_key(Server("Welcome!\nhomelab_monitor: the key is in\n", "warning"), "nas", LINE)
+
+
+@pytest.mark.parametrize("is_openwrt", [True, False])
+def test_the_file_of_roots_dropbear_is_openwrts_own_or_the_one_at_home(tmp_path: Path, is_openwrt: bool) -> None:
+    needs(os.geteuid() == 0, "root, for an /etc of its own")
+    etc, home = tmp_path / "etc", tmp_path / "home"
+    (etc / "dropbear").mkdir(parents=True)
+    home.mkdir()
+    if is_openwrt:
+        (etc / "openwrt_release").write_text("DISTRIB_ID='OpenWrt'\n")
+    line = LINE.replace("restrict", 'restrict,from="192.0.2.7"')
+    _, script = _program("SSH-2.0-dropbear", line)
+    for _ in range(2):
+        subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", f"mount --bind {etc} /etc && exec sh"],
+            input=script.encode(),
+            env={"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            check=True,
+        )
+    own, usual = etc / "dropbear" / "authorized_keys", home / ".ssh" / "authorized_keys"
+    written, other = (own, usual) if is_openwrt else (usual, own)
+    assert written.read_text() == f"{dropbear_line(LINE)}\n"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert not other.exists()

@@ -39,7 +39,7 @@ from client.errors import HomelabError
 from client.keys import KeyPair
 from client.programs import load_programs
 from client.session import ProbeSession
-from client.ssh import Connection, scan_host_keys
+from client.ssh import Connection, read_host_key
 from client.target import Target
 
 async def fails(awaitable):
@@ -52,7 +52,7 @@ async def main(port, username, private, host_key):
     programs = await asyncio.to_thread(load_programs)
     target, key, found = Target(username, "127.0.0.1", port), KeyPair.from_private(private), []
     block_async_io.enable()
-    found += await scan_host_keys(target.host, port, 10)
+    found.append((await read_host_key(target.host, port, 10)).line)
     session = ProbeSession(target, key, [host_key], programs)
     await session.poll(["cpu", "memory", "load", "system"])
     found.append((await (await session.connect()).run("echo hello", timeout=5)).stdout)
@@ -101,7 +101,7 @@ def test_the_client_imports_only_itself_and_what_it_needs() -> None:
             assert {name.partition(".")[0] for name in names} <= allowed, path.name
             if any(name.startswith("asyncssh") for name in names):
                 asyncssh_users.add(path.name)
-    assert asyncssh_users == {"ssh.py"}
+    assert asyncssh_users == {"ssh.py", "wire.py"}
 
 
 def test_snapshot_prints_every_section_without_home_assistant(sshd: Sshd, home: Path) -> None:

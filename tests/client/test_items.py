@@ -5,10 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, Selection
+import pytest
+
+from custom_components.homelab_monitor.client.items import ITEM_KINDS, Selection, services
+from custom_components.homelab_monitor.client.models import Sections, Service, Services
+from custom_components.homelab_monitor.client.pairing import IDENTITIES, PLACES, PROVISIONAL
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 
-PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+PLAIN = json.loads((FIXTURES / "replies" / "plain.json").read_text())
 
 
 def labels(kind: str, **sections: Any) -> list[str]:
@@ -33,6 +38,11 @@ def test_two_cards_of_one_name_are_told_apart_by_their_slot() -> None:
     assert labels("gpu", gpu=cards) == ["RTX 3090 01:00", "RTX 3090 02:00"]
 
 
+def test_two_cards_in_the_same_slot_of_two_domains_are_told_apart_by_their_whole_address() -> None:
+    cards = {"gpus": [gpu(1, "NVIDIA T400"), gpu(2, "NVIDIA T400") | {"pci_address": "0001:01:00.0"}]}
+    assert labels("gpu", gpu=cards) == ["T400 01:00 (0000:01:00.0)", "T400 01:00 (0001:01:00.0)"]
+
+
 def test_two_disks_of_one_model_are_told_apart_by_their_serial_numbers() -> None:
     disks = {name: {"model": "ST8000", "serial": f"WSD000{name}"} for name in ("sda", "sdb")}
     counters = {"at": 1.0, "disks": {name: {"read_bytes": 0, "written_bytes": 0} for name in disks}}
@@ -49,9 +59,110 @@ def test_two_chips_of_a_kind_are_told_apart_by_where_they_sit() -> None:
     assert told == [*nvme, disks[0], "odd Composite", disks[1]]
 
 
+def chip(*ids: str, label: str = "SODIMM") -> list[dict[str, Any]]:
+    return [{"id": each, "chip": each.split("/")[0], "label": label, "celsius": 40.0, "rpm": 900} for each in ids]
+
+
+def test_three_inputs_of_one_chip_that_are_labelled_alike_are_told_apart() -> None:
+    for kind, place in (("temperature", "temperatures"), ("fan", "fans")):
+        for address in ("", "dell_smm_hwmon"):
+            inputs = chip(*(f"dell_smm/{address}/temp{n}" for n in (2, 3, 4)))
+            told = labels(kind, sensors={"temperatures": [], "fans": []} | {place: inputs})
+            assert told == [f"dell_smm SODIMM temp{n}" for n in (2, 3, 4)]
+
+
+def test_inputs_of_several_chips_that_are_labelled_alike_have_both_marks() -> None:
+    ids = [f"dell/0000:0{n}:00.0/temp{m}" for n in (1, 2) for m in (1, 2)]
+    told = labels("temperature", sensors={"temperatures": chip(*ids), "fans": []})
+    assert told == [f"dell SODIMM 0{n}:00 temp{m}" for n in (1, 2) for m in (1, 2)]
+
+
+def test_no_label_is_that_of_another_input() -> None:
+    ids = ["a/1-0051/temp1", "a/2-0051/temp1", "a//temp1", "a//temp1#2", "a/0000:01:00.0/temp1", "a/0001:01:00.0/temp1"]
+    told = labels("temperature", sensors={"temperatures": chip(*ids), "fans": []})
+    assert len(set(told)) == len(ids), told
+    # In another order, as at the next boot, each has the same label.
+    again = labels("temperature", sensors={"temperatures": chip(*reversed(ids)), "fans": []})
+    assert again == told[::-1]
+
+
+def test_disks_that_tell_the_same_are_told_apart_by_where_they_are_plugged_in() -> None:
+    def told(**disks: dict[str, str]) -> list[str]:
+        counters = {"at": 1.0, "disks": {name: {"read_bytes": 0, "written_bytes": 0} for name in disks}}
+        hardware = PLAIN["sections"]["hardware"] | {"disks": {n: {"model": "QEMU"} | disk for n, disk in disks.items()}}
+        return labels("disk", disk_io=counters, hardware=hardware)
+
+    # At each boot another one may be sda.
+    ports = [{"path": f"0000:00:17.0/ata{n}"} for n in (1, 2)]
+    assert told(sda=ports[0], sdb=ports[1]) == ["QEMU ata1", "QEMU ata2"]
+    assert told(sda=ports[1], sdb=ports[0]) == ["QEMU ata2", "QEMU ata1"]
+    cards = [{"path": f"0000:0{n}:00.0/virtio1"} for n in (3, 4)]
+    assert told(vda=cards[0], vdb=cards[1]) == ["QEMU 0000:03:00.0/virtio1", "QEMU 0000:04:00.0/virtio1"]
+    assert told(sda={}, sdb={}) == ["QEMU sda", "QEMU sdb"]
+
+
 def test_what_would_be_an_address_is_never_a_key() -> None:
     snapshot = Snapshot().merged(decode_reply("plain", json.dumps(PLAIN).encode()), 1.0, 30.0)
     for kind in ITEM_KINDS:
         for found in kind.found_fn(snapshot, Selection()):
             assert found.keys, found
             assert not any(str(value).startswith("/dev/") for value in found.keys.values())
+
+
+def test_every_key_is_of_one_known_sort() -> None:
+    sorts = (*IDENTITIES, *PLACES, *PROVISIONAL)
+    assert len(sorts) == len(set(sorts))
+    told: dict[str, set[str]] = {kind.key: set() for kind in ITEM_KINDS}
+    for path in FIXTURES.glob("hosts/*/expected.json"):
+        snapshot = Snapshot().merged(decode_reply("recorded", path.read_bytes()), 1.0, 30.0)
+        for kind in ITEM_KINDS:
+            for found in kind.found_fn(snapshot, Selection()):
+                told[kind.key] |= found.keys.keys()
+                # The strongest first, of which the id is made.
+                assert [sorts.index(key) for key in found.keys] == sorted(map(sorts.index, found.keys))
+    assert all(told.values()), told
+    assert {"path", "wwn"} <= told["disk"]
+
+
+# ---------------------------------------------------------------- templates of services
+
+
+def told_units(*units: tuple[str, str]) -> Snapshot:
+    """Return a snapshot with these units, by name and state."""
+    told = tuple(Service(name=name, active_state=state) for name, state in units)
+    return Snapshot(sections=Sections(services=Services(counts={}, units=told)))
+
+
+def connection(number: int) -> str:
+    """Return the unit of a connection, as systemd calls it for a socket with Accept=yes."""
+    return f"sshd@{number}-192.0.2.1:22-192.0.2.9:{40000 + number}.service"
+
+
+@pytest.mark.parametrize(("count", "names"), [(5, 5), (6, 1), (2000, 1)])
+def test_of_many_instances_one_service_stands_for_all(count: int, names: int) -> None:
+    units = [(connection(number), "active") for number in range(count)]
+    found = services(told_units(("nginx.service", "failed"), *units))
+    assert len(found) == 1 + names
+    assert found[0].name == "nginx.service"
+    if names == 1:
+        assert (found[1].name, found[1].active_state) == ("sshd@.service", "active")
+
+
+@pytest.mark.parametrize(
+    ("states", "together"),
+    [
+        (["active", "failed", "inactive"], "failed"),
+        (["active", "activating"], "activating"),
+        (["inactive", "active"], "active"),
+        (["inactive"], "inactive"),
+    ],
+)
+def test_the_worst_state_is_that_of_all(states: list[str], together: str) -> None:
+    units = [(connection(number), states[number % len(states)]) for number in range(12)]
+    assert [unit.active_state for unit in services(told_units(*units))] == [together]
+
+
+def test_instances_of_different_templates_are_counted_apart() -> None:
+    units = [(f"wg-quick@wg{number}.service", "active") for number in range(4)]
+    units += [(f"getty@tty{number}.service", "active") for number in range(4)]
+    assert len(services(told_units(*units))) == 8

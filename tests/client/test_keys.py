@@ -55,7 +55,7 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_a_key_of_another_type_is_refused(tmp_path: Path) -> None:
     needs(shutil.which("ssh-keygen"), "ssh-keygen")
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", tmp_path / "key"], check=True)
-    with pytest.raises(ValueError, match="not an ed25519 key"):
+    with pytest.raises(ValueError, match="not a key of the type ssh-ed25519"):
         KeyPair.from_private((tmp_path / "key").read_text())
 
 

@@ -62,6 +62,17 @@ def test_a_full_disk_is_told_at_once_and_until_two_percent_are_free_again(court:
     assert court.judged() == []
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_full_disk_that_somebody_hides_is_still_full(court: Court, is_whole: bool) -> None:
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    section = court.sections["filesystems"]
+    section["filesystems"].pop()
+    # As the probe tells what another user mounted something over, and what is closed to its own user.
+    section |= {"late": ["/srv/my data"], "complete": {"mounts": is_whole}}
+    assert court.judged(6000) == ["disk_full /srv/my data"]
+
+
 def test_a_full_disk_that_hangs_is_still_full(court: Court) -> None:
     court.fill(95)
     assert court.judged() == ["disk_full /srv/my data"]
@@ -76,6 +87,23 @@ def test_a_full_disk_that_hangs_is_still_full(court: Court) -> None:
     court.document["missing"]["filesystems"] = "timed_out"
     del court.sections["filesystems"]
     assert court.judged(600) == ["disk_full /srv/my data"]
+
+
+def test_what_tells_numbers_that_cannot_be_is_not_over(court: Court) -> None:
+    court.fill(95)
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    assert court.judged(400) == ["disk_full /srv/my data", "memory_full"]
+    court.sections["filesystems"]["filesystems"][1]["available_bytes"] = 1 << 60
+    court.sections["memory"]["available_bytes"] = 1 << 60
+    assert court.judged(400) == ["disk_full /srv/my data", "memory_full"]
+    court.fill(50)
+    court.sections["memory"]["available_bytes"] = 4_000_000_000
+    assert court.judged() == []
+
+
+def test_a_cache_that_is_larger_than_what_is_used_is_no_part_of_it(court: Court) -> None:
+    court.sections["memory"] |= {"available_bytes": 100_000_000, "zfs_cache_bytes": 1 << 50}
+    assert court.judged(400) == ["memory_full"]
 
 
 def test_what_was_no_problem_yet_does_not_become_one_unread(court: Court) -> None:
@@ -146,6 +174,26 @@ def test_a_broken_driver_is_a_problem(court: Court) -> None:
     assert court.judged(60) == ["gpu_driver"]
     del court.document["errors"]["gpu"]
     assert court.judged() == []
+
+
+def test_a_failed_service_that_had_no_room_in_the_list_is_still_a_problem(court: Court) -> None:
+    services = court.sections["services"]
+    services["units"] = [{"name": "a.service", "active_state": "failed"}]
+    assert court.judged() == ["service_failed a.service"]
+    services |= {"units": [], "complete": {"systemd": False}}
+    assert court.judged() == ["service_failed a.service"]
+    services["complete"] = {"systemd": True}
+    assert court.judged() == []
+
+
+def test_what_another_user_lets_fail_of_their_own_is_no_problem_of_the_host(court: Court) -> None:
+    units = [{"name": f"user@{uid}.service", "active_state": "failed", "guest_uid": uid} for uid in range(1501, 1520)]
+    court.sections["services"]["units"] = units[:1]
+    assert court.judged() == []
+    court.sections["services"]["units"] = units
+    assert court.judged() == []
+    court.sections["services"]["units"] = [*units, {"name": "user@0.service", "active_state": "failed"}]
+    assert court.judged() == ["service_failed user@.service"]
 
 
 def test_a_service_that_is_tried_again_stays_a_problem_and_becomes_none(court: Court) -> None:

@@ -50,6 +50,18 @@ def test_idle_time_that_runs_backwards_is_no_time(later) -> None:
     assert (cpu.usage_percent, cpu.iowait_percent) == (50.0, 0.0)
 
 
+def test_two_readings_at_nearly_the_same_moment_make_no_rate(later) -> None:
+    # 1 byte in the smallest time that a number can hold is more than any number.
+    first = deepcopy(PLAIN)
+    for document, at in ((first, 0.0), (later, 5e-324)):
+        for section in ("network", "disk_io"):
+            document["sections"][section]["at"] = at
+    later["sections"]["network"]["interfaces"]["eth0"]["receive_bytes"] += 1
+    found = updated(Rates(), snapshot(first), snapshot(later))
+    assert found.interfaces["eth0"].receive_bytes_per_second is None
+    assert {each.read_bytes_per_second for each in found.disks.values()} == {None}
+
+
 def test_a_core_that_came_or_went_makes_no_shares_of_cores(later) -> None:
     later["sections"]["cpu"]["times"]["idle"] += 5.0
     later["sections"]["cpu"]["cores"].append([0.0, 1.0])

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 import logging
+import re
 import shlex
 import shutil
 
@@ -10,28 +12,28 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from custom_components.homelab_monitor.client import remedies
-from custom_components.homelab_monitor.client.command import CommandResult
+from custom_components.homelab_monitor.client.command import CommandResult, Question
 from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Family, parse_facts
 from custom_components.homelab_monitor.client.remedies import (
     REMEDIES,
-    SUDOERS_FILE,
     Outcome,
     Remedy,
     Where,
     remedy_for,
     run_remedy,
 )
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.rule_remedies import SMART_RULE_FILE
+from custom_components.homelab_monitor.client.ssh import Connection, Process
+from custom_components.homelab_monitor.client.update_script import update_script
+from custom_components.homelab_monitor.markdown import copyable
 from tests.machine import CommandLines, Machine
 from tests.needs import needs
 
 CANARY = "canary-Pa55 'word\"$(x)"
 DISKS = {"disks": "sda nvme0n1", "tool": "/usr/sbin/smartctl"}
-LIKE_DEBIAN = tuple(
-    (key, family)
-    for key, family in sorted(REMEDIES)
-    if key in ("allow_smart", "quiet_shell") and family is not Family.DEBIAN
-)
+WORDS = DISKS | {"manager": "apt"}
+ALIKE = ("allow_smart", "allow_firewall", "quiet_shell", "install_updates_rule", "remove_updates_rule")
+LIKE_DEBIAN = tuple((key, family) for key, family in sorted(REMEDIES) if key in ALIKE and family is not Family.DEBIAN)
 HOSTILE_NAMES = (
     "$(reboot)",
     "`reboot`",
@@ -60,7 +62,7 @@ HOSTILE_NAMES = (
 
 
 def test_every_remedy_of_every_family(snapshot: SnapshotAssertion):
-    found = {row: remedy_for(*row, "mon", DISKS) for row in sorted(REMEDIES)}
+    found = {row: remedy_for(*row, "mon", WORDS) for row in sorted(REMEDIES)}
     assert all(found.values())
     shown = {
         f"{key}, {family.value}: {remedy.where.value}": remedy.text.splitlines()
@@ -72,12 +74,15 @@ def test_every_remedy_of_every_family(snapshot: SnapshotAssertion):
 
 @pytest.mark.parametrize(("key", "family"), LIKE_DEBIAN)
 def test_what_is_alike_everywhere(key, family):
-    assert remedy_for(key, family, "mon", DISKS) == remedy_for(key, Family.DEBIAN, "mon", DISKS)
+    assert remedy_for(key, family, "mon", WORDS) == remedy_for(key, Family.DEBIAN, "mon", WORDS)
 
 
 def test_only_the_sudoers_remedy_lets_a_section_use_sudo():
-    sections = {key: remedy_for(key, family, "mon", DISKS).sudo_section for key, family in REMEDIES}
-    assert {key: section for key, section in sections.items() if section} == {"allow_smart": "storage_health"}
+    sections = {key: remedy_for(key, family, "mon", WORDS).sudo_section for key, family in REMEDIES}
+    assert {key: section for key, section in sections.items() if section} == {
+        "allow_smart": "storage_health",
+        "allow_firewall": "security",
+    }
 
 
 @pytest.mark.parametrize("family", [each for each in Family if each not in (Family.MACOS, Family.WINDOWS)])
@@ -92,9 +97,9 @@ def test_what_the_catalog_does_not_hold_has_no_remedy():
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-@pytest.mark.parametrize("key", ["join_docker", "allow_smart"])
+@pytest.mark.parametrize("key", ["join_docker", "allow_smart", "allow_firewall", "install_updates_rule"])
 def test_a_user_name_that_is_more_than_a_name_never_reaches_a_command(key, name):
-    assert remedy_for(key, Family.DEBIAN, name, DISKS) is None
+    assert remedy_for(key, Family.DEBIAN, name, WORDS) is None
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
@@ -111,7 +116,9 @@ def test_an_ordinary_user_name_arrives_as_it_is(name):
 
 @pytest.mark.parametrize("name", ["ALL", "ADMINS", "A", "MON_1"])
 def test_a_user_name_that_means_others_to_sudo_gets_no_sudoers_file(name):
-    assert remedy_for("allow_smart", Family.DEBIAN, name, DISKS) is None
+    assert remedy_for("allow_smart", Family.DEBIAN, name, WORDS) is None
+    assert remedy_for("install_updates_rule", Family.DEBIAN, name, WORDS) is None
+    assert remedy_for("allow_firewall", Family.DEBIAN, name, WORDS) is None
     assert remedy_for("join_docker", Family.DEBIAN, name, DISKS)
 
 
@@ -134,8 +141,7 @@ def test_a_host_cannot_choose_what_root_may_run(placeholders):
 def test_of_the_disks_only_real_names_are_taken():
     remedy = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS | {"disks": "sda /bin/sh nvme0 'sdb' sdb"})
     assert remedy
-    allowed = [word for word in shlex.split(shlex.split(remedy.commands[0])[2]) if "NOPASSWD" in word]
-    assert [line.strip(";") for line in allowed] == [
+    assert [line for line in remedy.commands[0].splitlines() if "NOPASSWD" in line] == [
         f"mon ALL=(root) NOPASSWD: /usr/sbin/smartctl -n standby -j -a /dev/{disk}" for disk in ("sda", "nvme0", "sdb")
     ]
 
@@ -171,9 +177,13 @@ class ScriptedConnection:
     def __init__(self, *answers: CommandResult) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, bytes]] = []
+        self.questions: list[Question | None] = []
 
-    async def run(self, command: str, *, stdin: bytes = b"", **_: object) -> CommandResult:
-        self.asked.append((command, stdin))
+    async def run(
+        self, command: str, *, stdin: bytes = b"", question: Question | None = None, **_: object
+    ) -> CommandResult:
+        self.asked.append((command, question.answer if question else stdin))
+        self.questions.append(question)
         return self.answers.pop(0)
 
 
@@ -198,6 +208,11 @@ def _known_token(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
         ("sudo: a password is required", Outcome.NEEDS_PASSWORD),
         ("sudo-rs: interactive authentication is required", Outcome.NEEDS_PASSWORD),
         ("sudo: a terminal is required to read the password", Outcome.NEEDS_PASSWORD),
+        ("sudo: no tty present and no askpass program specified", Outcome.NEEDS_PASSWORD),
+        ("sudo-rs: A terminal is required to authenticate", Outcome.NEEDS_PASSWORD),
+        ("sudo-rs: Interaction is required", Outcome.NEEDS_PASSWORD),
+        ("sudo: authentication failed: interaction required", Outcome.NEEDS_PASSWORD),
+        ("sudo-rs: Authentication required but not attempted", Outcome.NEEDS_PASSWORD),
         ("Sorry, user mon is not allowed to execute 'sh' as root on nas.", Outcome.REFUSED),
         ("sudo: /etc/sudoers is world writable", Outcome.REFUSED),
         ("", Outcome.REFUSED),
@@ -215,15 +230,103 @@ async def test_what_sudo_says_without_a_password(words, outcome):
             "Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt",
             Outcome.WRONG_PASSWORD,
         ),
+        ("sudo: 3 incorrect password attempts", Outcome.WRONG_PASSWORD),
         ("sudo-rs: Incorrect authentication attempt", Outcome.WRONG_PASSWORD),
+        ("sudo-rs: Authentication failed, try again.", Outcome.WRONG_PASSWORD),
+        ("sudo-rs: Maximum 1 incorrect authentication attempts", Outcome.WRONG_PASSWORD),
+        ("sudo: maximum 3 incorrect authentication attempts", Outcome.WRONG_PASSWORD),
+        ("sudo-rs: PAM error: Permission denied", Outcome.WRONG_PASSWORD),
+        ("sudo: PAM error: Authentication failure", Outcome.WRONG_PASSWORD),
+        ("sudo: PAM error: Have exhausted maximum number of retries for service", Outcome.WRONG_PASSWORD),
+        ("sudo: PAM error: Module is unknown", Outcome.REFUSED),
+        ("sudo-rs: Account validation failure, is your account locked?", Outcome.REFUSED),
+        ("sudo: PAM account management error: Permission denied", Outcome.REFUSED),
+        ("sudo-rs: I'm sorry mon. I'm afraid I can't do that", Outcome.REFUSED),
         ("mon is not in the sudoers file.", Outcome.REFUSED),
     ],
 )
 async def test_what_sudo_says_to_a_password(words, outcome):
     wants = said(stderr="sudo: a password is required", status=1)
-    connection = ScriptedConnection(SUDO, wants, said(stderr=words, status=1))
+    connection = ScriptedConnection(SUDO, wants, replace(said(stderr=words, status=1), asked=1))
     assert (await run_remedy(connection, REMEDY, "secret")).outcome is outcome
     assert [stdin for _, stdin in connection.asked[1:]] == [b"", b"secret\n"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_silent", "outcome"),
+    [
+        (2, False, Outcome.WRONG_PASSWORD),
+        (1, True, Outcome.OTHER_QUESTION),
+        (0, True, Outcome.OTHER_QUESTION),
+        (0, False, Outcome.REFUSED),
+    ],
+)
+async def test_how_often_sudo_asks_says_what_it_wants(asked, is_silent, outcome):
+    wants = said(stderr="sudo: a password is required", status=1)
+    ended = replace(said(stderr="insult", status=None), asked=asked, is_silent=is_silent)
+    result = await run_remedy(ScriptedConnection(SUDO, wants, ended), REMEDY, "secret")
+    assert (result.outcome, result.stderr) == (outcome, "insult")
+
+
+@pytest.mark.parametrize("prompt", ["{}:", "[sudo: {}:] Password: "], ids=["sudo", "sudo-rs"])
+async def test_the_prompt_by_which_sudo_asks_is_a_random_one_and_not_shown(prompt):
+    wants = said(stderr="sudo: a password is required", status=1)
+    words = f"{prompt.format(TOKEN)}Sorry, try again.\n{prompt.format(TOKEN)}\nsudo: no password was provided\n"
+    connection = ScriptedConnection(SUDO, wants, replace(said(stderr=words, status=None), asked=2))
+    result = await run_remedy(connection, REMEDY, "secret")
+    assert (result.outcome, result.stderr) == (
+        Outcome.WRONG_PASSWORD,
+        "Sorry, try again.\n\nsudo: no password was provided\n",
+    )
+    assert f"SUDO_PROMPT={TOKEN}: sudo -S -k -- " in connection.asked[-1][0]
+    begun = f"{TOKEN}\n".encode()
+    assert connection.questions == [None, None, Question(f"{TOKEN}:".encode(), b"secret\n", begun)]
+
+
+SUDO_RS = said("uid=1000\nsudo\nsudo-rs\n")
+
+
+async def test_sudo_rs_is_ended_when_it_asks_and_asked_once_more_with_the_password():
+    asks = replace(said(stderr="[sudo: authenticate] Password: ", status=None), asked=1)
+    connection = ScriptedConnection(SUDO_RS, asks)
+    result = await run_remedy(connection, REMEDY)
+    assert (result.outcome, result.stderr) == (
+        Outcome.NEEDS_PASSWORD,
+        "sudo: interactive authentication is required\n",
+    )
+    connection = ScriptedConnection(SUDO_RS, asks, said(f"{TOKEN}\n", f"[sudo: {TOKEN}:] Password: \n{TOKEN}\n"))
+    assert (await run_remedy(connection, REMEDY, "secret")).outcome is Outcome.DONE
+    assert [command.partition("/bin")[0] for command, _ in connection.asked[1:]] == [
+        "env LC_ALL=C sudo -S -k -- ",
+        f"env LC_ALL=C SUDO_PROMPT={TOKEN}: sudo -S -k -- ",
+    ]
+    # It puts our prompt before every question: a code for a second factor is none of ours.
+    cues = [question.cue for question in connection.questions if question]
+    assert cues == [b"[sudo: ", f"[sudo: {TOKEN}:] Password:".encode()]
+
+
+@pytest.mark.parametrize(
+    ("by_sudo", "by_doas", "outcome", "words"),
+    [
+        ("sudo: a password is required", "", Outcome.DONE, ""),
+        ("sudo: a password is required", "doas: Authentication required", Outcome.NEEDS_PASSWORD, "password is"),
+        ("mon may not run sudo on nas.", "doas: Operation not permitted", Outcome.REFUSED, "may not run sudo"),
+        ("mon may not run sudo on nas.", "", Outcome.DONE, ""),
+    ],
+)
+async def test_what_sudo_does_not_let_be_run_doas_may(by_sudo, by_doas, outcome, words):
+    done = said(stderr=by_doas, status=1) if by_doas else said(f"{TOKEN}\n", f"{TOKEN}\n")
+    connection = ScriptedConnection(said("uid=1000\nsudo\ndoas\n"), said(stderr=by_sudo, status=1), done)
+    result = await run_remedy(connection, REMEDY)
+    assert result.outcome is outcome
+    assert words in result.stderr
+    assert not connection.answers
+
+
+async def test_what_has_begun_is_not_begun_again():
+    failed = said(f"{TOKEN}\n", f"{TOKEN}\nsudo: a password is required", 1)
+    connection = ScriptedConnection(said("uid=1000\nsudo\ndoas\n"), failed)
+    assert (await run_remedy(connection, REMEDY, "secret")).outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("password", ["", "one\ntwo", "one\r"])
@@ -249,9 +352,9 @@ async def test_a_password_that_a_command_prints_is_blotted_out():
 @pytest.mark.parametrize(
     ("way", "prefix"),
     [
-        ("uid=0\nsudo\ndoas\n", "sh -c "),
-        ("motd\nuid=1000\nsudo\ndoas\n", "env LC_ALL=C sudo -n -k -- sh -c "),
-        ("uid=1000\ndoas\n", "doas -n sh -c "),
+        ("uid=0\nsudo\ndoas\n", "/bin/sh -c "),
+        ("motd\nuid=1000\nsudo\ndoas\n", "env LC_ALL=C sudo -n -k -- /bin/sh -c "),
+        ("uid=1000\ndoas\n", "doas -n /bin/sh -c "),
     ],
 )
 async def test_the_way_to_root_is_the_one_that_the_host_has(way, prefix):
@@ -317,6 +420,7 @@ async def test_a_password_goes_to_sudo_and_nowhere_else(machine: Machine, caplog
     assert without.outcome is Outcome.NEEDS_PASSWORD
     assert wrong.outcome is Outcome.WRONG_PASSWORD
     assert (right.outcome, right.exit_status, right.stdout, right.stderr) == (Outcome.DONE, 0, "root\n0\n", "")
+    assert not re.search(r"[0-9a-f]{32}", wrong.stderr)
     assert seen.samples > 20
     assert seen.holds("sudo\x00-S\x00-k")
     assert not seen.holds("canary")
@@ -330,19 +434,22 @@ async def test_where_sudo_needs_no_password_none_is_piped(machine: Machine):
         asked = []
         run = connection.run
 
-        async def watched(command: str, *, stdin: bytes = b"", **options: object) -> CommandResult:
-            asked.append((command, stdin))
-            return await run(command, stdin=stdin, **options)
+        async def watched(command: str, *, question: Question | None = None, **options: object) -> CommandResult:
+            asked.append((command, question))
+            return await run(command, question=question, **options)
 
         connection.run = watched
         result = await run_remedy(connection, remedy(SHOW_STDIN), CANARY)
     assert (result.outcome, result.stdout) == (Outcome.DONE, "root\n0\n")
-    assert not [command for command, stdin in asked if b"canary" in stdin or "-S" in command]
+    assert not [command for command, question in asked if question or "-S" in command]
 
 
-async def test_a_password_that_sudo_no_longer_wants_does_not_reach_the_command(machine: Machine):
+async def test_a_password_that_sudo_no_longer_wants_is_not_sent(machine: Machine, monkeypatch: pytest.MonkeyPatch):
     machine.add_user("mon", password=CANARY, sudo="")
     async with logged_in(machine, "mon") as connection:
+        written: list[bytes] = []
+        write = Process.write
+        monkeypatch.setattr(Process, "write", lambda self, data: written.append(data) or write(self, data))
         run = connection.run
 
         async def asked_nothing_more(command: str, **options: object) -> CommandResult:
@@ -354,6 +461,7 @@ async def test_a_password_that_sudo_no_longer_wants_does_not_reach_the_command(m
         connection.run = asked_nothing_more
         result = await run_remedy(connection, remedy(SHOW_STDIN), CANARY)
     assert (result.outcome, result.stdout) == (Outcome.DONE, "root\n0\n")
+    assert not [data for data in written if b"canary" in data]
 
 
 async def test_a_user_without_rights_is_refused_even_with_the_right_password(machine: Machine):
@@ -372,7 +480,7 @@ async def test_a_failing_command_is_shown_as_it_failed(machine: Machine):
     assert (result.stdout, result.stderr) == ("before\n", "why\n")
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "tcsh", "ksh", "mksh", "busybox ash"])
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "tcsh", "csh", "ksh", "mksh", "busybox ash"])
 async def test_every_login_shell_runs_remedies_and_facts(machine: Machine, shell: str):
     program = shutil.which(shell.split(maxsplit=1)[0])
     needs(program, shell)
@@ -398,7 +506,7 @@ async def test_the_sudoers_file_is_checked_before_it_counts(machine: Machine):
     machine.add_user("mon", password=CANARY, sudo="")
     cure = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS | {"tool": "/usr/local/sbin/smartctl"})
     assert cure
-    kept = machine.etc / "sudoers.d" / SUDOERS_FILE
+    kept = machine.folder / SMART_RULE_FILE[1:]
     kept.write_text("mon ALL=(root) NOPASSWD: /usr/bin/id\nmon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -x\n")
     async with logged_in(machine, "mon") as connection:
         result = await run_remedy(connection, cure, CANARY)
@@ -410,6 +518,7 @@ async def test_the_sudoers_file_is_checked_before_it_counts(machine: Machine):
     assert [other.exit_status for other in others] == [1, 1, 1]
     assert kept.read_text().splitlines() == [
         "mon ALL=(root) NOPASSWD: /usr/bin/id",
+        "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -x",
         "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -n standby -j -a /dev/sda",
         "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -n standby -j -a /dev/nvme0n1",
     ]
@@ -418,16 +527,76 @@ async def test_the_sudoers_file_is_checked_before_it_counts(machine: Machine):
 
 async def test_a_sudoers_file_that_would_lock_sudo_is_not_put_in_place(machine: Machine):
     machine.add_user("mon", sudo="NOPASSWD: ")
-    cure = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS)
+    tool = machine.folder / "sbin" / "smartctl"
+    tool.touch(mode=0o755)
+    cure = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS | {"tool": "/usr/local/sbin/smartctl"})
     assert cure
-    # Nobody includes a name with a dot, and visudo is the one that is asked.
-    checker = machine.folder / "sbin" / "visudo"
-    checker.write_text("#!/bin/sh\necho parse error >&2; exit 1\n")
-    checker.chmod(0o755)
+    mine = machine.folder / SMART_RULE_FILE[1:]
+    mine.write_text("somebody wrote this")
     async with logged_in(machine, "mon") as connection:
         result = await run_remedy(connection, cure)
-    assert (result.outcome, result.stderr) == (Outcome.FAILED, "parse error\n")
-    assert [path.name for path in (machine.etc / "sudoers.d").iterdir() if "homelab" in path.name] == []
+    assert result.outcome is Outcome.FAILED
+    assert "syntax error" in result.stderr
+    assert mine.read_text() == "somebody wrote this"
+    assert [path.name for path in (machine.etc / "sudoers.d").iterdir() if "homelab" in path.name] == [mine.name]
+
+
+async def test_who_can_change_smartctl_gets_no_rule_for_it(machine: Machine):
+    machine.add_user("mon", sudo="NOPASSWD: ")
+    tool = machine.folder / "sbin" / "smartctl"
+    tool.touch(mode=0o755)
+    cure = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS | {"tool": "/usr/local/sbin/smartctl"})
+    assert cure
+    for change in (lambda: tool.chmod(0o775), lambda: tool.chmod(0o755) or tool.parent.chmod(0o777)):
+        change()
+        async with logged_in(machine, "mon") as connection:
+            result = await run_remedy(connection, cure)
+        assert result.outcome is Outcome.FAILED
+        assert "not only root can change /usr/local/sbin" in result.stderr
+        assert not (machine.folder / SMART_RULE_FILE[1:]).exists()
+
+
+@pytest.mark.parametrize("manager", ["", "opkg", "apt; reboot", "$(reboot)", "apt\n", "../apt", "@COMMAND@"])
+def test_a_host_cannot_choose_what_installs_its_updates(manager: str):
+    assert remedy_for("install_updates_rule", Family.DEBIAN, "mon", {"manager": manager}) is None
+    removal = remedy_for("remove_updates_rule", Family.DEBIAN, "mon", {"manager": manager})
+    assert removal == remedy_for("remove_updates_rule", Family.DEBIAN, "mon", {})
+
+
+@pytest.mark.parametrize("key", ["install_updates_rule", "remove_updates_rule"])
+def test_a_script_of_many_lines_is_shown_as_it_is_run(key: str):
+    found = remedy_for(key, Family.DEBIAN, "mon", WORDS)
+    assert found
+    (command,) = found.commands
+    assert found.text == f"sudo {command}"
+    assert command.count("'") == 2, "a quote within would end those around it"
+    assert "\\\\" not in command, "fish reads two backslashes as one"
+    shown = copyable(found.text)
+    assert shown == f"```\n{found.text}\n```"
+    assert shlex.split(command)[:2] == ["sh", "-c"]
+    sent = remedies._script(found, "token")
+    assert "\n" not in sent
+    assert "!" not in sent
+    assert sent.count("'") == 2
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "tcsh", "ksh", "mksh", "busybox ash"])
+async def test_every_login_shell_runs_a_script_of_many_lines(machine: Machine, shell: str):
+    program = shutil.which(shell.split(maxsplit=1)[0])
+    needs(program, shell)
+    if shell == "busybox ash":
+        (machine.folder / "bin" / "ash").symlink_to(program)
+        program = "/usr/local/bin/ash"
+    machine.add_user("mon", password=CANARY, sudo="", shell=program)
+    cure = remedy_for("install_updates_rule", Family.DEBIAN, "mon", WORDS)
+    assert cure
+    with CommandLines() as seen:
+        async with logged_in(machine, "mon") as connection:
+            result = await run_remedy(connection, cure, CANARY)
+    assert result.outcome is Outcome.DONE, result.stderr
+    assert (machine.folder / "sbin" / "homelab_monitor-update").read_text() == update_script("apt")
+    assert seen.holds("sudo\x00-S\x00-k")
+    assert not seen.holds("canary")
 
 
 async def test_joining_docker_counts_from_the_next_login_on(machine: Machine):

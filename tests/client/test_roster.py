@@ -18,7 +18,7 @@ SERVICES = next(kind for kind in ITEM_KINDS if kind.key == "service")
 def told(*names: str, at: float) -> Snapshot:
     units = tuple(Service(name=name, active_state="active", origin="admin") for name in names)
     section = Services(counts={}, units=units, complete={"systemd": True})
-    return Snapshot(received=at, ages={"services": at}, sections=Sections(services=section))
+    return Snapshot(received=at, steady=at, ages={"services": at}, sections=Sections(services=section))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 import gc
 import os
 from pathlib import Path
@@ -22,6 +23,7 @@ from custom_components.homelab_monitor.client.errors import (
     ProbeFailed,
     PythonIncomplete,
     ReplyTooLarge,
+    SessionRefused,
     TimedOut,
     UnsupportedSystem,
 )
@@ -59,12 +61,61 @@ async def test_a_poll_connects_starts_and_answers(sshd: Sshd, make_session: Make
     assert session.python[1] == "python3"
 
 
+async def test_who_was_silent_the_last_time_takes_no_place_of_those_who_were_well(
+    fake_host: FakeHost, make_session: MakeSession
+) -> None:
+    gates = {"gate": asyncio.Semaphore(1), "side_gate": asyncio.Semaphore(1)}
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        target = replace(fake_host.target, port=server.sockets[0].getsockname()[1])
+        arguments = {
+            "key": fake_host.key,
+            "host_keys": fake_host.host_keys,
+            "programs": make_session(fake_host)._programs,
+        }
+        silent = [ProbeSession(target, **arguments, **gates, timeout=0.2) for _ in range(2)]
+        for session in silent:
+            with pytest.raises(TimedOut):
+                await session.poll(["load"])
+            session._timeout = 60
+        again = [asyncio.create_task(session.poll(["load"])) for session in silent]
+        async with asyncio.timeout(30):
+            while not any(gate.locked() for gate in gates.values()):
+                await asyncio.sleep(0.01)
+        well = make_session(fake_host, each_poll=True, **gates)
+        for _ in range(2):
+            await asyncio.wait_for(well.poll(["load"]), 30)
+        for session in silent:
+            await session.close()
+        await asyncio.gather(*again, return_exceptions=True)
+        server.abort_clients()
+
+
+async def test_what_was_not_asked_is_not_taken(fake_host: FakeHost, make_session: MakeSession) -> None:
+    async def tells_more(host: FakeHost, channel: fake.Channel) -> None:
+        await channel.begin()
+        while request := await channel.request():
+            more = {"uptime": {"uptime_seconds": 1.0}, "load": fake.LOAD}
+            await channel.reply(host.answer(request) | {"sections": more, "missing": {"gpu": "not_installed"}})
+
+    fake_host.behaviour = tells_more
+    session = make_session(fake_host)
+    reply = await session.poll(["load"])
+    assert (reply.sections.keys(), reply.missing) == ({"load"}, {})
+    (aside,) = await session.ask_aside(["uptime"], timeout=5)
+    assert (aside.sections.keys(), aside.missing) == ({"uptime"}, {})
+
+
 async def test_polls_share_one_process(sshd: Sshd, make_session: MakeSession) -> None:
     session = make_session(sshd)
     first = await session.poll(["load"])
     pid = _probe_pid(session)
     second = await session.poll(["load"])
-    assert (first.id, second.id) == ("1", "2")
+    assert first.id != second.id
     assert _probe_pid(session) == pid
 
 
@@ -83,10 +134,12 @@ async def test_a_request_names_what_is_watched_and_what_may_use_sudo(
     session = make_session(fake_host)
     await session.poll(["load"])
     await session.poll(["load"], {"services": ["nginx.service"]}, ["storage_health"])
+    first, second = (request["id"] for request in fake_host.requests)
+    assert first != second
     assert fake_host.requests == [
-        {"id": "1", "sections": ["load"], "timeout": session._timeout - 0.5},
+        {"id": first, "sections": ["load"], "timeout": session._timeout - 0.5},
         {
-            "id": "2",
+            "id": second,
             "sections": ["load"],
             "sudo": ["storage_health"],
             "watch": {"services": ["nginx.service"]},
@@ -113,7 +166,7 @@ async def test_polls_never_overlap(fake_host: FakeHost, make_session: MakeSessio
     session = make_session(fake_host)
     replies = await asyncio.gather(*(session.poll(["load"]) for _ in range(5)))
     assert overlaps == 0
-    assert [reply.id for reply in replies] == ["1", "2", "3", "4", "5"]
+    assert len({reply.id for reply in replies}) == 5
     assert fake_host.logins == 1
     assert len(fake_host.commands) == 1
 
@@ -305,8 +358,7 @@ async def test_a_late_reply_is_dropped_and_its_process_kept(sshd: Sshd, make_ses
         await session.poll(["slow"])  # Answers after a second.
     session._timeout = 10
     reply = await session.poll(["load"])
-    assert reply.id == "3"
-    assert reply.sections
+    assert reply.sections.keys() == {"load"}
     assert _probe_pid(session) == pid
 
 
@@ -370,7 +422,7 @@ async def test_whatever_a_host_sends_ends_in_its_error(
     fake_host: FakeHost, make_session: MakeSession, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_host.behaviour, key = fake.MISBEHAVIOURS[name]
-    session = make_session(fake_host, timeout=1.0 if key == "timed_out" else 10.0)
+    session = make_session(fake_host, timeout=1.0 if key in ("timed_out", "starting") else 10.0)
     with pytest.raises(HomelabError) as caught:
         await session.poll(["load"])
     assert caught.value.key == key
@@ -515,10 +567,23 @@ async def test_an_incomplete_python_is_named_with_its_module(fake_host: FakeHost
 async def test_an_account_without_a_shell_is_quoted(make_sshd: MakeSshd, make_session: MakeSession) -> None:
     server = make_sshd("ForceCommand echo This account is currently not available.; exit 1")
     session = make_session(server)
-    with pytest.raises(ProbeFailed) as caught:
+    with pytest.raises(SessionRefused) as caught:
         await session.poll(["load"])
+    assert not caught.value.hard
     assert "This account is currently not available." in caught.value.detail
     assert session.noise == "This account is currently not available."
+
+
+async def test_of_a_forced_command_that_never_ends_it_is_said_that_it_may_stay(
+    make_sshd: MakeSshd, make_session: MakeSession
+) -> None:
+    """OpenSSH sends a forced command no signal that a client asks for."""
+    session = make_session(make_sshd("ForceCommand sleep 9.87"), timeout=1)
+    with pytest.raises(TimedOut) as caught:
+        await session.poll(["load"])
+    assert caught.value.detail.endswith("does not end and may stay")
+    assert processes_with("9.87")
+    await wait_for(lambda: not processes_with("9.87"), 15)
 
 
 # ---------------------------------------------------------------- the end

@@ -10,9 +10,11 @@ import asyncssh
 import pytest
 
 from custom_components.homelab_monitor.client import session as session_module
+from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.keys import authorized_line
 from custom_components.homelab_monitor.client.programs import INTERPRETERS, load_programs
 from custom_components.homelab_monitor.client.session import ProbeSession
+from tests.machine import Machine, make_machine  # noqa: F401
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, is_running, wait_for
 
@@ -67,7 +69,6 @@ async def test_the_probe_runs_behind_every_login_shell(server: Sshd, make_sessio
     pid = session._probe._marker.pid
     reply = await session.poll(["slow", "load"])  # Answers after a second: the noise in between comes first.
     assert reply.sections
-    assert reply.id == "2"
     expected = f"Welcome to {server.home(f'hm-{shell}')}" if shell in START_FILES else None
     assert session.noise == expected
     await session.close()
@@ -117,3 +118,60 @@ async def test_the_real_probe_runs_over_ssh_under_every_python(
 def test_there_is_a_python_3_6_to_try() -> None:
     needs(any(path.parts[-3].startswith("3.6.") for path in PYTHONS), "Python 3.6 (pyenv)")
     assert sys.version_info >= (3, 14)
+
+
+# ---------------------------------------------------------------- what a login shell says of something else
+
+ELSE = {
+    # What fails is the shell's own business: a wrapper, a start-up file, an account that is closed.
+    "wrapper": ("exec /usr/lib/no-such-shell-anywhere", "command_not_run", "not found"),
+    "not executable": ("exec /etc/passwd", "command_not_run", "Permission denied"),
+    "start-up file": ('echo "/etc/profile.d/site.sh: cannot open /srv/site: Permission denied" >&2; exit 1',
+                      "session_refused", "Permission denied"),
+    "module": ('echo "module: python3.9-tools: not found" >&2; exit 1', "probe_failed", "not found"),
+    "folder": ('echo "/srv/python3/env: No such file or directory" >&2; exit 127', "command_not_run", "No such file"),
+    "closed": ("echo This account is currently not available.; exit 1", "session_refused", "not available"),
+    "maintenance": ("echo Closed for maintenance. >&2; exit 254", "session_refused", "Closed for maintenance."),
+    "silent": ("exit 127", "command_not_run", ""),
+    "killed": ("kill -9 $$", "probe_failed", ""),
+    # These are of the interpreter, whatever else was said before and after.
+    "missing": ("echo /etc/x: Permission denied >&2; python3-not-here; exec python3x-missing; ", "command_not_run", ""),
+    "interpreter": ('echo "/etc/x: Permission denied" >&2; echo "bash: python3: command not found" >&2; exit 127',
+                    "no_python", "python3: command not found"),
+    "in another language": ('echo "bash: python3: Kommando nicht gefunden." >&2; exit 127', "no_python", "python3"),
+    "of csh": ('echo "python3: Command not found."; exit 1', "no_python", "python3"),
+    "with its path": ('echo "sh: /usr/bin/python3: Permission denied" >&2; exit 126', "no_python", "/usr/bin/python3"),
+}  # fmt: skip
+"""What a login shell does → the key of the error, and what is quoted."""
+
+
+@pytest.mark.parametrize("case", ELSE)
+async def test_what_a_login_shell_misses_for_itself_is_not_python(
+    make_sshd: MakeSshd, make_session: MakeSession, case: str
+) -> None:
+    needs(IS_ROOT, "root, for an account with a login shell of its own")
+    does, key, words = ELSE[case]
+    server = make_sshd(shells={"odd": "/usr/bin/env"})
+    shell = server.folder / "shell"
+    shell.write_text(f"#!/bin/sh\n{does}\n")
+    shell.chmod(0o755)
+    server.stop()
+    server.shells["odd"] = str(shell)
+    server.start()
+    with pytest.raises(HomelabError) as caught:
+        await make_session(server, "odd").poll(["load"])
+    assert (caught.value.key, caught.value.hard) == (key, key in {"command_not_run", "no_python"})
+    assert words in caught.value.detail
+
+
+async def test_a_machine_that_lets_nobody_in_without_pam_is_quoted(
+    make_machine: Callable[..., Machine],  # noqa: F811
+    make_session: MakeSession,
+) -> None:
+    machine = make_machine()
+    machine.add_user("mon")
+    (machine.etc / "nologin").write_text("Closed for maintenance.\n")
+    with pytest.raises(HomelabError) as caught:
+        await make_session(machine, "mon").poll(["load"])
+    assert (caught.value.key, caught.value.hard) == ("session_refused", False)
+    assert "Closed for maintenance." in caught.value.detail

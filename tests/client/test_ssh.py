@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,8 +15,8 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import tcp_info
-from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT
+from custom_components.homelab_monitor.client import question as question_module, tcp_info
+from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT, Question
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
     ConnectionLost,
@@ -24,14 +25,16 @@ from custom_components.homelab_monitor.client.errors import (
     HostKeyChanged,
     KeyRefused,
     LoginRefused,
+    LoginsLimited,
     NameNotFound,
     NotSSH,
     TimedOut,
     Unreachable,
 )
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
-from custom_components.homelab_monitor.client.ssh import Connection, map_error, scan_host_keys
+from custom_components.homelab_monitor.client.ssh import Connection, Process, map_error, read_host_key
 from custom_components.homelab_monitor.client.target import Target
+from tests import fake_host as fakes
 from tests.fake_host import FakeHost
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, free_port, make_host_key, processes_with, wait_for
@@ -48,12 +51,23 @@ async def _open(server: Sshd | FakeHost, **changes: object) -> Connection:
 @asynccontextmanager
 async def _listening(speaker: Speaker) -> AsyncIterator[int]:
     """Give the port of a server that is no SSH server."""
-    server = await asyncio.start_server(speaker, "127.0.0.1", 0)
+    speaking: set[asyncio.Task[None]] = set()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        speaking.add(asyncio.current_task())
+        await speaker(reader, writer)
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         server.close_clients()
+        if speaking:
+            _, late = await asyncio.wait(speaking, timeout=SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 async def _says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> None:
@@ -93,10 +107,90 @@ async def test_round_trip_and_bytes_come_from_the_kernel(sshd: Sshd) -> None:
 
 async def test_a_command_gives_output_errors_and_status(sshd: Sshd) -> None:
     connection = await _open(sshd)
-    result = await connection.run("cat; echo wrong >&2; exit 3", stdin=b"given", timeout=SECONDS)
+    result = await connection.run("sh -c 'cat; echo wrong >&2; exit 3'", stdin=b"given", timeout=SECONDS)
     assert (result.stdout, result.stderr, result.exit_status, result.truncated) == ("given", "wrong\n", 3, False)
     result = await connection.run("kill -9 $$", timeout=SECONDS)
     assert (result.exit_status, result.signal) == (None, "KILL")
+    await connection.close()
+
+
+async def test_input_waits_for_its_cue_and_is_never_written_without(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    write = Process.write
+    monkeypatch.setattr(Process, "write", lambda self, data: written.append(data) or write(self, data))
+    connection = await _open(sshd)
+    ask = 'sh -c \'echo no cue: yet; printf "what i" >&2; sleep 0.1; printf "s it? " >&2; cat\''
+    result = await connection.run(ask, question=Question(b"what is it?", b"secret", b"secret"), timeout=SECONDS)
+    assert (result.stdout, result.stderr) == ("no cue: yet\nsecret", "what is it? ")
+    assert written == [b"secret"]
+    # It counts on standard error only; a command that ends without it gets nothing.
+    result = await connection.run("sh -c 'echo cue'", question=Question(b"cue", b"secret"), timeout=SECONDS)
+    assert (result.stdout, result.exit_status, result.asked) == ("cue\n", 0, 0)
+    assert written == [b"secret"]
+    await connection.close()
+
+
+ASKS = "sh -c 'trap : TERM; while :; do printf cue: >&2; read -r line || break; done; echo counted >&2'"
+"""What sudo does: the end of its input and a signal that it can handle are failures, too."""
+
+
+@pytest.mark.parametrize(("answer", "asked"), [(b"", 1), (b"wrong\n", 2)])
+async def test_a_command_that_asks_once_more_is_killed_where_it_waits(
+    make_sshd: Callable[..., Sshd], answer: bytes, asked: int
+) -> None:
+    # sshd passes no signal on to processes of root (session.c: "requires privilege separation").
+    needs(IS_ROOT, "root, for an account that is not root")
+    server = make_sshd(shells={"plain": "/bin/sh"})
+    connection = await Connection.open(server.target_for("plain"), server.key, server.host_keys, timeout=SECONDS)
+    result = await connection.run(ASKS, question=Question(b"cue:", answer, b"begun"), timeout=SECONDS)
+    assert (result.asked, result.stderr, result.is_silent) == (asked, "cue:" * asked, False)
+    assert result.signal == "KILL"
+    await connection.close()
+
+
+async def test_where_no_signal_is_passed_on_the_end_of_its_input_ends_it(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Process, "strike", lambda _: None)
+    monkeypatch.setattr(question_module, "ENDING_SECONDS", 0.1)
+    connection = await _open(sshd)
+    result = await connection.run(ASKS, question=Question(b"cue:", b"wrong\n", b"begun"), timeout=SECONDS)
+    assert (result.asked, result.exit_status) == (2, 0)
+    assert result.stderr.endswith("counted\n")
+    await connection.close()
+
+
+async def test_a_command_that_asks_something_else_is_not_waited_for(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(question_module, "QUESTION_SECONDS", 0.3)
+    monkeypatch.setattr(question_module, "ENDING_SECONDS", 0.1)
+    connection = await _open(sshd)
+    other = 'sh -c \'printf "Verification code: " >&2; read -r line && echo "got $line"\''
+    result = await connection.run(other, question=Question(b"cue:", b"secret\n", b"begun"), timeout=SECONDS)
+    assert (result.stdout, result.stderr, result.asked, result.is_silent) == ("", "Verification code: ", 0, True)
+    # What has begun may take its time.
+    long = "sh -c 'echo begun; sleep 0.8; echo done'"
+    result = await connection.run(long, question=Question(b"cue:", b"secret\n", b"begun"), timeout=SECONDS)
+    assert (result.stdout, result.is_silent) == ("begun\ndone\n", False)
+    await connection.close()
+
+
+async def test_a_question_that_is_left_alone_is_not_answered_by_the_end(make_sshd: Callable[..., Sshd]) -> None:
+    needs(IS_ROOT, "root, for an account that is not root")
+    server = make_sshd(shells={"plain": "/bin/sh"})
+    connection = await Connection.open(server.target_for("plain"), server.key, server.host_keys, timeout=SECONDS)
+    told, mark = server.home("plain") / "pid", server.home("plain") / "counted"
+    asks = f"sh -c 'echo $$ >pid; trap : TERM; printf other: >&2; read -r line || :; echo >{mark}'"
+    running = asyncio.create_task(connection.run(asks, question=Question(b"cue:"), timeout=SECONDS))
+    await wait_for(lambda: told.exists() and told.read_text().endswith("\n"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await wait_for(lambda: not Path(f"/proc/{told.read_text().strip()}").exists())
+    assert not mark.exists()
     await connection.close()
 
 
@@ -190,7 +284,7 @@ async def test_the_gate_limits_handshakes_and_its_queue_is_not_timed(fake_host: 
 
 async def test_a_closed_port_is_refused() -> None:
     with pytest.raises(ConnectionRefused) as caught:
-        await scan_host_keys("127.0.0.1", free_port(), SECONDS)
+        await read_host_key("127.0.0.1", free_port(), SECONDS)
     assert caught.value.key == "connection_refused"
 
 
@@ -231,7 +325,7 @@ async def test_a_host_key_of_another_type_is_a_changed_one(make_sshd: Callable[.
         await _open(server, host_keys=(pinned,))
     assert caught.value.placeholders["expected"] == fingerprint(pinned)
     assert caught.value.placeholders["offered"] == fingerprint(server.host_keys[0])
-    assert await scan_host_keys("127.0.0.1", server.port, SECONDS) == server.host_keys
+    assert ((await read_host_key("127.0.0.1", server.port, SECONDS)).line,) == server.host_keys
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
@@ -266,7 +360,8 @@ async def test_a_server_that_shows_the_pinned_key_without_having_it_gets_no_logi
     pinned = (theirs.export_public_key().decode().strip(),)
     target = Target("mon", "127.0.0.1", server.get_port())
     try:
-        assert await scan_host_keys(target.host, target.port, SECONDS) == pinned, "all that a shown key says"
+        shown = await read_host_key(target.host, target.port, SECONDS)
+        assert (shown.line,) == pinned, "all that a shown key says"
         with pytest.raises(NotSSH):
             await Connection.open(target, KeyPair.generate(), pinned, timeout=SECONDS)
     finally:
@@ -291,7 +386,7 @@ async def test_a_server_without_a_common_algorithm_is_not_a_changed_one(make_ssh
 async def test_another_service_is_no_ssh_server(text: bytes) -> None:
     async with _listening(lambda reader, writer: _says(reader, writer, text)) as port:
         with pytest.raises(NotSSH):
-            await scan_host_keys("127.0.0.1", port, SECONDS)
+            await read_host_key("127.0.0.1", port, SECONDS)
         with pytest.raises(NotSSH):
             await Connection.open(Target("root", "127.0.0.1", port), KeyPair.generate(), ("x",), timeout=SECONDS)
 
@@ -299,7 +394,7 @@ async def test_another_service_is_no_ssh_server(text: bytes) -> None:
 async def test_a_server_that_hangs_up_at_once_lost_the_connection() -> None:
     async with _listening(lambda reader, writer: _says(reader, writer, b"")) as port:
         with pytest.raises(ConnectionLost) as caught:
-            await scan_host_keys("127.0.0.1", port, SECONDS)
+            await read_host_key("127.0.0.1", port, SECONDS)
     assert "without an SSH greeting" in caught.value.detail
 
 
@@ -308,7 +403,7 @@ async def test_random_bytes_after_the_greeting_are_no_ssh() -> None:
         noise = b"SSH-2.0-x\r\n" + os.urandom(50 + 50 * seed)
         async with _listening(lambda reader, writer, noise=noise: _says(reader, writer, noise)) as port:
             with pytest.raises((NotSSH, ConnectionLost)):
-                await scan_host_keys("127.0.0.1", port, SECONDS)
+                await read_host_key("127.0.0.1", port, SECONDS)
 
 
 async def test_a_silent_server_times_out_and_says_when() -> None:
@@ -359,7 +454,7 @@ async def test_a_handshake_that_breaks_once_is_a_lost_connection_and_no_changed_
     async with _listening(breaks_first) as port:
         with pytest.raises(ConnectionLost):
             await _open(sshd, target=Target(sshd.target.username, "127.0.0.1", port))
-    assert attempts == 4
+    assert attempts == 2
 
 
 async def test_a_frozen_server_times_out(make_sshd: Callable[..., Sshd]) -> None:
@@ -389,6 +484,31 @@ async def test_a_dropped_connection_ends_the_command(make_sshd: Callable[..., Ss
     assert connection.closed
     with pytest.raises(ConnectionLost):
         await connection.run("true", timeout=SECONDS)
+
+
+async def test_an_error_says_whether_the_command_may_have_run(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drop(host: FakeHost, _: object) -> None:
+        host.abort_connections()
+
+    async def outcome(**options: object) -> tuple[type[HomelabError], bool, bool]:
+        connection = await _open(fake_host)
+        with pytest.raises(HomelabError) as raised:
+            await connection.run("make something", **{"timeout": SECONDS} | options)
+        await connection.close()
+        return type(raised.value), raised.value.may_have_run, raised.value.had_begun
+
+    fake_host.behaviour = drop
+    assert await outcome() == (ConnectionLost, True, True), "it ran, and its end was not seen"
+    assert await outcome(stdin=b"input") == (ConnectionLost, False, False), "it has not said that it reads"
+    fake_host.behaviour = fakes.never
+    assert await outcome(timeout=2.0) == (TimedOut, True, True)
+    fake_host.refuses_channels = True
+    assert await outcome() == (ChannelRefused, False, False)
+    fake_host.refuses_channels = False
+    monkeypatch.setattr(asyncssh.SSHServerProcess, "exec_requested", lambda *_: fake_host.abort_connections() or True)
+    assert await outcome() == (ConnectionLost, True, False), "nobody knows whether it ran"
 
 
 async def test_a_server_that_runs_nothing_is_told_apart(fake_host: FakeHost) -> None:
@@ -434,11 +554,11 @@ def test_a_name_without_an_address_is_not_found() -> None:
     # In a process of its own: the test harness forbids to ask for names.
     program = """
 import asyncio, sys
-from client.ssh import scan_host_keys
+from client.ssh import read_host_key
 from client.errors import NameNotFound
 for name in ("no-such-host.invalid", "a" * 70):
     try:
-        asyncio.run(scan_host_keys(name, 22, 20))
+        asyncio.run(read_host_key(name, 22, 20))
     except NameNotFound as err:
         print(err.key)
 """
@@ -498,7 +618,7 @@ async def test_nothing_of_the_users_ssh_folder_is_read(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
     connection = await _open(sshd)
     await connection.close()
-    assert await scan_host_keys("127.0.0.1", sshd.port, SECONDS) == sshd.host_keys
+    assert ((await read_host_key("127.0.0.1", sshd.port, SECONDS)).line,) == sshd.host_keys
     assert not (tmp_path / ".ssh" / "was-here").exists()
     # The key in that folder is one that the server would accept: it must not have been offered.
     with (sshd.folder / "authorized_keys").open("a") as authorized:
@@ -515,8 +635,8 @@ def test_a_user_without_a_name_can_connect(sshd: Sshd) -> None:
     needs(IS_ROOT and shutil.which("setpriv"), "root and setpriv, to become a user without a name")
     program = """
 import asyncio, sys
-from client.ssh import scan_host_keys
-print(*asyncio.run(scan_host_keys("127.0.0.1", int(sys.argv[1]), 20)))
+from client.ssh import read_host_key
+print(asyncio.run(read_host_key("127.0.0.1", int(sys.argv[1]), 20)).line)
 """
     folder = Path(__file__).parents[2] / "custom_components" / "homelab_monitor"
     unnamed = ["env", "-u", "LOGNAME", "-u", "USER", "-u", "LNAME", "-u", "USERNAME", "HOME=/nonexistent"]
@@ -534,3 +654,85 @@ print(*asyncio.run(scan_host_keys("127.0.0.1", int(sys.argv[1]), 20)))
     command = [*unnamed, sys.executable, "-c", program, str(sshd.port)]
     shown = subprocess.run(command, cwd=folder, capture_output=True, check=False, text=True)
     assert shown.stdout.strip() == sshd.host_keys[0], shown.stderr
+
+
+@pytest.mark.parametrize("code", [2, 11, 14])
+async def test_nothing_said_before_a_key_is_proven_is_a_refusal_of_ours(code: int) -> None:
+    # Plain text, before the key exchange: whoever stands between can send it. RFC 4253, 11.1.
+    text = b"Too many authentication failures"
+    body = bytes([1]) + code.to_bytes(4) + len(text).to_bytes(4) + text + (0).to_bytes(4)
+    padding = 8 - (5 + len(body)) % 8 + 8
+    packet = (1 + len(body) + padding).to_bytes(4) + bytes([padding]) + body + bytes(padding)
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2p1\r\n" + packet)
+        with suppress(OSError):
+            await writer.drain()
+            await reader.read(65536)
+        writer.close()
+
+    async with await asyncio.start_server(lie, "127.0.0.1", 0) as server:
+        target = Target("mon", "127.0.0.1", server.sockets[0].getsockname()[1])
+        key = KeyPair.generate()
+        with pytest.raises(HomelabError) as raised:
+            await Connection.open(target, key, (" ".join(key.public_openssh.split()[:2]),), timeout=5)
+    assert not isinstance(raised.value, KeyRefused)
+    assert not raised.value.hard
+
+
+def _plain_disconnect(text: bytes) -> bytes:
+    """Return an SSH packet without encryption that ends the connection (RFC 4253, 6 and 11.1)."""
+    payload = b"\x01" + struct.pack(">II", 14, len(text)) + text + bytes(4)
+    padding = 16 - (len(payload) + 5) % 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
+async def test_nobody_between_refuses_a_login_between_the_proof_and_the_first_encrypted_packet(sshd: Sshd) -> None:
+    replaced = []
+
+    async def answer(there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass the server's packets on, but for NEWKEYS (21), which ends the plain ones."""
+        writer.write(await there.readline())
+        while True:
+            packet = await there.readexactly(4)
+            packet += await there.readexactly(int.from_bytes(packet))
+            if packet[5] == 21:
+                break
+            writer.write(packet)
+        replaced.append(packet)
+        writer.write(_plain_disconnect(b"Too many authentication failures"))
+        await writer.drain()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", sshd.port)
+        answering = asyncio.create_task(answer(there, writer))
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                back.write(data)
+        await answering
+        back.close()
+        writer.close()
+
+    async with _listening(speak) as port:
+        with pytest.raises(HomelabError) as raised:
+            await _open(sshd, target=Target(sshd.target.username, "127.0.0.1", port))
+    assert replaced
+    assert isinstance(raised.value, ConnectionLost)
+
+
+@pytest.mark.parametrize("words", [b"Not allowed at this time\r\n", b"Exceeded MaxStartups\r\n"])
+async def test_a_server_that_limits_logins_says_so_and_is_asked_once(words: bytes) -> None:
+    connections = 0
+
+    async def limit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await _says(reader, writer, words)
+
+    async with _listening(limit) as port:
+        with pytest.raises(LoginsLimited) as caught:
+            await Connection.open(Target("root", "127.0.0.1", port), KeyPair.generate(), ("x",), timeout=SECONDS)
+        assert connections == 1, "each further one counts against us"
+        assert caught.value.detail == words.decode().strip()
+        with pytest.raises(LoginsLimited):
+            await read_host_key("127.0.0.1", port, SECONDS)

@@ -22,12 +22,23 @@ READ = {
     "user@domain.example@host:2": Target("user@domain.example", "host", 2),
     "Jane Doe@pc": Target("Jane Doe", "pc"),
     "jürgen@pc": Target("jürgen", "pc"),
+    "ssh pi@192.0.2.5": Target("pi", "192.0.2.5"),
+    "ssh  -p 2222 pi@nas": Target("pi", "nas", 2222),
+    "ssh pi@nas -p 2222": Target("pi", "nas", 2222),
+    "ssh -p2222 -l pi nas": Target("pi", "nas", 2222),
+    "ssh nas -l pi": Target("pi", "nas"),
+    "ssh://pi@nas": Target("pi", "nas"),
+    "ssh://pi@nas:2222/": Target("pi", "nas", 2222),
+    "ssh://pi@[fe80::1]:2222": Target("pi", "fe80::1", 2222),
+    "ssh@nas": Target("ssh", "nas"),
 }
 REFUSED = (
     "", "@", "@nas", "root@", "root@:22", "root@nas:", "root@nas:0", "root@nas:65536", "root@nas:+2",
     "root@nas:22:22:x", "root@[::1", "root@::1]", "root@[nas]:22", "root@[::1]x", "root@[::1]:", "root@1::2::3",
     "root@[fe80::1%]", "root@[fe80::1%$(x)]", "root@nas; reboot", "root@$(reboot)", "root@-oProxyCommand=x", "-l@nas",
     "root@na s", "root@nas\n22", "svc$@nas", "ro\not@nas", "$(id)@nas", "`id`@nas", "a|b@nas", "root:secret@nas",
+    "ssh -oProxyCommand=x root@nas", "ssh -p x root@nas", "ssh root@nas reboot", "ssh -i key root@nas", "ssh://",
+    "ssh://root@nas/etc/passwd", "ssh://root:secret@nas", "http://root@nas", "ssh -p 22", "ssh -l $(id) nas",
     "root@nas:\uff12\uff12", "root@nas/22", "root@a..b", "root@.nas", "root@ünicode",
     "\x00@nas", "root @nas", "root@" + "a" * 300, "a" * 300 + "@nas",
 )  # fmt: skip
@@ -50,6 +61,13 @@ def test_what_is_no_address_is_refused_with_the_reason(text: str) -> None:
     assert caught.value.key == "invalid_target"
     assert caught.value.detail
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["nas", "127.0.0.1", "nas:2222", "ssh nas", "ssh://192.0.2.5", "[::1]:22"])
+def test_an_address_alone_says_that_the_user_is_missing(text: str) -> None:
+    with pytest.raises(InvalidTarget) as caught:
+        Target.parse(text)
+    assert caught.value.key == "username_missing"
 
 
 def test_the_default_user_is_taken_only_where_none_was_typed() -> None:

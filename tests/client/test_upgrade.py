@@ -4,27 +4,34 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+import re
+import shutil
+import subprocess
 
 import pytest
 
-from custom_components.homelab_monitor.client.errors import ControlFailed, UpgradeDenied
+from custom_components.homelab_monitor.client.errors import CommandNotRun, UpgradeDenied
 from custom_components.homelab_monitor.client.models import System, Updates
 from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.update_script import (
+    SCRIPT,
+    update_doas_line,
+    update_script,
+    update_sudoers_line,
+)
 from custom_components.homelab_monitor.client.upgrade import (
     Phase,
     Upgrade,
     can_upgrade,
     parse_upgrade,
     read_upgrade,
-    start_argv,
     start_upgrade,
-    sudoers_line,
 )
 from tests.machine import Machine
+from tests.needs import needs
 from tests.stand_in_apt import StandInApt
 
 DOCS = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
-SYSTEMD = (True, False)
 MANAGERS = ("apt", "dnf", "zypper", "pacman", "apk")
 
 
@@ -40,11 +47,17 @@ def system(os_id: str = "some") -> System:
         ("apk", "openwrt", False),
         ("zypper", "opensuse-leap", True),
         ("zypper", "opensuse-tumbleweed", False),
+        ("pacman", "steamos", False),
         ("portage", "gentoo", False),
     ],
 )
 def test_what_can_be_installed_is_known_by_manager_and_system(manager: str, os_id: str, can: bool) -> None:
     assert can_upgrade(Updates(manager=manager), system(os_id)) is can
+
+
+@pytest.mark.parametrize("image", ["ostree", "bootc", "transactional", "steamos", "one that is not known yet"])
+def test_what_is_brought_up_to_date_as_a_whole_is_told_by_what_it_is(image: str) -> None:
+    assert not can_upgrade(Updates(manager="dnf", pending=3, image=image), system("fedora"))
 
 
 def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
@@ -66,6 +79,11 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
             "apt",
             Upgrade(phase=Phase.FAILED, detail="E: The repository is gone."),
         ),
+        (
+            "upgrade ended 1\nDependencies resolved.\nError: \n Problem: conflicting requests\n  - no x\n",
+            "dnf",
+            Upgrade(phase=Phase.FAILED, detail="Problem: conflicting requests"),
+        ),
         ("upgrade ended 1\n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status 1")),
         ("upgrade ended \n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status ")),
         ("", "apt", None),
@@ -75,19 +93,34 @@ def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Upgrade
     assert parse_upgrade(told, manager) == expected
 
 
-@pytest.mark.parametrize("systemd", SYSTEMD)
 @pytest.mark.parametrize("manager", MANAGERS)
-def test_the_command_is_one_line_that_systemd_puts_nothing_into(manager: str, systemd: bool) -> None:
-    argv = start_argv(manager, systemd=systemd)
-    assert "\n" not in "".join(argv)
-    assert "${" not in argv[-1]
-    assert "$$" not in argv[-1]
-    assert "reboot" not in argv[-1]
+def test_the_script_holds_one_fixed_command_and_nothing_that_quoting_could_change(manager: str) -> None:
+    script = update_script(manager)
+    assert script.startswith(f"#!/bin/sh\n# homelab_monitor-update 1 {manager}\n")
+    assert "'" not in script
+    assert "@" not in script
+    assert "reboot" not in script
+    job = script.partition('job="')[2].partition('"')[0]
+    assert set(re.findall(r"\$\w+", job)) == {"$PATH", "$folder"}, "systemd would put its own words for others"
+    assert "${" not in job
+    assert "$$" not in job
 
 
-@pytest.mark.parametrize("manager", ["apt", "dnf", "zypper", "pacman"])
-def test_the_documentation_shows_the_line_for_sudoers(manager: str) -> None:
-    assert f"\n{sudoers_line('mon', manager)}\n" in DOCS.read_text()
+@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox ash"])
+def test_every_shell_reads_the_script(manager: str, shell: str) -> None:
+    needs(shutil.which(shell.split(maxsplit=1)[0]), shell)
+    subprocess.run([*shell.split(), "-n"], input=update_script(manager), text=True, check=True)
+
+
+def test_the_documentation_shows_the_script_its_commands_and_its_rules() -> None:
+    shown = DOCS.read_text()
+    assert f"```sh\n{update_script('apt')}```\n" in shown
+    for manager in MANAGERS[1:]:
+        command = update_script(manager).partition("(\n")[2].partition("\n) 9")[0].replace("\n", " ")
+        assert f"`{command}`" in shown
+    assert f"\n{update_sudoers_line('mon')}\n" in shown
+    assert f"\n{update_doas_line('mon')}\n" in shown
 
 
 @pytest.fixture
@@ -97,7 +130,10 @@ def machine(make_machine: Callable[[], Machine]) -> Machine:
 
 @pytest.fixture
 def apt(machine: Machine) -> StandInApt:
-    return StandInApt(machine)
+    """Return the stand-in of a machine that has the script, and a rule for nobody."""
+    apt = StandInApt(machine)
+    apt.allow("root")
+    return apt
 
 
 @asynccontextmanager
@@ -131,8 +167,9 @@ async def ended(machine: Machine, username: str) -> Upgrade:
 async def test_the_job_outlives_its_connection_and_everybody_may_read_its_end(
     machine: Machine, apt: StandInApt
 ) -> None:
-    machine.add_user("mon", sudo="NOPASSWD: ")
+    machine.add_user("mon")
     machine.add_user("eve")
+    apt.allow("mon")
     assert await look(machine, "mon") == Upgrade(phase=Phase.NONE)
     await start(machine, "mon")
     await asyncio.to_thread(apt.wait_until_started)
@@ -172,11 +209,27 @@ async def test_a_failure_is_told_in_the_words_of_the_package_manager(machine: Ma
 async def test_a_job_that_was_killed_is_lost_and_can_be_started_anew(machine: Machine, apt: StandInApt) -> None:
     await start(machine, "root")
     await asyncio.to_thread(apt.wait_until_started)
-    machine.run("sh", "-c", "kill -9 $(cat /run/homelab_monitor-update/pid)")
+    machine.run("sh", "-c", "read pid _ </run/homelab_monitor-update/pid; kill -9 $pid")
     assert await ended(machine, "root") == Upgrade(phase=Phase.LOST)
     apt.let_go()
     await start(machine, "root")
     assert (await ended(machine, "root")).phase is Phase.DONE
+
+
+@pytest.mark.parametrize("become", ["setpriv --reuid=eve --regid=eve --clear-groups", "setsid"], ids=["eve", "root"])
+async def test_another_process_of_that_number_is_not_taken_for_the_job(
+    machine: Machine, apt: StandInApt, become: str
+) -> None:
+    """Numbers are given again, and `su root homelab_monitor-update` is root's as well."""
+    machine.add_user("eve")
+    await start(machine, "root")
+    await asyncio.to_thread(apt.wait_until_started)
+    machine.run("sh", "-c", "read pid _ </run/homelab_monitor-update/pid; kill -9 $pid")
+    pretends = "sleep 60; : /run/homelab_monitor-update permitted"
+    with machine.spawn(*become.split(), "sh", "-c", pretends) as process:
+        machine.run("sed", "-i", f"s/^[0-9]*/{process.pid}/", "/run/homelab_monitor-update/pid")
+        assert await look(machine, "root") == Upgrade(phase=Phase.LOST)
+        process.kill()
 
 
 async def test_a_job_is_found_where_processes_of_others_are_hidden(machine: Machine, apt: StandInApt) -> None:
@@ -202,9 +255,36 @@ async def test_who_may_not_become_root_is_refused_and_asked_nothing(
     assert apt.calls == []
 
 
+@pytest.mark.parametrize("username", ["root", "mon"])
+async def test_without_the_script_nothing_is_run_and_that_is_said(machine: Machine, username: str) -> None:
+    apt = StandInApt(machine)
+    machine.add_user("mon", sudo="NOPASSWD: ")
+    with pytest.raises(UpgradeDenied, match=r"not found|No such file") as raised:
+        await start(machine, username)
+    assert SCRIPT in raised.value.detail
+    assert apt.calls == []
+
+
 async def test_what_says_nothing_is_not_taken_for_an_end(machine: Machine, apt: StandInApt) -> None:
     machine.add_user("mon", shell="/bin/false")
     async with logged_in(machine, "mon") as connection:
-        with pytest.raises(ControlFailed, match="nothing was told"):
+        with pytest.raises(CommandNotRun):
             await start_upgrade(connection, "nas", "apt")
     assert apt.calls == []
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("E: https://anna:s3cret@apt.example.org/x 401", "E: https://apt.example.org/x 401"),
+        ("E: http://t0ken@a/ http://b/@x", "E: http://a/ http://b/@x"),
+        ("E: mail anna@example.org about http://b/", "E: mail anna@example.org about http://b/"),
+    ],
+)
+def test_what_a_mirror_is_logged_in_with_is_not_told(told: str, kept: str) -> None:
+    assert parse_upgrade(f"upgrade ended 100\n{told}\n", "apt").detail == kept
+
+
+def test_a_password_that_would_be_cut_is_not_told_in_part() -> None:
+    told = parse_upgrade(f"upgrade ended 100\nE: https://anna:{'s3cret' * 60}@apt.example.org/x\n", "apt")
+    assert told.detail == "E: https://apt.example.org/x"

@@ -17,17 +17,19 @@ from custom_components.homelab_monitor.client.errors import (
     UpgradeDenied,
     WouldLockOut,
 )
+from custom_components.homelab_monitor.client.facts import Family
 from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.models import Log, Processes
+from custom_components.homelab_monitor.client.models import FailedLogins, Log, Processes
 from custom_components.homelab_monitor.client.programs import load_programs
+from custom_components.homelab_monitor.client.remedies import remedy_for
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.update_script import SCRIPT
 from custom_components.homelab_monitor.client.upgrade import (
     Phase,
     Upgrade,
     read_upgrade,
     start_upgrade,
-    sudoers_line,
 )
 from custom_components.homelab_monitor.client.usage import busiest, usages
 
@@ -48,10 +50,11 @@ ln -s /dev/null etc/systemd/system/masked.service
 printf '%s\\n' '#!/bin/sh' 'for verb in "$@"; do :; done' 'echo "$verb $DEBIAN_FRONTEND $(wc -c)"' \
   'while [ $verb = upgrade ] && [ ! -e /run/go ]; do sleep 0.05; done' \
   'read status 2>/dev/null </run/go; exit ${{status:-0}}' \
-  >usr/local/sbin/apt-get
-chmod 755 usr/local/sbin/apt-get
+  >usr/bin/apt-get
+chmod 755 usr/bin/apt-get
 """
-SUDO = "ALL=(root) NOPASSWD: /usr/bin/systemctl * -- slow.service, /usr/bin/systemctl poweroff"
+ALLOWED = ("start -- slow.service", "stop -- slow.service", "restart -- slow.service", "poweroff")
+SUDO = "ALL=(root) NOPASSWD: " + ", ".join(f"/usr/bin/systemctl {words}" for words in ALLOWED)
 
 
 @pytest.fixture(autouse=True)
@@ -78,12 +81,15 @@ def server(lab: Lab) -> LabHost:
             ("root", "", ()),
             ("mon", SUDO, ()),
             ("eve", "", ()),
-            ("upgrader", sudoers_line("", "apt").strip(), ()),
+            ("upgrader", "", ()),
             ("reader", "", ("systemd-journal",)),
         )
     )
     host = lab.add_host("server", systemd=True, accounts=accounts, setup=SETUP)
     host.wait()
+    remedy = remedy_for("install_updates_rule", Family.DEBIAN, "upgrader", {"manager": "apt"})
+    assert remedy
+    host.run("sh", "-c", remedy.commands[0])
     return host
 
 
@@ -147,7 +153,7 @@ def test_only_what_sudo_allows_is_done(server: LabHost) -> None:
     for username, unit in (("mon", "talks.service"), ("eve", "slow.service")):
         with pytest.raises(ControlDenied) as denied:
             control(server, username, unit, RunAction.RESTART)
-        assert denied.value.placeholders["command"] == f"systemctl restart -- {unit}"
+        assert denied.value.placeholders["command"] == f"/usr/bin/systemctl restart -- {unit}"
 
 
 def test_polls_go_on_while_a_service_takes_its_time_to_stop(server: LabHost) -> None:
@@ -199,18 +205,19 @@ def test_who_may_not_read_the_journal_is_told_so(server: LabHost) -> None:
 
 
 def test_who_may_not_read_the_journal_counts_no_failed_logins(server: LabHost) -> None:
-    server.run("logger", "-t", "sshd", "Failed password for root from 192.0.2.7 port 40022 ssh2")
+    options = ("-oBatchMode=yes", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null")
+    server.run("ssh", "-F", "none", *options, "stranger@127.0.0.1", "true", check=False)
     server.run("journalctl", "--sync")
     # Logged in, everybody has a journal of his own, in which nothing is of sshd: that is not the system's.
     server.run("su", "eve", "-s", "/bin/sh", "-c", "logger mine && sleep 1")
 
     async def work(session: ProbeSession) -> object:
-        return (await session.poll(["security"])).raw["security"]["failed_logins"]
+        return (await session.poll(["security"])).sections["security"].failed_logins
 
     told = logged_in(server, "reader", work)
-    assert told == {"state": "ok", "reason": "some", "source": "journal", "count": 1}
+    assert told == FailedLogins(state="ok", reason="some", source="journal", count=1)
     told = logged_in(server, "eve", work)
-    assert told["state"] == "unknown", told
+    assert told.state == "unknown", told
 
 
 def test_the_busiest_process_belongs_to_its_service(server: LabHost) -> None:
@@ -276,6 +283,36 @@ def test_a_unit_that_was_killed_is_lost(server: LabHost) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert found == Upgrade(phase=Phase.LOST)
+
+
+def test_a_unit_has_nothing_of_who_started_it_and_is_started_once(server: LabHost) -> None:
+    server.run("rm", "-f", "/run/go")
+    server.run("rm", "-rf", "/run/homelab_monitor-update")
+    asked = (
+        "mkdir -p ~/bin; cd ~/bin; printf '#!/bin/sh\\nid -u >/tmp/mine\\n' >systemd-run; cp systemd-run env; "
+        "chmod 755 *; umask 0; ulimit -f 100; ulimit -n 256; trap '' TERM HUP; export PATH=~/bin:$PATH; "
+        "export APT_CONFIG=/tmp/x SYSTEMD_LOG_LEVEL=debug DBUS_SYSTEM_BUS_ADDRESS=unix:path=/tmp/bus ENV=/tmp/x; "
+        f"for each in 1 2 3 4 5 6; do /usr/bin/sudo -n {SCRIPT} & done; "
+        f"/usr/bin/sudo -n {SCRIPT} x; /usr/bin/sudo -n systemd-run id; wait"
+    )
+    server.run("su", "-", "upgrader", "-s", "/bin/sh", "-c", asked, check=False)
+    main = server.run("systemctl", "show", "-p", "MainPID", "--value", "homelab_monitor-update").strip()
+    deadline = time.monotonic() + 10
+    while not (children := server.run("pgrep", "-f", "/bin/sh /usr/bin/apt-get.*upgrade", check=False).split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(children) == 1
+    environ = sorted(server.run("cat", f"/proc/{children[0]}/environ").strip("\0").split("\0"))
+    names = {each.partition("=")[0] for each in environ}
+    assert {"APT_CONFIG", "SYSTEMD_LOG_LEVEL", "DBUS_SYSTEM_BUS_ADDRESS", "ENV", "SUDO_USER", "USER"} & names == set()
+    assert {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"} <= set(environ)
+    limits = server.run("cat", f"/proc/{main}/limits")
+    assert "Max file size             unlimited" in limits
+    # Of itself systemd lets every service ignore SIGPIPE.
+    assert "SigIgn:\t0000000000001000" in server.run("cat", f"/proc/{children[0]}/status")
+    assert server.run("stat", "-c", "%U %a", "/run/homelab_monitor-update/output") == "root 644\n"
+    assert server.run("ls", "/tmp/mine", check=False) == ""
+    server.run("systemctl", "kill", "--signal=KILL", "homelab_monitor-update.service")
 
 
 def test_a_machine_is_shut_down(server: LabHost) -> None:

@@ -3,12 +3,16 @@
 import glob
 import os
 import types
+import unittest
 import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PROBES = os.path.join(ROOT, "custom_components", "homelab_monitor", "probes")
 HOSTS = os.path.join(ROOT, "tests", "fixtures", "hosts")
+
+costly = unittest.skipIf(os.environ.get("PROBE_TESTS") == "quick", "takes seconds, and the Python hardly matters")
+"""Marks a test that scripts/test runs under the oldest and the newest Python only."""
 
 
 def probe_files():

@@ -96,11 +96,11 @@ class BusHost(probe.Host):
         self.asked = []
         self.now = 1000.0
 
-    def connect(self, path, timeout):
+    def connect(self, path, timeout, uid=None):
         self.asked.append(path)
         return super().connect(self.bus, min(timeout, 0.3))
 
-    def run(self, argv, timeout):
+    def run(self, argv, timeout, tail=False, wanted=None):
         self.asked.append(argv[0])
         return 0, LISTED, ""
 
@@ -171,6 +171,18 @@ class AnyUser(unittest.TestCase):
             },
         )
         self.assertEqual(call[-body:], struct.pack("=II", 0, 14) + text("*.service"))
+
+    def test_several_names_are_aligned_as_well(self):
+        bus = Bus(OK, self.hello + message(2, unit_list(UNITS)))
+        host = BusHost(bus.path)
+        try:
+            units = probe.units_named(host, ["ab.timer", "abcd.service"])
+        finally:
+            bus.close()
+        self.assertEqual(len(units), len(UNITS))
+        self.assertNotIn("systemctl", host.asked)
+        body = aligned(text("ab.timer"), 4) + text("abcd.service")
+        self.assertTrue(bus.heard[1].endswith(struct.pack("=II", 0, len(body)) + body))
 
     def test_what_is_no_answer_leads_to_systemctl(self):
         refusal = message(3, text("Unknown method ListUnitsByPatterns"))

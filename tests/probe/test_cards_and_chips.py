@@ -321,9 +321,14 @@ NET_DEV = "Inter-|\n face |\n" + "".join(f"{name}: 100 2 0 0 0 0 0 0 200 3 0 0 0
 
 
 class Interfaces(unittest.TestCase):
+    def setUp(self):
+        self.more = {}
+
     def network(self, *cards, **types):
         tree = Tree(self)
-        tree.write("/proc/net/dev", NET_DEV)
+        tree.write(
+            "/proc/net/dev", NET_DEV + "".join(f"{name}: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n" for name in self.more)
+        )
         folder = "/sys/class/net/"
         for card in cards:
             tree.write(folder + card + "/device/x")
@@ -333,6 +338,10 @@ class Interfaces(unittest.TestCase):
         for name in ("tun0", "zt7nnig26"):
             tree.write(folder + name + "/tun_flags", "0x1001")
         tree.files(folder + "pair0", ifindex="7", iflink="12")
+        for name, links in self.more.items():
+            tree.files(folder + name, ifindex="9", iflink="2")
+            for link in links:
+                tree.write(folder + name + "/" + link + "/x")
         tree.write("/proc/net/route", "Iface\n")
         return section(tree.host(), "network")[0]
 
@@ -342,6 +351,14 @@ class Interfaces(unittest.TestCase):
         expected = {"eth0", "wlan0", "br0", "vmbr0", "vlan20", "bond0", "wg0", "tun0", "zt7nnig26"}
         self.assertEqual(set(told["interfaces"]), expected)
         self.assertNotIn("primary", told)
+
+    def test_a_macvlan_of_the_users_counts_beside_real_cards_and_a_virtual_machines_tap_does_not(self):
+        # As Linux 6.18 shows them: neither has a DEVTYPE, both have an iflink of another number, and a lower device.
+        self.more = {"shim0": ("lower_eth0",), "macvtap0": ("lower_eth0", "macvtap")}
+        told = self.network("eth0")["interfaces"]
+        self.assertIn("shim0", told)
+        self.assertNotIn("macvtap0", told)
+        self.assertNotIn("pair0", told)
 
     def test_a_containers_own_end_of_a_pair_counts(self):
         self.assertIn("pair0", self.network(bond0="bond")["interfaces"])
@@ -399,6 +416,85 @@ class Disks(unittest.TestCase):
 
     def test_without_diskstats_it_is_not_supported(self):
         self.assertEqual(section(Tree(self).host(), "disk_io"), (None, "not_supported", None))
+
+
+SATA, XHCI = "pci0000:00/0000:00:17.0", "pci0000:00/0000:00:14.0"
+EXPANDER = "pci0000:00/0000:01:00.0/host{0}/port-{0}:0/expander-{0}:0/port-{0}:0:4/end_device-{0}:0:4"
+# Path, and where the kernel puts the disk at two boots that count hosts, ports, buses and controllers otherwise.
+DISK_PATHS = (
+    (
+        "0000:00:17.0/ata3/host1/0:0:0",
+        SATA + "/ata3/host2/target2:0:0/2:0:0:0/block/sdc",
+        SATA + "/ata9/host14/target14:0:0/14:0:0:0/block/sda",
+    ),
+    (
+        "0000:00:17.0/ata2/host1/1:0:0",  # behind a port multiplier
+        SATA + "/ata2/host1/target1:1:0/1:1:0:0/block/sdb",
+        SATA + "/ata8/host13/target13:1:0/13:1:0:0/block/sdb",
+    ),
+    (
+        "0000:00:14.0/usb2/2/2.1/2.1:1.0/host1/0:0:0",  # a dock with two bays and one serial number
+        XHCI + "/usb4/4-2/4-2.1/4-2.1:1.0/host6/target6:0:0/6:0:0:0/block/sdd",
+        XHCI + "/usb2/2-2/2-2.1/2-2.1:1.0/host4/target4:0:0/4:0:0:0/block/sdf",
+    ),
+    (
+        "0000:00:14.0/usb2/2/2.1/2.1:1.0/host1/0:0:1",
+        XHCI + "/usb4/4-2/4-2.1/4-2.1:1.0/host6/target6:0:0/6:0:0:1/block/sde",
+        XHCI + "/usb2/2-2/2-2.1/2-2.1:1.0/host4/target4:0:0/4:0:0:1/block/sdc",
+    ),
+    (
+        "0000:00:14.0/usb1/2/2:1.0/host1/0:0:0",
+        XHCI + "/usb3/3-2/3-2:1.0/host7/target7:0:0/7:0:0:0/block/sdf",
+        XHCI + "/usb1/1-2/1-2:1.0/host3/target3:0:0/3:0:0:0/block/sdd",
+    ),
+    (
+        "0000:03:00.0/nvme1/n2",
+        "pci0000:00/0000:00:1b.0/0000:03:00.0/nvme/nvme1/nvme1n2",
+        "pci0000:00/0000:00:1b.0/0000:03:00.0/nvme/nvme0/nvme0n2",
+    ),
+    (
+        "0000:00:04.0/virtio1",
+        "pci0000:00/0000:00:04.0/virtio1/block/vda",
+        "pci0000:00/0000:00:04.0/virtio3/block/vdb",
+    ),
+    (
+        "0000:01:00.0/host1/0/0/0:4/0:4/0:4:0",
+        EXPANDER.format(9) + "/target9:0:4/9:0:4:0/block/sdh",
+        EXPANDER.format(0) + "/target0:0:4/0:0:4:0/block/sde",
+    ),
+    (
+        "platform/axi/1000fff000.mmc/mmc1",  # the number behind the colon is the card's
+        "platform/axi/1000fff000.mmc/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0",
+        "platform/axi/1000fff000.mmc/mmc_host/mmc2/mmc2:aaaa/block/mmcblk2",
+    ),
+    ("vbd-51712", "vbd-51712/block/xvda", "vbd-51712/block/xvda"),
+    ("", "virtual/nvme-subsystem/nvme-subsys0/nvme2n1", "virtual/nvme-subsystem/nvme-subsys1/nvme3n1"),
+)
+
+
+class DiskPaths(unittest.TestCase):
+    def test_a_path_says_where_a_disk_is_plugged_in_and_stays_when_a_boot_counts_otherwise(self):
+        self.assertEqual(len({row[0] for row in DISK_PATHS}), len(DISK_PATHS))
+        for boot, ports in ((1, range(1, 5)), (2, range(7, 11))):
+            tree = Tree(self)
+            for port in ports:  # those without a disk are there, too
+                tree.write("/sys/devices/" + SATA + f"/ata{port}/x")
+            for row in DISK_PATHS:
+                tree.write("/sys/devices/" + row[boot] + "/x")
+                tree.link("/sys/block/" + os.path.basename(row[boot]), "../devices/" + row[boot])
+            host = tree.host()
+            told = [probe.disk_path(host, os.path.basename(row[boot])) for row in DISK_PATHS]
+            self.assertEqual(told, [row[0] for row in DISK_PATHS])
+
+    def test_the_hardware_tells_it(self):
+        tree = Tree(self)
+        tree.write("/proc/meminfo", "MemTotal: 1 kB\n")
+        tree.write("/proc/net/dev", "a\nb\n")
+        tree.write("/sys/devices/" + DISK_PATHS[0][1] + "/device/x")
+        tree.link("/sys/block/sdc", "../devices/" + DISK_PATHS[0][1])
+        self.assertEqual(
+            section(tree.host(), "hardware")[0]["disks"], {"sdc": {"path": "0000:00:17.0/ata1/host1/0:0:0"}}
+        )
 
 
 if __name__ == "__main__":

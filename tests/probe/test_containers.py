@@ -22,6 +22,25 @@ def answers(engine, *parts):
         return json.load(file)
 
 
+class OfSwarm(unittest.TestCase):
+    def test_the_service_of_a_task_is_told(self):
+        # As `docker service create --name shop_web` makes them.
+        labels = {"com.docker.swarm.service.name": "shop_web", "com.docker.swarm.task.name": "shop_web.1.x9"}
+        row = probe.parse_listed("docker", {"Id": "9" * 64, "Names": ["/shop_web.1.x9"], "Labels": labels})
+        self.assertEqual((row["name"], row["swarm_service"]), ("shop_web.1.x9", "shop_web"))
+        self.assertNotIn("swarm_service", probe.parse_listed("docker", {"Id": "9" * 64, "Names": ["/web"]}))
+
+
+class OutOfMemory(unittest.TestCase):
+    def test_one_that_the_kernel_killed_for_its_memory_is_told_from_one_that_was_just_killed(self):
+        # `docker run -m 8m debian tail /dev/zero`, and `docker kill` of another one: both end with 137.
+        killed = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": True}}
+        stopped = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": False}}
+        told = [probe.parse_inspected(document) for document in (killed, stopped)]
+        self.assertEqual([one["exit_code"] for one in told], [137, 137])
+        self.assertEqual([one.get("oom_killed") for one in told], [True, None])
+
+
 class Clocked(probe.RecordedHost):
     """A recorded machine whose clock a test moves; it notes what is asked at sockets."""
 
@@ -33,7 +52,7 @@ class Clocked(probe.RecordedHost):
     def boottime(self):
         return self.now
 
-    def connect(self, path, timeout):
+    def connect(self, path, timeout, uid=None):
         door = super().connect(path, timeout)
         send = door.sendall
 
@@ -438,7 +457,7 @@ class ServedHost(probe.Host):
     def boottime(self):
         return self.now
 
-    def connect(self, path, timeout):
+    def connect(self, path, timeout, uid=None):
         if path != "/run/docker.sock":
             raise FileNotFoundError(path)
         door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -10,9 +10,11 @@ import zlib
 
 import place
 from place import HOSTS, SOURCE
+from tree import Tree
 
 BOOTSTRAP = (
-    "import sys,zlib;r=sys.stdin.buffer;exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))"
+    "import sys,zlib;r=sys.stdin.buffer;print(chr(30)+'homelab_monitor program',flush=True);"
+    "exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))"
 )
 EVERY_POLL = ("cpu", "memory", "load", "pressure", "uptime", "network", "disk_io", "sensors", "gpu")
 
@@ -24,6 +26,7 @@ class Conversation:
         command = [sys.executable, "-I", "-u", "-c", BOOTSTRAP]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ, **environ))
+        self.hello = self.process.stdout.readline()
         self.send(place.in_pieces(place.FILES) if source is None else place.piece(source))
 
     def send(self, data):
@@ -53,12 +56,34 @@ class Conversation:
 
 
 class Conversations(unittest.TestCase):
+    def test_it_says_hello_before_it_reads_anything(self):
+        with Conversation() as probe:
+            self.assertEqual(probe.hello, b"\x1ehomelab_monitor program\n")
+
     def test_the_marker_says_protocol_python_and_pid(self):
         with Conversation() as probe:
-            name, protocol, python, pid = probe.marker.split()
+            name, protocol, python, pid = probe.marker.split()[:4]
             self.assertEqual((name, protocol), (b"\x1ehomelab_monitor", b"1"))
             self.assertEqual(python.decode(), ".".join(map(str, sys.version_info[:3])))
             self.assertEqual(int(pid), probe.process.pid)
+
+    def test_the_marker_and_the_small_program_say_which_machine_it_is_where_it_has_an_id(self):
+        files = [os.path.join(place.PROBES, name) for name in ("sections/machine_id.py", "who.py")]
+        who = b""
+        for path in files:
+            with open(path, "rb") as file:
+                who += file.read()
+        for told, words in (("0123456789abcdef" * 2 + "\n", 5), ("uninitialized\n", 4), (None, 4)):
+            tree = Tree(self, {"uname": ["nas", "6.8.0", "x86_64"]})
+            if told:
+                tree.write("/etc/machine-id", told)
+            with Conversation(HOMELAB_MONITOR_ROOT=tree.folder) as probe:
+                section = probe.ask("system")[1]["sections"]["system"]
+                self.assertEqual(probe.marker.decode().split()[4:], [section.get("machine_id_hash")] * (words - 4))
+            with Conversation(who, HOMELAB_MONITOR_ROOT=tree.folder) as small:
+                self.assertEqual(small.marker.split()[4:], probe.marker.split()[4:])
+                self.assertEqual(small.marker.split()[:3], [b"\x1ehomelab_monitor", b"1", probe.marker.split()[2]])
+                self.assertEqual((small.process.wait(10), small.process.stderr.read()), (0, b""))
 
     def test_requests_are_answered_one_after_the_other_by_their_id(self):
         with Conversation() as probe:

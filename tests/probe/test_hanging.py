@@ -18,13 +18,13 @@ class HangingHost(probe.RecordedHost):
         self.asked = []
         self.heal = threading.Event()
 
-    def statvfs(self, path):
+    def statvfs(self, path, mount):
         self.asked.append(path)
         if path in self.mountpoints:
             self.heal.wait(30)
-        return super().statvfs(path)
+        return super().statvfs(path, mount)
 
-    def run(self, argv, timeout, tail=False):
+    def run(self, argv, timeout, tail=False, wanted=None):
         self.asked.append(argv[0])
         if argv[0] in self.programs:
             self.heal.wait(30)

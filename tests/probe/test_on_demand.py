@@ -64,13 +64,57 @@ class Processes(unittest.TestCase):
         self.assertEqual(told["complete"], {"processes": False})  # PID 1 cannot be seen
 
     def test_of_too_many_those_are_told_that_count(self):
-        rows = [{"pid": n, "memory_bytes": n, "cpu_seconds": -n, "started_seconds": 0} for n in range(5000)]
+        rows = [
+            {"pid": n, "user": "eve", "memory_bytes": n, "cpu_seconds": -n, "started_seconds": 0} for n in range(5000)
+        ]
         kept = probe.notable(rows)
         self.assertLessEqual(len(kept), 2000)
         pids = [one["pid"] for one in kept]
         self.assertEqual(pids, sorted(set(pids)))
         self.assertTrue({0, 499, 4000, 4999} <= set(pids))
         self.assertEqual(probe.notable(rows[:2000]), rows[:2000])
+
+    def test_of_too_many_each_user_is_told_some(self):
+        def rows(pids, user):
+            return [
+                {"pid": n, "user": user or str(n), "memory_bytes": n, "cpu_seconds": n, "started_seconds": n}
+                for n in pids
+            ]
+
+        quiet = rows(range(100), "root") + rows(range(100, 130), "bob")
+        for crowd in ("eve", ""):  # the latter has as many numbers as he likes
+            kept = {one["pid"] for one in probe.notable(quiet + rows(range(200000, 206000), crowd))}
+            self.assertLessEqual(set(range(130)), kept)
+            self.assertLessEqual(len(kept), 2000)
+
+    def test_of_a_crowd_of_processes_so_many_are_read_and_some_of_each_user(self):
+        read = []
+
+        class Crowded(probe.RecordedHost):
+            def names(self, path, most=0):
+                return [str(pid) for pid in range(1, 40002)][: most or None] if path == "/proc" else []
+
+            def read_bytes(self, path):
+                if path.endswith("/status"):
+                    pid = int(path.split("/")[2])
+                    uid = {1: 0, 40000: 33, 40001: 33}.get(pid, 1000)
+                    return b"Name:\tx\nUid:\t%d\t%d\t0\t0\n" % (uid, uid)
+                if path.endswith("/stat"):
+                    read.append(path)
+                    return stat("x").encode()
+                return super().read_bytes(path)
+
+        tree = Tree(self)
+        tree.write("/etc/passwd", "root:x:0:0::/:\nwww:x:33:33::/:\neve:x:1000:1000::/:\n")
+        kept, probe.USERS_SECONDS = probe.USERS_SECONDS, 600.0
+        try:
+            told = section(Crowded(tree.folder), "processes")[0]
+        finally:
+            probe.USERS_SECONDS = kept
+        self.assertTrue(2000 <= len(read) <= 10000, len(read))
+        self.assertEqual((told["total"], told["complete"]["processes"]), (40001, False))
+        users = [one["user"] for one in told["processes"]]
+        self.assertEqual((users.count("root"), users.count("www")), (1, 2))
 
     def test_this_very_process_as_ps_sees_it(self):
         told, _, _ = section(probe.Host(), "processes")
@@ -220,7 +264,7 @@ class Logs(unittest.TestCase):
                     super().sendall(request)
 
         host = self.engine("")
-        host.connect = lambda path, timeout: Door(host, path)
+        host.connect = lambda path, timeout, uid=None: Door(host, path)
         told, missing, error = self.ask(host, ["500 container docker/root/web"])
         self.assertEqual((missing, error, asked), (None, None, ["tail=500", "tail=32"]))
         self.assertEqual(told, {"lines": ["long"] * 32, "truncated": True})

@@ -1,11 +1,17 @@
 """Parsers: pure, from literal lines of kernel files and programs."""
 
+import json
+import os
 import unittest
 
-from place import probe
+from place import ROOT, probe
 
 
 class Parsers(unittest.TestCase):
+    def told(self, lines):
+        visible = probe.visible_mounts(probe.parse_mountinfo(lines)).values()
+        return [row.first for row in probe.rows_of(visible, probe.Watched([]), 0, probe.Automounts())]
+
     def test_guest_time_is_counted_once(self):
         times, cores = probe.parse_stat("cpu  100 20 30 400 50 1 2 3 40 10\ncpu0 100 20 30 400 50 1 2 3 40 10\n", 100)
         self.assertEqual((times["user"], times["nice"]), (0.6, 0.1))
@@ -35,7 +41,7 @@ class Parsers(unittest.TestCase):
 
     def test_a_mount_hidden_by_a_later_one_on_the_same_place_is_left_out(self):
         lines = "1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 8:2 / /data rw - ext4 /dev/sdb1 rw"
-        self.assertEqual([one.device for one in probe.one_per_filesystem(probe.parse_mountinfo(lines))], ["8:2"])
+        self.assertEqual([one.device for one in self.told(lines)], ["8:2"])
 
     def test_what_lies_below_a_later_mount_is_left_out_as_df_does(self):
         lines = [
@@ -47,7 +53,7 @@ class Parsers(unittest.TestCase):
             "33 20 8:5 / /srv/data rw - ext4 /dev/sda5 rw",
             "34 33 8:6 / /srv/data/music rw - ext4 /dev/sda6 rw",
         ]
-        told = probe.one_per_filesystem(probe.parse_mountinfo("\n".join(lines)))
+        told = self.told("\n".join(lines))
         self.assertEqual([one.mountpoint for one in told], ["/", "/srv/data", "/srv/data/music", "/srv/database"])
         self.assertEqual(told[0].device, "8:1")
 
@@ -69,8 +75,9 @@ class Parsers(unittest.TestCase):
             self.assertNotIn(field, gpu)
 
     def test_nvidia_smi_says_that_a_card_is_lost(self):
-        line = "GPU-1, 00000000:01:00.0, Tesla, 570.1" + ", [GPU is lost]" * 10
-        self.assertEqual(next(iter(probe.parse_smi(line)))["state"], "lost")
+        for words in ("[GPU is lost]", "[GPU requires reset]"):
+            line = "GPU-1, 00000000:01:00.0, Tesla, 570.1" + (", " + words) * 10
+            self.assertEqual(next(iter(probe.parse_smi(line)))["state"], "lost", words)
 
     def test_words_that_are_no_card_are_no_card(self):
         self.assertEqual(list(probe.parse_smi("No devices were found\n\nFailed, to, initialize" + ", x" * 12)), [])
@@ -114,6 +121,13 @@ class Parsers(unittest.TestCase):
     def test_an_error_is_one_printable_bounded_line(self):
         self.assertEqual(probe.first_line("\n \x1b[31mred\x1b[0m\nmore"), "[31mred [0m")
         self.assertEqual(len(probe.first_line("x" * 9999)), 300)
+
+    def test_the_reason_is_the_line_that_a_program_marks_as_one_else_the_first(self):
+        with open(os.path.join(ROOT, "tests", "fixtures", "tools", "reasons.json"), encoding="utf-8") as file:
+            rows = json.load(file)
+        for row in rows:
+            with self.subTest(row["program"]):
+                self.assertEqual(probe.reason_in(row["said"]), row["reason"] or probe.first_line(row["said"]))
 
     def test_bytes_that_are_no_utf8_become_a_reply_that_is_json(self):
         header, _, payload = probe.encode_reply({"id": "1", "name": "caf\udce9"}).partition(b"\n")

@@ -13,14 +13,28 @@ FILES = [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.j
 LOADED_AT_START = {"os", "re", "sys", "time"}
 # What several sections need, or is a part of one, and no section of its own.
 SHARED = {
+    "apt.py",
+    "automatic_updates.py",
+    "automounts.py",
+    "container_words.py",
     "control_groups.py",
     "firewall.py",
+    "firewall_iptables.py",
+    "firewall_nft.py",
+    "firewall_rules.py",
+    "firewall_text.py",
+    "holders.py",
     "logins.py",
+    "machine_id.py",
     "netlink.py",
     "nvidia.py",
     "nvml.py",
     "owners.py",
+    "packages.py",
+    "patience.py",
     "reboot.py",
+    "units_shown.py",
+    "watched.py",
 }
 
 

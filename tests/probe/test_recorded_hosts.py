@@ -224,7 +224,13 @@ class RaspberryPi(unittest.TestCase):
         told = reply_of("raspberry-pi")["sections"]["hardware"]
         self.assertEqual((told["model"], told["cpu_model"]), ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76"))
         self.assertEqual([told[what] for what in ("sockets", "cores", "threads")], [1, 4, 4])
-        expected = {"model": "SD64G", "serial": "0x1a2b3c4d", "size_bytes": 63864569856, "rotational": False}
+        expected = {
+            "path": "platform/axi/1000fff000.mmc/mmc1",
+            "model": "SD64G",
+            "serial": "0x1a2b3c4d",
+            "size_bytes": 63864569856,
+            "rotational": False,
+        }
         self.assertEqual(told["disks"], {"mmcblk0": expected})
 
     def test_the_cpu_is_not_the_warmer_chip_beside_it(self):

@@ -1,9 +1,12 @@
-"""Security: what counts as a firewall, how sshd reads its settings, and that unknown is not off."""
+"""Security: how sshd reads its settings, and that unknown is not off."""
 
+import json
+import os
 import struct
 import unittest
+from unittest.mock import patch
 
-from place import probe
+from place import PROBES, probe
 from test_updates import said
 from tree import Tree, section
 
@@ -17,89 +20,6 @@ def security(tree, sudo=(), name=None):
     assert not reply["errors"], reply["errors"]
     told = reply["sections"]["security"]
     return told.get(name) if name else told
-
-
-class FirewallRules(unittest.TestCase):
-    def test_a_policy_that_drops_is_a_firewall(self):
-        self.assertEqual(probe.nft_filters(said("nft-ufw")), "active")
-        self.assertEqual(probe.iptables_filters(said("iptables-ufw")), "active")
-
-    def test_a_last_rule_that_drops_is_one(self):
-        text = said("nft-last-rule")
-        self.assertEqual(probe.nft_filters(text), "active")
-        without = "\n".join(line for line in text.splitlines() if "no way" not in line)
-        self.assertEqual(probe.nft_filters(without), "some_rules")
-
-    def test_a_last_rule_may_be_behind_a_jump(self):
-        rules = "-P INPUT ACCEPT\n-A INPUT -i eth0 -j guard\n-A guard -p tcp --dport 22 -j ACCEPT\n-A guard -j REJECT\n"
-        self.assertEqual(probe.iptables_filters(rules), "active")
-        conditional = rules.replace("-i eth0 -j guard", "-p udp -j guard")
-        self.assertEqual(probe.iptables_filters(conditional), "some_rules")
-
-    def test_a_table_of_one_family_is_a_firewall_only_if_that_is_ipv4(self):
-        rules = "table {} f {{\n\tchain in {{\n\t\ttype filter hook input priority filter; policy drop;\n\t}}\n}}\n"
-        told = {family: probe.nft_filters(rules.format(family)) for family in ("inet", "ip", "ip6", "bridge", "arp")}
-        self.assertEqual({family for family, judged in told.items() if judged == "active"}, {"inet", "ip"})
-        self.assertNotIn("inactive", told.values())
-
-    def test_what_docker_forwards_and_fail2ban_rejects_is_no_firewall(self):
-        self.assertEqual(probe.iptables_filters(said("iptables-docker")), "inactive")
-        self.assertEqual(probe.nft_filters(said("nft-fail2ban-docker")), "some_rules")
-
-    def test_words_in_comments_and_names_mean_nothing(self):
-        rules = '-P INPUT ACCEPT\n-A INPUT -m comment --comment "-j DROP" -j ACCEPT\n'
-        self.assertEqual(probe.iptables_filters(rules), "inactive")
-
-    def test_chains_that_lead_in_a_circle_end(self):
-        self.assertEqual(probe.iptables_filters("-A INPUT -j a\n-A a -j b\n-A b -j a\n"), "inactive")
-
-    def test_nothing_at_all_is_no_firewall(self):
-        self.assertEqual(probe.nft_filters(""), "inactive")
-
-
-class Firewall(unittest.TestCase):
-    def part(self, told=None, sudo=(), **files):
-        tree = Tree(self, told)
-        for path, text in files.get("files", {}).items():
-            tree.write(path, text)
-        return security(tree, sudo, "firewall")
-
-    def test_what_only_root_may_read_is_unknown_and_never_none(self):
-        told = self.part(files={"/usr/sbin/nft": "", "/usr/sbin/iptables": ""})
-        self.assertEqual(told, {"state": "unknown", "reason": "permission_denied"})
-
-    def test_a_machine_without_any_tool_is_unknown(self):
-        self.assertEqual(self.part(), {"state": "unknown", "reason": "no_tool"})
-
-    def test_ufw_and_firewalld_tell_everybody(self):
-        told = self.part(files={"/etc/ufw/ufw.conf": "ENABLED=yes\n"})
-        self.assertEqual(told, {"state": "ok", "reason": "active", "backend": "ufw"})
-        told = self.part(files={"/sys/fs/cgroup/system.slice/firewalld.service/cgroup.procs": ""})
-        self.assertEqual(told["backend"], "firewalld")
-
-    def test_a_ufw_that_is_off_leaves_the_question_to_the_kernels_rules(self):
-        files = {"/etc/ufw/ufw.conf": "ENABLED=no\n", "/usr/sbin/nft": ""}
-        told = self.part(files=files)
-        self.assertEqual(told, {"state": "unknown", "reason": "permission_denied", "backend": "ufw"})
-        told = self.part({"is_root": True, "run": {"nft list ruleset": {"output": ""}}}, files=files)
-        self.assertEqual(told, {"state": "warning", "reason": "inactive", "backend": "ufw"})
-
-    def test_sudo_is_used_only_where_the_request_allows_it_and_with_the_documented_line(self):
-        run = {"sudo -n nft list ruleset": {"output": said("nft-ufw")}}
-        self.assertEqual(self.part({"run": run}, files={"/usr/sbin/nft": ""})["reason"], "permission_denied")
-        told = self.part({"run": run}, ["security"], files={"/usr/sbin/nft": ""})
-        self.assertEqual(told, {"state": "ok", "reason": "active", "backend": "nftables"})
-
-    def test_a_sudo_that_refuses_leaves_it_unknown(self):
-        run = {"sudo -n nft list ruleset": {"status": 1, "errors": "sudo: a password is required\n"}}
-        told = self.part({"run": run}, ["security"], files={"/usr/sbin/nft": ""})
-        self.assertEqual(told, {"state": "unknown", "reason": "permission_denied"})
-
-    def test_the_old_iptables_is_not_asked_where_its_modules_are_not_loaded(self):
-        tree = Tree(self, {"is_root": True})
-        tree.write("/usr/sbin/xtables-legacy-multi")
-        tree.link("/usr/sbin/iptables", "xtables-legacy-multi")
-        self.assertEqual(security(tree, name="firewall"), {"state": "warning", "reason": "inactive"})
 
 
 class Sshd(unittest.TestCase):
@@ -141,8 +61,25 @@ class Sshd(unittest.TestCase):
         told = self.part(config, {"a.conf": "Match Address 10.0.0.0/8\nPermitRootLogin yes\n"})
         self.assertEqual((told["root_login"], told["conditional"]), ("no", ["permitrootlogin"]))
 
-    def test_match_all_is_for_everybody(self):
+    def test_match_all_is_for_everybody_and_wins_over_what_stands_before_it(self):
         self.assertEqual(self.part("Match all\nPermitRootLogin no\n")["root_login"], "no")
+        told = self.part(
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMatch User *\nPasswordAuthentication yes\n"
+        )
+        self.assertEqual((told["reason"], told["conditional"]), ("password_login", []))
+
+    def test_the_methods_that_have_to_succeed_decide_together(self):
+        config = "UsePAM yes\nPermitRootLogin yes\nAuthenticationMethods {}\n"
+        for methods, reason in (
+            ("publickey", "keys_only"),
+            ("publickey,password publickey,keyboard-interactive", "keys_only"),
+            ("publickey password", "root_password_login"),
+            ("password,keyboard-interactive:pam", "root_password_login"),
+            ("any", "root_password_login"),
+        ):
+            self.assertEqual(self.part(config.format(methods))["reason"], reason, methods)
+        told = self.part("PasswordAuthentication no\nAuthenticationMethods password\n")
+        self.assertEqual(told["password_login"], False)
 
     def test_pam_may_ask_for_the_password_that_sshd_does_not_take(self):
         told = self.part("PasswordAuthentication no\nUsePAM yes\nPermitRootLogin yes\n")
@@ -227,6 +164,37 @@ class Others(unittest.TestCase):
         self.assertEqual(self.part("automatic_updates", apt, off)["reason"], "inactive")
         self.assertEqual(self.part("automatic_updates", apt)["state"], "unknown")
 
+    def apt(self, *files, **run):
+        """Return what is said of a machine with unattended-upgrades, where a word about each unit may be recorded."""
+        known = {"/etc/apt/sources.list": "", "/var/lib/dpkg/status": "x", "/usr/bin/unattended-upgrade": ""}
+        known.update({"/run/systemd/system/x": "", probe.TIMERS_WANTED + "apt-daily-upgrade.timer": ""})
+        told = {"apt-config dump APT::Periodic": {"output": 'APT::Periodic::Unattended-Upgrade "1";\n'}}
+        if "units" in run:
+            names = "apt-daily-upgrade.timer apt-daily-upgrade.service"
+            told[" ".join(probe.SYSTEMCTL_UNITS) + " -- " + names] = {"output": run["units"]}
+        tree = Tree(self, {"run": told})
+        for path, text in known.items():
+            tree.write(path, text)
+        for path in files:
+            tree.link(path, "/dev/null")
+        return security(tree, name="automatic_updates")["reason"]
+
+    def test_what_systemd_says_of_timer_and_service_counts_and_not_the_link(self):
+        timer = "apt-daily-upgrade.timer {} {} Daily apt upgrade\n".format
+        service = "apt-daily-upgrade.service {} inactive dead Daily apt upgrade and clean activities\n".format
+        self.assertEqual(self.apt(units=timer("loaded", "active waiting") + service("loaded")), "active")
+        self.assertEqual(self.apt(units=timer("masked", "inactive dead")), "inactive")
+        self.assertEqual(self.apt(units=timer("loaded", "inactive dead") + service("loaded")), "inactive")
+        self.assertEqual(self.apt(units=timer("loaded", "active waiting") + service("masked")), "inactive")
+        self.assertEqual(self.apt(units=""), "inactive")
+
+    def test_where_systemd_says_nothing_its_files_do(self):
+        self.assertEqual(self.apt(), "active")
+        for unit in ("apt-daily-upgrade.timer", "apt-daily-upgrade.service"):
+            self.assertEqual(self.apt("/etc/systemd/system/" + unit), "inactive")
+            self.assertEqual(self.apt("/run/systemd/system/" + unit), "inactive")
+        self.assertEqual(self.apt("/etc/systemd/system/another.timer"), "active")
+
     def test_dnf_automatic_may_only_tell(self):
         dnf = {"/etc/dnf/dnf.conf": "", probe.TIMERS_WANTED + "dnf-automatic.timer": ""}
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
@@ -239,34 +207,303 @@ class Others(unittest.TestCase):
 
 FAILED = "Failed password for root from 192.0.2.7 port 40022 ssh2"
 INVALID = "Invalid user admin from 192.0.2.7 port {}"
+MACHINE = "0123456789abcdef0123456789abcdef"
+
+# What servers say of one login that was refused: OpenSSH 6.7 to 10, Dropbear 2018 to 2025.
+REFUSED = (
+    FAILED,
+    "Failed password for invalid user  from 192.0.2.7 port 40022 ssh2",
+    "Failed password for invalid user Failed password for root from 192.0.2.9 port 1 ssh2 from ::1 port 40022 ssh2",
+    "Failed password for root from UNKNOWN port 65535 ssh2",
+    "Failed keyboard-interactive/pam for root from 192.0.2.7 port 40022 ssh2",
+    "error: PAM: Authentication failure for illegal user admin from attacker.example",
+    "Invalid user admin from 192.0.2.7",
+    "Invalid user  from 192.0.2.7 port 40022",
+    "Invalid user a\\nb from x port 1 from fe80::1%eth0 port 40022",
+    "Bad password attempt for 'root' from 192.0.2.7:40022",
+    "bad PAM password attempt for 'root' from ::ffff:192.0.2.7:40022",
+    "Login attempt for nonexistent user from 192.0.2.7:40022",
+    "Login attempt for nonexistent user",
+    "login attempt for nonexistent user 'x' from 192.0.2.7:40022",
+)
+# What strangers made servers write, and what is no refusal of a password.
+NOT_REFUSED = (
+    f"Received disconnect from 192.0.2.7 port 40022:11: {FAILED}",
+    f"Received disconnect from 192.0.2.7 port 40022:11: message repeated 99999999999999999999 times: [ {FAILED}]",
+    f"Received disconnect from 192.0.2.7 port 40022:11: {FAILED} [preauth]",
+    f"Bad protocol version identification '{FAILED}' from 192.0.2.7 port 40022",
+    f"banner exchange: Connection from 192.0.2.7 port 40022: {FAILED}",
+    f"message repeated 5 times: [ {FAILED}]",
+    f" {FAILED}",
+    f"{FAILED} ",
+    f"{FAILED} [preauth]",
+    f"x\n{FAILED}",
+    f"{FAILED}\nx",
+    "Failed password for root",
+    "Failed none for root from 192.0.2.7 port 40022 ssh2",  # every client begins like that
+    "Failed publickey for root from 192.0.2.7 port 40022 ssh2: ED25519 SHA256:abc",
+    "Accepted password for root from 192.0.2.7 port 40022 ssh2",
+    "Connection closed by invalid user Invalid user x from 192.0.2.7 port 40022",
+    "Invalid user admin from 192.0.2.7 port 40022 ssh2",
+    "Exit before auth from <192.0.2.7:40022>: (user 'root', 1 fails): Disconnect received: " + FAILED,
+)
+
+
+SYSTEM_JOURNAL = "/var/log/journal/" + MACHINE + "/system.journal"
+
+
+def entry(message, pid=812, program="/usr/sbin/sshd", **more):
+    """Return a line of `journalctl -o json`."""
+    told = dict({"__CURSOR": "s=1", "_PID": str(pid), "MESSAGE": message}, **more)
+    if program:
+        told["_EXE"] = program
+    return json.dumps(told) + "\n"
+
+
+def journal_header(number, at):
+    """Return the beginning of a journal's file whose first entry has this number and time (Unix seconds)."""
+    return b"LPKSHHRH" + bytes(160) + struct.pack("<QQQ", number, 0, int(at * 1e6))
+
+
+def put_away(number, at):
+    """Return the path of a file of the journal that was full, by its first entry."""
+    return f"{os.path.dirname(SYSTEM_JOURNAL)}/system@{7:032x}-{number:016x}-{int(at * 1e6):016x}.journal"
+
+
+class Slow(unittest.TestCase):
+    """What hangs makes its own part late; the clock is the test's."""
+
+    def told(self, slow, timeout=8.0):
+        """Return the section where these programs never answer, and the seconds that all of it took."""
+        answers = {
+            " ".join(["sudo", "-n", *argv]): {"output": "[]"} for argv in (probe.FAIL2BAN_BANNED, probe.NFT_JSON)
+        }
+        answers["sudo -n sshd -T"] = {"output": "passwordauthentication no\nkbdinteractiveauthentication no\n"}
+        answers["sudo -n " + " ".join(probe.JOURNAL)] = {"output": entry(FAILED)}
+        answers["apt-config dump APT::Periodic"] = {"output": ""}
+        tree = Tree(self, {"uid": 1000, "run": answers, "stamps": {SYSTEM_JOURNAL: [NOW, NOW, 9]}})
+        for path in ("/usr/sbin/nft", "/usr/sbin/sshd", "/usr/bin/fail2ban-server", "/usr/bin/fail2ban-client"):
+            tree.write(path)
+        for path in ("/run/fail2ban/fail2ban.sock", "/etc/ssh/sshd_config", "/run/systemd/journal/socket"):
+            tree.write(path)
+        for path in ("/etc/apt/x", "/var/lib/dpkg/status", "/usr/bin/unattended-upgrade", "/usr/bin/journalctl"):
+            tree.write(path)
+        tree.write("/etc/machine-id", MACHINE)
+        tree.write(put_away(1, NOW - 90000))
+        clock = [0.0]
+
+        class Host(probe.RecordedHost):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+            def run(self, argv, timeout, *more, **words):
+                if slow.intersection(argv):
+                    clock[0] += timeout
+                    raise probe.Late(argv[0])
+                return super().run(argv, timeout, *more, **words)
+
+        with patch.object(probe.time, "monotonic", lambda: clock[0]):
+            request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"], "timeout": timeout})
+            return probe.collect_security(Host(tree.folder), request, {}), clock[0]
+
+    def test_one_program_that_hangs_makes_one_part_late(self):
+        whole, _ = self.told(set())
+        self.assertEqual(whole["failed_logins"]["count"], 1)
+        for program, name in (("nft", "firewall"), ("fail2ban-client", "fail2ban"), ("journalctl", "failed_logins")):
+            told, took = self.told({program})
+            self.assertIn("timed_out", told[name].values())
+            self.assertEqual(
+                {key: told[key] for key in told if key != name}, {key: whole[key] for key in whole if key != name}
+            )
+            self.assertLess(took, 6.0)
+
+    def test_all_that_hang_together_leave_the_section_in_time(self):
+        for timeout, most in ((8.0, 6.0), (3.0, 3.0)):
+            told, took = self.told({"nft", "sshd", "fail2ban-client", "apt-config", "journalctl"}, timeout)
+            self.assertEqual(told["failed_logins"]["reason"], "timed_out")
+            self.assertEqual(told["ssh"]["source"], "sshd_config")
+            self.assertLess(took, most)
 
 
 class FailedLogins(unittest.TestCase):
     def test_each_wrong_password_counts_and_a_stranger_once(self):
         stranger = "Failed password for invalid user admin from 192.0.2.7 port 40030 ssh2"
-        lines = [
-            FAILED,
-            f"message repeated 2 times: [ {FAILED}]",
-            INVALID.format(40030),
-            stranger,
-            INVALID.format(40031),
-        ]
-        self.assertEqual(probe.count_failed([*lines, "Accepted publickey for mon from 192.0.2.1 port 1 ssh2"]), 5)
+        said = [(1, FAILED), (1, FAILED), (2, INVALID.format(40030)), (2, stranger), (3, INVALID.format(40031))]
+        said.append((4, "Accepted publickey for mon from 192.0.2.1 port 1 ssh2"))
+        self.assertEqual(probe.count_failed((str(pid), 1, text) for pid, text in said), 4)
 
-    def test_a_journal_that_others_may_not_read_is_unknown_and_not_zero(self):
-        hint = "Hint: You are currently not seeing messages from other users and the system.\n"
-        run = {" ".join(probe.JOURNAL): {"output": "-- No entries --\n", "errors": hint}}
-        tree = Tree(self, {"run": run})
+    def test_what_servers_say_of_a_refused_login_counts_once(self):
+        for message in REFUSED:
+            with self.subTest(message):
+                self.assertEqual(probe.count_failed([("1", 1, message)]), 1)
+
+    def test_what_strangers_make_servers_write_never_counts(self):
+        for message in NOT_REFUSED:
+            with self.subTest(message):
+                self.assertEqual(probe.count_failed([("1", 1, message)]), 0)
+
+    def test_a_wrong_answer_to_pam_counts_once_however_often_it_is_told(self):
+        pam = "error: PAM: Authentication failure for root from 192.0.2.7"
+        sshd = "Failed keyboard-interactive/pam for root from 192.0.2.7 port 40022 ssh2"
+        # Below the log level VERBOSE sshd begins to speak after half of the tries that it allows.
+        self.assertEqual(probe.count_failed([("1", 1, text) for text in (pam, pam, pam, pam, sshd)]), 4)
+
+    def in_journal(self, output, told=None, sudo=(), **result):
+        argv = " ".join((["sudo", "-n"] if sudo else []) + probe.JOURNAL)
+        tree = Tree(self, dict({"run": {argv: dict({"output": output}, **result)}}, **(told or {})))
+        tree.told["clocks"].update((told or {}).get("clocks", {}))
+        tree.told.setdefault("stamps", {})[SYSTEM_JOURNAL] = [NOW, NOW, 8 << 20]
+        tree.save()
         tree.write("/run/systemd/journal/socket")
         tree.write("/usr/bin/journalctl")
-        self.assertEqual(security(tree, name="failed_logins"), {"state": "unknown", "reason": "permission_denied"})
+        tree.write("/etc/machine-id", MACHINE + "\n")
+        tree.write(SYSTEM_JOURNAL, journal_header(90000, NOW - 86400))
+        return tree
+
+    def test_only_what_root_wrote_in_the_name_of_an_ssh_server_is_asked_for(self):
+        asked = [word for word in probe.JOURNAL if "=" in word and not word.startswith("-")]
+        self.assertEqual(asked.count("_UID=0"), 1)
+        names = {word.partition("=")[2] for word in asked if word.startswith("SYSLOG_IDENTIFIER=")}
+        self.assertEqual(names, {"sshd", "sshd-session", "sshd-auth", "dropbear"})
+        self.assertEqual(len(asked), 5)
+        # How many others write must not matter.
+        self.assertFalse({"-n", "--lines"}.intersection(probe.JOURNAL))
+
+    def test_what_sudo_warns_of_is_no_refusal(self):
+        warnings = "sudo: unable to resolve host nas: Name or service not known\n"
+        warnings += "sudo: unable to open /var/log/sudo.log: Permission denied\n"
+        for errors, reason in (
+            (warnings + "Failed to access socket path\n", "unreadable"),
+            (warnings + "sudo: a password is required\n", "permission_denied"),
+            ("sudo: I'm sorry mon. I'm afraid I can't do that\n", "permission_denied"),
+            ("Sorry, user mon is not allowed to execute it as root on nas.\n", "permission_denied"),
+            ("Permission denied to socket\n".lower(), "permission_denied"),
+        ):
+            tree = Tree(self, {"uid": 1000, "run": {"sudo -n fail2ban-client banned": {"status": 1, "errors": errors}}})
+            tree.write("/usr/bin/fail2ban-client")
+            request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"]})
+            with self.assertRaises(probe.Unknown) as raised:
+                probe.told_root(tree.host(), request, probe.FAIL2BAN_BANNED)
+            self.assertEqual(raised.exception.reason, reason, errors)
+
+    def test_the_line_for_sudo_is_the_documented_one(self):
+        with open(os.path.join(PROBES, "README.md"), encoding="utf-8") as file:
+            self.assertIn("`sudo -n " + " ".join(probe.JOURNAL) + "`", file.read())
+
+    def test_a_program_of_roots_that_is_called_by_another_name_is_no_server(self):
+        lines = [entry(FAILED, 1), entry(FAILED, 2, "/usr/bin/su"), entry(FAILED, 3, "/usr/bin/dockerd")]
+        lines += [entry(FAILED, 4, "/usr/lib/openssh/sshd-session"), entry(FAILED, 5, "/usr/sbin/sshd (deleted)")]
+        lines += [entry(FAILED, 6, None), entry(FAILED, 7, "/usr/sbin/dropbear"), entry(FAILED, 8, "/home/eve/sshd/x")]
+        told = security(self.in_journal("".join(lines)), name="failed_logins")
+        self.assertEqual((told["source"], told["count"]), ("journal", 5))
+
+    def test_entries_that_make_no_sense_are_passed_over(self):
+        lines = [entry(FAILED), "{", "[]\n", "7\n", entry(None), entry([1, -5]), entry(["x"]), entry({}), entry(10**30)]
+        lines += [entry(list(FAILED.encode()), 2), '{"_PID": "3"}\n', "[" * 5000 + "\n", entry(FAILED, 4)[:-4]]
+        told = security(self.in_journal("".join(lines)), name="failed_logins")
+        self.assertEqual(told["count"], 2)
+
+    def test_a_journal_that_others_may_not_read_is_unknown_and_not_zero(self):
+        class Closed(probe.RecordedHost):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        tree = self.in_journal("")
+        tree.write("/var/log/auth.log", f"Oct  9 08:50:00 nas sshd[812]: {FAILED}\n")
+        told, _, _ = section(Closed(tree.folder), "security")
+        self.assertEqual(told["failed_logins"], {"state": "unknown", "reason": "permission_denied"})
+        tree = self.in_journal(entry(FAILED), sudo=["security"])
+        tree.write(put_away(1000, NOW - 90000))
+        closed = Closed(tree.folder)
+        request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"]})
+        told = probe.Probe(closed).answer(request)["sections"]["security"]
+        self.assertEqual((told["failed_logins"]["source"], told["failed_logins"]["count"]), ("journal", 1))
+
+    def test_where_there_is_a_journal_no_file_counts_that_everybody_can_write_to(self):
+        tree = self.in_journal(
+            "", {"stamps": {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}}, status=1, errors="broken"
+        )
+        tree.write("/var/log/auth.log", f"Oct  9 08:50:00 nas sshd[812]: {FAILED}\n" * 20)
+        told = security(tree, name="failed_logins")
+        self.assertEqual(told, {"state": "unknown", "reason": "unreadable"})
 
     def test_many_are_a_warning(self):
-        run = {" ".join(probe.JOURNAL): {"output": (FAILED + "\n") * 12}}
-        tree = Tree(self, {"run": run})
-        tree.write("/run/systemd/journal/socket")
-        told = security(tree, name="failed_logins")
+        told = security(self.in_journal(entry(FAILED) * 12), name="failed_logins")
         self.assertEqual(told, {"state": "warning", "reason": "many", "source": "journal", "count": 12})
+
+    def test_where_the_journal_has_dropped_what_is_younger_than_an_hour_none_is_not_said(self):
+        booted = {"clocks": {"boottime": 86400.0, "epoch": NOW}}
+        for count, expected in (
+            (0, {"state": "unknown", "reason": "log_too_short", "source": "journal"}),
+            (9, {"state": "unknown", "reason": "log_too_short", "source": "journal"}),
+            (10, {"state": "warning", "reason": "many", "source": "journal", "count": 10, "lower_bound": True}),
+        ):
+            tree = self.in_journal(entry(FAILED) * count, booted)
+            tree.write(SYSTEM_JOURNAL, journal_header(90000, NOW - 60))
+            tree.write(put_away(80000, NOW - 3500))
+            self.assertEqual(security(tree, name="failed_logins"), expected)
+
+    def test_a_journal_that_reaches_back_far_enough_tells_all(self):
+        day = {"clocks": {"boottime": 86400.0, "epoch": NOW}}
+        for told, header, older in (
+            (day, journal_header(90000, NOW - 3700), None),
+            (day, journal_header(90000, NOW - 60), put_away(80000, NOW - 3700)),
+            (day, journal_header(90000, NOW - 60), put_away(1, NOW - 1800)),  # the first that there ever was
+            (day, journal_header(1, NOW - 60), None),
+            ({"clocks": {"boottime": 600.0, "epoch": NOW}}, journal_header(90000, NOW - 590), None),
+        ):
+            tree = self.in_journal(entry(FAILED), told)
+            tree.write(SYSTEM_JOURNAL, header)
+            if older:
+                tree.write(older)
+            expected = {"state": "ok", "reason": "some", "source": "journal", "count": 1}
+            self.assertEqual(security(tree, name="failed_logins"), expected)
+
+    def test_old_files_of_a_journal_that_is_no_longer_written_there_say_nothing(self):
+        tree = self.in_journal("", {"clocks": {"boottime": 86400.0, "epoch": NOW}})
+        running = "/run/log/journal/" + MACHINE
+        tree.write(put_away(1, NOW - 90000))
+        tree.write(running + "/system.journal", journal_header(90000, NOW - 60))
+        tree.told["stamps"].update({SYSTEM_JOURNAL: [NOW - 8000] * 3, running + "/system.journal": [NOW - 1] * 3})
+        tree.save()
+        self.assertEqual(security(tree, name="failed_logins")["reason"], "log_too_short")
+
+    def test_users_files_and_what_is_no_journal_do_not_make_it_longer(self):
+        tree = self.in_journal("", {"clocks": {"boottime": 86400.0, "epoch": NOW}})
+        tree.write(SYSTEM_JOURNAL, journal_header(90000, NOW - 60))
+        tree.write(put_away(1, NOW - 90000).replace("system@", "user-1501@"))
+        self.assertEqual(security(tree, name="failed_logins")["reason"], "log_too_short")
+        for content in (b"", b"LPKSHHRH", b"x" * 400):
+            tree.write(SYSTEM_JOURNAL, content)
+            self.assertEqual(security(tree, name="failed_logins")["reason"], "unreadable")
+
+    def test_when_the_journal_was_begun_that_only_root_reads_tells_how_far_it_reaches(self):
+        class Closed(probe.RecordedHost):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        for born, reason in (
+            (NOW - 7200, "none"),
+            (NOW - 60, "log_too_short"),
+            ("-", "permission_denied"),
+            (0, "permission_denied"),
+        ):
+            tree = self.in_journal("", {"clocks": {"boottime": 86400.0, "epoch": NOW}}, sudo=["security"])
+            asked = "stat -c %W " + SYSTEM_JOURNAL
+            tree.told["run"][asked] = {"output": f"{int(born) if born != '-' else born}\n"}
+            tree.save()
+            request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"]})
+            told = probe.Probe(Closed(tree.folder)).answer(request)["sections"]["security"]["failed_logins"]
+            self.assertEqual(told["reason"], reason)
+
+    def test_only_lines_that_may_count_are_kept_of_a_long_journal(self):
+        chatter = entry("Connection closed by 192.0.2.7 port 40022 [preauth]")
+        script = f"for i in $(seq 3000); do printf '%s' '{chatter * 5}'; done; printf '%s' '{entry(FAILED)}'"
+        _, output, _ = probe.run_child(["sh", "-c", script], 20.0, [], wanted=probe.MAYBE_FAILED)
+        self.assertEqual(output, entry(FAILED))
+        for message in REFUSED:
+            self.assertTrue(probe.MAYBE_FAILED.search(entry(message).encode()), message)
+            self.assertTrue(probe.MAYBE_FAILED.search(entry(message).replace('": ', '" : ').encode()), message)
 
     def by_file(self, lines, name="auth.log", age=60.0, **clocks):
         tree = Tree(self, {"stamps": {"/var/log/" + name: [NOW - age, NOW - age, 9]}}, **clocks)
@@ -282,6 +519,50 @@ class FailedLogins(unittest.TestCase):
         stamps = ("2025-10-09T09:50:00.123456+02:00", "2025-10-09T09:55:00.1+02:00", "2025-10-09T08:00:00Z")
         told = self.by_file([f"{stamp} nas sshd-session[812]: {FAILED}" for stamp in stamps], "secure")
         self.assertEqual((told["source"], told["count"]), ("secure", 2))
+
+    def test_a_line_of_a_log_counts_only_as_a_whole(self):
+        lines = [
+            "Oct  9 07:50:00 nas cron[812]: an hour ago",
+            f"Oct  9 08:50:00 nas sshd[812]: {FAILED}",
+            f"Oct  9 08:50:00 nas sshd[812]: message repeated 2 times: [ {FAILED}]",
+            "Oct  9 08:50:00 router authpriv.warn dropbear[7]: Bad password attempt for 'root' from 192.0.2.7:40022",
+            f"Oct  9 08:50:00 nas sshd[812]: message repeated 99999999999999999999999 times: [ {FAILED}]",
+            f"Oct  9 08:50:00 nas sshd[812]: Received disconnect from 192.0.2.7 port 1:11: sshd[1]: {FAILED}",
+            f"Oct  9 08:50:00 nas sshd: {FAILED}",
+            f"Oct  9 08:50:00 nas cron[812]: sshd[812]: {FAILED}",
+            f"Oct  9 08:50:00 nas sshd-x[812]: {FAILED}",
+            f"Oct  9 08:50:00 nas sshd[812]: {FAILED} and more",
+        ]
+        told = self.by_file(lines)
+        self.assertEqual((told["source"], told["count"]), ("auth.log", 4))
+
+    def test_a_log_that_was_begun_within_the_hour_counts_with_the_one_before_it(self):
+        line = "Oct  9 {} nas sshd[812]: " + FAILED
+        for older in (".1", ".0", "-20251009"):
+            stamps = {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}
+            tree = Tree(self, {"stamps": stamps}, boottime=86400.0)
+            tree.write("/var/log/auth.log", line.format("08:50:00") + "\n")
+            told = security(tree, name="failed_logins")
+            self.assertEqual(told, {"state": "unknown", "reason": "log_too_short", "source": "auth.log"})
+            tree.write("/var/log/auth.log" + older, "".join(line.format(at) + "\n" for at in ("07:50:00", "08:20:00")))
+            told = security(tree, name="failed_logins")
+            self.assertEqual((told["state"], told["count"]), ("ok", 2), older)
+
+    def test_of_a_log_that_is_longer_than_what_is_read_only_many_are_certain(self):
+        line = f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"
+        with patch.object(probe, "LOG_TAIL_BYTES", 400):
+            told = self.by_file(["Oct  9 07:00:00 nas cron[7]: x", *[line] * 8], boottime=86400.0)
+            self.assertEqual(told["reason"], "log_too_short")
+        with patch.object(probe, "LOG_TAIL_BYTES", 4000):
+            told = self.by_file(["Oct  9 07:00:00 nas cron[7]: x", *[line] * 80], boottime=86400.0)
+            self.assertEqual((told["state"], told["lower_bound"]), ("warning", True))
+
+    def test_bad_logins_of_the_file_before_count_as_well(self):
+        tree = Tree(self)
+        tree.write("/var/log/btmp")
+        tree.write("/var/log/btmp.1", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["source"], told["count"]), ("btmp", 2))
 
     def test_a_line_of_december_is_last_years_in_january(self):
         january = 1767225600.0 + 60  # 2026-01-01 00:01:00 UTC

@@ -17,11 +17,13 @@ def line(address, port, inode, state="0A"):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     raw = socket.inet_pton(family, address)
     digits = "".join(f"{number:08X}" for number in struct.unpack(f"={len(raw) // 4}I", raw))
-    return f"   0: {digits}:{port:04X} {'0' * len(digits)}:0000 {state} 0:0 00:0 0 0 0 {inode} 1 0\n"
+    return f"   0: {digits}:{port:04X} {'0' * len(digits)}:0000 {state} 0:0 00:0 0 33 0 {inode} 1 0\n"
 
 
 def row(address, port=80, inode=7, **more):
-    return dict({"version": 6 if ":" in address else 4, "address": address, "port": port, "inode": inode}, **more)
+    return dict(
+        {"version": 6 if ":" in address else 4, "address": address, "port": port, "inode": inode, "uid": 33}, **more
+    )
 
 
 class Kernel(unittest.TestCase):
@@ -30,7 +32,7 @@ class Kernel(unittest.TestCase):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         raw = socket.inet_pton(family, address).ljust(16, b"\0")
         head = struct.pack("=BBBB", family, 10, 0, 0) + struct.pack(">HH", 8080, 0) + raw + bytes(16)
-        body = head + struct.pack("=I8xIIIII", more.get("index", 0), 0, 0, 0, 0, 4711)
+        body = head + struct.pack("=I8xIIIII", more.get("index", 0), 0, 0, 0, 33, 4711)
         parts = (struct.pack("=HH", 4 + len(part), kind) + part + bytes(-len(part) % 4) for kind, part in attributes)
         return body + b"".join(parts)
 
@@ -45,7 +47,7 @@ class Kernel(unittest.TestCase):
 
     def test_files_tell_the_same_of_what_listens_and_nothing_of_what_is_connected(self):
         text = HEAD + line("127.0.0.1", 8080, 12) + line("127.0.0.1", 22, 13, "01") + line("::1", 80, 14)
-        told = list(probe.parse_proc_net(text, "0A"))
+        told = list(probe.parse_proc_net(text.splitlines(), "0A", lambda uid: True))
         self.assertEqual(told, [row("127.0.0.1", 8080, 12), row("::1", 80, 14)])
 
 
@@ -76,40 +78,23 @@ class Reach(unittest.TestCase):
                 self.assertEqual(probe.exposure(row("::", interface=interface), addresses), told)
 
     def test_a_socket_for_every_ipv6_address_says_itself_whether_it_takes_ipv4(self):
-        self.assertTrue(probe.takes_ipv4(row("::", only_ipv6=False), [row("0.0.0.0")], True))
-        self.assertFalse(probe.takes_ipv4(row("::", only_ipv6=True), [], False))
+        self.assertTrue(probe.takes_ipv4(row("::", only_ipv6=False), {80}, True))
+        self.assertFalse(probe.takes_ipv4(row("::", only_ipv6=True), set(), False))
 
     def test_without_its_word_the_neighbour_and_the_rule_tell(self):
-        self.assertTrue(probe.takes_ipv4(row("::"), [row("::"), row("0.0.0.0", 81)], False))
-        self.assertFalse(probe.takes_ipv4(row("::"), [row("::"), row("0.0.0.0")], False))
-        self.assertFalse(probe.takes_ipv4(row("::"), [], True))
-        self.assertFalse(probe.takes_ipv4(row("::1"), [], False))
+        self.assertTrue(probe.takes_ipv4(row("::"), {81}, False))
+        self.assertFalse(probe.takes_ipv4(row("::"), {80}, False))
+        self.assertFalse(probe.takes_ipv4(row("::"), set(), True))
+        self.assertFalse(probe.takes_ipv4(row("::1"), set(), False))
 
 
 class Section(unittest.TestCase):
     def sockets(self, *rows, **told):
-        """Return who listens on TCP, as the section tells it; `sudo` is what it may use."""
-        sudo, processes = told.pop("sudo", []), told.pop("processes", {})
+        """Return who listens on TCP, as the section tells it."""
         tree = Tree(self, dict({"listeners": {"tcp": list(rows), "udp": []}}, **told))
         tree.write("/proc/net/tcp", HEAD)
-        for pid, (name, start, group) in processes.items():
-            stat = f"{pid} ({name}) S " + "0 " * 18 + f"{start} 0\n"
-            tree.files(f"/proc/{pid}", comm=name + "\n", stat=stat, cgroup="0::" + group + "\n")
-        self.host = tree.host()
-        request = probe.Request({"sections": ["sockets"], "sudo": sudo})
-        return probe.Probe(self.host).answer(request)["sections"]["sockets"]
-
-    def test_of_several_processes_the_first_is_told_and_systemd_only_alone(self):
-        processes = {
-            1: ("systemd", 1, "/init.scope"),
-            900: ("nginx", 60, "/system.slice/nginx.service"),
-            50: ("nginx", 70, "/system.slice/nginx.service"),
-        }
-        opened = {"1": [7, 8], "50": [7], "900": [7, 9]}
-        told = self.sockets(row("::", 80, 7), row("::", 90, 8), processes=processes, open_sockets=opened)
-        owners = [(one["process"], one["pid"], one.get("unit")) for one in told["sockets"]]
-        self.assertEqual(owners, [("nginx", 900, "nginx.service"), ("systemd", 1, "init.scope")])
-        self.assertTrue(told["complete"]["owners"])
+        tree.write("/etc/passwd", "root:x:0:0::/:\nweb:x:33:33::/:\neve:x:1000:1000::/:\n")
+        return section(tree.host(), "sockets")[0]
 
     def test_without_the_process_the_group_tells_the_unit_or_container(self):
         groups = {"11": "/system.slice/ssh.service", "12": f"/system.slice/docker-{ID}.scope", "13": "/init.scope"}
@@ -125,30 +110,28 @@ class Section(unittest.TestCase):
         self.assertEqual((len(told["sockets"]), told["complete"]["owners"]), (1, True))
         self.assertNotIn("pid", told["sockets"][0])
 
+    def test_of_too_many_each_user_is_told_some(self):
+        def told(uids):
+            crowd = [row("0.0.0.0", 1024 + n, n, uid=uid) for n, uid in enumerate(uids)]
+            listed = self.sockets(*crowd, row("0.0.0.0", 50000, 1 << 20, uid=0), row("0.0.0.0", 50001, 1 << 21))
+            ports = [one["port"] for one in listed["sockets"]]
+            self.assertEqual((ports[-2:], ports), ([50000, 50001], sorted(ports)))
+            self.assertEqual((len(ports), listed["complete"]["sockets"]), (probe.SOCKETS_TOLD, False))
+
+        told([1000] * 3000)
+        told(range(100000, 103000))  # one user, who gives his processes any number
+
+    def test_of_too_many_to_look_at_each_users_are_looked_at(self):
+        rows = [row("::", n, uid=1000) for n in range(50)] + [row("::", 99, uid=0)]
+        kept = probe.first_of_each(rows, 10, {"0": "root", "1000": "eve"})
+        self.assertEqual([one["port"] for one in kept], [0, 99, *range(1, 9)])
+
     def test_equal_sockets_are_told_once(self):
         self.assertEqual(len(self.sockets(*(row("::", 80, inode) for inode in range(5)))["sockets"]), 1)
 
     def test_too_many_are_cut_and_that_is_said(self):
         told = self.sockets(*(row("::", port, port) for port in range(1, 1202)))
         self.assertEqual((len(told["sockets"]), told["complete"]["sockets"]), (1000, False))
-
-    SS = 'tcp LISTEN 0 128 *:22 *:* users:(("sshd",pid=812,fd=3),("systemd",pid=1,fd=50)) ino:7 sk:1 <->\n'
-
-    def test_ss_tells_the_owners_of_others_where_sudo_may_be_used(self):
-        processes = {812: ("sshd", 5, "/system.slice/ssh.service")}
-        run = {"sudo -n -- ss -H -l -t -u -n -p -e": {"output": self.SS}}
-        told = self.sockets(row("::", 22, 7), processes=processes, run=run)
-        self.assertNotIn("pid", told["sockets"][0])
-        told = self.sockets(row("::", 22, 7), processes=processes, run=run, sudo=["sockets"])
-        self.assertEqual(
-            [told["sockets"][0][name] for name in ("process", "pid", "unit")], ["sshd", 812, "ssh.service"]
-        )
-
-    def test_a_sudo_that_wants_a_password_changes_nothing(self):
-        run = {"sudo -n -- ss -H -l -t -u -n -p -e": {"status": 1, "errors": "sudo: a password is required"}}
-        for answer in (run, {}):
-            told = self.sockets(row("::", 22, 7), run=answer, sudo=["sockets"])
-            self.assertEqual((told["complete"]["owners"], len(told["sockets"])), (False, 1))
 
     def test_without_a_network_in_proc_it_is_not_supported(self):
         self.assertEqual(section(Tree(self).host(), "sockets"), (None, "not_supported", None))

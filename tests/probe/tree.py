@@ -15,6 +15,10 @@ class Tree:
         self.folder = tempfile.mkdtemp()
         test.addCleanup(shutil.rmtree, self.folder)
         self.told = dict(told or {}, clocks=dict({"boottime": 1000.0, "epoch": 1760000000.0}, **clocks))
+        self.save()
+
+    def save(self):
+        """Write what is not a file; again after `told` was changed."""
         self.write("/.host.json", json.dumps(self.told))
 
     def write(self, path, content=""):

@@ -6,31 +6,50 @@ that what was not answered counts as neither broken nor cured. The same function
 every reply of the polling, with less evidence.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 import time
 
 from .errors import (
+    AnotherMachine,
     BadReply,
     ChannelRefused,
+    CommandNotRun,
     HomelabError,
     HostKeyChanged,
     KeyRefused,
     LoginRefused,
     NoPython,
+    OldForcedCommand,
     ProbeFailed,
+    ProbeStarting,
     PythonIncomplete,
+    SessionRefused,
     UnsupportedSystem,
     first_line,
 )
-from .facts import FACTS_COMMAND, FACTS_SCRIPT, Access, Engine, Facts, Family, Privilege, family_of, parse_facts
+from .facts import (
+    FACTS_COMMAND,
+    FACTS_SCRIPT,
+    SYSTEMD_FAMILIES,
+    Access,
+    Engine,
+    Facts,
+    Family,
+    Privilege,
+    family_of,
+    parse_facts,
+)
 from .keys import fingerprint
 from .models import SECTIONS, Gpu
 from .report import CheckResult, Report, Status, Verdict
 from .session import ProbeSession
-from .snapshot import Snapshot
+from .snapshot import Reply, Snapshot
 from .ssh import Connection
 from .target import Target
+from .updates_rule import judge_updates_rule
 
 CLOCK_LIMIT_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
@@ -40,6 +59,8 @@ _SHOWN = 4
 
 _LOGIN_ERRORS = (HostKeyChanged, KeyRefused, LoginRefused)
 _PYTHON_ERRORS = (NoPython, PythonIncomplete)
+_SHELL_ERRORS = (CommandNotRun, OldForcedCommand, SessionRefused)
+_BEFORE_THE_PROBE = (UnsupportedSystem, AnotherMachine, *_PYTHON_ERRORS, *_SHELL_ERRORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +75,14 @@ class Evidence:
     python: tuple[str, str] | None = None
     noise: str | None = None
     snapshot: Snapshot | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Items, by their section, for which there is no room beside those that are remembered."""
     poll_seconds: float | None = None
     facts: Facts | None = None
+    installs_updates: bool = False
+    """Whether the option for it is on."""
+    late_readings: int = 1
+    """How many readings of a section in a row must be late to count."""
 
     @property
     def family(self) -> Family:
@@ -67,12 +94,31 @@ class Evidence:
         system = self.snapshot.sections.system if self.snapshot else None
         return family_of(system.os_id, system.os_id_like) if system else Family.OTHER
 
+    @property
+    def has_systemd(self) -> bool:
+        """Return whether systemd is PID 1, and yes where nobody could tell."""
+        if self.facts is not None and self.facts.is_complete:
+            return bool(self.facts.systemd)
+        system = self.snapshot.sections.system if self.snapshot else None
+        return system is None or system.init in (None, "", "systemd")
+
 
 # ---------------------------------------------------------------- running the test
 
+FIRST_SECONDS = 20.0
+"""For how long what is late at the first contact is asked for again."""
+AGAIN_SECONDS = 2.0
+LATE_READINGS = 3
+"""How many readings of a section in a row must be late before polls find something wrong."""
+
 
 async def run_checks(
-    session: ProbeSession, target: Target, host_keys: tuple[str, ...], progress: Callable[[float], None] | None = None
+    session: ProbeSession,
+    target: Target,
+    host_keys: tuple[str, ...],
+    progress: Callable[[float], None] | None = None,
+    *,
+    installs_updates: bool = False,
 ) -> tuple[Report, Snapshot | None]:
     """Test a host through a session of its own; return the report and what the dry run saw.
 
@@ -80,7 +126,8 @@ async def run_checks(
     """
     tell = progress or (lambda _share: None)
     started_at, started = time.time(), time.monotonic()
-    evidence = await gather(session, Evidence(target=target, host_keys=host_keys), tell)
+    known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates)
+    evidence = await gather(session, known, tell)
     report = Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
     tell(1.0)
     return report, evidence.snapshot
@@ -102,8 +149,8 @@ async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[floa
     tell(0.2)
     evidence = await _dry_run(session, replace(evidence, is_connected=True))
     tell(0.6)
-    if isinstance(evidence.error, UnsupportedSystem):
-        return evidence
+    if isinstance(evidence.error, (UnsupportedSystem, AnotherMachine, *_SHELL_ERRORS)):
+        return evidence  # Nobody would answer who runs no commands, and another machine is asked nothing.
     return replace(evidence, facts=await _ask_facts(session))
 
 
@@ -113,19 +160,42 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
     snapshot: Snapshot | None = None
     started = time.monotonic()
     try:
-        reply = await session.poll(list(SECTIONS))
-        snapshot = Snapshot().merged(reply, time.time(), 0.0)
+        reply = await _patiently(session)
+        seconds = time.monotonic() - started
+        snapshot = await _until_told(session, Snapshot().merged(reply, time.time(), 0.0), started + FIRST_SECONDS)
     except HomelabError as err:
-        error = err
+        error, seconds = err, time.monotonic() - started
     return replace(
         evidence,
+        host_keys=session.host_keys,
         error=error,
         snapshot=snapshot,
-        poll_seconds=time.monotonic() - started,
+        poll_seconds=seconds,
         python=session.python,
         noise=session.noise,
         rtt_seconds=session.rtt_seconds or _rtt_seconds(session.connection),
     )
+
+
+async def _patiently(session: ProbeSession) -> Reply:
+    """Return the first reply, however long its program is under way: that ends by itself."""
+    while True:
+        try:
+            return await session.poll(list(SECTIONS))
+        except ProbeStarting:
+            continue
+
+
+async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float) -> Snapshot:
+    """Return the snapshot with what was late in it, as far as that comes: a first reading often fills a cache."""
+    while snapshot.late and time.monotonic() < until:
+        await asyncio.sleep(AGAIN_SECONDS)
+        try:
+            reply = await session.poll(sorted(snapshot.late))
+        except HomelabError:
+            break
+        snapshot = snapshot.merged(reply, time.time(), 0.0)
+    return snapshot
 
 
 def _rtt_seconds(connection: Connection | None) -> float | None:
@@ -141,7 +211,7 @@ async def _ask_facts(session: ProbeSession) -> Facts | None:
     except HomelabError:
         return None
     facts = parse_facts(result.stdout)
-    return facts if facts.system else None
+    return replace(facts, noise=result.noise or facts.noise) if facts.system else None
 
 
 # ---------------------------------------------------------------- judging
@@ -160,13 +230,23 @@ _UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
 
 def judge(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return a row for every check."""
-    return tuple(CheckResult.of(check.key, check.judge_fn(evidence)) for check in CHECKS)
+    return tuple(CheckResult.of(check.key, _curable(check.judge_fn(evidence), evidence)) for check in CHECKS)
+
+
+_OF_SYSTEMD = frozenset({"set_clock", "start_docker", "start_podman"})
+"""Remedies that ask systemd, in the families that it usually runs."""
+
+
+def _curable(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """Return the verdict, without a remedy that cannot work: in a container systemd often does not run."""
+    runs_systemd = evidence.family not in SYSTEMD_FAMILIES or evidence.has_systemd
+    return verdict if runs_systemd or verdict.remedy not in _OF_SYSTEMD else replace(verdict, remedy=None)
 
 
 def judge_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return the rows that one poll can tell; silence and refused logins are a state of the host, not a row."""
     if evidence.error is None:
-        return judge(replace(evidence, is_connected=True))
+        return judge(replace(evidence, is_connected=True, late_readings=LATE_READINGS))
     if evidence.error.hard or isinstance(evidence.error, (ProbeFailed, BadReply, ChannelRefused)):
         return judge(replace(evidence, is_connected=not isinstance(evidence.error, HostKeyChanged), snapshot=None))
     return ()
@@ -208,6 +288,8 @@ def _login(evidence: Evidence) -> Verdict:
 
 def _system(evidence: Evidence) -> Verdict:
     """Judge whether there is a probe for this system."""
+    if isinstance(evidence.error, AnotherMachine):
+        return Verdict(Status.RED, "another_machine", _of_error(evidence))
     if isinstance(evidence.error, UnsupportedSystem):
         return Verdict(Status.RED, "not_supported", _of_error(evidence))
     if evidence.facts and evidence.facts.system != "Linux":
@@ -230,13 +312,26 @@ def _with_version(name: str | None, version: str | None) -> str:
 
 
 def _shell(evidence: Evidence) -> Verdict:
-    """Judge whether the login shell keeps quiet."""
-    noise = evidence.noise or (evidence.facts.noise if evidence.facts else "")
-    if noise:
-        return Verdict(Status.AMBER, "shell_noise", {"line": noise}, "quiet_shell")
+    """Judge whether the login shell runs our commands, and keeps quiet."""
+    if isinstance(evidence.error, OldForcedCommand):
+        return Verdict(Status.RED, "old_forced_command", {}, "renew_forced_command")
+    if isinstance(evidence.error, SessionRefused):
+        return Verdict(Status.RED, "session_refused", _of_error(evidence))
+    if isinstance(evidence.error, CommandNotRun):
+        placeholders, words = _of_error(evidence), evidence.error.detail
+        return Verdict(Status.RED, "command_not_run_said" if words else "command_not_run", placeholders, "plain_shell")
+    if noise := evidence.noise or (evidence.facts.noise if evidence.facts else ""):
+        return _noise(noise, evidence.facts.shell if evidence.facts else "")
     if evidence.snapshot or (evidence.facts and evidence.facts.is_complete):
         return Verdict(Status.OK, "shell_quiet")
     return _UNKNOWN
+
+
+def _noise(line: str, shell: str) -> Verdict:
+    """Return the row of a login shell that prints text, with its name where the facts tell it."""
+    if shell:
+        return Verdict(Status.AMBER, "shell_noise_of", {"line": line, "shell": shell}, "quiet_shell")
+    return Verdict(Status.AMBER, "shell_noise", {"line": line}, "quiet_shell")
 
 
 def _python(evidence: Evidence) -> Verdict:
@@ -251,15 +346,15 @@ def _python(evidence: Evidence) -> Verdict:
 def _probe(evidence: Evidence) -> Verdict:
     """Judge the dry run."""
     if evidence.snapshot:
-        return _sections(evidence.snapshot, evidence.poll_seconds)
-    if not evidence.is_connected or isinstance(evidence.error, (UnsupportedSystem, *_PYTHON_ERRORS)):
+        return _sections(evidence.snapshot, evidence.poll_seconds, evidence.late_readings)
+    if not evidence.is_connected or isinstance(evidence.error, _BEFORE_THE_PROBE):
         return _UNKNOWN
     return Verdict(Status.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
 
 
-def _sections(snapshot: Snapshot, seconds: float | None) -> Verdict:
+def _sections(snapshot: Snapshot, seconds: float | None, late_readings: int) -> Verdict:
     """Judge which sections answered; a broken graphics card has a row of its own."""
-    late = sorted(name for name, reason in snapshot.missing.items() if reason == "timed_out")
+    late = sorted(name for name, count in snapshot.late.items() if count >= late_readings)
     if late:
         return Verdict(Status.AMBER, "section_timed_out", {"sections": _listed(late)})
     failed = sorted(snapshot.errors.keys() - {"gpu", "gpu_processes"})
@@ -267,6 +362,18 @@ def _sections(snapshot: Snapshot, seconds: float | None) -> Verdict:
         placeholders = {"sections": _listed(failed), "detail": first_line(snapshot.errors[failed[0]])}
         return Verdict(Status.AMBER, "section_failed", placeholders)
     return Verdict(Status.OK, "probe_ran", {"seconds": f"{seconds or 0:.2f}", "count": str(len(snapshot.ages))})
+
+
+def _too_much(evidence: Evidence) -> Verdict:
+    """Judge whether all that the host reports is within our limits."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    beyond = Counter(evidence.snapshot.beyond) + Counter(evidence.left_out)
+    if not beyond:
+        return Verdict(Status.OK, "within_limits")
+    return Verdict(
+        Status.AMBER, "beyond_limits", {"sections": _listed(sorted(beyond)), "count": str(sum(beyond.values()))}
+    )
 
 
 def _proc(evidence: Evidence) -> Verdict:
@@ -387,6 +494,24 @@ def _smart(evidence: Evidence) -> Verdict:
     return Verdict(Status.OK, "smart_readable", {"disks": _listed(list(smart.readable))})
 
 
+def _firewall(evidence: Evidence) -> Verdict:
+    """Judge whether the rules of the firewall can be read in today's way; that they may not be is no complaint."""
+    security = evidence.snapshot.sections.security if evidence.snapshot else None
+    part = security.firewall if security else None
+    if part is None:
+        return _UNKNOWN
+    if part.old_rules:
+        return Verdict(Status.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall")
+    match part.reason:
+        case "permission_denied":
+            return Verdict(Status.INFO, "firewall_denied")
+        case "no_tool":
+            return Verdict(Status.INFO, "firewall_no_tool")
+        case "active" | "inactive" | "some_rules":
+            return Verdict(Status.OK, "firewall_readable")
+    return Verdict(Status.INFO, "firewall_unreadable")
+
+
 def _sudo(evidence: Evidence) -> Verdict:
     """Say how a command becomes root's."""
     if evidence.facts is None or not evidence.facts.is_complete or evidence.facts.privilege is None:
@@ -403,6 +528,13 @@ _PRIVILEGE_REASONS = {
 }
 
 
+def _updates_rule(evidence: Evidence) -> Verdict:
+    """Judge what allows installing updates."""
+    sections = evidence.snapshot.sections if evidence.snapshot else None
+    updates, system = (sections.updates, sections.system) if sections else (None, None)
+    return judge_updates_rule(evidence.facts, updates, system, is_wanted=evidence.installs_updates)
+
+
 CHECKS: tuple[Check, ...] = (
     Check("reachable", _reachable),
     Check("host_key", _host_key),
@@ -411,6 +543,7 @@ CHECKS: tuple[Check, ...] = (
     Check("shell", _shell),
     Check("python", _python),
     Check("probe", _probe),
+    Check("too_much", _too_much),
     Check("proc", _proc),
     Check("clock", _clock),
     Check("docker", _docker),
@@ -418,7 +551,9 @@ CHECKS: tuple[Check, ...] = (
     Check("systemd", _systemd),
     Check("gpu", _gpu),
     Check("smart", _smart),
+    Check("firewall", _firewall),
     Check("sudo", _sudo),
+    Check("updates_rule", _updates_rule),
 )
 
 

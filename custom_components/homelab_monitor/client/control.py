@@ -7,6 +7,7 @@ do it. Containers are controlled by whoever may use their engine's socket, as th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 import re
 import shlex
@@ -21,12 +22,17 @@ from .errors import (
     EngineDenied,
     NoSuchContainer,
     NoSuchUnit,
+    TerminalRequired,
     WouldLockOut,
     first_line,
+    line_with,
+    lines_of,
+    only_asking,
+    reason_in,
 )
-from .facts import Privilege
 from .models import Container
-from .root import PREFIXES, Ways, read_ways
+from .programs import INTERPRETERS
+from .root import Ways, read_ways, refusal_in, try_ways, wants_terminal
 from .ssh import Connection
 
 
@@ -69,35 +75,109 @@ async def control_service(connection: Connection, host: str, unit: str, action: 
     if await _real_name(connection, host, unit) in _SSH_SERVERS and action is RunAction.STOP:
         raise WouldLockOut(host, unit)
     ways = await read_ways(connection)
-    await run_as_root(connection, host, ways, ("systemctl", action.value, "--", unit), RUN_SECONDS[action])
+    place = _place(ways, host, "systemctl")
+    await run_as_root(connection, host, ways, (place, action.value, "--", unit), RUN_SECONDS[action])
 
 
 async def control_container(connection: Connection, host: str, container: Container, action: RunAction) -> None:
-    """Start, stop or restart a container through its engine's own program; raise HomelabError when it does not work."""
+    """Start, stop or restart a container; raise HomelabError when it does not work."""
     names = (container.engine in _ENGINES, CONTAINER.fullmatch(container.name), _OWNER.fullmatch(container.owner))
     if not all(names):
         raise NoSuchContainer(host, container.name)
-    program, sockets = _ENGINES[container.engine]
-    owner = "" if container.owner == "root" else container.owner
-    script = _CONTAINER_SCRIPT.format(program=program, action=action.value, name=container.name, owner=owner, **sockets)
+    script = (_roots if container.owner == "root" else _users)(container, action)
     result = await connection.run("sh", stdin=script.encode(), timeout=RUN_SECONDS[action])
     if result.exit_status != 0 and _SOCKET_DENIED.search(result.stderr):
-        raise EngineDenied(host, first_line(result.stderr), engine=container.engine)
+        raise EngineDenied(host, line_with(_SOCKET_DENIED, result.stderr), engine=container.engine)
     _done(host, result)
 
 
-_ENGINES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """How an engine is reached: root's through its own program, a user's below /run/user/UID."""
+
+    program: str
+    socket: str
+    user_socket: str
+
+
+_ENGINES: Final[Mapping[str, _Engine]] = MappingProxyType(
     {
-        "docker": ("docker --host", {"system": "/var/run/docker.sock", "user": "docker.sock"}),
-        "podman": ("podman --url", {"system": "/run/podman/podman.sock", "user": "podman/podman.sock"}),
+        "docker": _Engine("docker --host", "/var/run/docker.sock", "docker.sock"),
+        "podman": _Engine("podman --url", "/run/podman/podman.sock", "podman/podman.sock"),
     }
 )
-_CONTAINER_SCRIPT: Final = """PATH=$PATH:/usr/local/bin:/usr/bin:/snap/bin; LC_ALL=C; export PATH LC_ALL
-socket={system}; owner={owner}
-if [ -n "$owner" ]; then socket=/run/user/$(id -u "$owner" 2>/dev/null || echo "$owner")/{user}; fi
-exec {program} "unix://$socket" {action} -- {name} </dev/null
+
+
+def _roots(container: Container, action: RunAction) -> str:
+    """Return what controls a container of root's engine, through the engine's own program."""
+    engine = _ENGINES[container.engine]
+    # The socket is named, so that no context of a user's can lead elsewhere.
+    command = f"{engine.program} unix://{engine.socket} {action.value} -- {container.name}"
+    return f"{_PATHS}exec {command} </dev/null\n"
+
+
+def _users(container: Container, action: RunAction) -> str:
+    """Return what controls a container of a user's engine, by its API: nobody else's is asked."""
+    words = (
+        container.owner,
+        _ENGINES[container.engine].user_socket,
+        f"/containers/{container.name}/{action.value}",
+        str(int(RUN_SECONDS[action]) + 1),
+    )
+    return _PYTHON_SCRIPT.format(interpreters=" ".join(INTERPRETERS), argv=shlex.join((_ASK, *words)))
+
+
+_PATHS: Final = "PATH=$PATH:/usr/local/bin:/usr/bin:/snap/bin; LC_ALL=C; export PATH LC_ALL\n"
+"""POSIX sh, read from standard input."""
+_PYTHON_SCRIPT: Final = (
+    _PATHS
+    + """for python in {interpreters}; do
+  command -v $python >/dev/null 2>&1 && exec $python -I -c {argv} </dev/null
+done
+echo "Error: there is no Python" >&2; exit 1
 """
-"""POSIX sh, read from standard input. The socket is named, so that no context of a user's can lead elsewhere."""
+)
+_ASK: Final = """\
+import http.client, json, pwd, signal, socket, struct, sys
+
+owner, path, question, seconds = sys.argv[1:]
+signal.alarm(int(seconds))
+try:
+    uid = pwd.getpwnam(owner).pw_uid
+except KeyError:
+    uid = int(owner) if owner.isdigit() else 0
+if not uid:
+    sys.exit("Error: there is no user " + owner)
+
+
+class Door(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect("/run/user/%d/%s" % (uid, path))
+        peer = struct.unpack("iII", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if peer != uid:
+            sys.exit("Error: the socket is of user %d" % peer)
+
+
+try:
+    door = Door("localhost")
+    door.request("POST", question)
+    answer = door.getresponse()
+    body = answer.read(4096)
+except PermissionError:
+    sys.exit("Error: connect: permission denied")
+except (OSError, http.client.HTTPException) as error:
+    sys.exit("Error: %s" % error)
+if answer.status not in (200, 204, 304):
+    try:
+        words = json.loads(body.decode())["message"]
+    except (ValueError, LookupError, TypeError):
+        words = answer.reason
+    sys.exit("Error response from the engine: %s" % words)
+"""
+"""Python 3.6, without anything installed. A path in a user's folder is that user's to choose, at any moment: between a
+look and the engine's program it may become a link to root's engine, where another container has that name. Who listens
+at the other end, which the kernel tells of the connection itself, nobody can change. 304: it is so already."""
 
 
 def require_unit(host: str, unit: str) -> None:
@@ -109,13 +189,23 @@ def require_unit(host: str, unit: str) -> None:
 async def control_power(connection: Connection, host: str, action: PowerAction) -> None:
     """Shut the machine down or restart it; raise HomelabError when it refuses."""
     ways = await read_ways(connection)
-    argv = next((argv for tool, argv in _POWER[action] if tool in ways.has), None)
-    if argv is None:
+    tool, *words = next((argv for sign, argv in _POWER[action] if sign in ways.has or ways.place_of(sign)), ("",))
+    if not tool:
         raise ControlFailed(host, "neither systemctl, shutdown nor poweroff")
+    argv = (_place(ways, host, tool), *words)
     try:
         await run_as_root(connection, host, ways, argv, _POWER_SECONDS)
-    except ConnectionLost:
+    except ConnectionLost as err:
+        if not err.had_begun:  # It may have been cut off by somebody who kept the command from the machine.
+            raise
         return  # It is on its way down.
+
+
+def _place(ways: Ways, host: str, tool: str) -> str:
+    """Return where a program is; raise ControlFailed where it is only found through a PATH, which others may fill."""
+    if place := ways.place_of(tool):
+        return place
+    raise ControlFailed(host, f"{tool} is in none of the system's folders")
 
 
 _POWER: Final[Mapping[PowerAction, Sequence[tuple[str, tuple[str, ...]]]]] = MappingProxyType(
@@ -139,10 +229,11 @@ _POWER: Final[Mapping[PowerAction, Sequence[tuple[str, tuple[str, ...]]]]] = Map
 async def _real_name(connection: Connection, host: str, unit: str) -> str:
     """Return what the unit is called that a name stands for; raise NoSuchUnit."""
     question = ("systemctl", "show", "--no-pager", "-p", "Id", "-p", "LoadState", "--", unit)
-    result = await connection.run(_in_english(question), timeout=_QUESTION_SECONDS)
-    told = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+    with only_asking():
+        result = await connection.run(_in_english(question), timeout=_QUESTION_SECONDS)
+    told = dict(line.split("=", 1) for line in lines_of(result.stdout) if "=" in line)
     if result.exit_status != 0:
-        raise ControlFailed(host, first_line(result.stderr))
+        raise ControlFailed(host, reason_in(result.stderr) or first_line(result.stderr))
     if told.get("LoadState", "not-found") == "not-found":
         raise NoSuchUnit(host, unit)
     return told.get("Id", unit)
@@ -153,27 +244,29 @@ async def run_as_root(
 ) -> CommandResult:
     """Run a command with root's rights; raise ControlDenied or ControlFailed with the host's own words."""
     command, words = shlex.join(argv), ""
-    if ways.privilege is not Privilege.NONE:
-        result = await connection.run(PREFIXES[ways.privilege] + command, timeout=seconds)
-        is_refused = result.exit_status != 0 and _REFUSED.search(result.stderr)
-        if ways.privilege is Privilege.ROOT or not is_refused:
-            return _done(host, result)
-        words = first_line(result.stderr)
-    if argv[0] == "systemctl":
+    for each in await try_ways(connection, ways, command, _is_refused, timeout=seconds):
+        if not each.is_refused:
+            return _done(host, each.result)
+        words = words or refusal_in(each.result)
+    if argv[0].endswith("/systemctl"):
         # polkit may let this user do what sudo does not.
-        by_polkit = ("systemctl", "--no-ask-password", *argv[1:])
+        by_polkit = (argv[0], "--no-ask-password", *argv[1:])
         result = await connection.run(_in_english(by_polkit), timeout=seconds)
         if result.exit_status == 0 or not _DENIED.search(result.stderr):
             return _done(host, result)
-        words = words or first_line(result.stderr)
-    raise ControlDenied(host, words or "there is neither sudo nor doas", command=command)
+        words = words or line_with(_DENIED, result.stderr)
+    if wants_terminal(words):
+        raise TerminalRequired(host, words, command=command)
+    # A sudo rule for a command without arguments allows any, unless it says that there are none.
+    allowed = command if len(argv) > 1 else f'{command} ""'
+    raise ControlDenied(host, words or "there is neither sudo nor doas", command=allowed)
 
 
-_REFUSED: Final = re.compile(
-    r"^(?:sudo|sudo-rs|doas): (?!unable to resolve)|^sorry, user |not in the sudoers|may not run sudo",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""sudo's, sudo-rs' and doas's own words, but for the one warning that keeps sudo from nothing."""
+def _is_refused(result: CommandResult) -> bool:
+    """Tell whether sudo or doas did not run the command."""
+    return bool(refusal_in(result))
+
+
 _DENIED: Final = re.compile(
     r"access denied|authentication (?:is )?required|permission denied|policykit|not permitted", re.IGNORECASE
 )
@@ -188,14 +281,9 @@ def _done(host: str, result: CommandResult) -> CommandResult:
     """Return the result of a command that did what it was told, else raise ControlFailed with its words."""
     if result.exit_status != 0:
         # Before it there may be what login scripts and the shell itself complain about.
-        said = _REASON.search(result.stderr)
-        words = said[0] if said else result.stderr
-        raise ControlFailed(host, first_line(words) or f"exit status {result.exit_status}")
+        words = reason_in(result.stderr) or first_line(result.stderr)
+        raise ControlFailed(host, words or f"exit status {result.exit_status}")
     return result
-
-
-_REASON: Final = re.compile(r"^(?:Failed to|Job for|Unit|Error|Call to) ?.*$", re.MULTILINE)
-"""How systemctl, docker and podman begin to say why."""
 
 
 def _in_english(argv: Sequence[str]) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 import re
 
-from .errors import first_line
+from .errors import first_line, lines_of
+from .limits import DISKS_ASKED
+from .update_script import UPDATES_RULE_FACTS, UpdatesRule, parse_updates_rule
 
 SMARTCTL_ARGUMENTS = "-n standby -j -a"
 """How disks are asked: one that sleeps is left asleep. The sudoers lines name exactly this."""
@@ -21,32 +23,69 @@ FACTS_SCRIPT = rf"""
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin; LC_ALL=C; export PATH LC_ALL
 say() {{ printf '\036%s\n' "$1"; }}
 have() {{ command -v "$1" >/dev/null 2>&1; }}
-limited() {{ if have timeout; then timeout 5 "$@" </dev/null; else "$@" </dev/null; fi; }}
+timed() {{ if have timeout; then timeout 5 "$@"; else "$@"; fi; }}
+limited() {{ timed "$@" </dev/null; }}
 folded() {{ printf '%s %s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }}
 run=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}
 
 say uname; uname -s; uname -r; uname -m
 say os_release; cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null
 say id; id -u; id -un
+say shell; limited getent passwd "$(id -un)" 2>/dev/null | cut -d: -f7; echo "$SHELL"
 say systemd; [ -d /run/systemd/system ] && limited systemctl --version 2>/dev/null | head -n 1
 
+# Run sudo so that it asks nothing, and print what it says: both outputs, or with apart=yes only the second, while what is
+# run writes to 3. To sudo-rs a question is a failed login also with -n, three of which may lock the account: it gets an
+# input that does not end, and is ended as soon as it asks, which it may do after any number of warnings.
+apart=
+eol='
+'
+unasked() {{
+  case $apart$kind in
+    *sudo-rs*)
+      : | {{
+        exec 4>/proc/self/fd/0
+        {{
+          timed sh -c 'echo $$; [ -z "$0" ] || exec >&3; exec sudo -S "$@" 4>&-' "$apart" "$@" 2>&1
+          printf '\n%s' "$?"
+        }} | (
+          read -r pid; said=
+          while piece=$(dd bs=4096 count=1 2>/dev/null; echo .); [ "$piece" != . ] && [ ${{#said}} -lt 65536 ]; do
+            said=$said${{piece%.}}
+            case $eol$said in
+              *"$eol[sudo"[]:]*) kill -9 "$pid"; echo "sudo: interactive authentication is required"; cat >/dev/null; exit 1;;
+            esac
+          done
+          printf '%s\n' "${{said%"$eol"*}}"
+          exit "${{said##*"$eol"}}"
+        )
+      }};;
+    yes*) limited sudo -n "$@" 2>&1 >&3;;
+    *) limited sudo -n "$@" 2>&1;;
+  esac
+}}
+# What happens counts: whether a program runs, and as whom. It is named by its place, as a sudo may look through a PATH.
+id=$(PATH=/usr/bin:/bin:$PATH; command -v id)
 say sudo
 if have sudo; then
-  text=$(limited sudo -n -k -- true 2>&1); printf '%s\n%s\n' "$?" "$text"
+  kind=$(limited sudo --version 2>&1 | head -n 1)
+  {{ answer=$(apart=yes; unasked -k -- "$id" -u 3>&1 >&4); status=$?; }} 4>&1
+  printf '\n%s\n' "$status"; folded uid "$answer"
 fi
 say doas
-if have doas; then limited doas -n true >/dev/null 2>&1; echo "$?"; fi
+if have doas; then folded uid "$(limited doas -n "$id" -u 2>/dev/null)"; fi
 
 say docker
 have dockerd && echo installed
 for socket in "$run/docker.sock" /var/run/docker.sock; do
   [ -S "$socket" ] || continue
-  if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; fi
+  if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; continue; fi
+  have docker || continue
+  # The polls ask these sockets: a context of the user's, which may lead anywhere, has no say.
+  if text=$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>/dev/null)
+  then folded version "$text"
+  else folded error "$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>&1)"; fi
 done
-if have docker; then
-  text=$(limited docker version --format '{{{{.Server.Version}}}}' 2>&1)
-  if [ $? = 0 ]; then folded version "$text"; else folded error "$text"; fi
-fi
 
 say podman
 if have podman; then
@@ -68,13 +107,14 @@ if have smartctl; then
     case $(cat "$disk/device/vendor" "$disk/device/model" 2>/dev/null) in *QEMU*|*VMware*|*VBOX*|*Msft*|*Virtual*) continue;; esac
     case $(limited smartctl -n standby -i "/dev/$name" 2>&1) in
       *"ermission denied"*)
-        if have sudo && limited sudo -n -l "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name" >/dev/null 2>&1
+        # That there is a rule does not tell whether it wants a password. What is printed is JSON.
+        if have sudo && unasked -k -- "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name" | grep -q '^{{'
         then echo "readable $name"; else echo "denied $name"; fi;;
       *) echo "readable $name";;
     esac
   done
 fi
-say end
+{UPDATES_RULE_FACTS}say end
 """  # noqa: E501
 """POSIX sh, also busybox; each part begins with a record separator and its name."""
 
@@ -92,6 +132,9 @@ class Family(StrEnum):
     WINDOWS = "windows"
     OTHER = "other"
 
+
+SYSTEMD_FAMILIES = frozenset({Family.DEBIAN, Family.FEDORA, Family.SUSE, Family.ARCH})
+"""Those that systemd usually runs."""
 
 _FAMILIES: tuple[tuple[Family, frozenset[str]], ...] = (
     (Family.DEBIAN, frozenset({"debian", "ubuntu", "raspbian"})),
@@ -159,6 +202,9 @@ class Facts:
     docker: Engine = field(default_factory=Engine)
     podman: Engine = field(default_factory=Engine)
     smart: Smart = field(default_factory=Smart)
+    shell: str = ""
+    """The login shell, by its path."""
+    updates_rule: UpdatesRule = field(default_factory=UpdatesRule)
     noise: str = ""
     """First line that something printed before the script did."""
     is_complete: bool = False
@@ -185,7 +231,7 @@ def family_of(os_id: str | None, os_id_like: str | None) -> Family:
 def parse_facts(text: str) -> Facts:
     """Return what the script printed, typed; parts that are missing or odd keep their defaults."""
     noise, *parts = text.split("\x1e")
-    told = {name: rest.splitlines() for name, _, rest in (part.partition("\n") for part in parts)}
+    told = {name: lines_of(rest) for name, _, rest in (part.partition("\n") for part in parts)}
     system, kernel, architecture = _padded(told.get("uname", []), 3)
     return Facts(
         system=system,
@@ -197,6 +243,8 @@ def parse_facts(text: str) -> Facts:
         docker=_engine(told.get("docker", [])),
         podman=_engine(told.get("podman", [])),
         smart=_smart(told.get("smart", [])),
+        shell=first_line("\n".join(told.get("shell", []))),
+        updates_rule=parse_updates_rule(told.get("updates_rule", [])),
         noise=first_line(noise),
         is_complete="end" in told,
     )
@@ -218,25 +266,40 @@ _LATE = frozenset({"124", "143"})
 
 
 def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
-    """Return the shortest way to root, None when sudo was too slow to tell."""
+    """Return the shortest way to root, None when sudo was too slow to tell.
+
+    Only a program that ran and found itself to be root's proves one; sudo's words tell only what it would want.
+    """
     if told.get("id", [])[:1] == ["0"]:
         return Privilege.ROOT
-    status, *words = told.get("sudo") or [""]
-    if status == "0":
+    *words, status, answer = ["", "", *told.get("sudo", [])]
+    if (status, answer.split()) == ("0", _IS_ROOT):
         return Privilege.SUDO
+    if " ".join(told.get("doas", [])).split() == _IS_ROOT:
+        return Privilege.DOAS
     if wants_password("\n".join(words)):
         return Privilege.SUDO_PASSWORD
-    if told.get("doas", [])[:1] == ["0"]:
-        return Privilege.DOAS
     return None if status in _LATE else Privilege.NONE
 
 
+_IS_ROOT = ["uid", "0"]
+_PASSWORD_WORDS = (
+    r"a password is required",  # sudo -n
+    r"a terminal is required to (?:read the password|authenticate)",  # sudo, sudo-rs
+    r"no tty present and no askpass program",  # sudo up to 1.8
+    r"interactive authentication is required",  # sudo-rs -n
+    r"interaction (?:is )?required",  # sudo-rs -n, the oldest and the newest
+    r"authentication required but not attempted",  # sudo-rs, at the end of its input
+)
+"""sudo's and sudo-rs' words for "only with a password"."""
+_WANTS_PASSWORD = re.compile("|".join(_PASSWORD_WORDS), re.IGNORECASE)
+_IS_LOCKED = re.compile(r"^sudo: account (?:expired|validation failure)", re.IGNORECASE | re.MULTILINE)
+"""sudo's words for an account that no password helps, behind which it may say the others, too."""
+
+
 def wants_password(text: str) -> bool:
-    """Tell whether these are sudo's words for "only with a password" (sudo, and sudo-rs since 0.2)."""
-    return (
-        re.search(r"password is required|authentication is required|terminal is required", text, re.IGNORECASE)
-        is not None
-    )
+    """Tell whether these are sudo's or sudo-rs' words for "only with a password"."""
+    return _WANTS_PASSWORD.search(text) is not None and _IS_LOCKED.search(text) is None
 
 
 def _engine(lines: list[str]) -> Engine:
@@ -256,17 +319,23 @@ def _access(value: Mapping[str, str], sockets: set[str]) -> Access:
     """Return how far the engine's socket can be used."""
     if "usable" in sockets:
         # Docker's socket may outlive its daemon, or belong to systemd, which then failed to start it.
-        return Access.STOPPED if "error" in value else Access.USABLE
+        return Access.STOPPED if "error" in value and "version" not in value else Access.USABLE
     if "denied" in sockets:
         return Access.DENIED
     return Access.STOPPED if "installed" in value else Access.ABSENT
 
 
+_OF_DISKS = ("readable", "denied")
+
+
 def _smart(lines: list[str]) -> Smart:
     """Return smartctl's path and the disks."""
     words = [line.partition(" ")[::2] for line in lines]
+    # Each once, and of any number a few: they become words of a command.
+    disks = {name: dict.fromkeys(first_line(rest) for word, rest in words if word == name) for name in _OF_DISKS}
+    readable, denied = (tuple(disks[name])[:DISKS_ASKED] for name in _OF_DISKS)
     return Smart(
         tool=next((first_line(rest) for name, rest in words if name == "tool"), ""),
-        readable=tuple(first_line(rest) for name, rest in words if name == "readable"),
-        denied=tuple(first_line(rest) for name, rest in words if name == "denied"),
+        readable=readable,
+        denied=denied,
     )

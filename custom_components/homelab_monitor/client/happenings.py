@@ -4,18 +4,15 @@ A happening is told once, against a baseline: what a section last told. A sectio
 told leaves its part of the baseline as it is, so that nothing is missed and nothing told twice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .items import container_labels, containers, gpu_failure, gpu_labels, lost_gpus, services
+from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
 from .models import Container
 from .snapshot import Snapshot
 
-REBOOT_SECONDS = 120.0
-"""How far the boot time must move: more than clocks drift between two looks, less than a boot takes apart."""
-MOST_AT_ONCE = 50
-"""Happenings of one kind that one look can bring; each becomes a row in the database."""
-
+REBOOT_SECONDS = 2.0
+"""How much shorter the uptime must have become: lxcfs makes a container's from whole seconds."""
 SURE_SECONDS = 60.0
 """How long a card must be lost: a driver that is being replaced loses its cards for a moment."""
 
@@ -26,17 +23,23 @@ class Happening:
 
     type: str
     about: Mapping[str, str]
+    owner: str = ""
+    """Who can make it happen again and again: a user, or a template of services; "" for the host itself."""
+
+
+type _Key = tuple[str, str]
+"""Source and key of a container, in whose name anything may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainersLook:
-    """What a look at the containers told, by their keys; a source that is not in it was never told."""
+    """What a look at the containers told, by source and key; a source that is not in it was not told last."""
 
     at: float | None = None
     sources: frozenset[str] = frozenset()
-    died: frozenset[str] = frozenset()
-    unhealthy: frozenset[str] = frozenset()
-    restarts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    died: frozenset[_Key] = frozenset()
+    unhealthy: frozenset[_Key] = frozenset()
+    restarts: Mapping[_Key, tuple[str, int]] = field(default_factory=dict)
     """Id and count: a container that is made anew counts anew."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,7 +49,7 @@ class Baseline:
     """What was the case at the last look; None: not told yet, so that a first look is no news."""
 
     boot_id: str = ""
-    boot_time: float | None = None
+    uptime_seconds: float | None = None
     failed_units: frozenset[str] | None = None
     lost_gpus: frozenset[str] | None = None
     gpus: frozenset[str] = frozenset()
@@ -62,9 +65,9 @@ def advance(baseline: Baseline, snapshot: Snapshot) -> tuple[Baseline, tuple[Hap
     now = replace(
         baseline,
         boot_id=snapshot.boot_id,
-        boot_time=snapshot.boot_time,
+        uptime_seconds=_uptime(snapshot, baseline.uptime_seconds),
         failed_units=_failed_units(baseline, snapshot),
-        lost_gpus=_lost_gpus(baseline, suspects, snapshot.received),
+        lost_gpus=_lost_gpus(baseline, suspects, snapshot.steady),
         gpus=frozenset(gpu_labels(snapshot).values()) or baseline.gpus,
         suspects=suspects or {},
         containers=_containers(baseline.containers, snapshot),
@@ -79,42 +82,65 @@ def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
     yield from _new("service_failed", "service", before.failed_units, now.failed_units)
     yield from _new("service_recovered", "service", now.failed_units, before.failed_units)
     yield from _new("gpu_lost", "gpu", before.lost_gpus, now.lost_gpus)
-    yield from _new_containers("container_died", before.containers, now.containers, "died")
-    yield from _new_containers("container_unhealthy", before.containers, now.containers, "unhealthy")
+    yield from _new_containers("container_died", before.containers, now.containers, lambda look: look.died)
+    yield from _new_containers("container_unhealthy", before.containers, now.containers, lambda look: look.unhealthy)
 
 
 def _has_rebooted(before: Baseline, now: Baseline) -> bool:
-    """Return whether the host booted; a container shares its machine's boot id, and only its uptime starts anew."""
+    """Return whether the host booted; a container shares its machine's boot id, and only its uptime starts anew.
+
+    No wall clock has a say in it: either side's may be set at any time.
+    """
     if before.boot_id and now.boot_id != before.boot_id:
         return True
-    if before.boot_time is None or now.boot_time is None:
+    if before.uptime_seconds is None or now.uptime_seconds is None:
         return False
-    return now.boot_time - before.boot_time > REBOOT_SECONDS
+    return now.uptime_seconds < before.uptime_seconds - REBOOT_SECONDS
+
+
+def _uptime(snapshot: Snapshot, before: float | None = None) -> float | None:
+    """Return the host's uptime as it was told last."""
+    uptime = snapshot.sections.uptime
+    return before if uptime is None else uptime.uptime_seconds
+
+
+def starting_from(snapshot: Snapshot) -> Baseline:
+    """Return where to start from after a restart of ours: what changed meanwhile is no news, but a reboot."""
+    return Baseline(boot_id=snapshot.boot_id, uptime_seconds=_uptime(snapshot))
 
 
 def _new(happening: str, about: str, before: frozenset[str] | None, now: frozenset[str] | None) -> Iterator[Happening]:
     """Yield a happening for each name that is only in `now`; without one of the two there is nothing to compare."""
     if before is None or now is None:
         return
-    for name in sorted(now - before)[:MOST_AT_ONCE]:
-        yield Happening(type=happening, about={about: name})
+    for name in sorted(now - before):
+        yield Happening(type=happening, about={about: name}, owner=_template(name) if about == "service" else "")
 
 
-def _new_containers(happening: str, before: ContainersLook, now: ContainersLook, what: str) -> Iterator[Happening]:
+def _new_containers(
+    happening: str, before: ContainersLook, now: ContainersLook, keys_fn: Callable[[ContainersLook], frozenset[_Key]]
+) -> Iterator[Happening]:
     """Yield a happening for each container that something is new about; the first look at an engine is no news."""
-    new = sorted(key for key in getattr(now, what) - getattr(before, what) if _source(key) in before.sources)
-    for key in new[:MOST_AT_ONCE]:
-        yield Happening(type=happening, about={"container": now.labels[key]})
+    new = sorted(each for each in keys_fn(now) - keys_fn(before) if each[0] in before.sources)
+    for source, key in new:
+        owner = source.partition("/")[2]
+        yield Happening(type=happening, about={"container": now.labels[key], "owner": owner}, owner=owner)
+
+
+def _template(unit: str) -> str:
+    """Return the template of a service, "" for one without: a login or a connection makes new instances."""
+    name, at, _ = unit.partition("@")
+    return name + at if at else ""
 
 
 def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | None:
-    """Return the units that failed, as far as they are told; one that is only tried again has not recovered."""
-    if snapshot.sections.services is None or not snapshot.sections.services.complete.get("systemd"):
+    """Return the units that failed; one that is only tried again has not recovered, nor one that had no room."""
+    if snapshot.sections.services is None:
         return baseline.failed_units
     before = baseline.failed_units or frozenset()
-    return frozenset(
-        unit.name for unit in services(snapshot) if unit.has_failed or (unit.is_unsettled and unit.name in before)
-    )
+    told = {unit.name: unit for unit in services(snapshot) if unit.speaks_for_host}
+    failed = frozenset(name for name, unit in told.items() if unit.has_failed or (unit.is_unsettled and name in before))
+    return failed if lists_services(snapshot) else failed | (before - told.keys())
 
 
 def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | None:
@@ -125,7 +151,7 @@ def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | N
         names = lost_gpus(snapshot)
     else:
         return None
-    return {name: baseline.suspects.get(name, snapshot.received) for name in names}
+    return {name: baseline.suspects.get(name, snapshot.steady) for name in names}
 
 
 def _lost_gpus(baseline: Baseline, suspects: Mapping[str, float] | None, now: float) -> frozenset[str] | None:
@@ -144,16 +170,18 @@ def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
     if section is None or section.at == before.at:
         return before
     whole = frozenset(source for source, is_whole in section.complete.items() if is_whole)
-    told = {each.key: each for each in containers(snapshot) if each.source in whole}
+    told = {(each.source, each.key): each for each in containers(snapshot) if each.source in whole}
     died = {key for key, each in told.items() if each.has_died or _was_restarted(before, each)}
     unhealthy = {key for key, each in told.items() if each.is_unhealthy}
     restarts = {key: (each.id, each.restarts) for key, each in told.items() if each.restarts is not None}
-    kept = {key: count for key, count in before.restarts.items() if _source(key) not in whole}
+    # An engine that is no longer there has nothing to be compared with when it comes back.
+    elsewhere = (before.sources & section.complete.keys()) - whole
+    kept = {key: count for key, count in before.restarts.items() if key[0] in elsewhere}
     return ContainersLook(
         at=section.at,
-        sources=before.sources | whole,
-        died=_elsewhere(before.died, whole) | died,
-        unhealthy=_elsewhere(before.unhealthy, whole) | unhealthy,
+        sources=elsewhere | whole,
+        died=frozenset(key for key in before.died if key[0] in elsewhere) | died,
+        unhealthy=frozenset(key for key in before.unhealthy if key[0] in elsewhere) | unhealthy,
         restarts=kept | restarts,
         labels=container_labels(snapshot),
     )
@@ -161,15 +189,5 @@ def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
 
 def _was_restarted(before: ContainersLook, now: Container) -> bool:
     """Return whether its engine restarted a container since the last look: what a person restarts is not counted."""
-    ident, count = before.restarts.get(now.key, ("", 0))
+    ident, count = before.restarts.get((now.source, now.key), ("", 0))
     return ident == now.id and now.restarts is not None and now.restarts > count
-
-
-def _elsewhere(keys: frozenset[str], whole: frozenset[str]) -> frozenset[str]:
-    """Return the containers of the other sources."""
-    return frozenset(key for key in keys if _source(key) not in whole)
-
-
-def _source(key: str) -> str:
-    """Return the source in a container's key."""
-    return key.rpartition("/")[0]

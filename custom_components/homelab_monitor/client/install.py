@@ -8,7 +8,7 @@ from base64 import b64encode
 import shlex
 from typing import Final
 
-from .errors import KeyNotInstalled, first_line
+from .errors import CommandNotRun, KeyNotInstalled, first_line, reason_in
 from .keys import dropbear_line
 from .ssh import Connection
 
@@ -20,12 +20,15 @@ umask 077
 line={line}
 key={key}
 file=$HOME/.ssh/authorized_keys
-if [ {server} = dropbear ] && [ "$(id -u)" = 0 ] && [ -d /etc/dropbear ]; then
-  file=/etc/dropbear/authorized_keys
+refused='^[[:space:]]*#'
+if [ {server} = dropbear ]; then refused="$refused"'|from="'; fi
+shared=/etc/dropbear/authorized_keys
+if [ {server} = dropbear ] && [ "$(id -u)" = 0 ] && {{ [ -f /etc/openwrt_release ] || [ -f $shared ]; }}; then
+  file=$shared
 else
   mkdir -p "$HOME/.ssh" && chmod 700 "$HOME/.ssh" || exit 1
 fi
-if ! grep -F "$key" "$file" 2>/dev/null | grep -qv '^[[:space:]]*#'; then
+if ! grep -F "$key" "$file" 2>/dev/null | grep -Eqv "$refused"; then
   if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file" || exit 1; fi
   printf '%s\\n' "$line" >>"$file" || exit 1
 fi
@@ -33,7 +36,12 @@ chmod 600 "$file" || exit 1
 if command -v restorecon >/dev/null 2>&1; then restorecon "$HOME/.ssh" "$file" >/dev/null 2>&1; fi
 echo {done}
 """
-"""A file without its last newline would swallow the key; restorecon: SELinux lets sshd read only what is labelled."""
+"""The line is there when a line with our key is, whatever its options: these are the administrator's.
+
+A file without its last newline would swallow the key. OpenWrt's dropbear reads one file for root, that of other
+systems the one in the home folder; a line with `from=` is none to it. restorecon: SELinux lets sshd read only what
+is labelled.
+"""
 
 _WINDOWS_SCRIPT: Final = r"""
 $ErrorActionPreference = 'Stop'
@@ -63,9 +71,12 @@ Write-Output '{done}'
 async def install_key(connection: Connection, host: str, line: str) -> None:
     """Add an `authorized_line` where it is missing; raise KeyNotInstalled with the host's own words."""
     command, script = _program(connection.server_version, line)
-    result = await connection.run(command, stdin=script.encode(), timeout=INSTALL_SECONDS)
+    try:
+        result = await connection.run(command, stdin=script.encode(), timeout=INSTALL_SECONDS)
+    except CommandNotRun as err:
+        raise KeyNotInstalled(host, err.detail or err.what) from err
     if _DONE not in result.stdout:
-        raise KeyNotInstalled(host, first_line(result.stderr) or first_line(result.stdout))
+        raise KeyNotInstalled(host, reason_in(result.stderr) or first_line(result.stderr) or first_line(result.stdout))
 
 
 def _program(server_version: str, line: str) -> tuple[str, str]:

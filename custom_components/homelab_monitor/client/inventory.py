@@ -1,28 +1,29 @@
 """The items of a host (filesystems, disks, GPUs, units …) and who is who over time.
 
-An item is known by several keys: a filesystem by its UUID and its mountpoint, a disk by
-its WWN and serial number. Any of them may become readable later or change, so a found
-item is matched against what is stored by any key, the strongest first, and the id that it
-got at first sight stays for good: entities hang on it.
-
-A key of PROVISIONAL tells an item only while nothing better is known of it: `sdb` is
-another disk's name the next time.
+An item is known by several keys: a filesystem by its UUID and its mountpoint, a disk by its
+WWN, its serial number and where it is plugged in. Any of them may become readable later, be
+unreadable for a while, or change; the id that an item got at first sight stays for good, as
+entities hang on it. `client/pairing.py` finds out which found item is which known one.
 
 An item that is not found is not gone: only a complete inventory can miss it, and only
 after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 
+from .bucket import Bucket
+from .limits import GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT, ITEMS_LIMIT, LABEL_LIMIT, NEW_ITEMS
+from .pairing import IDENTITIES, PROVISIONAL, pairs, place
+
 MISSES_BEFORE_GONE = 3
 GONE_SECONDS = 24 * 3600.0
-ITEMS_LIMIT = 1000
-"""Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
-LABEL_LIMIT = 120
-PROVISIONAL = frozenset({"kernel_name"})
+_UNCALLED = 0
+"""The number of an item before it has its first label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,39 +38,64 @@ class Found:
     name: str
     label: str
     keys: Mapping[str, str]
+    source: str = ""
+    """Which of several lists it is on, as engine and owner of a container."""
     shown: bool = False
     kept: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Known:
-    """One item that was ever seen; times are Unix seconds of the hub."""
+    """One item that was ever seen."""
 
     keys: dict[str, str]
     label: str
-    first_seen: float
-    missing_since: float | None = None
-    last_missed: float | None = None
+    number: int = 1
+    """Which one it is of several that are called alike."""
+    source: str = ""
     misses: int = 0
+    missing_seconds: float = 0.0
+    """For how long complete inventories went by without it, over restarts."""
+    missed_at: float | None = field(default=None, compare=False, metadata={"serialize": "omit"})
+    """When it was missed last, by a clock that nobody sets and that starts anew with us."""
+
+    @property
+    def title(self) -> str:
+        """Return what people call it, with a mark where another one has that name."""
+        return self.label if self.number == 1 else f"{self.label} ({self.number})"
 
     @property
     def is_gone(self) -> bool:
         """Return whether it was missed often and long enough to leave."""
-        if self.missing_since is None or self.last_missed is None or self.misses < MISSES_BEFORE_GONE:
-            return False
-        return self.last_missed - self.missing_since >= GONE_SECONDS
+        return self.misses >= MISSES_BEFORE_GONE and self.missing_seconds >= GONE_SECONDS
 
     @property
     def is_provisional(self) -> bool:
-        """Return whether nothing better is known of it than where it was."""
+        """Return whether nothing better is known of it than what it is called just now."""
         return self.keys.keys() <= PROVISIONAL
 
     def miss(self, now: float) -> None:
-        """Count a complete inventory without it."""
+        """Count a complete inventory without it, and the time since the one before, where we were there to see it."""
         self.misses += 1
-        self.last_missed = now
-        if self.missing_since is None:
-            self.missing_since = now
+        self.missing_seconds += 0.0 if self.missed_at is None else max(0.0, now - self.missed_at)
+        self.missed_at = now
+
+    def see(self) -> None:
+        """Note that it is there."""
+        self.misses, self.missing_seconds, self.missed_at = 0, 0.0, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What is known of the lists that items of a kind are on."""
+
+    is_listed: Callable[[str], bool] = lambda _source: True
+    """Whether a list is whole, so that what is not on it is missed."""
+    guest_of: Callable[[str], str] = lambda _source: ""
+    """Whose share of the room the items on a list take, "" for the host's own."""
+
+
+_ONE_SOURCE = Sources()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +103,14 @@ class Inventory:
     """All known items by kind and id."""
 
     items: dict[str, dict[str, Known]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict, compare=False)
+    """How many of a kind had no room at the last look."""
+    newcomers: dict[bool, Bucket] = field(
+        default_factory=lambda: {is_guest: Bucket(*NEW_ITEMS) for is_guest in (False, True)}, compare=False, repr=False
+    )
+    """What new ids are taken from, those of guests apart."""
+    seen: set[str] = field(default_factory=set, compare=False)
+    """Kinds of which something was seen: a first look may find many at once."""
 
     def match(
         self,
@@ -85,21 +119,24 @@ class Inventory:
         *,
         complete: bool,
         now: float,
-        is_listed: Callable[[str], bool] = lambda _: True,
+        sources: Sources = _ONE_SOURCE,
     ) -> dict[str, str]:
-        """Return item id → name for everything found, and remember it, up to ITEMS_LIMIT of a kind.
+        """Return item id → name for everything found, and remember it, as far as there is room.
 
-        Items that are not found count a miss when the inventory is complete; where it has several sources,
-        `is_listed` tells whether the one that an item comes from is whole.
+        Items that are not found count a miss when the inventory is complete, and their source is. `now` are seconds
+        of a monotonic clock.
         """
         known = self.items.setdefault(kind, {})
-        found = _admitted(known, found)
-        ids = _identify(known, found)
-        for item in found:
-            _remember(known, ids[item.name], item, now)
-        seen = {ids[item.name] for item in found if not item.shown}
-        for item_id in filter(is_listed, known.keys() - seen if complete else ()):
-            known[item_id].miss(now)
+        # In an order of our own: what a host lists first today may be the last one tomorrow.
+        by_name = {item.name: item for item in sorted(found, key=lambda item: item.name)}
+        is_first = kind not in self.seen and not known
+        ids, self.left_out[kind] = _identify(known, by_name, sources.guest_of, None if is_first else self.newcomers)
+        self.seen.update({kind} if ids else ())
+        _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids})
+        seen = {ids[name] for name, item in by_name.items() if name in ids and not item.shown}
+        for item_id in known.keys() - seen if complete else ():
+            if sources.is_listed(known[item_id].source):
+                known[item_id].miss(now)
         return {item_id: name for name, item_id in ids.items()}
 
     def pop_gone(self) -> list[tuple[str, str]]:
@@ -111,78 +148,145 @@ class Inventory:
             del self.items[kind][item_id]
         return gone
 
+    def pop_surplus(self, kind: str, there: Collection[str], sources: Sources = _ONE_SOURCE) -> list[str]:
+        """Forget what is beyond ITEMS_LIMIT, which an earlier version did not hold, or guests' before that.
+
+        Guests' items go first, then what is away, and of that the newest.
+        """
+        known = self.items.get(kind, {})
+        if len(known) <= ITEMS_LIMIT:
+            return []
+        order = sorted(known, key=lambda item_id: (sources.guest_of(known[item_id].source) != "", item_id not in there))
+        surplus = order[ITEMS_LIMIT:]
+        for item_id in surplus:
+            del known[item_id]
+        return surplus
+
     def as_dict(self) -> dict[str, object]:
         """Return the inventory as plain JSON values."""
         return dict(_ENCODER.encode(self.items))
 
 
-def restore_inventory(stored: Mapping[str, object]) -> Inventory:
-    """Return the inventory that `as_dict` made; raises ValueError or LookupError."""
-    return Inventory(items=_DECODER.decode(stored))
+def restore_inventory(stored: Mapping[str, Any]) -> Inventory:
+    """Return the inventory that `as_dict` made; raises ValueError, LookupError, TypeError or AttributeError."""
+    items = _DECODER.decode({kind: _with_seconds(known) for kind, known in stored.items()})
+    for known in items.get("container", {}).values():
+        # An earlier version did not note it: the key has engine, owner and a name in which anything may be.
+        known.source = known.source or "/".join(known.keys.get("container", "").split("/", 2)[:2])
+    return Inventory(items=items, seen={kind for kind, known in items.items() if known})
+
+
+def _with_seconds(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the stored items of a kind; an earlier version noted two times of the wall clock."""
+    items: dict[str, Any] = {}
+    for item_id, item in stored.items():
+        since, last = item.get("missing_since"), item.get("last_missed")
+        missing = {} if since is None or last is None else {"missing_seconds": max(0.0, last - since)}
+        items[item_id] = {**missing, **item}
+    return items
 
 
 _ENCODER = BasicEncoder(dict[str, dict[str, Known]])
 _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 
-def _identify(known: Mapping[str, Known], found: tuple[Found, ...]) -> dict[str, str]:
-    """Return name → id; strong keys of all items go before weak keys of any."""
+def _identify(
+    known: Mapping[str, Known],
+    found: Mapping[str, Found],
+    guest_of: Callable[[str], str],
+    newcomers: Mapping[bool, Bucket] | None,
+) -> tuple[dict[str, str], int]:
+    """Return name → id, and for how many there was no room; what is only shown or kept is never new."""
+    # Of those that nothing tells apart, one that was there goes before one that was away, and then the oldest.
+    order = sorted(known, key=lambda item_id: known[item_id].misses > 0)
+    ids = pairs({item_id: known[item_id].keys for item_id in order}, {n: item.keys for n, item in found.items()})
+    new = [item for name, item in found.items() if name not in ids and not (item.shown or item.kept)]
+    admitted = [
+        item
+        for item in _admitted(known.values(), new, guest_of)
+        if newcomers is None or newcomers[guest_of(item.source) != ""].take()
+    ]
+    return ids | _new_ids(admitted, set(known)), len(new) - len(admitted)
+
+
+def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str]) -> list[Found]:
+    """Return what there is room for: what is the host's own first, whatever guests have; each guest has a share."""
+    counts = Counter(guest_of(item.source) for item in known)
+    admitted = []
+    for guest, item in sorted(((guest_of(item.source), item) for item in new), key=lambda each: each[0] != ""):
+        guests = counts.total() - counts[""]
+        is_full = counts[guest] >= GUEST_ITEMS_LIMIT or guests >= GUESTS_ITEMS_LIMIT or counts.total() >= ITEMS_LIMIT
+        if not (is_full if guest else counts[""] >= ITEMS_LIMIT):
+            counts[guest] += 1
+            admitted.append(item)
+    return admitted
+
+
+def _new_ids(found: Iterable[Found], taken: set[str]) -> dict[str, str]:
+    """Return name → id: the strongest key, with a number where a twin has it already."""
     ids: dict[str, str] = {}
-    taken: set[str] = set()
-    kinds = dict.fromkeys(kind for item in found for kind in item.keys)
-    for kind in kinds:
-        fitting = {i: item for i, item in known.items() if kind not in PROVISIONAL or item.is_provisional}
-        by_key = {item.keys.get(kind): item_id for item_id, item in fitting.items()}
-        for item in found:
-            item_id = by_key.get(item.keys.get(kind, ""))
-            if item_id and item_id not in taken and item.name not in ids:
-                ids[item.name] = item_id
-                taken.add(item_id)
+    numbers: dict[str, int] = {}
     for item in found:
-        if item.name not in ids:
-            ids[item.name] = _new_id(item, taken | known.keys())
-            taken.add(ids[item.name])
+        wanted = next(iter(item.keys.values()), item.name)
+        item_id, number = wanted, numbers.get(wanted, 1)
+        while item_id in taken:
+            number += 1
+            item_id = f"{wanted}#{number}"
+        numbers[wanted] = number
+        taken.add(item_id)
+        ids[item.name] = item_id
     return ids
 
 
-def _known_keys(known: Mapping[str, Known]) -> set[tuple[str, str]]:
-    """Return the keys of all known items, each with its kind."""
-    return {key for entry in known.values() for key in entry.keys.items()}
+def _remember(known: dict[str, Known], found: Mapping[str, Found]) -> None:
+    """Note by id what is there, with the keys and the label that it has now."""
+    for item_id, item in found.items():
+        if item_id not in known:
+            known[item_id] = Known(keys={}, label="", number=_UNCALLED)
+        _see(known[item_id], item)
+    vacated = _vacate(known, found)
+    labels = {item_id: item.label[:LABEL_LIMIT] for item_id, item in found.items()}
+    _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated)
 
 
-def _admitted(known: Mapping[str, Known], found: Iterable[Found]) -> tuple[Found, ...]:
-    """Return what is known already, and of the others those for which there is room; no new one is only shown."""
-    keys, room = _known_keys(known), max(0, ITEMS_LIMIT - len(known))
-    old, new = [], []
-    for item in found:
-        if not keys.isdisjoint(item.keys.items()):
-            old.append(item)
-        elif not (item.shown or item.kept):
-            new.append(item)
-    return (*old, *new[:room])
-
-
-def _new_id(item: Found, taken: set[str]) -> str:
-    """Return the strongest key as an id, made unique where a clone has it already."""
-    wanted = next(iter(item.keys.values()), item.name)
-    number, item_id = 1, wanted
-    while item_id in taken:
-        number += 1
-        item_id = f"{wanted}#{number}"
-    return item_id
-
-
-def _remember(known: dict[str, Known], item_id: str, item: Found, now: float) -> None:
-    """Note that the item is there, with the keys that it has now."""
-    entry = known.get(item_id)
-    if entry is None:
-        entry = Known(keys={}, label="", first_seen=now)
-        known[item_id] = entry
+def _see(entry: Known, item: Found) -> None:
+    """Note the keys of what is there."""
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
+    entry.source = item.source
     for kind in () if entry.is_provisional else PROVISIONAL:
         entry.keys.pop(kind, None)
-    entry.label = item.label[:LABEL_LIMIT]
     if not item.shown:
-        entry.missing_since = entry.last_missed = None
-        entry.misses = 0
+        entry.see()
+
+
+def _vacate(known: Mapping[str, Known], found: Mapping[str, Found]) -> set[str]:
+    """Forget the places of what is away where another one is by now; return the ids of what was called by its place."""
+    away = [item_id for item_id in known if item_id not in found]
+    taken = {place(item.keys) for item in found.values()} if away else set()
+    vacated: set[str] = set()
+    for item_id in away:
+        entry = known[item_id]
+        spot = place(entry.keys)
+        if spot and spot in taken and not entry.keys.keys().isdisjoint(IDENTITIES):
+            del entry.keys[spot[0]]
+            vacated.update({item_id} if entry.label == spot[1] else ())
+    return vacated
+
+
+def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str]) -> None:
+    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays."""
+    titles: dict[str, str] = {}
+    for item_id in (*labels, *(item_id for item_id in known if item_id not in labels)):
+        entry = known[item_id]
+        if item_id not in vacated and entry.label == labels.get(item_id, entry.label):
+            titles.setdefault(entry.title, item_id)
+    numbers: dict[str, int] = {}
+    for item_id, label in labels.items():
+        entry = known[item_id]
+        if entry.label == label and titles.get(entry.title) == item_id:
+            continue
+        entry.label, entry.number = label, numbers.get(label, 1)
+        while entry.title in titles:
+            entry.number += 1
+        titles[entry.title], numbers[label] = item_id, entry.number

@@ -6,12 +6,13 @@ Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 import re
 
 from .inventory import Found
+from .labels import disk_labels, input_labels, told_apart
 from .models import Container, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
 from .rates import ContainerRates, Rates
 from .snapshot import Snapshot
@@ -28,11 +29,47 @@ class Selection:
 
     services: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    """By name, or by owner and name (`carl/*`)."""
     interfaces: tuple[str, ...] = ()
+    filesystems: tuple[str, ...] = ()
+    """By mountpoint."""
+    user: str = "root"
+    """Who logs in to the host."""
+
+    def guest(self, owner: str) -> str:
+        """Return whose share something counts against: "" for what is root's or of the user who logs in.
+
+        Any other user of the host can make as much as they like of what is theirs.
+        """
+        return "" if owner in ("", "root", self.user) else owner
+
+    def is_chosen_container(self, container: Container) -> bool:
+        """Return whether the user named a container, or its owner with it."""
+        return is_named(container.lasting_name, self.containers) or self._is_chosen_of_owner(container)
+
+    def is_vouched_for(self, container: Container) -> bool:
+        """Return whether a container speaks for the host: a guest's does only where its owner was named with it."""
+        return not self.guest(container.owner) or self._is_chosen_of_owner(container)
+
+    def _is_chosen_of_owner(self, container: Container) -> bool:
+        """Return whether the user named a container by its owner and name."""
+        return is_named(f"{container.owner}/{container.lasting_name}", self.containers)
 
     def is_chosen_interface(self, name: str) -> bool:
         """Return whether the user named an interface, by a pattern or in full."""
         return is_named(name, self.interfaces)
+
+    def is_chosen_filesystem(self, mountpoint: str) -> bool:
+        """Return whether the user named a filesystem, by a pattern or in full; a slash at the end says nothing."""
+        return is_named(mountpoint, (each.rstrip("/") or "/" for each in self.filesystems))
+
+    def is_chosen_service(self, name: str) -> bool:
+        """Return whether the user named a service, with or without what its unit ends in."""
+        return is_named(name, self.services) or is_named(f"{name}.service", self.services)
+
+
+SHOWN = 15
+"""Of more items of a kind only chosen ones are shown without being asked for, and those that are shown already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +84,20 @@ class ItemKind:
     """Another section, without which no item can be told from another."""
     found_fn: Callable[[Snapshot, Selection], Iterator[Found]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
-    is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _item_id: True
-    """Whether the list that an item would be on is whole, where a section has several."""
+    is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _source: True
+    """Whether the list of a source is whole, where a section has several."""
+    shown: int | None = SHOWN
+    """Of more items than these new entities are disabled, but those of chosen ones; None: `found_fn` sees to it."""
+    guest_fn: Callable[[Selection, str], str] = lambda _selection, _source: ""
+    """Whose share of the room an item of a source takes, "" for the host's own."""
+
+
+def left_out(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Return how many items had no room, by section, of what an inventory counts by kind."""
+    by_section: Counter[str] = Counter()
+    for kind in ITEM_KINDS:
+        by_section[kind.section] += counts.get(kind.key, 0)
+    return +by_section
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
@@ -56,7 +105,7 @@ def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
     if is_absent(kind, snapshot):
         return True
     section = getattr(snapshot.sections, kind.section)
-    if section is None or kind.section in {*snapshot.errors, *snapshot.missing}:
+    if section is None or kind.section in {*snapshot.errors, *snapshot.missing} or snapshot.lacks_rows(kind.section):
         return False
     if kind.needs and getattr(snapshot.sections, kind.needs) is None:
         return False
@@ -75,15 +124,8 @@ def _keys(**keys: str | None) -> Mapping[str, str]:
     return {kind: value for kind, value in keys.items() if value}
 
 
-_PCI = re.compile(r"[0-9a-f]{4,8}:([0-9a-f]{2}:[0-9a-f]{2})\.[0-7]")
 _MAKER = re.compile(r"^(NVIDIA|AMD|Intel) (GeForce )?")
 """What makes a card's name long without telling it from the others."""
-
-
-def _told_apart(names: Mapping[str, tuple[str, str]]) -> Mapping[str, str]:
-    """Return a label per item: its name, with its mark where several are named alike."""
-    counts = Counter(name for name, _ in names.values())
-    return {item: name if counts[name] == 1 else f"{name} {mark}" for item, (name, mark) in names.items()}
 
 
 def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
@@ -110,10 +152,10 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     if section is None or hardware is None:
         return
     disks = {name: hardware.disks[name] for name in section.disks if name in hardware.disks}
-    labels = _told_apart({name: (disk.model or name, (disk.serial or name)[-4:]) for name, disk in disks.items()})
+    labels = disk_labels(disks)
     for name, disk in disks.items():
-        # A virtual disk often has neither of the others; its bus gives it the same name at each boot.
-        keys = _keys(wwn=disk.wwn, serial=disk.serial, kernel_name=name)
+        # A virtual disk often has none of the others; its bus gives it the same name at each boot.
+        keys = _keys(wwn=disk.wwn, serial=disk.serial, path=disk.path, kernel_name=name)
         yield Found(name=name, label=labels[name], keys=keys)
 
 
@@ -153,25 +195,33 @@ def _is_wanted(unit: Service, selection: Selection) -> bool:
     return unit.origin == "admin" or is_named(unit.name, selection.services)
 
 
-CONTAINERS_SHOWN = 15
-"""Where there are more containers, only chosen ones get entities, and those that have them already."""
 _REPLACED = re.compile(r"^[0-9a-f]{12}_")
 """How Compose calls a container for the moment in which it makes it anew."""
 
 
 def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
-    """Yield the containers, known by engine, owner and name: one that is made anew stays the same."""
+    """Yield the containers, known by engine, owner and name: one that is made anew stays the same.
+
+    Where an owner has more than SHOWN, only chosen ones get entities, and those that have them already.
+    """
     labels, patterns = container_labels(snapshot), selection.containers
-    is_crowd = not patterns and len(labels) > CONTAINERS_SHOWN
+    counts = Counter(selection.guest(item.owner) for item in containers(snapshot))
     for item in containers(snapshot):
-        if not patterns or is_named(item.name, patterns):
-            yield Found(name=item.key, label=labels[item.key], keys={"container": item.key}, kept=is_crowd)
+        if not patterns or selection.is_chosen_container(item):
+            is_crowd = not patterns and counts[selection.guest(item.owner)] > SHOWN
+            keys = {"container": item.key}
+            yield Found(name=item.key, label=labels[item.key], keys=keys, source=item.source, kept=is_crowd)
 
 
-def _is_container_listed(snapshot: Snapshot, item_id: str) -> bool:
-    """Return whether the engine that a container belongs to has told all that it has."""
+def _is_container_listed(snapshot: Snapshot, source: str) -> bool:
+    """Return whether an engine has told all that it has."""
     section = snapshot.sections.containers
-    return section is None or section.lists(item_id.rpartition("/")[0])
+    return section is None or section.lists(source)
+
+
+def _container_guest(selection: Selection, source: str) -> str:
+    """Return whose share the containers of an engine count against."""
+    return selection.guest(source.partition("/")[2])
 
 
 def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
@@ -187,18 +237,10 @@ def _fans(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
 
 
 def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[Found]:
-    """Yield the inputs of chips, alike ones (two disks of a kind) named by where they sit as well."""
-    labels = _told_apart({item.id: (f"{item.chip} {item.label}", _place(item.id)) for item in inputs})
+    """Yield the inputs of chips."""
+    labels = input_labels(inputs)
     for item in inputs:
         yield Found(name=item.id, label=labels[item.id], keys={"id": item.id})
-
-
-def _place(input_id: str) -> str:
-    """Return the part of an input's address that people tell chips apart by: of a PCI address, or the last digits."""
-    address = "".join(input_id.split("/")[1:2])
-    if pci := _PCI.fullmatch(address):
-        return pci[1]
-    return re.split(r"[.\-_ ]", address)[-1][-6:]
 
 
 def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:
@@ -218,10 +260,10 @@ def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
 
 
 def gpu_labels(snapshot: Snapshot) -> Mapping[str, str]:
-    """Return what people call each card, by its id; two of a kind by where they sit as well."""
-    return _told_apart(
-        {gpu.id: (_MAKER.sub("", gpu.name), (gpu.pci_address or gpu.id)[-7:-2]) for gpu in gpus(snapshot)}
-    )
+    """Return what people call each card, by its id; two of a kind by where they sit, in full if need be."""
+    places = {gpu.id: gpu.pci_address or gpu.id for gpu in gpus(snapshot)}
+    labels = told_apart({gpu.id: (_MAKER.sub("", gpu.name), places[gpu.id][-7:-2]) for gpu in gpus(snapshot)})
+    return told_apart({gpu_id: (label, f"({places[gpu_id]})") for gpu_id, label in labels.items()})
 
 
 def lost_gpus(snapshot: Snapshot) -> frozenset[str]:
@@ -242,22 +284,84 @@ def gpu_failure(snapshot: Snapshot) -> str | None:
 
 
 def services(snapshot: Snapshot) -> tuple[Service, ...]:
-    """Return the host's services that somebody cares about."""
+    """Return the host's services that somebody cares about; of a template with many instances one for all of them.
+
+    Instances of connections and logins (`sshd@7-192.0.2.1:22-….service`) have names that never come again.
+    """
     section = snapshot.sections.services
-    units = section.units if section else ()
     # A watched name that systemd does not know is no service of this host.
-    return tuple(unit for unit in units if unit.load_state != "not-found")
+    units = tuple(unit for unit in (section.units if section else ()) if unit.load_state != "not-found")
+    counts = Counter(unit.template for unit in units if unit.template)
+    crowds = {template for template, count in counts.items() if count > INSTANCES_SHOWN}
+    if not crowds:
+        return units
+    single = tuple(unit for unit in units if unit.template not in crowds)
+    return single + tuple(_all_of(name, [unit for unit in units if unit.template == name]) for name in sorted(crowds))
+
+
+def lists_services(snapshot: Snapshot) -> bool:
+    """Return whether the host told all services that somebody cares about, as against some of too many."""
+    section = snapshot.sections.services
+    return section is not None and bool(section.complete.get("systemd"))
+
+
+INSTANCES_SHOWN = 5
+"""Of a template with more instances there is one service for all of them."""
+_WORST_FIRST = ("failed", "activating", "deactivating", "reloading", "active")
+"""The state that many instances have together is the first of these that one of them has."""
+
+
+def _all_of(template: str, instances: Sequence[Service]) -> Service:
+    """Return what stands for all instances of a template; a guest's do not speak for it where others do."""
+    own = [unit for unit in instances if unit.speaks_for_host] or instances
+    states = {unit.active_state for unit in own}
+    return Service(
+        name=template,
+        description=instances[0].description,
+        active_state=next((state for state in _WORST_FIRST if state in states), own[0].active_state),
+        origin="admin" if any(unit.origin == "admin" for unit in instances) else instances[0].origin,
+        guest_uid=own[0].guest_uid,
+    )
 
 
 def containers(snapshot: Snapshot) -> tuple[Container, ...]:
     """Return the host's containers."""
     section = snapshot.sections.containers
-    return tuple(each for each in section.containers if not _REPLACED.match(each.name)) if section else ()
+    return tuple(each for each in section.current if not _REPLACED.match(each.name)) if section else ()
+
+
+_ID_DIGITS = 12
+"""How long the ids are that engines are told by; a control group has all 64 digits."""
+
+
+def container_names(snapshot: Snapshot) -> Mapping[str, Container]:
+    """Return the containers by the beginning of their ids, to look many up; a user's engine may tell root's ids."""
+    return {each.id[:_ID_DIGITS]: each for each in sorted(containers(snapshot), key=_is_roots) if each.id}
+
+
+def _is_roots(container: Container) -> bool:
+    """Tell whether root's engine tells of a container."""
+    return container.owner == "root"
+
+
+def container_name(names: Mapping[str, Container], ident: str | None, unit: str | None) -> str | None:
+    """Return what a container is called, its id where nobody knows a name; engines are told by shorter ids.
+
+    Users name the control groups below their own manager as they like, also like one of root's containers.
+    """
+    found = names.get(ident[:_ID_DIGITS]) if ident else None
+    is_forged = found is not None and _is_roots(found) and (unit or "").startswith("user@")
+    return ident if found is None or is_forged else found.name
 
 
 def container_labels(snapshot: Snapshot) -> Mapping[str, str]:
-    """Return what each container is called, by its key: engine and owner only where two have one name."""
-    return _told_apart({each.key: (each.name, f"({each.source})") for each in containers(snapshot)})
+    """Return what each container is called, by its key: engine and owner only where two have one name.
+
+    How root's are called is not changed by how users call theirs.
+    """
+    names = {each.key: (each.lasting_name, f"({each.source})") for each in containers(snapshot)}
+    roots = {each.key: names[each.key] for each in containers(snapshot) if _is_roots(each)}
+    return {**told_apart(names), **told_apart(roots)}
 
 
 def _filesystem_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Filesystem]:
@@ -337,7 +441,9 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source=None,
         found_fn=_containers,
         values_fn=_container_values,
+        shown=None,
         is_listed_fn=_is_container_listed,
+        guest_fn=_container_guest,
     ),
     ItemKind(
         key="temperature",
@@ -354,3 +460,10 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         values_fn=_fan_values,
     ),
 )
+_SHOWN = {kind.key: kind.shown for kind in ITEM_KINDS}
+
+
+def is_crowd(kind: str, count: int) -> bool:
+    """Return whether so many items of a kind are too many to show each."""
+    shown = _SHOWN.get(kind)
+    return shown is not None and count > shown

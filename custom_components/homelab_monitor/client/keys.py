@@ -1,16 +1,21 @@
 """The key pair with which we log in, and the lines that let it in.
 
-One ed25519 key serves all hosts. Hosts know it by one line of their authorized_keys file,
-whose `restrict` forbids forwarding, agents and terminals (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+One ed25519 key serves all hosts, but for those that take none of that type (FIPS 140): these are shown an ECDSA key,
+which is made when the first of them is met. Hosts know a key by one line of their authorized_keys file, whose
+`restrict` forbids forwarding, agents and terminals (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 """
 
 from base64 import b64decode, b64encode
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from ipaddress import ip_network
 import re
-from typing import Self
+from typing import Final, Self
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -20,9 +25,26 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+ED25519: Final = "ssh-ed25519"
+ECDSA: Final = "ecdsa-sha2-nistp256"
 _COMMENT_LIMIT = 64
 _DROPBEAR_OPTIONS = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,no-pty"
-"""What `restrict` means, in words that every dropbear knows; an unknown word makes it refuse the key."""
+"""What `restrict` means, in words that every dropbear knows.
+
+It knows neither `restrict` before 2022.83 nor `from=` in any version, and a word that it does not know
+makes it refuse the key (svr-authpubkeyoptions.c; tried with 2022.83).
+"""
+_FINGERPRINT_COMMANDS = {
+    "openwrt": "dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key",
+    "windows": r"ssh-keygen -lf $env:ProgramData\ssh\ssh_host_{kind}_key.pub",
+}
+_FINGERPRINT_COMMAND = "ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+
+_LOG_COMMANDS = {
+    "openwrt": "logread -e dropbear | tail -n 20",
+    "windows": "Get-WinEvent -LogName OpenSSH/Operational -MaxEvents 20 | Format-List TimeCreated, Message",
+}
+_LOG_COMMAND = "sudo journalctl -t sshd -t sshd-session -t sshd-auth -n 20 --no-pager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +53,58 @@ class KeyPair:
 
     private_openssh: str = field(repr=False)
     public_openssh: str
+    beside: KeyPair | None = None
+    """The pair of type ECDSA for servers that do not take this one; None while no such server was met."""
 
     @classmethod
-    def generate(cls) -> Self:
-        """Make a new ed25519 key pair."""
-        key = Ed25519PrivateKey.generate()
+    def generate(cls, kind: str = ED25519) -> Self:
+        """Make a new key pair."""
+        key = Ed25519PrivateKey.generate() if kind == ED25519 else ec.generate_private_key(ec.SECP256R1())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        return cls.from_private(private.decode())
+        return cls.from_private(private.decode(), kind)
 
     @classmethod
-    def from_private(cls, private_openssh: str) -> Self:
-        """Return the pair of a stored private key; raise ValueError when it is none of ours."""
-        key = load_ssh_private_key(private_openssh.encode(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError("not an ed25519 key")  # noqa: TRY004
-        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        return cls(private_openssh, public.decode())
+    def from_private(cls, private_openssh: object, kind: str = ED25519) -> Self:
+        """Return the pair of a stored private key, whatever that is; raise ValueError when it is none of ours."""
+        if not isinstance(private_openssh, str):
+            raise ValueError("no text")  # noqa: TRY004
+        try:
+            key = load_ssh_private_key(private_openssh.encode(), password=None)
+        except (UnsupportedAlgorithm, TypeError, LookupError, OverflowError) as err:
+            raise ValueError(str(err)) from err
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        if public.partition(" ")[0] != kind:
+            raise ValueError(f"not a key of the type {kind}")
+        return cls(private_openssh, public)
 
 
-def authorized_line(key: KeyPair, name: str) -> str:
-    """Return the line for authorized_keys; `name` becomes a harmless comment."""
+def authorized_line(key: KeyPair, name: str, sources: Sequence[str] = ()) -> str:
+    """Return the line for authorized_keys; `name` becomes a harmless comment.
+
+    `sources`: what `parse_sources` returned; OpenSSH lets the key in from there alone.
+    """
     harmless = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_COMMENT_LIMIT] or "home"
-    return f"restrict {key.public_openssh} homelab_monitor@{harmless}"
+    options = f'restrict,from="{",".join(sources)}"' if sources else "restrict"
+    return f"{options} {key.public_openssh} homelab_monitor@{harmless}"
+
+
+def parse_sources(text: str) -> tuple[str, ...]:
+    """Return the addresses and networks that were typed, as `from=` takes them; raise ValueError.
+
+    Names and patterns are left out: sshd would have to look a name up, and may be configured not to.
+    """
+    if "%" in text:  # A zone may be any text, and means something on this machine alone.
+        raise ValueError("an IPv6 zone")
+    networks = [ip_network(word, strict=False) for word in re.split(r"[\s,]+", text) if word]
+    # sshd ignores the whole list when a network has bits beyond its mask (addr_match_cidr_list).
+    return tuple(
+        dict.fromkeys(str(each.network_address if each.prefixlen == each.max_prefixlen else each) for each in networks)
+    )
 
 
 def dropbear_line(line: str) -> str:
-    """Return an `authorized_line` in the words that dropbear knows."""
-    return line.replace("restrict", _DROPBEAR_OPTIONS, 1)
+    """Return an `authorized_line` in the words that dropbear knows; what it cannot limit is left open."""
+    return f"{_DROPBEAR_OPTIONS} {line.split(maxsplit=1)[1]}"
 
 
 def install_commands(line: str) -> dict[str, str]:
@@ -77,6 +124,17 @@ def install_commands(line: str) -> dict[str, str]:
         "openwrt": f"printf '\\n%s\\n' '{dropbear}' >> /etc/dropbear/authorized_keys"
         " && chmod 600 /etc/dropbear/authorized_keys",
     }
+
+
+def log_command(platform: str | None) -> str:
+    """Return what shows on a machine why its SSH server refused a login; newer OpenSSH writes under three names."""
+    return _LOG_COMMANDS.get(platform or "", _LOG_COMMAND)
+
+
+def fingerprint_command(host_key: str, platform: str | None) -> str:
+    """Return what prints the fingerprint of this very key on the machine that holds it."""
+    kind = host_key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0]
+    return _FINGERPRINT_COMMANDS.get(platform or "", _FINGERPRINT_COMMAND).format(kind=kind)
 
 
 def fingerprint(host_key: str) -> str:

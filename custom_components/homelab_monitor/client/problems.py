@@ -7,8 +7,21 @@ not over: a full disk that hangs is still full.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 
-from .items import container_labels, containers, gpu_failure, gpu_labels, gpus, lost_gpus, services
+from .items import (
+    Selection,
+    container_labels,
+    containers,
+    gpu_failure,
+    gpu_labels,
+    gpus,
+    lists_services,
+    lost_gpus,
+    services,
+)
+from .limits import UNREAD_LIMIT
 from .models.containers import RESTARTING_SECONDS
 from .snapshot import Snapshot
 
@@ -49,28 +62,41 @@ class _Reading:
 class Judge:
     """Remembers since when something is over its limit, and what was told."""
 
+    selection: Selection = field(default_factory=Selection)
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
 
     def problems(self, snapshot: Snapshot, thresholds: Thresholds) -> tuple[Problem, ...]:
         """Return what is wrong now, in a stable order."""
-        now = snapshot.received
-        readings = tuple(_readings(snapshot, thresholds))
-        over = {each.problem: self.since.get(each.problem, now) for each in readings if self._is_over(each)}
+        now, told = snapshot.steady, frozenset(self.told)
+        readings = tuple(_readings(snapshot, thresholds, self.selection))
+        over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
         held = {problem for problem, since in over.items() if now - since >= hold[problem]}
-        unread = {each for each in self.told if each not in hold and _is_unread(each, snapshot)}
+        late = _late(snapshot)
+        unread = set(
+            islice((each for each in self.told if each not in hold and _is_unread(each, snapshot, late)), UNREAD_LIMIT)
+        )
         self.since = over | {problem: self.since[problem] for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
 
-    def _is_over(self, reading: _Reading) -> bool:
-        """Return whether a value counts as over its limit: a problem that was told has to be clearly over."""
-        clear = reading.clear if reading.problem in self.told else 0.0
-        return reading.value >= reading.limit - clear
+
+def _late(snapshot: Snapshot) -> frozenset[str]:
+    """Return the filesystems that did not answer, or with numbers that cannot be."""
+    section = snapshot.sections.filesystems
+    if section is None:
+        return frozenset()
+    return frozenset((*section.late, *(each.mountpoint for each in section.filesystems if each.used_percent is None)))
 
 
-def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
+def _is_over(reading: _Reading, told: frozenset[Problem]) -> bool:
+    """Return whether a value counts as over its limit: a problem that was told has to be clearly over."""
+    clear = reading.clear if reading.problem in told else 0.0
+    return reading.value >= reading.limit - clear
+
+
+def _readings(snapshot: Snapshot, thresholds: Thresholds, selection: Selection) -> Iterator[_Reading]:
     """Yield every value that can be a problem."""
     sections = snapshot.sections
     for item in sections.filesystems.filesystems if sections.filesystems else ():
@@ -83,11 +109,11 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
     yield from _temperatures(snapshot, thresholds.temperature_celsius)
-    for unit in services(snapshot):
+    for unit in filter(attrgetter("speaks_for_host"), services(snapshot)):
         # One that is tried again (a job, every hour) is no problem that is over, and none that is new.
         failed = 1.0 if unit.has_failed else 0.5 if unit.is_unsettled else 0.0
         yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
-    yield from _containers(snapshot)
+    yield from _containers(snapshot, selection)
     # A driver that is being replaced fails for a moment.
     for label in lost_gpus(snapshot):
         yield _Reading(problem=Problem(kind="gpu_lost", item=label), value=1, limit=1, hold_seconds=60)
@@ -95,10 +121,14 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
         yield _Reading(problem=Problem(kind="gpu_driver"), value=1, limit=1, hold_seconds=60)
 
 
-def _containers(snapshot: Snapshot) -> Iterator[_Reading]:
-    """Yield the containers that fail their health check, and those that do not stay up."""
-    unhealthy = [each.key for each in containers(snapshot) if each.is_unhealthy]
-    restarting = [each.key for each in containers(snapshot) if each.is_restarting(snapshot.epoch)]
+def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
+    """Yield the containers that fail their health check, and those that do not stay up.
+
+    What users of the host run is no problem of the host's, unless somebody chose to see it as one.
+    """
+    counted = [each for each in containers(snapshot) if selection.is_vouched_for(each)]
+    unhealthy = [each.key for each in counted if each.is_unhealthy]
+    restarting = [each.key for each in counted if each.is_restarting(snapshot.epoch)]
     labels = container_labels(snapshot) if unhealthy or restarting else {}
     for key in unhealthy:
         yield _Reading(problem=Problem(kind="container_unhealthy", item=labels[key]), value=1, limit=1)
@@ -121,13 +151,16 @@ _SECTIONS = {
 """Which section tells of a kind of problem."""
 
 
-def _is_unread(problem: Problem, snapshot: Snapshot) -> bool:
+def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bool:
     """Return whether what a problem is about could not be read this time, as against is no more."""
     section = _SECTIONS.get(problem.kind, "")
-    if section in snapshot.errors or snapshot.missing.get(section) == "timed_out":
+    if section in snapshot.errors or snapshot.missing.get(section) == "timed_out" or snapshot.lacks_rows(section):
         return True
-    filesystems = snapshot.sections.filesystems
-    return problem.kind == "disk_full" and filesystems is not None and problem.item in filesystems.late
+    if problem.kind == "memory_full":
+        return snapshot.sections.memory is not None and snapshot.sections.memory.needed_percent is None
+    if problem.kind == "service_failed":
+        return snapshot.sections.services is not None and not lists_services(snapshot)
+    return problem.kind == "disk_full" and problem.item in late
 
 
 def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:

@@ -1,9 +1,12 @@
 """The probe programs, read once, and the command that starts one on a host.
 
-The command never changes, so that audit rules and forced commands can name it. It reads a
-line with a length, then that many bytes of zlib-compressed source, and runs them from memory;
-its standard input stays open for requests. Tried under sh, bash, dash, zsh, fish, tcsh, ksh and
-busybox ash: nothing in it means anything to one of those shells inside double quotes.
+The command never changes, so that audit rules and forced commands can name it. It says hello,
+reads a line with a length, then that many bytes of zlib-compressed source, and runs them from
+memory; its standard input stays open for requests. Nothing is sent before the hello: a login
+shell that starts another one instead of the command would read the program as commands of its
+own. Tried under sh, bash, dash, zsh, fish, tcsh, csh, ksh, mksh and busybox ash: nothing in it
+means anything to one of those shells inside double quotes, and whoever prints the command line
+back does not say hello by that.
 """
 
 from collections.abc import Mapping
@@ -15,8 +18,12 @@ import zlib
 
 BOOTSTRAP = (
     '{interpreter} -I -u -c "import sys,zlib;r=sys.stdin.buffer;'
+    "print(chr(30)+'homelab_monitor program',flush=True);"
     "exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))\""
 )
+"""Flushed, as Python 3.6 buffers what it prints to a pipe whatever `-u` says."""
+FORCED_COMMAND = 'command="{}"'.format(BOOTSTRAP.format(interpreter="python3").replace('"', '\\"'))
+"""The option of authorized_keys that binds a key to the probe (sshd(8): only quotes are escaped)."""
 INTERPRETERS = (
     "python3",
     "/usr/libexec/platform-python",
@@ -42,13 +49,18 @@ class Programs:
     """The probe program of every platform."""
 
     linux: Program
+    who: Program
+    """Says which machine it runs on, and ends."""
 
 
 def load_programs(folder: Path | None = None) -> Programs:
     """Read the programs; blocking, so run it in an executor."""
-    files = probe_files(folder or Path(__file__).parents[1] / "probes")
+    folder = folder or Path(__file__).parents[1] / "probes"
+    files = probe_files(folder)
     source = b"".join(files.values())
-    return Programs(linux=Program("probe.py", source, _piecewise(files), sha256(source).hexdigest()))
+    linux = Program("probe.py", source, _piecewise(files), sha256(source).hexdigest())
+    who = b"".join((folder / name).read_bytes() for name in ("sections/machine_id.py", "who.py"))
+    return Programs(linux=linux, who=make_program("who.py", who))
 
 
 def probe_files(folder: Path) -> dict[str, bytes]:

@@ -8,11 +8,14 @@ None instead of a peak that never was.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from .models import Container, Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
 from .snapshot import Snapshot
 
 MAX_GAP_SECONDS = 900.0
+MIN_GAP_SECONDS = 0.001
+"""Two readings that are less apart are one: no counter moves so fast, and a rate could be beyond all numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,21 +181,29 @@ def _containers(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, C
         return rates.containers
     seconds = _gap(old.at, new.at) if old else None
     earlier = {each.id: each for each in old.containers} if old else {}
-    return {each.key: _container(earlier.get(each.id), each, seconds) for each in new.containers}
+    most = most_percent(now)
+    return {each.key: _container(earlier.get(each.id), each, seconds, most) for each in new.current}
 
 
-def _container(before: Container | None, now: Container, seconds: float | None) -> ContainerRates:
+def most_percent(snapshot: Snapshot) -> float:
+    """Return how much of one core all cores together are, without end while nobody knows how many there are."""
+    cpu = snapshot.sections.cpu
+    return 100.0 * len(cpu.cores) if cpu and cpu.cores else inf
+
+
+def _container(before: Container | None, now: Container, seconds: float | None, most: float) -> ContainerRates:
     """Return one container with its use of the CPU; None after a start, which begins its counter anew."""
     if before is None or before.cpu_seconds is None or now.cpu_seconds is None:
         return ContainerRates(container=now)
     used = _rate(before.cpu_seconds, now.cpu_seconds, seconds)
-    return ContainerRates(container=now, cpu_percent=None if used is None else 100.0 * used)
+    # Counters are read some time after `at`, and a machine that is loaded takes its time.
+    return ContainerRates(container=now, cpu_percent=None if used is None else min(most, 100.0 * used))
 
 
 def _gap(before: float, now: float) -> float | None:
     """Return the seconds between two readings, None where no rate can be made of them."""
     seconds = now - before
-    return seconds if 0.0 < seconds <= MAX_GAP_SECONDS else None
+    return seconds if MIN_GAP_SECONDS <= seconds <= MAX_GAP_SECONDS else None
 
 
 def _rate(before: float, now: float, seconds: float | None) -> float | None:

@@ -1,9 +1,9 @@
 """The cures: a catalog of commands per remedy and family of systems, and running one on a host.
 
-Commands are fixed texts. What is put into them is the user name of the target and names of
-disks, and only when they look exactly as such names do; nothing else that a host says can
-reach a command line. A password goes to sudo's standard input and nowhere else, the command's
-own standard input is always empty.
+Commands are fixed texts. What is put into them is the user name of the target, names of disks, and
+the script of a known package manager; only when they look exactly as such names do. Nothing else
+that a host says can reach a command line. A password goes to sudo's standard input once sudo has
+asked for it, and nowhere else; the command's own standard input is always empty.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,18 @@ import shlex
 
 from .command import CommandResult
 from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
-from .root import PREFIXES, read_ways
+from .programs import FORCED_COMMAND
+from .root import Try, Ways, password_question, read_ways, try_ways, wants_terminal
+from .rule_remedies import (
+    FIREWALL_COMMAND,
+    INSTALL_COMMAND,
+    REMOVE_COMMAND,
+    RULE_IN_PLACE,
+    RULE_PREPARED,
+    SMART_COMMAND,
+)
 from .ssh import Connection
+from .update_script import UPDATE_COMMANDS, update_doas_line, update_script, update_sudoers_line
 
 RUN_SECONDS = 600.0
 OUTPUT_LIMIT = 64 << 10
@@ -76,16 +86,6 @@ _MACOS, _WINDOWS, _OTHER = Family.MACOS, Family.WINDOWS, Family.OTHER
 _SYSTEMD = (_DEBIAN, _FEDORA, _SUSE, _ARCH)
 _HOST, _HAND, _HOME_ASSISTANT = Where.HOST, Where.HAND, Where.HOME_ASSISTANT
 
-SUDOERS_FILE = "zz_homelab_monitor"
-"""In /etc/sudoers.d the last rule that fits wins, so ours has to come after other files' "with a password"."""
-_SUDOERS = (
-    'd=/etc/sudoers.d; f=$(mktemp $d/.homelab_monitor.XXXXXX) || exit 1; trap "rm -f $f" EXIT; '
-    f"{{{{ grep -v /smartctl $d/{SUDOERS_FILE} 2>/dev/null; "
-    'printf "%s\\n" {lines}; }} >$f'
-    f" && visudo -cf $f && chmod 0440 $f && mv -f $f $d/{SUDOERS_FILE}"
-)
-"""A drop-in is checked before it counts: sudo passes over file names with a dot, and a broken file locks sudo."""
-
 _OPENWRT_PYTHON = (
     "if command -v apk >/dev/null; then apk update && apk add python3; else opkg update && opkg install python3; fi"
 )
@@ -140,8 +140,13 @@ _ROWS: tuple[_Row, ...] = (
     # ----------------------------------------------------------------
     _Row("restart_host", (*_SYSTEMD, _ALPINE, _OTHER), _HAND, ("sudo reboot",)),
     _Row("restart_host", (_WINDOWS,), _HAND, ("Restart-Computer",)),
-    _Row("allow_smart", (*_SYSTEMD, _ALPINE), _HOST, (f"sh -c {shlex.quote(_SUDOERS)}",)),
+    _Row("allow_smart", (*_SYSTEMD, _ALPINE), _HOST, (SMART_COMMAND,)),
+    _Row("allow_firewall", (*_SYSTEMD, _ALPINE, _OTHER), _HOST, (FIREWALL_COMMAND,)),
+    _Row("install_updates_rule", (*_SYSTEMD, _ALPINE, _OTHER), _HOST, (INSTALL_COMMAND,)),
+    _Row("remove_updates_rule", (*_SYSTEMD, _ALPINE, _OTHER), _HOST, (REMOVE_COMMAND,)),
     _Row("quiet_shell", tuple(Family), _HAND, ("case $- in *i*) ;; *) return;; esac",)),
+    _Row("plain_shell", tuple(Family), _HAND, ("case $- in *i*) ;; *) return;; esac",)),
+    _Row("renew_forced_command", tuple(Family), _HAND, (FORCED_COMMAND,)),
     _Row("start_sshd", (_DEBIAN,), _HAND, ("sudo systemctl enable --now ssh",)),
     _Row("start_sshd", (_FEDORA, _SUSE, _ARCH, _OTHER), _HAND, ("sudo systemctl enable --now sshd",)),
     _Row("start_sshd", (_ALPINE,), _HAND, ("rc-update add sshd default", "rc-service sshd start")),
@@ -154,7 +159,7 @@ _ROWS: tuple[_Row, ...] = (
 )
 REMEDIES: Mapping[tuple[str, Family], _Row] = {(row.remedy, family): row for row in _ROWS for family in row.families}
 
-_SUDO_SECTIONS = {"allow_smart": "storage_health"}
+_SUDO_SECTIONS = {"allow_smart": "storage_health", "allow_firewall": "security"}
 
 
 def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[str, str]) -> Remedy | None:
@@ -173,15 +178,35 @@ def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[st
     )
 
 
-_WORDS = frozenset({"username", "lines"})
+_WORDS = frozenset({"username", "lines", "tool", "account", "script", "rule", "in_place"})
+"""What stands in braces in the commands of the catalog, and is nothing that a shell could read."""
 
 
 def _words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
     """Return what may be put into commands; what could mean anything to a shell or to sudo is left out."""
     if not _USERNAME.fullmatch(username):
         return {}
-    lines = _sudoers_lines(username, placeholders.get("tool", ""), placeholders.get("disks", "").split())
-    return {"username": username} | ({"lines": " ".join(f'"{line}"' for line in lines)} if lines else {})
+    return {"username": username} | _smart_words(username, placeholders) | _update_words(username, placeholders)
+
+
+def _smart_words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
+    """Return what the rule for smartctl needs."""
+    tool = placeholders.get("tool", "")
+    lines = _sudoers_lines(username, tool, placeholders.get("disks", "").split())
+    return {"lines": "\n".join(lines), "tool": tool} if lines else {}
+
+
+def _update_words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
+    """Return what the rule for updates needs: whose it is, the script, the rule."""
+    if _ALIAS.fullmatch(username):
+        return {}
+    rule = in_place = ""
+    if username != "root":
+        lines = {"sudoers_line": update_sudoers_line(username), "doas_line": update_doas_line(username)}
+        rule, in_place = _filled(RULE_PREPARED, lines), _filled(RULE_IN_PLACE, {"account": username})
+    manager = placeholders.get("manager", "")
+    script = {"script": update_script(manager)} if manager in UPDATE_COMMANDS else {}
+    return {"account": username, "rule": rule, "in_place": in_place} | script
 
 
 def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
@@ -193,11 +218,8 @@ def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
 
 
 def _filled(command: str, words: Mapping[str, str]) -> str:
-    """Return the command with its words; one that is quoted as a whole is filled inside its quotes."""
-    match shlex.split(command):
-        case ["sh", "-c", script] if "{lines}" in script:
-            return "sh -c " + shlex.quote(script.format_map(words))
-    return command.format_map(words) if "{username}" in command else command
+    """Return the command with its words, of which none holds a quote that could end those around it."""
+    return re.sub(r"\{(" + "|".join(words) + r")\}", lambda found: words[found[1]], command) if words else command
 
 
 # ---------------------------------------------------------------- running one
@@ -211,6 +233,10 @@ class Outcome(StrEnum):
     """It ran, and its exit status is not 0."""
     NEEDS_PASSWORD = "needs_password"  # noqa: S105
     WRONG_PASSWORD = "wrong_password"  # noqa: S105
+    OTHER_QUESTION = "other_question"
+    """sudo asks for something else than the password, or does nothing."""
+    NEEDS_TERMINAL = "needs_terminal"
+    """sudo runs nothing without one: `requiretty`."""
     REFUSED = "refused"
     """sudo or doas does not let this user run it."""
     NO_PRIVILEGE = "no_privilege"
@@ -237,23 +263,34 @@ async def run_remedy(
 ) -> RemedyResult:
     """Run a remedy on its host; raise HomelabError when the host cannot be asked.
 
-    sudo is first asked without a password; only when it says that it wants one is `password` used.
+    Every way is first tried without a password; only when sudo says that it wants one is `password` used.
     """
     if remedy.where is not Where.HOST:
         raise ValueError(f"{remedy.key} does not run on the host")
     token = secrets.token_hex(16)
     script = _script(remedy, token)
-    privilege = (await read_ways(connection)).privilege if remedy.as_root else Privilege.ROOT
-    if privilege is Privilege.NONE:
+    ways = await read_ways(connection) if remedy.as_root else Ways((Privilege.ROOT,))
+    if not ways.order:
         return RemedyResult(outcome=Outcome.NO_PRIVILEGE)
-    result = await connection.run(f"{PREFIXES[privilege]}{script}", timeout=timeout, limit=OUTPUT_LIMIT)
-    outcome = _judge(result, token, privilege)
+    tries = await try_ways(
+        connection, ways, script, lambda result: not _has_begun(token, result), timeout=timeout, limit=OUTPUT_LIMIT
+    )
+    outcome = _judge_tries(tries, token)
     if outcome.outcome is not Outcome.NEEDS_PASSWORD or password is None:
         return outcome
-    return await _run_with_password(connection, script, token, password, timeout)
+    return await _run_with_password(connection, ways, script, token, password, timeout)
 
 
-_WITH_PASSWORD = "env LC_ALL=C sudo -S -k -p '' -- "  # noqa: S105
+def _judge_tries(tries: list[Try], token: str) -> RemedyResult:
+    """Return how it went: where nothing let it begin, what asks for a password still may, else the first says why."""
+    judged = [_judge(each.result, token, each.privilege) for each in tries]
+    if not tries[-1].is_refused:
+        return judged[-1]
+    return next((each for each in judged if each.outcome is Outcome.NEEDS_PASSWORD), judged[0])
+
+
+_PROMPT = r"(?:\[sudo: )?{cue}(?:\][^\n:]*: ?)?"
+"""sudo's, and sudo-rs', which puts it into one of its own."""
 
 
 def _script(remedy: Remedy, token: str) -> str:
@@ -262,21 +299,34 @@ def _script(remedy: Remedy, token: str) -> str:
     The token tells sudo's words from the command's own: what comes after it is the command's.
     One line, single quotes and no exclamation mark: every login shell reads it alike.
     """
-    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; " if remedy.as_root else ""
+    # As root nothing below /usr/local is run, where on some systems others than root may put programs.
+    path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH; " if remedy.as_root else ""
     commands = " && ".join(remedy.commands)
-    return "sh -c " + shlex.quote(f"exec </dev/null; echo {token}; echo {token} >&2; {path}{commands}")
+    begun = f"echo {token}; echo {token} >&2"
+    return "/bin/sh -c " + shlex.quote(f"exec </dev/null; {begun}; {path}{_in_one_line(commands)}")
 
 
-async def _run_with_password(
-    connection: Connection, script: str, token: str, password: str, seconds: float
+def _in_one_line(script: str) -> str:
+    """Return a script in one line: csh ends a quoted word where a line ends, and fish reads two backslashes as one.
+
+    What is left of it as it was is all that a log of the host needs to be understood.
+    """
+    if "\n" not in script:
+        return script
+    coded = re.sub(r"[\\\"$`'!\n]", lambda found: f"\\0{ord(found[0]):03o}", script)
+    return f'eval "$(printf %b "{coded}")"'
+
+
+async def _run_with_password(  # noqa: PLR0913, PLR0917
+    connection: Connection, ways: Ways, script: str, token: str, password: str, seconds: float
 ) -> RemedyResult:
-    """Run through sudo, which reads the password from its standard input."""
+    """Run through sudo, which reads the password from its standard input once it has asked for it with our token."""
     if not password or "\n" in password or "\r" in password:
         # A second line would be a second try; none of that is a password that sudo could read.
         return RemedyResult(outcome=Outcome.WRONG_PASSWORD)
-    result = await connection.run(
-        _WITH_PASSWORD + script, stdin=password.encode() + b"\n", timeout=seconds, limit=OUTPUT_LIMIT
-    )
+    prefix, question = password_question(ways, token, password, f"{token}\n")
+    result = await connection.run(prefix + script, question=question, timeout=seconds, limit=OUTPUT_LIMIT)
+    result = replace(result, stderr=re.sub(_PROMPT.format(cue=f"{token}:"), "", result.stderr))
     judged = _judge(result, token, Privilege.SUDO_PASSWORD)
     return replace(
         judged,
@@ -291,7 +341,7 @@ def _judge(result: CommandResult, token: str, privilege: Privilege) -> RemedyRes
     _, stderr = _after(token, result.stderr)
     outcome = Outcome.DONE if result.exit_status == 0 else Outcome.FAILED
     if not has_begun:
-        outcome = _judge_refusal(result.stderr, privilege)
+        outcome = _judge_refusal(result, privilege)
     return RemedyResult(
         outcome=outcome,
         exit_status=result.exit_status,
@@ -301,17 +351,35 @@ def _judge(result: CommandResult, token: str, privilege: Privilege) -> RemedyRes
     )
 
 
-def _judge_refusal(words: str, privilege: Privilege) -> Outcome:
+def _judge_refusal(result: CommandResult, privilege: Privilege) -> Outcome:
     """Return why the command did not begin, from sudo's or doas's own words."""
-    if privilege is Privilege.SUDO and wants_password(words):
+    if privilege is Privilege.SUDO and wants_password(result.stderr):
         return Outcome.NEEDS_PASSWORD
-    if privilege is Privilege.SUDO_PASSWORD and _WRONG.search(words):
+    if privilege is Privilege.SUDO_PASSWORD and (result.asked > 1 or (result.asked and _WRONG.search(result.stderr))):
         return Outcome.WRONG_PASSWORD
-    return Outcome.REFUSED
+    if result.is_silent:
+        return Outcome.OTHER_QUESTION
+    return Outcome.NEEDS_TERMINAL if wants_terminal(result.stderr) else Outcome.REFUSED
 
 
-_WRONG = re.compile(r"try again|incorrect password|incorrect authentication|authentication failed", re.IGNORECASE)
-"""sudo and sudo-rs."""
+_WRONG_WORDS = (
+    r"^sorry, try again",  # sudo
+    # One digit of the number: with all of them, a host that writes nothing but digits would have each of them looked
+    # at for each of those before it.
+    r"\d incorrect password attempt",  # sudo, after the last try that sudoers allows
+    r"authentication failed, try again",  # sudo-rs
+    # sudo-rs, after the last try behind "maximum 3", and of what is too long to be a password
+    r"incorrect authentication attempt",
+    # sudo-rs gives up at once where a module's answer, as pam_faillock's in Debian's order, is another one.
+    r"PAM error: (?:permission denied|authentication failure|have exhausted maximum number of retries)",
+)
+"""sudo's and sudo-rs' words for "that was not the password", for where it asks no second time."""
+_WRONG = re.compile("|".join(_WRONG_WORDS), re.IGNORECASE | re.MULTILINE)
+
+
+def _has_begun(token: str, result: CommandResult) -> bool:
+    """Tell whether the command ran; without the token the words are sudo's or doas's."""
+    return _after(token, result.stdout)[0]
 
 
 def _after(token: str, text: str) -> tuple[bool, str]:

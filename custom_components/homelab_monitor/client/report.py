@@ -22,6 +22,10 @@ class Status(StrEnum):
     """There was no answer to judge."""
 
 
+BESIDES = frozenset({"updates_rule"})
+"""Checks of something beside monitoring: what they find is to be repaired, but hinders nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was found: `reason` is a key of the translations, `placeholders` fill it and are remote text."""
@@ -64,10 +68,10 @@ class Report:
     family: Family = Family.OTHER
 
     @property
-    def worst(self) -> Status:
-        """Return the worst status of all rows; unknown and info are no harm."""
-        statuses = {row.status for row in self.rows}
-        return next((status for status in (Status.RED, Status.AMBER) if status in statuses), Status.OK)
+    def hindrance(self) -> CheckResult | None:
+        """Return the first red row of those that stand in the way of monitoring."""
+        rows = (row for row in self.rows if row.status is Status.RED and row.check not in BESIDES)
+        return next(rows, None)
 
     def row(self, check: str) -> CheckResult | None:
         """Return the row of one check."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 import operator
 
-from .inventory import Found, Inventory
+from .inventory import Found, Inventory, Sources
 from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
 from .rates import Rates
 from .snapshot import Snapshot
@@ -62,7 +62,7 @@ class Roster:
             return last.names
         found = tuple(kind.found_fn(snapshot, self._selection))
         known = self._inventory.items.get(kind.key, {})
-        is_whole = len(known) == len(found) and not any(item.shown for item in found)
+        is_whole = len(known) == len(found) == len(last.names) and not any(item.shown for item in found)
         is_settled = found == last.found and (is_whole or not is_fresh)
         names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh)
         self._looks[kind.key] = _Look(sections, found, names)
@@ -74,11 +74,14 @@ class Roster:
         """Ask the inventory who is who, and let it forget what is gone for good."""
         ids_before = set(self._inventory.items.get(kind.key, ()))
         complete = is_fresh and is_complete(kind, snapshot)
-        is_listed = partial(kind.is_listed_fn, snapshot)
-        names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.received, is_listed=is_listed)
-        gone = self._inventory.pop_gone() if complete else ()
-        self.revision += bool(gone) or ids_before != self._inventory.items[kind.key].keys()
-        return names
+        sources = Sources(
+            is_listed=partial(kind.is_listed_fn, snapshot), guest_of=partial(kind.guest_fn, self._selection)
+        )
+        names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.steady, sources=sources)
+        gone = self._inventory.pop_gone() if complete else []
+        surplus = self._inventory.pop_surplus(kind.key, names, sources) if is_fresh else []
+        self.revision += bool(gone or surplus) or ids_before != self._inventory.items[kind.key].keys()
+        return {item_id: name for item_id, name in names.items() if item_id in self._inventory.items[kind.key]}
 
 
 def _sections(kind: ItemKind, snapshot: Snapshot) -> tuple[object, ...]:

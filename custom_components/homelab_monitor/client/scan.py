@@ -17,7 +17,7 @@ import re
 import socket
 from typing import Literal, TypedDict
 
-from .errors import first_line
+from .errors import first_line, lines_of
 
 SSH_PORT = 22
 CONNECT_LIMIT = 128
@@ -134,7 +134,7 @@ def read_arp(text: str, interfaces: Collection[str] | None = None) -> dict[str, 
     192.168.1.1      0x1         0x2         52:54:00:12:35:02     *        eth0
     """
     neighbours = {}
-    for line in text.splitlines()[1:]:
+    for line in lines_of(text)[1:]:
         match line.split():
             case [address, "0x1", flags, mac, _, device] if _is_neighbour(address, flags, mac):
                 if not is_container_bridge(device) and (interfaces is None or device in interfaces):
@@ -157,7 +157,7 @@ def read_table_fulls(text: str) -> int:
     entries  allocs … table_fulls
     00000003 00000002 … 00000000
     """
-    header, *rows = [line.split() for line in text.splitlines() if line.strip()] or [[]]
+    header, *rows = [line.split() for line in lines_of(text) if line.strip()] or [[]]
     if "table_fulls" not in header:
         return 0
     column = header.index("table_fulls")

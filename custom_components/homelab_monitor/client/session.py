@@ -6,37 +6,81 @@ is left to come and then dropped by its id; after two in a row everything is sta
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 import json
 import logging
+import math
+import secrets
+import time
 
 from .errors import (
+    AnotherMachine,
     BadReply,
     ChannelRefused,
+    CommandNotRun,
     ConnectionLost,
     HomelabError,
     NoPython,
     ProbeFailed,
     PythonIncomplete,
+    SessionRefused,
     TimedOut,
     UnsupportedSystem,
 )
-from .framing import Marker
+from .introduction import Send, ask_who, start_probe
 from .keys import KeyPair
+from .limits import EXCESS_FORGOTTEN_SECONDS, EXCESS_REST_LIMIT, EXCESS_REST_SECONDS
 from .probe import Probe
-from .programs import BOOTSTRAP, INTERPRETERS, Programs
-from .snapshot import PROTOCOL, Reply, decode_reply
-from .ssh import Connection
+from .programs import INTERPRETERS, Programs
+from .snapshot import Reply, decode_reply
+from .ssh import Connection, Introduction
+from .starting import Starting, load
 from .target import Target
 
 _LOGGER = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
-LATE_LIMIT = 2
-"""Late replies in a row after which process and connection are given up."""
+FAILED_LIMIT = 2
+"""Late or bad replies in a row after which process and connection are given up."""
+_ID_BYTES = 3
+"""Of chance in the id of a request, which is written in four characters."""
 REPLY_MARGIN_SECONDS = 0.5
 """How much earlier than we give up a probe gives up what is late, so that the rest still arrives in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request: its id, the line that asks, and the sections that may be answered."""
+
+    id: str
+    line: bytes
+    sections: Sequence[str]
+
+
+class _Rest:
+    """How long a host that sent too much is left alone: a new connection each time would be a new budget."""
+
+    def __init__(self) -> None:
+        self._excess: HomelabError | None = None
+        self._seconds = 0.0
+        self._until = -math.inf
+
+    def begin(self, excess: HomelabError) -> None:
+        """Leave the host alone from now on, twice as long as the last time."""
+        now = time.monotonic()
+        if self._excess is excess:
+            return
+        forgotten = now - self._until > EXCESS_FORGOTTEN_SECONDS
+        self._seconds = EXCESS_REST_SECONDS if forgotten else min(2 * self._seconds, EXCESS_REST_LIMIT)
+        self._excess, self._until = excess, now + self._seconds
+
+    def require_end(self) -> None:
+        """Raise what the host did, until it has been left alone for long enough."""
+        if self._excess is not None and time.monotonic() < self._until:
+            raise self._excess
 
 
 class ProbeSession:
@@ -51,23 +95,36 @@ class ProbeSession:
         *,
         timeout: float = 10.0,
         gate: asyncio.Semaphore | None = None,
+        side_gate: asyncio.Semaphore | None = None,
         each_poll: bool = False,
+        afresh: bool = False,
+        machine: str = "",
     ) -> None:
         self._target = target
         self._key = key
-        self.host_keys = host_keys
+        self.host_keys = tuple(host_keys)
+        self.afresh = afresh
+        """The keys were pinned before each had to be proven; the first login keeps its own alone."""
+        self.machine = machine
+        """Which machine is meant, as `identity.machine_of` says it; "" until the first one has said it."""
         self._programs = programs
         self._timeout = timeout
         self._gate = gate
+        self._side_gate = side_gate
+        """The gate as long as the last connection failed: whoever is silent takes no place from the others."""
+        self._has_failed = False
         self._each_poll = each_poll
         self._poll_lock = asyncio.Lock()
         self._connect_lock = asyncio.Lock()
         self._opening: asyncio.Task[Connection] | None = None
+        self._lent: Counter[Connection] = Counter()
+        self._starting = Starting(target.host, timeout)
         self._probe: Probe | None = None
         self._interpreter = INTERPRETERS[0]
-        self._request = 0
-        self._late = 0
+        self._failed = 0
         self._is_closed = False
+        self._keys_seen: tuple[str, ...] = ()
+        self._rest = _Rest()
         self.connection: Connection | None = None
         self.host_key = ""
         self.rtt_seconds: float | None = None
@@ -82,16 +139,16 @@ class ProbeSession:
     ) -> Reply:
         """Ask for sections and return the reply; raise HomelabError. Each step has `timeout` seconds."""
         async with self._poll_lock:
-            request_id, line = self._request_line(sections, watch, sudo, self._timeout)
+            request = self._request_for(sections, watch, sudo, self._timeout)
             try:
-                reply = await self._ask(request_id, line)
-            except TimedOut:
-                await self._count_late()
+                reply = await self._ask(request)
+            except TimedOut, BadReply:
+                await self._count_failed()
                 raise
             finally:
-                if self._each_poll:
+                if self._each_poll and not self._starting.is_under_way:
                     await self.disconnect()
-            self._late = 0
+            self._failed = 0
             return reply
 
     async def ask_aside(
@@ -108,28 +165,35 @@ class ProbeSession:
         `again_after`: ask twice, so many seconds apart, for what needs two readings.
         """
         async with self.aside() as connection, self._probe_on(connection) as probe:
-            replies = [await self._reply(probe, *self._request_line(sections, watch, sudo, timeout), timeout)]
+            replies = [await self._reply(probe, self._request_for(sections, watch, sudo, timeout), timeout)]
             if again_after is not None:
                 await asyncio.sleep(again_after)
-                replies.append(await self._reply(probe, *self._request_line(sections, watch, sudo, timeout), timeout))
+                replies.append(await self._reply(probe, self._request_for(sections, watch, sudo, timeout), timeout))
         return tuple(replies)
 
     @asynccontextmanager
     async def aside(self) -> AsyncIterator[Connection]:
-        """Lend a connection for something beside the polls: the living one, or one that no poll ends."""
-        if not self._each_poll:
-            yield await self.connect()
-            return
-        connection = await self._connect_anew()
+        """Lend a connection for something beside the polls: the living one, or one of its own. No poll ends it."""
+        connection = await self._connect_anew() if self._each_poll else await self.connect()
+        self._lent[connection] += 1
         try:
             yield connection
         finally:
-            await connection.close()
+            self._lent[connection] -= 1
+            if not self._lent[connection]:
+                del self._lent[connection]
+                if connection is not self.connection:
+                    await connection.close()
 
     async def connect(self) -> Connection:
         """Return the living connection, opened when there is none."""
         async with self._connect_lock:
             self._require_open()
+            if self.connection is not None and self.connection.excess is not None:
+                self._rest.begin(self.connection.excess)
+            self._rest.require_end()
+            if self.connection is not None and self.connection.is_clogged:
+                await self.disconnect()
             if self.connection is None or self.connection.closed:
                 connection = await self._open()
                 try:
@@ -139,15 +203,24 @@ class ProbeSession:
                     raise
                 self.connection = connection
                 self.host_key = connection.host_key
+                self._keys_seen = connection.host_keys
             return self.connection
 
+    def narrow(self, proven: Sequence[str]) -> None:
+        """Trust only what another login to the host has proven, unless a login of our own has proven something."""
+        if self.afresh:
+            self.afresh, self.host_keys = False, tuple(proven)
+
     async def disconnect(self) -> None:
-        """End process and connection; the next poll starts both anew."""
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.stop()
+        """End process and connection; the next poll starts both anew. One that is lent ends when given back."""
+        self._starting.forget()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        """Let go of process and connection."""
+        self._end_probe()
         connection, self.connection = self.connection, None
-        if connection is not None:
+        if connection is not None and (self._is_closed or connection not in self._lent):
             await connection.close()
 
     async def close(self) -> None:
@@ -158,46 +231,50 @@ class ProbeSession:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.disconnect()
+                await asyncio.gather(*(connection.close() for connection in self._lent))
 
     # ------------------------------------------------------------ one request
 
-    def _request_line(
+    def _request_for(
         self,
         sections: Sequence[str],
         watch: Mapping[str, Sequence[str]] | None,
         sudo: Sequence[str],
         seconds: float,
-    ) -> tuple[str, bytes]:
-        """Return the id and the line of a new request; what is empty is left out."""
-        self._request += 1
-        request_id = str(self._request)
+    ) -> _Request:
+        """Return a new request; what is empty is left out of its line.
+
+        Nobody can guess its id, so who answers has read it: what is not read piles up here, in the channel or behind a
+        key exchange that never ends. It is as long as a day's number would be.
+        """
+        request_id = secrets.token_urlsafe(_ID_BYTES)
         wanted = {"id": request_id, "sections": list(sections)}
         extra = {"sudo": list(sudo), "watch": watch, "timeout": seconds - REPLY_MARGIN_SECONDS}
         line = json.dumps(wanted | {name: value for name, value in extra.items() if value}, separators=(",", ":"))
-        return request_id, line.encode() + b"\n"
+        return _Request(request_id, line.encode() + b"\n", sections)
 
-    async def _reply(self, probe: Probe, wanted: str, line: bytes, seconds: float) -> Reply:
-        """Send one request line and return the typed reply."""
+    async def _reply(self, probe: Probe, request: _Request, seconds: float) -> Reply:
+        """Send one request line and return the typed reply, as far as it was asked."""
         try:
             async with asyncio.timeout(seconds):
-                raw = await probe.ask(wanted, line)
+                raw = await probe.ask(request.id, request.line)
         except TimeoutError as err:
             raise TimedOut(self._target.host, f"no reply within {seconds:g} s") from err
-        return decode_reply(self._target.host, raw)
+        return decode_reply(self._target.host, raw, request.sections)
 
-    async def _ask(self, wanted: str, line: bytes) -> Reply:
+    async def _ask(self, request: _Request) -> Reply:
         """Return the reply; a process or connection that turns out to be dead is replaced once."""
         probe = await self._ready()
         try:
-            return await self._exchange(probe, wanted, line)
+            return await self._exchange(probe, request)
         except (ConnectionLost, ProbeFailed) as err:
             _LOGGER.debug("Starting the probe again: %s", err)
-        return await self._exchange(await self._ready(), wanted, line)
+        return await self._exchange(await self._ready(), request)
 
-    async def _exchange(self, probe: Probe, wanted: str, line: bytes) -> Reply:
+    async def _exchange(self, probe: Probe, request: _Request) -> Reply:
         """Send one request and decode its reply."""
         try:
-            reply = await self._reply(probe, wanted, line, self._timeout)
+            reply = await self._reply(probe, request, self._timeout)
         except BadReply:
             # Nobody knows where the next record would begin.
             self._end_probe()
@@ -206,29 +283,50 @@ class ProbeSession:
             self.noise = probe.noise or self.noise
         if self.connection is not None:
             self.rtt_seconds = self.connection.rtt_seconds
+            self._learn_host_keys(self.connection)
         return reply
 
-    async def _count_late(self) -> None:
-        """Give process and connection up after too many late replies in a row."""
-        self._late += 1
-        if self._late >= LATE_LIMIT:
-            self._late = 0
+    def _learn_host_keys(self, connection: Connection) -> None:
+        """Take over what the server has proven or retired since the last look.
+
+        A connection whose own key was dropped meanwhile, over another one, is not heard.
+        """
+        if connection.host_keys is not self._keys_seen and connection.host_key in self.host_keys:
+            self.host_keys = connection.host_keys
+        self._keys_seen = connection.host_keys
+
+    async def _count_failed(self) -> None:
+        """Give process and connection up after too many late or bad replies in a row."""
+        self._failed += 1
+        if self._failed >= FAILED_LIMIT:
+            self._failed = 0
             await self.disconnect()
 
     async def _ready(self) -> Probe:
-        """Return a living probe on a living connection."""
+        """Return a living probe on a living connection; raise ProbeStarting while that takes long."""
         if self._probe is not None and self._probe.is_alive:
             return self._probe
+        return await self._starting.probe(self._start_for_polls)
+
+    async def _start_for_polls(self) -> Probe:
+        """Return a new probe, on a new connection where it has to be."""
         is_fresh = self.connection is None or self.connection.closed
         connection = await self.connect()
         try:
-            self._probe = await self._start(connection)
+            self._probe = await self._start(connection, self._starting.send)
         except ChannelRefused:
             if is_fresh:
                 raise
             # The server may still count the channel of the process that just died (MaxSessions).
-            await self.disconnect()
-            self._probe = await self._start(await self.connect())
+            await self._drop()
+            self._probe = await self._start(await self.connect(), self._starting.send)
+        except AnotherMachine:
+            await self._drop()  # The next one may lead to the right one.
+            raise
+        except TimedOut:
+            if self._starting.is_sending:
+                await self._drop()  # Nothing gets through any more.
+            raise
         return self._probe
 
     def _end_probe(self) -> None:
@@ -246,7 +344,36 @@ class ProbeSession:
 
     async def _connect_anew(self) -> Connection:
         """Return a new connection; who asks closes it."""
-        return await Connection.open(self._target, self._key, self.host_keys, timeout=self._timeout, gate=self._gate)
+        is_first = self.afresh
+        connection = await self._log_in(is_first=is_first)
+        self.narrow(connection.host_keys)
+        if is_first and connection.host_key not in self.host_keys:
+            await connection.close()
+            raise ConnectionLost(self._target.host, "another login has proven another host key meanwhile")
+        return connection
+
+    async def _log_in(self, *, is_first: bool) -> Connection:
+        """Return a new connection, and remember whether there was one."""
+        gate = self._side_gate if self._has_failed else self._gate
+        try:
+            connection = await Connection.open(
+                self._target,
+                self._key,
+                self.host_keys,
+                timeout=self._timeout,
+                gate=gate,
+                afresh=is_first,
+                introduction=Introduction(self.machine, self._ask_who),
+            )
+        except HomelabError:
+            self._has_failed = True
+            raise
+        self._has_failed = False
+        return connection
+
+    async def _ask_who(self, connection: Connection) -> None:
+        """Let a connection that no probe was started on say where it leads to."""
+        await ask_who(connection, self._programs, self._timeout)
 
     @asynccontextmanager
     async def _probe_on(self, connection: Connection) -> AsyncIterator[Probe]:
@@ -279,39 +406,29 @@ class ProbeSession:
         finally:
             self._opening = None
 
-    async def _start(self, connection: Connection) -> Probe:
+    async def _start(self, connection: Connection, send: Send = load) -> Probe:
         """Start the probe with the first interpreter that can run it."""
         if "Windows" in connection.server_version:
             raise UnsupportedSystem(self._target.host, "Windows")
         refused: HomelabError | None = None
         for interpreter in sorted(INTERPRETERS, key=lambda name: name != self._interpreter):
+            probe = Probe(self._target.host, interpreter)
             try:
-                probe, marker = await self._start_with(connection, interpreter)
+                marker = await start_probe(
+                    connection, probe, interpreter, self._programs.linux.payload, timeout=self._timeout, send=send
+                )
             except (NoPython, PythonIncomplete) as err:
                 # An incomplete one says more than one that is not there.
                 refused = err if refused is None or isinstance(err, PythonIncomplete) else refused
                 continue
+            except (CommandNotRun, SessionRefused) as err:
+                # Of a shell that has spoken of an interpreter, that says more.
+                raise refused or err from err
+            finally:
+                self.noise = probe.noise or None
             self._interpreter = interpreter
             self.python = (marker.python, interpreter)
+            # Where nobody has noted it, the first one is meant from now on.
+            self.machine = self.machine or marker.machine
             return probe
         raise refused or NoPython(self._target.host)
-
-    async def _start_with(self, connection: Connection, interpreter: str) -> tuple[Probe, Marker]:
-        """Send the program to one interpreter and wait for its marker."""
-        host = self._target.host
-        probe = Probe(host)
-        command = BOOTSTRAP.format(interpreter=interpreter)
-        try:
-            process = await connection.start(command, probe, timeout=self._timeout)
-            async with asyncio.timeout(self._timeout):
-                marker = await probe.begin(process, self._programs.linux.payload)
-        except TimeoutError as err:
-            raise TimedOut(host, f"the probe did not start within {self._timeout:g} s") from err
-        finally:
-            self.noise = probe.noise or None
-            if not probe.is_alive:
-                probe.stop()
-        if marker.protocol != PROTOCOL:
-            probe.stop()
-            raise BadReply(host, f"protocol {marker.protocol}, expected {PROTOCOL}")
-        return probe, marker

@@ -1,44 +1,41 @@
 """A reply, and the snapshot that replies add up to.
 
-A reply is decoded section by section, so that one section of a wrong shape costs only itself.
+A reply is decoded section by section, so that one section of a wrong shape costs only itself, and only what was asked.
 A snapshot is what is known of a host now: the newest good value of every section.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from itertools import accumulate
 import json
-import math
-import re
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any
 
-from mashumaro.codecs import BasicDecoder
-from mashumaro.dialect import Dialect
-
-from .errors import BadReply, first_line, printable
+from .decoding import Losses, decode_sections, decoder, encoder, parse
+from .errors import BadReply, first_line
+from .limits import NUMBER_LIMIT, STORED_BYTES
 from .models import ON_DEMAND, SECTIONS, Sections
+from .models.kinds import Epoch, Line
 
 PROTOCOL = 1
 MISSED_ROUNDS = 3
 """How many of its rounds a section may miss before its last good value is dropped."""
-TEXT_LIMIT = 4096
-"""Characters of one text: a path may have so many (PATH_MAX), nothing else needs more."""
-LONGEST_UPTIME_SECONDS = 1e10
-"""Three centuries; a host that claims more is wrong, and no calendar holds when it booted."""
+TYPES: Mapping[str, type] = MappingProxyType({name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND))
+"""Every section that there is, polled or on demand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer of a probe; `raw` keeps the sections as they came, for the store."""
+    """One answer of a probe, as far as it was asked; `losses` say what of its sections was not taken."""
 
     id: str
     boot_id: str
     epoch: float
     sections: Mapping[str, object]
-    raw: Mapping[str, object]
     missing: Mapping[str, str]
     errors: Mapping[str, str]
     seconds: Mapping[str, float]
+    losses: Mapping[str, Losses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +44,44 @@ class Snapshot:
 
     `received` is the hub's wall clock (Unix seconds) of the last reply, `ages` the same
     per section, `seconds` what each section cost the host when it was last read.
-    A section that fails or is late keeps its last value for a while.
+    `steady` and `heard` are the same moments by a clock that nobody sets, which all durations are
+    made with; they are not stored. A section that fails or is late keeps its last value for a while.
     """
 
     boot_id: str = ""
     epoch: float = 0.0
     received: float = 0.0
     sections: Sections = field(default_factory=Sections)
-    raw: Mapping[str, object] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     ages: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, Losses] = field(default_factory=dict)
+    """What was not taken of a section, where something was not."""
+    late: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Sections that were late, and how many of their readings in a row; not stored."""
+    steady: float = field(default=0.0, compare=False)
+    heard: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Return how many rows, texts and values of each section were not taken, whole or in part."""
+        return {name: lost.count for name, lost in self.losses.items()}
+
+    @property
+    def beyond(self) -> Mapping[str, int]:
+        """Return how much of each section is beyond our limits, as against of a wrong shape."""
+        return {name: lost.beyond for name, lost in self.losses.items() if lost.beyond}
+
+    def lacks_rows(self, section: str) -> bool:
+        """Return whether a section's lists lack rows that the host told, so that what is not on them is not gone."""
+        return section in self.losses and self.losses[section].lacks_rows
 
     @property
     def boot_time(self) -> float | None:
         """Return when the host booted, by the hub's clock (Unix seconds)."""
         uptime = self.sections.uptime
-        if uptime is None or not 0 <= uptime.uptime_seconds <= LONGEST_UPTIME_SECONDS:
+        if uptime is None or uptime.uptime_seconds < 0:
             return None
         return self.ages["uptime"] - uptime.uptime_seconds
 
@@ -73,88 +90,112 @@ class Snapshot:
         """Return how far the host's clock is ahead of the hub's."""
         return self.epoch - self.received
 
-    def merged(self, reply: Reply, received: float, stale_after: float) -> Snapshot:
-        """Return the snapshot with this reply in it.
+    def _late(self, reply: Reply, told: Iterable[str]) -> Mapping[str, int]:
+        """Return how often each section has been late; one that was not asked stays as late as it was."""
+        late = {name for name in told if reply.missing.get(name) == "timed_out"}
+        return _without(self.late, set(told)) | {name: self.late.get(name, 0) + 1 for name in late}
+
+    def _silent_seconds(self, section: str, received: float, steady: float) -> float:
+        """Return for how long a section has not been told; of one that was stored only the wall clock knows."""
+        if section in self.heard:
+            return steady - self.heard[section]
+        return max(0.0, received - self.ages[section])
+
+    def merged(self, reply: Reply, received: float, stale_after: float, steady: float | None = None) -> Snapshot:
+        """Return the snapshot with this reply in it; `steady` is `received` where one clock is as good as the other.
 
         What is late or failed keeps its last good value for `stale_after` seconds, or
         MISSED_ROUNDS of its own rounds where that is longer: the reason is beside it, and
         a reader that is late once must not make entities flap.
         """
+        steady = received if steady is None else steady
         told = SECTIONS.keys() & {*reply.sections, *reply.missing, *reply.errors}
         failing = {name for name in told if reply.missing.get(name) == "timed_out"}
         failing |= told & reply.errors.keys()
         kept = {
             name
             for name in failing & self.ages.keys()
-            if received - self.ages[name] < max(stale_after, keep_seconds(name))
+            if self._silent_seconds(name, received, steady) < max(stale_after, keep_seconds(name))
         }
         gone = told - reply.sections.keys() - kept
         polled = _of_polls(reply.sections)
         changes = dict.fromkeys(gone) | polled
-        fresh = dict.fromkeys(polled, received)
         return Snapshot(
             boot_id=reply.boot_id,
             epoch=reply.epoch,
             received=received,
             sections=replace(self.sections, **changes),
-            raw=_without(self.raw, gone) | {name: reply.raw[name] for name in polled},
             missing=_without(self.missing, told) | _of_polls(reply.missing),
             errors=_without(self.errors, told) | _of_polls(reply.errors),
-            ages=_without(self.ages, gone) | fresh,
+            ages=_without(self.ages, gone) | dict.fromkeys(polled, received),
             seconds=dict(self.seconds) | _of_polls(reply.seconds),
+            losses=_without(self.losses, told - kept) | _of_polls(reply.losses),
+            late=self._late(reply, told),
+            steady=steady,
+            heard=_without(self.heard, gone) | dict.fromkeys(polled, steady),
         )
 
     def as_dict(self) -> dict[str, object]:
         """Return the snapshot as plain JSON values; `restore_snapshot` is its inverse."""
-        names = [f.name for f in fields(self) if f.name != "sections"]
-        plain = {name: getattr(self, name) for name in names}
-        plain["sections"] = dict(plain.pop("raw"))
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
+        told = {name: getattr(self.sections, name) for name in SECTIONS}
+        encoded = {name: encoder(TYPES[name]).encode(each) for name, each in told.items() if each is not None}
+        plain["sections"] = _within(encoded, STORED_BYTES)
         return plain
 
 
+_NOT_STORED = ("sections", "losses", "late", "steady", "heard")
+"""Fields of a snapshot that are stored in another way, or mean nothing after a restart."""
+
+
 def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
-    """Return the snapshot that `as_dict` made; sections that no longer fit are left out."""
-    raw = _of_polls(_mapping(stored.get("sections")))
-    sections, _ = _decode_sections(raw)
-    plain = _decoder(_Stored).decode(dict(stored))
+    """Return the snapshot that `as_dict` made; sections and values that no longer fit are left out."""
+    restored = decode_sections(_of_polls(_mapping(stored["sections"])), TYPES)
+    rest = decode_sections({"stored": stored}, {"stored": _Stored}).sections["stored"]
+    if not isinstance(rest, _Stored):
+        raise TypeError("no stored snapshot")
     return Snapshot(
-        boot_id=plain.boot_id,
-        epoch=plain.epoch,
-        received=plain.received,
-        sections=Sections(**sections),  # type: ignore[arg-type]
-        raw={name: raw[name] for name in sections},
-        missing=plain.missing,
-        errors=plain.errors,
-        ages={name: plain.ages.get(name, plain.received) for name in sections},
-        seconds=plain.seconds,
+        boot_id=rest.boot_id,
+        epoch=rest.epoch,
+        received=rest.received,
+        sections=Sections(**restored.sections),  # type: ignore[arg-type]
+        missing=_of_polls(rest.missing),
+        errors=_of_polls(rest.errors),
+        ages={name: rest.ages.get(name, rest.received) for name in restored.sections},
+        seconds=_of_polls(rest.seconds),
+        losses=restored.losses,
     )
 
 
-def decode_reply(host: str, payload: bytes) -> Reply:
-    """Return the typed reply in `payload` (JSON).
+def decode_reply(host: str, payload: bytes, asked: Iterable[str] = tuple(TYPES)) -> Reply:
+    """Return the typed reply in `payload` (JSON), as far as its sections were asked.
 
     A section of a wrong shape becomes an entry of `errors`; a payload that is no reply at
     all raises BadReply.
     """
-    document = _document(host, payload)
+    document = parse(host, payload)
     if "error" in document:
-        raise BadReply(host, first_line(str(document["error"])))
+        raise BadReply(host, str(document["error"]))
+    types = {name: TYPES[name] for name in asked if name in TYPES}
     try:
-        envelope = _decoder(_Envelope).decode(document)
-    except (ValueError, LookupError, TypeError) as err:
+        envelope = decoder(_Envelope).decode(document)
+        raw, missing, errors = (_of_asked(document, part, types) for part in ("sections", "missing", "errors"))
+        missing, errors = _one_line_each(missing), _one_line_each(errors)
+        seconds = _numbers(_of_asked(document, "seconds", types))
+    except (ValueError, LookupError, TypeError, AttributeError) as err:
         raise BadReply(host, first_line(str(err))) from err
     if envelope.protocol != PROTOCOL:
         raise BadReply(host, f"protocol {envelope.protocol}, expected {PROTOCOL}")
-    sections, wrong = _decode_sections(envelope.sections)
+    decoded = decode_sections(raw, types)
     return Reply(
         id=envelope.id,
         boot_id=first_line(envelope.boot_id),
         epoch=envelope.epoch,
-        sections=sections,
-        raw={name: envelope.sections[name] for name in sections},
-        missing=_one_line_each(envelope.missing),
-        errors=_one_line_each(envelope.errors) | wrong,
-        seconds=_of_known_sections(envelope.seconds),
+        sections=decoded.sections,
+        missing=missing,
+        errors=errors | decoded.wrong,
+        seconds=seconds,
+        losses=decoded.losses,
     )
 
 
@@ -163,147 +204,63 @@ def keep_seconds(section: str) -> float:
     return MISSED_ROUNDS * SECTIONS[section].every_seconds
 
 
+def _within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """Return the sections, smallest first, that have room together; the largest say the most that is no news."""
+    sizes = {name: len(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) for name, each in sections.items()}
+    order = sorted(sections, key=sizes.__getitem__)
+    ends = dict(zip(order, accumulate(sizes[name] for name in order), strict=True))
+    return {name: each for name, each in sections.items() if ends[name] <= most}
+
+
 def _of_polls[V](told: Mapping[str, V]) -> dict[str, V]:
     """Return what is told of sections that a snapshot is made of: the others are for who asked."""
     return {name: value for name, value in told.items() if name in SECTIONS}
 
 
-def _of_known_sections[V](told: Mapping[str, V]) -> dict[str, V]:
-    """Return what is told of sections that exist: names that a host makes up would add up for ever."""
-    return {name: value for name, value in told.items() if name in _TYPES}
+def _one_line_each(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return a reason per section, short enough for an attribute of a state; raise where one is no text."""
+    return {name: first_line(text) for name, text in told.items()}
 
 
-def _one_line_each(told: Mapping[str, str]) -> dict[str, str]:
-    """Return a reason per section, short enough for an attribute of a state."""
-    return {name: first_line(text) for name, text in _of_known_sections(told).items()}
-
-
-# ---------------------------------------------------------------- decoding
+# ---------------------------------------------------------------- what is around the sections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Envelope:
-    """The reply before its sections are typed."""
+    """A reply without what it tells of each section."""
 
     id: str
     protocol: int
-    boot_id: str
-    epoch: float
-    sections: dict[str, Any]
-    missing: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    boot_id: Line
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
-    """A stored snapshot without its sections."""
+    """A stored snapshot without its sections; what does not fit is as if it had never been told."""
 
-    boot_id: str
-    epoch: float
-    received: float
-    missing: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    ages: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-def _finite(value: object) -> float:
-    """Return a number that a counter could hold; NaN and infinity would poison averages and the recorder."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError("not a number")
-    if not math.isfinite(value) or abs(value) >= 1 << 64:
-        raise ValueError("not a finite number")
-    return float(value)
+    boot_id: Line = ""
+    epoch: Epoch = 0.0
+    received: Epoch = 0.0
+    missing: Mapping[str, Line] = field(default_factory=dict)
+    errors: Mapping[str, Line] = field(default_factory=dict)
+    ages: Mapping[str, Epoch] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def _whole(value: object) -> int:
-    """Return an integer that fits a 64-bit counter."""
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 64:
-        raise TypeError("not a 64-bit integer")
-    return value
+def _of_asked(document: Mapping[str, Any], part: str, asked: Iterable[str]) -> dict[str, Any]:
+    """Return what a reply tells of the sections that were asked: what a host makes up would add up for ever."""
+    told = document["sections"] if part == "sections" else document.get(part, {})
+    return {name: told[name] for name in asked if name in told.keys()}  # noqa: SIM118 - raises where it is no object
 
 
-def _text(value: object) -> str:
-    """Return text, and nothing that merely could be made into text."""
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
-
-
-class _Strict(Dialect):
-    """Take JSON values for what they are: mashumaro alone would make "3" into 3."""
-
-    serialization_strategy = {  # noqa: RUF012
-        float: {"deserialize": _finite},
-        int: {"deserialize": _whole},
-        str: {"deserialize": _text},
+def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers, without those that are none."""
+    return {
+        name: float(each)
+        for name, each in told.items()
+        if each.__class__ in (int, float) and -NUMBER_LIMIT <= each <= NUMBER_LIMIT
     }
-
-
-_TYPES: Mapping[str, type] = {name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND)
-
-
-@cache
-def _decoder(shape: type) -> BasicDecoder[Any]:
-    """Return the decoder of one dataclass; building it compiles code, so once."""
-    return BasicDecoder(shape, default_dialect=_Strict)
-
-
-def _decode_sections(
-    raw: Mapping[str, object],
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the typed sections by name, and what is wrong with the others."""
-    typed: dict[str, object] = {}
-    wrong: dict[str, str] = {}
-    # A section that only a newer probe knows is none of our business.
-    for name in raw.keys() & _TYPES.keys():
-        try:
-            typed[name] = _decoder(_TYPES[name]).decode(raw[name])
-        except (ValueError, LookupError, TypeError, AttributeError) as err:
-            wrong[name] = first_line(f"wrong shape: {err}")
-    return typed, wrong
-
-
-def _document(host: str, payload: bytes) -> dict[str, object]:
-    """Return the JSON object in the payload, all its texts fit to be stored and shown."""
-    try:
-        document = _JSON.decode(payload.decode())
-        if _MAY_BE_UNFIT.search(payload):
-            document = _fit(document)
-    except (ValueError, RecursionError) as err:
-        raise BadReply(host, first_line(str(err))) from err
-    if not isinstance(document, dict):
-        raise BadReply(host, "the reply is not a JSON object")
-    return document
-
-
-_MAY_BE_UNFIT = re.compile(rb'\\|[\x80-\xff]|"[^"\\]{%d}' % TEXT_LIMIT)
-"""An escape, anything but ASCII, or a text that is too long; most replies hold none of these."""
-
-
-def _fit(value: object) -> object:
-    """Return the JSON value without characters that cannot be seen.
-
-    Half of a surrogate pair, which is how Python hands on a file name that is not UTF-8, would
-    keep Home Assistant from saving any of its devices; control and bidi marks would forge what is shown.
-    """
-    match value:
-        case str():
-            return printable(value[:TEXT_LIMIT])
-        case dict():
-            return {printable(name[:TEXT_LIMIT]): _fit(each) for name, each in value.items()}
-        case list():
-            return [_fit(each) for each in value]
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which are not JSON."""
-    raise ValueError(f"{name} is not JSON")
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

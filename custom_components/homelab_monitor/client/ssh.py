@@ -1,14 +1,15 @@
 """One SSH connection to one host: connect, pin the host key, run commands, map errors.
 
-The only importer of asyncssh, which reads no file for us: no ~/.ssh, no agent, no system
-configuration. What goes wrong leaves as an error of `errors`, chosen in one function, `map_error`.
+With `wire` the only importer of asyncssh, which reads no file for us: no ~/.ssh, no agent, no
+system configuration. What goes wrong leaves as an error of `errors`, chosen in one function, `map_error`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 import errno
-from functools import cache, partial
+from functools import cache
 import getpass
 import os
 import re
@@ -16,32 +17,48 @@ import socket
 from typing import Self, TypedDict, Unpack, override
 
 import asyncssh
-from asyncssh import SSHClientChannel, SSHClientConnection, SSHKey
+from asyncssh import SSHClientChannel, SSHClientConnection, SSHKey, SSHKeyPair
+from asyncssh.kex import get_kex_algs
 
 from . import tcp_info
-from .command import OUTPUT_LIMIT, CommandResult, Output, Receiver
+from .command import ANNOUNCED, OUTPUT_LIMIT, CommandResult, Output, Question, Receiver
+from .denied import Shown
 from .errors import (
+    AnotherMachine,
     ChannelRefused,
+    CommandNotRun,
     ConnectionLost,
     ConnectionRefused,
     HomelabError,
     HostKeyChanged,
     KeyRefused,
     LoginRefused,
+    LoginsLimited,
     NameNotFound,
     NotSSH,
     TimedOut,
+    TooMuchTraffic,
     Unreachable,
+    first_line,
+    only_asking,
 )
+from .host_keys import renewed
+from .identity import is_another
 from .keys import KeyPair, fingerprint
+from .limits import COMMAND_OUTPUT_BYTES, HELLO_SECONDS, SILENCE_SECONDS, UNCLOSED_CHANNELS
+from .question import answer_once
+from .safe_logs import escape_logs
 from .target import Target
+from .wire import Excess, Wire
+
+# Here, so that no connection of ours is made before: not every flow begins with a set-up.
+escape_logs("asyncssh")
 
 CLOSE_SECONDS = 3.0
+UNCOUNTED_SECONDS = (0.02, 0.1, 0.5)
+"""After which a channel that was closed is no longer counted, for longer and longer."""
 KEEPALIVE_SECONDS = 30.0
 """After that much silence the server is asked; after 3 silent answers the connection is dead."""
-
-PROVEN_LIMIT = 8
-"""Keys that a server may add to the pinned ones; it has one of each type, and two while it changes them."""
 
 _KEY_ALGORITHMS = {
     "ssh-ed25519": ("ssh-ed25519",),
@@ -50,13 +67,7 @@ _KEY_ALGORITHMS = {
     "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
-"""Host key type → the algorithms that prove it; SHA-1 left out."""
-_SCANNED_ALGORITHMS = (
-    ("ssh-ed25519",),
-    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
-    ("rsa-sha2-512", "rsa-sha2-256"),
-)
-"""One handshake each when a server is asked for its keys, preferred ones first."""
+"""Host key type → the algorithms that prove it, preferred types first; SHA-1 left out."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -66,6 +77,19 @@ _CIPHERS = (
     "aes128-ctr",
 )
 """asyncssh's own, GCM first: one native call per packet, where its ChaCha20 makes five (measured: half the CPU)."""
+_KEY_EXCHANGES = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
+)
+"""Constant groups alone: of a group that the peer makes up, the library tests the prime in the event loop (ADR 15)."""
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+"""For the ciphers without one of their own."""
 _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
 _LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable)
@@ -79,24 +103,42 @@ class _Login(TypedDict, total=False):
     preferred_auth: str
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedKey:
+    """What a server showed to somebody who did not log in."""
+
+    line: str
+    server_version: str
+
+
 class Process(asyncssh.SSHClientSession[bytes]):
-    """A running remote command; its output goes straight from the packet to the receiver."""
+    """A running remote command; its output goes straight from the packet to the receiver.
+
+    asyncssh keeps a channel until the peer closes it, too. So nothing that may be large hangs on one that we ended.
+    """
 
     exit_status: int | None = None
     signal: str | None = None
     is_running: bool = False
+    excess: HomelabError | None = None
+    """What the host sent too much of, when the connection ended for that."""
 
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+    def __init__(self, receiver: Receiver, wire: Wire, unclosed: set[Process]) -> None:
+        self._receiver: Receiver | None = receiver
+        self._wire = wire
+        self._unclosed = unclosed
         self._channel: SSHClientChannel[bytes] | None = None
 
     @override
     def connection_made(self, chan: SSHClientChannel[bytes]) -> None:
+        self._wire.watch(chan)
         self._channel = chan
         self.is_running = True
 
     @override
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._receiver is None:
+            return
         if datatype is None:
             self._receiver.output(data)
         else:
@@ -116,41 +158,84 @@ class Process(asyncssh.SSHClientSession[bytes]):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self.excess = exc.error if isinstance(exc, Excess) else None
+        self._unclosed.discard(self)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Tell the receiver that this was all, and let go of it."""
         self.is_running = False
-        self._receiver.ended()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.ended()
+
+    @property
+    def is_opened(self) -> bool:
+        """Return whether the server has opened its channel, on which the command is sent at once."""
+        return self._channel is not None
 
     def write(self, data: bytes) -> None:
         """Send to standard input; raise OSError when the process no longer listens."""
         if self._channel is None:
             raise BrokenPipeError("not started")
+        self._wire.require_taken(self._channel)
+        self._wire.budget.make_room()
         self._channel.write(data)
 
     def write_eof(self) -> None:
-        """Close standard input."""
+        """Close standard input, unless it is closed already."""
         if self._channel is not None:
-            self._channel.write_eof()
+            with suppress(OSError):
+                self._channel.write_eof()
+
+    def strike(self) -> None:
+        """Ask the server for the signal that nothing can handle; its last words still come."""
+        if self._channel is not None:
+            with suppress(OSError):
+                self._channel.kill()
 
     def kill(self) -> None:
-        """End the process if the server can signal it, and drop whatever it still sends."""
+        """End the process if the server can signal it, and drop whatever it sent and still sends."""
         if self._channel is None or not self.is_running:
             return
+        self._unclosed.add(self)
         with suppress(OSError):
             self._channel.terminate()
         self._channel.abort()
+        self._finish()
+
+    def give_up(self) -> None:
+        """End a process that may not have begun: a server that says nothing to a channel leaves that open, too."""
+        if self._channel is None:
+            self._unclosed.add(self)
+            self._finish()
+        self.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """Which machine a connection is meant to lead to, "" for any; and how the one that answers is asked."""
+
+    machine: str = ""
+    ask: Callable[[Connection], Awaitable[None]] | None = None
 
 
 class Connection:
     """One authenticated connection, shared by every command on that host."""
 
     def __init__(self, host: str, conn: SSHClientConnection, client: _Client) -> None:
-        self._host = host
+        self.host = host
         self._conn = conn
         self._client = client
+        self._introduction = Introduction()
+        self._is_met = False
+        self._meeting = asyncio.Lock()
         self._spare: Callable[[], Awaitable[Connection]] | None = None
+        self._unclosed: set[Process] = set()
         self.host_key = _public_line(conn.get_server_host_key())
 
     @classmethod
-    async def open(
+    async def open(  # noqa: PLR0913
         cls,
         target: Target,
         key: KeyPair,
@@ -158,15 +243,27 @@ class Connection:
         *,
         timeout: float,  # noqa: ASYNC109
         gate: asyncio.Semaphore | None = None,
+        afresh: bool = False,
+        introduction: Introduction = Introduction(),
     ) -> Self:
-        """Log in with our key to a server that proves one of `host_keys`; waiting at the gate is not timed."""
-        private = asyncssh.import_private_key(key.private_openssh)
+        """Log in with our key to a server that proves one of `host_keys`; waiting at the gate is not timed.
+
+        `afresh`: of `host_keys` only the one that it proves is kept; it has to prove the others, too.
+        """
+        client = _Client(host_keys, key, afresh=afresh)
         async with gate or nullcontext():
             connection = await cls._log_in(
-                target, host_keys, timeout, KeyRefused, client_keys=[private], preferred_auth="publickey"
+                target, client, timeout, KeyRefused, client_keys=None, preferred_auth="publickey"
             )
-        again = partial(cls.open, target, key, host_keys, timeout=timeout, gate=gate)
-        connection._spare = again  # noqa: SLF001
+        connection._introduction = introduction  # noqa: SLF001
+        connection._spare = lambda: cls.open(  # noqa: SLF001
+            target,
+            key,
+            connection.host_keys,
+            timeout=timeout,
+            gate=gate,
+            introduction=connection._introduction,  # noqa: SLF001
+        )
         return connection
 
     @classmethod
@@ -180,21 +277,21 @@ class Connection:
     ) -> Self:
         """Log in with a password; it is sent once and kept nowhere."""
         methods = "password,keyboard-interactive"
+        client = _Client(host_keys)
         return await cls._log_in(
-            target, host_keys, timeout, LoginRefused, client_keys=None, password=password, preferred_auth=methods
+            target, client, timeout, LoginRefused, client_keys=None, password=password, preferred_auth=methods
         )
 
     @classmethod
     async def _log_in(
         cls,
         target: Target,
-        host_keys: Sequence[str],
+        client: _Client,
         seconds: float,
         refused: type[HomelabError],
         **login: Unpack[_Login],
     ) -> Self:
         """Return an authenticated connection; raise the error that says why there is none."""
-        client = _Client(host_keys)
         try:
             async with asyncio.timeout(seconds):
                 conn = await _connect(target, client, login)
@@ -202,13 +299,14 @@ class Connection:
             error = client.explain(target.host, err, refused)
             if client.offered or client.may_lack_key_type(err):
                 error = await _judge_host_key(target, client, seconds, error)
+            error.server_version = client.proven_version
             raise error from err
         return cls(target.host, conn, client)
 
     @property
     def host_keys(self) -> tuple[str, ...]:
-        """Return the pinned keys, and those that the authenticated server has proven since."""
-        return (*self._client.pinned, *self._client.proven)
+        """Return the keys to pin: after each list of the authenticated server, what that leaves and adds."""
+        return self._client.host_keys
 
     @property
     def server_version(self) -> str:
@@ -219,6 +317,16 @@ class Connection:
     def closed(self) -> bool:
         """Tell whether the connection has ended."""
         return self._conn.is_closed()
+
+    @property
+    def is_clogged(self) -> bool:
+        """Tell whether the host leaves too many channels open that we ended: a new connection is to take over."""
+        return len(self._unclosed) > UNCLOSED_CHANNELS
+
+    @property
+    def excess(self) -> HomelabError | None:
+        """Return what the host sent too much of, when the connection was ended for that."""
+        return self._client.wire.excess
 
     @property
     def rtt_seconds(self) -> float | None:
@@ -235,21 +343,43 @@ class Connection:
         """Return the bytes on the wire from the host, encryption included."""
         return tcp_info.bytes_received(self._conn.get_extra_info("socket"))
 
+    def meet(self, machine: str) -> None:
+        """Take what the machine says that it is; raise AnotherMachine when another one is meant."""
+        if is_another(self._introduction.machine, machine):
+            raise AnotherMachine(self.host)
+        self._introduction = replace(self._introduction, machine=self._introduction.machine or machine)
+        self._is_met = True
+
+    async def _meet_first(self) -> bool:
+        """Ask once where this leads to, unless any machine is meant or it has said it; tell whether it was asked now.
+
+        Raise AnotherMachine.
+        """
+        async with self._meeting:
+            if self._is_met or not self._introduction.machine or self._introduction.ask is None:
+                return False
+            with only_asking():
+                await self._introduction.ask(self)
+            return True
+
     async def start(self, command: str, receiver: Receiver, *, timeout: float) -> Process:  # noqa: ASYNC109
         """Start a command on a channel of its own."""
-        process = Process(receiver)
+        process = Process(receiver, self._client.wire, self._unclosed)
         try:
             async with asyncio.timeout(timeout):
                 await self._conn.create_session(
                     lambda: process, command, encoding=None, env=None, send_env=None, request_pty=False
                 )
         except _FAILURES as err:
-            process.kill()
-            if self.closed:
-                raise ConnectionLost(self._host, str(err)) from err
-            raise map_error(self._host, err) from err
+            has_ended = self.excess is not None or self.closed
+            error = self._ended(str(err)) if has_ended else map_error(self.host, err)
+            if has_ended or not isinstance(err, asyncssh.ChannelOpenError):
+                # On an open channel the command was on its way, and only the answer to it is not here.
+                error.was_sent = process.is_opened
+                process.give_up()
+            raise error from err
         except asyncio.CancelledError:
-            process.kill()
+            process.give_up()
             raise
         return process
 
@@ -258,39 +388,103 @@ class Connection:
         command: str,
         *,
         stdin: bytes = b"",
+        question: Question | None = None,
         timeout: float,  # noqa: ASYNC109
         limit: int = OUTPUT_LIMIT,
     ) -> CommandResult:
-        """Run a command to its end; `limit` bytes of each output are kept, the rest is thrown away."""
+        """Run a command to its end; `limit` bytes of each output are kept, the rest is thrown away.
+
+        `stdin`, or the answer to its question, is written to the command alone, which is then one program with its
+        arguments: once it runs, and once it has asked. Raise CommandNotRun when the login shell does not run it.
+        """
         try:
-            return await self._run(command, stdin, timeout, limit)
+            return await self._run_met(command, stdin, question, timeout, limit)
         except ChannelRefused:
             # A server may allow a single channel (MaxSessions 1), and that one is the probe's.
             if self._spare is None:
                 raise
             spare = await self._spare()
         try:
-            return await spare._run(command, stdin, timeout, limit)  # noqa: SLF001
+            return await spare._run_met(command, stdin, question, timeout, limit)  # noqa: SLF001
         finally:
             await spare.close()
 
-    async def _run(self, command: str, stdin: bytes, seconds: float, limit: int) -> CommandResult:
+    async def _run_met(
+        self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
+    ) -> CommandResult:
+        """Run a command on this very connection once it is known where that leads to."""
+        if await self._meet_first():
+            # A server that allows one channel (MaxSessions 1) may still count the one that has just been closed.
+            for rest in UNCOUNTED_SECONDS:
+                try:
+                    return await self._run(command, stdin, question, seconds, limit)
+                except ChannelRefused:
+                    await asyncio.sleep(rest)
+        return await self._run(command, stdin, question, seconds, limit)
+
+    async def _run(
+        self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
+    ) -> CommandResult:
         """Run a command on this very connection."""
-        output = Output(limit)
-        process = await self.start(command, output, timeout=seconds)
+        reads = bool(stdin) or question is not None
+        output = Output(limit, announced=reads, question=question)
+        process = await self.start(ANNOUNCED + command if reads else command, output, timeout=seconds)
         try:
-            with suppress(OSError):  # A command may end without reading its input.
-                process.write(stdin)
-                process.write_eof()
-            async with asyncio.timeout(seconds):
-                await output.complete.wait()
+            with self._client.wire.command():
+                async with asyncio.timeout(seconds):
+                    if reads:
+                        await self._hear_hello(process, output)
+                    if question is not None:
+                        await answer_once(process, output, question)
+                    elif stdin and not output.complete.is_set():
+                        with suppress(OSError):  # A command may end without reading its input.
+                            process.write(stdin)
+                    process.write_eof()
+                    await output.complete.wait()
         except TimeoutError as err:
-            raise TimedOut(self._host, f"the command ran longer than {seconds:g} s") from err
+            raise _of(output, TimedOut(self.host, f"the command ran longer than {seconds:g} s")) from err
         finally:
+            if question is not None and output.may_ask:
+                process.strike()
             process.kill()
+        if output.is_endless:
+            raise _of(output, self._endless())
         if self.closed and process.exit_status is None:
-            raise ConnectionLost(self._host, "while a command ran")
+            raise _of(output, self._ended("while a command ran"))
         return output.result(process.exit_status, process.signal)
+
+    async def _hear_hello(self, process: Process, output: Output) -> None:
+        """Wait until the command itself runs: what it is to read goes to nothing else."""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                await output.begun.wait()
+        except TimeoutError:
+            # A shell that waits for commands ends with its input, a slow host does not. The end can be sent to anybody.
+            process.write_eof()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await output.complete.wait()
+            raise self._not_run(process, output) from None
+        if not output.has_begun:
+            raise self._not_run(process, output)
+
+    def _ended(self, when: str) -> HomelabError:
+        """Return the error of a connection that has ended; one of its own, as each is marked for its command."""
+        return TooMuchTraffic(self.host, self.excess.detail) if self.excess else ConnectionLost(self.host, when)
+
+    def _endless(self) -> HomelabError:
+        """Return the error of a command whose output has no end."""
+        return TooMuchTraffic(self.host, f"a command printed more than {COMMAND_OUTPUT_BYTES >> 20} MiB")
+
+    def _not_run(self, process: Process, output: Output) -> HomelabError:
+        """Return the error of a command that did not begin in time."""
+        if output.is_endless:
+            return _of(output, self._endless())
+        if output.has_begun or not output.complete.is_set():
+            return _of(output, TimedOut(self.host, f"its login shell ran no command within {HELLO_SECONDS:g} s"))
+        if process.is_running or process.exit_status is not None:
+            return CommandNotRun(self.host, output.words)
+        return ConnectionLost(self.host, "before a command ran")
 
     async def close(self) -> None:
         """End the connection and everything on it; takes seconds at most, raises nothing."""
@@ -303,28 +497,39 @@ class Connection:
             self._conn.abort()
 
 
-async def scan_host_keys(host: str, port: int, timeout: float) -> tuple[str, ...]:  # noqa: ASYNC109
-    """Return the public keys that the server offers, ed25519 first, without logging in.
+async def read_host_key(
+    host: str,
+    port: int,
+    timeout: float,  # noqa: ASYNC109
+    known: Sequence[str] = (),
+) -> OfferedKey:
+    """Return the one host key that the server shows in one handshake, without logging in.
 
-    One handshake per key type, stopped as soon as the server has shown its key.
+    It is not proven and not trusted: a person compares it first. Preferred are the types of
+    `known`, where it matters whether one of these keys is back, then ed25519.
     """
-    offered: list[str] = []
+    target, client = Target("nobody", host, port), _Client(())
+    first = _algorithms(_import_keys(known)) if known else []
+    algorithms = tuple(dict.fromkeys((*first, *_algorithms(()))))
     try:
         async with asyncio.timeout(timeout):
-            for algorithms in _SCANNED_ALGORITHMS:
-                offered += await _offered_keys(Target("nobody", host, port), algorithms)
-    except (HomelabError, TimeoutError) as err:
-        if not offered:
-            raise map_error(host, err) from err
-    if not offered:
-        raise NotSSH(host, "it has no host key or no algorithm in common with us")
-    return tuple(offered)
+            conn = await _connect(target, client, {"client_keys": None, "preferred_auth": "none"}, algorithms)
+    except _FAILURES as err:
+        if client.offered:
+            return OfferedKey(client.offered, client.server_version)
+        if client.may_lack_key_type(err):
+            raise NotSSH(host, "it has no host key or no algorithm in common with us") from err
+        raise client.explain(host, err, KeyRefused) from err
+    conn.abort()  # Not reached: no key is accepted here.
+    raise NotSSH(host, "it logged us in without a host key")
 
 
 def map_error(host: str, err: Exception, refused: type[HomelabError] = KeyRefused) -> HomelabError:
     """Return the error of our vocabulary for what asyncssh or the system raised."""
     if isinstance(err, HomelabError):
         return err
+    if isinstance(err, Excess):
+        return err.error
     text = err.reason if isinstance(err, asyncssh.DisconnectError) else str(err)
     # OpenSSH ends a login after too many tries as a protocol error with this text (auth.c).
     if isinstance(err, asyncssh.PermissionDenied) or "Too many authentication failures" in text:
@@ -347,16 +552,45 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[HomelabError]], ...] = (
     ((Exception,), NotSSH),
 )
 """The first row that fits wins."""
+_LIMITED = re.compile(r"Not allowed at this time|Exceeded MaxStartups")
+"""What OpenSSH writes instead of a greeting (sshd.c, since 8.8 and 9.8)."""
+
+
+def _of(output: Output, error: HomelabError) -> HomelabError:
+    """Mark an error with whether the command of that output had begun."""
+    error.had_begun = output.has_begun
+    return error
 
 
 class _Client(asyncssh.SSHClient):
     """Follows one login, so that an error can say how far it came."""
 
-    def __init__(self, pinned: Sequence[str]) -> None:
-        self.pinned = tuple(pinned)
-        self.proven: tuple[str, ...] = ()
+    wire: Wire
+
+    def __init__(self, pinned: Sequence[str], key: KeyPair | None = None, *, afresh: bool = False) -> None:
+        self.pinned = tuple(dict.fromkeys(" ".join(line.split()[:2]) for line in pinned))
+        self.host_keys = self.pinned
         self.offered = ""
+        self.shown = Shown()
+        self._key = key
+        self._untried: Iterator[KeyPair] | None = None
+        self._afresh = afresh
         self._conn: SSHClientConnection | None = None
+
+    @property
+    def trusted(self) -> list[SSHKey]:
+        """Return what asyncssh may trust by itself; a key among them it does not ask the server to prove."""
+        return [] if self._afresh else _import_keys(self.pinned)
+
+    @property
+    def server_version(self) -> str:
+        """Return the server's greeting, "" before it has come."""
+        return str(self._conn.get_extra_info("server_version", "")) if self._conn else ""
+
+    @property
+    def proven_version(self) -> str:
+        """Return the greeting of a server that has proven its host key, "" before."""
+        return self.server_version if self._has_proven_key() else ""
 
     @override
     def connection_made(self, conn: SSHClientConnection) -> None:
@@ -364,13 +598,62 @@ class _Client(asyncssh.SSHClient):
 
     @override
     def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:
-        # Asked only for a key that is not pinned: remembered for the error, never accepted.
-        self.offered = _public_line(key)
+        # Asked only for a key that asyncssh does not trust: remembered for the error, never accepted.
+        line = _public_line(key)
+        if self._afresh and line in self.pinned:
+            return True
+        self.offered = line
         return False
 
-    def keep_proven(self, added: list[SSHKey], *_: list[SSHKey]) -> None:
-        """Keep what the server proved after the login (hostkeys-prove-00@openssh.com)."""
-        self.proven = tuple(_public_line(key) for key in added[:PROVEN_LIMIT])
+    @override
+    def auth_completed(self) -> None:
+        if self._afresh:
+            self.host_keys = (self._in_use(),)
+
+    @override
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.shown.say(msg)
+
+    @override
+    def public_key_auth_requested(self) -> SSHKeyPair | None:
+        # Asked when the server has said which types it takes (RFC 8308), and again after each key that it refused.
+        if self._untried is None:
+            self._untried = iter(self._fitting_keys())
+        key = None if self.shown.is_accepted else next(self._untried, None)
+        return self._signing(key) if key else None
+
+    def _fitting_keys(self) -> list[KeyPair]:
+        """Return the keys to try, first what the server most likely takes: each is a try that it counts."""
+        keys = [key for key in (self._key, self._key and self._key.beside) if key]
+        return keys if self.shown.takes_ed25519 else keys[::-1]
+
+    def _signing(self, key: KeyPair) -> SSHKeyPair:
+        """Return the key for asyncssh, which has it sign once the server has accepted it."""
+        (pair,) = asyncssh.load_keypairs([asyncssh.import_private_key(key.private_openssh)])
+        sign = pair.sign
+
+        def noted(data: bytes) -> bytes:
+            self.shown.accept()
+            return sign(data)
+
+        pair.sign = noted  # type: ignore[method-assign]
+        return pair
+
+    def _in_use(self) -> str:
+        """Return the key that the server has proven in the key exchange."""
+        return _public_line(self._conn.get_server_host_key()) if self._conn else ""
+
+    def take_list(
+        self, added: list[SSHKey], _removed: list[SSHKey], retained: list[SSHKey], _revoked: list[SSHKey]
+    ) -> None:
+        """Take the server's list of its keys, which asyncssh accepts only after the login.
+
+        asyncssh (`_finish_hostkeys`) has compared it with `trusted`: `retained` are in both and
+        nobody proved them now, `removed` are not in the list, `revoked` we never name. `added` are
+        new and proven; those without proof, or of a type that nobody knows, are in none of the four.
+        """
+        proven = [_public_line(key) for key in added if key.get_algorithm() in _KEY_ALGORITHMS]
+        self.host_keys = renewed(self.host_keys, self._in_use(), [_public_line(key) for key in retained], proven)
 
     def may_lack_key_type(self, err: Exception) -> bool:
         """Tell whether the handshake may have failed because the server has no key of a pinned type.
@@ -385,14 +668,34 @@ class _Client(asyncssh.SSHClient):
 
     def explain(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError:
         """Return the mapped error; with silence and lost connections it says when that was."""
-        mapped = map_error(host, err, refused)
+        mapped = self._denial(host, err, refused) or map_error(host, err, refused)
         if isinstance(mapped, TimedOut):
             return TimedOut(host, f"no answer while {self._phase()}")
+        if isinstance(mapped, refused) and not self._has_proven_key():
+            # Whoever stands between can send that, or any other text, before there is an encrypted connection.
+            return ConnectionLost(host, "it ended the connection before it had proven its host key")
         if isinstance(mapped, ConnectionLost) and self._conn and not self._has_greeted():
+            words = first_line(self.wire.preamble.decode(errors="replace"))
+            if _LIMITED.match(words):
+                return LoginsLimited(host, words)
             # A private counter, read with a default: lines that were no greeting, from some other service.
             said_other = getattr(self._conn, "_banner_lines", 0) > 0
             return (NotSSH if said_other else ConnectionLost)(host, "it ended the connection without an SSH greeting")
         return mapped
+
+    def _denial(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError | None:
+        """Return the error of a login with a key that was denied, as exactly as the server showed it."""
+        if refused is not KeyRefused or self._key is None or not self._has_proven_key():
+            return None
+        is_denied, has_ended = isinstance(err, asyncssh.PermissionDenied), isinstance(err, asyncssh.ConnectionLost)
+        return self.shown.error(host, str(err), is_denied=is_denied, has_ended=has_ended)
+
+    def _has_proven_key(self) -> bool:
+        """Tell whether what the server says is encrypted, which it is only after it has proven its host key.
+
+        A private value, read with a default: `recv_cipher` is told while the next packet still comes in plain text.
+        """
+        return getattr(self._conn, "_recv_encryption", None) is not None
 
     def _phase(self) -> str:
         """Return what was going on."""
@@ -402,7 +705,7 @@ class _Client(asyncssh.SSHClient):
 
     def _has_greeted(self) -> bool:
         """Tell whether the server has said that it speaks SSH."""
-        return self._conn is not None and bool(self._conn.get_extra_info("server_version"))
+        return bool(self.server_version)
 
 
 async def _connect(
@@ -410,16 +713,18 @@ async def _connect(
 ) -> SSHClientConnection:
     """Connect by our own rules alone, whatever files and environment the machine has."""
     _name_local_user()
-    pinned = _import_keys(client.pinned)
+    client.wire = Wire(target.host)
+    client.wire.on_packet = client.shown.take
     return await asyncssh.connect(
         target.host,
         target.port,
+        tunnel=client.wire,
         username=target.username,
         client_factory=lambda: client,
         # A tuple is never falsy: an empty list of keys matches nothing instead of falling back to ~/.ssh/known_hosts.
-        known_hosts=(pinned, [], []),
-        server_host_key_algs=algorithms or _algorithms(pinned),
-        server_host_keys_handler=client.keep_proven,
+        known_hosts=(client.trusted, [], []),
+        server_host_key_algs=algorithms or _algorithms(_import_keys(client.pinned)),
+        server_host_keys_handler=client.take_list,
         config=None,
         agent_path=None,
         agent_forwarding=False,
@@ -428,7 +733,9 @@ async def _connect(
         gss_kex=False,
         gss_auth=False,
         host_based_auth=False,
+        kex_algs=_known_key_exchanges(),
         encryption_algs=_CIPHERS,
+        mac_algs=_MACS,
         compression_algs=["none"],  # The probe compresses, once and better.
         keepalive_interval=KEEPALIVE_SECONDS,
         **login,
@@ -437,34 +744,19 @@ async def _connect(
 
 async def _judge_host_key(target: Target, client: _Client, seconds: float, error: HomelabError) -> HomelabError:
     """Return HostKeyChanged when the server shows none of the pinned keys, else the error as it is."""
-    offered: tuple[str, ...] = (client.offered,)
-    if not client.offered:
+    offered = client.offered
+    if not offered:
         try:
-            offered = await scan_host_keys(target.host, target.port, seconds)
-        except NotSSH as scanned:
+            offered = (await read_host_key(target.host, target.port, seconds, client.pinned)).line
+        except NotSSH as asked:
             # It hangs up on every handshake: more than the one connection that was lost.
-            return scanned if isinstance(error, ConnectionLost) else error
+            return asked if isinstance(error, ConnectionLost) else error
         except HomelabError:
             return error
-    if set(map(fingerprint, offered)) & set(map(fingerprint, client.pinned)):
+    if offered in client.pinned:
         return error
-    expected, shown = (", ".join(map(fingerprint, keys)) for keys in (client.pinned, offered))
-    return HostKeyChanged(target.host, expected=expected or "no key", offered=shown)
-
-
-async def _offered_keys(target: Target, algorithms: Sequence[str]) -> list[str]:
-    """Return the key that the server shows for these algorithms, nothing when it has none."""
-    client = _Client(())
-    try:
-        conn = await _connect(target, client, {"client_keys": None, "preferred_auth": "none"}, algorithms)
-    except _FAILURES as err:
-        if client.offered:
-            return [client.offered]
-        if client.may_lack_key_type(err):
-            return []
-        raise client.explain(target.host, err, KeyRefused) from err
-    conn.abort()  # Not reached: no key is accepted here.
-    return []
+    expected = ", ".join(filter(None, map(fingerprint, client.pinned)))
+    return HostKeyChanged(target.host, expected=expected or "no key", offered=fingerprint(offered))
 
 
 def _import_keys(lines: Sequence[str]) -> list[SSHKey]:
@@ -480,6 +772,13 @@ def _algorithms(keys: Sequence[SSHKey]) -> list[str]:
     """Return the algorithms that can prove one of the keys, preferred ones first; without keys, all."""
     types = {key.get_algorithm() for key in keys} or set(_KEY_ALGORITHMS)
     return [algorithm for kind, algorithms in _KEY_ALGORITHMS.items() if kind in types for algorithm in algorithms]
+
+
+@cache
+def _known_key_exchanges() -> tuple[str, ...]:
+    """Return those that this machine's libraries have; ML-KEM is new."""
+    known = {name.decode() for name in get_kex_algs()}
+    return tuple(name for name in _KEY_EXCHANGES if name in known)
 
 
 def _public_line(key: SSHKey | None) -> str:

@@ -1,7 +1,8 @@
 r"""Where to log in: `user@host:port`, `[v6]:port`, `DOMAIN\user@host` → Target, and back.
 
-A target is typed by people and pasted from lists, so parsing is strict: what could be an
-option, a path or a shell word is refused here and never reaches a command.
+A target is typed by people and pasted from lists and terminals, where it may stand as `ssh -p 2222 pi@nas` or
+`ssh://pi@nas:2222` (ssh(1)). Parsing is strict: what could be another option, a path or a shell word is refused
+here and never reaches a command.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from ipaddress import AddressValueError, IPv6Address
 import re
 from typing import Self, override
 
-from .errors import InvalidTarget, first_line
+from .errors import InvalidTarget, UsernameMissing, first_line
 
 DEFAULT_PORT = 22
 _PORTS = range(1, 65536)
@@ -30,15 +31,16 @@ class Target:
     @classmethod
     def parse(cls, text: str, default_username: str | None = None) -> Self:
         """Return the target that was typed; raise InvalidTarget."""
-        username, at, address = text.strip().rpartition("@")
+        options, words = _of_command_line(text)
+        username, at, address = words.rpartition("@")
         if not at:
-            username = default_username or ""
-        if not username:
-            raise InvalidTarget(first_line(text), "the user name is missing")
+            username = options.get("l") or default_username or ""
+        host, port = _split_address(text, address)
+        if not username and not at:
+            raise UsernameMissing(first_line(text))
         if not _USERNAME.fullmatch(username) or username != username.strip():
             raise InvalidTarget(first_line(text), "not a user name")
-        host, port = _split_address(text, address)
-        return cls(username, host, port)
+        return cls(username, host, _port(text, options["p"]) if "p" in options else port)
 
     @property
     def address(self) -> str:
@@ -50,6 +52,34 @@ class Target:
     def __str__(self) -> str:
         """Return what `parse` reads back."""
         return f"{self.username}@{self.address}"
+
+
+_COMMAND = re.compile(r"ssh(?=\s)\s*")
+_OPTION = re.compile(r"-([pl])\s*(\S+)(?:\s+|$)")
+_URL = re.compile(r"ssh://([^/]*)/?")
+
+
+def _of_command_line(text: str) -> tuple[dict[str, str], str]:
+    """Return port (`p`) and user (`l`) of the options of `ssh`, and what is left: the address."""
+    words = text.strip()
+    if url := _URL.fullmatch(words):
+        return {}, url[1]
+    command = _COMMAND.match(words)
+    if command is None:
+        return {}, words
+    options: dict[str, str] = {}
+    words = words[command.end() :]
+    # ssh takes its options before and after the address.
+    while option := _OPTION.match(words):
+        options[option[1]] = option[2]
+        words = words[option.end() :]
+    address, _, rest = words.partition(" ")
+    while option := _OPTION.match(rest.lstrip()):
+        options[option[1]] = option[2]
+        rest = rest.lstrip()[option.end() :]
+    if rest.strip() or address.startswith("-"):
+        raise InvalidTarget(first_line(text), "of ssh's options only -p and -l are understood")
+    return options, address
 
 
 def _split_address(text: str, address: str) -> tuple[str, int]:

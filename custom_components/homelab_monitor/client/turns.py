@@ -7,10 +7,10 @@ from .models import SECTIONS
 from .snapshot import Reply, Snapshot
 
 LATE_SECONDS = 30.0
-"""When a section that was late twice is asked again: what hangs must not delay every poll.
-
-One whose turn is every 10 minutes is asked again after that time as well: a slow package manager has answered by then.
-"""
+"""When a section that was late twice is asked again: what hangs must not delay every poll."""
+SELDOM_SECONDS = 600.0
+SELDOM_LATE_SECONDS = 60.0
+"""When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
 
 
 class Turns:
@@ -46,4 +46,4 @@ def _pause(section: str, before: Snapshot, reply: Reply) -> float:
     was_late, is_late = (told.missing.get(section) == "timed_out" for told in (before, reply))
     if not is_late or (usual < LATE_SECONDS and not was_late):
         return usual
-    return LATE_SECONDS
+    return LATE_SECONDS if usual < SELDOM_SECONDS else SELDOM_LATE_SECONDS

@@ -1,8 +1,8 @@
 """Install a host's pending packages: a job of the host's own, which no connection has to outlive.
 
-It runs as root in a transient unit of systemd, else in a session of its own, asks nothing, keeps configuration files
-and never reboots. What is left of it lies in /run until the next job or the next boot: how it ended and what
-it printed. That is the one thing that we ever write on a host unasked, as who started it may be restarted meanwhile.
+The only thing that is run for it is the script that a remedy has installed (`update_script`): as root, or through a
+sudo or doas that asks nothing. It starts the job in a transient unit of systemd, else in a session of its own. What is
+left of that lies in /run until the next job or the next boot: how it ended and what it printed.
 """
 
 from collections.abc import Mapping
@@ -13,17 +13,24 @@ from types import MappingProxyType
 from typing import Final
 
 from .control import run_as_root
-from .errors import ControlDenied, ControlFailed, UpgradeDenied, first_line
+from .errors import (
+    ControlDenied,
+    ControlFailed,
+    UpgradeDenied,
+    first_line,
+    lines_of,
+    only_asking,
+    reason_in,
+    without_userinfo,
+)
 from .facts import Family, family_of
 from .models import System, Updates
 from .root import read_ways
 from .ssh import Connection
+from .update_script import SCRIPT, UNIT, UPDATE_COMMANDS, UPDATE_FOLDER
 
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 20.0
-
-_UNIT: Final = "homelab_monitor-update"
-_FOLDER: Final = f"/run/{_UNIT}"
 
 
 class Phase(StrEnum):
@@ -46,40 +53,29 @@ class Upgrade:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """How a package manager installs what the section `updates` counts; `good` are its words for success."""
-
-    command: str
-    good: frozenset[int] = frozenset({0})
-
-
-_APT: Final = "apt-get -o DPkg::Lock::Timeout=600"
-_KEEP: Final = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
-_RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
+# zypper(8), exit codes: it worked, and something has to be restarted.
+_GOOD: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"zypper": frozenset({0, 100, 101, 102, 103})})
+"""The words of package managers for success, where there are more than 0."""
+_AS_A_WHOLE: Final = frozenset(
     {
-        # New packages, as a kernel's, are counted as well; nothing is removed.
-        "apt": _Recipe(f"{_APT} update && {_APT} -y {_KEEP} --with-new-pkgs upgrade"),
-        "dnf": _Recipe("dnf -y --refresh upgrade"),
-        # zypper(8), exit codes: it worked, and something has to be restarted.
-        "zypper": _Recipe(
-            "zypper --non-interactive refresh && zypper --non-interactive update", frozenset({0, 100, 101, 102, 103})
-        ),
-        # The lists and all packages at once: Arch knows no partial upgrade.
-        "pacman": _Recipe("pacman -Syu --noconfirm"),
-        "apk": _Recipe("apk --update-cache upgrade"),
+        # By `zypper dup`: packages, but not by the command above.
+        "opensuse-tumbleweed",
+        "opensuse-slowroll",
+        # By an image, where the host has not told so itself.
+        "opensuse-microos",
+        "sle-micro",
+        "sl-micro",
+        "steamos",
     }
 )
-"""Without opkg: OpenWrt's packages are not to be upgraded one by one, nor by its apk."""
-_BY_IMAGE: Final = frozenset({"opensuse-tumbleweed", "opensuse-slowroll", "opensuse-microos", "sle-micro", "sl-micro"})
-"""What is brought up to date as a whole, by `zypper dup` or `transactional-update`."""
+"""The systems whose packages are not to be upgraded by the command of their package manager."""
 
 
 def can_upgrade(updates: Updates | None, system: System | None) -> bool:
     """Tell whether there is a command that brings this host up to date."""
-    if updates is None or updates.manager not in _RECIPES or system is None:
+    if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
         return False
-    return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _BY_IMAGE
+    return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
 
 
 async def start_upgrade(connection: Connection, host: str, manager: str) -> None:
@@ -87,22 +83,29 @@ async def start_upgrade(connection: Connection, host: str, manager: str) -> None
     if await _is_running(connection, host, manager):
         return
     ways = await read_ways(connection)
-    argv = start_argv(manager, systemd="systemd" in ways.has)
     try:
-        await run_as_root(connection, host, ways, argv, _START_SECONDS)
+        await run_as_root(connection, host, ways, (SCRIPT,), _START_SECONDS)
     except ControlDenied as err:
         raise UpgradeDenied(host, err.detail, manager=manager) from err
-    except ControlFailed:
-        if not await _is_running(connection, host, manager):
-            raise
+    except ControlFailed as err:
+        if await _is_running(connection, host, manager):
+            return
+        with only_asking():
+            is_there = (await connection.run(f"test -x {SCRIPT}", timeout=_LOOK_SECONDS)).exit_status == 0
+        if not is_there:
+            raise UpgradeDenied(host, err.detail, manager=manager) from err
+        raise
 
 
 async def read_upgrade(connection: Connection, host: str, manager: str) -> Upgrade:
     """Return how far the job is, which everybody on the host may read; raise HomelabError when nobody tells."""
-    result = await connection.run("sh", stdin=_LOOK.encode(), timeout=_LOOK_SECONDS)
+    with only_asking():
+        result = await connection.run("sh", stdin=_LOOK.encode(), timeout=_LOOK_SECONDS)
     if found := parse_upgrade(result.stdout, manager):
         return found
-    raise ControlFailed(host, first_line(result.stderr) or "nothing was told of the updates")
+    raise ControlFailed(
+        host, reason_in(result.stderr) or first_line(result.stderr) or "nothing was told of the updates"
+    )
 
 
 async def _is_running(connection: Connection, host: str, manager: str) -> bool:
@@ -116,67 +119,36 @@ def parse_upgrade(text: str, manager: str) -> Upgrade | None:
     upgrade ended 100
     E: Unable to locate package …
     """
-    told = re.search(r"^upgrade (none|running|lost|ended) ?(\d*)$", text, re.MULTILINE)
+    told = re.search(r"^upgrade (none|running|lost|ended) ?([0-9]*)$", text, re.MULTILINE)
     if told is None:
         return None
     word, status = told.groups()
     if word != "ended":
         return Upgrade(phase=Phase(word))
-    if status and int(status) in _RECIPES[manager].good:
+    if status in map(str, _GOOD.get(manager, {0})):
         return Upgrade(phase=Phase.DONE)
-    return Upgrade(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {status}")
+    return Upgrade(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {first_line(status)}")
 
 
 def _reason(words: str) -> str:
-    """Return the line of the last words that says what went wrong, else the last one."""
-    lines = [line for line in words.splitlines() if line.strip()]
-    return first_line(next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else ""))
+    """Return the line of the last words that says what went wrong, else the last one, without a mirror's password."""
+    # Before it is cut: the end of a long password would be missing, and with it what it is known by.
+    words = without_userinfo(words)
+    return reason_in(words) or next(filter(None, map(first_line, reversed(lines_of(words)))), "")
 
 
-_ERROR: Final = re.compile(r"E: |error: |Error: |ERROR: |dpkg: error |Problem: ")
-"""How apt, dnf, zypper, pacman and apk begin to say what went wrong."""
-
-
-# ---------------------------------------------------------------- the job
-
-
-def start_argv(manager: str, *, systemd: bool) -> tuple[str, ...]:
-    """Return the command that starts the job; it is the same at every time, so that a sudoers file can name it."""
-    job = _JOB.format(steps=_RECIPES[manager].command)
-    return (*_IN_A_UNIT, job) if systemd else ("/bin/sh", "-c", _IN_A_SESSION, job)
-
-
-def sudoers_line(username: str, manager: str) -> str:
-    """Return the line of sudoers(5) that allows exactly this, where systemd runs."""
-    program, *arguments = start_argv(manager, systemd=True)
-    quoted = re.sub(r"([\\,:=#*?!\[\]])", r"\\\1", " ".join(arguments))
-    return f"{username} ALL=(root) NOPASSWD: /usr/bin/{program} {quoted}"
-
-
-_JOB: Final = (
-    f"umask 022; mkdir -p {_FOLDER} && cd {_FOLDER} && rm -f status || exit; "
-    "export LC_ALL=C DEBIAN_FRONTEND=noninteractive; "
-    "{{ {steps}; }} >output 2>&1 </dev/null; echo $? >ended; mv ended status"
-)
-"""POSIX sh in one line, without `${` and `$$`: systemd would put its own words for them (systemd.service(5))."""
-
-_IN_A_UNIT: Final = ("systemd-run", "--quiet", "--collect", "--no-ask-password", f"--unit={_UNIT}", "/bin/sh", "-c")
-"""The unit has always the same name, so that systemd starts no second one."""
-
-_IN_A_SESSION: Final = (
-    "command -v setsid >/dev/null || { echo setsid is not installed >&2; exit 1; }; "
-    f"umask 022; mkdir -p {_FOLDER} || exit; "
-    f'setsid /bin/sh -c "$0" </dev/null >/dev/null 2>&1 & echo $! >{_FOLDER}/pid'
-)
-"""POSIX sh; the job is its $0."""
-
-_LOOK: Final = rf"""LC_ALL=C; export LC_ALL; unit={_UNIT}; folder={_FOLDER}
+_LOOK: Final = rf"""LC_ALL=C; export LC_ALL; unit={UNIT}; folder={UPDATE_FOLDER}
 if [ -d /run/systemd/system ]; then
   state=$(systemctl is-active "$unit" 2>/dev/null)
-elif [ -e $folder/pid ]; then
-  pid=$(cat $folder/pid)
-  if [ -e "/proc/$pid" ]; then told=$(tr '\0' ' ' <"/proc/$pid/cmdline"); else told=$(kill -0 "$pid" 2>&1); fi
-  case $told in *"$unit"*|*ermitted*) state=active;; *) state=inactive;; esac
+elif [ -e $folder/pid ] && [ ! -e $folder/status ]; then
+  read -r pid start <$folder/pid
+  if [ -e "/proc/$pid" ]; then
+    # The fields of proc_pid_stat(5) behind the name, which anybody chooses; of all, the 22nd is the start.
+    set -- $(sed 's/^.*) //' "/proc/$pid/stat")
+    [ "$start" = "${{20}}" ] && state=active || state=inactive
+  else
+    case $(kill -0 "$pid" 2>&1) in *ermitted*) state=active;; *) state=inactive;; esac
+  fi
 else
   state=inactive
 fi
@@ -186,5 +158,5 @@ if [ ! -d $folder ]; then echo upgrade none; exit; fi
 if [ -z "$state" ]; then echo upgrade running; else echo upgrade lost; fi
 """
 """POSIX sh. A systemd that says nothing is being replaced by the job itself. Where /proc hides the processes of others,
-kill(1) still tells one that is there from one that is not.
+kill(1) still tells one that is there from one that is not. Anybody may get the number of a job that is over.
 """

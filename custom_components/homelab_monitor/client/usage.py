@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from .models import Process, Processes
 
@@ -14,8 +15,11 @@ class Usage:
     cpu_percent: float
 
 
-def usages(before: Processes, after: Processes) -> tuple[Usage, ...]:
-    """Return the processes of the second reading; one that began since has used all of its time since."""
+def usages(before: Processes, after: Processes, most_percent: float = inf) -> tuple[Usage, ...]:
+    """Return the processes of the second reading; one that began since has used all of its time since.
+
+    None uses more than all cores (`most_percent`): counters are read some time after `at`.
+    """
     # A number may be another process's by now; with the moment of its start it is unmistakable.
     known = {(each.pid, each.started_seconds): each.cpu_seconds for each in before.processes}
     seconds = max(after.at - before.at, 0.01)
@@ -23,7 +27,8 @@ def usages(before: Processes, after: Processes) -> tuple[Usage, ...]:
     for each in after.processes:
         earlier = known.get((each.pid, each.started_seconds), 0.0 if each.started_seconds >= before.at else None)
         used = 0.0 if earlier is None else each.cpu_seconds - earlier
-        found.append(Usage(process=each, cpu_percent=round(max(used, 0.0) / seconds * 100, 1)))
+        used_percent = min(most_percent, max(used, 0.0) / seconds * 100)
+        found.append(Usage(process=each, cpu_percent=round(used_percent, 1)))
     return tuple(found)
 
 

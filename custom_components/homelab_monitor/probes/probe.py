@@ -12,6 +12,7 @@ time budgets · framing, requests, start. A collector returns its section or rai
 
 import os
 import re
+import stat
 import sys
 import time
 import zlib
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
     from .sections.nvml import Nvml
     from .sections.hardware import read_permanent_mac
+    from .sections.machine_id import machine_id_hash
     from .sections.netlink import read_addresses, read_listeners
-    from .sections.sockets import read_group_ids, read_open_sockets
+    from .sections.holders import read_open_sockets
+    from .sections.sockets import read_group_ids
 
     Json = dict[str, Any]
 
@@ -38,12 +41,22 @@ PLAIN_BYTES = 1000
 REPLY_BYTES = 4 << 20
 LINE_BYTES = 1 << 20
 OUTPUT_BYTES = 2 << 20
+MOST_UNREAPED = 8  # children that cannot be ended, before no other is started
 ANSWER_BYTES = 4 << 20
+HEAD_BYTES = 64 << 10
+ANSWER_MARKS = 200000  # of [ { , : in an answer of JSON: each may cost 100 bytes of memory once it is read
 ERROR_CHARACTERS = 300
 DEFAULT_TIMEOUT = 8.0
 AGAIN_SECONDS = 1.0  # how long a reply waits for what was late the last time
+SUDO_KIND_SECONDS = 3.0
+REFUSED_SECONDS = 3600.0  # how long sudo is not asked again what it has refused
 REFRESH_SECONDS = 600.0  # how long something that hardly ever changes is remembered
+SUDO = ["sudo", "-n"]
+SUDO_RS = ["sudo", "-S", "-k"]  # with -n it asks PAM all the same: a failed login
+SUDO_RS_ASKS = re.compile(rb"^\[sudo[:\]]", re.MULTILINE)
+SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
 SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -59,6 +72,10 @@ class Late(Exception):
     """Something did not answer within its time."""
 
 
+class Asked(Exception):
+    """A program asked for something that it will not get."""
+
+
 class Broken(Exception):
     """Something is there and does not work; the text is its own."""
 
@@ -71,6 +88,44 @@ class NvmlError(Broken):
         self.code = code
 
 
+# ---------------------------------------------------------------- what is remembered between requests
+
+
+class Remembered:
+    """What hardly ever changes: read anew when it is old, or when what it hangs on is another.
+
+    A new reading takes the place of the old one as a whole: nothing is emptied first and filled again later. One
+    that fails leaves nothing behind, so that the next request reads again.
+    """
+
+    def __init__(self, seconds: float = REFRESH_SECONDS) -> None:
+        self.seconds = seconds
+        self.until = 0.0
+        self.hangs_on = None  # type: Any
+        self.value = None  # type: Any
+
+    def get(self, now: float, hangs_on: "Any", read: "Callable[[], Any]") -> "Any":
+        """Return the value; `now` is the host's clock since it booted, `hangs_on` whatever can be compared."""
+        if now >= self.until or hangs_on != self.hangs_on:
+            self.until = 0.0
+            self.value = read()
+            self.hangs_on, self.until = hangs_on, now + self.seconds
+        return self.value
+
+
+class RememberedEach(Remembered):
+    """The same for things by name: new names are read at once, names that are gone are forgotten, all become old together."""
+
+    def each(self, now: float, names: "Iterable[str]", read: "Callable[[str], Any]") -> "dict[str, Any]":
+        """Return the value of each name."""
+        known = self.value if now < self.until else {}
+        wanted = tuple(names)
+        if now >= self.until or wanted != self.hangs_on:
+            self.value = {name: known[name] if name in known else read(name) for name in wanted}
+            self.hangs_on, self.until = wanted, self.until if now < self.until else now + self.seconds
+        return self.value  # type: ignore[no-any-return]
+
+
 # ---------------------------------------------------------------- the door to the system
 
 
@@ -80,6 +135,8 @@ class Host:
     def __init__(self, root: str = "/") -> None:
         self.root = os.fsencode(root.rstrip("/"))
         self.unreaped = []  # type: list[Any]
+        self.refused_until = {}  # type: dict[str, float]
+        self.sudo_kind = Remembered()
 
     def path(self, path: str) -> bytes:
         """Return the real path, as bytes: under LC_ALL=C Python 3.6 cannot encode every name."""
@@ -102,10 +159,16 @@ class Host:
         """Return a file's text; raises OSError."""
         return self.read_bytes(path).decode("utf-8", "surrogateescape")
 
+    def lines(self, path: str) -> "Iterator[str]":
+        """Yield a file's lines, of which there may be very many, as it is read; raises OSError."""
+        with open(self.path(path), "rb") as file:
+            for line in file:
+                yield line.decode("utf-8", "surrogateescape")
+
     def text(self, path: str) -> str:
         """Return a file's text without the space around it, "" where it cannot be read."""
         try:
-            return self.read(path).strip()
+            return self.read(path).strip(" \t\r\n")  # not what else Unicode calls a space: names may end with that
         except OSError:
             return ""
 
@@ -116,10 +179,14 @@ class Host:
         except (OSError, ValueError):
             return None
 
-    def names(self, path: str) -> "list[str]":
-        """Return the names in a folder in no order, none where it cannot be listed."""
+    def names(self, path: str, most: int = 0) -> "list[str]":
+        """Return the names in a folder in no order, `most` of them where there is a limit, none where it cannot be listed."""
         try:
-            names = os.listdir(self.path(path))
+            if most:
+                with os.scandir(self.path(path)) as entries:
+                    names = [entry.name for _, entry in zip(range(most), entries)]
+            else:
+                names = os.listdir(self.path(path))
         except OSError:
             return []
         return [name.decode("utf-8", "surrogateescape") for name in names]
@@ -155,39 +222,96 @@ class Host:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read(size)
 
+    def head(self, path: str, size: int) -> bytes:
+        """Return a file's first bytes; raises OSError."""
+        with open(self.path(path), "rb") as file:
+            return file.read(size)
+
     def stamp(self, path: str) -> "tuple[float, float, int]":
         """Return when a file's content and when anything of it changed (Unix seconds), and its size; raises OSError."""
         told = os.stat(self.path(path))
         return told.st_mtime, told.st_ctime, told.st_size
 
-    def statvfs(self, path: str) -> "tuple[int, int, int, int, int, int]":
-        """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError."""
-        told = os.statvfs(self.path(path))
+    def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":
+        """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError.
+
+        `mount` is the id of the mount that is meant: whoever owns a folder above may have mounted something over it.
+        """
+        fd = os.open(self.path(path), os.O_PATH | os.O_CLOEXEC)
+        try:
+            with open(f"/proc/self/fdinfo/{fd}") as file:
+                found = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
+            if found and found.group(1) != mount:
+                raise OSError("another filesystem has been mounted over it")
+            told = os.fstatvfs(fd)
+        finally:
+            os.close(fd)
         return told.f_frsize, told.f_blocks, told.f_bfree, told.f_bavail, told.f_files, told.f_ffree
 
-    def run(self, argv: "list[str]", timeout: float, tail: bool = False) -> "tuple[int, str, str]":
+    def run(
+        self, argv: "list[str]", timeout: float, tail: bool = False, wanted: "Any" = None
+    ) -> "tuple[int, str, str]":
         """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError.
 
-        Of what is too long the beginning is kept, or the end where that is wanted (`tail`).
+        Of what is too long the beginning is kept, or the end where that is wanted (`tail`). `wanted` is a pattern (of
+        bytes): only the lines that it is found in are kept.
         """
-        return run_child(argv, timeout, self.unreaped, tail)
+        return run_child(argv, timeout, self.unreaped, tail, wanted)
 
-    def connect(self, path: str, timeout: float) -> "Any":
-        """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError."""
+    def run_sudo(self, argv: "list[str]", timeout: float, wanted: "Any" = None) -> "tuple[int, str, str]":
+        """Run a program as root's by a sudo that is given no password; the same as `run` else.
+
+        To sudo-rs the end of its input is a wrong password, three of which may lock the account (pam_faillock): it is let
+        ask, and killed while it waits.
+        """
+        if not self.sudo_kind.get(self.boottime(), None, self.has_sudo_rs):
+            return self.run(SUDO + argv, timeout, wanted=wanted)
+        try:
+            return run_child(SUDO_RS + argv, timeout, self.unreaped, wanted=wanted, question=SUDO_RS_ASKS)
+        except Asked:
+            return 1, "", SUDO_RS_SAYS
+
+    def has_sudo_rs(self) -> bool:
+        """Tell whether sudo is the one that is written in Rust."""
+        try:
+            return any(said.startswith("sudo-rs") for said in self.run(["sudo", "--version"], SUDO_KIND_SECONDS)[1:])
+        except FileNotFoundError:
+            return False
+
+    def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":
+        """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError.
+
+        Where a `uid` is named, the other end has to be that user's: a path may lead elsewhere by now.
+        """
         import socket  # noqa: PLC0415
 
         door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         door.settimeout(timeout)
         try:
             door.connect(self.path(path))
+            peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid (unix(7))
+            if uid is not None and int.from_bytes(peer[4:8], sys.byteorder) != uid:
+                raise OSError("somebody else listens there")
         except OSError:
             door.close()
             raise
         return door
 
+    def is_socket_of(self, path: str, uid: int) -> bool:
+        """Tell whether a path is a socket in a folder, neither of them a link, and both a user's; may block."""
+        try:
+            told, folder = os.lstat(self.path(path)), os.lstat(self.path(os.path.dirname(path)))
+        except OSError:
+            return False
+        return stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(folder.st_mode) and told.st_uid == folder.st_uid == uid
+
     def is_root(self) -> bool:
         """Tell whether this user may do everything."""
-        return os.geteuid() == 0
+        return self.uid() == 0
+
+    def uid(self) -> int:
+        """Return who this user is."""
+        return os.geteuid()
 
     def boottime(self) -> float:
         """Return seconds since boot, sleep included."""
@@ -214,6 +338,14 @@ class Host:
         """Return how many of /proc/stat's units make a second."""
         return os.sysconf("SC_CLK_TCK")
 
+    def may_ask_sudo(self, argv: "list[str]") -> bool:
+        """Tell whether sudo may be asked: it logs each refusal, so a command is tried again after an hour at the soonest."""
+        return self.boottime() >= self.refused_until.get(" ".join(argv), 0.0)
+
+    def note_refusal(self, argv: "list[str]", seconds: float = REFUSED_SECONDS) -> None:
+        """Remember that sudo does not let us run a command, or that it is no use for a while."""
+        self.refused_until[" ".join(argv)] = self.boottime() + seconds
+
     def permanent_mac(self, interface: str) -> str:
         """Return the address burnt into a network card, "" where it has none (ethtool_ioctl, needs no root)."""
         return read_permanent_mac(interface)
@@ -222,13 +354,13 @@ class Host:
         """Return the IP addresses of all interfaces as `read_addresses` shapes them; raises OSError."""
         return read_addresses()
 
-    def listeners(self, protocol: str) -> "list[Json]":
-        """Return the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
-        return read_listeners(protocol)
+    def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":
+        """Yield the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
+        return read_listeners(protocol, has_room)
 
-    def open_sockets(self, pid: int) -> "list[int]":
-        """Return the inodes of a process's sockets, none of one that this user may not look at."""
-        return read_open_sockets(pid)
+    def open_sockets(self, pid: int, most: int) -> "tuple[list[int], bool]":
+        """Return the inodes of a process's sockets, none of one that this user may not look at, and whether that is all."""
+        return read_open_sockets(pid, most)
 
     def group_ids(self) -> "dict[int, str]":
         """Return the path of every control group of version 2 by its number."""
@@ -243,7 +375,7 @@ class RecordedHost(Host):
     """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
-    `python`, `is_root`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
+    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
     `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
@@ -259,10 +391,10 @@ class RecordedHost(Host):
             raise FileNotFoundError(name)
         return self.told[name]
 
-    def names(self, path: str) -> "list[str]":
+    def names(self, path: str, most: int = 0) -> "list[str]":
         """Return the names in a folder, recorded extras included."""
         extra = self.told.get("lists", {}).get(path, [])  # type: list[str]
-        return [name for name in super().names(path) if name not in extra] + extra
+        return [name for name in super().names(path, most) if name not in extra] + extra
 
     def stamp(self, path: str) -> "tuple[float, float, int]":
         """Return what was recorded: a copy of a file has other times."""
@@ -271,18 +403,28 @@ class RecordedHost(Host):
             raise FileNotFoundError(path)
         return tuple(told)
 
-    def is_root(self) -> bool:
-        """Tell whether the machine was recorded by root, not who replays it."""
-        return bool(self.told.get("is_root", False))
+    def uid(self) -> int:
+        """Return who recorded the machine, not who replays it."""
+        return int(self.told.get("uid", 0 if self.told.get("is_root") else 1000))
 
-    def statvfs(self, path: str) -> "tuple[int, int, int, int, int, int]":
+    def is_socket_of(self, path: str, uid: int) -> bool:  # noqa: ARG002
+        """Tell whether there are answers: a copy of a socket has another owner."""
+        return self.is_folder(path) and not self.is_link(path)
+
+    def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":  # noqa: ARG002
         """Return what was recorded."""
         told = self.told.get("statvfs", {}).get(path)
         if told is None:
             raise FileNotFoundError(path)
         return tuple(told)
 
-    def run(self, argv: "list[str]", timeout: float, tail: bool = False) -> "tuple[int, str, str]":  # noqa: ARG002
+    def run(  # noqa: PLR0913
+        self,
+        argv: "list[str]",
+        timeout: float,  # noqa: ARG002
+        tail: bool = False,  # noqa: ARG002
+        wanted: "Any" = None,  # noqa: ARG002
+    ) -> "tuple[int, str, str]":
         """Return what the program said when the machine was recorded."""
         told = self.told.get("run", {}).get(" ".join(argv))
         if told is None:
@@ -291,7 +433,11 @@ class RecordedHost(Host):
             return 0, self.read("/" + told), ""
         return told.get("status", 0), told.get("output", ""), told.get("errors", "")
 
-    def connect(self, path: str, timeout: float) -> "Any":  # noqa: ARG002
+    def has_sudo_rs(self) -> bool:
+        """Tell that sudo is the older one: the questions of the other cannot be recorded."""
+        return False
+
+    def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":  # noqa: ARG002
         """Return who gives the recorded answers; a conversation of another kind cannot be recorded."""
         if path in self.told.get("denied", ()):
             raise PermissionError(path)
@@ -331,13 +477,14 @@ class RecordedHost(Host):
         """Return what was recorded."""
         return self.recorded("addresses")  # type: ignore[no-any-return]
 
-    def listeners(self, protocol: str) -> "list[Json]":
+    def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":  # noqa: ARG002
         """Return what was recorded."""
         return self.recorded("listeners")[protocol]  # type: ignore[no-any-return]
 
-    def open_sockets(self, pid: int) -> "list[int]":
+    def open_sockets(self, pid: int, most: int) -> "tuple[list[int], bool]":
         """Return what was recorded."""
-        return self.told.get("open_sockets", {}).get(str(pid), [])  # type: ignore[no-any-return]
+        told = self.told.get("open_sockets", {}).get(str(pid), [])
+        return told[:most], len(told) <= most
 
     def group_ids(self) -> "dict[int, str]":
         """Return what was recorded."""
@@ -378,25 +525,30 @@ class RecordedDoor:
 
 
 class HttpDoor:
-    """HTTP/1.1 through a socket of this machine, for JSON; no step of it lasts beyond the deadline."""
+    """HTTP/1.1 through a socket of this machine, for JSON; no step of it lasts beyond the deadline.
 
-    def __init__(self, host: "Host", path: str, deadline: float) -> None:
+    The other end may be anybody's: nothing that it says costs more time or memory than the limits here.
+    """
+
+    def __init__(self, host: "Host", path: str, deadline: float, stream: "Any" = None) -> None:
         self.deadline = deadline
+        self.cpu_until = float("inf")  # by this thread's clock
         self.limit = ANSWER_BYTES
-        self.stream = host.connect(path, self.left())
-        self.buffer = b""
+        self.marks = ANSWER_MARKS
+        self.stream = stream or host.connect(path, self.left())
+        self.buffer = bytearray()
 
     def left(self) -> float:
-        """Return the seconds that are left; raises Late when none are."""
+        """Return the seconds that are left; raises Late when none are, of time or of this thread's own."""
         left = self.deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or cpu_clock() > self.cpu_until:
             raise Late
         return left
 
     def ask(self, target: str) -> "Any":
         """Return the JSON behind a target, None where there is none; raises OSError, ValueError, Late, Broken."""
         body = self.fetch(target)
-        return None if body is None else json.loads(body.decode("utf-8", "replace"))
+        return None if body is None else parse_json(body, self.marks)
 
     def fetch(self, target: str) -> "bytes | None":
         """Return the bytes behind a target, None where there are none; raises as `ask`."""
@@ -404,52 +556,72 @@ class HttpDoor:
         self.stream.sendall(b"GET " + target.encode("ascii") + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         status, body = self.answer()
         if status not in (200, 404):
-            raise Broken(str(json.loads(body.decode("utf-8", "replace")).get("message") or f"status {status}"))
+            told = parse_json(body, self.marks)
+            raise Broken(first_line(str(told.get("message") if isinstance(told, dict) else "") or f"status {status}"))
         return body if status == 200 else None
 
     def answer(self) -> "tuple[int, bytes]":
         """Return status and body of the next answer (RFC 9112)."""
         head = self.until(b"\r\n\r\n").decode("latin-1").lower()
-        status = int(head.split(None, 2)[1])
+        status = re.match(r"http/1\.[01] (\d{3})\b", head)
+        if status is None:
+            raise ValueError("no HTTP")
         if re.search(r"\ntransfer-encoding: *chunked", head):
-            return status, b"".join(self.chunks())
-        length = re.search(r"\ncontent-length: *(\d+)", head)
+            return int(status.group(1)), self.chunks()
+        length = re.search(r"\ncontent-length: *(\d{1,10})\s*$", head, re.MULTILINE)
         if length is None:
             raise ValueError("an answer of unknown length")
-        return status, self.exactly(int(length.group(1)))
+        return int(status.group(1)), self.exactly(int(length.group(1)))
 
-    def chunks(self) -> "Iterator[bytes]":
-        """Yield the parts of a chunked body."""
-        size, total = -1, 0
+    def chunks(self) -> bytes:
+        """Return a chunked body."""
+        body, size = bytearray(), -1
         while size:
-            size = int(self.until(b"\r\n").split(b";")[0], 16)
-            total += size
-            if total > self.limit:
+            told = re.match(rb"[0-9a-fA-F]{1,8}(?=\s*(?:;|$))", self.until(b"\r\n"))
+            if told is None:
+                raise ValueError("no chunk")
+            size = int(told.group(), 16)
+            self.left()  # small pieces take long, and need not be waited for
+            if len(body) + size > self.limit:
                 raise ValueError("an answer without end")
-            yield self.exactly(size)
+            body += self.exactly(size)
             self.until(b"\r\n")
+        return bytes(body)
 
     def until(self, mark: bytes) -> bytes:
         """Return what comes before a mark, and drop the mark."""
-        while mark not in self.buffer:
+        begin = 0
+        while True:
+            place = self.buffer.find(mark, begin)
+            if place >= 0:
+                return self.cut(place, len(mark))
+            if len(self.buffer) > HEAD_BYTES:
+                raise ValueError("a line without end")
+            begin = max(0, len(self.buffer) - len(mark) + 1)
             self.more()
-        before, _, self.buffer = self.buffer.partition(mark)
-        return before
+
+    def cut(self, size: int, dropped: int = 0) -> bytes:
+        """Take that many bytes off the beginning of what came, and drop some behind them; costs what is taken, not what is left."""
+        content = bytes(self.buffer[:size])
+        del self.buffer[: size + dropped]
+        return content
 
     def exactly(self, size: int) -> bytes:
         """Return that many bytes."""
         if size > self.limit:
             raise ValueError("an answer without end")
-        while len(self.buffer) < size:
+        content = bytearray()
+        while True:
+            content += self.cut(size - len(content))
+            if len(content) == size:
+                return bytes(content)
             self.more()
-        content, self.buffer = self.buffer[:size], self.buffer[size:]
-        return content
 
     def more(self) -> None:
         """Read on."""
         self.stream.settimeout(self.left())
         chunk = self.stream.recv(65536)
-        if not chunk or len(self.buffer) > ANSWER_BYTES + 65536:
+        if not chunk:
             raise ValueError("an answer that breaks off")
         self.buffer += chunk
 
@@ -458,32 +630,77 @@ class HttpDoor:
         self.stream.close()
 
 
-def run_child(argv: "list[str]", timeout: float, unreaped: "list[Any]", tail: bool = False) -> "tuple[int, str, str]":
-    """Run a program in a session of its own; what is late is killed with all its children, and reaped."""
+def cpu_clock() -> float:
+    """Return the seconds that this thread has computed."""
+    return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
+
+
+def parse_json(body: bytes, marks: int) -> "Any":
+    """Return a document; raises ValueError also for what is made to cost much: many values, depth, endless numbers."""
+    if sum(map(body.count, (b"[", b"{", b",", b":"))) > marks:
+        raise ValueError("a document of too many values")
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text, parse_int=parse_number, parse_float=parse_number, parse_constant=parse_number)
+    except RecursionError:
+        raise ValueError("a document that is nested too deeply") from None
+
+
+def parse_number(text: str) -> "int | float":
+    """Return a number of JSON; raises ValueError for NaN, infinity, and numbers that take long to read."""
+    if len(text) > 40 or not re.match(r"-?\d", text):
+        raise ValueError("no number")
+    number = int(text) if re.match(r"-?\d+$", text) else float(text)
+    if number in (float("inf"), -float("inf")):
+        raise ValueError("no number")
+    return number
+
+
+def run_child(
+    argv: "list[str]",
+    timeout: float,
+    unreaped: "list[Any]",
+    tail: bool = False,
+    wanted: "Any" = None,
+    question: "Any" = None,
+) -> "tuple[int, str, str]":
+    """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
+
+    `question` is a pattern of what it says to stderr when it asks: its input stays open then.
+    """
     import subprocess  # noqa: PLC0415 - not every poll needs it, and it is slow to load
 
     unreaped[:] = [child for child in unreaped if child.poll() is None]
+    if len(unreaped) >= MOST_UNREAPED:
+        raise Late(argv[0])
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    child = subprocess.Popen(argv, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True)
+    source = pipe if question else null
+    child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
     deadline = time.monotonic() + timeout
     try:
-        output, errors = read_child(child, deadline, tail)
+        output, errors = read_child(child, deadline, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
         raise Late(argv[0]) from None
+    except Asked:
+        end_child(child, unreaped)
+        raise
     finally:
-        for stream in (child.stdout, child.stderr):
-            stream.close()  # type: ignore[union-attr]
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream:
+                stream.close()
     return status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
 
 
-def read_child(child: "Any", deadline: float, tail: bool) -> "tuple[bytes, bytes]":
-    """Return the beginning or the end of what a child writes until it closes both streams; raises Late."""
+def read_child(
+    child: "Any", deadline: float, tail: bool, wanted: "Any" = None, question: "Any" = None
+) -> "tuple[bytes, bytes]":
+    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked."""
     import select  # noqa: PLC0415
 
     streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
-    order, waiting = list(streams), select.poll()
+    order, waiting, rest = list(streams), select.poll(), b""
     for fd in order:
         waiting.register(fd)
     left = set(order)
@@ -496,11 +713,21 @@ def read_child(child: "Any", deadline: float, tail: bool) -> "tuple[bytes, bytes
             if not chunk:
                 waiting.unregister(fd)
                 left.discard(fd)
-            elif tail:
+            if wanted and fd == order[0]:
+                chunk, rest = sift(rest, chunk or b"\n", wanted)
+            if tail:
                 streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
             elif len(streams[fd]) < OUTPUT_BYTES:
                 streams[fd] += chunk
+            if question and fd == order[1] and question.search(streams[fd]):
+                raise Asked
     return streams[order[0]], streams[order[1]]
+
+
+def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":
+    """Return the whole lines in which a pattern is found, and the beginning of one that is still to come."""
+    lines = (rest + chunk).split(b"\n")
+    return b"".join(line + b"\n" for line in lines[:-1] if wanted.search(line)), lines[-1][:LINE_BYTES]
 
 
 def end_child(child: "Any", unreaped: "list[Any]") -> None:
@@ -526,6 +753,7 @@ class Request:
     """What one request line asks for."""
 
     def __init__(self, wanted: "Json") -> None:
+        self.begun = time.monotonic()
         self.id = str(wanted.get("id", "?"))
         self.sections = names_in(wanted.get("sections"))
         self.sudo = names_in(wanted.get("sudo"))
@@ -555,10 +783,60 @@ def parse_request(line: bytes) -> Request:
     return Request(wanted)
 
 
+def lines_of(text: str) -> "list[str]":
+    r"""Return the lines of what the kernel or a program says, by the only end of a line that they know.
+
+    Not splitlines(): that takes \v, \f, \x1c to \x1e, \x85 and two marks of Unicode for an end as well, and whoever may
+    name a control group, a filesystem or a process could write a line of his own with them.
+    """
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def first_line(text: str) -> str:
     """Return the first line that says something, in printable characters and bounded."""
-    lines = (" ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", line).split()) for line in text.splitlines())
+    lines = (" ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", line).split()) for line in lines_of(text.replace("\r", "\n")))
     return next((line for line in lines if line), "")[:ERROR_CHARACTERS]
+
+
+# How programs begin the line that says why they failed; before it stand warnings, progress and what they set out to do.
+# apt-get(8) "E: ", dnf(8) and podman "Error: ", pacman(8) "error: ", apk(8) "ERROR: ", docker "Error response …", dpkg(1)
+# "dpkg: error …", git's kin "fatal: ", zypper(8) with --xmlout <message type="error">, opkg " * opkg_lock: …", dnf's
+# resolver " Problem: ", systemctl's kin. One with nothing behind it is a heading.
+REASON = re.compile(
+    r"^[ \t]*(?:E:|(?:[\w./ -]{1,40}(?:\[\d+\])?: )?(?:[Ee]rror|ERROR|[Ff]atal|FATAL)\b:?"
+    r"|Problem:|\* [\w.-]+:|Failed to|Job for|Unit|Call to)[ \t]+\S.*"
+    r'|(?<=<message type="error">)[^<]+',
+    re.MULTILINE,
+)
+
+
+def reason_in(text: str) -> str:
+    """Return the line that says why a program failed, else the first one that says something.
+
+    WARNING: apt does not have a stable CLI interface. Use with caution in scripts.
+    E: The package lists or status file could not be parsed or opened.
+    """
+    told = REASON.search(text)
+    return first_line(told.group() if told else text)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def within(value: "Any", least: float, most: "Any") -> "Any":
+    """Return a number that can be, None for any other: what is made of numbers that do not fit is told of nothing."""
+    return value if value is not None and most is not None and least <= value <= most else None
+
+
+def difference(whole: "int | None", part: "int | None") -> "int | None":
+    """Return what is left of the whole without a part of it, None where that is no part of it."""
+    return None if within(part, 0, whole) is None else whole - part  # type: ignore[operator]
+
+
+def told_of(row: "Json") -> "Json":
+    """Return a row without what cannot be told."""
+    return {key: value for key, value in row.items() if value is not None}
 
 
 # ---------------------------------------------------------------- cpu
@@ -573,7 +851,7 @@ def parse_stat(text: str, ticks: int) -> "tuple[dict[str, float], list[list[floa
     """
     times = {}  # type: dict[str, float]
     cores = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         if not line.startswith("cpu"):
             break
         name, _, rest = line.partition(" ")
@@ -593,8 +871,9 @@ CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "ste
 def cpu_times(counted: "list[int]", ticks: int) -> "dict[str, float]":
     """Return seconds by state; the kernel counts guests in user and nice as well, so they go out there."""
     states = (counted + [0] * 10)[:10]
-    states[0] -= states[8]
-    states[1] -= states[9]
+    for place, guests in ((0, 8), (1, 9)):
+        left = difference(states[place], states[guests])
+        states[place] = states[place] if left is None else left
     return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, states)}
 
 
@@ -616,14 +895,17 @@ def collect_cpu(host: Host, request: Request, memo: "Json") -> "Json":
     return section
 
 
+def frequency_files(host: Host) -> "list[str]":
+    """Return where the frequencies stand; policies come and go with CPUs that are switched on and off."""
+    folder = "/sys/devices/system/cpu/cpufreq/"
+    policies = sorted(name for name in host.names(folder) if name.startswith("policy"))
+    return [folder + name + "/scaling_cur_freq" for name in policies[:: max(1, -(-len(policies) // 16))]]
+
+
 def mean_frequency(host: Host, memo: "Json") -> "int | None":
     """Return the mean of cpufreq's policies; of at most 16 evenly spread ones, as each read costs."""
-    if "policies" not in memo:
-        folder = "/sys/devices/system/cpu/cpufreq/"
-        policies = sorted(name for name in host.names(folder) if name.startswith("policy"))
-        chosen = policies[:: max(1, -(-len(policies) // 16))]
-        memo["policies"] = [folder + name + "/scaling_cur_freq" for name in chosen]
-    kilohertz = [value for value in map(host.number, memo["policies"]) if value]
+    policies = memo.setdefault("policies", Remembered()).get(host.boottime(), None, lambda: frequency_files(host))
+    kilohertz = [value for value in map(host.number, policies) if value]
     return round(sum(kilohertz) / len(kilohertz)) * 1000 if kilohertz else None
 
 
@@ -633,6 +915,8 @@ def mean_frequency(host: Host, memo: "Json") -> "int | None":
 MEMINFO = re.compile(
     r"^(MemTotal|MemFree|MemAvailable|Buffers|Cached|SwapTotal|SwapFree|Shmem|SReclaimable):\s*(\d+) kB", re.MULTILINE
 )
+
+REPLACED_FILE = re.compile(r"^\d+ \d+ \S+ \S+ (/proc/\S+) ", re.MULTILINE)
 
 
 def parse_meminfo(text: str) -> "dict[str, int]":
@@ -644,6 +928,17 @@ def parse_meminfo(text: str) -> "dict[str, int]":
     return {name: int(kibibytes) * 1024 for name, kibibytes in MEMINFO.findall(text)}
 
 
+def replaced_files(host: Host, memo: "Json") -> "frozenset[str]":
+    """Return the files of /proc that are mounts of their own: lxcfs tells a container's numbers there (lxcfs(1)).
+
+    All others, and /sys, are about the whole machine: a number of one kind and one of the other make none together.
+    """
+    found = memo.setdefault("replaced", Remembered())
+    return found.get(  # type: ignore[no-any-return]
+        host.boottime(), None, lambda: frozenset(REPLACED_FILE.findall(host.text("/proc/self/mountinfo")))
+    )
+
+
 def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":
     """Read /proc/meminfo and count as `free` does."""
     told = parse_meminfo(host.read("/proc/meminfo"))
@@ -651,11 +946,14 @@ def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":
         raise Missing("unreadable")
     cached = told.get("Cached", 0) + told.get("SReclaimable", 0)
     buffers, free = told.get("Buffers", 0), told.get("MemFree", 0)
-    # Kernels before 3.14 (OpenVZ) have no MemAvailable; the caches then count as available.
-    estimate = max(0, free + buffers + cached - told.get("Shmem", 0))
+    total = told["MemTotal"]
+    available = within(told.get("MemAvailable"), 0, total)
+    if available is None:
+        # Kernels before 3.14 (OpenVZ) have none, and lxcfs may tell the machine's; the caches then count as available.
+        available = within(difference(free + buffers + cached, told.get("Shmem", 0)) or 0, 0, total)
     section = {
-        "total_bytes": told["MemTotal"],
-        "available_bytes": told.get("MemAvailable", estimate),
+        "total_bytes": total,
+        "available_bytes": available,
         "free_bytes": free,
         "buffers_bytes": buffers,
         "cached_bytes": cached,
@@ -663,10 +961,14 @@ def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":
         "swap_total_bytes": told.get("SwapTotal", 0),
         "swap_free_bytes": told.get("SwapFree", 0),
     }
+    section = told_of(section)
     try:
-        section["zfs_cache_bytes"] = parse_arcstats(host.read("/proc/spl/kstat/zfs/arcstats"))
+        cache = parse_arcstats(host.read("/proc/spl/kstat/zfs/arcstats"))
     except OSError:
         return section
+    # A container sees the cache of the whole machine, which is no part of its own memory.
+    if "/proc/meminfo" not in replaced_files(host, memo):
+        section["zfs_cache_bytes"] = cache
     return section
 
 
@@ -678,7 +980,7 @@ def parse_arcstats(text: str) -> int:
     c_min                           4    1048576000
     """
     told = dict(re.findall(r"^(size|c_min)\s+\d+\s+(\d+)$", text, re.MULTILINE))
-    return max(0, int(told.get("size", 0)) - int(told.get("c_min", 0)))
+    return difference(int(told.get("size", 0)), int(told.get("c_min", 0))) or 0
 
 
 def parse_loadavg(text: str) -> "Json":
@@ -696,11 +998,15 @@ def parse_loadavg(text: str) -> "Json":
 def collect_load(host: Host, request: Request, memo: "Json") -> "Json":
     """Read /proc/loadavg; the processes that this user sees are counted every 30 seconds."""
     section = parse_loadavg(host.read("/proc/loadavg"))
-    now = host.boottime()
-    if now >= memo.get("until", 0.0):  # with 500 processes the listing costs as much as all else here together
-        memo.update(processes=sum(1 for name in host.names("/proc") if name.isdigit()), until=now + 30.0)
-    section["processes"] = memo["processes"]
+    # With 500 processes the listing costs as much as all else here together.
+    processes = memo.setdefault("processes", Remembered(30.0))
+    section["processes"] = processes.get(host.boottime(), None, lambda: count_processes(host))
     return section
+
+
+def count_processes(host: Host) -> int:
+    """Return how many processes this user sees."""
+    return sum(1 for name in host.names("/proc") if name.isdigit())
 
 
 def parse_pressure(text: str) -> "dict[str, float]":
@@ -710,7 +1016,7 @@ def parse_pressure(text: str) -> "dict[str, float]":
     full avg10=0.00 avg60=0.00 avg300=0.00 total=0
     """
     stalls = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         kind, _, rest = line.partition(" ")
         for word in rest.split():
             name, _, value = word.partition("=")
@@ -760,7 +1066,7 @@ def parse_net_dev(text: str) -> "Iterator[tuple[str, str]]":
      face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
       eth0: 1923226034  106594    0    0    0     0     0     0  6321903   47788    0    0    0     0     0     0
     """
-    for line in text.splitlines()[2:]:
+    for line in lines_of(text)[2:]:
         name, _, counters = line.rpartition(":")
         yield name.strip(), counters
 
@@ -779,7 +1085,7 @@ def parse_route(text: str) -> "Iterator[tuple[int, str, str]]":
     Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
     eth0	00000000	010200C0	0003	0	0	100	00000000	0	0	0
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.split()
         if len(words) >= 8 and words[1] == words[7] == "00000000" and usable_route(words[3]):
             yield int(words[6]), words[0], words[2]
@@ -791,7 +1097,7 @@ def parse_route6(text: str) -> "Iterator[tuple[int, str, str]]":
     Destination, source, next hop (each 32 digits and a prefix), metric, references, uses, flags, interface:
     000…000 00 000…000 00 fd000000000000000000000000000001 00000400 00000002 00000000 00000003     eth0
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         if line.startswith("00000000000000000000000000000000 00 "):
             words = line.split()
             if len(words) == 10 and usable_route(words[8]):
@@ -833,41 +1139,43 @@ def interface_type(host: Host, name: str) -> str:
     devtype = re.search(r"^DEVTYPE=(\S+)", host.text(folder + "uevent"), re.MULTILINE)
     if devtype:
         return "" if devtype.group(1) == "macvtap" else DEVTYPES.get(devtype.group(1), devtype.group(1))
-    if host.exists(folder + "master"):
+    if host.exists(folder + "master") or host.exists(folder + "macvtap"):
         return ""
     if host.exists(folder + "tun_flags"):
         return "vpn"
-    is_pair = host.text(folder + "iflink") != host.text(folder + "ifindex")
-    return "veth" if is_pair else "virtual"
+    if host.text(folder + "iflink") == host.text(folder + "ifindex"):
+        return "virtual"
+    # A macvlan or ipvlan has a card of this system below it (ABI/testing/sysfs-class-net), a veth its other end.
+    return "macvlan" if any(name.startswith("lower_") for name in host.names(folder)) else "veth"
 
 
 def known_interfaces(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
-    """Return type by name of the interfaces that count; asked again when names change and every 10 minutes."""
-    now = host.boottime()
-    if now >= memo.get("until", 0.0):
-        memo.update(types={}, until=now + REFRESH_SECONDS)
-    if memo.get("names") != names:
-        types = memo["types"]
-        memo.update(names=names, primary_until=0.0)
-        memo["types"] = {name: types[name] if name in types else interface_type(host, name) for name in names}
-    if now >= memo.get("primary_until", 0.0):
-        memo.update(primary=primary_interface(default_routes(host)), primary_until=now + 30.0)
+    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes."""
+    each = memo.setdefault("types", RememberedEach()).each(host.boottime(), names, lambda name: interface_type(host, name))
     # Where there is a real card, a veth is somebody's other end; where there is none, it is a container's own.
-    is_host = any(kind in ("physical", "wireless") for kind in memo["types"].values())
-    types = {name: kind for name, kind in memo["types"].items() if kind and not (is_host and kind == "veth")}
-    if memo["primary"] in names:
-        types.setdefault(memo["primary"], "virtual")
+    is_host = any(kind in ("physical", "wireless") for kind in each.values())
+    types = {name: kind for name, kind in each.items() if kind and not (is_host and kind == "veth")}
+    primary = known_primary(host, names, memo)
+    if primary in names:
+        types.setdefault(primary, "virtual")
     return types
+
+
+def known_primary(host: Host, names: "tuple[str, ...]", memo: "Json") -> str:
+    """Return the interface of the default route, looked up when interfaces come or go, and every 30 seconds."""
+    primary = memo.setdefault("primary", Remembered(30.0))
+    return primary.get(host.boottime(), names, lambda: primary_interface(default_routes(host)))  # type: ignore[no-any-return]
 
 
 def collect_network(host: Host, request: Request, memo: "Json") -> "Json":
     """Read /proc/net/dev, of the interfaces that count."""
     at = host.boottime()
     lines = dict(parse_net_dev(host.read("/proc/net/dev")))
-    types = known_interfaces(host, tuple(lines), memo)
+    names = tuple(lines)
+    types, primary = known_interfaces(host, names, memo), known_primary(host, names, memo)
     section = {"at": round(at, 3)}  # type: Json
-    if memo["primary"]:
-        section["primary"] = memo["primary"]
+    if primary:
+        section["primary"] = primary
     section["interfaces"] = {name: interface_counters(lines[name]) for name in types}
     return section
 
@@ -882,12 +1190,14 @@ NO_WHOLE_DISK = re.compile(
 def parse_diskstats(text: str) -> "Iterator[tuple[str, list[str]]]":
     """Yield each block device's name and its counters as text (Documentation/admin-guide/iostats.rst).
 
+    The name is that of sysfs, where a slash is written `!`: cciss/c0d0 is /sys/block/cciss!c0d0.
+
     254       0 vda 47083 22848 2508882 18408 25532 252290 6699032 44706 0 19480 65680 13522 53 929272 2381 1237 184
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.split()
         if len(words) >= 13:
-            yield words[2], words[3:]
+            yield words[2].replace("/", "!"), words[3:]
 
 
 def disk_counters(words: "list[str]") -> "Json":
@@ -904,20 +1214,15 @@ def disk_counters(words: "list[str]") -> "Json":
 
 
 def is_whole_disk(host: Host, name: str) -> bool:
-    """Tell whether a block device is a disk of its own: no partition, nothing stacked on others."""
-    return not NO_WHOLE_DISK.match(name) and host.exists("/sys/block/" + name + "/device")
+    """Tell whether a block device is a disk of its own: no partition, nothing stacked on others, no empty slot."""
+    folder = "/sys/block/" + name
+    return not NO_WHOLE_DISK.match(name) and host.exists(folder + "/device") and host.number(folder + "/size") != 0
 
 
 def whole_disks(host: Host, names: "Iterable[str]", memo: "Json") -> "list[str]":
     """Return which are whole disks; each name is asked for once, and again every 10 minutes."""
-    now = host.boottime()
-    if now >= memo.get("until", 0.0):
-        memo.update(whole={}, until=now + REFRESH_SECONDS)
-    whole = memo["whole"]
-    for name in names:
-        if name not in whole:
-            whole[name] = is_whole_disk(host, name)
-    return [name for name in names if whole[name]]
+    whole = memo.setdefault("whole", RememberedEach()).each(host.boottime(), names, lambda name: is_whole_disk(host, name))
+    return [name for name, is_whole in whole.items() if is_whole]
 
 
 def collect_disk_io(host: Host, request: Request, memo: "Json") -> "Json":
@@ -950,6 +1255,7 @@ class Input:
         self.told = {"id": place, "chip": chip, "label": label}  # type: Json
         self.status_path = ""  # says whether the device sleeps
         self.disk = ""  # a disk that reading would wake
+        self.device = ""  # where the kernel has it, in words of which some are counted
 
 
 def chip_address(path: str) -> str:
@@ -991,7 +1297,7 @@ def chip_inputs(host: Host, hwmon: str) -> "Iterator[Input]":
         stem = name[: -len("_input")]
         label = host.text(folder + stem + "_label") or host.text(folder + "device/model") or stem
         found = Input(folder + name, f"{chip}/{address}/{stem}", chip, label)
-        found.status_path, found.disk = runtime_status_path(host, folder), disk
+        found.status_path, found.disk, found.device = runtime_status_path(host, folder), disk, real
         for key, suffix in (("max_celsius", "_max"), ("critical_celsius", "_crit")):
             threshold = limit(host.number(folder + stem + suffix)) if name[0] == "t" else None
             if threshold:
@@ -1015,12 +1321,18 @@ def zone_inputs(host: Host) -> "Iterator[Input]":
         kind = host.text(folder + "type") if zone.startswith("thermal_zone") else ""
         if CPU_ZONE.match(kind):
             found = Input(folder + "temp", f"{kind}//temp1", kind, kind)
+            found.device = host.real_path(folder)
             critical = [name for name in host.names(folder) if name.endswith("_type")]
             for name in critical:
                 threshold = limit(host.number(folder + name[: -len("type")] + "temp"))
                 if threshold and host.text(folder + name) == "critical":
                     found.told["critical_celsius"] = threshold
             yield found
+
+
+def numbered(path: str) -> "list[Any]":
+    """Return a path so that its numbers count in an order: text and numbers in turn."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path))]
 
 
 def plan_inputs(host: Host) -> "list[Input]":
@@ -1034,7 +1346,8 @@ def plan_inputs(host: Host) -> "list[Input]":
     if not any(one.told["chip"] in CPU_CHIPS for one in inputs):
         inputs.extend(zone_inputs(host))
     seen = {}  # type: dict[str, int]
-    for one in inputs:  # two chips of one kind without an address
+    # Two chips of one kind without an address are told apart by the order of their devices, not by that of hwmon0, hwmon1.
+    for one in sorted(inputs, key=lambda one: numbered(one.device)):
         count = seen[one.told["id"]] = seen.get(one.told["id"], 0) + 1
         one.told["id"] += f"#{count}" if count > 1 else ""
     return inputs
@@ -1066,20 +1379,19 @@ def has_chips(host: Host, memo: "Json") -> bool:
 
 def collect_sensors(host: Host, request: Request, memo: "Json") -> "Json":
     """Read the chips' inputs; the list of them is made anew when chips come or go, and every 10 minutes."""
-    now, chips = host.boottime(), sorted(host.names("/sys/class/hwmon"))
-    if memo.get("chips") != chips or now >= memo["until"]:
-        memo.update(chips=chips, until=now + REFRESH_SECONDS, inputs=plan_inputs(host))
-    if not memo["inputs"]:
+    chips = sorted(host.names("/sys/class/hwmon"))
+    inputs = memo.setdefault("inputs", Remembered()).get(host.boottime(), chips, lambda: plan_inputs(host))
+    if not inputs:
         raise Missing("not_supported")
     positions = memo.setdefault("positions", {})
     section = {"temperatures": [], "fans": []}  # type: Json
     asleep = []
-    for one in memo["inputs"]:
+    for one in inputs:
         if is_asleep(host, one, positions):
             asleep.append(one.told["id"])
         else:
             read_input(host, one, section)
-    for one in memo["inputs"]:  # after reading: what reading itself costs the disk is no movement
+    for one in inputs:  # after reading: what reading itself costs the disk is no movement
         if one.disk:
             positions[one.disk] = disk_position(host, one.disk)
     if asleep:
@@ -1228,10 +1540,7 @@ class Worker:
 
     def finish(self, seconds: float) -> "Outcome | None":
         """Return the outcome, None when it is not there in time."""
-        if self.take(seconds):
-            return self.outcome
-        self.was_late = True
-        return None
+        return self.outcome if self.take(seconds) else None
 
     def take(self, seconds: float) -> bool:
         """Wait until the collector has come back; False when it does not in time."""
@@ -1312,10 +1621,21 @@ def encode_reply(reply: "Json") -> bytes:
         text = json.dumps(clean(reply), separators=(",", ":"))
     payload, form = text.encode("ascii"), "j"
     if len(payload) > REPLY_BYTES:
-        return encode_reply({"id": reply["id"], "error": f"a reply of {len(payload)} bytes is too long"})
+        return encode_reply(without_longest(reply))
     if len(payload) > PLAIN_BYTES:
         payload, form = zlib.compress(payload, 6), "z"
     return b"\x1e%s %d %s\n" % (reply["id"].encode("ascii"), len(payload), form.encode("ascii")) + payload
+
+
+def without_longest(reply: "Json") -> "Json":
+    """Return a reply that is too long without its longest section: the others are not its victims."""
+    lengths = {name: len(json.dumps(section)) for name, section in reply.get("sections", {}).items()}
+    if not lengths:
+        return {"id": reply["id"], "error": "a reply that is too long"}
+    longest = max(lengths, key=lambda name: lengths[name])
+    sections = {name: section for name, section in reply["sections"].items() if name != longest}
+    errors = dict(reply["errors"], **{longest: f"a section of {lengths[longest]} bytes is too long"})
+    return dict(reply, sections=sections, errors=errors)
 
 
 def clean(value: "Any") -> "Any":
@@ -1343,12 +1663,21 @@ def read_line(requests: "BinaryIO") -> bytes:
     return line
 
 
+def marker(host: Host) -> bytes:
+    r"""Return what is said first: that this is alive, and on which machine, if that has an id.
+
+    \x1ehomelab_monitor 1 3.11.2 4711 0123456789abcdef0123456789abcdef
+    """
+    words = ["homelab_monitor", str(PROTOCOL), host.python(), str(os.getpid()), machine_id_hash(host)]
+    return b"\x1e%s\n" % " ".join(word for word in words if word).encode()
+
+
 def serve(host: Host, requests: "BinaryIO", replies: int, idle_seconds: float = IDLE_SECONDS) -> None:
     """Say the marker, then answer requests until their end, or until none comes or is taken for too long."""
     import signal  # noqa: PLC0415
 
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    write(replies, b"\x1ehomelab_monitor %d %s %d\n" % (PROTOCOL, host.python().encode(), os.getpid()))
+    write(replies, marker(host))
     probe, stale = Probe(host), False
     while not stale:
         signal.setitimer(signal.ITIMER_REAL, idle_seconds)

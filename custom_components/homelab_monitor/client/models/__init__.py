@@ -14,6 +14,7 @@ from .filesystems import Filesystem, Filesystems, Mount
 from .gpu import Gpu, GpuProcess, GpuProcesses, Gpus
 from .machine import DiskHardware, Hardware, InterfaceHardware, System
 from .network import Address, Interface, Interfaces, Socket, Sockets
+from .ranges import difference, percent, within
 from .security import (
     AccessControl,
     AutomaticUpdates,
@@ -25,7 +26,7 @@ from .security import (
     SshServer,
 )
 from .services import Service, Services
-from .updates import Package, Updates
+from .updates import Package, Updates, Withheld
 from .vitals import (
     Cpu,
     CpuTimes,
@@ -41,7 +42,6 @@ from .vitals import (
     Sensors,
     Temperature,
     Uptime,
-    percent,
 )
 
 __all__ = [
@@ -98,7 +98,10 @@ __all__ = [
     "Temperature",
     "Updates",
     "Uptime",
+    "Withheld",
+    "difference",
     "percent",
+    "within",
 ]
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Epoch, Line
+
 RESTARTING_SECONDS = 60.0
 """Within so long after its engine restarted it, a container may well be on its way to the next restart."""
 STOPPED_EXIT_CODES = frozenset({0, 130, 137, 143})
@@ -32,15 +34,16 @@ class Container:
     id: str
     name: str
     state: str
-    image: str = ""
+    image: Line = ""
     health: str | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     restarts: int | None = None
     restart_policy: str | None = None
-    started_epoch: float | None = None
+    started_epoch: Epoch | None = None
     compose_project: str | None = None
     compose_service: str | None = None
+    swarm_service: str | None = None
     ports: tuple[Port, ...] = ()
     pid: int | None = None
     cpu_seconds: float | None = None
@@ -52,8 +55,22 @@ class Container:
         return f"{self.engine}/{self.owner}"
 
     @property
+    def lasting_name(self) -> str:
+        """Return its name without what is new at each deployment.
+
+        Swarm names a task by its service, its slot (or, of a global service, its node) and an id: `shop_web.1.x9f2…`.
+        """
+        slot, dot, _ = self.name.rpartition(".")
+        return slot if dot and self.swarm_service and slot.startswith(f"{self.swarm_service}.") else self.name
+
+    @property
     def key(self) -> str:
         """Return what tells it from all others and outlives it: one that is made anew has the same."""
+        return f"{self.source}/{self.lasting_name}"
+
+    @property
+    def place(self) -> str:
+        """Return how the probe is asked about it."""
         return f"{self.source}/{self.name}"
 
     @property
@@ -105,6 +122,18 @@ class Containers:
     complete: Mapping[str, bool] = field(default_factory=dict)
 
     @property
+    def current(self) -> tuple[Container, ...]:
+        """Return the containers without the earlier tasks of Swarm services, which stay for a while when they ended."""
+        if not any(each.swarm_service for each in self.containers):
+            return self.containers
+        newest: dict[str, Container] = {}
+        for each in self.containers:
+            known = newest.get(each.key)
+            if known is None or _age(each) > _age(known):
+                newest[each.key] = each
+        return tuple(newest.values())
+
+    @property
     def is_known(self) -> bool:
         """Return whether any engine tells what it runs."""
         return bool(self.containers) or any(each.state == "ok" for each in self.engines)
@@ -125,5 +154,10 @@ class Containers:
         return sum(each.is_unhealthy for each in self.containers) if self.is_known else None
 
     def lists(self, source: str) -> bool:
-        """Return whether the list of a source is whole; an engine of root's that is gone has no more containers."""
-        return self.complete.get(source, source.endswith("/root"))
+        """Return whether the list of a source is whole; an engine that is not there has no more containers."""
+        return self.complete.get(source, True)
+
+
+def _age(container: Container) -> tuple[bool, float]:
+    """Return what is greater for the task that a slot has now."""
+    return container.is_running, container.started_epoch or 0.0

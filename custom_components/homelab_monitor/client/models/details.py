@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Age, Line, Path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -15,8 +17,8 @@ class Process:
     cpu_seconds: float
     memory_bytes: int
     threads: int
-    started_seconds: float
-    unit: str | None = None
+    started_seconds: Age
+    unit: Line | None = None
     container: str | None = None
 
 
@@ -24,7 +26,7 @@ class Process:
 class Processes:
     """The processes of the host at one moment; `total` counts also those that are left out."""
 
-    at: float
+    at: Age
     total: int
     processes: tuple[Process, ...]
     complete: Mapping[str, bool] = field(default_factory=dict)
@@ -34,5 +36,5 @@ class Processes:
 class Log:
     """The last lines of one log, oldest first."""
 
-    lines: tuple[str, ...]
+    lines: tuple[Path, ...]
     truncated: bool

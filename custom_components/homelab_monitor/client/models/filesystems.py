@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .vitals import percent
+from .kinds import Age, Path
+from .ranges import percent, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
     """One mounted filesystem, sizes as `df` tells them."""
 
-    mountpoint: str
-    device: str
+    mountpoint: Path
+    device: Path
     type: str
     total_bytes: int
     used_bytes: int
@@ -20,11 +21,15 @@ class Filesystem:
     inodes_total: int | None = None
     inodes_used: int | None = None
     read_only: bool = False
+    age_seconds: Age | None = None
+    """How old its values were: what autofs mounts is not asked each time, as that would keep it mounted."""
 
     @property
     def used_percent(self) -> float | None:
         """Return the used share of what users may use, as `df` (which rounds it up)."""
-        return percent(self.used_bytes, self.used_bytes + self.available_bytes)
+        used = within(self.used_bytes, 0, self.total_bytes)
+        available = within(self.available_bytes, 0, self.total_bytes)
+        return None if used is None or available is None else percent(used, used + available)
 
     @property
     def inodes_used_percent(self) -> float | None:
@@ -36,7 +41,7 @@ class Filesystem:
 class Mount:
     """One filesystem that was left alone."""
 
-    mountpoint: str
+    mountpoint: Path
     type: str
 
 
@@ -44,11 +49,11 @@ class Mount:
 class Filesystems:
     """All filesystems that hold data.
 
-    `late` names mountpoints that did not answer, `unwatched` network filesystems, which are only
-    asked when they are watched.
+    `late` names mountpoints that did not answer, `unwatched` network filesystems and what autofs mounted, which are
+    only asked when they are watched.
     """
 
     filesystems: tuple[Filesystem, ...]
     complete: Mapping[str, bool] = field(default_factory=dict)
-    late: tuple[str, ...] = ()
+    late: tuple[Path, ...] = ()
     unwatched: tuple[Mount, ...] = ()

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .vitals import percent
+from .kinds import Line, Percent
+from .ranges import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +17,13 @@ class Gpu:
     state: str = "ok"
     uuid: str | None = None
     pci_address: str | None = None
-    usage_percent: float | None = None
+    usage_percent: Percent | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
     temperature_celsius: float | None = None
     power_watts: float | None = None
     power_limit_watts: float | None = None
-    fan_percent: float | None = None
+    fan_percent: Percent | None = None
     fan_rpm: float | None = None
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
@@ -58,7 +59,7 @@ class GpuProcess:
     pid: int
     name: str
     memory_bytes: int | None = None
-    unit: str | None = None
+    unit: Line | None = None
     container: str | None = None
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Epoch
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
@@ -17,7 +19,7 @@ class System:
     os_version: str | None = None
     init: str | None = None
     virtualization: str | None = None
-    boot_epoch: float | None = None
+    boot_epoch: Epoch | None = None
     timezone_offset_seconds: int | None = None
     users: int | None = None
     python: str | None = None
@@ -32,6 +34,8 @@ class DiskHardware:
     model: str | None = None
     serial: str | None = None
     wwn: str | None = None
+    path: str | None = None
+    """Where it is plugged in, in words that survive a reboot."""
     rotational: bool | None = None
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Line
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
@@ -54,7 +56,7 @@ class Socket:
     interface: str | None = None
     process: str | None = None
     pid: int | None = None
-    unit: str | None = None
+    unit: Line | None = None
     container: str | None = None
 
 

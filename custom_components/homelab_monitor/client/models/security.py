@@ -14,9 +14,13 @@ class SecurityPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firewall(SecurityPart):
-    """Whether what nothing allows is turned away."""
+    """Whether a stranger, whom no rule names, is turned away; `backend` says whose rules do it.
+
+    `old_rules`: sudo lets the host's user ask only what an earlier version asked.
+    """
 
     backend: str | None = None
+    old_rules: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,11 @@ class AutomaticUpdates(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedLogins(SecurityPart):
-    """How many SSH logins failed in the last hour."""
+    """How many SSH logins failed in the last hour, as far as the log reaches back; `lower_bound`: that is less."""
 
     source: str | None = None
     count: int | None = None
+    lower_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

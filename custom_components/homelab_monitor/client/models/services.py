@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Age, Line
+
 UNSETTLED_STATES = frozenset({"activating", "deactivating"})
 """On the way to another state: nobody knows yet whether a unit that had failed is well."""
 
@@ -13,7 +15,7 @@ class Service:
 
     name: str
     active_state: str
-    description: str = ""
+    description: Line = ""
     load_state: str = "loaded"
     sub_state: str | None = None
     origin: str | None = None
@@ -22,7 +24,20 @@ class Service:
     restarts: int | None = None
     main_pid: int | None = None
     memory_bytes: int | None = None
-    active_since_seconds: float | None = None
+    active_since_seconds: Age | None = None
+    guest_uid: int | None = None
+    """Whose it is, where that is another user of the host: it may be ended or fail as they like."""
+
+    @property
+    def speaks_for_host(self) -> bool:
+        """Return whether its failure is the host's: what is another user's own is not."""
+        return self.guest_uid is None
+
+    @property
+    def template(self) -> str:
+        """Return the template that it is an instance of (systemd.unit(5)), "" where it is none."""
+        name, at, instance = self.name.partition("@")
+        return f"{name}@.{instance.rpartition('.')[2]}" if at and not instance.startswith(".") else ""
 
     @property
     def has_failed(self) -> bool:
@@ -42,3 +57,18 @@ class Services:
     counts: Mapping[str, int]
     units: tuple[Service, ...] = ()
     complete: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Return how many have failed."""
+        return self.counts.get("failed", 0)
+
+    @property
+    def active(self) -> int:
+        """Return how many are active."""
+        return self.counts.get("active", 0)
+
+    @property
+    def inactive(self) -> int:
+        """Return how many are not active and have not failed."""
+        return self.counts.get("inactive", 0)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .kinds import Age
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
@@ -15,15 +17,32 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """How many packages one cause keeps from being upgraded, and how many of them bring security fixes."""
+
+    count: int
+    security: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Updates:
-    """What a package manager knows without asking anybody; a count that it cannot know is None."""
+    """What a package manager knows without asking anybody; a count that it cannot know is None.
+
+    `pending` are those that would be installed, and nothing of the three below: what somebody holds, locks or ignores;
+    what comes to this machine later; what cannot be upgraded now.
+    """
 
     manager: str
     pending: int | None = None
     security: int | None = None
+    held: Withheld | None = None
+    phased: Withheld | None = None
+    kept_back: Withheld | None = None
+    image: str | None = None
+    """How the system is brought up to date where that is done as a whole: then no package is installed."""
     packages: tuple[Package, ...] = ()
     complete: Mapping[str, bool] = field(default_factory=dict)
-    metadata_age_seconds: float | None = None
+    metadata_age_seconds: Age | None = None
     reboot_required: bool | None = None
     reboot_reasons: tuple[str, ...] = ()
     reboot_packages: tuple[str, ...] = ()

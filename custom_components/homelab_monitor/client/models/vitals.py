@@ -3,12 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
-def percent(part: float | None, whole: float | None) -> float | None:
-    """Return `part` of `whole` in percent, None where there is nothing to share."""
-    if part is None or not whole:
-        return None
-    return 100.0 * part / whole
+from .kinds import Age, Percent
+from .ranges import difference, percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +36,10 @@ class Memory:
     """Memory and swap in bytes, as `free` tells them."""
 
     total_bytes: int
-    available_bytes: int
     free_bytes: int
     buffers_bytes: int
     cached_bytes: int
+    available_bytes: int | None = None
     shared_bytes: int = 0
     swap_total_bytes: int = 0
     swap_free_bytes: int = 0
@@ -51,14 +47,16 @@ class Memory:
     """What ZFS's cache gives back when programs need it; `free` and MemAvailable count it as used."""
 
     @property
-    def used_bytes(self) -> int:
+    def used_bytes(self) -> int | None:
         """Return what is not available to a new process, as `free` counts it."""
-        return self.total_bytes - self.available_bytes
+        return difference(self.total_bytes, self.available_bytes)
 
     @property
     def needed_percent(self) -> float | None:
         """Return the share of the memory that is used and cannot be given back."""
-        return percent(max(0, self.used_bytes - self.zfs_cache_bytes), self.total_bytes)
+        needed = difference(self.used_bytes, self.zfs_cache_bytes)
+        # A cache that is larger than what is used is no part of it.
+        return percent(self.used_bytes if needed is None else needed, self.total_bytes)
 
     @property
     def used_percent(self) -> float | None:
@@ -66,9 +64,9 @@ class Memory:
         return percent(self.used_bytes, self.total_bytes)
 
     @property
-    def swap_used_bytes(self) -> int:
+    def swap_used_bytes(self) -> int | None:
         """Return the swap in use."""
-        return self.swap_total_bytes - self.swap_free_bytes
+        return difference(self.swap_total_bytes, self.swap_free_bytes)
 
     @property
     def swap_used_percent(self) -> float | None:
@@ -92,13 +90,13 @@ class Load:
 class PressureStall:
     """Share of time in percent in which some or all tasks waited for a resource."""
 
-    some_avg10: float
-    some_avg60: float
-    some_avg300: float
+    some_avg10: Percent
+    some_avg60: Percent
+    some_avg300: Percent
     some_total_seconds: float
-    full_avg10: float | None = None
-    full_avg60: float | None = None
-    full_avg300: float | None = None
+    full_avg10: Percent | None = None
+    full_avg60: Percent | None = None
+    full_avg300: Percent | None = None
     full_total_seconds: float | None = None
 
 
@@ -115,7 +113,7 @@ class Pressure:
 class Uptime:
     """Seconds since boot, time asleep included."""
 
-    uptime_seconds: float
+    uptime_seconds: Age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,14 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request
-    from .control_groups import group_files, memory_of, read_group
+    from typing import Any
+
+    from ..probe import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request, cpu_clock
+    from .container_words import CONTAINER_ID, listed_of, object_of, parse_inspected, parse_listed, parse_stats
+    from .control_groups import GROUP_GUESSES, group_files, read_group
+    from .owners import belongs_to
+    from .patience import ask_each
+    from .processes import parse_accounts
     from .services import UNIT_FOLDERS
 
 # Podman first: the package podman-docker makes Docker's socket a link to Podman's.
@@ -32,9 +38,16 @@ KEPT_SECONDS = 150.0  # for how long its last list stands for it
 INSPECTED = 50  # containers that are looked at more closely in one round, at most …
 REFRESHED = 5  # … and so many of them only because the last look is long ago
 STATS_SECONDS = 0.5  # an engine that takes longer for one container's use is not asked for it again
-PORTS_SHOWN = 32
+# Everybody may run an engine of his own, and a program that only says that it is one: what a user's may cost.
+USER_ANSWER_BYTES = 1 << 20
+USER_ANSWER_MARKS = 40000
+CONTAINERS_SHOWN, USER_CONTAINERS_SHOWN = 1000, 200  # of one engine
+ROWS_SHOWN = 1500  # of all
+USERS_ASKED = 50
+USER_CPU_SECONDS = 0.5  # in one round
+USER_SHARE, USER_CPU_SHARE = 0.05, 0.01  # of the time, and of one processor, in the long run
+REST_SECONDS = 120.0  # at most, as what it listed last stands for 150
 STATS = "/stats?stream=false&one-shot=true"
-PODMAN_STATES = {"initialized": "created", "configured": "created", "stopped": "exited", "stopping": "running"}
 LIVING = ("running", "paused")
 ENDED = ("exited", "dead", "restarting")
 
@@ -42,34 +55,76 @@ ENDED = ("exited", "dead", "restarting")
 class Engine:
     """One engine of one owner: root, or the user whose rootless one it is; `paths` are the sockets to try."""
 
-    def __init__(self, kind: str, owner: str) -> None:
+    def __init__(self, kind: str, owner: str, uid: int = 0, held: "Json | None" = None) -> None:
         self.kind = kind
         self.owner = owner
+        self.uid = uid
+        self.held = {} if held is None else held  # the threads that hang in users' folders
         self.paths = []  # type: list[str]
 
     def source(self) -> str:
         """Return its name among the sources of the list."""
         return self.kind + "/" + self.owner
 
+    def most(self) -> int:
+        """Return how many of its containers are told."""
+        return USER_CONTAINERS_SHOWN if self.uid else CONTAINERS_SHOWN
+
 
 def find_engines(host: "Host") -> "list[Engine]":
-    """Return the engines that may be here, each with the sockets to try."""
+    """Return root's engines that may be here, each with the sockets to try."""
     found = {}  # type: dict[str, Engine]
     taken = set()  # type: set[str]
-
-    def add(kind: str, owner: str, path: str) -> None:
+    for kind, path in SOCKETS:
         real = host.real_path(path)
         if real not in taken:
             taken.add(real)
-            found.setdefault(kind + "/" + owner, Engine(kind, owner)).paths.append(path)
-
-    for kind, path in SOCKETS:
-        add(kind, "root", path)
-    for uid in sorted(host.names("/run/user")):
-        for kind, path in USER_SOCKETS if uid.isdigit() and uid != "0" else ():
-            if host.exists("/run/user/" + uid + path):
-                add(kind, user_name(host, uid), "/run/user/" + uid + path)
+            found.setdefault(kind, Engine(kind, "root")).paths.append(path)
     return list(found.values())
+
+
+def find_users_engines(host: "Host", memo: "Json", seconds: float) -> "tuple[list[Engine], set[int]]":
+    """Return the engines of who is logged in, and whose folders do not answer: a user may mount anything there.
+
+    Whoever keeps us waiting is left alone for a while, in which nothing is known of that user's engines. Each user may
+    hold a thread, so that those who hang cost nobody else; who took longer is asked later, after those who did not.
+    """
+    accounts, now = parse_accounts(host.text("/etc/passwd")), host.boottime()
+    held, resting = memo.setdefault("held", {}), memo.setdefault("resting", {})
+    uids = [str(uid) for uid in users_here(host)[:USERS_ASKED]]
+    costs = memo.get("costs", {})
+    memo["costs"] = costs = {uid: costs.get(uid, 0.0) for uid in uids}
+    asked = sorted((uid for uid in uids if now >= resting.get(uid, 0.0)), key=lambda uid: costs[uid])
+
+    def look(uid: str) -> "list[tuple[str, str]]":
+        begun = time.monotonic()
+        sockets = users_sockets(host, int(uid))
+        costs[uid] = round(time.monotonic() - begun, 1)
+        return sockets
+
+    found = ask_each(asked, look, held, time.monotonic() + seconds, USERS_ASKED)
+    for uid in (uid for uid in asked if uid in held):
+        resting[uid], costs[uid] = now + LATE_SECONDS, seconds
+    engines = []  # type: list[Engine]
+    for uid in uids:
+        for kind, path in found.get(uid, ()):
+            engines.append(Engine(kind, accounts.get(uid, uid), int(uid), held))
+            engines[-1].paths.append(path)
+    return engines, {int(uid) for uid in uids if uid not in found}
+
+
+def users_sockets(host: "Host", uid: int) -> "list[tuple[str, str]]":
+    """Return kind and path of the sockets in a user's folder; may block.
+
+    A link could make root's containers look like this user's, and what another user listens at as well.
+    """
+    paths = [(kind, f"/run/user/{uid}{path}") for kind, path in USER_SOCKETS]
+    return [(kind, path) for kind, path in paths if host.is_socket_of(path, uid)]
+
+
+def users_here(host: "Host") -> "list[int]":
+    """Return who is logged in: systemd makes a folder for each, and nobody else can (pam_systemd(8))."""
+    return sorted(int(name) for name in host.names("/run/user") if re.fullmatch(r"[1-9][0-9]{0,9}", name))
 
 
 def would_start(host: "Host", engine: Engine) -> bool:
@@ -84,12 +139,6 @@ def would_start(host: "Host", engine: Engine) -> bool:
     pid = host.number("/run/docker.pid")
     has_socket = any(host.exists(folder + "/docker.socket") for folder in UNIT_FOLDERS)
     return has_socket and not (pid and host.exists(f"/proc/{pid}"))
-
-
-def user_name(host: "Host", uid: str) -> str:
-    """Return a user's name, the number where it is not one of this machine's own list (passwd(5))."""
-    found = re.search("^([^:\n]+):[^:\n]*:" + uid + ":", host.text("/etc/passwd"), re.MULTILINE)
-    return found.group(1) if found else uid
 
 
 # ---------------------------------------------------------------- what an engine tells
@@ -124,8 +173,11 @@ class Container:
         """Tell whether its first process is gone: it ended or was restarted since the last look."""
         return bool(self.process) and not host.exists(self.process)
 
-    def note(self, host: "Host", document: "Json", now: float) -> None:
-        """Take in a closer look, and find where its use can be read."""
+    def note(self, host: "Host", engine: Engine, document: "Json", now: float) -> None:
+        """Take in a closer look, and find where its use can be read.
+
+        A user's engine speaks for the processes of that user only: it could name anybody's.
+        """
         self.details = parse_inspected(document)
         self.key = (self.row["state"], self.row.get("exit_code"))
         self.looked_at = now
@@ -133,7 +185,12 @@ class Container:
         process = f"/proc/{pid}" if pid else ""
         # In a container of its own the probe does not see the others' processes: nothing can be told by them then.
         self.process = process if process and host.exists(process) else ""
-        self.cpu_file, self.memory_file = group_files(host, self.process, self.ident) if pid else ("", "")
+        if engine.uid and not (self.process and belongs_to(host, pid, engine.uid)):
+            self.details.pop("pid", None)
+            self.process = self.cpu_file = self.memory_file = ""
+            return
+        guesses = () if engine.uid else GROUP_GUESSES
+        self.cpu_file, self.memory_file = group_files(host, self.process, self.ident, guesses) if pid else ("", "")
 
     def has_group(self) -> bool:
         """Tell whether files say what it uses."""
@@ -150,118 +207,30 @@ class Container:
         return row
 
 
-def parse_listed(kind: str, document: "Json") -> "Json":
-    """Return one row of GET /containers/json, with what the words of its status add.
-
-    {"Id": "91ce74…", "Names": ["/web"], "Image": "nginx:1", "State": "running", "Status": "Up 4 seconds (healthy)",
-     "Ports": [{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}],
-     "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}}
-    """
-    names = [name.lstrip("/") for name in document.get("Names") or ()]
-    own = [name for name in names if "/" not in name]  # a name with a path is a link of another container
-    state = str(document.get("State") or "").lower()
-    labels = document.get("Labels") or {}
-    row = {"id": document["Id"][:12], "name": (own or names or [document["Id"][:12]])[0]}  # type: Json
-    row.update(image=str(document.get("Image") or "")[:200], state=PODMAN_STATES.get(state, state))
-    row.update(parse_status(kind, row["state"], str(document.get("Status") or "")))
-    for field in ("project", "service"):
-        if labels.get("com.docker.compose." + field):
-            row["compose_" + field] = labels["com.docker.compose." + field]
-    ports = [parse_port(port) for port in document.get("Ports") or ()]
-    if ports:
-        row["ports"] = ports[:PORTS_SHOWN]
-    return row
-
-
-def parse_status(kind: str, state: str, status: str) -> "Json":
-    """Return health and exit code, as far as the words of a status tell them.
-
-    Up 4 seconds (healthy)  ·  Up 2 hours (health: starting)  ·  Exited (137) 2 seconds ago  ·  Restarting (3) 1 second ago
-    """
-    exited = re.match(r"(?:Exited|Restarting) \((\d+)\)", status)
-    if exited:
-        return {"exit_code": int(exited.group(1))}
-    health = re.search(r"\((?:health: )?(starting|healthy|unhealthy)\)", status)
-    if health:
-        return {"health": health.group(1)}
-    return {"health": "none"} if kind == "docker" and state == "running" else {}
-
-
-def parse_port(document: "Json") -> "Json":
-    """Return a port of a container, and where it can be reached if it is published."""
-    port = {"port": document.get("PrivatePort", 0), "protocol": document.get("Type") or "tcp"}
-    if document.get("PublicPort"):
-        port["host_port"] = document["PublicPort"]
-        port["host_ip"] = document.get("IP") or "0.0.0.0"  # noqa: S104 - it is what Podman leaves out
-    return port
-
-
-def parse_inspected(document: "Json") -> "Json":
-    """Return what only GET /containers/ID/json tells.
-
-    {"State": {"Status": "running", "Pid": 2224, "ExitCode": 0, "OOMKilled": false, "StartedAt": "2026-…Z",
-     "Health": {"Status": "healthy"}}, "RestartCount": 3, "HostConfig": {"RestartPolicy": {"Name": "always"}}}
-    """
-    state = document.get("State") or {}
-    policy = (document.get("HostConfig") or {}).get("RestartPolicy") or {}
-    health = (state.get("Health") or state.get("Healthcheck") or {}).get("Status") or "none"
-    told = {"health": health, "restarts": document.get("RestartCount") or 0}  # type: Json
-    if state.get("Pid"):
-        told["pid"] = state["Pid"]
-    told.update(restart_policy=policy.get("Name") or "no", exit_code=state.get("ExitCode") or 0)
-    started = parse_moment(state.get("StartedAt") or "")
-    if started is not None:
-        told["started_epoch"] = started
-    if state.get("OOMKilled"):
-        told["oom_killed"] = True
-    return told
-
-
-def parse_moment(text: str) -> "int | None":
-    """Return Unix seconds, None for the year 1, which stands for never.
-
-    2026-11-25T00:00:16.679432364Z  ·  2026-11-25T01:00:16.6794+01:00
-    """
-    import calendar  # noqa: PLC0415
-
-    found = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))$", text)
-    if not found or found.group(1) == "0001":
-        return None
-    ahead = int(found.group(8) or 0) * 3600 + int(found.group(9) or 0) * 60
-    parts = tuple(map(int, found.groups()[:6]))
-    return calendar.timegm(parts) - (-ahead if found.group(7) == "-" else ahead)
-
-
-def parse_stats(document: "Json") -> "Json":
-    """Return what GET /containers/ID/stats tells of the same numbers."""
-    told = {}  # type: Json
-    cpu = ((document.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
-    if cpu:
-        told["cpu_seconds"] = round(cpu / 1e9, 3)
-    stats = (document.get("memory_stats") or {}).get("stats") or {}
-    told.update(memory_of((stats.get("anon", stats.get("total_rss")), stats.get("shmem", stats.get("total_shmem")))))
-    return told
-
-
 # ---------------------------------------------------------------- a round
 
 
 class EngineMemo:
     """What is remembered of an engine between rounds; without a `state` there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.state = ""
         self.ask_at = 0.0
         self.listed_at = 0.0
+        self.rest_until = 0.0
         self.containers = []  # type: list[Container]
         self.has_stats = True
+        self.is_whole = True
 
     def is_late(self) -> bool:
         """Tell whether it did not answer the last time."""
         return self.state == "timed_out"
 
     def is_due(self, host: "Host", now: float) -> bool:
-        """Tell whether its list has to be asked for."""
+        """Tell whether its list has to be asked for; while it rests, not for what has ended either."""
+        if now < self.rest_until:
+            return False
         return now >= self.ask_at or (self.state == "ok" and any(one.has_ended(host) for one in self.containers))
 
 
@@ -270,6 +239,7 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
     import socket  # noqa: PLC0415
 
     memo.ask_at = now + LIST_SECONDS[engine.kind]
+    begun, used = time.monotonic(), cpu_clock()
     try:
         talk(host, engine, memo, deadline, now)
     except (Late, socket.timeout):
@@ -283,6 +253,14 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
     except (OSError, ValueError, LookupError, TypeError, AttributeError, Broken):
         if memo.listed_at != now:
             memo.state = "unreadable"
+    finally:
+        if engine.uid:
+            memo.rest_until = now + rest_after(time.monotonic() - begun, cpu_clock() - used)
+
+
+def rest_after(seconds: float, cpu_seconds: float) -> float:
+    """Return for how long a user's engine is left alone after what it has cost: whatever it says, it has a small share."""
+    return min(REST_SECONDS, max(seconds / USER_SHARE, cpu_seconds / USER_CPU_SHARE))
 
 
 def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
@@ -305,34 +283,58 @@ def open_door(host: "Host", engine: Engine, deadline: float) -> "HttpDoor":
             return HttpDoor(host, path, deadline)
         except FileNotFoundError:
             continue
-    return HttpDoor(host, engine.paths[-1], deadline)
+    if not engine.uid:
+        return HttpDoor(host, engine.paths[-1], deadline)
+    stream = connect_user(host, engine, deadline)
+    door = HttpDoor(host, engine.paths[-1], deadline, stream)
+    door.limit, door.marks, door.cpu_until = USER_ANSWER_BYTES, USER_ANSWER_MARKS, cpu_clock() + USER_CPU_SECONDS
+    return door
 
 
-def list_containers(engine: Engine, memo: EngineMemo, documents: "list[Json]", now: float) -> None:
-    """Take in an engine's list, keeping what is known of its containers."""
-    rows = [(document["Id"], parse_listed(engine.kind, document)) for document in documents]
+def connect_user(host: "Host", engine: Engine, deadline: float) -> "Any":
+    """Return a socket that leads to a user's engine; the way there may hang, as that user may mount something on it."""
+    path, left = engine.paths[-1], max(0.1, deadline - time.monotonic())
+    found = ask_each([str(engine.uid)], lambda _: host.connect(path, left, engine.uid), engine.held, deadline, USERS_ASKED)
+    stream = found.get(str(engine.uid))
+    if stream is None:
+        raise Late
+    if isinstance(stream, OSError):
+        raise stream
+    return stream
+
+
+def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: float) -> None:
+    """Take in an engine's list, keeping what is known of its containers; raises ValueError for what is none."""
+    if not isinstance(documents, list):
+        raise ValueError("no list")  # noqa: TRY004 - as for any other nonsense
+    rows = {}  # type: dict[str, Json]
+    for document in listed_of(documents):
+        ident = document.get("Id")
+        if isinstance(ident, str) and CONTAINER_ID.fullmatch(ident) and len(rows) < engine.most():
+            rows[ident] = parse_listed(engine.kind, document)
     known = {one.ident: one for one in memo.containers}
-    memo.containers = [known.get(ident) or Container(ident) for ident, _ in rows]
-    for one, (_, row) in zip(memo.containers, rows):
-        one.row, one.stats = row, {}
+    memo.containers = [known.get(ident) or Container(ident) for ident in rows]
+    for one in memo.containers:
+        one.row, one.stats = rows[one.ident], {}
     memo.containers.sort(key=lambda one: one.row["name"])
-    memo.state, memo.listed_at = "ok", now
+    memo.state, memo.listed_at, memo.is_whole = "ok", now, len(rows) == len(documents)
 
 
 def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpDoor") -> None:
     """Inspect what is new, then a few whose last look is long ago; ask for the use of what has no control group."""
     now = memo.listed_at
     due = [one for one in memo.containers if one.is_due(host, engine.kind)]
-    old = [one for one in memo.containers if one not in due and now - one.looked_at > REFRESH_SECONDS]
+    idents = {one.ident for one in due}
+    old = [one for one in memo.containers if one.ident not in idents and now - one.looked_at > REFRESH_SECONDS]
     old.sort(key=lambda one: one.looked_at)
     for one in (due + old[:REFRESHED])[:INSPECTED]:
         document = door.ask("/containers/" + one.ident + "/json")
-        if document:
-            one.note(host, document, now)
+        if isinstance(document, dict):
+            one.note(host, engine, document, now)
     for one in memo.containers:
         if memo.has_stats and one.looked_at and one.row["state"] == "running" and not one.has_group():
             begun = time.monotonic()
-            one.stats = parse_stats(door.ask("/containers/" + one.ident + STATS) or {})
+            one.stats = parse_stats(object_of(door.ask("/containers/" + one.ident + STATS)))
             memo.has_stats = time.monotonic() - begun < STATS_SECONDS
 
 
@@ -350,29 +352,46 @@ def tell_containers(host: "Host", engine: Engine, memo: EngineMemo, now: float) 
 
 
 def has_engine(host: "Host", memo: "Json") -> bool:
-    """Tell whether there is an engine that may keep us waiting."""
-    return any(host.exists(path) for engine in find_engines(host) for path in engine.paths)
+    """Tell whether there may be an engine that keeps us waiting; even to look for a user's can."""
+    return bool(users_here(host)) or any(host.exists(path) for _, path in SOCKETS)
+
+
+def ask_engines(host: "Host", engines: "list[Engine]", named: "list[str]", memo: "Json", deadline: float) -> None:
+    """Ask every engine whose turn it is, each within its share of the time; those of all users have one together."""
+    now = host.boottime()
+    for number, engine in enumerate(engines):
+        of_engine = memo.setdefault(engine.source(), EngineMemo(engine))
+        if not (engine.source() in named or of_engine.is_due(host, now)):
+            continue
+        begun = time.monotonic()
+        later = [one for one in engines[number + 1 :] if engine.uid or not one.uid]
+        has_users = not engine.uid and bool(engines[-1].uid)
+        share = max(0.1, deadline - begun) / (1 + len(later) + has_users)
+        # One that did not answer the last time must not keep the others waiting again.
+        ask_engine(host, engine, of_engine, begun + min(share, AGAIN_SECONDS if of_engine.is_late() else share), now)
 
 
 def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Ask every engine, each within its share of the time."""
+    """Ask every engine, and tell what they said: root's first, so that what others say cuts nothing off of it."""
     deadline = time.monotonic() + min(CONTAINERS_SECONDS, request.timeout * 0.6)
-    engines, now = find_engines(host), host.boottime()
+    known, now = memo.setdefault("engines", {}), host.boottime()
+    of_users, silent = find_users_engines(host, memo, min(AGAIN_SECONDS, request.timeout * 0.2))
+    # Of a user whose folder does not answer there is what was there before.
+    engines = find_engines(host) + of_users + [one.engine for one in known.values() if one.engine.uid in silent]
     section = {"at": round(now, 3), "complete": {}, "engines": [], "containers": []}  # type: Json
-    for number, engine in enumerate(engines):
-        of_engine = memo.setdefault(engine.source(), EngineMemo())
-        is_named = engine.source() in request.watch.get("containers", [])
-        if is_named or of_engine.is_due(host, now):
-            begun = time.monotonic()
-            share = max(0.1, deadline - begun) / (len(engines) - number)
-            # One that did not answer the last time must not keep the others waiting again.
-            ask_engine(host, engine, of_engine, begun + min(share, AGAIN_SECONDS if of_engine.is_late() else share), now)
-        if of_engine.state:
-            section["engines"].append({"engine": engine.kind, "owner": engine.owner, "state": of_engine.state})
-            section["complete"][engine.source()] = of_engine.state == "ok"
+    for source in set(known) - {engine.source() for engine in engines}:
+        del known[source]
+    ask_engines(host, engines, request.watch.get("containers", []), known, deadline)
     section["at"] = round(host.boottime(), 3)
     for engine in engines:
-        section["containers"].extend(tell_containers(host, engine, memo[engine.source()], now))
+        of_engine = known[engine.source()]
+        rows = tell_containers(host, engine, of_engine, now)
+        left = ROWS_SHOWN - len(section["containers"])
+        section["containers"].extend(rows[:left])
+        if of_engine.state:
+            section["engines"].append({"engine": engine.kind, "owner": engine.owner, "state": of_engine.state})
+            is_whole = of_engine.state == "ok" and of_engine.is_whole and len(rows) <= left
+            section["complete"][engine.source()] = is_whole
     states = {row["state"] for row in section["engines"]}
     if not states:
         raise Missing("not_installed")

@@ -4,7 +4,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json
+    from ..probe import Host, Json, lines_of
 
 # Where a control group is when /proc does not tell (hidepid): drivers systemd and cgroupfs of both engines.
 GROUP_GUESSES = (
@@ -15,10 +15,10 @@ GROUP_GUESSES = (
 )
 
 
-def group_files(host: "Host", process: str, ident: str) -> "tuple[str, str]":
+def group_files(host: "Host", process: str, ident: str, guesses: "tuple[str, ...]") -> "tuple[str, str]":
     """Return the files that tell a container's CPU time and memory, "" for what is not told."""
     groups = parse_groups(host.text(process + "/cgroup"), ident) if process else []
-    groups = groups or [("", guess.format(ident)) for guess in GROUP_GUESSES]
+    groups = groups or [("", guess.format(ident)) for guess in guesses]
     cpu = memory = ""
     for controllers, path in groups:
         # Several controllers in one folder have a link each, as /proc may name them in another order.
@@ -44,11 +44,14 @@ def parse_groups(text: str, ident: str) -> "list[tuple[str, str]]":
     0::/system.slice/docker-91ce74….scope/init
     """
     found = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        cut = re.match(r"(.*/[^/]*" + ident + "[^/]*)", path)
-        if cut and not controllers.startswith("name="):
-            found.append((controllers, cut.group(1)))
+        place = path.rfind("/", 0, path.rfind(ident)) if ident in path else -1
+        # A group outside of what this process sees begins with /.., and is no folder below /sys/fs/cgroup.
+        if place < 0 or "/../" in path or controllers.startswith("name="):
+            continue
+        end = path.find("/", place + 1)
+        found.append((controllers, path if end < 0 else path[:end]))
     return sorted(found)  # version 2 first
 
 

@@ -8,13 +8,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-    from ..probe import Host, Json, Request
+    from ..probe import Host, Json, Request, difference, told_of, within
+    from .automounts import Automounts
+    from .patience import ask_each
+    from .watched import Watched
 
-# Filesystems that keep data of their own on this machine. Network filesystems and memory (tmpfs) only when
-# watched; read-only images (squashfs, iso9660) are always full and nobody's business.
+# Filesystems that keep data of their own on this machine, or stand for some that do (pools, encryption). Network
+# filesystems and memory (tmpfs) only when watched; read-only images (squashfs, iso9660) are always full and nobody's
+# business.
 LOCAL_FILESYSTEMS = re.compile(
     r"(ext[234]|xfs|btrfs|zfs|f2fs|jfs|reiserfs|nilfs2|bcachefs|ntfs3?|fuseblk|exfat|vfat|msdos|hfs|hfsplus|apfs|ufs|udf"
-    r"|ubifs|jffs2|fuse\.(mergerfs|mhddfs|unionfs|apfs))$"
+    r"|ubifs|jffs2|ecryptfs|fuse\.(mergerfs|mhddfs|unionfs|apfs|shfs|gocryptfs|encfs|cryfs|securefs))$"
 )
 NETWORK_FILESYSTEMS = re.compile(
     r"(nfs4?|cifs|smb3|smbfs|ceph|glusterfs|davfs|afs|ncpfs|lustre|ocfs2|gfs2|9p|virtiofs|vboxsf|prl_fs|beegfs"
@@ -27,7 +31,8 @@ FOREIGN_MOUNT = re.compile(
     r"/docker/(zfs/graph|overlay2|btrfs/subvolumes|devicemapper/mnt)/|/containers/storage/(zfs|btrfs|overlay)/"
     r"|/kubelet/(pods|plugins)/|/\.zfs/snapshot/"
 )
-PATIENCE_SECONDS = 1.0
+MOST_MOUNTS, MOST_STRANGERS_MOUNTS = 5000, 1000
+MOST_UNWATCHED = 200
 
 
 class Mount:
@@ -41,7 +46,11 @@ class Mount:
         self.mountpoint = unescape(words[4])
         self.kind = after[0]
         self.source = unescape(after[1])
-        self.options = set(words[5].split(",") + after[2].split(","))
+        self.told = set(after[2].split(","))  # options of the filesystem itself; those of this place of it are words[5]
+
+    def place(self) -> "tuple[str, str]":
+        """Return on which mount it is mounted and where."""
+        return self.parent, self.mountpoint.rstrip("/") + "/"
 
     def rank(self) -> "tuple[bool, bool, int, int, str]":
         """Return what orders the mounts of one filesystem: `/`, then what shows most of it, as df chooses."""
@@ -75,126 +84,138 @@ def unescape(text: str) -> str:
 
 def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
     """Return by mountpoint what can be reached: not what lies below another mount at the same place or above it."""
-    by_id, covers = {}, set()  # type: dict[str, Mount], set[tuple[str, str]]
-    for mount in mounts:  # in the order of mounting
-        by_id[mount.id] = mount
-        covers.add((mount.parent, mount.mountpoint))
-
-    def is_covered(mount: Mount) -> bool:
-        for _ in by_id:  # so deep at most
-            # A path leads from the parent into the first mount on its way.
-            if any((mount.parent, folder) in covers for folder in folders_above(mount.mountpoint)):
-                return True
-            if mount.parent == mount.id or mount.parent not in by_id:
-                return False
-            mount = by_id[mount.parent]
-        return False
-
-    return {mount.mountpoint: mount for mount in by_id.values() if not is_covered(mount)}
+    by_id = {mount.id: mount for mount in mounts}  # in the order of mounting
+    hidden = hidden_mounts(by_id.values())
+    covered = {}  # type: dict[str, bool]
+    for one in by_id.values():
+        mount, way = one, []  # type: Mount | None, list[str]
+        while mount and mount.id not in covered:  # up to where it is known
+            way.append(mount.id)
+            covered[mount.id] = mount.id in hidden
+            mount = mount if covered[mount.id] else by_id.get(mount.parent)
+        covered.update(dict.fromkeys(way, mount is not None and covered[mount.id]))
+    return {mount.mountpoint: mount for mount in by_id.values() if not covered[mount.id]}
 
 
-def folders_above(path: str) -> "Iterator[str]":
-    """Yield the folders that a path leads through.
+def hidden_mounts(mounts: "Iterable[Mount]") -> "set[str]":
+    """Return the ids of those above which something else is mounted on the same mount.
 
-    /srv/data/photos  →  /srv/data, /srv, /
+    A path leads from a mount into the first one on its way. In order of their paths what one hides comes next to it.
     """
-    while path.strip("/"):
-        path = path.rpartition("/")[0]
-        yield path or "/"
+    hidden, above = set(), ("", "")
+    for mount in sorted(mounts, key=Mount.place):
+        place = mount.place()
+        if place[0] == above[0] and place[1] != above[1] and place[1].startswith(above[1]):
+            hidden.add(mount.id)
+        else:
+            above = place
+    return hidden
 
 
-def one_per_filesystem(mounts: "Iterable[Mount]") -> "list[Mount]":
-    """Return the best of the mounts of each filesystem that can be reached."""
-    visible = visible_mounts(mounts)
-    best = {}  # type: dict[str, Mount]
-    for mount in sorted(visible.values(), key=Mount.rank):
-        best.setdefault(mount.device, mount)
-    return sorted(best.values(), key=lambda mount: mount.mountpoint)
+class Row:
+    """The mounts that may stand for one row, best first; a chosen one stands for itself."""
 
-
-def is_own(mount: Mount, watched: "list[str]") -> bool:
-    """Tell whether a mount is the machine's, or one that somebody wants to see."""
-    return mount.mountpoint in watched or not FOREIGN_MOUNT.search(mount.mountpoint)
-
-
-def is_wanted(mount: Mount, watched: "list[str]") -> bool:
-    """Tell whether a mount is reported: local ones, `/` whatever it is, watched ones; autofs never."""
-    if mount.kind == "autofs":
-        return False
-    return mount.mountpoint == "/" or mount.mountpoint in watched or bool(LOCAL_FILESYSTEMS.match(mount.kind))
-
-
-class Round:
-    """One thread's way through a list of mounts."""
-
-    def __init__(self, host: "Host", mounts: "list[Mount]") -> None:
-        import threading  # noqa: PLC0415
-
-        self.host = host
+    def __init__(self, mounts: "list[Mount]", is_chosen: bool, is_named: bool) -> None:
         self.mounts = mounts
-        self.answers = {}  # type: dict[str, tuple[int, ...] | OSError | None]
-        self.is_abandoned = False
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.work, daemon=True)
-        self.thread.start()
-
-    def work(self) -> None:
-        """Ask one mount after the other; stop after the one that made this thread late."""
-        for mount in self.mounts:
-            if self.is_abandoned:
-                return
-            try:
-                answer = self.ask(mount)  # type: tuple[int, ...] | OSError | None
-            except OSError as err:
-                answer = err
-            if not self.is_abandoned:
-                self.answers[mount.mountpoint] = answer
-        self.over.set()
-
-    def ask(self, mount: Mount) -> "tuple[int, ...] | None":
-        """Return the sizes, None for a single file that is mounted."""
-        if mount.root != "/" and not self.host.is_folder(mount.mountpoint):
-            return None
-        return self.host.statvfs(mount.mountpoint)
-
-    def left(self) -> "list[Mount]":
-        """Return the mounts without an answer; while the thread runs, the first of them is being asked."""
-        return self.mounts[len(self.answers) :]
-
-    def wait(self, deadline: float) -> None:
-        """Wait until all is answered, one mount takes too long, or time is over."""
-        answered = -1
-        while not self.over.is_set() and len(self.answers) > answered and time.monotonic() < deadline:
-            answered = len(self.answers)
-            self.over.wait(min(PATIENCE_SECONDS, max(0.0, deadline - time.monotonic())))
-        self.is_abandoned = not self.over.is_set()
+        self.first = mounts[0]
+        self.is_chosen = is_chosen
+        self.is_named = is_named  # then it may be a single file
+        self.key = ("=" if is_chosen else "") + self.first.id
 
 
-def ask_mounts(host: "Host", mounts: "list[Mount]", stuck: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
-    """Return the answer of each mount that gives one; a mount that hangs keeps its thread and is not asked again."""
-    for place in [place for place, thread in stuck.items() if not thread.is_alive()]:
-        del stuck[place]
+def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Row]":
+    """Return the rows of what can be reached: each local filesystem once, and each mount that somebody chose."""
+    groups = {}  # type: dict[str, list[Mount]]
+    for mount in sorted(mounts, key=Mount.rank):
+        if mount.kind != "autofs":
+            groups.setdefault(mount.device, []).append(mount)
+    rows = []
+    for group in groups.values():
+        chosen = [mount for mount in group if watched.fits(mount, uid)]
+        usual = [mount for mount in group if not automounts.is_made(mount)]
+        # What shows all of a filesystem is a folder: where it is chosen, it stands for both.
+        if usual and is_usual(usual[0], uid) and not (usual[0].root == "/" and usual[0] in chosen):
+            rows.append(Row(usual, False, False))
+        rows += [Row([mount], True, watched.names_it(mount)) for mount in chosen]
+    return sorted(rows, key=lambda row: (row.first.mountpoint, row.key))
+
+
+def is_own(mount: Mount, watched: "Watched") -> bool:
+    """Tell whether a mount is the machine's, or one that somebody wants to see."""
+    return watched.names_it(mount) or not FOREIGN_MOUNT.search(mount.mountpoint)
+
+
+def is_usual(mount: Mount, uid: int) -> bool:
+    """Tell whether a mount is reported without being watched: local ones, `/` whatever it is."""
+    return mount.mountpoint == "/" or bool(LOCAL_FILESYSTEMS.match(mount.kind) and is_trusted(mount, uid))
+
+
+def is_trusted(mount: Mount, uid: int) -> bool:
+    """Tell whether root or this user mounted something: with FUSE everybody can, and says what it is and how full.
+
+    The kernel notes who it was (`user_id`); the type behind `fuse.` is that user's own word. Who did not mount it may
+    only look into it with `allow_other` (Documentation/filesystems/fuse.rst).
+    """
+    if not mount.kind.startswith("fuse"):
+        return True
+    own = "user_id=" + str(uid) in mount.told
+    return own or ("user_id=0" in mount.told and "allow_other" in mount.told)
+
+
+def is_strangers(mount: Mount, uid: int) -> bool:
+    """Tell whether a user who is neither root nor this one mounted something: only with FUSE can anybody."""
+    return mount.kind.startswith("fuse") and not mount.told.intersection(("user_id=0", "user_id=" + str(uid)))
+
+
+def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], bool]":
+    """Return the first mounts, and whether there are more; those of strangers have a room of their own.
+
+    Who covers something with what has no room is noticed where its sizes are asked for.
+    """
+    room = {True: MOST_STRANGERS_MOUNTS, False: MOST_MOUNTS}
+    kept = []
+    for mount in mounts:
+        is_guest = is_strangers(mount, uid)
+        room[is_guest] -= 1
+        if room[is_guest] >= 0:
+            kept.append(mount)
+        elif not is_guest:
+            break
+    return kept, min(room.values()) < 0
+
+
+def may_hang(mount: Mount) -> bool:
+    """Tell whether somebody else than this kernel answers for a mount."""
+    return mount.kind.startswith("fuse") or not LOCAL_FILESYSTEMS.match(mount.kind)
+
+
+def ask_rows(host: "Host", rows: "list[Row]", stuck: "Json", seconds: float) -> "dict[str, Any]":
+    """Return the answer of each row that gives one, by its key; what may hang waits for what hardly can."""
     deadline = time.monotonic() + seconds
-    left = [mount for mount in mounts if mount.id not in stuck]
-    left.sort(key=lambda mount: not LOCAL_FILESYSTEMS.match(mount.kind))  # what may hang waits for what cannot
-    answers = {}  # type: dict[str, Any]
-    while left and time.monotonic() < deadline:
-        asking = Round(host, left)
-        asking.wait(deadline)
-        left = asking.left() if asking.is_abandoned else []
-        answers.update(asking.answers)
-        if left:
-            stuck[left.pop(0).id] = asking.thread
+    answers, by_key = {}, {row.key: row for row in rows}  # type: dict[str, Any], dict[str, Row]
+    for is_risky in (False, True):
+        asked = [key for key, row in by_key.items() if may_hang(row.first) == is_risky]
+        held = stuck.setdefault("risky" if is_risky else "own", {})
+        answers.update(ask_each(asked, lambda key: answer_of(host, by_key[key]), held, deadline))
     return answers
 
 
+def answer_of(host: "Host", row: Row) -> "tuple[Mount, tuple[int, ...]] | None":
+    """Return the best mount that is no single file, and its sizes, None without one; may block, raises OSError."""
+    for mount in row.mounts:
+        may_be_file = mount.root != "/" and not row.is_named
+        if not (may_be_file and host.exists(mount.mountpoint) and not host.is_folder(mount.mountpoint)):
+            return mount, host.statvfs(mount.mountpoint, mount.id)
+    return None
+
+
 def parse_uevent_name(text: str) -> str:
-    r"""Return DEVNAME of a uevent file.
+    r"""Return DEVNAME of a uevent file, its last part as links to it end (cciss/c0d0p1).
 
     MAJOR=8\nMINOR=1\nDEVNAME=sda1\nDEVTYPE=partition
     """
     found = re.search(r"^DEVNAME=(.*)$", text, re.MULTILINE)
-    return found.group(1) if found else ""
+    return os.path.basename(found.group(1)) if found else ""
 
 
 def uuids_by_device(host: "Host") -> "dict[str, str]":
@@ -202,7 +223,8 @@ def uuids_by_device(host: "Host") -> "dict[str, str]":
     folder = "/dev/disk/by-uuid"
     uuids = {host.link_name(folder + "/" + name): name for name in host.names(folder)}
     for uuid in host.names("/sys/fs/btrfs"):  # udev's link leads to one of a filesystem's devices, the mount to another
-        uuids.update(dict.fromkeys(host.names(f"/sys/fs/btrfs/{uuid}/devices"), uuid))
+        devices = host.names(f"/sys/fs/btrfs/{uuid}/devices")
+        uuids.update((name.rpartition("!")[2], uuid) for name in devices)
     return uuids
 
 
@@ -211,48 +233,144 @@ def kernel_name(host: "Host", mount: Mount) -> str:
     told = host.text("/sys/dev/block/" + mount.device + "/uevent")
     if told:
         return parse_uevent_name(told)
-    return os.path.basename(host.real_path(mount.source)) if mount.source.startswith("/dev/") else ""
+    # With FUSE the source is the word of whoever mounted it, and could lead anywhere.
+    is_path = mount.source.startswith("/dev/") and not mount.kind.startswith("fuse")
+    return os.path.basename(host.real_path(mount.source)) if is_path else ""
 
 
 def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
-    """Return one filesystem's row, sizes as df prints them: used counts what root reserved as not used."""
+    """Return one filesystem's row, sizes as df prints them: used counts what root reserved as not used.
+
+    Raises OSError where the sizes are none.
+    """
     unit_bytes, blocks, free, available, inodes, free_inodes = sizes
     told = {"mountpoint": mount.mountpoint, "device": mount.source, "type": mount.kind}  # type: Json
     if uuid:
         told["uuid"] = uuid
+    # The kernel tells a negative number when the reserve itself is in use; Python may take its sign for a bit.
+    available = 0 if available >> 63 else available
     told["total_bytes"] = blocks * unit_bytes
-    told["used_bytes"] = (blocks - free) * unit_bytes
-    # The kernel may tell a negative number when the reserve itself is in use.
-    told["available_bytes"] = available * unit_bytes if available <= blocks else 0
+    for key, count in (("used_bytes", difference(blocks, free)), ("available_bytes", within(available, 0, blocks))):
+        if count is None:
+            raise OSError("its numbers do not fit each other")
+        told[key] = count * unit_bytes
     if inodes:
-        told.update(inodes_total=inodes, inodes_used=inodes - free_inodes)
-    told["read_only"] = "ro" in mount.options
-    return told
+        told.update(inodes_total=inodes, inodes_used=difference(inodes, free_inodes))
+    told["read_only"] = "ro" in mount.told
+    return told_of(told)
+
+
+def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Json]":
+    """Return what somebody may want to watch, network filesystems and what autofs mounted; of too many not users' own."""
+    found = [
+        mount
+        for mount in mounts
+        if not watched.fits(mount, uid)
+        and (NETWORK_FILESYSTEMS.match(mount.kind) or (automounts.is_made(mount) and is_usual(mount, uid)))
+        and mount.mountpoint != "/"
+    ]
+    told = sorted(found, key=lambda mount: not is_trusted(mount, uid))[:MOST_UNWATCHED]
+    told.sort(key=lambda mount: mount.mountpoint)
+    return [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in told]
+
+
+def hidden_by_strangers(
+    own: "list[Mount]", visible: "list[Mount]", watched: "Watched", uid: int, automounts: "Automounts"
+) -> "list[str]":
+    """Return where filesystems are that would be told if no stranger had mounted something over them or above.
+
+    Whoever owns a folder can hide so what root mounted there. It is not gone, and may be told by another of its mounts,
+    unless it is this one that somebody chose.
+    """
+    honest = [mount for mount in own if not is_strangers(mount, uid)]
+    if len(honest) == len(own):
+        return []
+    known = {mount.device for mount in visible if not is_strangers(mount, uid)}
+    there = {mount.id for mount in visible}
+    rows = rows_of(visible_mounts(honest).values(), watched, uid, automounts)
+    lost = [row.first for row in rows if (row.first.id not in there if row.is_chosen else row.first.device not in known)]
+    return list(dict.fromkeys(mount.mountpoint for mount in lost))
+
+
+class Report:
+    """What is told of the filesystems, row by row; a mount is told once."""
+
+    def __init__(self, host: "Host", hidden: "list[str]") -> None:
+        self.host = host
+        self.uuids = uuids_by_device(host)
+        self.rows = {}  # type: dict[str, Json]
+        self.late = list(hidden)
+        self.closed = []  # type: list[str]
+
+    def add(self, mount: Mount, answer: "Any", age: float = 0.0) -> None:
+        """Tell of a mount: its answer as `answer_of` gave it, or the OSError that it raised, and how old that is."""
+        if isinstance(answer, (PermissionError, FileNotFoundError)):
+            # A FUSE mount of another user refuses; that is no failure, and will not change.
+            self.closed += [] if mount.kind.startswith("fuse") else [mount.mountpoint]
+        elif isinstance(answer, OSError):
+            self.late.append(mount.mountpoint)
+        elif answer and (answer[1][1] or mount.mountpoint == "/"):
+            self.add_row(answer[0], answer[1], age)
+
+    def add_row(self, mount: Mount, sizes: "tuple[int, ...]", age: float) -> None:
+        """Tell of a mount that answered."""
+        try:
+            row = filesystem(mount, sizes, self.uuids.get(kernel_name(self.host, mount), ""))
+        except OSError:
+            self.closed.append(mount.mountpoint)
+            return
+        if age:
+            row["age_seconds"] = round(age)
+        self.rows[mount.mountpoint] = row
 
 
 def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Read the list of mounts and ask each filesystem that counts for its sizes."""
-    watched = request.watch.get("filesystems", [])
-    mounted = parse_mountinfo(host.read("/proc/self/mountinfo"))
-    everything = one_per_filesystem(one for one in mounted if is_own(one, watched))
-    mounts = [mount for mount in everything if is_wanted(mount, watched)]
-    answers = ask_mounts(host, mounts, memo.setdefault("stuck", {}), min(4.0, request.timeout * 0.9))
-    uuids = uuids_by_device(host)
-    rows, late = [], []
-    for mount in mounts:
-        answer = answers.get(mount.mountpoint, OSError("late"))
-        if isinstance(answer, OSError):
-            # A FUSE mount of another user refuses; that is no failure, and will not change.
-            late += [] if isinstance(answer, (PermissionError, FileNotFoundError)) else [mount.mountpoint]
-        elif answer and (answer[1] or mount.mountpoint == "/"):
-            rows.append(filesystem(mount, answer, uuids.get(kernel_name(host, mount), "")))
-    section = {"complete": {"mounts": not late}, "filesystems": rows}  # type: Json
-    if late:
-        section["late"] = late
-    unwatched = [mount for mount in everything if NETWORK_FILESYSTEMS.match(mount.kind) and mount not in mounts]
+    watched, uid = Watched(request.watch.get("filesystems", [])), host.uid()
+    mounted, is_cut = bounded_mounts(parse_mountinfo(host.read("/proc/self/mountinfo")), uid)
+    own = [mount for mount in mounted if is_own(mount, watched)]
+    automounts = memo.setdefault("automounts", Automounts())
+    automounts.look(own, host.boottime())
+    visible = list(visible_mounts(own).values())
+    hidden = hidden_by_strangers(own, visible, watched, uid, automounts)
+    rows = rows_of(visible, watched, uid, automounts)
+    # What a stranger mounted over a place says nothing of the filesystem that belongs there, even if that is watched.
+    rows = [row for row in rows if not (is_strangers(row.first, uid) and row.first.mountpoint in hidden)]
+    report = Report(host, hidden)
+    report_rows(report, rows, automounts, memo.setdefault("stuck", {}), min(4.0, request.timeout * 0.9))
+    report_unmounted(report, watched, uid, automounts)
+    filesystems = [report.rows[place] for place in sorted(report.rows)]
+    section = {"complete": {"mounts": not report.late and not is_cut}, "filesystems": filesystems}  # type: Json
+    if report.late or report.closed:
+        section["late"] = list(dict.fromkeys(report.late + report.closed))
+    unwatched = unwatched_mounts(visible, watched, uid, automounts)
     if unwatched:
-        section["unwatched"] = [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in unwatched]
+        section["unwatched"] = unwatched
     return section
+
+
+def report_rows(report: Report, rows: "list[Row]", automounts: "Automounts", stuck: "Json", seconds: float) -> None:
+    """Tell of what is mounted; what autofs mounted is asked seldom, and keeps the age of what it said."""
+    answers = ask_rows(report.host, [row for row in rows if not automounts.rests(row.first)], stuck, seconds)
+    for row in rows:
+        if automounts.rests(row.first):
+            report.add(row.first, automounts.answer(row.first), automounts.age(row.first))
+            continue
+        answer = answers.get(row.key, OSError("late"))
+        if row.key in answers or any(row.key in held for held in stuck.values()):
+            automounts.note(row.first, answer)
+        report.add(row.first, answer)
+
+
+def report_unmounted(report: Report, watched: "Watched", uid: int, automounts: "Automounts") -> None:
+    """Tell of what is chosen and autofs has unmounted: what it said last, as a look would mount it."""
+    known = {*report.rows, *report.late, *report.closed}
+    for mount in automounts.unmounted(known):
+        answer = automounts.answer(mount)
+        if watched.fits(mount, uid) and not isinstance(answer, OSError):
+            report.add(mount, answer, automounts.age(mount))
+            known.add(mount.mountpoint)
+    report.closed += [name for name in watched.in_full if name not in known and automounts.would_mount(name)]
 
 
 SECTIONS = globals().setdefault("SECTIONS", [])

@@ -1,140 +1,192 @@
-"""The firewall, a part of the section security: whether what nothing allows is turned away."""
+"""The firewall, a part of the section security: whether what nothing allows is turned away.
 
-import re
+Only the kernel's rules say so: that ufw or firewalld is switched on is not that its rules are there, nor what they are.
+nft is asked first. iptables is asked for what nft cannot tell: the rules of the old one (legacy), and those of the new
+one that nft knows by the name of their extension alone (xt).
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from ..probe import OUTPUT_BYTES, Host, Json, Request, default_routes, primary_interface
+    from .firewall_iptables import IPTABLES_HOOKS, parse_iptables
+    from .firewall_nft import parse_nft_json
+    from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, judged
+    from .firewall_text import parse_nft_text
+    from .security import PROGRAM_FOLDERS, Unknown, as_root, has_program, is_running, told_root, verdict
 
-    from ..probe import Host, Json, Request
-    from .security import PROGRAM_FOLDERS, Unknown, as_root, has_program, is_running, verdict
-
-NFT_LIST = ["nft", "list", "ruleset"]
-IPTABLES_LIST = ["iptables", "-S"]
-
-# Rules are read for one question: is turned away what nothing allows? By a chain's policy, or by a rule without
-# conditions (but for the interface) in it or where it leads. Docker's, Podman's and fail2ban's own rules are not that.
-NFT_PLAIN = (
-    r"(?:iif(?:name)? (?:!= )?\S+ )?(?:counter(?: packets \d+ bytes \d+)? )?"
-    r"(?:log (?:(?:prefix|level|flags|group|snaplen|queue-threshold) \S+ )*)?"
-)
-NFT_ALL = re.compile(r"type filter hook input .*policy drop;|" + NFT_PLAIN + r"(?:drop|reject)\b")
-NFT_SOME = re.compile(r"\b(?:drop|reject)\b")
-NFT_PLAIN_JUMP = re.compile(NFT_PLAIN + r"(?:jump|goto) (\S+)")
-NFT_JUMP = re.compile(r".*\b(?:jump|goto) ([^\s,]+)")
-IPTABLES_PLAIN = r"(?:(?:! )?-i \S+ )?(?:-m comment --comment \S+ )?"
-IPTABLES_ALL = re.compile(r"policy DROP|" + IPTABLES_PLAIN + r"-j (?:DROP|REJECT)\b")
-IPTABLES_SOME = re.compile(r"-j (?:DROP|REJECT)\b")
-IPTABLES_PLAIN_JUMP = re.compile(IPTABLES_PLAIN + r"-[jg] (\S+)")
-IPTABLES_JUMP = re.compile(r".*-[jg] (\S+)")
-NFT_WHOLE = ("inet/", "ip/")  # families of tables; one for IPv6, ARP or a bridge alone leaves IPv4 open
-QUOTED = re.compile(r'"[^"]*"')  # names and comments may hold any word
+NFT_JSON = ["nft", "-j", "list", "ruleset"]
+NFT_LIST = ["nft", "list", "ruleset"]  # what older rules of sudo allow
+IPTABLES_LIST = ["iptables", "-S"]  # the same; of IPv4 and the table filter alone
+IPTABLES_SAVE = {4: ["iptables-save"], 6: ["ip6tables-save"]}
+LEGACY_SAVE = {4: ["iptables-legacy-save"], 6: ["ip6tables-legacy-save"]}
+LEGACY_MARKS = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
+IPTABLES_FAMILIES = {4: "ip", 6: "ip6"}
+LEGACY_WARNING = "legacy tables present"
 
 
-def parse_nft(text: str) -> "tuple[dict[str, list[str]], list[str]]":
-    """Return the rules of each chain of a ruleset, and the chains that meet what comes to this machine (nft(8)).
+class Ruleset:
+    """The rules that could be read, and why others could not, by IP version."""
 
-    table inet filter {
-        chain input {
-            type filter hook input priority filter; policy drop;
-            jump guard
-        }
-    }
-    """
-    chains = {"": []}  # type: dict[str, list[str]]
-    hooked = []
-    table = chain = ""
-    for line in (QUOTED.sub("Q", line).strip() for line in text.splitlines()):
-        words = line.split()
-        if line.startswith("table ") and len(words) > 2:
-            table = "/".join(words[1:3]) + "/"
-        elif line.startswith("chain ") and len(words) > 1:
-            chain = table + words[1]
-            chains[chain] = []
-        elif line == "}":
-            chain = ""
-        else:
-            chains[chain].append(re.sub(r"\b(jump|goto) ", r"\1 " + table, line))
-            if line.startswith("type filter hook input "):
-                hooked.append(chain)
-    return chains, hooked
+    def __init__(self, host: "Host", request: "Request", visitors: "list[Visitor]") -> None:
+        self.host = host
+        self.request = request
+        self.visitors = visitors
+        self.tables = []  # type: list[Table]
+        self.gaps = {}  # type: dict[int, str]
+        self.has_nft = False
+        self.is_old = False  # whether sudo's rules are those of an earlier version
+
+    def level(self, version: int) -> "tuple[str, Table | None]":
+        """Return what becomes of strangers of one version, and the table that turns them away."""
+        found = [judged(self.tables, one) for one in self.visitors if one.version == version]
+        levels = {level for level, _ in found}
+        return (VAGUE if VAGUE in levels else PARTLY, None) if len(levels) > 1 else found[0]
+
+    def is_closed(self) -> bool:
+        """Tell whether all strangers are turned away, whatever else there may be."""
+        return all(judged(self.tables, one)[0] == CLOSED for one in self.visitors)
+
+    def read(self) -> None:
+        """Ask until it is clear."""
+        try:
+            self.tables = self.read_nft()
+            self.has_nft = True
+        except Unknown as err:
+            if err.reason != "not_installed":
+                self.gaps.update((one.version, err.reason) for one in self.visitors)
+        for version in sorted({one.version for one in self.visitors}):
+            if not self.is_closed():
+                self.read_iptables(version)
+
+    def read_nft(self) -> "list[Table]":
+        """Return nft's tables: as JSON, else as text where that is what we may have, or all that it can do."""
+        try:
+            return parse_nft_json(as_root(self.host, self.request, NFT_JSON))
+        except Unknown as err:
+            if err.reason not in ("permission_denied", "unreadable"):
+                raise
+            try:
+                tables = parse_nft_text(as_root(self.host, self.request, NFT_LIST))
+            except Unknown:
+                raise err from None
+            self.is_old = not self.host.is_root()
+            return tables
+
+    def read_iptables(self, version: int) -> None:
+        """Add the rules of iptables that nft has not told."""
+        kind = iptables_kind(self.host, version)
+        if kind is None or not self.is_needed(version, kind):
+            return
+        try:
+            output, errors = self.ask_iptables(version)
+        except Unknown as err:
+            self.gaps.setdefault(version, err.reason)
+            return
+        tables = parse_iptables(output, IPTABLES_FAMILIES[version])
+        if "(nf_tables)" in output or kind == "nft":
+            told = {(table.family, table.name) for table in tables}
+            self.tables = [one for one in self.tables if (one.family, one.name) not in told]
+        self.tables += tables
+        if LEGACY_WARNING in errors:
+            self.read_legacy(version)
+
+    def is_needed(self, version: int, kind: str) -> bool:
+        """Tell whether iptables could tell more. The old one has nothing to tell while its module is not loaded."""
+        is_legacy_loaded = self.host.exists(LEGACY_MARKS[version])
+        if kind == "legacy" or is_legacy_loaded:
+            return is_legacy_loaded
+        return kind != "nft" or not self.has_nft or self.level(version)[0] == VAGUE
+
+    def ask_iptables(self, version: int) -> "tuple[str, str]":
+        """Return what iptables-save says, or by an older rule of sudo `iptables -S`, and its warnings."""
+        is_old_way = self.is_old or not has_program(self.host, IPTABLES_SAVE[version][0])
+        if not is_old_way:
+            try:
+                output, errors = told_root(self.host, self.request, IPTABLES_SAVE[version])
+                if len(output) >= OUTPUT_BYTES or output.count("\n*") + output.startswith("*") != output.count(
+                    "\nCOMMIT"
+                ):
+                    raise Unknown("unreadable")
+                return output, errors
+            except Unknown as err:
+                # Each refusal may be a failed login to sudo: who may ask nft neither way has no older rule.
+                if err.reason != "permission_denied" or self.host.is_root() or version in self.gaps:
+                    raise
+        if version == 6:
+            raise Unknown("permission_denied")
+        told = told_root(self.host, self.request, IPTABLES_LIST)
+        self.is_old = not self.host.is_root()
+        return told
+
+    def read_legacy(self, version: int) -> None:
+        """Add the rules of the old iptables where the new one is used, too; sudo is not asked for these."""
+        try:
+            if not self.host.is_root():
+                raise Unknown("permission_denied")
+            self.tables += parse_iptables(
+                as_root(self.host, self.request, LEGACY_SAVE[version]), IPTABLES_FAMILIES[version]
+            )
+        except Unknown as err:
+            self.gaps.setdefault(version, err.reason)
 
 
-def parse_iptables(text: str) -> "tuple[dict[str, list[str]], list[str]]":
-    """Return the rules of each chain, and the chain that meets what comes to this machine (iptables -S).
-
-    -P INPUT ACCEPT
-    -A INPUT -j guard
-    -A guard -s 192.0.2.1/32 -j DROP
-    """
-    chains = {}  # type: dict[str, list[str]]
-    for line in text.splitlines():
-        words = QUOTED.sub("Q", line).split(None, 2)
-        if len(words) == 3 and words[0] in ("-P", "-A"):
-            chains.setdefault(words[1], []).append("policy " + words[2] if words[0] == "-P" else words[2])
-    return chains, ["INPUT"]
+def iptables_kind(host: "Host", version: int) -> "str | None":
+    """Return which iptables there is: `nft`, `legacy` (where it is told), "", or None."""
+    for name in (IPTABLES_SAVE[version][0], *(["iptables"] if version == 4 else [])):
+        if has_program(host, name):
+            real = next(host.real_path(folder + name) for folder in PROGRAM_FOLDERS if host.exists(folder + name))
+            return "nft" if real.endswith("nft-multi") else "legacy" if real.endswith("-multi") else ""
+    return None
 
 
-def rules_from(chains: "dict[str, list[str]]", start: "list[str]", jump: "Any") -> "Iterator[str]":
-    """Yield the rules of some chains and of those that they lead to."""
-    waiting, seen = list(start), set(start)
-    while waiting:
-        for rule in chains.get(waiting.pop(), ()):
-            yield rule
-            led = jump.match(rule)
-            if led and led.group(1) not in seen:
-                seen.add(led.group(1))
-                waiting.append(led.group(1))
-
-
-def nft_filters(text: str) -> str:
-    """Return whether a ruleset turns away all that it does not allow (`active`), some (`some_rules`) or nothing."""
-    chains, start = parse_nft(text)
-    whole = [chain for chain in start if chain.startswith(NFT_WHOLE)]
-    if any(NFT_ALL.match(rule) for rule in rules_from(chains, whole, NFT_PLAIN_JUMP)):
-        return "active"
-    return "some_rules" if any(map(NFT_SOME.search, rules_from(chains, start, NFT_JUMP))) else "inactive"
-
-
-def iptables_filters(text: str) -> str:
-    """Return the same of iptables' rules."""
-    chains, start = parse_iptables(text)
-    if any(IPTABLES_ALL.match(rule) for rule in rules_from(chains, start, IPTABLES_PLAIN_JUMP)):
-        return "active"
-    return "some_rules" if any(map(IPTABLES_SOME.search, rules_from(chains, start, IPTABLES_JUMP))) else "inactive"
-
-
-def by_nft(host: "Host", request: "Request") -> str:
-    """Return what nft's rules do; they are those of today's iptables as well."""
-    return nft_filters(as_root(host, request, NFT_LIST))
-
-
-def by_iptables(host: "Host", request: "Request") -> str:
-    """Return what iptables' rules do. The old one would load its modules into the kernel only to find no rules."""
-    is_old = any(host.real_path(folder + "iptables").endswith("legacy-multi") for folder in PROGRAM_FOLDERS[:2])
-    if is_old and not host.exists("/proc/net/ip_tables_names"):
-        return "inactive"
-    return iptables_filters(as_root(host, request, IPTABLES_LIST))
+def strangers(host: "Host") -> "list[Visitor]":
+    """Return who may come: by IPv4, and by IPv6 where this machine has an address that can be reached from elsewhere."""
+    routes = default_routes(host)
+    try:
+        told = [one for one in host.addresses() if one["scope"] == "global" and one["interface"] != "lo"]
+    except OSError:
+        return [Visitor(4, primary_interface(routes), None, ports) for ports in PORTS]
+    names = {one["interface"] for one in told}
+    found = []  # type: list[Visitor]
+    for version in (4, 6):
+        interface = routes.get(version, (primary_interface(routes), ""))[0] or (names.pop() if len(names) == 1 else "")
+        mine = [one for one in told if one["version"] == version and interface in ("", one["interface"])]
+        if mine:
+            found.extend(Visitor(version, interface, [one["address"] for one in mine], ports) for ports in PORTS)
+    return found or [Visitor(4, primary_interface(routes), None, ports) for ports in PORTS]
 
 
 def firewall(host: "Host", request: "Request") -> "Json":
-    """Return whether visitors are turned away: by ufw's and firewalld's own word, else by the kernel's rules."""
-    ufw = re.search(r"^ENABLED=(\w+)", host.text("/etc/ufw/ufw.conf"), re.MULTILINE)
-    if ufw and ufw.group(1).lower() == "yes":
-        return verdict("ok", "active", backend="ufw")
-    if is_running(host, "firewalld"):
-        return verdict("ok", "active", backend="firewalld")
-    found = {}
-    for backend, judge in (("nftables", by_nft), ("iptables", by_iptables)):
-        try:
-            found[backend] = judge(host, request)
-        except Unknown as err:
-            found[backend] = err.reason
-        if found[backend] == "active":
-            return verdict("ok", "active", backend=backend)
-    switched_off = "ufw" if ufw else "firewalld" if has_program(host, "firewalld") else None
-    reasons = set(found.values()) - {"not_installed"}
-    if reasons == {"inactive"}:
-        return verdict("warning", "inactive", backend=switched_off)
-    reason = next((one for one in found.values() if one in reasons - {"inactive"}), "no_tool")
-    return verdict("unknown", reason, backend=switched_off)
+    """Return whether strangers are turned away: all of them, by each version of IP, by the kernel's own rules."""
+    rules = Ruleset(host, request, strangers(host))
+    rules.read()
+    there = "ufw" if host.exists("/etc/ufw/ufw.conf") else None
+    if has_program(host, "firewalld") or is_running(host, "firewalld"):
+        there = there or "firewalld"
+    # By an older rule of sudo only iptables of IPv4 can be asked.
+    versions = {one.version for one in rules.visitors if one.version == 4 or not (rules.is_old and 6 in rules.gaps)}
+    told = {version: rules.level(version) for version in sorted(versions)}
+    levels = {level for level, _ in told.values()}
+    more = {"backend": there, "old_rules": rules.is_old or None}
+    if levels == {CLOSED}:
+        return verdict("ok", "active", **dict(more, backend=backend_of(told[min(versions)][1])))
+    if not has_program(host, "nft") and iptables_kind(host, 4) is None:
+        return verdict("unknown", "no_tool", **more)
+    for version, (level, _) in told.items():
+        if level != CLOSED and (level == VAGUE or version in rules.gaps):
+            return verdict("unknown", rules.gaps.get(version, "unreadable"), **more)
+    if levels == {OPEN}:
+        return verdict("warning", "inactive", **more)
+    return verdict("unknown", "some_rules", **more)
+
+
+def backend_of(table: "Table | None") -> "str | None":
+    """Return who made a table: its chains have names of ufw's, firewalld's or iptables' own."""
+    if table is None:
+        return None
+    if any(name.startswith(("ufw-user-", "ufw6-user-")) for name in table.chains):
+        return "ufw"
+    is_firewalld = table.name.startswith("firewalld") or "INPUT_ZONES" in table.chains
+    if is_firewalld:
+        return "firewalld"
+    return "iptables" if any(chain in IPTABLES_HOOKS for chain, *_ in table.bases) else table.source

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Host, Json, Missing, Request, degrees
+    from ..probe import Host, Json, Missing, Remembered, Request, degrees, difference, told_of, within
     from .nvidia import nvidia_gpus
     from .system import container_kind
 
@@ -38,15 +38,18 @@ class Card:
 def graphics_cards(host: "Host", memo: "Json") -> "list[Card]":
     """Return the graphics cards of the three vendors; looked for again when PCI devices come or go."""
     addresses = sorted(host.names(PCI))
-    if memo.get("addresses") != addresses:
-        cards = []
-        for address in addresses:
-            kind = host.text(PCI + address + "/class")[:4]
-            vendor = GPU_VENDORS.get(host.text(PCI + address + "/vendor")) if kind in ("0x03", "0x12") else None
-            # Class 0x12 holds AMD's accelerators, but also Intel's NPUs, which are no GPUs.
-            cards += [Card(host, address, vendor)] if vendor and (kind == "0x03" or vendor == "amd") else []
-        memo.update(addresses=addresses, cards=cards)
-    return memo["cards"]  # type: ignore[no-any-return]
+    cards = memo.setdefault("cards", Remembered())
+    return cards.get(host.boottime(), addresses, lambda: list(find_cards(host, addresses)))  # type: ignore[no-any-return]
+
+
+def find_cards(host: "Host", addresses: "list[str]") -> "Iterator[Card]":
+    """Yield the graphics cards among PCI devices."""
+    for address in addresses:
+        kind = host.text(PCI + address + "/class")[:4]
+        vendor = GPU_VENDORS.get(host.text(PCI + address + "/vendor")) if kind in ("0x03", "0x12") else None
+        # Class 0x12 holds AMD's accelerators, but also Intel's NPUs, which are no GPUs.
+        if vendor and (kind == "0x03" or vendor == "amd"):
+            yield Card(host, address, vendor)
 
 
 def own_cards(host: "Host", memo: "Json") -> "list[Card]":
@@ -84,8 +87,19 @@ def collect_gpu(host: "Host", request: "Request", memo: "Json") -> "Json":
     gpus += [sysfs_gpu(host, card, memo) for card in cards if card.vendor != "nvidia"]
     if not gpus:
         raise Missing("not_installed")
-    section["gpus"] = gpus
+    section["gpus"] = [believable(gpu) for gpu in gpus]
     return section
+
+
+def believable(gpu: "Json") -> "Json":
+    """Return a card without what no card can be: drivers and firmware tell nonsense while they wake or fail."""
+    told = dict(gpu, usage_percent=within(gpu.get("usage_percent"), 0, 100))
+    # A fan above its nominal speed is told as more than 100 % (NVML, nvmlDeviceGetFanSpeed).
+    told["fan_percent"] = within(min(gpu.get("fan_percent", -1), 100), 0, 100)
+    total = gpu.get("memory_total_bytes")
+    if total is not None and difference(total, gpu.get("memory_used_bytes")) is None:
+        told["memory_used_bytes"] = None
+    return told_of(told)
 
 
 def card_name(host: "Host", card: "Card", memo: "Json") -> str:
@@ -158,10 +172,9 @@ def sysfs_values(host: "Host", card: "Card", memo: "Json") -> "Iterator[tuple[st
 
 def monitor_values(host: "Host", folder: str, memo: "Json") -> "Iterator[tuple[str, object]]":
     """Yield what the card's hardware monitor tells (Documentation/hwmon/sysfs-interface.rst, gpu/amdgpu/thermal.rst)."""
-    temperatures = memo.setdefault("temperatures", {})
-    if folder not in temperatures:
-        temperatures[folder] = main_temperature(host, folder)
-    yield "temperature_celsius", degrees(host.number(folder + temperatures[folder]))
+    temperature = memo.setdefault("temperature of " + folder, Remembered())
+    name = temperature.get(host.boottime(), None, lambda: main_temperature(host, folder))
+    yield "temperature_celsius", degrees(host.number(folder + name))
     yield "power_watts", microwatts(host, folder, "power1_average", "power1_input")
     yield "power_limit_watts", microwatts(host, folder, "power1_cap", "power1_max") or None
     pwm, full = host.number(folder + "pwm1"), host.number(folder + "pwm1_max") or 255

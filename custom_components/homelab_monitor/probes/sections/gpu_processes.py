@@ -5,15 +5,17 @@ NVIDIA's driver lists its processes. The others are found where each has a card'
 """
 
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Host, Json, Missing, REFRESH_SECONDS, Request
+    from ..probe import DESCRIPTORS_READ, Host, Json, Missing, REFRESH_SECONDS, Request, lines_of
     from .gpu import Card, amd_metrics, has_cards, has_nvidia_devices, is_apu, is_container, own_cards
     from .nvidia import is_bare, nvidia_processes, parse_colons
-    from .owners import owner_of
+    from .owners import in_turn, list_pids, owner_of
+    from .processes import parse_accounts
 
 KFD = "/sys/class/kfd/kfd/"
 DRM_DEVICE = re.compile(r"(card|renderD)\d+$")
@@ -22,6 +24,7 @@ DRM_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 VIDEO_MEMORY = re.compile(r"(vram|local)\d*$")  # as amdgpu and xe call it, as i915 does
 SHARED_MEMORY = re.compile(r"(gtt|system\d*|stolen.*)$")
 MOST_PROCESSES = 50
+LOOK_SECONDS = 2.0
 EARLY_LOOKS = 2  # a process opens its card soon after its start, or is found at the next look at all
 
 
@@ -104,7 +107,7 @@ def parse_drm_memory(text: str, is_shared: bool) -> int:
 
 def drm_descriptors(host: "Host", pid: int) -> "Iterator[str]":
     """Yield what the kernel tells of each descriptor that a process has of a card."""
-    for number in host.names(f"/proc/{pid}/fd"):
+    for number in host.names(f"/proc/{pid}/fd", DESCRIPTORS_READ):
         if DRM_DEVICE.match(host.link_name(f"/proc/{pid}/fd/{number}")):
             yield host.text(f"/proc/{pid}/fdinfo/{number}")
 
@@ -114,15 +117,25 @@ def drm_users(host: "Host", memo: "Json") -> "list[int]":
 
     To ask 500 processes for their descriptors takes 30 ms, which is six polls' worth.
     """
-    now = host.boottime()
-    pids = [int(name) for name in host.names("/proc") if name.isdigit()]
+    now, deadline = host.boottime(), time.monotonic() + LOOK_SECONDS
+    pids = list_pids(host)
     if now >= memo.get("users_until", 0.0):
         memo.update(looks=dict.fromkeys(pids, EARLY_LOOKS - 1), users_until=now + REFRESH_SECONDS)
     looks = memo["looks"]  # type: dict[int, int]
-    users = [pid for pid in pids if looks.get(pid, 0) < EARLY_LOOKS and any(True for _ in drm_descriptors(host, pid))]
+    # Those that were found come first. Who has very many descriptors takes nobody else's turn away for good.
+    due = [pid for pid in pids if looks.get(pid, 0) < EARLY_LOOKS]
+    due = sorted(in_turn(host, due, parse_accounts(host.text("/etc/passwd"))), key=lambda pid: looks.get(pid, 0))
+    users, asked = set(), set()  # type: set[int], set[int]
+    for pid in due:
+        if time.monotonic() > deadline:
+            break
+        asked.add(pid)
+        if any(True for _ in drm_descriptors(host, pid)):
+            users.add(pid)
     # Below zero: one that was found, and is asked whatever its age.
-    memo["looks"] = {pid: -1 if pid in users else looks.get(pid, 0) + 1 for pid in pids}
-    return users
+    left = set(due) - asked
+    memo["looks"] = {pid: -1 if pid in users else looks.get(pid, 0) + (pid not in left) for pid in pids}
+    return sorted(users)
 
 
 def kfd_memory(host: "Host") -> "dict[tuple[int, str], int]":
@@ -145,7 +158,7 @@ def kfd_address(text: str) -> str:
 
     location_id 768\ndomain 0  →  0000:03:00.0
     """
-    told = dict(line.partition(" ")[::2] for line in text.splitlines())
+    told = dict(line.partition(" ")[::2] for line in lines_of(text))
     place, domain = int(told.get("location_id") or 0), int(told.get("domain") or 0)
     return f"{domain:04x}:{place >> 8 & 255:02x}:{place >> 3 & 31:02x}.{place & 7}"
 

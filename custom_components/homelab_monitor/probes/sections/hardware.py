@@ -5,7 +5,8 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .nvidia import parse_colons
-    from ..probe import Host, Json, Request, is_whole_disk, known_interfaces, parse_meminfo, parse_net_dev
+    from ..probe import PCI_ADDRESS, Host, Json, Request, is_whole_disk, known_interfaces, parse_meminfo, parse_net_dev, lines_of
+    from ..probe import replaced_files
     from .system import parse_assignments
 
 DMI = "/sys/class/dmi/id/"
@@ -71,11 +72,14 @@ def cpu_model(processors: "list[dict[str, str]]") -> str:
     return " + ".join(cores) or named or shared
 
 
-def cpu_topology(host: "Host", processors: "list[dict[str, str]]") -> "Json":
-    """Return sockets, cores and threads, from cpuinfo on x86, else from sysfs."""
+def cpu_topology(host: "Host", processors: "list[dict[str, str]]", is_replaced: bool) -> "Json":
+    """Return sockets, cores and threads, from cpuinfo on x86, else from sysfs.
+
+    In a container cpuinfo may have been replaced by one of the container's own CPUs: sysfs has the machine's.
+    """
     threads = sum(1 for one in processors if one.get("processor", "").isdigit())
     places = [(one.get("physical id", ""), one["core id"]) for one in processors if "core id" in one]
-    if not places:
+    if not places and not (threads and is_replaced):
         folder = "/sys/devices/system/cpu/"
         names = [name for name in host.names(folder) if re.match(r"cpu\d+$", name)]
         topologies = [folder + name + "/topology/" for name in names]
@@ -96,7 +100,7 @@ def udev_properties(host: "Host", disk: str) -> "dict[str, str]":
     E:ID_SERIAL_SHORT=WSD0000A
     """
     number = host.text("/sys/block/" + disk + "/dev")
-    lines = host.text("/run/udev/data/b" + number).splitlines() if number else []
+    lines = lines_of(host.text("/run/udev/data/b" + number)) if number else []
     return parse_assignments("\n".join(line[2:] for line in lines if line.startswith("E:")))
 
 
@@ -114,6 +118,7 @@ def disk_hardware(host: "Host", disk: str) -> "Json":
             udev.get("ID_SERIAL_SHORT") or udev.get("ID_SCSI_SERIAL") or serial or scsi_serial(host, folder)
         ).strip(),
         "wwn": udev.get("ID_WWN_WITH_EXTENSION") or udev.get("ID_WWN") or wwn(wwid),
+        "path": disk_path(host, disk),
         "size_bytes": sectors * 512 if sectors else None,
         "rotational": rotational == "1" if rotational else None,
     }
@@ -136,6 +141,51 @@ def wwn(wwid: str) -> str:
     if wwid.startswith("naa."):
         return "0x" + wwid[4:]
     return wwid if wwid.startswith(("eui.", "nvme.", "uuid.")) else ""
+
+
+# What the kernel counts in the order in which it finds it: host0, ata3, usb1, nvme0, virtio2, mmc0, session4.
+COUNTED_PART = re.compile(r"([a-z_]+)(\d+)$")
+# Of names that begin with the number of a host or bus, what comes behind it, which the hardware gives.
+NUMBERED_PART = re.compile(r"(?:[a-z_]+-)?\d+[:-](.+)$")
+
+
+def disk_path(host: "Host", disk: str) -> str:
+    """Return where a disk is plugged in, from its last PCI address on, in words that survive a reboot; "" without any.
+
+    udev's /dev/disk/by-path says the same where there is udev, but in other words from version to version.
+
+    /sys/devices/pci0000:00/0000:00:17.0/ata3/host2/target2:0:0/2:0:0:0/block/sdc  →  0000:00:17.0/ata3/host1/0:0:0
+    /sys/devices/pci0000:00/0000:00:14.0/usb4/4-2/4-2.1/4-2.1:1.0/host6/target6:0:0/6:0:0:1/block/sdd
+      →  0000:00:14.0/usb2/2/2.1/2.1:1.0/host1/0:0:1
+    /sys/devices/pci0000:00/0000:00:1b.0/0000:03:00.0/nvme/nvme1/nvme1n2  →  0000:03:00.0/nvme1/n2
+    """
+    parts = host.real_path("/sys/block/" + disk).strip("/").split("/")
+    if parts[:2] != ["sys", "devices"] or parts[2] == "virtual":
+        return ""
+    last = max([i for i, part in enumerate(parts) if PCI_ADDRESS.match(part)] or [2])
+    told = []
+    for i in range(last, len(parts) - 1):
+        numbered = NUMBERED_PART.match(parts[i])
+        if numbered and i > last:
+            told.append(numbered.group(1))
+        elif COUNTED_PART.match(parts[i]):
+            told.append(position(host, "/" + "/".join(parts[:i]), parts[i]))
+        elif not re.match(r"(target\d|block$|nvme$|mmc_host$|mmc\d+:)", parts[i]):
+            told.append(parts[i])
+    namespace = re.match(r"nvme\d+(n\d+)$", disk)
+    return "/".join(told + ([namespace.group(1)] if namespace else []))
+
+
+def position(host: "Host", folder: str, name: str) -> str:
+    """Return a counted name with its position among its like in a folder: a controller's ports are always all there.
+
+    ata9 beside ata7 and ata8  →  ata3
+    """
+    stem = COUNTED_PART.match(name).group(1)  # type: ignore[union-attr]
+    found = [COUNTED_PART.match(other) for other in host.names(folder)]
+    numbers = sorted(int(one.group(2)) for one in found if one and one.group(1) == stem)
+    number = int(name[len(stem) :])
+    return stem + (str(numbers.index(number) + 1) if number in numbers else "")
 
 
 def interface_hardware(host: "Host", name: str, kind: str) -> "Json":
@@ -178,7 +228,7 @@ def collect_hardware(host: "Host", request: "Request", memo: "Json") -> "Json":
         "cpu_model": cpu_model(processors),
     }  # type: Json
     section = {key: value for key, value in section.items() if value}
-    section.update(cpu_topology(host, processors))
+    section.update(cpu_topology(host, processors, "/proc/cpuinfo" in replaced_files(host, memo)))
     section["memory_bytes"] = parse_meminfo(host.read("/proc/meminfo"))["MemTotal"]
     disks = sorted(name for name in host.names("/sys/block") if is_whole_disk(host, name))
     section["disks"] = {name: disk_hardware(host, name) for name in disks}

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .hardware import interface_hardware
     from .netlink import shaped_address
-    from ..probe import Host, Json, Request, default_routes, known_interfaces, parse_net_dev, primary_interface
+    from ..probe import Host, Json, Request, default_routes, known_interfaces, parse_net_dev, primary_interface, lines_of
 
 IP_ADDR = ["ip", "-j", "addr"]
 # Where a link is made of software its speed is a number that somebody once wrote into the kernel's source.
@@ -54,7 +54,7 @@ def parse_resolv_conf(text: str) -> "tuple[list[str], list[str]]":
     search home.arpa example.net
     """
     servers, domains = [], []  # type: tuple[list[str], list[str]]
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.split()
         if len(words) > 1 and words[0] == "nameserver":
             servers.append(words[1])

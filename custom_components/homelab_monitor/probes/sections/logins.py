@@ -1,4 +1,14 @@
-"""Failed logins, a part of the section security: how many there were in the last hour."""
+"""Failed logins, a part of the section security: how many there were in the last hour.
+
+The log is written by strangers, too: whoever connects chooses a name and a reason to go, and every user of the machine
+may write lines with any tag. So a message counts only where all of it, from its first to its last character, is one
+of OpenSSH (auth.c, auth-pam.c) or Dropbear (svr-auth.c, svr-authpasswd.c), and in systemd's journal only where the
+kernel says that a process of root wrote it. Files of syslog cannot tell who wrote a line; they count where there is no
+journal.
+
+Every user may also write so much that the oldest is dropped, the refusals with it. So a number counts as the whole one
+only where the log reaches back for an hour, or to the boot, or has never dropped anything.
+"""
 
 import os
 import re
@@ -6,13 +16,29 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json, Late, Request
-    from .security import SECURITY_SECONDS, Unknown, as_root, verdict
+    from typing import Iterable, Iterator
 
-# Not -o cat: with it journalctl does not say that this user may read his own messages only.
-JOURNAL = ["journalctl", "--no-pager", "-o", "short", "-n", "20000", "--since", "-1h"]
-JOURNAL += ["-t", "sshd", "-t", "sshd-session", "-t", "sshd-auth"]  # the two since OpenSSH 9.8
+    from ..probe import Host, Json, Late, Request, parse_json
+    from .security import Unknown, as_root, seconds_for, verdict
+
+# sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
+JOURNAL = ["journalctl", "--no-pager", "-o", "json", "--since", "-1h", "_UID=0"]
+JOURNAL += ["SYSLOG_IDENTIFIER=" + name for name in ("sshd", "sshd-session", "sshd-auth", "dropbear")]
+# Last: sudo compares arguments joined by spaces, and no word that takes anything may be able to swallow the matches.
+JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE"]
+JOURNAL_FOLDERS = ("/var/log/journal/", "/run/log/journal/")
+# A full file is put away under the number and time (microseconds) of its first entry (systemd, JOURNAL_FILE_FORMAT).
+JOURNAL_FILE = re.compile(r"system@[0-9a-f]{32}-([0-9a-f]{16})-([0-9a-f]{16})\.journal")
+JOURNAL_HEADER_BYTES = 192
+JOURNAL_MARKS = 20000
+# What may count, to throw the rest away while it is read; a message that is no text is written as a list of bytes.
+MAYBE_FAILED = re.compile(
+    rb'"MESSAGE" ?: ?(?:\[|"(?:Failed |Invalid user |error: PAM: |[Bb]ad (?:PAM )?password |[Ll]ogin attempt ))'
+)
+SSH_SERVER = re.compile(r"/(?:[^/]*/)*(?:sshd|dropbear)[a-z-]*(?: \(deleted\))?")
 HOUR = 3600
+BOOT_SECONDS = 300.0  # in which a log begins
+BIRTH_SECONDS = 0.4
 DAY = 24 * HOUR
 MANY_FAILED_LOGINS = 10
 LOG_FILES = ("/var/log/auth.log", "/var/log/secure")
@@ -20,46 +46,161 @@ BUSYBOX_LOG = "/var/log/messages"  # elsewhere it may be everything but the logi
 LOG_TAIL_BYTES = 1 << 20
 BTMP_RECORD_BYTES = 384
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-FAILED = re.compile(r"Failed (?:password|keyboard-interactive/pam|none) for .* from (\S+) port (\d+)")
-INVALID = re.compile(r"Invalid user .* from (\S+) port (\d+)")
-REPEATED = re.compile(r"message repeated (\d+) times: \[")
+# A name is cut at 100 characters, each of which may take four (vis(3)); it may hold spaces and look like what follows.
+PASSWORD = re.compile(r"Failed password for .{0,410} from \S{1,200} port \d{1,5} ssh2")
+PASSWORD_DROPBEAR = re.compile(r"[Bb]ad (?:PAM )?password attempt for '.{0,410}' from \S{1,200}")
+KEYBOARD = re.compile(r"Failed keyboard-interactive(?:/\w{1,20})? for .{0,410} from \S{1,200} port \d{1,5} ssh2")
+PAM = re.compile(r"error: PAM: .{1,200} for .{0,430} from \S{1,300}")
+STRANGER = re.compile(r"Invalid user .{0,410} from \S{1,200}(?: port \d{1,5})?")
+STRANGER_DROPBEAR = re.compile(r"[Ll]ogin attempt for nonexistent user(?: '.{0,410}')?(?: from \S{1,200})?")
+KINDS = (
+    ("password", PASSWORD),
+    ("password", PASSWORD_DROPBEAR),
+    ("keyboard", KEYBOARD),
+    ("pam", PAM),
+    ("stranger", STRANGER),
+    ("stranger", STRANGER_DROPBEAR),
+)
+# Month and clock, or ISO time; host, with BusyBox facility and level; program and process.
+LOG_LINE = re.compile(
+    r"(?:[A-Z][a-z]{2} +\d{1,2} [\d:]{8}|\d{4}-\d\d-\d\dT\S{8,30}) \S+ (?:[a-z0-9]+\.[a-z]+ )?"
+    r"(?:sshd|sshd-session|sshd-auth|dropbear)\[(\d{1,10})\]: (?:message repeated (\d{1,4}) times: \[ (.*)\]|(.*))"
+)
 
 
-def count_failed(lines: "list[str]") -> int:
-    """Return how many logins sshd refused: passwords that were wrong, and strangers who did not get as far.
+def count_failed(messages: "Iterable[tuple[str, int, str]]") -> int:
+    """Return how many logins were refused: wrong passwords, and strangers who did not get as far, by connection.
+
+    Each message comes with the process that wrote it, which is one per connection, and how often it came.
 
     Failed password for root from 192.0.2.7 port 40022 ssh2
     Invalid user admin from 192.0.2.7 port 40024
-    message repeated 2 times: [ Failed password for root from 192.0.2.7 port 40022 ssh2]
+    error: PAM: Authentication failure for root from 192.0.2.7
+    Bad password attempt for 'root' from 192.0.2.7:40026
     """
-    count, tried, strangers = 0, set(), set()
-    for line in lines:
-        failed, invalid = FAILED.search(line), INVALID.search(line)
-        if failed:
-            repeated = REPEATED.search(line)
-            count += int(repeated.group(1)) if repeated else 1
-            tried.add(failed.groups())
-        elif invalid:
-            strangers.add(invalid.groups())
-    return count + len(strangers - tried)
+    connections = {}  # type: dict[str, dict[str, int]]
+    for pid, times, message in messages:
+        kind = next((kind for kind, pattern in KINDS if pattern.fullmatch(message)), "")
+        if kind:
+            connection = connections.setdefault(pid, {})
+            connection[kind] = connection.get(kind, 0) + times
+    count = 0
+    for connection in connections.values():
+        # A wrong answer to PAM's question is told by PAM, and again by sshd, which may leave out the first ones.
+        answers = max(connection.get("keyboard", 0), connection.get("pam", 0))
+        count += (connection.get("password", 0) + answers) or 1
+    return count
+
+
+def journal_messages(output: str) -> "Iterator[tuple[str, int, str]]":
+    """Yield process, 1 and text of the messages that an SSH server wrote; what cannot be read is none of its.
+
+    {"_PID":"812","_EXE":"/usr/sbin/sshd","MESSAGE":"Invalid user admin from 192.0.2.7 port 40024"}
+    """
+    for line in output.split("\n"):
+        try:
+            entry = parse_json(line.encode("utf-8"), JOURNAL_MARKS)
+            message = entry["MESSAGE"]
+            text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
+            pid, program = str(entry["_PID"]), entry.get("_EXE")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        # A program with root's rights that anybody may start can be called by another name.
+        if program is None or (isinstance(program, str) and SSH_SERVER.fullmatch(program)):
+            yield pid, 1, text
+
+
+def may_read_journal(host: "Host") -> "bool | None":
+    """Tell whether this user may read the system's journal, None where there is none: asked for JSON journalctl is silent."""
+    machine = host.text("/etc/machine-id")
+    for folder in JOURNAL_FOLDERS:
+        try:
+            host.head(folder + machine + "/system.journal", JOURNAL_HEADER_BYTES)
+        except PermissionError:
+            return False
+        except OSError:
+            continue
+        return True
+    return None
+
+
+def journal_heads(host: "Host") -> "list[tuple[int, float]]":
+    """Return number and time of the first entry of each file of the system's journal that is written now.
+
+    There may be one in memory and one on disk, of which the other is no longer written. Journald drops the oldest files
+    first; those of users are files of their own.
+    """
+    machine, written = host.text("/etc/machine-id"), []
+    for folder in JOURNAL_FOLDERS:
+        try:
+            written.append((host.stamp(folder + machine + "/system.journal")[0], folder + machine + "/"))
+        except OSError:
+            continue
+    if not written:
+        raise Unknown("permission_denied")
+    place = max(written)[1]
+    told = filter(None, map(JOURNAL_FILE.fullmatch, host.names(place)))
+    heads = [(int(one.group(1), 16), int(one.group(2), 16) / 1e6) for one in told]
+    try:
+        return heads + parse_journal_header(host.head(place + "system.journal", JOURNAL_HEADER_BYTES))
+    except OSError:
+        return heads or [(0, birth(host, place + "system.journal"))]
+
+
+def parse_journal_header(raw: bytes) -> "list[tuple[int, float]]":
+    """Return number and time of the first entry by the header of a file, nothing where there is none.
+
+    LPKSHHRH …, at 168 head_entry_seqnum, at 184 head_entry_realtime, both of 8 bytes (systemd, JOURNAL_FILE_FORMAT)
+    """
+    if len(raw) < JOURNAL_HEADER_BYTES or not raw.startswith(b"LPKSHHRH"):
+        raise Unknown("unreadable")
+    number, at = (int.from_bytes(raw[place : place + 8], "little") for place in (168, 184))
+    return [(number, at / 1e6)] if at else []
+
+
+def birth(host: "Host", path: str) -> float:
+    """Return when a file was made that we may not read (Unix seconds); raises Unknown where the filesystem does not know."""
+    try:
+        _, output, _ = host.run(["stat", "-c", "%W", path], BIRTH_SECONDS)
+    except (OSError, Late):
+        output = ""
+    if not output.strip().isdigit() or int(output) == 0:
+        raise Unknown("permission_denied")
+    return float(output)
+
+
+def reaches_back(host: "Host", start: float) -> bool:
+    """Tell whether a log that begins then tells all of the last hour: there is nothing before the boot to be dropped."""
+    now = host.epoch()
+    return start <= max(now - HOUR, now - host.boottime() + BOOT_SECONDS)
+
+
+def doubt_of_journal(host: "Host") -> str:
+    """Return why the journal may not tell all of the last hour, "" where it does."""
+    try:
+        heads = journal_heads(host)
+    except Unknown as err:
+        return err.reason
+    is_whole = any(number == 1 or reaches_back(host, at) for number, at in heads)
+    return "" if is_whole else "log_too_short"
 
 
 def by_journal(host: "Host", request: "Request") -> "int | None":
     """Return the count by systemd's journal, None where there is none; raises Unknown where we may not read it."""
-    if not host.exists("/run/systemd/journal"):
+    may_read = may_read_journal(host) if host.exists("/run/systemd/journal") else None
+    if may_read is None:
         return None
+    if not may_read:
+        return count_failed(journal_messages(as_root(host, request, JOURNAL, MAYBE_FAILED, is_last=True)))
     try:
-        status, output, errors = host.run(JOURNAL, SECURITY_SECONDS)
+        status, output, errors = host.run(JOURNAL, seconds_for(request, is_last=True), wanted=MAYBE_FAILED)
     except FileNotFoundError:
         return None
     except Late:
         raise Unknown("timed_out") from None
-    # Who may not read the system's journal is told so, and gets his own, which is none of sshd.
-    if "not seeing messages" in errors or "insufficient permissions" in errors:
-        output = as_root(host, request, JOURNAL)
-    elif status and errors.strip():
+    if status and errors.strip():
         raise Unknown("unreadable")
-    return count_failed(output.splitlines())
+    return count_failed(journal_messages(output))
 
 
 def log_time(line: str, now: float, offset: float) -> "float | None":
@@ -86,21 +227,63 @@ def log_time(line: str, now: float, offset: float) -> "float | None":
     return next((one for one in local if one <= now + HOUR), None)
 
 
-def by_log(host: "Host", path: str) -> int:
-    """Return the count by a file of syslog; raises OSError. One that nobody writes any more tells nothing."""
+def log_messages(lines: "list[str]", since: float, now: float, offset: float) -> "Iterator[tuple[str, int, str]]":
+    """Yield process, how often, and text of the messages of SSH servers in lines of syslog.
+
+    Nov 24 23:33:01 nas sshd[812]: Invalid user admin from 192.0.2.7 port 40024
+    Nov 24 23:33:01 nas sshd[812]: message repeated 2 times: [ Failed password for root from 192.0.2.7 port 40022 ssh2]
+    """
+    for line in lines:
+        told = LOG_LINE.fullmatch(line)
+        if told and (log_time(line, now, offset) or 0) > since:
+            pid, times, repeated, text = told.groups()
+            yield pid, int(times or 1), text if times is None else repeated
+
+
+def log_part(host: "Host", path: str) -> "tuple[list[str], float]":
+    """Return the last lines of a file of syslog and when the first of them was written; raises OSError."""
+    now, offset = host.epoch(), host.timezone_offset()
+    lines = host.tail(path, LOG_TAIL_BYTES).decode("utf-8", "replace").split("\n")
+    times = (log_time(line, now, offset) for line in lines)
+    return lines, next((at for at in times if at is not None), now)
+
+
+def before(host: "Host", path: str) -> "list[str]":
+    """Return where the lines may stand that were written before a file was begun (logrotate(8), syslogd of BusyBox)."""
+    folder, name = os.path.split(path)
+    dated = (one for one in host.names(folder) if re.fullmatch(re.escape(name) + r"-\d{8}", one))
+    return [path + ".0", path + ".1", *(folder + "/" + one for one in sorted(dated)[-1:])]
+
+
+def by_log(host: "Host", path: str) -> "tuple[int, str]":
+    """Return the count by a file of syslog and why it may not be all; raises OSError.
+
+    One that nobody writes any more tells nothing.
+    """
     now, offset = host.epoch(), host.timezone_offset()
     if host.stamp(path)[0] < now - DAY:
         raise FileNotFoundError(path)
-    lines = host.tail(path, LOG_TAIL_BYTES).decode("utf-8", "replace").splitlines()
-    return count_failed(
-        [line for line in lines if "sshd" in line and (log_time(line, now, offset) or 0) > now - HOUR],
-    )
+    lines, start = log_part(host, path)
+    for older in before(host, path) if start > now - HOUR else ():
+        try:
+            told, begun = log_part(host, older)
+        except OSError:
+            continue
+        lines, start = told + lines, min(start, begun)
+        break
+    count = count_failed(log_messages(lines, now - HOUR, now, offset))
+    return count, "" if reaches_back(host, start) else "log_too_short"
 
 
 def by_btmp(host: "Host") -> int:
-    """Return the count by the file of bad logins (btmp(5)); raises OSError."""
-    size = BTMP_RECORD_BYTES
-    raw = host.tail("/var/log/btmp", 4096 * size)
+    """Return the count by the file of bad logins (btmp(5)), and the one before it; raises OSError."""
+    raw, size = host.tail("/var/log/btmp", 4096 * BTMP_RECORD_BYTES), BTMP_RECORD_BYTES
+    for older in before(host, "/var/log/btmp"):
+        try:
+            raw = host.tail(older, 4096 * BTMP_RECORD_BYTES) + raw
+        except OSError:
+            continue
+        break
     since = host.epoch() - HOUR
     times = (int.from_bytes(raw[at + 340 : at + 344], "little") for at in range(0, len(raw) - size + 1, size))
     return sum(1 for one in times if one > since)
@@ -108,27 +291,33 @@ def by_btmp(host: "Host") -> int:
 
 def failed_logins(host: "Host", request: "Request") -> "Json":
     """Return how many logins failed in the last hour, by the first source that can be read."""
-    reason = "no_log"
+    reason, has_journal = "no_log", False
     try:
         count = by_journal(host, request)
         if count is not None:
-            return judged_logins(count, "journal")
+            # Afterwards: what is dropped while it is counted is seen as well.
+            return judged_logins(count, "journal", doubt_of_journal(host))
     except Unknown as err:
-        reason = err.reason
+        reason, has_journal = err.reason, True
+    # What only root writes is asked in any case.
+    logs = () if has_journal else LOG_FILES
     more = () if host.exists("/run/systemd/journal") else (BUSYBOX_LOG,)
-    for path in (*LOG_FILES, *more, "/var/log/btmp"):
+    for path in (*logs, *more, "/var/log/btmp"):
         try:
-            count = by_btmp(host) if path.endswith("btmp") else by_log(host, path)
+            count, doubt = (by_btmp(host), "") if path.endswith("btmp") else by_log(host, path)
         except FileNotFoundError:
             continue
         except OSError:
             reason = "permission_denied"
         else:
-            return judged_logins(count, os.path.basename(path))
+            return judged_logins(count, os.path.basename(path), doubt)
     return verdict("unknown", reason)
 
 
-def judged_logins(count: int, source: str) -> "Json":
-    """Return what a number of failed logins means."""
-    reason = "many" if count >= MANY_FAILED_LOGINS else "some" if count else "none"
-    return verdict("warning" if reason == "many" else "ok", reason, source=source, count=count)
+def judged_logins(count: int, source: str, doubt: str = "") -> "Json":
+    """Return what a number of failed logins means; where it may not be all (`doubt` says why), only many are certain."""
+    if count >= MANY_FAILED_LOGINS:
+        return verdict("warning", "many", source=source, count=count, lower_bound=True if doubt else None)
+    if doubt:
+        return verdict("unknown", doubt, source=source)
+    return verdict("ok", "some" if count else "none", source=source, count=count)

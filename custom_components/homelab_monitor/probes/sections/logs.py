@@ -7,8 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Broken, Host, Json, Late, Missing, Request
-    from .containers import Engine, find_engines, open_door, would_start
+    from ..probe import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, lines_of, reason_in
+    from .containers import Engine, find_engines, find_users_engines, open_door, would_start
     from .services import UNIT_NAME, has_systemd
 
 JOURNALCTL = ["journalctl", "--output=short-iso", "--no-pager"]
@@ -34,7 +34,7 @@ def parse_wish(watched: "list[str]") -> "tuple[int, str, str]":
 
 def last_lines(text: str, count: int) -> "tuple[list[str], bool]":
     """Return the last lines that fit, and whether some that were there are left out."""
-    lines = text.splitlines()
+    lines = [line.rstrip("\r") for line in lines_of(text)]  # a terminal ends them with both
     kept = []  # type: list[str]
     left = LOG_BYTES
     is_cut = any(len(line) > LINE_CHARACTERS for line in lines[-count:])
@@ -54,15 +54,15 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
         raise Missing("not_supported")
     argv = [*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit]
     status, output, errors = host.run(argv, LOG_SECONDS, tail=True)
-    lines = [line for line in output.splitlines() if not JOURNAL_REMARK.match(line)]
+    lines = [line for line in lines_of(output) if not JOURNAL_REMARK.match(line)]
     if not lines and JOURNAL_DENIED.search(errors):
         raise Missing("permission_denied")
     if status:
-        raise Broken(errors.strip() or f"journalctl ended with status {status}")
+        raise Broken(reason_in(errors) or f"journalctl ended with status {status}")
     return "\n".join(lines)
 
 
-def read_container_log(host: "Host", key: str, count: int) -> "tuple[str, bool]":
+def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tuple[str, bool]":
     """Return what a container has printed last, both streams in their order, and whether lines were too long for all.
 
     `key` is engine/owner/name.
@@ -72,7 +72,10 @@ def read_container_log(host: "Host", key: str, count: int) -> "tuple[str, bool]"
     source, _, name = key.rpartition("/")
     if not CONTAINER_NAME.fullmatch(name):
         raise Broken("not the name of a container")
-    engine = next((one for one in find_engines(host) if one.source() == source), None)
+    engines = find_engines(host)
+    if source not in (one.source() for one in engines):
+        engines = find_users_engines(host, memo, AGAIN_SECONDS)[0]
+    engine = next((one for one in engines if one.source() == source), None)
     if engine is None or would_start(host, engine):
         raise Broken("the engine does not run")
     deadline = time.monotonic() + LOG_SECONDS
@@ -118,7 +121,7 @@ def log_frames(content: bytes) -> "Iterator[bytes]":
 def collect_logs(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Return the end of the log that `watch` names."""
     count, kind, name = parse_wish(request.watch.get("logs", []))
-    text, is_short = (read_journal(host, name, count), False) if kind == "service" else read_container_log(host, name, count)
+    text, is_short = (read_journal(host, name, count), False) if kind == "service" else read_container_log(host, name, count, memo)
     lines, is_cut = last_lines(text, count)
     return {"lines": lines, "truncated": is_cut or is_short}
 

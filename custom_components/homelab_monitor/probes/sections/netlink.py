@@ -4,10 +4,11 @@ Here it is asked and its structs are taken apart; the sections interfaces and so
 """
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Callable, Iterator
 
     from ..probe import Json
 
@@ -121,24 +122,23 @@ def shaped_address(interface: str, address: str, told: "Json", **marks: "Any") -
     return row
 
 
-def read_listeners(protocol: str) -> "list[Json]":
-    """Return who listens: `{version, address, port, inode, interface?, only_ipv6?, group?}` (sock_diag(7)); raises OSError.
+def read_listeners(protocol: str, has_room: "Callable[[int], bool]") -> "Iterator[Json]":
+    """Yield who listens: `{version, address, port, inode, uid, interface?, only_ipv6?, group?}` (sock_diag(7)); raises OSError.
 
     `interface` is the one that the socket is bound to; `group` the number of the control group that made it
-    (since Linux 5.7). Every user may ask.
+    (since Linux 5.7). Every user may ask. `has_room` tells of a user whether another one of his sockets is wanted.
     """
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
     number, states = LISTENING[protocol]
     names = dict(socket.if_nameindex())
-    found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         # struct inet_diag_req_v2: family, protocol, extensions, states, and a socket's id that is left open.
         wanted = struct.pack("=BBBxI48x", family, number, 0, states)
-        told = netlink_list(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, wanted)
-        found += [parse_listener(body, names) for body in told]
-    return found
+        for body in netlink_list(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, wanted):
+            if has_room(int.from_bytes(body[64:68], sys.byteorder)):
+                yield parse_listener(body, names)
 
 
 def parse_listener(body: bytes, names: "dict[int, str]") -> "Json":
@@ -151,7 +151,7 @@ def parse_listener(body: bytes, names: "dict[int, str]") -> "Json":
     index, inode = struct.unpack_from("=I", body, 40)[0], struct.unpack_from("=I", body, 68)[0]
     told = netlink_attributes(body[72:])
     row = {"version": 4 if family == socket.AF_INET else 6, "address": socket.inet_ntop(family, address)}  # type: Json
-    row.update(port=int.from_bytes(body[4:6], "big"), inode=inode)
+    row.update(port=int.from_bytes(body[4:6], "big"), inode=inode, uid=struct.unpack_from("=I", body, 64)[0])
     if index in names:
         row["interface"] = names[index]
     if told.get(INET_DIAG_SKV6ONLY):

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Broken, Host, Json, Late, NvmlError
+    from ..probe import Broken, Host, Json, Late, NvmlError, lines_of, reason_in
     from .gpu import Card, card_name, has_nvidia_devices, is_container, reasons_of, sysfs_gpu
     from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, with_nvml
 
@@ -55,7 +55,7 @@ def parse_colons(text: str) -> "dict[str, str]":
     Model: \t\t NVIDIA GeForce RTX 3090
     GPU UUID: \t GPU-1c2b3a4d-0000-1111-2222-333344445555
     """
-    pairs = (line.partition(":") for line in text.splitlines())
+    pairs = (line.partition(":") for line in lines_of(text))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -198,7 +198,7 @@ def ask_smi(host: "Host", memo: "Json") -> str:
             return output
         if "not a valid field" not in output + errors:
             break
-    raise Broken(output.strip() or errors)
+    raise Broken(reason_in(output) or reason_in(errors))
 
 
 def run_smi(host: "Host", query: str) -> "tuple[int, str, str]":
@@ -209,18 +209,21 @@ def run_smi(host: "Host", query: str) -> "tuple[int, str, str]":
         raise Broken("the NVIDIA driver has no libnvidia-ml.so.1 and no nvidia-smi beside it") from None
 
 
+SMI_LOST = ("[GPU is lost]", "[GPU requires reset]")  # in the place of every value; a driver says so until a reboot
+
+
 def parse_smi(text: str) -> "Iterator[Json]":
     """Yield one card per line; a field that a card lacks says so in brackets.
 
     GPU-1c2b, 00000000:01:00.0, NVIDIA GeForce RTX 3090, 570.195.03, 3, 24576, 412, 41, 28.31, 350.00, 0, 210, 405, 0x1
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = [word.strip() for word in line.split(",")]
         if len(words) < 13 or not words[0].startswith(("GPU-", "MIG-")):
             continue
         gpu = {"id": words[0], "vendor": "nvidia", "name": words[2], "uuid": words[0]}  # type: Json
         gpu.update(pci_address=pci_address(words[1]), driver=words[3])
-        gpu["state"] = "lost" if any("GPU is lost" in word for word in words) else "ok"
+        gpu["state"] = "lost" if any(word in SMI_LOST for word in words) else "ok"
         for (key, factor), word in zip(SMI_NUMBERS, words[4:]):
             if re.match(r"\d+(\.\d+)?$", word):
                 value = float(word) * factor
@@ -243,7 +246,7 @@ def nvidia_processes(host: "Host", cards: "list[Card]", memo: "Json") -> "list[J
     except OSError:
         status, output, errors = run_smi(host, "--query-compute-apps=gpu_uuid,pid,used_memory")
         if status:
-            raise Broken(output.strip() or errors) from None
+            raise Broken(reason_in(output) or reason_in(errors)) from None
         return list(parse_smi_processes(output))
 
 
@@ -270,7 +273,7 @@ def parse_smi_processes(text: str) -> "Iterator[Json]":
 
     GPU-1c2b3a4d-0000-1111-2222-333344445555, 2211, 7412
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = [word.strip() for word in line.split(",")]
         if len(words) == 3 and words[1].isdigit():
             process = {"gpu": words[0], "pid": int(words[1])}  # type: Json

@@ -45,7 +45,7 @@ class Nvml:
 
     def loaded_file(self) -> str:
         """Return the path of the file behind the library, "" where it cannot be told (proc_pid_maps(5))."""
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape", newline="\n") as maps:
             found = [line.split(None, 5)[5].rstrip("\n") for line in maps if "/libnvidia-ml.so" in line]
         return next((path for path in found if not path.endswith(" (deleted)")), "")
 

@@ -7,10 +7,11 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json, Request
-    from .owners import owner_of
+    from ..probe import Host, Json, Request, lines_of
+    from .owners import in_fair_order, in_turn, list_pids, owner_of
 
 PROCESS_STATUS = re.compile(r"^(Uid|VmRSS|Threads):\s+(\d+)(?:\s+(\d+))?", re.MULTILINE)
+PROCESSES_LOOKED_AT = 5000
 MOST_BY_MEMORY, MOST_BY_CPU, MOST_NEW = 1000, 500, 500
 
 
@@ -40,7 +41,7 @@ def parse_accounts(text: str) -> "dict[str, str]":
 
     www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
     """
-    rows = (line.split(":") for line in reversed(text.splitlines()))
+    rows = (line.split(":") for line in reversed(lines_of(text)))
     return {row[2]: row[0] for row in rows if len(row) > 2}
 
 
@@ -56,13 +57,17 @@ def read_process(host: "Host", pid: int, accounts: "dict[str, str]", ticks: int)
 
 
 def notable(processes: "list[Json]") -> "list[Json]":
-    """Return those that count where there are too many: with most memory, with most CPU time, and the newest."""
+    """Return those that count where there are too many: with most memory, with most CPU time, and the newest.
+
+    Of each user in turn, so that nobody's crowd hides what others run.
+    """
     if len(processes) <= MOST_BY_MEMORY + MOST_BY_CPU + MOST_NEW:
         return processes
     orders = (("memory_bytes", MOST_BY_MEMORY), ("cpu_seconds", MOST_BY_CPU), ("started_seconds", MOST_NEW))
     chosen = {}  # type: dict[int, Json]
     for field, count in orders:
-        best = sorted(processes, key=lambda one: one[field], reverse=True)[:count]
+        ranked = sorted(processes, key=lambda one: one[field], reverse=True)
+        best = in_fair_order(ranked, lambda one: "" if one["user"].isdigit() else one["user"])[:count]
         chosen.update((one["pid"], one) for one in best)
     return [chosen[pid] for pid in sorted(chosen)]
 
@@ -70,13 +75,15 @@ def notable(processes: "list[Json]") -> "list[Json]":
 def collect_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Read every process once; what each has used since another reading is the reader's business."""
     at, ticks, accounts = host.boottime(), host.ticks(), parse_accounts(host.text("/etc/passwd"))
-    pids = sorted(int(name) for name in host.names("/proc") if name.isdigit())
-    found = (read_process(host, pid, accounts, ticks) for pid in pids)
+    pids = list_pids(host)
+    chosen = pids if len(pids) <= PROCESSES_LOOKED_AT else in_turn(host, pids, accounts)[:PROCESSES_LOOKED_AT]
+    found = (read_process(host, pid, accounts, ticks) for pid in chosen)
     processes = [one for one in found if one]
-    told = notable(processes)
+    told, is_cut = notable(processes), len(chosen) < len(pids)
     # Who may not look at PID 1 sees no process but his own (the mount option hidepid of /proc).
-    is_whole = len(told) == len(processes) and bool(host.text("/proc/1/stat"))
-    return {"at": at, "complete": {"processes": is_whole}, "total": len(processes), "processes": told}
+    is_whole = len(told) == len(processes) and not is_cut and bool(host.text("/proc/1/stat"))
+    total = len(pids) if is_cut else len(processes)
+    return {"at": at, "complete": {"processes": is_whole}, "total": total, "processes": told}
 
 
 SECTIONS = globals().setdefault("SECTIONS", [])

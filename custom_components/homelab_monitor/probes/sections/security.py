@@ -6,21 +6,30 @@ section, exactly the command lines below are run with `sudo -n` before them, and
 """
 
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Any, Iterator
 
-    from ..probe import Host, Json, Late, Request
+    from ..probe import Host, Json, Late, Request, lines_of
+    from .automatic_updates import automatic_updates
     from .firewall import firewall
     from .logins import failed_logins
     from .updates import paths_of
 
 SSHD_TEST = ["sshd", "-T"]
 FAIL2BAN_BANNED = ["fail2ban-client", "banned"]
-APT_PERIODIC = ["apt-config", "dump", "APT::Periodic"]
-SECURITY_SECONDS = 8.0
-TIMERS_WANTED = "/etc/systemd/system/timers.target.wants/"
+SECURITY_SECONDS = 5.5  # for all programs together: less than what the section has
+LEAST_SECONDS = 0.1
+# Other lines of sudo's are warnings, after which the command runs all the same.
+REFUSED = re.compile(
+    r"^sudo(?:-rs)?: (?:.*(?: required|command not found|expired|validation failure|no new privileges|must be owned)"
+    r"|(?:I'm )?sorry|PAM|authentication fail|no valid sudoers|no tty|unable to (?:execute|initialize)|policy plugin)"
+    r"|^sorry, user |not in the sudoers|not allowed to run sudo|may not run sudo",
+    re.MULTILINE | re.IGNORECASE,
+)
+WARNED = re.compile(r"^(?:sudo(?:-rs)?: |/etc/sudoers).*$", re.MULTILINE)
 
 
 def verdict(state: str, reason: str, **more: object) -> "Json":
@@ -37,23 +46,48 @@ class Unknown(Exception):
         self.reason = reason
 
 
-def as_root(host: "Host", request: "Request", argv: "list[str]") -> str:
-    """Return what a program tells root; raises Unknown where we may not be it, or it does not work."""
+def seconds_for(request: "Request", is_last: bool = False) -> float:
+    """Return how long a program may take: half of what is left, the last one all of it; raises Unknown.
+
+    So one that hangs makes its own part late, and not the whole section.
+    """
+    whole = min(SECURITY_SECONDS, 0.9 * request.timeout)
+    left = request.begun + whole - time.monotonic()
+    if left < LEAST_SECONDS:
+        raise Unknown("timed_out")
+    return left if is_last else left / 2
+
+
+def as_root(host: "Host", request: "Request", argv: "list[str]", wanted: "Any" = None, is_last: bool = False) -> str:
+    """Return what a program tells root; raises Unknown. `wanted` is a pattern of the lines to keep."""
+    return told_root(host, request, argv, wanted, is_last)[0]
+
+
+def told_root(
+    host: "Host", request: "Request", argv: "list[str]", wanted: "Any" = None, is_last: bool = False
+) -> "tuple[str, str]":
+    """Return a program's output and what it complains of; raises Unknown where we may not be root, or it does not work."""
     if not has_program(host, argv[0]):
         raise Unknown("not_installed")
     is_root = host.is_root()
     if not is_root and "security" not in request.sudo:
         raise Unknown("permission_denied")
+    if not is_root and not host.may_ask_sudo(argv):
+        raise Unknown("permission_denied")
+    seconds = seconds_for(request, is_last)
     try:
-        status, output, errors = host.run(argv if is_root else ["sudo", "-n", *argv], SECURITY_SECONDS)
+        run = host.run if is_root else host.run_sudo
+        status, output, errors = run(argv, seconds, wanted=wanted)
     except FileNotFoundError:
         raise Unknown("permission_denied") from None
     except Late:
         raise Unknown("timed_out") from None
     if status:
-        is_refused = re.search(r"^sudo|denied|not permitted|must be root", errors, re.MULTILINE)
+        is_refused = re.search(r"denied|not permitted|must be root", WARNED.sub("", errors)) or REFUSED.search(errors)
+        if is_refused and not is_root:
+            host.note_refusal(argv)
         raise Unknown("permission_denied" if is_refused else "unreadable")
-    return output
+    return output, errors
 
 
 def is_running(host: "Host", unit: str) -> bool:
@@ -80,6 +114,7 @@ SSHD_DEFAULTS = {
     "passwordauthentication": "yes",
     "kbdinteractiveauthentication": "yes",
     "usepam": "no",
+    "authenticationmethods": "any",
 }
 SSHD_OLD_NAMES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
@@ -94,50 +129,86 @@ def sshd_words(line: str) -> "list[str]":
     Port 22
     Include /etc/ssh/sshd_config.d/*.conf   # by hand
     """
-    words = re.findall(r'"([^"]*)"|(#.*)|([^\s"#]+)', re.sub(r"^\s*(\w+)\s*=\s*", r"\1 ", line))
-    plain = []
-    for quoted, comment, bare in words:
-        if comment:
-            break
-        plain.append(quoted or bare)
-    return [SSHD_OLD_NAMES.get(plain[0].lower(), plain[0].lower()), *plain[1:]] if plain else []
+    told = re.match(r'\s*(?:"([^"]*)"|([^\s"=]+))\s*=?\s*(.*)', line)
+    if told is None or line.lstrip().startswith("#"):
+        return []
+    keyword = (told.group(1) or told.group(2) or "").lower()
+    return [SSHD_OLD_NAMES.get(keyword, keyword), *sshd_arguments(told.group(3))]
 
 
-def sshd_lines(host: "Host", path: str, depth: int = 0) -> "Iterator[tuple[list[str], bool]]":
-    """Yield each setting with whether it holds only for some visitors; raises OSError.
+def sshd_arguments(text: str) -> "list[str]":
+    r"""Return the words of the rest of a line: in either kind of quotes, with `\` before a quote, up to a comment.
 
-    A Match ends with its file, and an included file is inside the Match in which it is included.
+    "one word" 'another' third  # said by hand
     """
-    is_conditional = False
-    for line in host.read(path).splitlines():
+    words = []
+    for word in re.findall(r"""(?:\\['"\\ ]|"(?:\\["'\\]|[^"])*"|'(?:\\["'\\]|[^'])*'|[^\s"'])+""", text):
+        if word.startswith("#"):
+            break
+        parts = re.findall(r"""\\(['"\\ ])|"((?:\\["'\\]|[^"])*)"|'((?:\\["'\\]|[^'])*)'|(.)""", word)
+        words.append(
+            "".join(
+                escaped or re.sub(r"""\\(["'\\])""", r"\1", two or one) or bare for escaped, two, one, bare in parts
+            )
+        )
+    return words
+
+
+# Whom a line of sshd_config is for: what is said before any Match, what a Match says to all, or only to some.
+EVERYBODY, MATCHED, SOME = "everybody", "matched", "some"
+ALL_ADDRESSES = {"0.0.0.0/0", "::/0"}
+
+
+def matches_all(criteria: "list[str]") -> bool:
+    """Tell whether a Match holds for every visitor: `all`, or patterns that leave nobody out.
+
+    User * Address 0.0.0.0/0,::/0
+    """
+    if [word.lower() for word in criteria] == ["all"]:
+        return True
+    patterns = [set(word.split(",")) for word in criteria[1::2]]
+    return bool(patterns) and all(
+        ("*" in one or one >= ALL_ADDRESSES) and not any(word.startswith("!") for word in one) for one in patterns
+    )
+
+
+def sshd_lines(host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY) -> "Iterator[tuple[list[str], str]]":
+    """Yield each setting with whom it is for; raises OSError.
+
+    A Match ends with its file; an included file is for whom the line is that includes it, and a Match in it is for
+    its own visitors alone where that line is for some.
+    """
+    outer = scope
+    for line in lines_of(host.read(path)):
         words = sshd_words(line)
         if not words:
             continue
         if words[0] == "match":
-            is_conditional = [word.lower() for word in words[1:]] != ["all"]
+            scope = MATCHED if matches_all(words[1:]) and outer != SOME else SOME
         elif words[0] == "include" and depth < INCLUDE_DEPTH:
             for pattern in words[1:]:
                 whole = pattern if pattern.startswith("/") else "/etc/ssh/" + pattern
                 for name in paths_of(host, whole):
                     if host.exists(name):
-                        yield from ((one, is_conditional or inner) for one, inner in sshd_lines(host, name, depth + 1))
+                        yield from sshd_lines(host, name, depth + 1, scope)
         else:
-            yield words, is_conditional
+            yield words, scope
 
 
-def sshd_settings(lines: "Iterator[tuple[list[str], bool]]") -> "tuple[dict[str, list[str]], set[str]]":
-    """Return the arguments that hold for everybody, of which the first wins but for ports, and what a Match sets."""
-    settings = {}  # type: dict[str, list[str]]
-    conditional = set()
-    for words, is_conditional in lines:
+def sshd_settings(lines: "Iterator[tuple[list[str], str]]") -> "tuple[dict[str, list[str]], set[str]]":
+    """Return the arguments that hold for everybody, and what is another for some.
+
+    Of several lines the first wins, but for ports; what a Match says to all wins over what stands before it, as sshd
+    reads the matching blocks anew for each visitor and lets them override the rest (sshd_config(5), Match).
+    """
+    told = {EVERYBODY: {}, MATCHED: {}, SOME: {}}  # type: dict[str, dict[str, list[str]]]
+    for words, scope in lines:
         keyword, arguments = words[0], words[1:]
-        if is_conditional:
-            conditional.add(keyword)
-        elif keyword in ("port", "listenaddress"):
-            settings.setdefault(keyword, []).extend(arguments[:1])
+        if keyword in ("port", "listenaddress"):
+            told[scope].setdefault(keyword, []).extend(arguments[:1])
         else:
-            settings.setdefault(keyword, arguments[:1])
-    return settings, conditional
+            told[scope].setdefault(keyword, arguments)
+    return dict(told[EVERYBODY], **told[MATCHED]), set(told[SOME])
 
 
 def sshd_ports(settings: "dict[str, list[str]]") -> "list[int]":
@@ -168,8 +239,8 @@ def ssh_server(host: "Host", request: "Request") -> "Json | None":
     except OSError:
         source = "sshd"
     try:
-        told = as_root(host, request, SSHD_TEST).splitlines()
-        settings, _ = sshd_settings((sshd_words(line), False) for line in told if line.strip())
+        told = lines_of(as_root(host, request, SSHD_TEST))
+        settings, _ = sshd_settings((sshd_words(line), EVERYBODY) for line in told if line.strip())
         source = "sshd"
     except Unknown as err:
         if settings is None:
@@ -177,12 +248,26 @@ def ssh_server(host: "Host", request: "Request") -> "Json | None":
     return judged_ssh(settings, conditional, source)
 
 
+def lets_passwords_in(settings: "dict[str, list[str]]", value: "dict[str, str]") -> bool:
+    """Tell whether somebody with nothing but a password is let in.
+
+    PAM asks for passwords, too, where it may ask questions; and of the lists of AuthenticationMethods, all of which
+    methods have to succeed, one has to want nothing else.
+    """
+    can = {"password"} if value["passwordauthentication"] == "yes" else set()
+    if value["kbdinteractiveauthentication"] == "yes" and value["usepam"] == "yes":
+        can.add("keyboard-interactive")
+    lists = settings.get("authenticationmethods") or ["any"]
+    if lists[0].lower() == "any":
+        return bool(can)
+    return any(can.issuperset(method.partition(":")[0].lower() for method in one.split(",")) for one in lists)
+
+
 def judged_ssh(settings: "dict[str, list[str]]", conditional: "set[str] | None", source: str) -> "Json":
-    """Return what the settings mean: PAM asks for passwords, too, where it may ask questions."""
+    """Return what the settings mean together."""
     value = {key: (settings.get(key) or [default])[0].lower() for key, default in SSHD_DEFAULTS.items()}
     root = value["permitrootlogin"].replace("without-password", "prohibit-password")
-    is_asked = value["kbdinteractiveauthentication"] == "yes" and value["usepam"] == "yes"
-    by_password = value["passwordauthentication"] == "yes" or is_asked
+    by_password = lets_passwords_in(settings, value)
     reason = "keys_only"
     if by_password:
         reason = "root_password_login" if root == "yes" else "password_login"
@@ -244,74 +329,6 @@ def fail2ban(host: "Host", request: "Request") -> "Json | None":
     return verdict("ok", "active", bans=sum(jails.values()), jails=jails)
 
 
-# ---------------------------------------------------------------- automatic updates
-
-
-def parse_apt_config(text: str) -> "dict[str, str]":
-    """Return the settings of `apt-config dump`.
-
-    APT::Periodic::Unattended-Upgrade "1";
-    """
-    return dict(re.findall(r'^(\S+) "([^"]*)";', text, re.MULTILINE))
-
-
-def is_scheduled(host: "Host", timer: str) -> bool:
-    """Tell whether systemd starts a timer."""
-    return host.is_link(TIMERS_WANTED + timer) or host.exists(TIMERS_WANTED + timer)
-
-
-def by_apt(host: "Host") -> "Json":
-    """Return whether unattended-upgrades does its work: it has to be there, to be wanted, and to be started."""
-    if not has_program(host, "unattended-upgrade"):
-        return verdict("warning", "not_installed")
-    try:
-        status, output, _ = host.run(APT_PERIODIC, SECURITY_SECONDS)
-    except FileNotFoundError:
-        status, output = 1, ""
-    except Late:
-        return verdict("unknown", "timed_out", tool="unattended-upgrades")
-    if status:
-        return verdict("unknown", "unreadable", tool="unattended-upgrades")
-    told = parse_apt_config(output)
-    every = told.get("APT::Periodic::Unattended-Upgrade", "0")
-    is_on = every not in ("", "0") and told.get("APT::Periodic::Enable", "1") != "0"
-    has_timers = host.exists("/run/systemd/system")
-    is_started = is_scheduled(host, "apt-daily-upgrade.timer") if has_timers else host.exists("/etc/cron.daily/apt-compat")
-    is_active = is_on and is_started
-    return verdict("ok" if is_active else "warning", "active" if is_active else "inactive", tool="unattended-upgrades")
-
-
-DNF_TIMERS = ("dnf-automatic-install.timer", "dnf5-automatic.timer", "dnf-automatic.timer")
-
-
-def by_dnf(host: "Host") -> "Json":
-    """Return whether dnf-automatic installs what it finds; by default it only tells."""
-    timer = next((one for one in DNF_TIMERS if is_scheduled(host, one)), None)
-    if timer is None:
-        is_there = has_program(host, "dnf-automatic") or host.exists("/usr/lib/systemd/system/" + DNF_TIMERS[1])
-        return verdict("warning", "inactive" if is_there else "not_installed")
-    config = host.text("/etc/dnf/automatic.conf") or host.text("/etc/dnf/dnf5-plugins/automatic.conf")
-    does_apply = timer == DNF_TIMERS[0] or re.search(
-        r"^\s*apply_updates\s*=\s*(?:yes|true|1)\b", config, re.MULTILINE | re.IGNORECASE
-    )
-    return verdict("ok" if does_apply else "warning", "active" if does_apply else "only_tells", tool="dnf-automatic")
-
-
-SUSE_TIMERS = ("os-update.timer", "transactional-update.timer")
-
-
-def automatic_updates(host: "Host") -> "Json":
-    """Return whether this system updates itself; unknown where nobody's way of doing that is known."""
-    if host.exists("/etc/apt") and host.exists("/var/lib/dpkg/status"):
-        return by_apt(host)
-    if host.exists("/etc/zypp/zypp.conf"):
-        timer = next((one for one in SUSE_TIMERS if is_scheduled(host, one)), None)
-        return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
-    if host.exists("/etc/dnf/dnf.conf"):
-        return by_dnf(host)
-    return verdict("unknown", "not_supported")
-
-
 # ---------------------------------------------------------------- the section
 
 
@@ -322,7 +339,7 @@ def collect_security(host: "Host", request: "Request", memo: "Json") -> "Json":
         "ssh": ssh_server(host, request),
         "access_control": access_control(host),
         "fail2ban": fail2ban(host, request),
-        "automatic_updates": automatic_updates(host),
+        "automatic_updates": automatic_updates(host, request),
         "failed_logins": failed_logins(host, request),
     }
     return {name: part for name, part in told.items() if part is not None}

@@ -8,7 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request
+    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request, lines_of, reason_in
+    from .units_shown import chosen_units, guest_of, shown_units, template_of
 
 SYSTEMCTL_LIST = [
     "systemctl",
@@ -20,13 +21,15 @@ SYSTEMCTL_LIST = [
     "--plain",
     "--no-pager",
 ]
+SYSTEMCTL_UNITS = [word for word in SYSTEMCTL_LIST if not word.startswith("--type")]
 SYSTEMCTL_SHOW = ["systemctl", "show", "--no-pager", "-p"]
 UNIT_PROPERTIES = "Id,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,ControlGroup,ActiveEnterTimestampMonotonic"
+PACKAGED = ("/usr/lib/", "/lib/", "/dev/", "/run/", "/nix/store/", "/gnu/store/")  # no file there is an administrator's
 ADMIN_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
 UNIT_FOLDERS = (*ADMIN_FOLDERS, "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
-UNITS_SHOWN = 200
 SHOW_SECONDS = 300.0
+SYSTEMD_SECONDS = 4.0
 UNKNOWN_BYTES = (1 << 64) - 1  # what systemd says for a size that it does not know
 
 
@@ -49,7 +52,7 @@ def parse_units(text: str) -> "Iterator[Unit]":
     ssh.service                loaded    active   running OpenBSD Secure Shell server
     ● bad.service              loaded    failed   failed  Does not work
     """
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.lstrip("\u25cf\u00d7* ").split(None, 4)
         if len(words) >= 4:
             yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
@@ -71,16 +74,18 @@ def bus_text(text: str) -> bytes:
     return struct.pack("=I", len(text)) + text.encode("ascii") + b"\0"
 
 
-def bus_call(serial: int, name: str, interface: str, member: str, pattern: str = "") -> bytes:
-    """Return a method call without arguments, or with no states and one pattern (D-Bus specification, messages)."""
+def bus_call(serial: int, name: str, interface: str, member: str, patterns: "tuple[str, ...]" = ()) -> bytes:
+    """Return a method call without arguments, or with no states and these patterns (D-Bus specification, messages)."""
     import struct  # noqa: PLC0415
 
-    told = bus_text(pattern)
-    body = struct.pack("=II", 0, len(told)) + told if pattern else b""
+    told = b""
+    for pattern in patterns:
+        told += bytes(-len(told) % 4) + bus_text(pattern)
+    body = struct.pack("=II", 0, len(told)) + told if patterns else b""
     header, path = b"", "/" + name.replace(".", "/")
     for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", name)):
         header += bytes(-len(header) % 8) + bytes([code, 1]) + kind + b"\0" + bus_text(text)
-    if pattern:
+    if patterns:
         header += bytes(-len(header) % 8) + b"\x08\x01g\0\x04asas\0"
     start = BUS_ORDER + bytes([1, 0, 1]) + struct.pack("=III", len(body), serial, len(header))
     return start + header + bytes(-len(header) % 8) + body
@@ -109,10 +114,10 @@ def read_exactly(door: "Any", size: int) -> bytes:
     return content
 
 
-def bus_units(host: "Host") -> bytes:
-    """Return what PID 1 answers when asked for all services: root has a socket to it, others take the system's bus."""
+def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) -> bytes:
+    """Return what PID 1 answers when asked for units by patterns: root has a socket to it, others take the system's bus."""
     is_root = os.geteuid() == 0
-    door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", 4.0)
+    door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", seconds)
     try:
         # BEGIN goes with it: systemd's own socket overlooks a call that comes in one piece with BEGIN.
         identity = str(os.geteuid()).encode("ascii").hex().encode("ascii")
@@ -120,7 +125,7 @@ def bus_units(host: "Host") -> bytes:
         if not door.recv(256).startswith(b"OK "):
             raise OSError("refused")
         hello = b"" if is_root else bus_call(1, BUS_NAME, BUS_NAME, "Hello")
-        wanted = bus_call(2, MANAGER, MANAGER + ".Manager", "ListUnitsByPatterns", "*.service")
+        wanted = bus_call(2, MANAGER, MANAGER + ".Manager", "ListUnitsByPatterns", patterns)
         door.sendall(hello + wanted)
         kind, body = bus_message(door)
         answers = [kind]
@@ -165,12 +170,25 @@ def list_units(host: "Host", memo: "Json") -> "list[Unit]":
     now = host.boottime()
     if now >= memo.get("no_bus_until", 0.0):
         try:
-            return sorted(parse_bus_units(bus_units(host)), key=lambda one: one.name)
+            return sorted(parse_bus_units(bus_units(host, "*.service")), key=lambda one: one.name)
         except socket.timeout:
             raise Late("systemd") from None
         except (OSError, struct.error):
             memo["no_bus_until"] = now + REFRESH_SECONDS
     return list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
+
+
+def units_named(host: "Host", names: "list[str]", seconds: float = SYSTEMD_SECONDS) -> "list[Unit]":
+    """Return what systemd has in memory of units of any kind; raises Broken, Late, FileNotFoundError where nobody tells."""
+    import socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    try:
+        return list(parse_bus_units(bus_units(host, *names, seconds=seconds)))
+    except socket.timeout:
+        raise Late("systemd") from None
+    except (OSError, struct.error):
+        return list(parse_units(systemctl(host, [*SYSTEMCTL_UNITS, "--", *names], seconds)))
 
 
 def parse_show(text: str) -> "Iterator[dict[str, str]]":
@@ -183,7 +201,7 @@ def parse_show(text: str) -> "Iterator[dict[str, str]]":
     MainPID=0
     """
     for block in text.split("\n\n"):
-        pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
+        pairs = (line.partition("=") for line in lines_of(block) if "=" in line)
         properties = {name: value for name, _, value in pairs}
         if "Id" in properties:
             yield properties
@@ -204,37 +222,10 @@ def admin_units(host: "Host") -> "set[str]":
 
 def is_admin_file(host: "Host", path: str) -> bool:
     """Tell whether a unit file is one of its own."""
-    if not host.is_link(path):
-        return True
     real = host.real_path(path)
-    return host.exists(path) and not real.startswith(("/usr/lib/", "/lib/", "/dev/", "/run/", ADMIN_FOLDERS[0]))
-
-
-def template_of(name: str) -> str:
-    """Return the template of an instance, else the name.
-
-    backup@home.service  →  backup@.service
-    """
-    stem, at, _ = name.partition("@")
-    return stem + "@.service" if at else name
-
-
-def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
-    """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
-    import fnmatch  # noqa: PLC0415
-
-    names = [one.name for one in listed if one.is_present()]
-    chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
-    chosen.update((name, "admin") for name in names if template_of(name) in admin)
-    for one in listed:
-        if one.active == "failed":
-            chosen.setdefault(one.name, "package")
-    for pattern in watch:
-        full = pattern if pattern.endswith(".service") else pattern + ".service"
-        fitting = fnmatch.filter(names, full) if re.search(r"[*?[]", full) else [full]
-        for name in fitting:
-            chosen.setdefault(name, "package")
-    return {name: origin for name, origin in chosen.items() if UNIT_NAME.match(name)}
+    if real.startswith(PACKAGED):  # on NixOS and Guix the whole folder is a link into the store
+        return False
+    return not host.is_link(path) or (host.exists(path) and not real.startswith(ADMIN_FOLDERS[0]))
 
 
 def count_units(listed: "list[Unit]") -> "dict[str, int]":
@@ -256,6 +247,9 @@ def unit_row(host: "Host", one: Unit, properties: "dict[str, str]", origin: str)
         value = properties.get(name, "")
         if value.isdigit() and (value != "0" or key == "restarts"):
             told[key] = int(value)
+    guest = guest_of(host, one.name)
+    if guest is not None:
+        told["guest_uid"] = guest
     memory = unit_memory(host, properties)
     if memory is not None:
         told["memory_bytes"] = memory
@@ -282,14 +276,17 @@ def collect_services(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Ask systemd once for all services, and for more about those that matter when something changed."""
     if not has_systemd(host, memo):
         raise Missing("not_supported")
-    listed = list_units(host, memo)
-    chosen = chosen_units(listed, admin_units(host), request.watch.get("services", []))
-    by_name = {one.name: one for one in listed}
-    wanted = [by_name.get(name) or unloaded_unit(host, name) for name in list(chosen)[:UNITS_SHOWN]]
+    listed, watch = list_units(host, memo), request.watch.get("services", [])
+    chosen = chosen_units(listed, admin_units(host), watch)
+    by_name, counts = {one.name: one for one in listed}, count_units(listed)
+    names = shown_units(chosen, by_name, watch)
+    if len(names) < len(chosen):
+        counts["not_shown"] = len(chosen) - len(names)
+    wanted = [by_name.get(name) or unloaded_unit(host, name) for name in names]
     shown = shown_properties(host, [one for one in wanted if one.name in by_name], memo)
     return {
-        "complete": {"systemd": len(chosen) <= UNITS_SHOWN},
-        "counts": count_units(listed),
+        "complete": {"systemd": len(names) == len(chosen)},
+        "counts": counts,
         "units": [unit_row(host, one, shown.get(one.name, {}), chosen[one.name]) for one in wanted],
     }
 
@@ -324,11 +321,11 @@ def unloaded_unit(host: "Host", name: str) -> Unit:
     return Unit(name, ("not-found", "inactive", "dead"), "")
 
 
-def systemctl(host: "Host", argv: "list[str]") -> str:
+def systemctl(host: "Host", argv: "list[str]", seconds: float = SYSTEMD_SECONDS) -> str:
     """Return what systemctl prints; raises Broken with its words when it fails."""
-    status, output, errors = host.run(argv, 4.0)
+    status, output, errors = host.run(argv, seconds)
     if status:
-        raise Broken(errors.strip() or f"systemctl ended with status {status}")
+        raise Broken(reason_in(errors) or f"systemctl ended with status {status}")
     return output
 
 

@@ -5,14 +5,19 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Iterator
 
     from .hardware import DMI
-    from ..probe import Host, Json, Request, first_line
+    from ..probe import Host, Json, Request, first_line, lines_of
+    from .machine_id import machine_id_hash
     from .services import has_systemd
 
 UTMP_SIZES = (384, 400)  # of one record: with 32-bit and with 64-bit time stamps (utmp(5))
 USER_PROCESS = 7
+SESSIONS = "/run/systemd/sessions"
+SESSIONS_READ, PROCESSES_READ = 100, 50  # any user can have many
+DESKTOPS = ("x11", "wayland", "mir")
+GROUPS = ("/sys/fs/cgroup/", "/sys/fs/cgroup/systemd/")  # version 2, and beside version 1
 
 
 def parse_assignments(text: str) -> "dict[str, str]":
@@ -22,7 +27,7 @@ def parse_assignments(text: str) -> "dict[str, str]":
     PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
     """
     values = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         name, equals, value = line.strip().partition("=")
         if equals and not name.startswith("#"):
             if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
@@ -47,12 +52,33 @@ def count_users(host: "Host") -> "int | None":
             return sum(1 for pid in parse_utmp(host.read_bytes(path)) if host.exists(f"/proc/{pid}"))
         except OSError:
             continue
-    if not host.exists("/run/systemd/sessions"):
+    if not host.exists(SESSIONS):
         return None
-    folder = "/run/systemd/sessions/"
-    sessions = [parse_assignments(host.text(folder + name)) for name in host.names(folder) if not name.endswith(".ref")]
-    seats = ("tty", "x11", "wayland", "mir")
-    return sum(1 for one in sessions if one.get("CLASS") == "user" and one.get("TYPE") in seats)
+    names = [name for name in host.names(SESSIONS) if not name.endswith(".ref")][:SESSIONS_READ]
+    return sum(1 for name in names if is_somebodys(host, parse_assignments(host.text(f"{SESSIONS}/{name}"))))
+
+
+def is_somebodys(host: "Host", session: "dict[str, str]") -> bool:
+    """Return whether somebody sits before a session of logind: at a desktop, or at a terminal.
+
+    One over SSH has no terminal yet when it is noted (pam_systemd(8)): whether it got one, or runs a
+    command only, as ours does, its processes tell.
+    """
+    if session.get("CLASS") != "user" or session.get("STATE") == "closing":
+        return False
+    if session.get("TYPE") in DESKTOPS or session.get("TTY"):
+        return True
+    scope = f"user.slice/user-{session.get('UID')}.slice/{session.get('SCOPE')}/cgroup.procs"
+    pids = [pid for place in GROUPS for pid in host.text(place + scope).split()[:PROCESSES_READ]]
+    return session.get("TYPE") == "tty" and any(has_terminal(host.text(f"/proc/{pid}/stat")) for pid in pids)
+
+
+def has_terminal(stat: str) -> bool:
+    """Return whether a process has a controlling terminal (proc_pid_stat(5): tty_nr, field 7).
+
+    1234 (bash) S 1200 1234 1234 34816 5678 4194304 ...
+    """
+    return stat.rpartition(")")[2].split()[4:5] not in ([], ["0"])
 
 
 def init_name(host: "Host") -> str:
@@ -121,30 +147,6 @@ def machine_kind(host: "Host") -> str:
     if re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE) or host.exists("/proc/device-tree/hypervisor"):
         return host.text("/sys/hypervisor/type") or "vm-other"
     return "none" if firmware.strip() or host.exists("/proc/device-tree/model") else ""
-
-
-def load_sha256() -> "Callable[[bytes], Any]":
-    """Return the hash function: Python's own where it has one, as hashlib loads OpenSSL with it (5 MB)."""
-    from importlib import import_module  # noqa: PLC0415
-
-    for module in ("_sha2", "_sha256"):  # since Python 3.12, and before
-        try:
-            return import_module(module).sha256  # type: ignore[no-any-return]
-        except (ImportError, AttributeError):
-            continue
-    return import_module("hashlib").sha256  # type: ignore[no-any-return]
-
-
-def machine_id_hash(host: "Host") -> str:
-    """Return the HMAC-SHA256 of the machine-id as 32 hex digits: the id itself is confidential (machine-id(5))."""
-    told = host.text("/etc/machine-id") or host.text("/var/lib/dbus/machine-id")
-    if not re.match(r"[0-9a-f]{32}$", told):
-        return ""
-    sha256 = load_sha256()
-    # By hand, RFC 2104: the module hmac would load as much again.
-    key = b"homelab_monitor".ljust(64, b"\0")
-    inner, outer = bytes(byte ^ 0x36 for byte in key), bytes(byte ^ 0x5C for byte in key)
-    return str(sha256(outer + sha256(inner + told.encode("ascii")).digest()).hexdigest()[:32])
 
 
 def collect_system(host: "Host", request: "Request", memo: "Json") -> "Json":

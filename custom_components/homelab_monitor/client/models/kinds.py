@@ -1,0 +1,17 @@
+"""What a field may hold where its bare type says too little; how much that is stands in `limits`.
+
+A bare `str` is a name, a bare `float` any number: these mark what may be longer, and what has to be in a calendar.
+"""
+
+from typing import Annotated
+
+Line = Annotated[str, "line"]
+"""A description, an image's name: longer than a name."""
+Path = Annotated[str, "path"]
+"""A path, or a line of a log."""
+Age = Annotated[float, "age"]
+"""Seconds between two moments of which one is now or the host's boot: the other has to be in a calendar."""
+Percent = Annotated[float, "percent"]
+"""A share of a whole, 0 to 100."""
+Epoch = Annotated[float, "epoch"]
+"""Unix seconds."""

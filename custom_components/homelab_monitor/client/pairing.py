@@ -1,0 +1,172 @@
+"""Which found item is which known one: pairs by their keys, each item in one pair at most. Pure.
+
+Keys are of three sorts. An identity (a UUID, a serial number) goes wherever its item goes, but none is unique for sure:
+a dock answers with one serial number for all its bays, the ports of a switch have one MAC, a clone of a filesystem has
+the UUID of the first. A place (a port, a mountpoint) separates such twins, and tells an item whose identity cannot be
+read just now. A provisional key tells one only while nothing else is known of it: `sdb` is another disk's name the next
+time.
+
+So an identity that only one known and one found item have is decisive. What twins share pairs them where they have kept
+their places; what is left of them then is paired in any order, as nobody can tell them apart: they may swap, but there
+are never more of them than there were at once. An identity that both have and that differs keeps two items apart. Every
+step is a few looks into hash maps, as a host may tell thousands of items that share one key.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+IDENTITIES = ("uuid", "wwn", "mac", "serial", "dataset", "unit", "container")
+"""Strongest first."""
+PLACES = ("path", "pci", "mountpoint", "name", "id")
+"""An item has one; of several the first counts."""
+SUCCESSION = frozenset({"pci", "mountpoint", "name"})
+"""Places that are what people mean: whoever comes to one that was left goes on as the one before, like another backup
+disk at `/backup`. A port of a disk is none: another disk there is another disk."""
+PROVISIONAL = frozenset({"kernel_name"})
+
+type Keys = Mapping[str, str]
+
+
+def place(keys: Keys) -> tuple[str, str] | None:
+    """Return where an item is, as the kind of key and its value."""
+    for kind in PLACES:
+        if kind in keys:
+            return kind, keys[kind]
+    return None
+
+
+def pairs(known: Mapping[str, Keys], found: Mapping[str, Keys]) -> dict[str, str]:
+    """Return name → id of what is found and known; what nothing tells apart is paired in the order of both."""
+    same = _same(known, found)
+    if len(same) in {len(known), len(found)}:
+        return same
+    pairing = _Pairing(known, found, same)
+    for step in pairing.steps():
+        if not (pairing.known and pairing.found):
+            break
+        step()
+    return pairing.ids
+
+
+def _same(known: Mapping[str, Keys], found: Mapping[str, Keys]) -> dict[str, str]:
+    """Return name → id of what has the very keys that only one known item has: most items, most of the time."""
+    before, now = _alone(known), _alone(found)
+    return {name: before[keys] for keys, name in now.items() if keys in before}
+
+
+def _alone(items: Mapping[str, Keys]) -> dict[Hashable, str]:
+    """Return who has which keys, where only one has them; what is provisional does not count."""
+    holders: dict[Hashable, str | None] = {}
+    for name, keys in items.items():
+        told = keys if PROVISIONAL.isdisjoint(keys) else {k: v for k, v in keys.items() if k not in PROVISIONAL}
+        lasting = frozenset(told.items())
+        holders[lasting] = None if lasting in holders else name
+    return {keys: name for keys, name in holders.items() if name is not None and keys}
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """The keys of one item by what they tell."""
+
+    identities: Keys
+    place: tuple[str, str] | None
+    provisional: str | None
+
+    def identity(self, kinds: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Return its identities of these kinds, None unless it has all of them."""
+        values = tuple(self.identities[kind] for kind in kinds if kind in self.identities)
+        return values if len(values) == len(kinds) else None
+
+    def identity_there(self, kinds: tuple[str, ...]) -> Hashable | None:
+        """Return its identities of these kinds and its place, None unless it has all of that."""
+        values = self.identity(kinds)
+        return None if values is None or self.place is None else (values, self.place)
+
+    def succession(self) -> Hashable | None:
+        """Return its place where whoever is there goes on as the one before."""
+        return self.place if self.place and self.place[0] in SUCCESSION else None
+
+    def others(self, kinds: tuple[str, ...]) -> frozenset[str]:
+        """Return the kinds of identity that it has besides these."""
+        return frozenset(self.identities.keys() - set(kinds))
+
+
+def _marks(keys: Keys) -> _Marks:
+    """Sort the keys of an item."""
+    identities = {kind: keys[kind] for kind in IDENTITIES if kind in keys}
+    return _Marks(identities, place(keys), next((keys[kind] for kind in PROVISIONAL if kind in keys), None))
+
+
+class _Pairing:
+    """What is not paired yet, and the pairs so far."""
+
+    def __init__(self, known: Mapping[str, Keys], found: Mapping[str, Keys], ids: dict[str, str]) -> None:
+        self._all_known = {item_id: _marks(keys) for item_id, keys in known.items()}
+        self._all_found = {name: _marks(keys) for name, keys in found.items()}
+        self.ids = ids
+        paired = set(ids.values())
+        self.known = {item_id: mark for item_id, mark in self._all_known.items() if item_id not in paired}
+        self.found = {name: mark for name, mark in self._all_found.items() if name not in ids}
+
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """Yield what pairs items, from what is most sure to what is least."""
+        told = {kind for mark in self._all_found.values() for kind in mark.identities}
+        kinds = [kind for kind in IDENTITIES if kind in told]
+        several = [each for size in range(len(kinds), 0, -1) for each in combinations(kinds, size)]
+        yield from (lambda each=each: self._pair_only(each) for each in several)
+        yield from (lambda each=each: self._pair(lambda mark: mark.identity_there(each), each) for each in several)
+        yield lambda: self._pair(lambda mark: mark.place, ())
+        yield from (lambda each=each: self._pair(lambda mark: mark.identity(each), each) for each in several)
+        yield lambda: self._pair(_Marks.succession, None)
+        yield lambda: self._pair(lambda mark: mark.provisional, None)
+
+    def _add(self, name: str, item_id: str) -> None:
+        """Note a pair."""
+        self.ids[name] = item_id
+        del self.known[item_id], self.found[name]
+
+    def _pair_only(self, kinds: tuple[str, ...]) -> None:
+        """Pair what nobody else shares these identities with, unless a stronger one says that they are two."""
+        known, found = _sole(self._all_known, kinds), _sole(self._all_found, kinds)
+        stronger = IDENTITIES[: IDENTITIES.index(kinds[0])]
+        for values, name in found.items():
+            item_id = known.get(values)
+            if item_id not in self.known or name not in self.found:
+                continue
+            before, now = self.known[item_id].identities, self.found[name].identities
+            if all(kind not in before or before[kind] == now.get(kind, before[kind]) for kind in stronger):
+                self._add(name, item_id)
+
+    def _pair(self, sign: Callable[[_Marks], Hashable | None], kinds: tuple[str, ...] | None) -> None:
+        """Pair what has the same sign, and in common no identity but these kinds; None: whatever else they have.
+
+        What nothing more is known of goes first on both sides: who has more can still be known by that.
+        """
+        waiting: dict[Hashable, dict[frozenset[str], deque[str]]] = {}
+        for item_id, mark, others in _plain_first(self.known, kinds):
+            if (value := sign(mark)) is not None:
+                waiting.setdefault(value, {}).setdefault(others, deque()).append(item_id)
+        for name, mark, others in _plain_first(self.found, kinds):
+            queues = waiting.get(sign(mark), {}).items()
+            if queue := next((queue for theirs, queue in queues if queue and theirs.isdisjoint(others)), None):
+                self._add(name, queue.popleft())
+
+
+def _plain_first(
+    marks: Mapping[str, _Marks], kinds: tuple[str, ...] | None
+) -> list[tuple[str, _Marks, frozenset[str]]]:
+    """Return each item with its kinds of identity besides these, those with few of them first; None: without any."""
+    listed = [(name, mark, frozenset() if kinds is None else mark.others(kinds)) for name, mark in marks.items()]
+    return sorted(listed, key=lambda each: len(each[2]))
+
+
+def _sole(marks: Mapping[str, _Marks], kinds: tuple[str, ...]) -> dict[tuple[str, ...], str]:
+    """Return who has which identities of these kinds, where only one has them."""
+    holders: dict[tuple[str, ...], str | None] = {}
+    for name, mark in marks.items():
+        values = mark.identity(kinds)
+        if values is not None:
+            holders[values] = None if values in holders else name
+    return {values: name for values, name in holders.items() if name is not None}

@@ -1,0 +1,353 @@
+"""The commands that write rules of sudo and doas on a host, and put the script for updates there or take it away.
+
+They are shown as they are run. POSIX sh without a single quote, as each stands within those of one `sh -c '…'`, and
+without two backslashes in a row, which fish would read as one. Words in braces are filled in by `remedies`.
+
+What they do to a file: a rule is taken out only where it is, word for word, one that this integration has made or
+documented. Whatever else names the script is somebody's own: it is told with its place, and a person changes it.
+All is made and checked in a folder of root's own before anything is put in place.
+"""
+
+from typing import Final
+
+from .update_script import OLD_RULES, SCRIPT, UNIT, WALK
+
+RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
+SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
+"""In /etc/sudoers.d the last rule that fits wins, so ours has to come after other files' "with a password"."""
+FIREWALL_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_security"
+DOAS_RULE_FILE: Final = "/etc/doas.d/zz_homelab_monitor_updates.conf"
+_FOLDER: Final = SCRIPT.rpartition("/")[0]
+
+_BEGINNING: Final = f"""
+# Nothing below /usr/local is run, which some people share.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+set -e
+umask 077
+stop() {{ echo "$1" >&2; exit 1; }}
+bad=
+tell() {{ echo "$1" >&2; bad=yes; }}
+visudo=visudo
+command -v $visudo >/dev/null || visudo=visudo-rs
+{WALK}
+# Whoever can change a file that counts, a folder above it or a link on the way to it, would be root.
+judge() {{
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
+  set -- "$1" $(ls -ldn "$1")
+  case $4$2 in 0l*|0[-d]????-??-*) ;; *) echo "not only root can change $1" >&2; return 1;; esac
+}}
+
+# One at a time. What an earlier one has left that was cut off is swept.
+walk /run
+lock=/run/homelab_monitor-rules
+work=; new=; held=
+end() {{ rm -rf $work; rm -f "$new"; [ -z "$held" ] || rmdir "$held"; }}
+trap end EXIT
+trap "exit 1" HUP INT TERM
+take() {{
+  if command -v flock >/dev/null; then flock -n 9; else mkdir $lock.d 2>/dev/null && held=$lock.d; fi
+}}
+exec 9>>$lock.lock
+tries=30
+until take; do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || stop "another change of these rules is under way; if none is, remove $lock.d"
+  sleep 1
+done
+rm -rf $lock.??????
+rm -f /etc/.homelab_monitor.?????? /etc/sudoers.d/.homelab_monitor.?????? {_FOLDER}/.homelab_monitor.??????
+work=$(mktemp -d $lock.XXXXXX)
+
+# Put a file in place, with the owner and mode of the one that was there.
+put() {{
+  new=$(mktemp "${{2%/*}}/.homelab_monitor.XXXXXX") &&
+  if [ -e "$2" ]; then cp -p "$2" "$new"; else chmod "$3" "$new"; fi &&
+  cat "$1" >"$new" && mv -f "$new" "$2" && new=
+}}
+
+# List what sudo reads, file by file; is_read says whether its folder is.
+slash=$(printf "%b" "\\0134")
+meant() {{
+  case $name in
+    \\"*) name=${{name#\\"}}; name=${{name%%\\"*}};;
+    *) name=${{name%%[[:space:]]"#"*}}
+      until [ "$name" = "${{name#*"$slash "}}" ]; do name="${{name%%"$slash "*}} ${{name#*"$slash "}}"; done;;
+  esac
+  case $name in *%h*) host=$(uname -n); name=${{name%%%h*}}${{host%%.*}}${{name#*%h}};; esac
+}}
+is_read=
+add() {{
+  [ -f "$1" ] || return 0
+  if grep -qxF -e "$1" $work/files; then return 0; fi
+  echo "$1" >>$work/files
+  while read -r word name || [ -n "$word" ]; do
+    case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
+    meant
+    case $name in "") continue;; /*) ;; *) name=${{1%/*}}/$name;; esac
+    case $word in *dir) ;; *) add "$name"; continue;; esac
+    if [ "${{name%/}}" = /etc/sudoers.d ]; then is_read=yes; fi
+    add_folder "${{name%/}}"
+  done <"$1"
+}}
+add_folder() {{ for each in "$1"/*; do case ${{each##*/}} in *.*|*~) ;; *) add "$each";; esac; done; }}
+: >$work/files
+for top in /etc/sudoers-rs /etc/sudoers /usr/etc/sudoers; do add $top; done
+add_folder /etc/sudoers.d
+need_folder() {{
+  [ -n "$is_read" ] ||
+    stop "sudo does not read /etc/sudoers.d: with visudo, add the line @includedir /etc/sudoers.d at the end"
+  walk /etc/sudoers.d
+  [ -d /etc/sudoers.d ] || stop "there is no folder /etc/sudoers.d"
+}}
+"""
+_SIFT: Final = """
+# Copy a file without the rules of ours; tell of other rules that name what is ours.
+break="
+"
+sift() {
+  : >$work/sifted; taken=; number=0; from=1; whole=; lines=
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1)); lines=$lines$line$break
+    # A comment does not go on where its line ends, whatever it ends in.
+    case $line in
+      "#"[!0-9-]*|*[[:space:]]"#"[!0-9-]*) ;;
+      *"$slash") whole=$whole${line%"$slash"}; continue;;
+    esac
+    whole=$whole$line
+    sift_rule "$1"
+    from=$((number + 1)); whole=; lines=
+  done <"$1"
+  if [ -n "$lines" ]; then sift_rule "$1"; fi
+}
+sift_rule() {
+  set -f
+  place="$1, line $from"; set -- $whole; rule="$*"
+  set +f
+  if is_ours "${rule%% *}" "${rule#* }"; then taken=yes; return 0; fi
+  printf %s "$lines" >>$work/sifted
+  case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
+  rule=${rule%%" #"[!0-9-]*}
+  case $kind$rule in doas"deny "*) return 0;; esac
+  tell_of_script
+  tell_of_job
+}
+strip() { while :; do case $rest in *"$1"*) rest=${rest%%"$1"*}${rest#*"$1"};; *) return 0;; esac; done; }
+# A path may be written in many ways, so what it ends in counts.
+names() { case "$1 " in */@UNIT@[!A-Za-z0-9._/-]*) ;; *) return 1;; esac; }
+tell_of_script() {
+  # As it was installed, for this user or for another one.
+  if is_rule "${rule%% *}" "${rule#* }"; then return 0; fi
+  rest=$rule
+  strip "/run/@UNIT@"; strip "!@SCRIPT@"; names "$rest" || return 0
+  strip "@SCRIPT@ \"\""; strip "@SCRIPT@ args"
+  if names "$rest"; then
+    tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"
+  else
+    tell_of_odd "$place: this rule is not as it was installed, and stays"
+  fi
+}
+tell_of_job() {
+  # A comma with a backslash ends no command.
+  rest=$rule; strip "$slash,"
+  set -f; IFS=,; set -- $rest; unset IFS; set +f
+  for part; do
+    case $part in *systemd-run*@UNIT@*) ;; *) continue;; esac
+    before=${part%%systemd-run*}
+    case ${before##*[[:space:]:=]} in "!"*) continue;; esac
+    tell "$place: this rule lets its user run anything as root, and is not quite one of ours. Change it by hand"
+  done
+}
+# No name that means others to sudo, and of which rules are ours.
+is_user() { case $1 in ""|*[!A-Za-z0-9_.-]*|-*) return 1;; [!A-Z]*|*[!A-Z0-9_]*) ;; *) return 1;; esac; }
+is_old_rule() { is_user "$1" && grep -qxF -e "$2" $work/old; }
+cat >$work/old <<"END"
+@OLD@
+END
+is_rule() {
+  case $2 in
+    "ALL=(root) NOPASSWD: @SCRIPT@ "\\"\\") is_user "$1";;
+    "nopass "*)
+      user=${2#nopass }; user=${user%% *}
+      [ "$1 $2" = "permit nopass $user as root cmd @SCRIPT@ args" ] && is_user "$user";;
+    *) return 1;;
+  esac
+}
+is_mine() { is_rule "$1" "$2" && case "$1 $2 " in "@ACCOUNT@ "*|"permit nopass @ACCOUNT@ "*) ;; *) return 1;; esac; }
+
+# Take the rules of ours out of a file, which must not be broken by it.
+clean() {
+  sift "$1"
+  [ -n "$taken" ] || return 0
+  walk "$1" || { tell "$1: nothing was changed"; return 0; }
+  target=${at:-/}
+  if is_valid "$target" && ! is_valid $work/sifted; then
+    tell "$1: $(check $work/sifted 2>&1)"
+  elif [ -s $work/sifted ] || [ "$target" = /etc/sudoers ] || [ -L "$1" ]; then
+    put $work/sifted "$target" || tell "$1: nothing was changed"
+  else
+    rm -f "$target" || tell "$1: nothing was changed"
+  fi
+}
+check() { case $kind in sudo) $visudo -cf "$1";; *) doas -C "$1";; esac; }
+is_valid() { check "$1" >/dev/null 2>&1; }
+clean_all() {
+  kind=sudo
+  while IFS= read -r each; do clean "$each" </dev/null; done <$work/files
+  kind=doas
+  command -v doas >/dev/null || return 0
+  for each in /etc/doas.conf /etc/doas.d/*.conf; do if [ -f "$each" ]; then clean "$each"; fi; done
+}
+"""
+_SMART: Final = """
+walk {tool}
+need_folder
+cat >$work/more <<"END"
+{lines}
+END
+"""
+_FIREWALL: Final = """
+need_folder
+cat >$work/all <<"END"
+{account} ALL=(root) NOPASSWD: /usr/sbin/nft -j list ruleset
+{account} ALL=(root) NOPASSWD: /usr/sbin/iptables-save ""
+{account} ALL=(root) NOPASSWD: /usr/sbin/ip6tables-save ""
+END
+# Of the programs that are here.
+: >$work/more
+while IFS= read -r line; do
+  tool=${line#*: }; tool=${tool%% *}
+  [ -e $tool ] || continue
+  walk $tool
+  printf "%s\\n" "$line" >>$work/more
+done <$work/all
+[ -s $work/more ] || stop "neither nft nor iptables-save is in /usr/sbin"
+"""
+_ADD: Final = """
+if [ -e @FILE@ ]; then
+  # Also a last line that does not end is a line.
+  while IFS= read -r line || [ -n "$line" ]; do printf "%s\\n" "$line"; done <@FILE@ >$work/rules
+fi
+while IFS= read -r line; do
+  if grep -qsxF -e "$line" $work/rules; then continue; fi
+  printf "%s\\n" "$line" >>$work/rules
+done <$work/more
+
+# A file is checked before it counts: a broken one locks sudo.
+$visudo -cf $work/rules
+walk @FILE@
+put $work/rules "$at" 0440
+chmod 0440 "$at"
+"""
+
+_INSTALL: Final = f"""
+# Take out the rules of earlier versions, which allow more than they say, whatever else stands in the way.
+is_ours() {{ is_old_rule "$1" "$2"; }}
+tell_of_odd() {{ echo "$1" >&2; }}
+clean_all
+
+# Make what is needed, and try it, before anything is put in place.
+walk {_FOLDER}
+folder=${{at:-/}}
+cat >$work/script <<"END"
+{{script}}END
+{{rule}}
+umask 022
+mkdir -p {_FOLDER}
+umask 077
+put $work/script "$folder/{UNIT}" 0755
+chown 0:0 "$folder/{UNIT}"
+chmod 0755 "$folder/{UNIT}"
+"""
+RULE_PREPARED: Final = f"""
+# Let this user run it, without any argument.
+is_ours() {{ is_mine "$1" "$2"; }}
+rules=
+prepare() {{
+  rules=$1; kind=$2; : >$work/sifted
+  if [ -e $rules ]; then walk $rules; rules=${{at:-/}}; sift $rules; fi
+  cat $work/sifted >$work/rules
+  cat >>$work/rules
+  check $work/rules
+}}
+if command -v sudo >/dev/null; then
+  need_folder
+  prepare {RULE_FILE} sudo <<"END"
+{{sudoers_line}}
+END
+elif command -v doas >/dev/null; then
+  file=/etc/doas.conf
+  # Not every doas reads this folder; one that does names it.
+  if [ -d /etc/doas.d ] && grep -qF /etc/doas.d "$(command -v doas)"; then file={DOAS_RULE_FILE}; fi
+  walk $file
+  prepare "${{at:-/}}" doas <<"END"
+{{doas_line}}
+END
+fi
+"""
+"""Root itself needs none."""
+RULE_IN_PLACE: Final = f"""
+if [ "$kind" = sudo ]; then
+  put $work/rules $rules 0440
+  chmod 0440 $rules
+elif [ -n "$rules" ]; then put $work/rules $rules 0644; fi
+
+# See what sudo makes of it: the last rule that fits is the one that counts.
+if [ "$kind" = sudo ] && sudo -n -l -U {{account}} >$work/listed 2>/dev/null; then
+  last=
+  while IFS= read -r line; do
+    case $line in *"$folder/{UNIT}"*|*"{SCRIPT}"*|*"("*")"*" ALL"|*"("*")"*" ALL,"*) last=$line;; esac
+  done <$work/listed
+  case $last in
+    *"!"*|*" PASSWD: "*) tell "another rule of sudo counts more than the one that was installed: $last";;
+    *"NOPASSWD: "*) ;;
+    *) tell "another rule of sudo counts more than the one that was installed: $last";;
+  esac
+  # What is set last counts, and most of all what is set for the script.
+  noexec=; requiretty=; concerns=yes
+  set -f
+  for word in $(sed "/ may run /q" $work/listed); do
+    word=${{word%,}}
+    case $word in
+      Defaults!{SCRIPT}|Defaults!"$folder/{UNIT}"|Defaults!ALL|"Defaults>root"|"Defaults>ALL") concerns=yes;;
+      Defaults!*|"Defaults>"*) concerns=;;
+    esac
+    case $concerns$word in
+      yesnoexec) noexec=$word;; yes!noexec) noexec=;;
+      yesrequiretty) requiretty=$word;; yes!requiretty) requiretty=;;
+      yeslistpw=always|yeslistpw=all)
+        tell "sudo shows rules only with a password: take out Defaults ${{word%,}}";;
+    esac
+  done
+  for word in $noexec $requiretty; do
+    tell "sudo lets no script run from here: take out Defaults $word, or except {SCRIPT} from it"
+  done
+  set +f
+fi
+"""
+_REMOVE: Final = f"""
+# The rule of this user goes, in our own files also that of another, as the script goes, and the rules of old.
+is_ours() {{
+  is_old_rule "$1" "$2" || is_mine "$1" "$2" ||
+    case $place in {RULE_FILE},*|{DOAS_RULE_FILE},*) is_rule "$1" "$2";; *) return 1;; esac
+}}
+# What had to go is a failure where it stays.
+tell_of_odd() {{ tell "$1. Change it by hand"; }}
+clean_all
+rm -f {SCRIPT}
+"""
+_END: Final = '[ -z "$bad" ]\n'
+
+
+def _worded(text: str) -> str:
+    """Return a part of a command with the names and rules of ours."""
+    words = {"@SCRIPT@": SCRIPT, "@UNIT@": UNIT, "@OLD@": "\n".join(OLD_RULES), "@ACCOUNT@": "{account}"}
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+SMART_COMMAND: Final = f"sh -c '{_BEGINNING}{_SMART}{_ADD.replace('@FILE@', SMART_RULE_FILE)}'"
+FIREWALL_COMMAND: Final = f"sh -c '{_BEGINNING}{_FIREWALL}{_ADD.replace('@FILE@', FIREWALL_RULE_FILE)}'"
+INSTALL_COMMAND: Final = f"sh -c '{_BEGINNING}{_worded(_SIFT)}{_INSTALL}{{in_place}}{_END}'"
+REMOVE_COMMAND: Final = f"sh -c '{_BEGINNING}{_worded(_SIFT)}{_REMOVE}{_END}'"

@@ -1,0 +1,307 @@
+"""The one program that installs updates on a host: root's own script, which takes nothing from who calls it.
+
+sudo compares the words of a rule joined by spaces, so that whoever may run a command with arguments can split them
+anew. This script has none: the rule names it with `""`, and what it does stands in a file that only root can write.
+It is installed by a remedy, compared by the check `updates_rule`, and run by `upgrade`; it stays on the host until the
+remedy that removes it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+import re
+from types import MappingProxyType
+from typing import Final
+
+from .errors import first_line
+from .limits import SUDO_LIST_CHARACTERS
+from .sudo_listing import read_listing
+
+UNIT: Final = "homelab_monitor-update"
+SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
+VERSION: Final = 1
+"""To be raised with each change of the text: hosts with another one are told to install it anew."""
+UPDATE_FOLDER: Final = f"/run/{UNIT}"
+
+_APT: Final = "apt-get -o DPkg::Lock::Timeout=600"
+_KEEP: Final = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+UPDATE_COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # New packages, as a kernel's, are counted as well; nothing is removed.
+        "apt": f"{_APT} update &&\n{_APT} -y {_KEEP} --with-new-pkgs upgrade",
+        "dnf": "dnf -y --refresh upgrade",
+        "zypper": "zypper --non-interactive refresh &&\nzypper --non-interactive update",
+        # The lists and all packages at once: Arch knows no partial upgrade.
+        "pacman": "pacman -Syu --noconfirm",
+        "apk": "apk --update-cache upgrade",
+    }
+)
+"""How each package manager installs what the section `updates` counts.
+
+Without opkg: OpenWrt's packages are not to be upgraded one by one, nor by its apk.
+"""
+
+_TEXT: Final = """\
+#!/bin/sh
+# homelab_monitor-update @VERSION@ @MANAGER@
+# Installs the pending packages of this machine when Home Assistant asks for it, one job at a time.
+# It takes no arguments, reads no input, and leaves how it ended in /run/homelab_monitor-update.
+if [ $# -gt 0 ]; then echo "homelab_monitor-update takes no arguments" >&2; exit 2; fi
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+umask 022
+cd / && exec </dev/null || exit 1
+stop() { echo "homelab_monitor-update: $1" >&2; exit 1; }
+
+folder=/run/homelab_monitor-update
+mkdir -p $folder
+if [ -L $folder ] || ! [ -d $folder ] || ! [ -O $folder ]; then stop "$folder belongs to somebody else"; fi
+chmod 755 $folder || exit 1
+
+# systemd would replace a dollar sign before a name or a brace; there is none.
+job="umask 022; export PATH=$PATH HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive
+cd $folder && rm -f status || exit
+exec >output 2>&1 </dev/null
+(
+@COMMAND@
+) 9>&-
+echo \\$? >ended
+mv ended status"
+
+# A unit starts with nothing of the caller, and systemd starts no second one of that name.
+if [ -d /run/systemd/system ]; then
+  exec env -i PATH=$PATH LC_ALL=C \\
+    systemd-run --quiet --collect --no-ask-password --unit=homelab_monitor-update /bin/sh -c "$job"
+fi
+
+# Without systemd the job would inherit what the caller has set: limits, ignored signals, variables, a terminal.
+for limit in "t unlimited" "f unlimited" "d unlimited" "v unlimited" "s 8192" "n 1024"; do
+  ulimit -$limit || stop "the caller has limits that cannot be lifted"
+done
+if [ -w /proc/self/oom_score_adj ]; then echo 0 >/proc/self/oom_score_adj; fi
+signals=
+if env --default-signal true 2>/dev/null; then signals=--default-signal; fi
+for tool in setsid flock; do command -v $tool >/dev/null || stop "$tool is not installed"; done
+umask 077
+exec 9>>$folder/lock
+umask 022
+flock -n 9 || stop "updates are being installed already"
+rm -f $folder/status
+# A terminal that closes must not end the job before it has a session of its own.
+trap "" HUP
+env -i PATH=$PATH setsid env $signals PATH=$PATH /bin/sh -c "$job" >/dev/null 2>&1 &
+# Numbers are given again; with the time of its start (proc_pid_stat(5), 22) it is this process only.
+set -- $! $(cat /proc/$!/stat)
+echo "$1 ${23}" >$folder/pid
+"""
+"""POSIX sh without a single quote, as it stands within those of the command that installs it."""
+
+
+def update_script(manager: str) -> str:
+    """Return the script for one package manager; raise KeyError when none of its commands is known."""
+    words = {"@VERSION@": str(VERSION), "@MANAGER@": manager, "@COMMAND@": UPDATE_COMMANDS[manager]}
+    return re.sub("|".join(words), lambda found: words[found[0]], _TEXT)
+
+
+def update_sudoers_line(username: str) -> str:
+    """Return the line of sudoers(5) that allows the script, without any argument."""
+    return f'{username} ALL=(root) NOPASSWD: {SCRIPT} ""'
+
+
+def update_doas_line(username: str) -> str:
+    """Return the line of doas.conf(5) that allows the script, without any argument."""
+    return f"permit nopass {username} as root cmd {SCRIPT} args"
+
+
+# ---------------------------------------------------------------- what stands on a host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatesRule:
+    """What the facts tell of script and rule; all of it is remote text."""
+
+    text: str | None = None
+    """The script, None when there is none that can be read."""
+    is_there: bool = False
+    unsafe: str = ""
+    """The first of the script, the folders and the links on the way to it that has not the owner and mode it needs."""
+    is_read_only: bool = False
+    """Whether the script's folder is on a filesystem that is mounted read-only."""
+    has_rule: bool | None = False
+    """Whether a rule of sudo or doas allows exactly this without a password; None when that is not known."""
+    is_refused: bool = False
+    """Whether sudo, asked about the script, says that it may not be run."""
+    is_shown: bool = False
+    """Whether sudo or doas show this user all rules that concern it."""
+    is_named: bool = False
+    """Whether a rule names the script, where another may allow everything."""
+    is_open: bool = False
+    """Whether that rule allows arguments."""
+    overruled_by: str = ""
+    """The rule of sudo that counts more than the one that would allow it."""
+    stopped_by: str = ""
+    """The setting of sudo that keeps the script from running."""
+    has_old_rule: bool = False
+    """Whether a rule allows the words of a shell, as those for updates once did."""
+
+
+WALK: Final = """
+# Call judge for each folder and each link on the way to a place, and for the place itself.
+walk() {
+  at=; way=${1#/}/; links=40
+  judge / || return 1
+  while [ -n "$way" ]; do
+    step=${way%%/*}; way=${way#*/}
+    case $step in ""|.) continue;; ..) at=${at%/*}; continue;; esac
+    judge "$at/$step" || return 1
+    if [ -L "$at/$step" ]; then
+      links=$((links - 1)); [ $links -gt 0 ] || return 1
+      step=$(readlink "$at/$step"); way=$step/$way
+      case $step in /*) at=;; esac
+    else at=$at/$step; fi
+  done
+}
+"""
+"""Shell: who may change a link on the way chooses what is found behind it."""
+
+
+def _old_rules() -> Iterator[str]:
+    """Yield what stood behind the user's name in the rules of earlier versions."""
+    for command in UPDATE_COMMANDS.values():
+        job = (
+            f"umask 022; mkdir -p {UPDATE_FOLDER} && cd {UPDATE_FOLDER} && rm -f status || exit; "
+            "export LC_ALL=C DEBIAN_FRONTEND=noninteractive; "
+            f"{{ {command.replace('\n', ' ')}; }} >output 2>&1 </dev/null; echo $? >ended; mv ended status"
+        )
+        words = f"--quiet --collect --no-ask-password --unit={UNIT} /bin/sh -c {job}"
+        yield "ALL=(root) NOPASSWD: /usr/bin/systemd-run " + re.sub(r"([\\,:=#*?!\[\]])", r"\\\1", words)
+
+
+OLD_RULES: Final = tuple(_old_rules())
+"""The rules that were once documented: who had one could run anything as root."""
+_OLD_JOB: Final = f"systemd-run[^,]*{UNIT}"
+"""Basic regular expression of what was dangerous in them, within one command of a rule."""
+
+UPDATES_RULE_FACTS: Final = rf"""say updates_rule
+file={SCRIPT}; folder={SCRIPT.rpartition("/")[0]}
+until [ -d "${{folder:-/}}" ]; do folder=${{folder%/*}}; done
+folder=$(cd "${{folder:-/}}" && pwd -P)
+point=; options=
+while read -r _ at _ how _; do
+  case $folder/ in "${{at%/}}/"*) [ "${{#at}}" -lt "${{#point}}" ] || {{ point=$at; options=$how; }};; esac
+done </proc/self/mounts
+case ,$options, in *,ro,*) echo read_only;; esac
+{WALK}
+judge() {{ set -- "$1" $(ls -ldn "$1"); echo "place $2 $4 $1"; }}
+if [ -e "$file" ] || [ -L "$file" ]; then
+  judge "$file"; walk "${{file%/*}}"; echo "real $at/${{file##*/}}"
+  [ -f "$file" ] && [ -r "$file" ] && head -c 8192 "$file" | sed 's/^/text /'
+fi
+if have sudo; then
+  listed=$(unasked -l); told=$?
+  case $kind in sudo-rs*) echo sudo_rs;; esac
+  printf '%s\n' "$listed" | head -c 16384 | sed 's/^/sudo /'
+  case $listed in *"may run the following"*)
+    echo listed
+    if [ -f "$file" ]; then
+      # What a rule says is weighed by sudo itself: dates, checksums, patterns. It does not tell of passwords.
+      answer=$(unasked -l "$file"); told=$?
+      if printf '%s\n' "$answer" | grep -q '^/.*/{UNIT}$'; then echo allowed
+      elif [ $told -lt 124 ]; then echo refused; fi
+    fi
+    case $kind in sudo-rs*) unasked -l "$file" anything | grep -q '^/.*/{UNIT} anything$' && echo open;; esac;;
+  esac
+fi
+if have doas; then
+  # Not every doas reads the folder; one that does names it.
+  grep -qsF /etc/doas.d "$(command -v doas)" && more=/etc/doas.d/*.conf || more=
+  for each in /etc/doas.conf $more; do
+    [ -e "$each" ] || continue
+    [ -r "$each" ] || {{ echo hidden; continue; }}
+    echo "doas $(limited doas -C "$each" "$file" 2>/dev/null)"
+    case $(limited doas -C "$each" "$file" anything 2>/dev/null),$(limited doas -C "$each" "$file-" 2>/dev/null) in
+      *nopass,*nopass) echo all;;
+      *nopass,*) echo open;;
+    esac
+  done
+fi
+# A comment does not go on in the next line; a comma with a backslash ends no command; what is forbidden is harmless.
+for each in /etc/sudoers /etc/sudoers.d/* /etc/doas.conf /etc/doas.d/*.conf; do
+  [ -f "$each" ] && [ -r "$each" ] &&
+    sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\$/{{N;s/\\\n//;ba' -e '}}' \
+      -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' -e '/^ *deny /d' "$each" | grep -qs '{_OLD_JOB}' && echo old
+done
+"""
+"""The part of the facts' script that tells of the rule."""
+
+
+def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
+    """Return what the part of the facts told.
+
+    place -rwxr-xr-x 0 /usr/local/sbin/homelab_monitor-update
+    real /usr/local/sbin/homelab_monitor-update
+    text #!/bin/sh
+    sudo     (root) NOPASSWD: /usr/local/sbin/homelab_monitor-update ""
+    """
+    told: dict[str, list[str]] = {}
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        told.setdefault(word, []).append(rest)
+    told["sudo"] = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
+    places = told.get("place", [])
+    by_doas = "permit nopass" in told.get("doas", [])
+    listed = read_listing(
+        told["sudo"],
+        (SCRIPT, *told.get("real", [])[:1]),
+        is_sudo_rs="sudo_rs" in told,
+        is_allowed="allowed" in told,
+    )
+    has_rule = True if by_doas else listed.has_rule
+    if not by_doas and (
+        ("hidden" in told and "listed" not in told)
+        or (places and has_rule and not told.keys() & {"allowed", "refused"})
+    ):
+        has_rule = None
+    return UpdatesRule(
+        text="\n".join([*told["text"], ""]) if "text" in told else None,
+        is_there=bool(places),
+        unsafe=next((first_line(_path(place)) for place in places if not _is_roots_own(place)), ""),
+        is_read_only="read_only" in told,
+        has_rule=has_rule,
+        is_refused="refused" in told and not by_doas,
+        is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
+        is_named=listed.is_named or (by_doas and "all" not in told),
+        is_open=bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all)),
+        overruled_by="" if by_doas else listed.overruled_by,
+        stopped_by="" if by_doas else listed.stopped_by,
+        has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
+    )
+
+
+def _within(lines: Sequence[str], characters: int) -> list[str]:
+    """Return the first lines that have no more characters together."""
+    return [line for line, end in zip(lines, accumulate(map(len, lines)), strict=True) if end <= characters]
+
+
+def _path(place: str) -> str:
+    """Return the path of a place: `drwxr-xr-x 0 /usr` → /usr."""
+    return place.split(" ", 2)[-1]
+
+
+def _is_roots_own(place: str) -> bool:
+    """Tell whether only root can change it; ls(1) shows the widest right of an ACL as the group's."""
+    mode = "-rwxr-xr-x" if _path(place) == SCRIPT else "(?:l|d.{4}-..-.)"
+    return re.match(rf"{mode}\S* 0 ", place) is not None
+
+
+_NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z]+: )")
+"""What stands between two commands of a listing; sudo-rs shows the commas of arguments without a backslash."""
+
+
+def _is_old_job(line: str) -> bool:
+    """Tell whether one command that is listed is the job of old."""
+    for command in _NEXT.split(line):
+        before, _, after = command.partition("systemd-run")
+        if UNIT in after and not re.split(r"[\s:=]", before)[-1].startswith("!"):
+            return True
+    return False

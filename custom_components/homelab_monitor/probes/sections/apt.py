@@ -1,0 +1,88 @@
+"""What apt would install, a part of the section updates: what the job that installs updates would, and what that leaves.
+
+apt-get(8) itself is asked to simulate that job, with its options and by its lists as they are. It takes no lock and
+writes nothing; whoever asks need not be root.
+"""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
+    from ..probe import Host, Json, lines_of
+    from .packages import Row, answer, told_by, withheld
+
+# The same as the job's (client/update_script.py): a test compares them. What only matters to its locks and
+# configuration files does nothing here.
+APT_JOB = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "-y"]
+APT_JOB += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "--with-new-pkgs", "upgrade"]
+# Without its cache files apt counts in memory; with them root's apt would write them anew.
+APT_UNCACHED = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+APT_TRY = [*APT_JOB, "-s", *APT_UNCACHED]
+APT_TRY_PHASED = [*APT_TRY, "-o", "APT::Get::Always-Include-Phased-Updates=true"]
+APT_LIST = ["apt", "-qq", "list", "--upgradable", *APT_UNCACHED]
+DPKG_WANTED = ["dpkg-query", "-W", "-f", "${db:Status-Want} ${Package}:${Architecture}\\n"]
+
+
+def parse_inst(text: str) -> "Iterator[Row]":
+    """Yield what a simulation of apt-get would install, new packages among it.
+
+    Inst openssl [3.0.17-1~deb12u2] (3.0.17-1~deb12u3 Debian:12.12/stable, Debian-Security:12/stable-security [amd64])
+    Inst libc6:i386 [2.36-9] (2.36-10 Debian:12.12/stable [i386]) [libc6:amd64 on libc6:i386]
+    Inst linux-image-6.1.0-40-amd64 (6.1.153-1 Debian:12.12/stable [amd64])
+    """
+    for line in lines_of(text):
+        told = re.match(r"Inst (\S+)(?: \[([^\]]*)\])? \((\S+) (.*?) ?\[([^\]\s]+)\]\)", line)
+        if told:
+            name, old, new, origins, arch = told.groups()
+            yield apt_row(name, arch, old, new, origins.split(", "))
+
+
+def parse_apt(text: str) -> "Iterator[Row]":
+    """Yield the packages of `apt list --upgradable`, whatever keeps them from being upgraded.
+
+    openssl/stable-security 3.0.17-1~deb12u3 amd64 [upgradable from: 3.0.17-1~deb12u2]
+    """
+    for line in lines_of(text):
+        told = re.match(r"([^/\s]+)/(\S+) (\S+) (\S+) \[upgradable from: (\S+)\]", line)
+        if told:
+            name, suites, new, arch, old = told.groups()
+            yield apt_row(name, arch, old, new, suites.split(","))
+
+
+def apt_row(name: str, arch: str, old: "str | None", new: str, suites: "list[str]") -> "Row":
+    """Return a package by name and architecture; a suite that ends in security brings security fixes."""
+    told = {"name": name, "available": new, "security": any(suite.endswith("security") for suite in suites)}  # type: Json
+    if old:
+        told["installed"] = old
+    return name.partition(":")[0] + ":" + arch, told
+
+
+def parse_wanted(text: str) -> "set[str]":
+    """Return the packages that dpkg is told to hold (`apt-mark hold`).
+
+    hold linux-image-amd64:amd64
+    """
+    return {line.partition(" ")[2] for line in lines_of(text) if line.startswith("hold ")}
+
+
+def read_apt(host: "Host") -> "Json":
+    """Return what the job would install and what it leaves; security fixes are told apart where a suite is theirs."""
+    told = told_by(host, APT_TRY)[1]
+    pending = dict(parse_inst(told))
+    has_left = re.search(r"\b0 not upgraded", told) is None
+    knows_security = any("security" in name for name in host.names("/var/lib/apt/lists"))
+    return answer(pending, knows_security, **withheld(lambda: left_by_apt(host, pending, has_left)))
+
+
+def left_by_apt(host: "Host", pending: "dict[str, Json]", has_left: bool) -> "dict[str, dict[str, Json]]":
+    """Return what is held by dpkg, what comes to this machine later, and what cannot be upgraded now."""
+    listed = parse_apt(told_by(host, APT_LIST)[1]) if has_left else ()
+    rest = {key: one for key, one in listed if key not in pending}
+    holds = parse_wanted(told_by(host, DPKG_WANTED)[1]) if rest else set()
+    held = {key: one for key, one in rest.items() if key in holds}
+    later = dict(parse_inst(told_by(host, APT_TRY_PHASED)[1])) if len(held) < len(rest) else {}
+    phased = {key: one for key, one in rest.items() if key in later and key not in held}
+    kept = {key: one for key, one in rest.items() if key not in held and key not in phased}
+    return {"held": held, "phased": phased, "kept_back": kept}

@@ -1,0 +1,212 @@
+"""Whose a socket is: who holds it, of all that hold it who it belongs to, and what ss(8) tells where sudo lets us ask.
+
+Who has a descriptor may send it to others, whether they want it or not: a daemon that takes messages holds what is in
+them. So a holder counts only where the socket is its user's, or, of root's, where root has lent it.
+"""
+
+import os
+import re
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+    from .owners import belongs_to, in_turn, list_pids, owner_of, owner_of_group, real_uid
+    from ..probe import DESCRIPTORS_READ, Host, Json, Late
+
+HOLDERS_SECONDS = 3.0
+HOLDERS_OF_ONE = 16
+DESCRIPTORS_FIRST = 256
+SS_SECONDS = 3.0
+SS_AGAIN_SECONDS = 600.0  # and twice as long each time that it is late again
+SS_AGAIN_MOST = 4800.0
+SS = ["--", "ss", "-H", "-l", "-t", "-u", "-n", "-p", "-e"]
+
+
+# ---------------------------------------------------------------- who holds it
+
+
+def read_open_sockets(pid: int, most: int) -> "tuple[list[int], bool]":
+    """Return the inodes of the sockets among so many of a process's descriptors, and whether that were all of them.
+
+    The links say it: socket:[12345].
+    """
+    found = []  # type: list[int]
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as descriptors:
+            for number, descriptor in enumerate(descriptors):
+                if number >= most:
+                    return found, False
+                link = os.readlink(descriptor.path)
+                if link.startswith("socket:["):
+                    found.append(int(link[8:-1]))
+    except OSError:
+        return found, True  # it is another user's, or it ended meanwhile
+    return found, True
+
+
+def find_holders(host: "Host", owned: "dict[int, int]", accounts: "dict[str, str]") -> "dict[int, set[int]]":
+    """Return the processes that hold each socket, of those that this user may look at, until time is up.
+
+    `owned` tells the user of each socket: those users' processes are looked at first.
+    """
+    deadline = time.monotonic() + HOLDERS_SECONDS
+    holders = {}  # type: dict[int, set[int]]
+    left = in_turn(host, list_pids(host), accounts, set(owned.values()))
+    # First a look at each: a few processes with very many descriptors must not hide who else there is.
+    for most in (DESCRIPTORS_FIRST, DESCRIPTORS_READ):
+        pids, left = left, []
+        for pid in pids:
+            told, is_whole = host.open_sockets(pid, most)
+            add_holder(holders, pid, owned.keys() & told)
+            left += [] if is_whole else [pid]
+            if time.monotonic() > deadline:
+                return holders
+    return holders
+
+
+def add_holder(holders: "dict[int, set[int]]", pid: int, inodes: "Iterable[int]") -> None:
+    """Note a process with each of its sockets, of each those with the lowest numbers: a thousand may share ten thousand."""
+    for inode in inodes:
+        known = holders.setdefault(inode, set())
+        known.add(pid)
+        if len(known) > HOLDERS_OF_ONE:
+            known.remove(max(known))
+
+
+# ---------------------------------------------------------------- what ss tells
+
+
+class LinesOf:
+    """What to keep of ss' output, for `Host.run`: the lines of some sockets, however many others there are."""
+
+    PLACE = re.compile(rb" ino:(\d{1,20}) sk:")
+
+    def __init__(self, inodes: "Iterable[int]") -> None:
+        self.wanted = {b"%d" % inode for inode in inodes}
+
+    def search(self, line: bytes) -> bool:
+        """Tell whether a line is kept; a group's name may look like one more number, so any of them counts."""
+        return not self.wanted.isdisjoint(self.PLACE.findall(line))
+
+
+def ask_ss(host: "Host", inodes: "Iterable[int]", memo: "Json", deadline: float) -> "dict[int, set[int]]":
+    """Return what ss(8) tells as root of some sockets, nothing where sudo wants a password, there is none, or no time.
+
+    It looks at every descriptor of the machine before it says a word, and anybody may have half a million of them. We
+    cannot end it, as it is root's: who is late is left alone, each time for longer.
+    """
+    seconds = min(SS_SECONDS, deadline - time.monotonic())
+    if not host.may_ask_sudo(SS) or seconds < SS_SECONDS / 3:
+        return {}
+    try:
+        status, output, _ = host.run_sudo(SS, seconds, wanted=LinesOf(inodes))
+    except Late:
+        pause = min(2 * memo.get("ss_pause", SS_AGAIN_SECONDS / 2), SS_AGAIN_MOST)
+        memo["ss_pause"] = pause
+        host.note_refusal(SS, pause)
+        return {}
+    except OSError:
+        return {}
+    memo.pop("ss_pause", None)
+    if status:
+        host.note_refusal(SS)
+        return {}
+    return parse_ss(output)
+
+
+SS_LINE = re.compile(r"(?:tcp|udp) +\S+ +\d+ +\d+ +\S+ +\S+ +users:\((.*?)\) (?:timer:\S* )?(?:uid:\d+ )?ino:(\d+) sk:.*")
+SS_HOLDER = re.compile(r'".{0,15}",pid=(\d{1,10}),fd=\d{1,10}', re.DOTALL)
+
+
+def parse_ss(text: str) -> "dict[int, set[int]]":
+    """Return the processes that hold each socket; only their numbers.
+
+    A process may call itself whatever it likes, in 15 characters, and a control group as well: a line counts only
+    where all of it fits, and what a holder's name may look like is too short to be a holder and the end of a name.
+
+    tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=812,fd=3),("systemd",pid=1,fd=50)) ino:12345 sk:1 cgroup:/x <->
+    """
+    holders = {}
+    for line in text.split("\n"):
+        told = SS_LINE.fullmatch(line)
+        found = [SS_HOLDER.fullmatch(one) for one in told.group(1)[1:-1].split("),(")] if told else []
+        if told and all(found):
+            holders[int(told.group(2))] = {int(one.group(1)) for one in found if one}
+    return holders
+
+
+# ---------------------------------------------------------------- who it belongs to
+
+
+class Holders:
+    """The processes that hold sockets, and which of them one belongs to; each process and group is asked once."""
+
+    def __init__(self, host: "Host", found: "dict[int, set[int]]", accounts: "dict[str, str]") -> None:
+        self.host = host
+        self.found = found
+        self.accounts = accounts
+        self.known = {}  # type: dict[tuple[Any, ...], Any]
+
+    def once(self, read: "Any", *what: int) -> "Any":
+        """Return what a function tells of this host."""
+        key = (read, *what)
+        if key not in self.known:
+            self.known[key] = read(self.host, *what)
+        return self.known[key]
+
+    def unit(self, pid: int) -> "dict[str, str]":
+        """Return `{unit?, container?}` of a process."""
+        return self.once(owner_of, pid)  # type: ignore[no-any-return]
+
+    def made_in(self, row: "Json") -> str:
+        """Return the path of the control group in which a socket was made, "" where that is not known."""
+        number = row.get("group", 0)
+        return str(self.once(group_ids).get(number, "")) if number else ""
+
+    def holder(self, row: "Json") -> "int | None":
+        """Return the process that a socket belongs to: of several the one that started first, others inherited it."""
+        pids, uid = self.found.get(row["inode"], set()), row.get("uid", 0)
+        # systemd keeps what it opened for a service (systemd.socket(5)): it counts where nobody else does.
+        pids = pids - {1} or pids
+        mine = {pid for pid in pids if self.acts_for(pid, uid, row)} if uid else self.lent(pids, row)
+        return min(mine, key=lambda pid: (self.once(started, pid), pid)) if mine else None
+
+    def acts_for(self, pid: int, uid: int, row: "Json") -> bool:
+        """Tell whether a process is of a socket's user, or without an account in what is that user's: a container."""
+        real = self.once(real_uid, pid)
+        if real == uid or str(real) in self.accounts or real < 0:
+            return real == uid  # type: ignore[no-any-return]
+        container = self.unit(pid).get("container")
+        is_same = container is not None and container == owner_of_group(self.made_in(row)).get("container")
+        return is_same or bool(self.once(belongs_to, pid, uid))
+
+    def lent(self, pids: "set[int]", row: "Json") -> "set[int]":
+        """Return which of its holders a socket of root may belong to; none where they are of several and nothing tells.
+
+        Root opens sockets for others: a daemon opens what it needs and becomes another user, or systemd hands over what
+        it has opened. They may send it on, so what counts is who shares a unit, and where it was made.
+        """
+        if len(pids) < 2 or len({self.once(real_uid, pid) for pid in pids}) == 1:
+            return pids
+        units = {pid: self.unit(pid) for pid in pids}
+        first = units[min(pids)]
+        if first and all(one == first for one in units.values()):
+            return pids
+        made_in = owner_of_group(self.made_in(row))
+        same = {pid for pid in pids if made_in and units[pid] == made_in}
+        is_systemds = 1 in self.found[row["inode"]]
+        return same or {pid for pid in pids if self.once(real_uid, pid) == 0 and not is_systemds}
+
+
+def group_ids(host: "Host") -> "dict[int, str]":
+    """Return the path of every control group of version 2 by its number."""
+    return host.group_ids()
+
+
+def started(host: "Host", pid: int) -> int:
+    """Return when a process started, in ticks since boot (proc_pid_stat(5)); late where it is gone."""
+    words = host.text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(words[19]) if len(words) > 19 else sys.maxsize

@@ -1,0 +1,95 @@
+"""Which units the section services shows in full, and which of them have room."""
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..probe import Host
+    from .services import UNIT_NAME, Unit
+
+UNITS_SHOWN = 200
+INSTANCES_SHOWN = 50  # of one template, where not all have room: who connects to one may make any number
+UNSETTLED = ("activating", "deactivating", "reloading")
+USERS_UNIT = re.compile(r"(?:user|user-runtime-dir)@(\d{1,10})\.service")
+
+
+def template_of(name: str) -> str:
+    """Return the template of an instance, else the name.
+
+    backup@home.service  →  backup@.service
+    """
+    stem, at, _ = name.partition("@")
+    return stem + "@.service" if at else name
+
+
+def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
+    """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
+    import fnmatch  # noqa: PLC0415
+
+    names = [one.name for one in listed if one.is_present()]
+    chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
+    chosen.update((name, "admin") for name in names if template_of(name) in admin)
+    for one in listed:
+        if one.active == "failed":
+            chosen.setdefault(one.name, "package")
+    for pattern in watch:
+        full = full_name(pattern)
+        fitting = fnmatch.filter(names, full) if re.search(r"[*?[]", full) else [full]
+        for name in fitting:
+            chosen.setdefault(name, "package")
+    return {name: origin for name, origin in chosen.items() if UNIT_NAME.match(name)}
+
+
+def full_name(name: str) -> str:
+    """Return the name of a service as systemd knows it.
+
+    nginx  →  nginx.service
+    """
+    return name if name.endswith(".service") else name + ".service"
+
+
+def shown_units(chosen: "dict[str, str]", by_name: "dict[str, Unit]", watch: "list[str]") -> "list[str]":
+    """Return the names that have room, what matters most first.
+
+    Whoever can connect to a service, or log in, may make as many instances of a template as they like, and let them
+    fail: units that stand for themselves come before all of them, and no template keeps another from being told.
+    """
+    if len(chosen) <= UNITS_SHOWN:
+        return list(chosen)
+    named = {full_name(name) for name in watch}
+    healthy = {name: name not in by_name or by_name[name].active != "failed" for name in chosen}
+
+    def rank(name: str) -> "tuple[bool, bool]":
+        return name not in named, healthy[name] and chosen[name] == "admin"
+
+    singles = sorted((name for name in chosen if template_of(name) == name or name in named), key=rank)
+    taken = set(singles)
+    instances = dealt_out([name for name in chosen if name not in taken], by_name)
+    return (singles + instances)[:UNITS_SHOWN]
+
+
+def dealt_out(instances: "list[str]", by_name: "dict[str, Unit]") -> "list[str]":
+    """Return some instances of each template, of one after the other, those that failed first."""
+    templates = {}  # type: dict[str, list[str]]
+    for name in instances:
+        templates.setdefault(template_of(name), []).append(name)
+
+    def rank(name: str) -> int:
+        active = by_name[name].active if name in by_name else "inactive"
+        return 0 if active == "failed" else 1 if active in UNSETTLED else 2
+
+    dealt = []  # type: list[tuple[int, str]]
+    for names in templates.values():
+        dealt.extend(enumerate(sorted(names, key=rank)[:INSTANCES_SHOWN]))
+    return [name for _, name in sorted(dealt, key=lambda one: one[0])]
+
+
+def guest_of(host: "Host", name: str) -> "int | None":
+    """Return the uid of whom a unit is for, None where it is the machine's, root's, or of who looks.
+
+    A user ends the service manager of their own as they like, also by letting it fail.
+
+    user@1501.service  →  1501
+    """
+    told = USERS_UNIT.fullmatch(name)
+    return int(told.group(1)) if told and int(told.group(1)) not in (0, host.uid()) else None

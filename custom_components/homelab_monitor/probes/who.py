@@ -1,0 +1,33 @@
+"""Say which machine this is, and end: what a new connection asks before anything else is asked or sent there.
+
+Python 3.6 or newer, without most of its standard library; sent as the probe is, behind sections/machine_id.py.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .sections.machine_id import machine_id_hash
+
+
+class Files:
+    """The one door to the system that is needed here."""
+
+    def text(self, path: str) -> str:
+        """Return a file's text without the space around it, "" where it cannot be read."""
+        try:
+            with open(os.environ.get("HOMELAB_MONITOR_ROOT", "") + path, encoding="ascii", errors="replace") as file:
+                return file.read(4096).strip(" \t\r\n")
+        except OSError:
+            return ""
+
+
+def introduce() -> None:
+    """Print the marker of protocol 1."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    words = ["homelab_monitor", "1", version, str(os.getpid()), machine_id_hash(Files())]
+    print(chr(30) + " ".join(word for word in words if word), flush=True)
+
+
+introduce()

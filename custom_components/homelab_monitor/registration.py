@@ -1,0 +1,182 @@
+"""What a host may write into the device registry: its own device, at a bounded rate.
+
+Other integrations find their devices there by network address. So an address is a claim, and a host can
+claim any: one that another device has is left to it, however late that comes. What is in the registry
+decides, not which host or integration is set up first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import logging
+import operator
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.device_registry import DeviceEntry, EventDeviceRegistryUpdatedData
+
+from .client.addresses import card_addresses
+from .client.bucket import Bucket
+from .client.errors import first_line
+from .client.limits import CONNECTIONS_LIMIT, DEVICE_TEXT_LIMIT, DEVICE_WRITES
+from .client.models import Hardware
+from .client.snapshot import Snapshot
+from .const import DOMAIN
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What a host says that its network addresses are, and that they are not for Home Assistant."""
+
+    taken: Mapping[str, str] = field(default_factory=dict)
+    """Address → the integration whose device has it."""
+    invalid: int = 0
+    beyond_limit: int = 0
+
+
+@callback
+def async_watch_registry(hass: HomeAssistant) -> None:
+    """Give an address back at once when another integration registers it, whether its host is on, off or disabled."""
+
+    @callback
+    def async_give_back(event: Event[EventDeviceRegistryUpdatedData]) -> None:
+        registry = dr.async_get(hass)
+        other = registry.async_get(event.data["device_id"])
+        if not isinstance(other, DeviceEntry) or _domain(hass, other) == DOMAIN:
+            return
+        for ours in registry.async_get_devices(connections=other.connections):
+            if _domain(hass, ours) == DOMAIN:
+                registry.async_update_device(ours.id, new_connections=ours.connections - other.connections)
+
+    hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, async_give_back, event_filter=_has_new_connections)
+
+
+@callback
+def _has_new_connections(data: EventDeviceRegistryUpdatedData) -> bool:
+    """Tell whether a change of the registry may bring an address to a device."""
+    return data["action"] == "create" or (data["action"] == "update" and "connections" in data["changes"])
+
+
+class HostDevice:
+    """The device of one host."""
+
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], host_id: str) -> None:
+        """Know whose device it is; nothing is registered yet."""
+        self._registry = dr.async_get(hass)
+        self._hass = hass
+        self._entry = entry
+        self._identifier = (DOMAIN, host_id)
+        self._seen: tuple[object, ...] = (None, None, None)
+        self._has_logged = False
+        self._bucket = Bucket(*DEVICE_WRITES)
+        self.refused = Refused()
+        self.id = ""
+
+    @callback
+    def async_update(self, snapshot: Snapshot) -> None:
+        """Keep the device true to what the machine says of itself, its cards included.
+
+        A section that is told anew is looked at even when it says the same: another device may have come.
+        """
+        sections = snapshot.sections
+        seen = (self._entry.title, sections.system, sections.hardware)
+        if all(map(operator.is_, seen, self._seen, strict=True)):
+            return
+        device = self._device()
+        changes = _changes(device, {"name": self._entry.title, **_facts(snapshot)})
+        changes |= _changes(device, {"connections": self._claimed(device, sections.hardware)})
+        # What finds no token is compared again at the next poll.
+        if not changes or self._bucket.take():
+            self._seen = seen
+            self._write(device, changes)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the network addresses that are this host's, as far as anybody can tell."""
+        device = self._registry.async_get(self.id)
+        return _held(device) if isinstance(device, DeviceEntry) else ()
+
+    def _device(self) -> DeviceEntry:
+        """Return the device, which is found by nothing but our own identifier; a new one has no more than that."""
+        device = self._registry.async_get(self.id) if self.id else None
+        if not isinstance(device, DeviceEntry):
+            device = self._registry.async_get_or_create(
+                config_entry_id=self._entry.entry_id, identifiers={self._identifier}, name=self._entry.title
+            )
+            self.id = device.id
+        return device
+
+    def _write(self, device: DeviceEntry, changes: dict[str, Any]) -> None:
+        """Write what is new; connections are replaced, as a card that was taken out has left."""
+        if "connections" in changes:
+            changes["new_connections"] = changes.pop("connections")
+        if changes:
+            self._registry.async_update_device(device.id, **changes)
+
+    def _claimed(self, device: DeviceEntry, hardware: Hardware | None) -> set[tuple[str, str]]:
+        """Return the connections that are this host's; what is refused is noted, and logged once.
+
+        A host that does not tell of its cards keeps what it has, as far as no other device has it.
+        """
+        addresses, invalid = card_addresses(hardware) if hardware else (_held(device), 0)
+        taken = {address: holder for address in addresses if (holder := self._holder(device, address))}
+        free = [address for address in addresses if address not in taken]
+        self.refused = Refused(taken=taken, invalid=invalid, beyond_limit=max(0, len(free) - CONNECTIONS_LIMIT))
+        self._log()
+        return {(dr.CONNECTION_NETWORK_MAC, address) for address in free[:CONNECTIONS_LIMIT]}
+
+    def _holder(self, device: DeviceEntry, address: str) -> str | None:
+        """Return the integration that an address is to be left to."""
+        connection = (dr.CONNECTION_NETWORK_MAC, address)
+        for other in self._registry.async_get_devices(connections={connection}):
+            domain = _domain(self._hass, other)
+            # Two hosts may both have it from a time when nobody looked: then the younger one lets go.
+            is_junior = domain == DOMAIN and connection in device.connections and _age(device) < _age(other)
+            if other.id != device.id and not is_junior:
+                return domain
+        return None
+
+    def _log(self) -> None:
+        """Say once which addresses are left to others; a router that lists its machines is the usual one."""
+        if self._has_logged or not self.refused.taken:
+            return
+        self._has_logged = True
+        level = logging.WARNING if DOMAIN in self.refused.taken.values() else logging.INFO
+        listed = ", ".join(list(self.refused.taken)[:CONNECTIONS_LIMIT])
+        _LOGGER.log(
+            level, "%s reports network addresses of other devices, which keep them: %s", self._entry.title, listed
+        )
+
+
+def _held(device: DeviceEntry) -> tuple[str, ...]:
+    """Return the addresses that a device has in the registry."""
+    return tuple(sorted(address for kind, address in device.connections if kind == dr.CONNECTION_NETWORK_MAC))
+
+
+def _domain(hass: HomeAssistant, device: DeviceEntry) -> str:
+    """Return the integration that a device belongs to."""
+    entry = hass.config_entries.async_get_entry(device.config_entry_id)
+    return entry.domain if entry else ""
+
+
+def _age(device: DeviceEntry) -> tuple[object, str]:
+    """Return what is smaller for the older one of two devices."""
+    return device.created_at, device.id
+
+
+def _facts(snapshot: Snapshot) -> dict[str, str | None]:
+    """Return what a machine says of its make; nothing of what it has not told."""
+    facts: dict[str, str | None] = {}
+    if system := snapshot.sections.system:
+        facts["sw_version"] = system.os_name or system.kernel
+    if hardware := snapshot.sections.hardware:
+        facts |= {"manufacturer": hardware.vendor, "model": hardware.model, "serial_number": hardware.serial}
+    return {name: text and (first_line(text)[:DEVICE_TEXT_LIMIT] or None) for name, text in facts.items()}
+
+
+def _changes(device: DeviceEntry, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of this is not so yet."""
+    return {name: value for name, value in wanted.items() if getattr(device, name) != value}

@@ -1,0 +1,375 @@
+"""Which filesystems are told, and by which of their mounts: recorded lists of mounts, and real ones in a namespace."""
+
+import threading
+import time
+import unittest
+
+from place import costly, probe
+from tree import Tree
+
+ROOT = "25 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+SIZES = [4096, 1000, 500, 400, 10, 5]
+FULL = [4096, 1000, 0, 0, 10, 5]
+
+
+class Told(unittest.TestCase):
+    """A machine of a list of mounts, each of which answers with sizes of its own."""
+
+    def machine(self, lines, root=ROOT, **told):
+        tree = Tree(self, dict({"statvfs": {}, "uid": 0}, **told))
+        tree.write("/proc/self/mountinfo", root + lines)
+        places = [mount.mountpoint for mount in probe.parse_mountinfo(root + lines)]
+        for place in places:
+            tree.told["statvfs"].setdefault(place, SIZES)
+        tree.save()
+        return tree
+
+    def section(self, host, watched=(), one=None):
+        request = {"id": "1", "sections": ["filesystems"], "watch": {"filesystems": list(watched)}}
+        reply = (one or probe.Probe(host)).answer(probe.Request(request))
+        self.assertEqual((reply["missing"], reply["errors"]), ({}, {}))
+        return reply["sections"]["filesystems"]
+
+    def rows(self, lines, watched=(), **told):
+        host = self.machine(lines, **told).host()
+        return {row["mountpoint"]: row for row in self.section(host, watched)["filesystems"]}
+
+
+class ReadOnly(Told):
+    def test_a_place_that_may_not_be_written_makes_no_filesystem_read_only(self):
+        for place, itself, is_read_only in (
+            ("ro", "rw", False),
+            ("rw", "ro", True),
+            ("ro", "ro", True),
+            ("rw", "rw", False),
+        ):
+            line = f"26 25 8:2 / /data {place},relatime - ext4 /dev/sdb1 {itself},errors=remount-ro\n"
+            with self.subTest(line):
+                self.assertIs(self.rows(line)["/data"]["read_only"], is_read_only)
+
+    def test_the_mount_that_names_a_filesystem_is_the_same_whoever_may_write_where(self):
+        # CoreOS: the system is mounted read-only at /sysroot, and what may be written of it somewhere below /.
+        lines = (
+            "26 25 8:2 / /sysroot ro,relatime - xfs /dev/sdb4 rw\n"
+            "27 25 8:2 /ostree/deploy/fedora-coreos/var /var rw,relatime - xfs /dev/sdb4 rw\n"
+        )
+        rows = self.rows(lines)
+        self.assertEqual(set(rows), {"/", "/sysroot"})
+        self.assertFalse(rows["/sysroot"]["read_only"])
+
+
+NFS = "{0} 25 0:{1} / {2} rw,relatime - nfs4 nas:{2} rw,vers=4.2,addr=192.0.2.9\n"
+
+
+class Chosen(Told):
+    def test_two_exports_that_share_a_device_are_both_told_where_both_are_chosen(self):
+        lines = NFS.format(26, 50, "/mnt/films") + NFS.format(27, 50, "/mnt/music")
+        self.assertEqual(set(self.rows(lines, ["/mnt/films", "/mnt/music"])), {"/", "/mnt/films", "/mnt/music"})
+        for chosen, other in (("/mnt/films", "/mnt/music"), ("/mnt/music", "/mnt/films")):
+            told = self.section(self.machine(lines).host(), [chosen])
+            self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", chosen])
+            self.assertEqual(told["unwatched"], [{"mountpoint": other, "type": "nfs4"}])
+
+    def test_a_part_of_a_local_filesystem_is_told_beside_it_where_it_is_chosen(self):
+        lines = (
+            "26 25 0:30 /@data /srv rw,relatime - btrfs /dev/sdb1 rw,subvol=/@data\n"
+            "27 25 0:30 /@home /home rw,relatime - btrfs /dev/sdb1 rw,subvol=/@home\n"
+            "28 25 8:3 / /xfs rw,relatime - xfs /dev/sdc1 rw,prjquota\n"
+            "29 25 8:3 /projects/web /var/www rw,relatime - xfs /dev/sdc1 rw,prjquota\n"
+        )
+        self.assertEqual(set(self.rows(lines)), {"/", "/srv", "/xfs"})
+        # The quota of a project is what statfs(2) tells in its folder.
+        sizes = {"/xfs": SIZES, "/var/www": [4096, 100, 10, 10, 5, 1]}
+        rows = self.rows(lines, ["/home", "/var/www"], statvfs=sizes)
+        self.assertEqual(set(rows), {"/", "/srv", "/home", "/xfs", "/var/www"})
+        self.assertEqual((rows["/xfs"]["total_bytes"], rows["/var/www"]["total_bytes"]), (4096000, 409600))
+
+    def test_what_is_chosen_and_told_anyway_is_told_once(self):
+        lines = "26 25 8:2 / /srv rw - ext4 /dev/sdb1 rw\n27 25 8:3 /a /data rw - ext4 /dev/sdc1 rw\n"
+        for chosen in (["/", "/srv", "/data"], ["*"], ["/srv", "/srv/", "/s*", "/data", "/dat?"]):
+            told = self.section(self.machine(lines).host(), chosen)
+            self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/data", "/srv"])
+            self.assertEqual((told["complete"], told.get("late")), ({"mounts": True}, None))
+
+    def test_what_is_chosen_is_asked_and_late_once(self):
+        asked = []
+
+        class Counting(probe.RecordedHost):
+            def statvfs(self, path, mount):
+                asked.append(path)
+                if path == "/data":
+                    raise OSError("stale")
+                return super().statvfs(path, mount)
+
+        lines = "26 25 8:2 / /srv rw - ext4 /dev/sdb1 rw\n27 25 8:3 /a /data rw - ext4 /dev/sdc1 rw\n"
+        told = self.section(Counting(self.machine(lines).folder), ["/srv", "/data"])
+        self.assertEqual((asked.count("/srv"), told["late"]), (1, ["/data"]))
+
+    def test_the_root_of_a_machine_without_disks_is_told_and_not_offered(self):
+        root = "25 1 0:20 / / rw,relatime - nfs4 nas:/root rw\n"
+        told = self.section(self.machine("", root=root).host())
+        self.assertEqual(([row["mountpoint"] for row in told["filesystems"]], told.get("unwatched")), (["/"], None))
+
+    def test_patterns_and_a_slash_at_the_end_choose(self):
+        lines = NFS.format(26, 50, "/mnt/films") + NFS.format(27, 51, "/mnt/music") + NFS.format(28, 52, "/srv/nas")
+        lines += "29 25 0:60 / /mnt/ramdisk rw - tmpfs tmpfs rw\n30 25 0:61 / /mnt/auto rw - autofs a rw,timeout=1\n"
+        for chosen, told in (
+            (["/mnt/*"], {"/mnt/films", "/mnt/music", "/mnt/ramdisk"}),
+            (["/mnt/m*"], {"/mnt/music"}),
+            (["*/films", "/srv/na[st]"], {"/mnt/films", "/srv/nas"}),
+            (["/mnt/????s"], {"/mnt/films"}),
+            (["/mnt/films/"], {"/mnt/films"}),
+            (["/mnt/films//", "/", ""], {"/mnt/films"}),
+            (["/mnt/films/*", "/MNT/*", "mnt", "[z-a]", "/mnt"], set()),
+        ):
+            with self.subTest(chosen):
+                self.assertEqual(set(self.rows(lines, chosen)) - {"/"}, told)
+
+    def test_a_name_with_the_marks_of_a_pattern_is_a_name_too(self):
+        lines = NFS.format(26, 50, "/mnt/[old]") + NFS.format(27, 51, "/mnt/o")
+        self.assertEqual(set(self.rows(lines, ["/mnt/[old]"])), {"/", "/mnt/[old]", "/mnt/o"})
+
+    def test_a_pattern_does_not_vouch_for_what_users_and_engines_mount(self):
+        lines = (
+            "26 25 0:70 / /home/eve/x rw - fuse.mergerfs x rw,user_id=1501,group_id=0,allow_other\n"
+            "27 25 0:71 / /var/lib/docker/overlay2/1/merged rw - overlay overlay rw\n"
+            "28 25 8:1 /etc/app.conf /srv/app.conf rw - ext4 /dev/sda1 rw\n"
+        )
+        tree = self.machine(lines)
+        tree.write("/srv/app.conf")
+        places = ["/home/eve/x", "/srv/app.conf", "/var/lib/docker/overlay2/1/merged"]
+        for chosen, told in ((["*"], ["/"]), (["/home/eve/*", "/srv/*", "/var/*"], ["/"]), (places, ["/", *places])):
+            section = self.section(tree.host(), chosen)
+            self.assertEqual([row["mountpoint"] for row in section["filesystems"]], told)
+
+    def test_a_chosen_place_that_a_stranger_covers_is_not_gone(self):
+        lines = NFS.format(26, 50, "/mnt/films") + NFS.format(27, 50, "/mnt/music")
+        lines += "40 27 0:90 / /mnt/music rw - fuse.x eve rw,user_id=1501\n"
+        for chosen in (["/mnt/films", "/mnt/music"], ["/mnt/*"]):
+            told = self.section(self.machine(lines).host(), chosen)
+            self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/mnt/films"])
+            self.assertEqual((told["late"], told["complete"]), (["/mnt/music"], {"mounts": False}))
+
+    def test_a_pattern_that_takes_long_holds_nothing_up(self):
+        place = "/home/eve/" + "a" * 4000
+        line = f"26 25 0:70 / {place} rw - fuse.x x rw,user_id=1501,group_id=0,allow_other\n"
+        begun = time.process_time()
+        self.assertEqual(set(self.rows(line, ["/home/*a*a*a*a*a*b"])), {"/"})
+        self.assertLess(time.process_time() - begun, 5)
+
+
+class Files(Told):
+    def machine(self, lines, files=(), **told):
+        tree = super().machine(lines, **told)
+        for place in files:
+            tree.write(place)
+        return tree
+
+    LINES = (
+        "26 25 8:2 /f /etc/app.conf rw - ext4 /dev/sdb1 rw\n"
+        "27 25 8:2 /volumes/app/_data /data rw - ext4 /dev/sdb1 rw\n"
+        "28 25 8:3 /only/this /srv/one.img rw - ext4 /dev/sdc1 rw\n"
+    )
+
+    def test_a_file_never_stands_for_a_filesystem_that_a_folder_shows(self):
+        rows = self.rows(self.LINES, files=("/etc/app.conf", "/srv/one.img"))
+        self.assertEqual(set(rows), {"/", "/data"})
+
+    def test_a_file_is_told_where_it_is_chosen(self):
+        files = ("/etc/app.conf", "/srv/one.img")
+        rows = self.rows(self.LINES, ["/etc/app.conf", "/srv/one.img/"], files=files)
+        self.assertEqual(set(rows), {"/", "/data", "/etc/app.conf", "/srv/one.img"})
+
+    def test_pools_and_encrypted_folders_are_local(self):
+        self.assertIn("/home/anna/.private", self.rows("26 25 0:70 / /home/anna/.private rw - ecryptfs /home/x rw\n"))
+        for kind in ("fuse.shfs", "fuse.gocryptfs", "fuse.mergerfs"):
+            for user, uid, more, is_told in (
+                (0, 1000, ",allow_other", True),
+                (0, 1000, "", False),
+                (1000, 1000, "", True),
+                (1501, 1000, ",allow_other", False),
+                (1501, 0, ",allow_other", False),
+            ):
+                line = f"26 25 0:70 / /mnt/user rw - {kind} shfs rw,user_id={user},group_id=0{more}\n"
+                with self.subTest(line):
+                    self.assertEqual("/mnt/user" in self.rows(line, uid=uid), is_told)
+
+
+class Autofs(Told):
+    DIRECT = "30 25 0:40 / /mnt/nas rw,relatime - autofs systemd-1 rw,fd=51,pgrp=1,timeout={0},minproto=5,direct\n"
+    NAS = "{0} 30 0:50 / /mnt/nas rw,relatime - nfs4 nas:/ rw\n"
+    INDIRECT = "31 25 0:41 / /net rw,relatime - autofs /etc/auto.net rw,fd=7,pgrp=900,timeout=60,indirect\n"
+    UNDER = "41 31 8:9 / /net/disk rw - ext4 /dev/sdx1 rw\n42 41 8:10 / /net/disk/deep rw - ext4 /dev/sdy1 rw\n"
+
+    def living(self, lines):
+        """Return a machine whose clock and mounts can be changed, its probe, and what it was asked for."""
+        tree, asked = self.machine(lines), []
+
+        class Living(probe.RecordedHost):
+            now, mounts, error, free = 1000.0, lines, None, 500
+
+            def boottime(self):
+                return self.now
+
+            def read(self, path):
+                return ROOT + self.mounts if path == "/proc/self/mountinfo" else super().read(path)
+
+            def statvfs(self, path, mount):
+                if path == "/":
+                    return tuple(SIZES)
+                asked.append((path, mount))
+                if self.error:
+                    raise self.error
+                return 4096, 1000, self.free, self.free, 0, 0
+
+        host = Living(tree.folder)
+        return host, probe.Probe(host), asked
+
+    def told(self, host, one, watched=("/mnt/nas",)):
+        section = self.section(host, watched, one)
+        ages = {row["mountpoint"]: row.get("age_seconds") for row in section["filesystems"]}
+        del ages["/"]
+        return ages, section.get("late", []), section["complete"]["mounts"]
+
+    def test_what_autofs_mounted_is_left_alone_like_autofs(self):
+        lines = self.DIRECT.format(300) + self.NAS.format(40) + self.INDIRECT + self.UNDER
+        host, one, asked = self.living(lines)
+        self.assertEqual(self.told(host, one, ()), ({}, [], True))
+        self.assertEqual(asked, [])
+        unwatched = [row["mountpoint"] for row in self.section(host, (), one)["unwatched"]]
+        self.assertEqual(unwatched, ["/mnt/nas", "/net/disk", "/net/disk/deep"])
+
+    def test_a_local_filesystem_that_is_mounted_elsewhere_too_is_told_there(self):
+        lines = self.INDIRECT + self.UNDER + "50 25 8:9 /sub /srv/disk rw - ext4 /dev/sdx1 rw\n"
+        host, one, asked = self.living(lines)
+        self.assertEqual(self.told(host, one, ()), ({"/srv/disk": None}, [], True))
+        self.assertEqual(asked, [("/srv/disk", "50")])
+
+    def test_a_chosen_one_is_asked_once_and_again_after_two_timeouts(self):
+        host, one, asked = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        for seconds, age, times in (
+            (0, None, 1),
+            (60, 60, 1),
+            (599, 599, 1),
+            (600, None, 2),
+            (1199, 599, 2),
+            (1201, None, 3),
+        ):
+            host.now = 1000.0 + seconds
+            self.assertEqual(self.told(host, one), ({"/mnt/nas": age}, [], True), seconds)
+            self.assertEqual(len(asked), times, seconds)
+
+    def test_values_stay_as_they_were_while_it_rests(self):
+        host, one, _ = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        before = self.section(host, ["/mnt/nas"], one)["filesystems"][1]
+        host.now, host.free = 1300.0, 7
+        self.assertEqual(self.section(host, ["/mnt/nas"], one)["filesystems"][1], dict(before, age_seconds=300))
+        host.now = 1600.0
+        self.assertEqual(self.section(host, ["/mnt/nas"], one)["filesystems"][1]["available_bytes"], 7 * 4096)
+
+    def test_one_that_is_mounted_anew_is_asked_anew(self):
+        host, one, asked = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        self.told(host, one)
+        host.now, host.mounts = 1060.0, self.DIRECT.format(300) + self.NAS.format(77)
+        self.assertEqual(self.told(host, one)[0], {"/mnt/nas": None})
+        self.assertEqual(asked, [("/mnt/nas", "40"), ("/mnt/nas", "77")])
+
+    def test_one_that_was_unmounted_keeps_its_values_as_long_as_a_look_would_mount_it(self):
+        host, one, asked = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        self.told(host, one)
+        host.now, host.mounts = 50000.0, self.DIRECT.format(300)
+        self.assertEqual(self.told(host, one), ({"/mnt/nas": 49000}, [], True))
+        self.assertEqual(self.told(host, one, ()), ({}, [], True))
+        self.assertEqual(len(asked), 1)
+        host.mounts = ""
+        self.assertEqual(self.told(host, one), ({}, [], True))
+
+    def test_one_that_nobody_has_seen_mounted_is_late_and_never_touched(self):
+        host, one, asked = self.living(self.DIRECT.format(300))
+        self.assertEqual(self.told(host, one, ["/mnt/nas/", "/mnt/*"]), ({}, ["/mnt/nas"], True))
+        self.assertEqual(asked, [])
+
+    def test_a_pattern_names_no_place_that_would_be_mounted(self):
+        host, one, asked = self.living(self.INDIRECT)
+        self.assertEqual(self.told(host, one, ["/net/*", "/net/disk"]), ({}, ["/net/disk"], True))
+        self.assertEqual(asked, [])
+
+    def test_one_that_failed_and_was_unmounted_is_late_in_a_list_that_is_whole(self):
+        host, one, _ = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        host.error = OSError("stale")
+        self.assertEqual(self.told(host, one), ({}, ["/mnt/nas"], False))
+        host.mounts = self.DIRECT.format(300)
+        self.assertEqual(self.told(host, one), ({}, ["/mnt/nas"], True))
+
+    def test_one_that_hung_is_not_asked_sooner_either(self):
+        host, one, asked = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        answer, heal = host.statvfs, threading.Event()
+        self.addCleanup(heal.set)
+
+        def hang(path, mount):
+            told = answer(path, mount)
+            if path != "/":
+                heal.wait(60)
+            return told
+
+        host.statvfs = hang
+        self.assertEqual(self.told(host, one), ({}, ["/mnt/nas"], False))
+        heal.set()
+        (stuck,) = one.memos["filesystems"]["stuck"]["risky"].values()
+        stuck.join(30)
+        self.assertFalse(stuck.is_alive())
+        host.now += 60
+        self.assertEqual(self.told(host, one), ({}, ["/mnt/nas"], False))
+        self.assertEqual(len(asked), 1)
+
+    def test_a_look_passes_through_all_that_lies_above(self):
+        lines = self.INDIRECT + self.UNDER + "43 42 0:42 / /net/disk/deep/more rw - autofs x rw,timeout=30,indirect\n"
+        lines += "44 43 8:11 / /net/disk/deep/more/a rw - ext4 /dev/sdz1 rw\n"
+        host, one, asked = self.living(lines)
+        for seconds, times in ((0, 1), (60, 1), (119, 1), (120, 2)):
+            host.now = 1000.0 + seconds
+            self.told(host, one, ["/net/disk/deep/more/a"])
+            self.assertEqual(len(asked), times)
+
+    def test_one_that_fails_is_not_asked_sooner_either(self):
+        host, one, asked = self.living(self.DIRECT.format(300) + self.NAS.format(40))
+        host.error = OSError("stale")
+        for seconds in (0, 60, 599):
+            host.now = 1000.0 + seconds
+            self.assertEqual(self.told(host, one), ({}, ["/mnt/nas"], False))
+        self.assertEqual(len(asked), 1)
+        host.now, host.error = 1600.0, None
+        self.assertEqual(self.told(host, one), ({"/mnt/nas": None}, [], True))
+
+    def test_what_never_expires_is_asked_each_time_and_without_a_word_rarely(self):
+        for line, times in ((self.DIRECT.format(0), 3), (self.DIRECT.replace(",timeout={0}", ""), 1)):
+            host, one, asked = self.living(line + self.NAS.format(40))
+            for seconds in (0, 60, 1199):
+                host.now = 1000.0 + seconds
+                self.told(host, one)
+            self.assertEqual(len(asked), times)
+
+
+class Numbers(Told):
+    @costly
+    def test_every_size_is_within_its_range_or_the_filesystem_is_named_as_not_understood(self):
+        nasty = (0, 1, 5, 1000, 1001, -1, -5, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+        line = "26 25 8:2 / /data rw - ext4 /dev/sdb1 rw\n"
+        for free in nasty:
+            for available in nasty:
+                for inodes in nasty:
+                    sizes = {"/": SIZES, "/data": [4096, 1000, free, available, 100, inodes]}
+                    told = self.section(self.machine(line, statvfs=sizes).host())
+                    rows = {row["mountpoint"]: row for row in told["filesystems"]}
+                    row = rows.get("/data")
+                    if row is None:
+                        self.assertEqual((told["late"], told["complete"]), (["/data"], {"mounts": True}))
+                        self.assertTrue(not 0 <= free <= 1000 or 1000 < available < 1 << 63, (free, available))
+                        continue
+                    for key in ("used_bytes", "available_bytes"):
+                        self.assertTrue(0 <= row[key] <= row["total_bytes"], (key, row))
+                    self.assertTrue(0 <= row.get("inodes_used", 0) <= row["inodes_total"], row)
+
+
+if __name__ == "__main__":
+    unittest.main()

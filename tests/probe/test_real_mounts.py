@@ -1,0 +1,119 @@
+"""Filesystems of a mount namespace of our own, as this kernel tells them: binds, a loop device, memory, autofs."""
+
+import ctypes
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from place import HERE, probe
+
+SETTIMEOUT = 0xC0089364  # AUTOFS_IOC_SETTIMEOUT (linux/auto_fs.h)
+TELL = "import sys; sys.path.insert(0, sys.argv[1]); import test_real_mounts; test_real_mounts.main()"
+
+
+def told(one, watched):
+    """Return the rows of this machine by mountpoint, and what else is told."""
+    request = probe.Request({"id": "1", "sections": ["filesystems"], "watch": {"filesystems": watched}})
+    section = one.answer(request)["sections"]["filesystems"]
+    return {row.pop("mountpoint"): row for row in section["filesystems"]}, section
+
+
+def main():
+    """Print what the probe tells of the filesystems below a folder, once for each list of watched ones."""
+    folder, watched = sys.argv[2], json.loads(sys.argv[3])
+    if "--autofs" in sys.argv:
+        mount_autofs(folder + "/auto", 300)
+    one, found = probe.Probe(probe.Host()), []
+    for names in watched:
+        rows, section = told(one, names)
+        found.append(
+            {
+                "rows": {place[len(folder) :]: row for place, row in rows.items() if place.startswith(folder)},
+                "unwatched": [row["mountpoint"][len(folder) :] for row in section.get("unwatched", [])],
+            }
+        )
+    sys.stdout.write(json.dumps(found))
+
+
+def mount_autofs(place, seconds):
+    """Mount an autofs whose daemon we are, and memory on it, as the daemon would."""
+    os.setpgid(0, 0)
+    ends = os.pipe()
+    library = ctypes.CDLL(None, use_errno=True)
+    options = f"fd={ends[1]},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct".encode()
+    if library.mount(b"daemon", place.encode(), b"autofs", 0, options):
+        sys.exit(os.strerror(ctypes.get_errno()))
+    door = os.open(place, os.O_RDONLY)
+    fcntl.ioctl(door, SETTIMEOUT, struct.pack("L", seconds))
+    os.close(door)
+    if library.mount(b"nas", place.encode(), b"tmpfs", 0, b"size=1m"):
+        sys.exit(os.strerror(ctypes.get_errno()))
+
+
+@unittest.skipUnless(os.geteuid() == 0 and sys.platform == "linux", "needs root")
+class RealMounts(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(subprocess.call, ["rm", "-rf", self.folder])
+
+    def namespace(self, setup, *watched, more=()):
+        """Return what is told in a mount namespace in which `setup` was run; $d is a folder there."""
+        names = [[self.folder + name if name.startswith("/") else name for name in each] for each in watched]
+        tell = [sys.executable, "-B", "-c", TELL, HERE, self.folder, json.dumps(names), *more]
+        script = f'd={self.folder}; cd /; {setup}\nexec "$@"'
+        command = ["unshare", "-m", "--propagation", "private", "sh", "-e", "-c", script, "sh", *tell]
+        return json.loads(subprocess.check_output(command).decode())
+
+    DISK = """
+        rm -rf $d/*; truncate -s 24M $d/image; mkfs.ext4 -q $d/image; mkdir $d/disk $d/part; touch $d/file
+        mount -o loop $d/image $d/disk; mkdir $d/disk/longer; echo > $d/disk/f
+    """
+
+    def has_loop_devices(self):
+        try:
+            subprocess.check_output(["unshare", "-m", "sh", "-e", "-c", f"d={self.folder}; {self.DISK}"])
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("needs loop devices and mkfs.ext4")
+
+    def test_a_place_that_may_not_be_written_and_a_filesystem_that_may_not(self):
+        self.has_loop_devices()
+        bound = self.DISK + "mount --bind $d/disk $d/disk; mount -o remount,bind,ro $d/disk\n"
+        (found,) = self.namespace(bound, [])
+        self.assertEqual({place: row["read_only"] for place, row in found["rows"].items()}, {"/disk": False})
+        (found,) = self.namespace(self.DISK + "mount -o remount,ro $d/disk\n", [])
+        self.assertEqual({place: row["read_only"] for place, row in found["rows"].items()}, {"/disk": True})
+
+    def test_a_bound_file_stands_for_nothing_unless_it_is_chosen(self):
+        self.has_loop_devices()
+        setup = self.DISK + "mount --bind $d/disk/f $d/file; mount --bind $d/disk/longer $d/part; umount $d/disk\n"
+        usual, chosen, both = self.namespace(setup, [], ["/file"], ["/file", "/part"])
+        self.assertEqual(set(usual["rows"]), {"/part"})
+        self.assertEqual((set(chosen["rows"]), set(both["rows"])), ({"/file", "/part"}, {"/file", "/part"}))
+        self.assertEqual(both["rows"]["/file"]["total_bytes"], both["rows"]["/part"]["total_bytes"])
+
+    def test_each_chosen_place_of_one_filesystem_is_told(self):
+        setup = """
+            mkdir $d/a $d/b $d/c; mount -t tmpfs -o size=1m one $d/a; mkdir $d/a/x
+            mount --bind $d/a/x $d/b; mount --bind $d/a $d/c
+        """
+        usual, two, pattern = self.namespace(setup, [], ["/b/", "/c"], ["/?"])
+        self.assertEqual(set(usual["rows"]), set())
+        self.assertEqual((set(two["rows"]), set(pattern["rows"])), ({"/b", "/c"}, {"/a", "/b", "/c"}))
+
+    def test_what_an_autofs_mounted(self):
+        with open("/proc/filesystems") as file:
+            if "\tautofs\n" not in file.read():
+                self.skipTest("needs autofs")
+        usual, first, second = self.namespace("mkdir $d/auto", [], ["/auto"], ["/auto"], more=["--autofs"])
+        self.assertEqual((usual["rows"], set(first["rows"])), ({}, {"/auto"}))
+        self.assertEqual(first["rows"]["/auto"]["total_bytes"], 1 << 20)
+        self.assertIn("age_seconds", second["rows"]["/auto"])
+
+
+if __name__ == "__main__":
+    unittest.main()

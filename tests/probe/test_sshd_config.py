@@ -1,0 +1,146 @@
+"""The reader of sshd_config against sshd itself: made-up configurations, and what `sshd -T` says of each.
+
+HOMELAB_SSHD_CONFIGS says how many (60 unless given), HOMELAB_SSHD which program.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from place import costly, probe
+from tree import Tree
+
+SSHD = os.environ.get("HOMELAB_SSHD") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+COUNT = int(os.environ.get("HOMELAB_SSHD_CONFIGS", "60"))
+VISITOR = "user=zz,host=visitor.example,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
+COMPARED = (
+    "permitrootlogin",
+    "passwordauthentication",
+    "kbdinteractiveauthentication",
+    "usepam",
+    "authenticationmethods",
+)
+METHODS = ("any", "publickey", "password", "publickey,password password", "keyboard-interactive:pam", '"password"')
+SETTINGS = (
+    ("PermitRootLogin", ("yes", "no", "prohibit-password", "without-password", "forced-commands-only")),
+    ("PasswordAuthentication", ("yes", "no")),
+    ("KbdInteractiveAuthentication", ("yes", "no")),
+    ("ChallengeResponseAuthentication", ("yes", "no")),
+    ("AuthenticationMethods", METHODS),
+    ("X11Forwarding", ("yes", "no")),
+)
+NOT_IN_A_MATCH = (("UsePAM", ("yes", "no")), ("Port", ("22", "2222", "22022")), ("LoginGraceTime", ("10",)))
+OTHERS = (
+    "User nobody",
+    "Address 203.0.113.0/24",
+    "LocalPort 9",
+    "User nobody Address *",
+    "User !zz,*",
+    "Host *.invalid",
+)
+EVERYBODY = ("all", "ALL", "User *", "Address *", "Host *", "User * Address *", "Address 0.0.0.0/0,::/0")
+
+
+class MadeUp:
+    """One configuration of up to three files."""
+
+    def __init__(self, rng, folder):
+        self.rng = rng
+        self.folder = folder
+        self.files = {}
+        self.write("main", 0)
+
+    def write(self, name, depth):
+        lines, is_global = [], True
+        for _ in range(self.rng.randint(0, 7)):
+            kind = self.rng.random()
+            if kind < 0.15:
+                lines.append("Match " + self.rng.choice(OTHERS if self.rng.random() < 0.5 else EVERYBODY))
+                is_global = False
+            elif kind < 0.3 and depth < 2 and len(self.files) < 3:
+                other = f"part{len(self.files) + self.rng.randint(0, 5) * 10}"
+                if other not in self.files:
+                    self.files[other] = ""
+                    # A setting that no Match may hold makes sshd refuse the file where it is included in one.
+                    self.write(other, depth + 1 if is_global else 9)
+                    lines.append("Include {}/{}{}".format(self.folder, other, self.rng.choice(("", "*"))))
+            else:
+                rows = SETTINGS + (NOT_IN_A_MATCH if is_global and depth < 9 else ())
+                keyword, values = self.rng.choice(rows)
+                lines.append(self.line(keyword, self.rng.choice(values)))
+        self.files[name] = "\n".join(lines) + "\n"
+
+    def line(self, keyword, value):
+        """Return one setting in one of the forms that people write."""
+        keyword = self.rng.choice((keyword, keyword.lower(), keyword.upper()))
+        between = self.rng.choice((" ", " ", "\t", "  ", "=", " = "))
+        if self.rng.random() < 0.15 and " " not in value and '"' not in value:
+            value = '"' + value + '"'
+        return (
+            self.rng.choice(("", "", "  ", "\t")) + keyword + between + value + self.rng.choice(("", "", " ", "  # so"))
+        )
+
+
+@unittest.skipUnless(SSHD, "there is no sshd")
+class AgainstSshd(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        key = os.path.join(self.folder, "key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self.head = "HostKey " + key + "\n"
+
+    def asked(self, made):
+        """Return what sshd does for the visitor, None where it refuses the file."""
+        for name, text in made.files.items():
+            with open(os.path.join(self.folder, name), "w") as file:
+                file.write((self.head if name == "main" else "") + text)
+        argv = [SSHD, "-T", "-f", os.path.join(self.folder, "main"), "-C", VISITOR]
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False
+        )
+        for name in made.files:
+            os.remove(os.path.join(self.folder, name))
+        if done.returncode:
+            return None
+        told = {}
+        for line in done.stdout.splitlines():
+            keyword, _, value = line.partition(" ")
+            told.setdefault(keyword, []).append(value)
+        return told
+
+    def read(self, made):
+        """Return what the probe reads."""
+        tree = Tree(self)
+        for name, text in made.files.items():
+            tree.write(self.folder + "/" + name, text)
+        return probe.sshd_settings(probe.sshd_lines(tree.host(), self.folder + "/main"))[0]
+
+    @costly
+    def test_the_settings_for_a_visitor_whom_no_other_block_is_for_are_sshds(self):
+        accepted = 0
+        for seed in range(10 * COUNT):
+            made = MadeUp(random.Random(seed), self.folder)
+            asked = self.asked(made)
+            if asked is None:
+                continue
+            accepted += 1
+            read = self.read(made)
+            for keyword in COMPARED:
+                default = probe.SSHD_DEFAULTS[keyword]
+                ours = " ".join(read.get(keyword) or [default]).replace("without-password", "prohibit-password")
+                theirs = asked[keyword][0].replace("without-password", "prohibit-password")
+                self.assertEqual(ours, theirs, f"seed {seed}, {keyword}: {made.files}")
+            self.assertEqual(probe.sshd_ports(read), sorted({int(port) for port in asked["port"]}), made.files)
+            if accepted >= COUNT:
+                break
+        self.assertGreaterEqual(accepted, COUNT)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,102 @@
+"""Which units are the administrator's own, and which have room."""
+
+import unittest
+
+from place import probe
+from tree import Tree
+
+ADMIN = "/etc/systemd/system"
+
+
+class OwnUnits(unittest.TestCase):
+    def own(self, tree):
+        return probe.admin_units(tree.host())
+
+    def test_files_of_the_administrator_and_links_to_them_are(self):
+        tree = Tree(self)
+        tree.write(ADMIN + "/backup.service", "[Service]")
+        tree.write("/srv/units/photos.service", "[Service]")
+        tree.link(ADMIN + "/photos.service", "../../../srv/units/photos.service")
+        self.assertEqual(self.own(tree), {"backup.service", "photos.service"})
+
+    def test_what_packages_brought_is_not(self):
+        tree = Tree(self)
+        tree.write("/usr/lib/systemd/system/cron.service", "[Service]")
+        tree.link(ADMIN + "/cron.service", "../../../usr/lib/systemd/system/cron.service")
+        tree.link(ADMIN + "/gone.service", "../../../srv/gone.service")
+        self.assertEqual(self.own(tree), set())
+
+    def test_on_nixos_the_whole_folder_is_the_systems(self):
+        # /etc/systemd/system leads through /etc/static into the store, where units are files and links.
+        tree = Tree(self)
+        store = "/nix/store/0abc-etc/etc/systemd/system"
+        tree.write(store + "/sshd.service", "[Service]")
+        tree.write("/nix/store/1abc-unit-nginx.service/nginx.service", "[Service]")
+        tree.link(store + "/nginx.service", "../../../../1abc-unit-nginx.service/nginx.service")
+        tree.link("/etc/static", "../nix/store/0abc-etc/etc")
+        tree.link(ADMIN, "../static/systemd/system")
+        self.assertTrue(tree.host().exists(ADMIN + "/nginx.service"))
+        self.assertEqual(self.own(tree), set())
+
+
+class Room(unittest.TestCase):
+    def told(self, *lines, watch=(), own=()):
+        """Return the section of a machine with these units, each "name load active sub"."""
+        told = {
+            "uid": 1000,
+            "run": {" ".join(probe.SYSTEMCTL_LIST): {"output": "".join(line + "\n" for line in lines)}},
+        }
+        tree = Tree(self, told)
+        tree.write("/run/systemd/system/x")
+        for name in own:
+            tree.write(ADMIN + "/" + name, "[Service]")
+        host = tree.host()
+        run = host.run
+        host.run = lambda argv, *more, **words: (0, "", "") if argv[1] == "show" else run(argv, *more, **words)
+        request = probe.Request({"id": "1", "sections": ["services"], "watch": {"services": list(watch)}})
+        reply = probe.Probe(host).answer(request)
+        self.assertFalse(reply["errors"])
+        return reply["sections"]["services"]
+
+    def names(self, told):
+        return [unit["name"] for unit in told["units"]]
+
+    def test_failed_instances_of_one_template_hide_no_other_service(self):
+        knocks = [f"agent@{n}-192.0.2.1:22-192.0.2.9:{n}.service loaded failed failed" for n in range(400)]
+        others = ["zfs-scrub.service loaded failed failed", "backup@home.service loaded failed failed"]
+        quiet = ["web.service loaded active running", "ssh.service loaded active running"]
+        told = self.told(*knocks, *others, *quiet, watch=["ssh"], own=["web.service", "agent@.service"])
+        names = self.names(told)
+        self.assertEqual(names[:3], ["ssh.service", "zfs-scrub.service", "web.service"])
+        self.assertIn("backup@home.service", names)
+        self.assertEqual(sum(1 for name in names if name.startswith("agent@")), 50)
+        self.assertEqual(told["counts"]["not_shown"], 350)
+        self.assertEqual(told["complete"], {"systemd": False})
+
+    def test_an_instance_that_is_watched_by_name_stands_for_itself(self):
+        knocks = [f"agent@{n}.service loaded failed failed" for n in range(400)]
+        told = self.told(*knocks, "vpn@home.service loaded active running", watch=["agent@399", "vpn@home.service"])
+        self.assertEqual(set(self.names(told)[:2]), {"agent@399.service", "vpn@home.service"})
+
+    def test_of_many_services_those_that_failed_come_before_those_that_are_well(self):
+        own = [f"a{n:03}.service" for n in range(250)]
+        lines = [f"{name} loaded active running" for name in own[:-1]] + [own[-1] + " loaded failed failed"]
+        told = self.told(*lines, "zfs.service loaded failed failed", own=own)
+        self.assertEqual(set(self.names(told)[:2]), {own[-1], "zfs.service"})
+        self.assertEqual((len(told["units"]), told["counts"]["not_shown"]), (200, 51))
+
+    def test_where_all_have_room_all_are_told(self):
+        told = self.told(*(f"agent@{n}.service loaded failed failed" for n in range(200)))
+        self.assertEqual((len(told["units"]), told["complete"]), (200, {"systemd": True}))
+        self.assertNotIn("not_shown", told["counts"])
+
+    def test_the_service_manager_of_another_user_is_told_as_theirs(self):
+        lines = [f"user@{uid}.service loaded failed failed" for uid in (0, 1000, 1501)]
+        told = self.told(*lines, "user-runtime-dir@1501.service loaded failed failed")
+        whose = {unit["name"]: unit.get("guest_uid") for unit in told["units"]}
+        expected = {"user@0.service": None, "user@1000.service": None, "user@1501.service": 1501}
+        self.assertEqual(whose, dict(expected, **{"user-runtime-dir@1501.service": 1501}))
+
+
+if __name__ == "__main__":
+    unittest.main()

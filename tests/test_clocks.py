@@ -1,0 +1,137 @@
+"""Wall clocks that jump, on either side: no event, no forgotten item, no value lost, no alarm."""
+
+from dataclasses import replace
+import time
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
+import pytest
+
+from custom_components.homelab_monitor import coordinator
+from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.client.snapshot import Reply
+from custom_components.homelab_monitor.const import DOMAIN
+
+from .scripted import Host
+
+YEAR = 365 * 86400.0
+EVENTS = "event.plain_events"
+DISK = "sensor.plain_disk_usage_srv_my_data"
+
+
+class WallClock:
+    """The time of Home Assistant's machine, which somebody sets; durations go on as ever."""
+
+    def __init__(self) -> None:
+        self.step = 0.0
+        self.monotonic = time.monotonic
+
+    def time(self) -> float:
+        return time.time() + self.step
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock()
+    monkeypatch.setattr(coordinator, "time", clock)
+    return clock
+
+
+def issues(hass: HomeAssistant) -> set[str]:
+    return {issue_id for domain, issue_id in ir.async_get(hass).issues if domain == DOMAIN}
+
+
+@pytest.mark.parametrize("step", [-YEAR, -3600.0, 3600.0, 2 * 86400.0, YEAR])
+async def test_a_step_of_our_own_clock_is_no_event(
+    hass: HomeAssistant, host: Host, wall: WallClock, step: float
+) -> None:
+    await host.start()
+    await host.move(120)
+    before = hass.states.get(EVENTS).state
+    wall.step = step
+    host.session.advance(60)
+    await host.move(60)
+    assert hass.states.get(EVENTS).state == before
+    wall.step = 0.0
+    host.session.advance(60)
+    await host.move(60)
+    assert hass.states.get(EVENTS).state == before
+
+
+@pytest.mark.parametrize("step", [-YEAR, 2 * 86400.0, YEAR])
+async def test_what_is_away_for_minutes_stays_whatever_the_clock_says(
+    hass: HomeAssistant, host: Host, wall: WallClock, step: float
+) -> None:
+    await host.start()
+    await host.move(61)
+    entries = len(er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id))
+    filesystems = host.session.sections["filesystems"]["filesystems"]
+    host.session.sections["filesystems"]["filesystems"] = filesystems[:1]
+    await host.move(121)
+    wall.step = step
+    await host.move(301)
+    assert er.async_get(hass).async_get(DISK)
+    assert len(er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id)) == entries
+    host.session.sections["filesystems"]["filesystems"] = filesystems
+    await host.move(61)
+    assert float(host.state(DISK)) > 0
+
+
+async def test_a_late_section_keeps_its_value_over_a_step(host: Host, wall: WallClock) -> None:
+    await host.start()
+    await host.move(61)
+    before = host.state(DISK)
+    filesystems = host.session.sections.pop("filesystems")
+    host.session.document["missing"]["filesystems"] = "timed_out"
+    wall.step = YEAR
+    await host.move(61)
+    assert host.state(DISK) == before
+    await host.move(600)
+    assert host.state(DISK) in ("unavailable", "unknown"), "what is late for long is unknown, whatever the clock"
+    host.session.sections["filesystems"] = filesystems
+
+
+async def test_a_host_that_is_off_for_minutes_has_not_been_unreachable_for_a_day(
+    hass: HomeAssistant, host: Host, wall: WallClock
+) -> None:
+    await host.start()
+    await host.move(61)
+    before = issues(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(61)
+    wall.step = YEAR
+    await host.move(120)
+    assert issues(hass) == before
+
+
+async def test_a_card_that_is_lost_for_seconds_is_no_alarm_over_a_step(
+    hass: HomeAssistant, host: Host, wall: WallClock
+) -> None:
+    host.session.document["missing"].pop("gpu", None)
+    host.session.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090"}]}
+    await host.start()
+    await host.move(30)
+    before = hass.states.get(EVENTS).state
+    del host.session.sections["gpu"]
+    host.session.document["errors"]["gpu"] = "NVML: Driver/library version mismatch"
+    await host.move(11)
+    wall.step = YEAR
+    await host.move(11)
+    assert hass.states.get(EVENTS).state == before
+    assert "gpu_driver" not in str(hass.states.get("binary_sensor.plain_problem").attributes)
+
+
+@pytest.mark.parametrize("offset", [-YEAR, YEAR])
+async def test_a_step_of_the_hosts_clock_is_no_event(hass: HomeAssistant, host: Host, offset: float) -> None:
+    await host.start()
+    await host.move(61)
+    before = hass.states.get(EVENTS).state
+    answer = host.session.answer
+    host.session.answer = lambda sections: _at_another_time(answer(sections), offset)
+    await host.move(61)
+    assert hass.states.get(EVENTS).state == before
+
+
+def _at_another_time(reply: Reply, offset: float) -> Reply:
+    """Return the reply of a host whose clock is wrong."""
+    return replace(reply, epoch=reply.epoch + offset)

@@ -1,0 +1,103 @@
+"""A host with hundreds of entities comes, goes and is removed without holding the event loop up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.entity_platform import async_get_platforms
+import pytest
+
+from custom_components.homelab_monitor.client.limits import ENTITIES_AT_ONCE
+from custom_components.homelab_monitor.const import DOMAIN
+
+from .scripted import Host
+from .worst_replies import TYPES, Filling
+
+FILESYSTEMS, CONTAINERS = 150, 30
+
+
+@pytest.fixture(autouse=True)
+def every_entity() -> Iterator[None]:
+    """Enable also what is disabled by default."""
+    with patch("homeassistant.helpers.entity.Entity.entity_registry_enabled_default", new=True):
+        yield
+
+
+class Turns:
+    """What is there at each turn of the event loop: living entities, and entries of both registries."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._hass = hass
+        self.seen: list[tuple[int, int, int]] = []
+
+    def look(self) -> None:
+        living = sum(len(platform.entities) for platform in async_get_platforms(self._hass, DOMAIN))
+        devices = len(dr.async_get(self._hass)._child_devices)
+        self.seen.append((living, len(er.async_get(self._hass).entities), devices))
+
+    async def take(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(0)
+
+    @property
+    def widest(self) -> int:
+        """Return what came or went at most between two turns."""
+        steps = (abs(b - a) for one, other in pairwise(self.seen) for a, b in zip(one, other, strict=True))
+        return max(steps)
+
+
+@asynccontextmanager
+async def turns(hass: HomeAssistant) -> AsyncIterator[Turns]:
+    """Look at each turn of the event loop, in a task that Home Assistant does not wait for."""
+    seen = Turns(hass)
+    seen.look()
+    watcher = asyncio.create_task(seen.take())
+    try:
+        yield seen
+    finally:
+        watcher.cancel()
+        seen.look()
+
+
+def fill(host: Host, **counts: int) -> None:
+    for kind, count in counts.items():
+        host.session.sections[kind] = Filling(count).section(TYPES[kind])
+
+
+async def test_hundreds_of_entities_are_added_in_batches(hass: HomeAssistant, host: Host) -> None:
+    fill(host, filesystems=FILESYSTEMS)
+    async with turns(hass) as seen:
+        await host.start()
+    assert len(hass.states.async_all("sensor")) > 4 * FILESYSTEMS
+    assert seen.widest <= 2 * ENTITIES_AT_ONCE
+
+
+async def test_hundreds_of_entities_that_are_gone_for_good_leave_in_batches(hass: HomeAssistant, host: Host) -> None:
+    fill(host, filesystems=FILESYSTEMS, containers=CONTAINERS)
+    await host.start(containers=["*"])
+    before = len(hass.states.async_all())
+    host.session.sections["filesystems"] |= {"filesystems": [], "complete": {"mounts": True}}
+    host.session.sections["containers"] |= {"containers": [], "engines": [], "complete": {}}
+    async with turns(hass) as seen:
+        await host.move(4 * 43200, step=43200)
+    assert before - len(hass.states.async_all()) > 4 * FILESYSTEMS
+    assert not dr.async_get(hass)._child_devices
+    assert seen.widest <= 2 * ENTITIES_AT_ONCE
+
+
+async def test_a_host_with_hundreds_of_entities_is_unloaded_and_removed_in_batches(
+    hass: HomeAssistant, host: Host
+) -> None:
+    fill(host, filesystems=FILESYSTEMS, containers=CONTAINERS)
+    await host.start(containers=["*"])
+    async with turns(hass) as seen:
+        await hass.config_entries.async_remove(host.entry.entry_id)
+        await hass.async_block_till_done()
+    assert (hass.states.async_all(), dict(er.async_get(hass).entities)) == ([], {})
+    assert not dr.async_get(hass)._child_devices
+    assert seen.widest <= 2 * ENTITIES_AT_ONCE

@@ -1,0 +1,417 @@
+"""Trust from the first contact on: what a person compared is all that is pinned, whoever stands in between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from unittest.mock import patch
+
+import asyncssh
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import InvalidData
+from homeassistant.exceptions import HomeAssistantError
+import pytest
+
+from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut
+from custom_components.homelab_monitor.client.keys import authorized_line, dropbear_line, fingerprint
+from custom_components.homelab_monitor.contact import async_require_proof
+
+from . import fake_host as fakes
+from .fake_host import FakeHost
+from .test_config_flow import CONTACT, PASSWORD, Dialog, Machine, entry_of, host, make_machine, setup_entry  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+class Between:
+    """Somebody between Home Assistant and a host, who passes some connections on and answers the others."""
+
+    def __init__(self, real: FakeHost, own: FakeHost) -> None:
+        self.real = real
+        self.own = own
+        self.passes: Callable[[int], bool] = lambda _: True
+        self.connections = 0
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        port = self.real.port if self.passes(self.connections) else self.own.port
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+    sink.close()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the passwords that any server was told."""
+    passwords: list[str] = []
+
+    def validate(_self: object, _username: str, password: str) -> bool:
+        passwords.append(password)
+        return True
+
+    monkeypatch.setattr(fakes._Server, "validate_password", validate)
+    return passwords
+
+
+@pytest.fixture
+async def between(host: Machine, make_machine) -> AsyncIterator[Between]:  # noqa: F811
+    """Return a man in the middle who has a key of another type than the host."""
+    own = await make_machine()
+    own.new_host_key("ssh-rsa")
+    await own.restart()
+    own.accepts_key, own.password = False, PASSWORD
+    host.accepts_key, host.password = False, PASSWORD
+    it = Between(host, own)
+    async with await asyncio.start_server(it.serve, "127.0.0.1", 0) as server:
+        it.port = server.sockets[0].getsockname()[1]
+        try:
+            yield it
+        finally:
+            server.abort_clients()
+
+
+# ---------------------------------------------------------------- the first contact
+
+
+async def test_one_handshake_shows_one_fingerprint_and_the_command_for_it(
+    hass: HomeAssistant, between: Between
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"monitor@127.0.0.1:{between.port}")
+    assert dialog.at == ("trust", None)
+    assert between.connections == 1
+    (key,) = between.real.host_keys
+    assert dialog.placeholders["fingerprints"] == f"- ED25519: `{fingerprint(key)}`"
+    assert dialog.placeholders["fingerprint_command"] == "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`"
+
+
+@pytest.mark.parametrize("passed", [1, 2], ids=["the first handshake", "the login, too"])
+async def test_who_passes_the_compared_key_on_and_answers_with_another_one_is_told_no_password(
+    hass: HomeAssistant, between: Between, told: list[str], passed: int
+) -> None:
+    between.passes = lambda number: number <= passed
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"monitor@127.0.0.1:{between.port}")
+    await dialog.submit()
+    if passed == 2:
+        await dialog.choose("install")
+        await dialog.submit(password=PASSWORD)
+    assert told == []
+    assert dialog.at == ("trust", "host_key_changed")
+    assert dialog.placeholders["fingerprints"] == f"- RSA: `{fingerprint(between.own.host_keys[0])}`"
+    assert between.own.logins == 0
+
+
+async def test_a_form_confirms_the_key_that_was_on_it_and_no_other(hass: HomeAssistant, between: Between) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"monitor@127.0.0.1:{between.port}")
+    first = dialog.shown
+    assert list(first.values()) == [fingerprint(between.real.host_keys[0])]
+    between.passes = lambda _: False
+    await dialog.submit()
+    assert dialog.at == ("trust", "host_key_changed")
+    # The same form comes once more: from another window, or sent twice.
+    connections = between.connections
+    await dialog.submit(**first)
+    assert dialog.at == ("trust", "other_key")
+    with pytest.raises(InvalidData):
+        await hass.config_entries.flow.async_configure(dialog.flow_id, {})
+    assert between.connections == connections, "nobody was logged in to"
+    assert fingerprint(between.own.host_keys[0]) in dialog.placeholders["fingerprints"]
+    await dialog.submit()
+    assert dialog.at == ("authorize", None), "the second key is confirmed only by a form that shows it"
+
+
+async def test_the_password_goes_to_the_machine_that_proves_the_compared_key(
+    hass: HomeAssistant, between: Between, told: list[str]
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"monitor@127.0.0.1:{between.port}")
+    await dialog.submit()
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    await dialog.submit()
+    assert told == [PASSWORD]
+    assert dialog.result["data"]["host_keys"] == list(between.real.host_keys)
+
+
+async def test_exactly_the_compared_key_is_pinned_and_what_is_proven_over_it(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    usual = asyncssh.listen
+
+    def with_two_keys(*args: object, server_host_keys: list[asyncssh.SSHKey], **options: object):
+        return usual(*args, server_host_keys=[*server_host_keys, second], send_server_host_keys=True, **options)
+
+    monkeypatch.setattr(asyncssh, "listen", with_two_keys)
+    await host.restart()
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(host.target))
+    assert dialog.placeholders["fingerprints"].count("SHA256:") == 1
+    await dialog.submit()
+    result = await dialog.submit()
+    other = " ".join(second.export_public_key().decode().split()[:2])
+    assert result["data"]["host_keys"] == [*host.host_keys, other]
+    assert result["data"]["host_keys_proven"] is True
+
+
+async def test_a_host_that_is_changed_between_looking_and_confirming_is_not_pinned(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(host.target))
+    shown = host.host_keys
+    host.new_host_key("ecdsa-sha2-nistp256")
+    await host.restart()
+    await dialog.submit()
+    assert dialog.at == ("trust", "host_key_changed")
+    assert host.logins == 0
+    assert fingerprint(shown[0]) not in dialog.placeholders["fingerprints"]
+    assert dialog.placeholders["fingerprint_command"] == "`ssh-keygen -lf /etc/ssh/ssh_host_ecdsa_key.pub`"
+
+
+# ---------------------------------------------------------------- reauth and reconfigure
+
+
+async def test_reauth_of_an_older_entry_tells_a_password_only_to_the_key_that_there_was_a_command_for(
+    hass: HomeAssistant, between: Between, told: list[str]
+) -> None:
+    keys = [*between.real.host_keys, *between.own.host_keys]
+    entry = entry_of(between.real, port=between.port, host_keys=keys, host_keys_proven=False)
+    entry.add_to_hass(hass)
+    between.passes = lambda _: False
+    dialog = await Dialog(hass).reauth(entry)
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert dialog.at == ("trust", "host_key_changed")
+    assert told == []
+    assert entry.data["host_keys"] == keys
+
+
+async def test_a_key_that_is_confirmed_in_a_reauth_is_pinned_alone(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    entry = entry_of(host)
+    entry.add_to_hass(hass)
+    host.new_host_key()
+    await host.restart()
+    dialog = await Dialog(hass).reauth(entry)
+    await dialog.choose("added")
+    assert dialog.at == ("trust", "host_key_changed")
+    assert host.logins == 0
+    await dialog.submit()
+    assert dialog.ended == "reinstalled", "the privileges are gone, and that is said"
+    assert entry.data["host_keys"] == list(host.host_keys)
+
+
+async def test_a_machine_that_goes_away_while_its_new_key_is_asked_for_says_so(
+    hass: HomeAssistant,
+    between: Between,
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"monitor@127.0.0.1:{between.port}")
+    shown = dialog.placeholders["fingerprints"]
+    between.passes = lambda _: False
+    with patch(f"{CONTACT}.read_host_key", side_effect=TimedOut("127.0.0.1")):
+        await dialog.submit()
+    assert dialog.at == ("trust", "timed_out")
+    assert dialog.placeholders["fingerprints"] == shown
+
+
+async def test_reconfigure_believes_no_machine_that_only_shows_a_pinned_key(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    told: list[str],
+) -> None:
+    (own,) = asyncssh.load_keypairs([asyncssh.generate_private_key("ssh-ed25519")])
+    own.public_data = host._private.public_data
+    impostor = Machine(host.home)
+    impostor._private, impostor.key, impostor.password = own, host.key, PASSWORD
+    entry = entry_of(host)
+    entry.add_to_hass(hass)
+    await host.stop()
+    await impostor.start()
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=str(impostor.target))
+    await impostor.stop()
+    assert dialog.at == ("reconfigure", "not_ssh")
+    assert (impostor.logins, told) == (0, [])
+    await host.start()
+
+
+async def test_reconfigure_asks_nothing_of_a_machine_that_proves_a_pinned_key_of_a_lesser_type(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = host._private
+    second = asyncssh.generate_private_key("ssh-rsa")
+    usual = asyncssh.listen
+    monkeypatch.setattr(asyncssh, "listen", lambda *args, **options: usual(*args, **two_keys(options, second)))
+    await host.restart()
+    pinned = " ".join(second.export_public_key().decode().split()[:2])
+    entry = entry_of(host, host_keys=[pinned])
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=str(host.target))
+    assert dialog.at == ("checklist", None)
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data["host_keys"] == [pinned]
+    assert first.get_algorithm() == "ssh-ed25519"
+
+
+def two_keys(options: dict[str, object], second: asyncssh.SSHKey) -> dict[str, object]:
+    """Return what makes a server have a second host key."""
+    return options | {"server_host_keys": [*options["server_host_keys"], second]}
+
+
+# ---------------------------------------------------------------- the line with addresses
+
+
+async def test_the_key_can_be_limited_to_addresses_where_the_server_is_openssh(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    dialog = await Dialog(hass).begin("limit")
+    await dialog.submit(sources="nas.lan")
+    assert dialog.at == ("limit", "invalid_sources")
+    await dialog.submit(sources="192.0.2.7, 2001:db8::7/64")
+    assert dialog.at == ("user", None)
+    line = authorized_line(host.key, hass.config.location_name, ("192.0.2.7", "2001:db8::/64"))
+    assert line.startswith('restrict,from="192.0.2.7,2001:db8::/64" ssh-ed25519 ')
+    assert dialog.placeholders["key_line"] == f"`{line}`"
+    assert line in dialog.placeholders["linux"]
+    assert line in dialog.placeholders["windows_admin"]
+    assert "from=" not in dialog.placeholders["openwrt"]
+    host.accepts_key, host.password = False, PASSWORD
+    await dialog.choose("address")
+    await dialog.submit(address=str(host.target))
+    await dialog.submit()
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert host.authorized == f"{line}\n"
+
+
+async def test_no_addresses_are_no_limit(hass: HomeAssistant) -> None:
+    dialog = await Dialog(hass).begin("limit")
+    await dialog.submit(sources="192.0.2.7")
+    await dialog.choose("limit")
+    assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": "192.0.2.7"}]
+    await dialog.submit()
+    assert dialog.placeholders["key_line"].startswith("`restrict ssh-ed25519 ")
+
+
+async def test_the_address_that_is_suggested_is_the_one_we_connect_from(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def source_ip(_hass: HomeAssistant, target: str = "") -> str:
+        return "192.0.2.99" if target == "127.0.0.1" else "198.51.100.1"
+
+    monkeypatch.setattr("custom_components.homelab_monitor.onboarding.async_get_source_ip", source_ip)
+    host.accepts_key = False
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(host.target))
+    await dialog.submit()
+    await dialog.choose("limit")
+    assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": "192.0.2.99"}]
+
+
+async def test_a_machine_that_cannot_tell_its_address_suggests_none(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_source_ip(*_: object) -> str:
+        raise HomeAssistantError("no address")
+
+    monkeypatch.setattr("custom_components.homelab_monitor.onboarding.async_get_source_ip", no_source_ip)
+    dialog = await Dialog(hass).begin("limit")
+    assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": ""}]
+
+
+async def test_a_greeting_that_nobody_has_proven_weakens_no_line(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    (shown,) = asyncssh.load_keypairs([asyncssh.generate_private_key("ssh-ed25519")])
+    shown.public_data = host._private.public_data
+    fake = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[shown], server_version="dropbear_2022.83")
+    between = Between(host, host)
+    between.own = type("Fake", (), {"port": fake.get_port()})
+    between.passes = lambda number: number > 1
+    host.accepts_key, host.password = False, PASSWORD
+    async with await asyncio.start_server(between.serve, "127.0.0.1", 0) as server:
+        dialog = await Dialog(hass).begin("limit")
+        await dialog.submit(sources="192.0.2.7")
+        strict = dialog.placeholders["key_line"]
+        assert 'restrict,from="192.0.2.7" ' in strict
+        await dialog.choose("address")
+        await dialog.submit(address=f"monitor@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert dialog.placeholders["fingerprint_command"].startswith("`dropbearkey "), "the greeting was altered"
+        await dialog.submit()
+        assert dialog.at == ("authorize", None)
+        assert dialog.placeholders["key_line"] == strict
+        assert strict.strip("`") in dialog.placeholders["install_command"]
+        assert "limit" in dialog.result["menu_options"]
+        assert dialog.placeholders["limit_note"] == ""
+        server.abort_clients()
+    fake.close()
+    await fake.wait_closed()
+
+
+async def test_who_only_shows_a_key_has_not_proven_it_and_who_refuses_ours_has(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    host.accepts_key = False
+    (key,) = host.host_keys
+    await async_require_proof(hass, host.target, key)
+    (shown,) = asyncssh.load_keypairs([asyncssh.generate_private_key("ssh-ed25519")])
+    shown.public_data = host._private.public_data
+    fake = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[shown])
+    with pytest.raises(HomelabError):
+        await async_require_proof(hass, replace(host.target, port=fake.get_port()), key)
+    fake.close()
+    await fake.wait_closed()
+
+
+async def test_a_dropbear_gets_no_line_with_addresses_and_is_offered_none(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = asyncssh.listen
+    monkeypatch.setattr(
+        asyncssh, "listen", lambda *args, **options: usual(*args, server_version="dropbear_2022.83", **options)
+    )
+    await host.restart()
+    host.accepts_key, host.password = False, PASSWORD
+    dialog = await Dialog(hass).begin("limit")
+    await dialog.submit(sources="192.0.2.7")
+    await dialog.choose("address")
+    await dialog.submit(address=str(host.target))
+    assert dialog.placeholders["fingerprint_command"].startswith("`dropbearkey ")
+    await dialog.submit()
+    assert dialog.at == ("authorize", None)
+    assert dialog.result["menu_options"] == ["added", "install", "commands"]
+    line = dropbear_line(authorized_line(host.key, hass.config.location_name))
+    assert dialog.placeholders["key_line"] == f"`{line}`"
+    assert r"192\.0\.2\.7" in dialog.placeholders["limit_note"], "what was typed is not dropped in silence"
+    assert "/etc/dropbear" not in dialog.placeholders["install_command"], "not root"
+    assert line in dialog.placeholders["install_command"]
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert host.authorized == f"{line}\n"

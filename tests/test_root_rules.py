@@ -1,0 +1,154 @@
+"""Every rule for root that we document or write: what it says, and what it lets through, under real tools."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+import re
+import shutil
+
+import pytest
+
+from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
+
+from .superuser import SUDOS, Place
+
+ROOT = Path(__file__).parents[1]
+WORDS = {"manager": "apt", "disks": "sda nvme0n1", "tool": "/usr/sbin/smartctl"}
+_SUDOERS = re.compile(r"^\s*[A-Za-z_%#+][\w.%-]* +ALL *= *.*$", re.MULTILINE)
+_DOAS = re.compile(r"^ *permit .*$", re.MULTILINE)
+RUNNERS = re.compile(r"/(?:[a-z]*sh|env|systemd-run|setsid|python\S*|perl|nice|xargs|su|sudo|find|awk) ")
+"""Programs that run what their arguments say."""
+
+
+def texts() -> Iterator[str]:
+    """Yield everything that shows a rule: the pages, and the commands of the remedies."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        yield page.read_text()
+    for key, family in REMEDIES:
+        if found := remedy_for(key, family, "mon", WORDS):
+            yield found.text
+
+
+SUDO_RULES = sorted({line.strip() for text in texts() for line in _SUDOERS.findall(text)})
+DOAS_RULES = sorted({line.strip() for text in texts() for line in _DOAS.findall(text)})
+
+
+def test_the_rules_are_found() -> None:
+    shown = "\n".join(SUDO_RULES)
+    for word in ("nft", "iptables", "sshd", "fail2ban", "/ss -H", "homelab_monitor-update", "systemctl", "smartctl"):
+        assert word in shown
+    assert len(DOAS_RULES) == 10
+    # A remedy also names the rules that it takes out, without a user.
+    count = sum(len(re.findall(r"\S +ALL *=.*NOPASSWD:", text)) for text in texts())
+    assert count == sum(len(_SUDOERS.findall(text)) for text in texts()), "none is written in another way"
+
+
+@pytest.mark.parametrize("rule", SUDO_RULES)
+def test_a_rule_names_one_command_whose_words_mean_themselves(rule: str) -> None:
+    user, _, command = rule.partition(" ALL=(root) NOPASSWD: ")
+    assert user == "mon"
+    path, *words = command.removeprefix("NOSETENV: ").split(" ")
+    assert re.fullmatch(r"(?:/usr)?(?:/local)?/s?bin/[a-z0-9_-]+", path)
+    assert words, "a command without arguments allows any"
+    if words != ['""']:
+        # No quote, no wildcard, nothing that sudoers would have escaped; no space, as these are the words.
+        assert all(re.fullmatch(r"[A-Za-z0-9/._-]+", word) for word in words)
+    assert not RUNNERS.search(f"{path} "), "it runs what its arguments say"
+
+
+@pytest.mark.parametrize("rule", DOAS_RULES)
+def test_a_rule_of_doas_names_its_arguments(rule: str) -> None:
+    assert re.fullmatch(r"permit nopass mon as root cmd /[a-z/_-]+ args( [\w./-]+)*", rule)
+
+
+def splits(words: list[str]) -> Iterator[list[str]]:
+    """Yield every way to split the same text into words."""
+    for joints in product((False, True), repeat=len(words) - 1):
+        parts = [words[0]]
+        for word, joined in zip(words[1:], joints, strict=True):
+            parts[-1:] = [f"{parts[-1]} {word}"] if joined else [parts[-1], word]
+        yield parts
+
+
+@pytest.mark.parametrize("place", SUDOS, indirect=True)
+def test_sudo_lets_through_what_a_rule_says_and_no_more(place: Place) -> None:
+    place.allow(*SUDO_RULES)
+    assert place.run("visudo", "-c").returncode == 0
+    for rule in SUDO_RULES:
+        path, *words = rule.partition("NOPASSWD: ")[2].removeprefix("NOSETENV: ").split(" ")
+        words = [] if words == ['""'] else words
+        place.sh(f"rm -f $(readlink -f {path}) {path}; mkdir -p {path.rpartition('/')[0]}")
+        place.write(path, "#!/bin/sh\nprintf '<%s>' \"$@\"\n", 0o755)
+        exact = place.ask(path, *words)
+        assert (exact.returncode, exact.stdout) == (0, "".join(f"<{word}>" for word in words) or "<>")
+        others = [[*words, "x"], ["x", *words], [*words, ""], [f"{word}x" for word in words] or ["x"], ["--", *words]]
+        others += [words[:-1]] if len(words) > 1 else []
+        others += [[]] if words else []
+        for other in others:
+            assert place.ask(path, *other).returncode != 0, (rule, other)
+
+
+@pytest.mark.parametrize("rule", SUDO_RULES)
+def test_other_words_of_the_same_text_make_no_program_do_more(place: Place, rule: str) -> None:
+    """sudo cannot tell them apart, so each program has to refuse them by itself, or do the same."""
+    path, *words = rule.partition("NOPASSWD: ")[2].removeprefix("NOSETENV: ").split(" ")
+    if words == ['""'] or len(words) < 2:
+        assert list(splits(words)) == [words]
+        return
+    if not shutil.which(path):
+        pytest.skip(f"needs {path}")
+    place.allow(rule)
+    exact = place.ask(path, *words)
+    for other in splits(words):
+        done = place.ask(path, *other)
+        is_same = (done.returncode, done.stdout) == (exact.returncode, exact.stdout)
+        assert is_same or done.returncode != 0, (other, done.stdout)
+
+
+GUARDS = sorted({line for text in texts() for line in re.findall(r"^Defaults!.*$", text, re.MULTILINE)})
+KEEPS = ("Defaults !env_reset", "Defaults:mon !env_reset", 'Defaults env_keep += "HOME OPENSSL_CONF PYTHONPATH"')
+
+
+@pytest.mark.parametrize("place", SUDOS, indirect=True)
+@pytest.mark.parametrize("command", ["/usr/sbin/sshd -T", "/usr/bin/fail2ban-client banned"])
+def test_no_variable_of_the_caller_reaches_what_loads_code_by_it(place: Place, command: str) -> None:
+    path = command.split(maxsplit=1)[0]
+    place.sh(f"rm -f {path}")
+    place.write(path, "#!/bin/sh\nenv\n", 0o755)
+    for keeps in KEEPS:
+        ours = [*GUARDS, f"mon ALL=(root) NOPASSWD: {command}"]
+        for lines in ([keeps, *ours], [*ours, keeps]):
+            place.allow(*lines)
+            assert place.run("visudo", "-c").returncode == 0
+            done = place.sh(f"HOME=/home/mon OPENSSL_CONF=/x PYTHONPATH=/x sudo -n {command}", user="mon")
+            assert done.returncode == 0, done.stderr
+            assert not re.search(r"^(?:HOME=/home|OPENSSL|PYTHON)", done.stdout, re.MULTILINE), done.stdout
+
+
+SETS = ("Defaults setenv", "Defaults:mon setenv", "Defaults!/usr/sbin/sshd setenv")
+
+
+@pytest.mark.parametrize("rule", [each for each in SUDO_RULES if "NOSETENV: " in each])
+def test_nobody_sets_a_variable_for_a_documented_program_where_sudoers_lets_users_do_so(
+    place: Place, rule: str
+) -> None:
+    """`setenv` of sudoers(5) lets a caller name any variable, also LD_PRELOAD; sudo-rs has no such setting."""
+    command = rule.partition("NOSETENV: ")[2].removesuffix(' ""')
+    path = command.split()[0]
+    place.sh(f"rm -f $(readlink -f {path}) {path}")
+    place.write(path, "#!/bin/sh\nenv\n", 0o755)
+    for line in SETS:
+        for lines in ([line, *GUARDS, rule], [*GUARDS, rule, line]):
+            place.allow(*lines)
+            for words in ("sudo -n -E", "sudo -n LD_PRELOAD=/x PYTHONPATH=/x"):
+                done = place.sh(f"PYTHONPATH=/x OPENSSL_CONF=/x {words} {command}", user="mon")
+                assert not re.search(r"^(?:LD_|PYTHON|OPENSSL)", done.stdout, re.MULTILINE), (line, words)
+            assert place.sh(f"sudo -n {command}", user="mon").returncode == 0
+
+
+def test_every_rule_that_is_documented_for_reading_sets_no_variable() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    # That of the script is taken out word for word as it was installed.
+    rules = [rule for rule in _SUDOERS.findall(page) if "homelab_monitor-update" not in rule]
+    assert rules
+    assert all("NOSETENV: " in rule for rule in rules)

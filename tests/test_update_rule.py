@@ -1,0 +1,546 @@
+"""What somebody can do who has the rule for installing updates and wants more, under real sudo, sudo-rs and doas.
+
+Without systemd, whose part is tested in the homelab: here the script has to hold by itself.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+import re
+import shutil
+import time
+
+import pytest
+
+from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Facts, Family, parse_facts
+from custom_components.homelab_monitor.client.models import System, Updates
+from custom_components.homelab_monitor.client.remedies import remedy_for
+from custom_components.homelab_monitor.client.update_script import (
+    SCRIPT,
+    parse_updates_rule,
+    update_doas_line,
+    update_script,
+    update_sudoers_line,
+)
+from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
+
+from .needs import needs
+from .superuser import SUDOS, WAYS, Place
+
+FOLDER = "/run/homelab_monitor-update"
+OLD = (
+    r"mon ALL=(root) NOPASSWD: /usr/bin/systemd-run --quiet --collect --no-ask-password --unit\=homelab_monitor-update "
+    r"/bin/sh -c umask 022; mkdir -p /run/homelab_monitor-update && cd /run/homelab_monitor-update && rm -f status || "
+    r"exit; export LC_ALL\=C DEBIAN_FRONTEND\=noninteractive; { dnf -y --refresh upgrade; } >output 2>&1 </dev/null; "
+    r"echo $\? >ended; mv ended status"
+)
+"""A rule as it was once documented."""
+APT = """#!/bin/sh
+for verb in "$@"; do :; done
+[ "$verb" = upgrade ] || exit 0
+{ id -u; pwd; wc -c; env | grep -v OLDPWD | sort; umask; grep SigIgn /proc/self/status; ulimit -f; ulimit -t
+  cut -d" " -f7 /proc/self/stat; echo end; } >>/tmp/told 2>&1
+while [ -e /tmp/wait ] && [ $((waited += 1)) -lt 1200 ]; do sleep 0.05; done
+"""
+every_way = pytest.mark.parametrize("place", WAYS, indirect=True)
+both_sudos = pytest.mark.parametrize("place", SUDOS, indirect=True)
+
+
+def remedy(place: Place, key: str, username: str = "mon") -> str:
+    """Run what a remedy would run, as root; return what it complained about, "" when all went well."""
+    found = remedy_for(key, Family.DEBIAN, username, {"manager": "apt"})
+    assert found
+    done = place.sh(found.commands[0])
+    return "" if done.returncode == 0 else done.stderr or "failed"
+
+
+@pytest.fixture
+def ready(place: Place) -> Place:
+    """Return a place where updates can be installed."""
+    place.write("/usr/bin/apt-get", APT, 0o755)
+    assert remedy(place, "install_updates_rule") == ""
+    return place
+
+
+def told(place: Place, *, expected: bool = True) -> str:
+    """Return what the upgrade that ran saw around it, "" when none ran."""
+    for _ in range(60 if expected else 10):
+        text = place.sh("cat /tmp/told 2>/dev/null").stdout
+        if "end\n" in text and (not expected or place.sh(f"test -e {FOLDER}/status").returncode == 0):
+            return text
+        time.sleep(0.05)
+    return text
+
+
+CLEAN = """0
+/run/homelab_monitor-update
+0
+DEBIAN_FRONTEND=noninteractive
+HOME=/root
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+PWD=/run/homelab_monitor-update
+0022
+SigIgn:	0000000000000000
+unlimited
+unlimited
+0
+end
+"""
+
+
+@every_way
+def test_the_rule_starts_the_upgrade_and_everybody_may_read_its_end(ready: Place) -> None:
+    done = ready.ask(SCRIPT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert told(ready) == CLEAN
+    assert ready.run("cat", f"{FOLDER}/status", user="mon").stdout == "0\n"
+    listed = ready.sh(f"stat -c '%U %a %n' {SCRIPT} {FOLDER} {FOLDER}/*").stdout.splitlines()
+    assert listed == [
+        f"root 755 {SCRIPT}",
+        f"root 755 {FOLDER}",
+        f"root 600 {FOLDER}/lock",
+        f"root 644 {FOLDER}/output",
+        f"root 644 {FOLDER}/pid",
+        f"root 644 {FOLDER}/status",
+    ]
+
+
+@every_way
+@pytest.mark.parametrize("words", [("x",), ("",), ("-c", "id"), ("--help",), (" ",)])
+def test_no_argument_is_let_through(ready: Place, words: tuple[str, ...]) -> None:
+    assert ready.ask(SCRIPT, *words).returncode != 0
+    assert ready.run(SCRIPT, *words).returncode == 2, "root itself is told as well"
+    assert told(ready, expected=False) == ""
+
+
+@every_way
+def test_nothing_else_can_be_run(ready: Place) -> None:
+    ready.sh(f"ln -s {SCRIPT} /tmp/link")
+    ready.write("/tmp/homelab_monitor-update", "#!/bin/sh\nid -u >/tmp/told\n", 0o755)
+    for words in (
+        ("/tmp/homelab_monitor-update",),
+        ("/tmp/link", "x"),
+        ("homelab_monitor-update", "x"),
+        ("sh", SCRIPT),
+        ("/bin/sh", "-c", SCRIPT),
+        ("systemd-run", SCRIPT),
+        ("-s",),
+        ("-i",),
+        ("-e", SCRIPT),
+        ("-u", "mon", SCRIPT),
+    ):
+        done = ready.run(*ready.prefix[:2], *words, user="mon")
+        assert done.returncode != 0, words
+    assert told(ready, expected=False) == ""
+
+
+@every_way
+def test_what_the_caller_has_around_it_does_not_reach_root(ready: Place) -> None:
+    """Programs in the path and in the current folder, variables, input, a file mask."""
+    names = "env id mkdir chmod setsid flock systemd-run sh apt-get rm mv"
+    ready.sh("mkdir -p /home/mon/bin; touch /tmp/mine; chmod 666 /tmp/mine")
+    for name in names.split():
+        ready.write(f"/home/mon/bin/{name}", "#!/bin/sh\nid -u >>/tmp/mine\n", 0o755)
+    variables = (
+        "PATH=/home/mon/bin:$PATH IFS=/ ENV=/home/mon/bin/sh BASH_ENV=/home/mon/bin/sh LD_PRELOAD=/home/mon/x.so "
+        "APT_CONFIG=/home/mon/apt.conf DEBIAN_FRONTEND=readline HOME=/home/mon SYSTEMD_LOG_LEVEL=7 LANG=tr_TR.UTF-8 "
+        "LC_ALL=tr_TR.UTF-8 CDPATH=/home/mon SHELLOPTS=xtrace PS4='$(id)' http_proxy=http://192.0.2.1"
+    )
+    asked = " ".join(("/usr/bin/" + ready.prefix[0], *ready.prefix[1:], SCRIPT))
+    done = ready.sh(f"umask 0; cd /home/mon/bin; echo y | {variables} {asked}", user="mon")
+    assert done.returncode == 0, done.stderr
+    assert told(ready) == CLEAN
+    assert ready.sh("cat /tmp/mine").stdout == ""
+
+
+def test_what_sudo_is_told_to_keep_does_not_reach_the_package_manager(ready: Place) -> None:
+    ready.sh("echo 'Defaults !env_reset' >/etc/sudoers.d/keep; echo 'Defaults !secure_path' >>/etc/sudoers.d/keep")
+    done = ready.sh(f"APT_CONFIG=/home/mon/x PATH=/home/mon:$PATH HOME=/home/mon sudo -n {SCRIPT}", user="mon")
+    assert done.returncode == 0, done.stderr
+    assert told(ready) == CLEAN
+
+
+@every_way
+@pytest.mark.parametrize("limit", ["-S -f 1", "-S -t 1", "-S -n 256", "-S -d 200000", "-f 4", "-t 5"])
+def test_limits_of_the_caller_are_lifted_or_nothing_starts(ready: Place, limit: str) -> None:
+    """A limit that ends a package manager in the middle leaves a broken system."""
+    asked = " ".join((*ready.prefix, SCRIPT))
+    done = ready.sh(f"ulimit {limit}; {asked}", user="mon")
+    if done.returncode:
+        assert "limits that cannot be lifted" in done.stderr or limit.startswith("-f"), done.stderr
+        assert told(ready, expected=False) == ""
+    else:
+        assert told(ready) == CLEAN
+
+
+@every_way
+def test_signals_that_the_caller_ignores_are_not_ignored_by_the_package_manager(ready: Place) -> None:
+    ignoring = (
+        "import os, signal; [signal.signal(each, signal.SIG_IGN) for each in (1, 2, 13, 15, 17)]; "
+        f"os.execvp({ready.prefix[0]!r}, {[*ready.prefix, SCRIPT]!r})"
+    )
+    done = ready.run("python3", "-c", ignoring, user="mon")
+    # doas itself no longer learns how its child ended.
+    assert done.returncode == (1 if ready.way == "doas" else 0), done.stderr
+    assert told(ready) == CLEAN
+
+
+@every_way
+def test_the_job_has_no_terminal_of_the_callers_and_goes_on_without_it(ready: Place) -> None:
+    ready.sh("touch /tmp/wait")
+    done = ready.run("script", "-qec", " ".join((*ready.prefix, SCRIPT)), "/dev/null", user="mon")
+    assert done.returncode == 0, done.stdout
+    ready.sh("rm /tmp/wait")
+    assert told(ready) == CLEAN
+
+
+@every_way
+def test_of_many_calls_at_once_one_starts_a_job(ready: Place) -> None:
+    ready.sh("touch /tmp/wait")
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(lambda _: ready.ask(SCRIPT).returncode, range(8)))
+    assert sorted(codes) == [0, *[1] * 7]
+    refused = ready.ask(SCRIPT)
+    assert "installed already" in refused.stderr
+    assert ready.run("flock", "-n", f"{FOLDER}/lock", "true", user="mon").returncode != 0, "nobody else can hold it"
+    ready.sh("rm /tmp/wait")
+    assert told(ready) == CLEAN, "once"
+    deadline = time.monotonic() + 5
+    while ready.ask(SCRIPT).returncode and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert told(ready).startswith(CLEAN), "and again when it is over"
+
+
+PLANTED = (
+    "mkdir /run/homelab_monitor-update",
+    "mkdir /home/mon/mine; ln -s /home/mon/mine /run/homelab_monitor-update",
+    "ln -s /home/mon/nowhere /run/homelab_monitor-update",
+    "ln -s /etc /run/homelab_monitor-update",
+    "mkfifo /run/homelab_monitor-update",
+)
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_what_somebody_planted_in_run_is_not_used(ready: Place, plant: str) -> None:
+    assert ready.sh(plant, user="mon").returncode != 0, "only root can write there"
+    ready.sh("chmod 1777 /run")
+    planted = ready.sh(plant, user="mon")
+    assert planted.returncode == 0, planted.stderr
+    assert ready.ask(SCRIPT).returncode == 1
+    assert told(ready, expected=False) == ""
+    assert ready.sh("find /home/mon/mine /home/mon/nowhere /etc/lock /etc/status -type f").stdout == ""
+
+
+# ---------------------------------------------------------------- the remedies
+
+
+PROGRAM = "022; mkdir -p /run/homelab_monitor-update"
+"""What a part of the old rule's text looks like to sudo when it is one word: a relative path."""
+UNIT_OF_OLD = ("--quiet", "--collect", "--no-ask-password", "--unit=homelab_monitor-update /bin/sh -c umask")
+START_A_UNIT = '#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --*) shift;; *) exec "$@";; esac; done\n'
+
+
+def resplit(place: Place) -> bool:
+    """Tell whether the user can run a program of its own as root by splitting the words of the old rule anew."""
+    rest = re.sub(r"\\(.)", r"\1", OLD).partition(f"{PROGRAM} ")[2].split(" ")
+    place.write("/usr/bin/systemd-run", START_A_UNIT, 0o755)
+    place.sh("mkdir -p '/home/mon/022; mkdir -p /run'; rm -f /tmp/pwned")
+    place.write(f"/home/mon/{PROGRAM}", "#!/bin/sh\nid -u >/tmp/pwned\n", 0o755)
+    words = [*place.prefix, "/usr/bin/systemd-run", *UNIT_OF_OLD, PROGRAM, *rest]
+    place.run("sh", "-c", 'cd /home/mon && exec "$@"', "sh", *words, user="mon")
+    return place.sh("cat /tmp/pwned").stdout == "0\n"
+
+
+def test_the_old_rule_gives_root_and_the_remedy_takes_it_out_wherever_it_stands(place: Place) -> None:
+    folded = OLD.replace(" --unit", " \\\n  --unit").replace("; export", "; \\\n  export")
+    place.write("/etc/sudoers.d/zz_homelab_monitor_updates", f"{OLD}\n", 0o440)
+    assert resplit(place), "the stand-in must be one that shows the fault"
+    mine = ("# mine\nmon ALL=(root) NOPASSWD: /usr/sbin/iptables -S\n", "eve ALL=(ALL) ALL\n")
+    place.write("/etc/sudoers.d/a b", f"{folded}\n".join(mine), 0o440)
+    place.write("/etc/sudoers.d/eve", OLD.replace("mon", "eve", 1) + "\n", 0o440)
+    place.sh(f"cat >>/etc/sudoers <<'E'\n{OLD}\nE")
+    assert remedy(place, "install_updates_rule") == ""
+    assert place.sh("grep -rl systemd-run /etc/sudoers /etc/sudoers.d").stdout == ""
+    assert not resplit(place)
+    assert place.sh("cat '/etc/sudoers.d/a b'").stdout == "".join(mine)
+    assert place.sh("ls /etc/sudoers.d").stdout == "a b\nzz_homelab_monitor_updates\n"
+    assert place.sh("cat /etc/sudoers").stdout == "root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n"
+    assert place.sh("cat /etc/sudoers.d/zz*").stdout == update_sudoers_line("mon") + "\n"
+    assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 3
+    assert place.run("visudo", "-c").returncode == 0
+
+
+@every_way
+def test_what_was_installed_can_be_removed_and_nothing_stays(place: Place) -> None:
+    place.allow("permit nopass eve cmd id" if place.way == "doas" else "eve ALL=(root) NOPASSWD: /usr/bin/id -u")
+    before = place.sh("ls -A /etc /etc/sudoers.d /usr/local/sbin; cat /etc/doas.conf /etc/sudoers.d/*").stdout
+    for _ in range(2):
+        assert remedy(place, "install_updates_rule") == ""
+        rule = update_doas_line("mon") if place.way == "doas" else update_sudoers_line("mon")
+        assert place.sh("cat /etc/doas.conf /etc/sudoers.d/*").stdout.splitlines().count(rule) == 1, "once"
+        assert place.sh(f"cat {SCRIPT}").stdout == update_script("apt")
+    assert remedy(place, "remove_updates_rule") == ""
+    assert place.sh("ls -A /etc /etc/sudoers.d /usr/local/sbin; cat /etc/doas.conf /etc/sudoers.d/*").stdout == before
+    assert place.ask(SCRIPT).returncode != 0
+
+
+@both_sudos
+def test_the_rule_of_another_user_stays(place: Place) -> None:
+    others = [update_sudoers_line("simon"), update_sudoers_line("mo.n")]
+    place.write("/etc/sudoers.d/zz_homelab_monitor_updates", "".join(f"{line}\n" for line in others), 0o440)
+    assert remedy(place, "install_updates_rule") == ""
+    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == [*others, update_sudoers_line("mon")]
+    assert remedy(place, "install_updates_rule", "m.n") == ""
+    assert remedy(place, "install_updates_rule", "root") == "", "root needs no rule"
+    rules = [*others, update_sudoers_line("mon"), update_sudoers_line("m.n")]
+    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == rules
+
+
+@pytest.mark.parametrize("folder", ["/usr/local/sbin", "/usr/local", "/usr"])
+@pytest.mark.parametrize("mode", ["775", "757"])
+def test_where_others_can_write_above_the_script_no_rule_is_made(place: Place, folder: str, mode: str) -> None:
+    place.sh(f"chmod {mode} {folder}")
+    assert remedy(place, "install_updates_rule") == f"not only root can change {folder}\n"
+    assert place.sh("ls -A /etc/sudoers.d /usr/local/sbin").stdout == "/etc/sudoers.d:\n\n/usr/local/sbin:\n"
+
+
+def test_a_sudoers_file_that_visudo_refuses_is_not_put_in_place(place: Place) -> None:
+    place.write("/etc/sudoers.d/old", f"{OLD}\n", 0o440)
+    refusing = "#!/bin/sh\ncase $2 in /etc/*) ;; *) echo parse error >&2; exit 1;; esac\n"
+    place.write("/usr/sbin/visudo", refusing, 0o755)
+    words = "/etc/sudoers.d/old: parse error\nparse error\n"
+    assert remedy(place, "install_updates_rule") == words
+    assert place.sh("cat /etc/sudoers.d/old").stdout == f"{OLD}\n"
+    assert place.sh("ls -A /etc/sudoers.d /usr/local/sbin").stdout == "/etc/sudoers.d:\nold\n\n/usr/local/sbin:\n"
+
+
+# ---------------------------------------------------------------- the check
+
+
+def facts(place: Place, user: str = "mon") -> Facts:
+    """Return what a user's shell tells of the place."""
+    done = place.run("sh", stdin=FACTS_SCRIPT, user=user)
+    found = parse_facts(done.stdout)
+    assert found.is_complete, done.stderr
+    return found
+
+
+SYSTEM = System(hostname="nas", kernel="6.12", architecture="x86_64", os_id="debian")
+
+
+def judged(place: Place, *, wanted: bool = True, user: str = "mon") -> tuple[str, str, str | None]:
+    """Return status, reason and remedy of the check."""
+    verdict = judge_updates_rule(facts(place, user), Updates(manager="apt"), SYSTEM, is_wanted=wanted)
+    return verdict.status.value, verdict.reason, verdict.remedy
+
+
+INSTALL, REMOVE = "install_updates_rule", "remove_updates_rule"
+
+
+@every_way
+def test_the_check_follows_what_is_on_the_host(place: Place) -> None:
+    assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
+    assert judged(place) == ("amber", "updates_script_missing", INSTALL)
+    assert remedy(place, INSTALL) == ""
+    assert judged(place) == ("ok", "updates_rule_ready", None)
+    assert judged(place, user="root") == ("ok", "updates_rule_ready", None)
+    assert judged(place, wanted=False) == ("amber", "updates_script_unused", REMOVE)
+    place.sh(f"sed -i 's/^# homelab_monitor-update .*/# homelab_monitor-update 0 apt/' {SCRIPT}")
+    assert judged(place) == ("red", "updates_script_outdated", INSTALL)
+    assert remedy(place, INSTALL) == ""
+    place.sh("rm -f /etc/sudoers.d/*; : >/etc/doas.conf")
+    assert judged(place) == ("amber", "updates_rule_missing", INSTALL)
+    assert remedy(place, INSTALL) == ""
+    place.sh(f"rm {SCRIPT}")
+    assert judged(place) == ("amber", "updates_script_missing", INSTALL)
+    if place.way != "sudo-rs":
+        # It counts a question that it refuses as a failed login, and is not asked for a script that is gone.
+        assert judged(place, wanted=False) == ("amber", "updates_script_unused", REMOVE)
+    assert remedy(place, REMOVE) == ""
+    assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
+
+
+@both_sudos
+def test_the_old_rule_is_found_by_its_user_and_by_root(place: Place) -> None:
+    place.write("/etc/sudoers.d/some", f"{OLD}\n", 0o440)
+    # To sudo-rs the line is none, and its user could not use it.
+    for user in ("mon", "root") if place.way == "sudo" else ("root",):
+        assert judged(place, user=user) == ("red", "updates_rule_old", INSTALL)
+        assert judged(place, user=user, wanted=False) == ("red", "updates_rule_old", REMOVE)
+    assert remedy(place, REMOVE) == ""
+    assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
+
+
+def test_what_the_host_has_not_told_is_not_judged() -> None:
+    plain = Facts(system="Linux", is_complete=True)
+    apt = Updates(manager="apt")
+    for known in ((None, apt, SYSTEM), (Facts(), apt, SYSTEM), (plain, None, SYSTEM), (plain, apt, None)):
+        assert judge_updates_rule(*known, is_wanted=True).status == "unknown"
+    opkg = judge_updates_rule(plain, Updates(manager="opkg"), SYSTEM, is_wanted=True)
+    assert (opkg.status, opkg.reason) == ("info", "updates_rule_none"), "nothing is offered for it"
+
+
+@pytest.mark.parametrize("place", ["sudo", "doas"], indirect=True)
+def test_the_tools_of_busybox_are_enough(place: Place) -> None:
+    needs(shutil.which("busybox"), "busybox")
+    tools = "sh ls sed grep mktemp cat chown chmod mv rm mkdir stat head tr readlink dirname id uname env timeout find"
+    place.sh(f"mkdir /bb; for tool in {tools}; do ln -s /bin/busybox /bb/$tool; done")
+    if place.way == "sudo":
+        place.write("/etc/sudoers.d/old", OLD.replace(" --unit", " \\\n  --unit") + "\n", 0o440)
+    for key, reason in ((INSTALL, "updates_rule_ready"), (REMOVE, "updates_script_missing")):
+        found = remedy_for(key, Family.ALPINE, "mon", {"manager": "apt"})
+        assert found
+        done = place.sh(f"PATH=/bb:$PATH; {found.commands[0]}")
+        assert done.returncode == 0, done.stderr
+        asked = place.run("env", "PATH=/bb:/usr/bin:/bin", "/bb/sh", stdin=FACTS_SCRIPT, user="mon")
+        verdict = judge_updates_rule(parse_facts(asked.stdout), Updates(manager="apt"), SYSTEM, is_wanted=True)
+        assert verdict.reason == reason
+    assert place.sh("ls /etc/sudoers.d").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "word", ["NOPASSWD: ", "systemd-run ", f"{SCRIPT} x, ", f" {SCRIPT}/", "text ", "place x ", "*", "a*, ", "(", ", "]
+)
+def test_a_host_that_lists_without_end_costs_no_time(word: str) -> None:
+    listed = word * ((64 << 10) // len(word))
+    started = time.process_time()
+    found = parse_updates_rule([f"sudo {listed}", f"sudo     (root) {listed}", f"place {listed}", f"text {listed}"])
+    assert time.process_time() - started < 0.3
+    assert not found.has_old_rule
+    assert not found.has_rule
+
+
+RULE = update_sudoers_line("mon")
+ASKS = RULE.replace("NOPASSWD: ", "")
+READY, MISSING, UNKNOWN = "updates_rule_ready", "updates_rule_missing", "updates_rule_not_known"
+REFUSED, NOEXEC, STOPPED = "updates_rule_refused", "updates_rule_noexec", "updates_rule_stopped"
+OVERRULED = "updates_rule_overruled"
+ANYWHERE = {
+    "other programs": (["mon ALL=(root) NOPASSWD: /usr/bin/*"], MISSING),
+    "what tells of sudo": (["mon ALL=(root) NOPASSWD: /usr/bin/true"], MISSING),
+    "a letter forbidden": ([RULE, "mon ALL=(root) !/usr/local/sbin/[a-z]*"], REFUSED),
+    "a letter with a password": ([RULE, "mon ALL=(root) PASSWD: /usr/local/sbin/homelab_monitor-updat?"], UNKNOWN),
+    "a letter of another": ([RULE, "mon ALL=(root) PASSWD: /usr/local/sbin/[a-g]*"], UNKNOWN),
+    "forbidden": ([RULE, f"mon ALL=(root) !{SCRIPT}"], OVERRULED),
+    "everything with a password": ([RULE, "mon ALL=(ALL) ALL"], OVERRULED),
+    "everything": (["mon ALL=(ALL) NOPASSWD: ALL"], READY),
+    "everything but root": (["mon ALL=(ALL,!root) NOPASSWD: ALL"], MISSING),
+}
+"""What sudo and sudo-rs make of rules alike."""
+WITH_SUDO = {
+    "expired": ([RULE.replace("NOPASSWD", "NOTAFTER=20200101000000Z NOPASSWD")], REFUSED),
+    "still valid": ([RULE.replace("NOPASSWD", "NOTAFTER=20990101000000Z NOPASSWD")], READY),
+    "to come": ([RULE.replace("NOPASSWD", "NOTBEFORE=20990101000000Z NOPASSWD")], REFUSED),
+    "a wrong digest": ([RULE.replace("NOPASSWD:", f"NOPASSWD: sha256:{'0' * 64}")], REFUSED),
+    "a folder of its own": ([RULE.replace("NOPASSWD", "CWD=/nowhere NOPASSWD")], UNKNOWN),
+    "any folder": ([RULE.replace("NOPASSWD", "CWD=* NOPASSWD")], READY),
+    "an expression": ([f'mon ALL=(root) NOPASSWD: ^{SCRIPT}$ ""'], UNKNOWN),
+    "an expression later": ([RULE, "mon ALL=(root) PASSWD: ^/usr/local/.*$"], UNKNOWN),
+    "aliases": (["Cmnd_Alias UP = " + SCRIPT + ' ""', "Runas_Alias OP = root", "mon ALL=(OP) NOPASSWD: UP"], READY),
+    "noexec": (["Defaults noexec", RULE], NOEXEC),
+    "noexec for the script": ([RULE, f"Defaults!{SCRIPT} noexec"], NOEXEC),
+    "noexec for some": ([RULE, "Defaults!/usr/local/sbin/*, /usr/bin/id noexec"], UNKNOWN),
+    "noexec for another": ([RULE, "Defaults!/usr/bin/id noexec"], READY),
+    "noexec as root": ([RULE, "Defaults>root noexec"], NOEXEC),
+    "noexec as another": ([RULE, "Defaults>mon noexec"], READY),
+    "noexec, not for the script": (["Defaults noexec", RULE, f"Defaults!{SCRIPT} !noexec"], READY),
+    "noexec, not for the user": (["Defaults noexec", RULE, "Defaults:mon !noexec"], READY),
+    "noexec, not as root": (["Defaults noexec", "Defaults>root !noexec", RULE], UNKNOWN),
+    "noexec as root or not": (["Defaults>root !noexec", "Defaults noexec", RULE], UNKNOWN),
+    "noexec, but for a tag": (["Defaults noexec", RULE.replace("NOPASSWD:", "NOPASSWD: EXEC:")], READY),
+    "a terminal for the script": ([RULE, f"Defaults!{SCRIPT} requiretty"], STOPPED),
+    "a terminal, not for the user": (["Defaults requiretty", RULE, "Defaults:mon !requiretty"], READY),
+    "a password for the script": (["Defaults !authenticate", ASKS, f"Defaults!{SCRIPT} authenticate"], MISSING),
+    "a password, but for a tag": ([RULE, f"Defaults!{SCRIPT} authenticate"], READY),
+    "no password": (["Defaults !authenticate", ASKS], READY),
+    "exempt": (["Defaults exempt_group=mon", ASKS], UNKNOWN),
+    "another to become": (["Defaults runas_default=nobody", RULE], REFUSED),
+    "everything as another": (["Defaults runas_default=nobody", "mon ALL=(ALL) NOPASSWD: ALL"], STOPPED),
+    "every program looked at": (["Defaults intercept", RULE], STOPPED),
+    "another root folder": (["Defaults runchroot=/tmp", RULE], REFUSED),
+    "a folder that is missing": (["Defaults runcwd=/nowhere", RULE], STOPPED),
+    "what does not matter": (
+        ["Defaults use_pty, umask=0077, lecture=always, !root_sudo, secure_path=/bin", RULE],
+        READY,
+    ),
+}
+WITH_SUDO_RS = {
+    "any arguments": ([f"mon ALL=(root) NOPASSWD: {SCRIPT} *"], REFUSED),
+    "an alias": ([f'Cmnd_Alias UP = {SCRIPT} ""', "mon ALL=(root) NOPASSWD: UP"], READY),
+    "an alias of users": (["Runas_Alias OP = root", RULE.replace("(root)", "(OP)")], UNKNOWN),
+    "settings that it does not know": (["Defaults noexec", RULE, f"Defaults!{SCRIPT} requiretty"], READY),
+}
+
+
+@both_sudos
+def test_ready_is_said_only_where_sudo_runs_the_script(place: Place) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    place.write(SCRIPT, update_script("apt"), 0o755)
+    cases = ANYWHERE | (WITH_SUDO if place.way == "sudo" else WITH_SUDO_RS)
+    for name, (lines, reason) in cases.items():
+        place.allow(*lines)
+        assert (name, judged(place)[1]) == (name, reason)
+        deadline = time.monotonic() + 20
+        while (done := place.ask(SCRIPT)).returncode and "installed already" in done.stderr:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if reason != UNKNOWN:
+            assert (name, done.returncode == 0) == (name, reason == READY), done.stderr
+
+
+@pytest.mark.parametrize("place", ["doas"], indirect=True)
+def test_rules_of_doas_that_nobody_may_read_are_not_taken_for_one(place: Place) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    assert remedy(place, INSTALL) == ""
+    for lines in ((), ("permit nopass mon as root cmd true",), ("permit nopass eve",), (update_doas_line("mon"),)):
+        place.allow(*lines)
+        allowed = place.ask(SCRIPT).returncode == 0
+        assert judged(place)[1] == (READY if allowed else MISSING), lines
+        place.sh("chmod 600 /etc/doas.conf")
+        assert judged(place) == ("unknown", UNKNOWN, None), lines
+    place.sh("rm /etc/doas.conf")
+    assert judged(place)[1] == MISSING
+
+
+@both_sudos
+def test_a_rule_that_allows_arguments_is_found(place: Place) -> None:
+    assert remedy(place, INSTALL) == ""
+    place.allow(f"mon ALL=(root) NOPASSWD: {SCRIPT}")
+    assert judged(place) == ("red", "updates_rule_open", INSTALL)
+    assert remedy(place, INSTALL).startswith("/etc/sudoers.d/rules, line 1: this rule lets its user add arguments")
+    assert judged(place) == ("red", "updates_rule_open", INSTALL), "a line of somebody else's is theirs to change"
+    place.sh("rm /etc/sudoers.d/rules")
+    assert judged(place) == ("ok", "updates_rule_ready", None)
+    place.allow("mon ALL=(ALL) NOPASSWD: ALL")
+    assert judged(place) == ("ok", "updates_rule_ready", None), "who may do everything needs no rule"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "path", "cure"),
+    [
+        (f"chmod 775 {SCRIPT}", SCRIPT, INSTALL),
+        (f"chown mon {SCRIPT}", SCRIPT, INSTALL),
+        (f"chmod 644 {SCRIPT}", SCRIPT, INSTALL),
+        (f"chmod 4755 {SCRIPT}", SCRIPT, INSTALL),
+        (f"mv {SCRIPT} /tmp/x; ln -s /tmp/x {SCRIPT}", SCRIPT, INSTALL),
+        ("chmod 777 /usr/local/sbin", "/usr/local/sbin", None),
+        ("chown mon /usr/local", "/usr/local", None),
+        ("cd /usr/local; mv sbin own; chown mon own; ln -s own sbin", "/usr/local/own", None),
+    ],
+)
+def test_a_script_that_others_can_change_is_found(place: Place, spoil: str, path: str, cure: str | None) -> None:
+    assert remedy(place, INSTALL) == ""
+    assert place.sh(spoil).returncode == 0
+    assert judged(place) == ("red", "updates_script_unsafe", cure)
+    assert facts(place).updates_rule.unsafe == path
+    if cure:
+        assert remedy(place, INSTALL) == ""
+        assert judged(place) == ("ok", "updates_rule_ready", None)
+
+
+def test_a_filesystem_that_is_read_only_has_a_reason_and_no_remedy(place: Place) -> None:
+    read_only = "mount --bind /usr /usr && mount -o remount,bind,ro /usr"
+    assert place.sh(read_only).returncode == 0
+    assert judged(place) == ("amber", "updates_script_read_only", None)
+    assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
+    place.write("/etc/sudoers.d/some", f"{OLD}\n", 0o440)
+    assert judged(place) == ("red", "updates_rule_old", REMOVE), "what is dangerous can be removed all the same"
