@@ -405,7 +405,7 @@ async def test_the_sudoers_cure_lets_its_section_use_sudo(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
     dialog = await begin(SMART)
-    assert "NOPASSWD: /usr/sbin/smartctl" in dialog.shown
+    assert "NOPASSWD: NOSETENV: /usr/sbin/smartctl" in dialog.shown
     script.results, script.reports = (
         [DONE, DONE],
         [report(SMART), report(row("smart", Status.OK, "smart_readable", disks="sda"))],

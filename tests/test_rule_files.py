@@ -213,7 +213,7 @@ def test_what_is_not_exactly_ours_stays_in_doas_conf(place: Place) -> None:
 @both_sudos
 def test_allowing_a_disk_forbids_no_other_one(place: Place) -> None:
     place.write("/usr/sbin/smartctl", "#!/bin/sh\n", 0o755)
-    rule = "{} ALL=(root) NOPASSWD: /usr/sbin/smartctl -n standby -j -a /dev/{}"
+    rule = "{} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/smartctl -n standby -j -a /dev/{}"
     theirs = "eve ALL=(root) NOPASSWD: /usr/sbin/smartctl -i /dev/sdz"
     place.write(SMART_RULE_FILE, theirs, 0o440)
     for user, disks in (("mon", "sda"), ("ha", "sda"), ("mon", "sdb sdc"), ("mon", "sda sdb"), ("m.n", "sda")):
@@ -246,7 +246,7 @@ def test_reading_the_firewall_is_allowed_and_nothing_more(place: Place) -> None:
     place.sh("rm -f /usr/sbin/ip6tables-save")
     for user in ("mon", "mon", "ha"):
         assert apply(place, "allow_firewall", user) == (0, "")
-    rule = "{} ALL=(root) NOPASSWD: /usr/sbin/{}"
+    rule = "{} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/{}"
     given = [rule.format(user, line) for user in ("mon", "ha") for line in (FIREWALL[0], 'iptables-save ""')]
     assert place.sh(f"cat {FIREWALL_RULE_FILE}").stdout.splitlines() == given
     for command in FIREWALL[:2]:

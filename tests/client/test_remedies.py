@@ -142,7 +142,8 @@ def test_of_the_disks_only_real_names_are_taken():
     remedy = remedy_for("allow_smart", Family.DEBIAN, "mon", DISKS | {"disks": "sda /bin/sh nvme0 'sdb' sdb"})
     assert remedy
     assert [line for line in remedy.commands[0].splitlines() if "NOPASSWD" in line] == [
-        f"mon ALL=(root) NOPASSWD: /usr/sbin/smartctl -n standby -j -a /dev/{disk}" for disk in ("sda", "nvme0", "sdb")
+        f"mon ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/smartctl -n standby -j -a /dev/{disk}"
+        for disk in ("sda", "nvme0", "sdb")
     ]
 
 
@@ -519,8 +520,8 @@ async def test_the_sudoers_file_is_checked_before_it_counts(machine: Machine):
     assert kept.read_text().splitlines() == [
         "mon ALL=(root) NOPASSWD: /usr/bin/id",
         "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -x",
-        "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -n standby -j -a /dev/sda",
-        "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -n standby -j -a /dev/nvme0n1",
+        "mon ALL=(root) NOPASSWD: NOSETENV: /usr/local/sbin/smartctl -n standby -j -a /dev/sda",
+        "mon ALL=(root) NOPASSWD: NOSETENV: /usr/local/sbin/smartctl -n standby -j -a /dev/nvme0n1",
     ]
     assert (kept.stat().st_mode & 0o777, kept.stat().st_uid) == (0o440, 0)
 

@@ -26,7 +26,7 @@ from .rule_remedies import (
     SMART_COMMAND,
 )
 from .ssh import Connection
-from .update_script import UPDATE_COMMANDS, update_doas_line, update_script, update_sudoers_line
+from .update_script import RULE_TAGS, UPDATE_COMMANDS, update_doas_line, update_script, update_sudoers_line
 
 RUN_SECONDS = 600.0
 OUTPUT_LIMIT = 64 << 10
@@ -214,7 +214,7 @@ def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
     known = [disk for disk in disks if _DISK.fullmatch(disk)]
     if tool not in _SMARTCTL or _ALIAS.fullmatch(username):
         return []
-    return [f"{username} ALL=(root) NOPASSWD: {tool} {SMARTCTL_ARGUMENTS} /dev/{disk}" for disk in known]
+    return [f"{username} ALL=(root) {RULE_TAGS}{tool} {SMARTCTL_ARGUMENTS} /dev/{disk}" for disk in known]
 
 
 def _filled(command: str, words: Mapping[str, str]) -> str:

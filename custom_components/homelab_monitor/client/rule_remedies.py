@@ -95,6 +95,7 @@ add_folder() {{ for each in "$1"/*; do case ${{each##*/}} in *.*|*~) ;; *) add "
 for top in /etc/sudoers-rs /etc/sudoers /usr/etc/sudoers; do add $top; done
 add_folder /etc/sudoers.d
 need_folder() {{
+  command -v sudo >/dev/null || stop "sudo is not installed: only its rules can allow this"
   [ -n "$is_read" ] ||
     stop "sudo does not read /etc/sudoers.d: with visudo, add the line @includedir /etc/sudoers.d at the end"
   walk /etc/sudoers.d
@@ -166,7 +167,7 @@ cat >$work/old <<"END"
 END
 is_rule() {
   case $2 in
-    "ALL=(root) NOPASSWD: @SCRIPT@ "\\"\\") is_user "$1";;
+    "ALL=(root) NOPASSWD: NOSETENV: @SCRIPT@ "\\"\\") is_user "$1";;
     "nopass "*)
       user=${2#nopass }; user=${user%% *}
       [ "$1 $2" = "permit nopass $user as root cmd @SCRIPT@ args" ] && is_user "$user";;
@@ -209,14 +210,14 @@ END
 _FIREWALL: Final = """
 need_folder
 cat >$work/all <<"END"
-{account} ALL=(root) NOPASSWD: /usr/sbin/nft -j list ruleset
-{account} ALL=(root) NOPASSWD: /usr/sbin/iptables-save ""
-{account} ALL=(root) NOPASSWD: /usr/sbin/ip6tables-save ""
+{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
+{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
+{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
 END
 # Of the programs that are here.
 : >$work/more
 while IFS= read -r line; do
-  tool=${line#*: }; tool=${tool%% *}
+  tool=${line##*: }; tool=${tool%% *}
   [ -e $tool ] || continue
   walk $tool
   printf "%s\\n" "$line" >>$work/more

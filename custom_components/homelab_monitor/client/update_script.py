@@ -22,6 +22,11 @@ SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
 VERSION: Final = 1
 """To be raised with each change of the text: hosts with another one are told to install it anew."""
 UPDATE_FOLDER: Final = f"/run/{UNIT}"
+RULE_TAGS: Final = "NOPASSWD: NOSETENV: "
+"""What stands in every rule of ours before the command.
+
+Where `Defaults setenv` (sudoers(5)) is set, whoever may run a program may name any variable for it, also LD_PRELOAD.
+"""
 
 _APT: Final = "apt-get -o DPkg::Lock::Timeout=600"
 _KEEP: Final = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
@@ -105,7 +110,7 @@ def update_script(manager: str) -> str:
 
 def update_sudoers_line(username: str) -> str:
     """Return the line of sudoers(5) that allows the script, without any argument."""
-    return f'{username} ALL=(root) NOPASSWD: {SCRIPT} ""'
+    return f'{username} ALL=(root) {RULE_TAGS}{SCRIPT} ""'
 
 
 def update_doas_line(username: str) -> str:
