@@ -18,6 +18,7 @@ from custom_components.homelab_monitor.client.errors import (
     KeyRefused,
     KeyTypeRefused,
     LoginsLimited,
+    NoGreeting,
     NoPython,
     OldForcedCommand,
     SecondFactor,
@@ -501,6 +502,26 @@ async def test_no_flood_before_it_keeps_another_machine_from_being_told(
     await host.move(125)
     assert [level for level, line in logged(caplog) if "key" in line] == [logging.WARNING]
     assert issue_registry.async_get_issue(DOMAIN, f"{host.entry.entry_id}_host_key")
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_server_that_closes_at_once_limits_logins_only_if_it_has_refused_some(
+    host: Host, *, refused: bool
+) -> None:
+    """A host that starts behind a forwarded port closes at once as well, and comes back within a minute."""
+    await host.start()
+    if refused:
+        host.session.error = KeyRefused("plain")
+        await host.move(10)
+    host.session.error = NoGreeting("plain", "it ended the connection without an SSH greeting")
+    await host.move(61 if refused else 120, step=10)
+    host.session.asked.clear()
+    await host.move(600, step=10)
+    assert host.reason == ("logins_limited" if refused else "connection_lost")
+    assert len(host.session.asked) in (range(1, 4) if refused else range(9, 12))
+    host.session.error = None
+    await host.move(601 if refused else 70, step=10)
+    assert host.status == "online"
 
 
 async def test_a_server_that_limits_logins_is_asked_ever_more_seldom(host: Host) -> None:

@@ -21,7 +21,15 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
 from .client.bucket import Bucket
-from .client.errors import AnotherMachine, HomelabError, HostKeyChanged, InternalError, KeyRefused, LoginsLimited
+from .client.errors import (
+    AnotherMachine,
+    HomelabError,
+    HostKeyChanged,
+    InternalError,
+    KeyRefused,
+    LoginsLimited,
+    NoGreeting,
+)
 from .client.happenings import Baseline, Happening, advance, starting_from
 from .client.items import Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
@@ -225,6 +233,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _failed(self, err: HomelabError) -> HostState:
         """Note a failed poll and when to try again."""
+        if isinstance(err, NoGreeting) and (self._refusals or self._limited):
+            # A server that has refused logins limits them next, and not every one can still say so.
+            err = LoginsLimited(err.host, err.detail)
         # That a host refuses our key in other words is no new beginning.
         is_again = any(isinstance(err, kind) and isinstance(self.data.error, kind) for kind in _REFUSALS)
         self._refusals = (self._refusals if is_again else 0) + 1 if isinstance(err, _REFUSALS) else 0

@@ -27,6 +27,7 @@ from custom_components.homelab_monitor.client.errors import (
     LoginRefused,
     LoginsLimited,
     NameNotFound,
+    NoGreeting,
     NotSSH,
     TimedOut,
     Unreachable,
@@ -393,7 +394,7 @@ async def test_another_service_is_no_ssh_server(text: bytes) -> None:
 
 async def test_a_server_that_hangs_up_at_once_lost_the_connection() -> None:
     async with _listening(lambda reader, writer: _says(reader, writer, b"")) as port:
-        with pytest.raises(ConnectionLost) as caught:
+        with pytest.raises(NoGreeting) as caught:
             await read_host_key("127.0.0.1", port, SECONDS)
     assert "without an SSH greeting" in caught.value.detail
 

@@ -110,6 +110,14 @@ class ConnectionLost(HomelabError):
     what = "connection lost"
 
 
+class NoGreeting(ConnectionLost):
+    """The server closed the connection before it said that it speaks SSH.
+
+    It may limit logins (its words for that are lost when it resets the connection), or still be starting behind a port
+    that somebody else forwards.
+    """
+
+
 class NotSSH(HomelabError):
     """Something answers on that port, but not with SSH that we understand."""
 

@@ -35,6 +35,7 @@ from .errors import (
     LoginRefused,
     LoginsLimited,
     NameNotFound,
+    NoGreeting,
     NotSSH,
     TimedOut,
     TooMuchTraffic,
@@ -680,7 +681,7 @@ class _Client(asyncssh.SSHClient):
                 return LoginsLimited(host, words)
             # A private counter, read with a default: lines that were no greeting, from some other service.
             said_other = getattr(self._conn, "_banner_lines", 0) > 0
-            return (NotSSH if said_other else ConnectionLost)(host, "it ended the connection without an SSH greeting")
+            return (NotSSH if said_other else NoGreeting)(host, "it ended the connection without an SSH greeting")
         return mapped
 
     def _denial(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError | None:
