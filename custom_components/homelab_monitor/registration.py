@@ -93,12 +93,6 @@ class HostDevice:
             self._seen = seen
             self._write(device, changes)
 
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Return the network addresses that are this host's, as far as anybody can tell."""
-        device = self._registry.async_get(self.id)
-        return _held(device) if isinstance(device, DeviceEntry) else ()
-
     def _device(self) -> DeviceEntry:
         """Return the device, which is found by nothing but our own identifier; a new one has no more than that."""
         device = self._registry.async_get(self.id) if self.id else None
