@@ -217,6 +217,24 @@ async def test_a_test_that_nobody_waits_for_is_given_up(hass: HomeAssistant, hos
     assert slow.ended == 1
 
 
+async def test_what_a_test_finds_at_a_host_that_is_unloaded_meanwhile_is_told_and_polls_nobody(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    await host.start()
+    coordinator, asked = host.entry.runtime_data, len(host.session.asked)
+
+    async def run(*_: object, **__: object) -> tuple[Report, None]:
+        await hass.config_entries.async_unload(host.entry.entry_id)
+        return Report(rows=(GOOD, AMBER), at=1.5), None
+
+    with patch(CHECKS, run):
+        report = await async_test_host(hass, host.entry, reconnect=True)
+    assert report.rows == (GOOD, AMBER)
+    assert coordinator.store.memory.last_test is None
+    assert hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]["last_test"] is None
+    assert len(host.session.asked) == asked
+
+
 async def test_the_action_returns_rows_with_their_texts(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     with answering(GOOD, AMBER):

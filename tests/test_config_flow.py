@@ -1229,6 +1229,27 @@ async def test_reconfigure_keeps_the_address_that_a_person_gave_as_long_as_nobod
     assert entry.data == entry_of(host, username="anna", **changed).data
 
 
+@pytest.mark.parametrize("is_stranger", [False, True], ids=["silent", "another key"])
+async def test_reconfigure_goes_on_about_the_address_that_a_person_gave_where_the_host_is_nowhere(
+    hass: HomeAssistant, host: Machine, is_stranger: bool
+) -> None:
+    pytest_socket.socket_allow_hosts([HERE, NOBODY])
+    given, announced = (HERE, NOBODY) if is_stranger else (NOBODY, HERE)
+    entry = entry_of(host, host=announced, home_host=given)
+    entry.add_to_hass(hass)
+    before = dict(entry.data)
+    if is_stranger:
+        host.new_host_key()
+        await host.restart()
+    else:
+        await host.stop()
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=f"monitor@{given}:{host.port}")
+    assert dialog.at == (("trust", None) if is_stranger else ("reconfigure", "connection_refused"))
+    assert given in dialog.placeholders["address"].replace("\\", "")
+    assert dict(entry.data) == before
+
+
 async def test_reconfigure_with_another_address_makes_it_the_only_one(hass: HomeAssistant, host: Machine) -> None:
     entry = entry_of(host, home_host="192.0.2.7")
     entry.add_to_hass(hass)

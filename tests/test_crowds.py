@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from unittest.mock import patch
 
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.entity_platform import async_get_platforms
 import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.homelab_monitor.client.limits import ENTITIES_AT_ONCE
 from custom_components.homelab_monitor.const import DOMAIN
@@ -88,6 +89,29 @@ async def test_hundreds_of_entities_that_are_gone_for_good_leave_in_batches(hass
     assert before - len(hass.states.async_all()) > 4 * FILESYSTEMS
     assert not dr.async_get(hass)._child_devices
     assert seen.widest <= 2 * ENTITIES_AT_ONCE
+
+
+async def test_what_comes_back_while_hundreds_of_entities_leave_stays(hass: HomeAssistant, host: Host) -> None:
+    fill(host, filesystems=FILESYSTEMS)
+    await host.start()
+    coordinator, told = host.entry.runtime_data, host.session.sections["filesystems"]
+    before = set(hass.states.async_entity_ids("sensor"))
+    host.session.sections["filesystems"] = told | {"filesystems": [], "complete": {"mounts": True}}
+    changes = async_capture_events(hass, er.EVENT_ENTITY_REGISTRY_UPDATED)
+
+    @callback
+    def come_back() -> None:
+        """Ask for everything over a new connection as soon as the first ones leave."""
+        if host.session.sections["filesystems"] is not told and not coordinator.inventory.items["filesystem"]:
+            host.session.sections["filesystems"] = told
+            hass.async_create_task(coordinator.async_reconnect())
+
+    coordinator.async_add_listener(come_back)
+    await host.move(4 * 43200, step=43200)
+    left = [event.data["entity_id"] for event in changes if event.data["action"] == "remove"]
+    assert 0 < len(left) == len(set(left)) < 2 * FILESYSTEMS < len(before)
+    assert set(hass.states.async_entity_ids("sensor")) == before
+    assert "unavailable" not in {hass.states.get(entity_id).state for entity_id in before}
 
 
 async def test_a_host_with_hundreds_of_entities_is_unloaded_and_removed_in_batches(

@@ -154,6 +154,21 @@ async def test_a_word_that_is_none_and_a_long_text_are_not_told(
     assert "kkk" not in text
 
 
+async def test_a_value_of_a_type_that_nobody_has_thought_of_is_not_told(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
+) -> None:
+    await host.start()
+    coordinator = host.entry.runtime_data
+    sections = coordinator.data.snapshot.sections
+    odd = replace(sections.system, os_name=b"anna", kernel=frozenset({"anna"}))
+    snapshot = replace(coordinator.data.snapshot, sections=replace(sections, system=odd))
+    coordinator.data = replace(coordinator.data, snapshot=snapshot)
+    found = await get_diagnostics_for_config_entry(hass, hass_client, host.entry)
+    system = found["snapshot"]["sections"]["system"]
+    assert (system["os_name"], system["kernel"]) == ("**REDACTED**", "**REDACTED**")
+    assert "anna" not in json.dumps(found)
+
+
 async def test_a_name_in_a_mapping_that_is_no_word_is_not_told(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:

@@ -185,3 +185,14 @@ async def test_every_option_has_a_text(hass: HomeAssistant, session: ScriptedSes
     for name in sections:
         fields = {str(key) for key in form[name][1].schema.schema}
         assert fields == TEXTS["sections"][name]["data"].keys() == TEXTS["sections"][name]["data_description"].keys()
+
+
+async def test_options_that_nobody_was_shown_are_not_taken(hass: HomeAssistant, session: ScriptedSession) -> None:
+    entry = make_entry(services=["nginx*"])
+    await set_up(hass, entry, session)
+    result = await hass.config_entries.options.async_init(entry.entry_id, data=DEFAULTS)
+    assert (result["type"], result["errors"]) == (FlowResultType.FORM, {"base": "changed_meanwhile"})
+    assert dict(entry.options) == {"services": ["nginx*"]}
+    await hass.config_entries.options.async_configure(result["flow_id"], DEFAULTS)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert HostOptions.from_options(entry.options) == HostOptions()

@@ -16,6 +16,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_translations
 import pytest
 
 from custom_components.homelab_monitor.capability import async_test_host
@@ -132,6 +133,33 @@ async def test_a_host_that_is_changed_in_the_last_moment_is_not_connected(
     assert [address.target.port for address in connected] == [22]
     assert dialog.at == "changed", "the other machine is not tested in its place"
     assert script.tests == []
+
+
+async def test_a_host_that_is_changed_before_the_command_begins_is_not_even_connected(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    dialog = await begin(DOCKER)
+    connected: list[HostAddress] = []
+
+    async def translate(*args: Any) -> Any:
+        """Let the entry change while the texts of the progress are read, before what it shows has begun."""
+        hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, **CHANGES["port"]})
+        return await async_get_translations(*args)
+
+    async def connect(_hass: object, _entry: object, address: HostAddress) -> object:
+        connected.append(address)
+        return await script.connect()
+
+    with (
+        patch("custom_components.homelab_monitor.repairs.async_get_translations", translate),
+        patch("custom_components.homelab_monitor.repairs.async_connect", connect),
+    ):
+        await dialog.choose("run")
+    assert dialog.at == "changed"
+    assert (connected, script.ran, script.tests) == ([], [], [])
 
 
 async def test_a_privilege_is_given_to_no_machine_that_came_meanwhile(
@@ -308,6 +336,49 @@ async def test_a_key_is_pinned_for_no_other_machine_than_the_one_that_showed_it(
     assert dialog.at == "changed"
     assert dict(host.entry.data) == before
     assert dict(host.entry.options) == GIVEN
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_key_is_offered_for_no_other_machine_than_the_one_that_was_asked_for_it(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+    kind: str,
+) -> None:
+    async def read(*args: object, **more: Any) -> Any:
+        """Let the entry change while the machine is asked for its key."""
+        hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, **CHANGES[kind]})
+        return await script.read_host_key(*args, **more)
+
+    with patch("custom_components.homelab_monitor.repairs.read_host_key", read):
+        dialog = await begin(KEY)
+    assert dialog.at == "changed"
+    assert script.proven == []
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_key_is_pinned_for_no_machine_that_came_while_the_other_one_proved_it(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+    kind: str,
+) -> None:
+    dialog = await begin(KEY)
+    hass.config_entries.async_update_entry(host.entry, options=GIVEN)
+    there = {**host.entry.data, **CHANGES[kind]}
+
+    async def prove(*args: Any) -> None:
+        """Let the entry change while the machine proves its key."""
+        hass.config_entries.async_update_entry(host.entry, data=there)
+        await script.require_proof(*args)
+
+    with patch("custom_components.homelab_monitor.repairs.async_require_proof", prove):
+        await dialog.accept()
+    assert dialog.at == "changed"
+    assert (script.proven, script.tests) == ([NEW_KEY], [])
+    assert (dict(host.entry.data), dict(host.entry.options)) == (there, GIVEN)
 
 
 async def test_other_pinned_keys_than_those_that_were_shown_are_shown_first(

@@ -91,6 +91,38 @@ async def test_a_key_that_others_could_read_is_taken_from_them_and_said_once(
     assert "could read" not in caplog.text
 
 
+async def test_a_key_that_cannot_be_taken_from_others_is_used_and_said(
+    hass: HomeAssistant,
+    hass_storage,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hass.config.config_dir = str(tmp_path)
+    folder = tmp_path / ".storage"
+    folder.mkdir()
+    key = KeyPair.generate()
+    stored = {"version": 1, "minor_version": 1, "key": KEY_STORAGE_KEY, "data": {"private_key": key.private_openssh}}
+    hass_storage[KEY_STORAGE_KEY] = stored
+    names = (KEY_STORAGE_KEY, f"{KEY_STORAGE_KEY}.unreadable")
+    for name in names:
+        (folder / name).write_text(json.dumps(stored))
+        (folder / name).chmod(0o644)
+
+    def refuse(path: Path, mode: int) -> None:
+        """Be a file system that knows no rights, or a file of another user."""
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert await async_get_key(hass) == key
+    told = [each.getMessage() for each in caplog.records if "can read" in each.getMessage()]
+    assert len(told) == len(names)
+    for name in names:
+        start = f"Others than Home Assistant can read {folder / name} (mode 644): "
+        assert any(each.startswith(start) and "Operation not permitted" in each for each in told)
+    assert "is 600 now" not in caplog.text
+
+
 async def test_nothing_of_a_host_stays_when_it_is_removed(
     hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
 ) -> None:

@@ -138,6 +138,46 @@ async def test_what_was_skipped_is_known_after_a_restart(
     assert host.state(PACKAGES) == state
 
 
+def forget(host: Host, *, is_told: bool) -> dict[str, Any]:
+    """Let a host no longer say what is pending, or no longer anything of updates; return what it has said."""
+    told = host.session.sections.pop("updates")
+    if is_told:
+        host.session.sections["updates"] = {"manager": "apt"}
+    else:
+        host.session.document["missing"]["updates"] = "unreadable"
+    return told
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["no count", "no word"])
+async def test_what_was_skipped_stays_skipped_while_nobody_knows_what_is_pending(
+    hass: HomeAssistant, host: Host, is_told: bool
+) -> None:
+    await host.start()
+    await skip(hass)
+    await host.move(20)
+    told = forget(host, is_told=is_told)
+    await host.move(SECOND_ROUND, step=5)
+    assert host.state(PACKAGES) == "unknown"
+    host.session.document["missing"].pop("updates", None)
+    host.session.sections["updates"] = told
+    await host.move(SECOND_ROUND, step=5)
+    assert host.state(PACKAGES) == "off"
+    host.session.sections["updates"] = told | {"packages": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}
+    await host.move(SECOND_ROUND, step=5)
+    assert host.state(PACKAGES) == "on"
+
+
+@pytest.mark.parametrize(("is_told", "notes_then"), [(True, ""), (False, None)], ids=["no count", "no word"])
+async def test_a_list_that_is_no_longer_known_is_not_shown(
+    hass: HomeAssistant, host: Host, hass_ws_client: WebSocketGenerator, is_told: bool, notes_then: str | None
+) -> None:
+    await host.start()
+    assert "openssl" in await notes(hass_ws_client)
+    forget(host, is_told=is_told)
+    await host.move(SECOND_ROUND, step=5)
+    assert await notes(hass_ws_client) == notes_then
+
+
 async def test_an_up_to_date_host_has_nothing_to_offer(hass: HomeAssistant, host: Host) -> None:
     host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": []}
     await host.start()

@@ -796,3 +796,25 @@ async def test_a_first_reading_has_longer_than_a_poll(
     assert report.row("probe").status is status
     assert (seen.sections.updates is not None) is (status is Status.OK)
     assert all(asked == ("updates",) for asked in session.asked[1:])
+
+
+class LostSession(SlowSession):
+    """Answers the first poll, and is gone then."""
+
+    async def poll(self, sections: list[str]) -> Reply:
+        if not self.asked:
+            return await super().poll(sections)
+        self.asked.append(tuple(sections))
+        raise ConnectionLost("plain", "while it was waited for")
+
+
+async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    session = LostSession("updates", 99)
+    report, seen = await run_checks(session, TARGET, ())
+    assert session.asked[1:] == [("updates",)], "asked no more"
+    assert (report.row("login").status, report.row("probe").status) == (Status.OK, Status.AMBER)
+    assert (seen.sections.updates, list(seen.late)) == (None, ["updates"])
+    assert seen.sections.memory.total_bytes == 8_000_000_000
