@@ -192,3 +192,21 @@ async def test_the_end_of_a_choice_takes_nothing_away_where_there_are_few(
     await hass.config_entries.async_reload(host.entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert enabled(hass, host, kind) == before
+
+
+async def test_items_that_come_one_at_a_time_are_a_crowd_as_well(hass: HomeAssistant, host: Host) -> None:
+    sections = host.session.sections
+    filesystem = sections["filesystems"]["filesystems"][0]
+    await host.start()
+    for number in range(2 * SHOWN):
+        name = f"x{number}"
+        sections["filesystems"]["filesystems"] = [filesystem | {"mountpoint": f"/mnt/{name}", "uuid": name}]
+        sections["network"]["interfaces"][name] = {"receive_bytes": 0, "transmit_bytes": 0}
+        sections["hardware"]["interfaces"][name] = {"type": "ethernet"}
+        sections["network"]["primary"] = name
+        await host.move(70, step=35)
+    entries = er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id)
+    for kind, each_has in (("filesystem", 1), ("interface", 2)):
+        mine = [each for each in entries if f"_{kind}_" in each.unique_id]
+        assert len(mine) > 2 * SHOWN
+        assert 1 < sum(each.disabled_by is None for each in mine) <= SHOWN * each_has

@@ -256,6 +256,31 @@ async def test_a_cure_that_works_closes_the_issue(hass: HomeAssistant, host: Hos
     assert host.entry.runtime_data.store.memory.last_test["rows"][0]["status"] == "ok"
 
 
+@pytest.mark.parametrize("way", ["run", "test"])
+async def test_what_is_run_again_is_on_the_screen_also_when_it_is_another_command(
+    script: Script, begin, way: str
+) -> None:
+    """Starting Docker shows that its socket is closed to the user; a test may find that as well."""
+    stopped = row("docker", Status.AMBER, "docker_stopped", "start_docker" if way == "run" else None, detail="d")
+    denied = row("docker", Status.AMBER, "docker_denied", "join_docker", username="mon")
+    dialog = await begin(stopped)
+    assert "usermod" not in dialog.shown
+    script.results, script.reports = [DONE, DONE], [report(denied), report(DOCKER_GOOD)]
+    await dialog.choose(way)
+    assert (dialog.at, dialog.options[0]) == ("still_wrong", "run")
+    assert "sudo usermod -aG docker mon" in dialog.shown
+    assert "root" in dialog.shown, "what that allows"
+    await dialog.choose("run")
+    assert script.ran[-1] == ("sudo usermod -aG docker mon", None)
+
+
+def test_every_step_that_offers_to_run_a_command_shows_it() -> None:
+    steps = TEXTS["issues"]["check"]["fix_flow"]["step"]
+    offering = {name: step["description"] for name, step in steps.items() if "run" in step.get("menu_options", ())}
+    assert offering.keys() == {"cure", "still_wrong"}
+    assert all("{command}" in text or "{cure}" in text for text in offering.values())
+
+
 async def test_a_cure_that_helps_not_keeps_the_issue(hass: HomeAssistant, script: Script, begin) -> None:
     dialog = await begin(DOCKER)
     failed = RemedyResult(
@@ -727,7 +752,7 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
     for step in flow["step"].values():
         plain += [step["title"], *step.get("menu_options", {}).values(), *step.get("data", {}).values()]
         markdown.append(step["description"])
-    shown |= dict.fromkeys(("command", "result", "reason", "offered", "expected", "fingerprint_command"), "")
+    shown |= dict.fromkeys(("command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), "")
     for text in plain:
         assert "\\" not in text.format_map(shown), text
     for text in markdown:

@@ -13,6 +13,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.json import json_bytes
 import pytest
 
+from custom_components.homelab_monitor.attributes import fitting
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS as EVENTS_LIMIT, STORED_BYTES
@@ -452,3 +453,19 @@ async def test_what_was_remembered_is_not_poured_into_the_log(
     (line,) = [text for record in caplog.records if "cannot be read" in (text := record.getMessage())]
     assert len(line) < 600
     assert line.isprintable()
+
+
+def test_of_last_words_bytes_are_counted() -> None:
+    reply = decode_reply("plain", json.dumps(read_reply("plain")).encode())
+    seen = Snapshot().merged(reply, 1.0, 0.0)
+    wide = "\N{GRINNING FACE}" * 100
+    many = tuple(Package(name=wide, available=str(number)) for number in range(STORED_BYTES // 320))
+    large = replace(seen, sections=replace(seen.sections, updates=replace(seen.sections.updates, packages=many)))
+    assert "updates" not in large.as_dict()["sections"]
+
+
+def test_no_attribute_is_a_link_of_the_hosts() -> None:
+    for value in ("https://evil.example", "http://evil.example/login.service"):
+        kept = fitting({"reason": value, "lost": [value], "about": {"service": value}}, 1000)
+        assert not any(text.startswith("http") for text in (kept["reason"], kept["lost"][0], kept["about"]["service"]))
+        assert kept["reason"].strip() == value

@@ -39,7 +39,8 @@ def _cut(value: Any, characters: int, items: int) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON value with shorter texts and lists."""
     match value:
         case str():
-            return shortened(value, characters)
+            # Home Assistant's frontend makes a link of what begins like an address, and a host may say anything.
+            return shortened(f" {value}" if value.startswith("http") else value, characters)
         case Mapping():
             return {name: _cut(each, characters, items) for name, each in list(value.items())[:items]}
         case list() | tuple():

@@ -418,8 +418,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
 
     def is_crowd(self, kind: str) -> bool:
-        """Return whether the host has more items of a kind than are shown each."""
-        return is_crowd(kind, len(self.data.items.get(kind, ())))
+        """Return whether the host has more items of a kind than are shown each, those that are away included."""
+        return is_crowd(kind, len(self.inventory.items.get(kind, ())))
 
     @callback
     def async_forget(self, kind: str, item_id: str) -> None:

@@ -21,7 +21,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .attributes import fitting, shortened
 from .batches import async_spread
 from .client.bucket import Bucket
-from .client.items import Selection
+from .client.items import SHOWN, Selection
 from .client.limits import ATTRIBUTES_LIMIT, ENTITY_WRITES, OWN_ATTRIBUTES_BYTES, STATE_LIMIT
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
@@ -159,7 +159,14 @@ def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[An
     if row.enabled_fn is always:
         return not coordinator.is_crowd(row.subject.key)
     item = row.subject.item(coordinator.data, item_id)
-    return item is not None and row.enabled_fn(item)
+    return item is not None and row.enabled_fn(item) and _has_room(coordinator, row, item_id)
+
+
+def _has_room(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
+    """Return whether few others of a row are enabled: what a host calls special may be another item at each poll."""
+    others = {unique_id(coordinator, row, each) for each in row.subject.ids(coordinator) if each != item_id}
+    entries = er.async_entries_for_config_entry(er.async_get(coordinator.hass), coordinator.config_entry.entry_id)
+    return sum(each.unique_id in others and each.disabled_by is None for each in entries) < SHOWN
 
 
 def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[Any], item_id: str) -> str:

@@ -369,8 +369,16 @@ class RemedyFlow(CheckFlow):
             "note": f"**{note}**\n\n" if note else "",
             "remedy": words(self._texts, "remedy", remedy.key) if remedy else "",
             "command": copyable(remedy.text) if remedy and remedy.text else "",
+            "cure": self._cure(remedy),
             "result": "\n\n".join(self._shown_result()),
         }
+
+    def _cure(self, remedy: Remedy | None) -> str:
+        """Return the paragraphs of what *Run on the host again* would run, which may be another command by now."""
+        if remedy is None or remedy.where is not Where.HOST:
+            return ""
+        parts = (words(self._texts, "remedy", remedy.key), self._word("would_run"), copyable(remedy.text))
+        return "\n\n".join(parts)
 
     def _shown_result(self) -> list[str]:
         """Return the paragraphs that tell how the command went."""

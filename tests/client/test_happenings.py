@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.homelab_monitor.client.happenings import Baseline, advance
+from custom_components.homelab_monitor.client.limits import UNREAD_LIMIT
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
@@ -172,3 +173,49 @@ def test_a_card_that_is_lost_at_the_first_look_is_no_news() -> None:
     lost = {"id": "1", "vendor": "nvidia", "name": "T400", "state": "lost"}
     looks.document["sections"]["gpu"] = {"gpus": [lost]}
     assert [looks.look() for _ in range(10)] == [[]] * 10
+
+
+def test_what_is_not_told_whole_is_remembered_up_to_an_end(looks: Looks) -> None:
+    """A host that tells of other failed units, and of another engine's containers, at each look."""
+    services = looks.document["sections"]["services"]
+    engines = [f"docker/user{number}" for number in range(30)]
+    for number, engine in enumerate(engines):
+        units = [{"name": f"u{number}-{each}.service", "active_state": "failed"} for each in range(400)]
+        looks.document["sections"]["services"] = services | {"complete": {"systemd": False}, "units": units}
+        rows = [
+            {"name": f"c{each}", "engine": "docker", "owner": engine.partition("/")[2], "id": f"{each:064x}"}
+            | {"state": "exited", "exit_code": 1, "restarts": each}
+            for each in range(400)
+        ]
+        complete = {each: each == engine for each in engines}
+        looks.document["sections"]["containers"] = {
+            "at": 1000.0 + number,
+            "complete": complete,
+            "containers": rows,
+            "engines": [],
+        }
+        looks.look()
+    look = looks.baseline.containers
+    assert len(looks.baseline.failed_units) <= UNREAD_LIMIT + 400
+    assert 400 <= len(look.died) <= UNREAD_LIMIT + 400
+    assert 400 <= len(look.restarts) <= UNREAD_LIMIT + 400
+
+
+def test_a_crowd_of_one_user_makes_nobody_elses_containers_forgotten(looks: Looks) -> None:
+    def look(at: float, complete: dict[str, bool], rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+        section = {"at": at, "complete": complete, "containers": rows, "engines": []}
+        looks.document["sections"]["containers"] = section
+        return looks.look()
+
+    def row(name: str, owner: str, **more: object) -> dict[str, Any]:
+        return {"name": name, "engine": "docker", "owner": owner, "id": "0" * 64, "state": "running"} | more
+
+    crowd = [row(f"c{number}", "eve", restarts=0) for number in range(999)]
+    mine = row("web", "root", restarts=3)
+    look(1.0, {"docker/root": True, "docker/eve": True}, [mine, *crowd])
+    look(2.0, {"docker/root": False, "docker/eve": False}, [])
+    look(3.0, {"docker/root": False, "docker/eve": True}, crowd)
+    mine["restarts"] = 4
+    assert [each[0] for each in look(4.0, {"docker/root": True, "docker/eve": True}, [mine, *crowd])] == [
+        "container_died"
+    ]

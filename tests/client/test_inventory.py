@@ -7,7 +7,7 @@ import time
 import pytest
 
 from custom_components.homelab_monitor.client.inventory import Found, Inventory, Sources, restore_inventory
-from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, NEW_ITEMS
+from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, KEY_LIMIT, NEW_ITEMS
 
 DAY = 24 * 3600.0
 
@@ -476,3 +476,24 @@ def test_what_users_make_up_leaves_the_hosts_own_new_things_their_turn():
     for first in range(0, 20 * NEW_ITEMS[0], 50):
         look(("docker/root", 0, 1), ("docker/eve", first, 50))
     assert "docker/root/1" in look(("docker/root", 0, 2), ("docker/eve", 9999, 50))
+
+
+def test_a_long_key_makes_a_short_id_that_is_its_own() -> None:
+    long = ["/" + "\N{GRINNING FACE}" * 4000 + end for end in ("a", "b")]
+    found = [Found(name=name, label=name, keys={"mountpoint": name}) for name in long]
+    inventory = Inventory()
+    ids = inventory.match("filesystem", found, complete=True, now=0.0)
+    assert sorted(ids.values()) == long
+    assert all(len(item_id) <= KEY_LIMIT for item_id in ids)
+    assert inventory.match("filesystem", reversed(found), complete=True, now=1.0) == ids
+    assert len(json.dumps(inventory.as_dict(), ensure_ascii=False)) < 2000
+    again = restore_inventory(inventory.as_dict())
+    assert again.match("filesystem", found, complete=True, now=2.0) == ids
+
+
+def test_an_item_with_a_long_key_of_an_earlier_version_stays_itself() -> None:
+    long = "/var/lib/" + "x" * 300
+    stored = {"filesystem": {long: {"keys": {"mountpoint": long}, "label": long[:100]}}}
+    inventory = restore_inventory(stored)
+    found = [Found(name=long, label=long, keys={"mountpoint": long})]
+    assert inventory.match("filesystem", found, complete=True, now=0.0) == {long: long}

@@ -4,10 +4,13 @@ A happening is told once, against a baseline: what a section last told. A sectio
 told leaves its part of the baseline as it is, so that nothing is missed and nothing told twice.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, islice
 
 from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
+from .limits import UNREAD_LIMIT
 from .models import Container
 from .snapshot import Snapshot
 
@@ -140,7 +143,10 @@ def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | No
     before = baseline.failed_units or frozenset()
     told = {unit.name: unit for unit in services(snapshot) if unit.speaks_for_host}
     failed = frozenset(name for name, unit in told.items() if unit.has_failed or (unit.is_unsettled and name in before))
-    return failed if lists_services(snapshot) else failed | (before - told.keys())
+    if lists_services(snapshot):
+        return failed
+    # A host may tell of others each time, and never of all.
+    return failed | frozenset(islice(sorted(before - told.keys()), UNREAD_LIMIT))
 
 
 def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | None:
@@ -175,7 +181,7 @@ def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
     unhealthy = {key for key, each in told.items() if each.is_unhealthy}
     restarts = {key: (each.id, each.restarts) for key, each in told.items() if each.restarts is not None}
     # An engine that is no longer there has nothing to be compared with when it comes back.
-    elsewhere = (before.sources & section.complete.keys()) - whole
+    elsewhere = _remembered(before, (before.sources & section.complete.keys()) - whole)
     kept = {key: count for key, count in before.restarts.items() if key[0] in elsewhere}
     return ContainersLook(
         at=section.at,
@@ -185,6 +191,14 @@ def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
         restarts=kept | restarts,
         labels=container_labels(snapshot),
     )
+
+
+def _remembered(before: ContainersLook, sources: frozenset[str]) -> frozenset[str]:
+    """Return the sources that are remembered while they are not told whole: the largest have no room first."""
+    sizes = Counter(key[0] for key in before.restarts.keys() | before.died | before.unhealthy)
+    order = sorted(sources, key=lambda source: (sizes[source], source))
+    totals = accumulate(sizes[source] for source in order)
+    return frozenset(source for source, total in zip(order, totals, strict=True) if total <= UNREAD_LIMIT)
 
 
 def _was_restarted(before: ContainersLook, now: Container) -> bool:

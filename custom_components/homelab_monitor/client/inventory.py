@@ -11,13 +11,14 @@ after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+import hashlib
 from typing import Any
 
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 
 from .bucket import Bucket
-from .limits import GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT, ITEMS_LIMIT, LABEL_LIMIT, NEW_ITEMS
+from .limits import GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT, ITEMS_LIMIT, KEY_LIMIT, LABEL_LIMIT, NEW_ITEMS
 from .pairing import IDENTITIES, PROVISIONAL, pairs, place
 
 MISSES_BEFORE_GONE = 3
@@ -128,7 +129,7 @@ class Inventory:
         """
         known = self.items.setdefault(kind, {})
         # In an order of our own: what a host lists first today may be the last one tomorrow.
-        by_name = {item.name: item for item in sorted(found, key=lambda item: item.name)}
+        by_name = {item.name: _handy(item) for item in sorted(found, key=lambda item: item.name)}
         is_first = kind not in self.seen and not known
         ids, self.left_out[kind] = _identify(known, by_name, sources.guest_of, None if is_first else self.newcomers)
         self.seen.update({kind} if ids else ())
@@ -170,6 +171,8 @@ class Inventory:
 def restore_inventory(stored: Mapping[str, Any]) -> Inventory:
     """Return the inventory that `as_dict` made; raises ValueError, LookupError, TypeError or AttributeError."""
     items = _DECODER.decode({kind: _with_seconds(known) for kind, known in stored.items()})
+    for each in (each for known in items.values() for each in known.values()):
+        each.keys = {kind: _handy_key(value) for kind, value in each.keys.items()}
     for known in items.get("container", {}).values():
         # An earlier version did not note it: the key has engine, owner and a name in which anything may be.
         known.source = known.source or "/".join(known.keys.get("container", "").split("/", 2)[:2])
@@ -222,12 +225,27 @@ def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[
     return admitted
 
 
+def _handy(item: Found) -> Found:
+    """Return the item with keys of a length that ids may have."""
+    if all(len(value) <= KEY_LIMIT for value in item.keys.values()):
+        return item
+    return replace(item, keys={kind: _handy_key(value) for kind, value in item.keys.items()})
+
+
+def _handy_key(value: str) -> str:
+    """Return a key, of a long one its beginning and a digest that no other one has."""
+    if len(value) <= KEY_LIMIT:
+        return value
+    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{value[: KEY_LIMIT - len(digest) - 1]}~{digest}"
+
+
 def _new_ids(found: Iterable[Found], taken: set[str]) -> dict[str, str]:
     """Return name → id: the strongest key, with a number where a twin has it already."""
     ids: dict[str, str] = {}
     numbers: dict[str, int] = {}
     for item in found:
-        wanted = next(iter(item.keys.values()), item.name)
+        wanted = next(iter(item.keys.values()), _handy_key(item.name))
         item_id, number = wanted, numbers.get(wanted, 1)
         while item_id in taken:
             number += 1

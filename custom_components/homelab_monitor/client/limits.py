@@ -162,7 +162,7 @@ LISTS: Mapping[str, int] = MappingProxyType(
 # ---------------------------------------------------------------- what is remembered of a host
 
 UNREAD_LIMIT = 1000
-"""Problems that stand because nobody can read any more whether they are over."""
+"""Problems that stand because nobody can read any more whether they are over, and what events are told against."""
 ITEMS_LIMIT = 1000
 """Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
 GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT = 100, 500
@@ -170,6 +170,9 @@ GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT = 100, 500
 NEW_ITEMS = (200, 900.0)
 """Items that come later than at the first look at their kind, and how long until one more: Home Assistant remembers
 the entities of each for good, also when they are deleted."""
+KEY_LIMIT = 120
+"""Characters of what an item is known by: it is in the ids of its entities, of which Home Assistant keeps those that
+are deleted as well. Of a longer one the beginning stands there with a digest of all."""
 LABEL_LIMIT = 120
 """Characters of what an item is called."""
 HOST_KEYS_LIMIT = 8

@@ -206,7 +206,8 @@ def keep_seconds(section: str) -> float:
 
 def _within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
     """Return the sections, smallest first, that have room together; the largest say the most that is no news."""
-    sizes = {name: len(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) for name, each in sections.items()}
+    written = {name: json.dumps(each, ensure_ascii=False, separators=(",", ":")) for name, each in sections.items()}
+    sizes = {name: len(text.encode(errors="surrogatepass")) for name, text in written.items()}
     order = sorted(sections, key=sizes.__getitem__)
     ends = dict(zip(order, accumulate(sizes[name] for name in order), strict=True))
     return {name: each for name, each in sections.items() if ends[name] <= most}
