@@ -201,3 +201,9 @@ class Host:
         with patch("custom_components.homelab_monitor.async_new_session", return_value=self.session):
             assert await self.hass.config_entries.async_setup(self.entry.entry_id)
             await self.hass.async_block_till_done(wait_background_tasks=True)
+
+    async def reload(self) -> None:
+        """Reload the entry, as a change of its options does."""
+        assert await self.hass.config_entries.async_unload(self.entry.entry_id)
+        await self.hass.async_block_till_done(wait_background_tasks=True)
+        await self.start_again()

@@ -68,6 +68,67 @@ async def test_host_offline(hass: HomeAssistant, host: Host, notes: list[dict[st
     host.session.error = None
     await host.move(61)
     assert notes[1:] == [{"what": "plain is back"}]
+    await host.reload()
+    await host.move(120)
+    assert len(notes) == 2
+
+
+async def watch_host(hass: HomeAssistant, **inputs: object) -> None:
+    """Make an automation that tells after two minutes."""
+    await use(
+        hass,
+        "host_offline",
+        hosts=["binary_sensor.plain_connectivity"],
+        minutes=2,
+        offline_actions=note(what="gone"),
+        online_actions=note(what="back"),
+        **inputs,
+    )
+
+
+async def test_a_host_that_flaps_is_neither_gone_nor_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    await watch_host(hass)
+    for _ in range(3):
+        host.session.error = Unreachable("plain")
+        await host.move(60)
+        assert host.status == "offline"
+        host.session.error = None
+        await host.move(70)
+        assert host.status == "online"
+    assert notes == []
+
+
+@pytest.mark.parametrize("after", [70, 300], ids=["before it is told", "after it was told"])
+async def test_a_reload_while_a_host_is_offline_repeats_and_loses_nothing(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], after: int
+) -> None:
+    await host.start()
+    await watch_host(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(after)
+    await host.reload()
+    await host.move(300)
+    assert [each["what"] for each in notes] == ["gone"]
+    await host.reload()
+    host.session.error = None
+    await host.move(61)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_host_that_may_be_off_is_told_of_only_where_that_is_wanted(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], *, wanted: bool
+) -> None:
+    await host.start(may_be_off=True)
+    await (watch_host(hass, expected=True) if wanted else watch_host(hass))
+    host.session.error = Unreachable("plain")
+    await host.move(300)
+    host.session.error = None
+    await host.move(301)
+    assert [each["what"] for each in notes] == (["gone", "back"] if wanted else [])
 
 
 async def test_service_failed(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
@@ -82,6 +143,24 @@ async def test_service_failed(hass: HomeAssistant, host: Host, notes: list[dict[
     unit["active_state"] = "active"
     await host.move(35)
     assert notes == [{"what": "backup.service failed on plain"}]
+    await host.reload()
+    await host.move(61)
+    assert len(notes) == 1
+
+
+async def test_services_that_fail_in_one_poll_are_told_one_by_one(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    first = host.session.sections["services"]["units"][0]
+    first["active_state"] = "active"
+    units = [first | {"name": f"{name}.service"} for name in ("a", "b", "c")]
+    host.session.sections["services"]["units"] += units
+    await host.start()
+    await use(hass, "service_failed", events=["event.plain_events"], actions=note(what="{{ service }}"))
+    for unit in units:
+        unit["active_state"] = "failed"
+    await host.move(35)
+    assert [each["what"] for each in notes] == ["a.service", "b.service", "c.service"]
 
 
 async def test_gpu_telemetry_lost(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
@@ -94,6 +173,9 @@ async def test_gpu_telemetry_lost(hass: HomeAssistant, host: Host, notes: list[d
     assert notes == []  # not sure yet
     await host.move(40)
     assert notes == [{"what": "RTX 4090 on plain"}]
+    await host.reload()
+    await host.move(120)
+    assert len(notes) == 1
 
 
 async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
@@ -112,6 +194,24 @@ async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dic
     assert notes == []
     await host.move(65)
     assert notes == [{"what": "plain Disk usage /srv/my data: 85 %"}]
+    await host.reload()
+    await host.move(120)
+    assert len(notes) == 1
+
+
+async def test_a_disk_that_fills_while_its_host_is_offline_is_told(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disks = ["sensor.plain_disk_usage_srv_my_data"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=1, actions=note(what="{{ disk }}"))
+    host.session.error = Unreachable("plain")
+    await host.move(120)
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    host.session.error = None
+    await host.move(240)
+    assert len(notes) == 1
 
 
 async def test_reboot_required(hass: HomeAssistant, host: Host, notes: list[dict[str, object]]) -> None:
@@ -130,6 +230,9 @@ async def test_reboot_required(hass: HomeAssistant, host: Host, notes: list[dict
     assert notes == []
     await host.move(300, step=5)
     assert notes == [{"what": "plain: flagged (linux-image-amd64)"}]
+    await host.reload()
+    await host.move(600, step=5)
+    assert len(notes) == 1
 
 
 # ---------------------------------------------------------------- one host beside others

@@ -37,12 +37,17 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
 
 def _reason(state: HostState) -> Mapping[str, Any]:
     """Return the status, and the error that is behind it."""
-    return {"status": state.status.value, "reason": state.error.key if state.error else None}
+    reason = state.error.key if state.error else None
+    is_expected = state.may_be_off and state.is_known and not state.is_online
+    since = state.since.isoformat(timespec="seconds") if state.is_known else None
+    return {"status": state.status.value, "reason": reason, "since": since} | (
+        {"expected": True} if is_expected else {}
+    )
 
 
 def _reasons(state: HostState) -> Mapping[str, Any]:
     """Return what is wrong, as words that stay the same while it is."""
-    return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.problems]}
+    return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.present_problems]}
 
 
 def _has_gpu(state: HostState) -> bool:
@@ -130,17 +135,17 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         key="connectivity",
         subject=HOST,
         device_class=BinarySensorDeviceClass.CONNECTIVITY,
-        entity_category=EntityCategory.DIAGNOSTIC,
         stays_available=True,
         attributes_fn=_reason,
-        is_on_fn=lambda state: state.is_online,
+        is_on_fn=lambda state: state.is_online if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="problem",
         subject=HOST,
         device_class=BinarySensorDeviceClass.PROBLEM,
+        stays_available=True,
         attributes_fn=_reasons,
-        is_on_fn=lambda state: bool(state.problems),
+        is_on_fn=lambda state: bool(state.present_problems) if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="gpu_telemetry",
@@ -148,6 +153,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
         exists_fn=_has_gpu,
+        stays_available=True,
         attributes_fn=_gpu_reasons,
         is_on_fn=_gpu_is_lost,
     ),

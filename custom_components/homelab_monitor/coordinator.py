@@ -105,10 +105,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._unlogged = 0
         self._saves = Bucket(*STORE_SAVES)
         self._is_phased = False
+        self.has_polled = False
+        """Whether a poll has ended since Home Assistant started with this host."""
         self._is_closed = False
         self.judgement = HostJudgement(hass, entry, store, session)
         self._baseline = Baseline()
-        self._judge = Judge(selection=self.selection)
+        self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -119,18 +121,28 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Grows when an item or a value may have come or gone, so that entities need not look at every poll."""
         self._layout_seen: tuple[object, ...] = ()
         self.data = self._remembered()
-        # What the first poll finds is where we start from, not something that happened.
-        self._was_polled = self.data.is_online
+        # Of a host that nobody knew the first poll finds where we start from, not something that happened.
+        self._is_news = self.data.is_known
 
     def _remembered(self) -> HostState:
-        """Return the state to start with; only what the config flow just saw counts as online."""
+        """Return the state to start with: the host is as it was, until the first poll has ended."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
         self._baseline = starting_from(snapshot)
-        state = HostState(snapshot=snapshot, rates=rates, items=self._items(snapshot, rates, is_news=False))
-        if self.store.memory.age_seconds >= self.options.stale_after:
-            return state
-        self._last_success = self.store.memory.seen
+        memory = self.store.memory
+        state = HostState(
+            snapshot=snapshot,
+            rates=rates,
+            items=self._items(snapshot, rates, is_news=False),
+            problems=memory.problems,
+            may_be_off=self.options.may_be_off,
+            since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
+        )
+        if memory.age_seconds < self.options.stale_after:
+            # The config flow has just seen it.
+            self._last_success = memory.seen
+        elif not memory.online:
+            return state if memory.online is None else replace(state, status=Status.OFFLINE)
         self._arm_stale_timer()
         return replace(state, status=Status.ONLINE)
 
@@ -158,7 +170,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._is_taking_in = True
             state = self._succeeded(sections, reply, time.monotonic() - started)
             self._is_taking_in = False
-        self._was_polled = True
+        self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
         return state
 
@@ -219,7 +231,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._tries, self._refusals, self._limited, self._last_success = 0, 0, 0, now
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
-        self.store.memory.snapshot = snapshot
+        self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
         self.store.async_changed()
         return self._enter(state, Status.ONLINE, None, happenings)
 
@@ -334,9 +346,18 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
         self._changed = time.monotonic()
-        if self._was_polled:
+        since = self._since(status, state)
+        self.store.memory.online, self.store.memory.since = status in ONLINE, since.timestamp()
+        self.store.async_changed()
+        if self._is_news:
             happenings = (*self._gone_or_back(state, status, err), *happenings)
-        return replace(state, status=status, error=err, since=dt_util.utcnow(), happenings=happenings)
+        return replace(state, status=status, error=err, since=since, happenings=happenings)
+
+    @staticmethod
+    def _since(status: Status, before: HostState) -> datetime:
+        """Return since when the host is there or not; how sure that is does not begin it anew."""
+        is_same = before.is_known and (status in ONLINE) is before.is_online
+        return before.since if is_same else dt_util.utcnow()
 
     @staticmethod
     def _gone_or_back(state: HostState, status: Status, err: HomelabError | None) -> tuple[Happening, ...]:
@@ -378,7 +399,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # Where the user polls by hand, silence between two polls means nothing.
         if not (self.config_entry.pref_disable_polling or self._is_closed):
             job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
-            left = self.options.stale_after - (time.monotonic() - (self._last_success or 0.0))
+            now = time.monotonic()
+            left = self.options.stale_after - (now - (self._last_success or now))
             self._unsub_stale = async_call_later(self.hass, left, job)
 
     def _disarm_stale_timer(self) -> None:

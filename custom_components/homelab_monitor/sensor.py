@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import time
 from typing import Any, override
 
-from homeassistant.components.sensor import SensorEntity
+from homeassistant.components.sensor import RestoreSensor
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
@@ -55,7 +55,7 @@ async def async_setup_entry(
     async_add_items(entry, "sensor", SENSORS, HomelabSensor[Any], async_add_entities)
 
 
-class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
+class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
     """One value of one item, written when it says something new."""
 
     entity_description: HomelabSensorDescription[ItemT]
@@ -68,12 +68,14 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
         self._written_at = time.monotonic()
         self._crossed_at = -ALWAYS_WRITTEN_SECONDS
         self._was_available = self.available
+        self._restored: StateType | datetime = None
         self._attr_native_value = self._value()
 
     def _value(self) -> StateType | datetime:
         """Return the item's value now."""
         item = self.item
-        return None if item is None else self.entity_description.value_fn(item)
+        value = None if item is None else self.entity_description.value_fn(item)
+        return self._restored if value is None and not self.coordinator.has_polled else value
 
     @property
     @override
@@ -81,6 +83,17 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], SensorEntity):
         """Return what is said about the value."""
         item = self.item
         return None if item is None else self.entity_description.attributes_fn(item)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Say what was said last until the first poll has ended, where what is remembered of the host does not tell it.
+
+        Rates need two polls.
+        """
+        await super().async_added_to_hass()
+        if self._attr_native_value is None and (last := await self.async_get_last_sensor_data()):
+            self._restored = last.native_value if isinstance(last.native_value, (str, int, float, datetime)) else None
+            self._attr_native_value = self._value()
 
     @callback
     @override

@@ -17,6 +17,8 @@ from .client.snapshot import Snapshot
 class Status(StrEnum):
     """Whether a host can be believed to be there."""
 
+    STARTING = "starting"
+    """Nothing was heard of the host yet, nor is anything remembered."""
     ONLINE = "online"
     LATE = "late"
     OFFLINE = "offline"
@@ -37,15 +39,29 @@ class HostState:
     snapshot: Snapshot = field(default_factory=Snapshot)
     rates: Rates = field(default_factory=Rates)
     items: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    status: Status = Status.OFFLINE
+    status: Status = Status.STARTING
     error: HomelabError | None = None
     since: datetime = field(default_factory=dt_util.utcnow)
     poll_seconds: float | None = None
     problems: tuple[Problem, ...] = ()
     happenings: tuple[Happening, ...] = ()
     """What happened since the state before this one."""
+    may_be_off: bool = False
+    """Whether nobody minds when the host is off."""
 
     @property
     def is_online(self) -> bool:
         """Return whether the values may be shown."""
         return self.status in ONLINE
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether anybody knows if the host is there."""
+        return self.status is not Status.STARTING
+
+    @property
+    def present_problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong now: of a host that is off that alone, and nothing where it may be."""
+        if self.is_online:
+            return self.problems
+        return () if self.may_be_off or not self.is_known else (Problem(kind="offline"),)

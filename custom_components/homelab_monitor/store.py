@@ -23,6 +23,7 @@ from homeassistant.util.hass_dict import HassKey
 from .client.errors import first_line
 from .client.inventory import Inventory, restore_inventory
 from .client.keys import ECDSA, KeyPair
+from .client.problems import Problem
 from .client.snapshot import Snapshot, restore_snapshot
 from .client.typed import number, text, texts
 from .const import DOMAIN
@@ -48,6 +49,8 @@ UNREADABLE = (
 )
 """What a file raises that is there and means nothing to us: of another version, of another shape, of other values."""
 
+_NO_TIME = 2.0**33
+"""Seconds since 1970 that mean nothing."""
 _KEY: HassKey[KeyPair] = HassKey(f"{DOMAIN}_key")
 _KEY_LOCK: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}_key_lock")
 _HANDED_OVER: HassKey[dict[str, HostMemory]] = HassKey(f"{DOMAIN}_handed_over")
@@ -182,6 +185,12 @@ class HostMemory:
     """When that was last known to run, by the wall clock: the store may come back from a backup."""
     upgrade_boot_id: str = ""
     """The boot of the host in which it ran."""
+    online: bool | None = None
+    """Whether the host was online when it was last looked at; None: nobody has looked."""
+    since: float | None = None
+    """Since when, by the wall clock."""
+    problems: tuple[Problem, ...] = ()
+    """What was wrong with it."""
     seen: float | None = None
     """When the host itself told it, by `time.monotonic`; None: before Home Assistant started."""
 
@@ -274,6 +283,9 @@ class HostStore:
             "chosen_interfaces": list(self.memory.chosen_interfaces),
             "chosen_filesystems": list(self.memory.chosen_filesystems),
             "chosen_services": list(self.memory.chosen_services),
+            "online": self.memory.online,
+            "since": self.memory.since,
+            "problems": [[each.kind, each.item] for each in self.memory.problems],
             "upgrade": self.memory.upgrade,
             "upgrade_started": self.memory.upgrade_started,
             "upgrade_boot_id": self.memory.upgrade_boot_id,
@@ -290,7 +302,20 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         chosen_interfaces=texts(stored.get("chosen_interfaces")),
         chosen_filesystems=texts(stored.get("chosen_filesystems")),
         chosen_services=texts(stored.get("chosen_services")),
+        online=online if isinstance(online := stored.get("online"), bool) else None,
+        since=since if 0 <= (since := number(stored.get("since"), -1.0)) < _NO_TIME else None,
+        problems=_problems(stored.get("problems")),
         upgrade=text(stored.get("upgrade")),
         upgrade_started=number(stored.get("upgrade_started"), None),
         upgrade_boot_id=text(stored.get("upgrade_boot_id")),
+    )
+
+
+def _problems(stored: object) -> tuple[Problem, ...]:
+    """Return the problems that a file names."""
+    pairs = stored if isinstance(stored, list) else []
+    return tuple(
+        Problem(kind=pair[0], item=pair[1])
+        for pair in pairs
+        if len(texts(pair)) == 2  # noqa: PLR2004
     )

@@ -72,12 +72,12 @@ class Judge:
         readings = tuple(_readings(snapshot, thresholds, self.selection))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
-        held = {problem for problem, since in over.items() if now - since >= hold[problem]}
+        held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
         late = _late(snapshot)
         unread = set(
             islice((each for each in self.told if each not in hold and _is_unread(each, snapshot, late)), UNREAD_LIMIT)
         )
-        self.since = over | {problem: self.since[problem] for problem in unread}
+        self.since = over | {problem: self.since.get(problem, now) for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
 
