@@ -6,9 +6,10 @@ from pathlib import Path
 import re
 import shutil
 
-from homeassistant.core import HomeAssistant
+from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.setup import async_setup_component
 import pytest
+from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
@@ -272,3 +273,103 @@ async def test_a_flood_of_one_host_keeps_no_other_from_being_told(
         await asyncio.sleep(0)
     assert (of("noisy"), of("nas")) == (FROM_ONE_HOST, 1)
     await hass.services.async_call("automation", "turn_off", {"entity_id": "all", "stop_actions": True}, blocking=True)
+
+
+# ---------------------------------------------------------------- Home Assistant starts
+
+
+async def start_with(hass: HomeAssistant, host: Host, name: str, **inputs: object) -> None:
+    """Let Home Assistant start with a host that is known and an automation: hosts first, then automations begin."""
+    await host.start()
+    await host.reload()
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    await use(hass, name, **inputs)
+
+
+async def started(hass: HomeAssistant) -> None:
+    """Let Home Assistant have started."""
+    await hass.async_start()
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def let_pass(host: Host, seconds: int) -> None:
+    """Let time pass while actions wait, for which nobody may wait."""
+    for _ in range(seconds // 5):
+        host.freezer.tick(5)
+        host.session.advance(5)
+        async_fire_time_changed(host.hass)
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+async def test_a_host_that_went_while_home_assistant_was_down_is_told(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    hosts = ["binary_sensor.plain_connectivity"]
+    told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    await start_with(hass, host, "host_offline", hosts=hosts, minutes=1, **told)
+    host.session.error = Unreachable("plain")
+    await host.start_again()
+    await host.move(90)
+    assert host.state("binary_sensor.plain_connectivity") == "on", "as it was: nobody listens yet"
+    await started(hass)
+    await host.move(120)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await host.move(61)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+async def test_what_happens_before_automations_begin_is_told_when_they_have(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    unit = host.session.sections["services"]["units"][0]
+    unit["active_state"] = "active"
+    await start_with(hass, host, "service_failed", events=["event.plain_events"], actions=note(what="{{ service }}"))
+    await host.start_again()
+    unit["active_state"] = "failed"
+    await host.move(60)
+    assert notes == []
+    await started(hass)
+    await host.move(10)
+    assert notes == [{"what": "backup.service"}]
+
+
+@pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required"])
+async def test_what_began_while_home_assistant_was_down_is_told_after_its_start(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], name: str
+) -> None:
+    disk, updates = host.session.sections["filesystems"]["filesystems"][1], host.session.sections["updates"]
+    inputs = {
+        "disk_nearly_full": {"disks": ["sensor.plain_disk_usage_srv_my_data", "sensor.plain_disk_usage"], "limit": 80},
+        "reboot_required": {"hosts": ["binary_sensor.plain_reboot_required"]},
+    }
+    await start_with(hass, host, name, minutes=1, actions=note(what="{{ disk | default(host) }}"), **inputs[name])
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    updates |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
+    await host.start_again()
+    await host.move(30)
+    await hass.async_start()
+    await let_pass(host, 50)
+    assert notes == []
+    await let_pass(host, 30)
+    assert len(notes) == 1
+    await let_pass(host, 300)
+    assert len(notes) == 1
+
+
+async def test_a_reboot_that_is_due_while_its_host_is_away_is_told(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    await use(
+        hass, "reboot_required", hosts=["binary_sensor.plain_reboot_required"], minutes=30, actions=note(what="due")
+    )
+    host.session.sections["updates"] |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
+    await host.move(1200, step=5)
+    host.session.error = Unreachable("plain")
+    await host.move(90, step=5)
+    host.session.error = None
+    await host.move(1800, step=5)
+    assert [each["what"] for each in notes] == ["due"]

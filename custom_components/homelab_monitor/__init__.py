@@ -10,6 +10,7 @@ from homeassistant.core import Event, HomeAssistant
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.device_registry import AnyDeviceEntry
+from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
 from .batches import async_take_down, async_unregister
@@ -75,6 +76,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     if address.home:
         entry.async_on_unload(coordinator.async_add_listener(WayBack(coordinator).async_polled))
+    entry.async_on_unload(async_at_started(hass, coordinator.async_started))
     entry.async_create_background_task(hass, coordinator.async_refresh(), f"{entry.title} first poll")
     return True
 

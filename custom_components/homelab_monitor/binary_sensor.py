@@ -161,6 +161,8 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         key="reboot_required",
         subject=HOST,
         exists_fn=lambda state: _wants_reboot(state) is not None,
+        # It lasts while the host is offline, too.
+        stays_available=True,
         attributes_fn=_reboot_reasons,
         is_on_fn=_wants_reboot,
     ),

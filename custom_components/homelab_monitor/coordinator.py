@@ -15,7 +15,7 @@ import time
 from typing import override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, CoreState, HassJob, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
@@ -59,6 +59,10 @@ _REFUSALS = (KeyRefused, HostKeyChanged, AnotherMachine)
 _ALARMS = (HostKeyChanged, AnotherMachine)
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
+AUTOMATIONS_SECONDS = 5.0
+"""Automations begin when Home Assistant has started, each with a task of its own."""
+UNTOLD_LIMIT = 1000
+"""Happenings that wait for that."""
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
@@ -108,6 +112,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
         self._is_closed = False
+        self._is_heard = hass.state is CoreState.running
+        """Whether automations listen: what they are not told they never learn."""
+        self._untold: tuple[Happening, ...] = ()
         self.judgement = HostJudgement(hass, entry, store, session)
         self._baseline = Baseline()
         self._judge = Judge(selection=self.selection, told=store.memory.problems)
@@ -172,7 +179,24 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
-        return state
+        if self._is_heard:
+            return state
+        self._untold = (*self._untold, *state.happenings)[:UNTOLD_LIMIT]
+        return replace(state, happenings=())
+
+    @callback
+    def async_started(self, hass: HomeAssistant) -> None:
+        """Tell what happened while Home Assistant started, once automations have begun as well."""
+
+        @callback
+        def async_tell_all(_now: datetime) -> None:
+            self._is_heard, untold, self._untold = True, self._untold, ()
+            if untold and not self._is_closed:
+                self.async_tell(*untold)
+
+        if not self._is_heard:
+            job = HassJob(async_tell_all, f"{self.name} started", cancel_on_shutdown=True)
+            self.config_entry.async_on_unload(async_call_later(hass, AUTOMATIONS_SECONDS, job))
 
     def _say_fault(self) -> None:
         """Say that the last reply was not taken in, where no success has armed the timer that would."""
@@ -265,10 +289,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         return self._enter(self.data, status, err)
 
     def _status_after(self, err: HomelabError) -> Status:
-        """Return the status that a failed poll leads to."""
+        """Return the status that a failed poll leads to; a host goes only when somebody listens."""
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+        if self._refusals or (self._is_stale() and (self._is_heard or not self.data.is_online)):
+            return Status.OFFLINE
+        return Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago."""
@@ -393,14 +419,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # How long we were away only the wall clock knows; where it was set back meanwhile, what we saw counts.
         return max(here, time.time() - state.snapshot.received if state.snapshot.received else 0.0)
 
-    def _arm_stale_timer(self) -> None:
+    def _arm_stale_timer(self, *, anew: bool = False) -> None:
         """Turn the host offline when no success follows in time."""
         self._disarm_stale_timer()
         # Where the user polls by hand, silence between two polls means nothing.
         if not (self.config_entry.pref_disable_polling or self._is_closed):
             job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
             now = time.monotonic()
-            left = self.options.stale_after - (now - (self._last_success or now))
+            age = 0.0 if anew or self._last_success is None else now - self._last_success
+            left = self.options.stale_after - age
             self._unsub_stale = async_call_later(self.hass, left, job)
 
     def _disarm_stale_timer(self) -> None:
@@ -413,7 +440,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _async_turn_stale(self, _now: datetime) -> None:
         """Say offline between two polls, when the last success becomes too old."""
         self._unsub_stale = None
-        if self.data.is_online:
+        if self.data.is_online and not self._is_heard:
+            self._arm_stale_timer(anew=True)
+        elif self.data.is_online:
             fault = None if self.last_update_success else InternalError(self.name, _SEE_LOG)
             self.data = self._enter(self.data, Status.OFFLINE, self.data.error or fault)
             self.async_update_listeners()
