@@ -201,7 +201,8 @@ def test_every_row_has_a_name_and_every_name_a_row(platform: str) -> None:
 
 def states(platform: str, row: HomelabDescription[Any]) -> Iterable[str]:
     """Return the states that need words of our own: a bare yes or no reads *On* and *Off*, whatever it is about."""
-    if platform == "binary_sensor" and row.device_class is None:
+    # A machine is online; "connected" is said of what hangs on a cable.
+    if platform == "binary_sensor" and row.device_class in (None, "connectivity"):
         return "on", "off"
     return getattr(row, "options", None) or ()
 

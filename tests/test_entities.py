@@ -1,6 +1,9 @@
 """Entities: what a host gets, how few states are written, and items that come and go."""
 
 from datetime import timedelta
+import json
+from pathlib import Path
+import re
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -8,7 +11,12 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 from syrupy.assertion import SnapshotAssertion
 
+from custom_components.homelab_monitor.client import problems
+
 from .scripted import Host
+
+_TEXTS = Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json"
+SENTENCES = json.loads(_TEXTS.read_text())["selector"]["host_problem"]["options"]
 
 
 async def test_a_plain_host_has_these_entities(
@@ -221,3 +229,24 @@ async def test_a_card_that_is_slowed_by_heat_is_a_problem_and_one_at_its_power_l
     state = hass.states.get("binary_sensor.plain_rtx_4090_throttled")
     assert state is not None
     assert (state.state, state.attributes["reasons"]) == ("on", ["thermal", "power"])
+
+
+async def test_a_problem_is_told_in_words_and_in_sentences(host: Host) -> None:
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disk["used_bytes"], disk["available_bytes"] = 950_000_000, 50_000_000
+    await host.start()
+    about = host.hass.states.get("binary_sensor.plain_problem").attributes
+    assert list(zip(about["reasons"], about["details"], strict=True)) == [
+        ("disk_full /srv/my data", "The filesystem /srv/my data is nearly full"),
+        ("service_failed backup.service", "The service backup.service has failed"),
+        ("service_failed cups.service", "The service cups.service has failed"),
+    ]
+
+
+def test_every_kind_of_problem_has_its_sentence() -> None:
+    source = Path(problems.__file__).read_text()
+    kinds = set(re.findall(r'kind="(\w+)"', source)) | {"offline"}
+    assert kinds == SENTENCES.keys()
+    assert {kind for kind, text in SENTENCES.items() if "{item}" in text} == {
+        kind for kind in kinds if re.search(rf'kind="{kind}", item=', source)
+    }

@@ -1,7 +1,8 @@
 """Binary sensors: whether the host answers, what is wrong with it, how it is protected, how its graphics cards are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, override
 
 # 2026.9 has no module `const` beside it, where mypy would look for the device classes.
@@ -13,10 +14,14 @@ from homeassistant.components.binary_sensor import (  # type: ignore[attr-define
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.translation import async_get_translations
 
+from .checklist import words
 from .client.items import gpu_failure, gpus, lost_gpus
 from .client.models import Gpu, Security, SecurityPart
-from .coordinator import HomelabConfigEntry
+from .client.problems import Problem
+from .const import DOMAIN
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .state import HostState
 from .subjects import GPU, HOST
@@ -30,6 +35,9 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
 
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
     """Why it is as it is, in a few words that seldom change."""
+
+    details_fn: Callable[[ItemT], Iterable[Problem]] | None = None
+    """What is told in sentences as well."""
 
     is_on_fn: Callable[[ItemT], bool | None]
     """Whether it is on."""
@@ -145,6 +153,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.PROBLEM,
         stays_available=True,
         attributes_fn=_reasons,
+        details_fn=lambda state: state.present_problems,
         is_on_fn=lambda state: bool(state.present_problems) if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
@@ -209,18 +218,32 @@ BINARY_SENSORS: tuple[tuple[HomelabBinarySensorDescription[Any], ...], ...] = (H
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,  # noqa: ARG001
+    hass: HomeAssistant,
     entry: HomelabConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the binary sensors of a host."""
-    async_add_items(entry, "binary_sensor", BINARY_SENSORS, HomelabBinarySensor[Any], async_add_entities)
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    entity_class = partial(HomelabBinarySensor[Any], texts)
+    async_add_items(entry, "binary_sensor", BINARY_SENSORS, entity_class, async_add_entities)
 
 
 class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     """One yes or no about one item."""
 
     entity_description: HomelabBinarySensorDescription[ItemT]
+    _unrecorded_attributes = frozenset({"details"})
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        coordinator: HomelabCoordinator,
+        description: HomelabBinarySensorDescription[ItemT],
+        item_id: str,
+    ) -> None:
+        """Know the texts of the language."""
+        super().__init__(coordinator, description, item_id)
+        self._texts = texts
 
     @property
     @override
@@ -240,4 +263,14 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     def attributes(self) -> Mapping[str, Any] | None:
         """Return the reason."""
         item = self.item
-        return None if item is None else self.entity_description.attributes_fn(item)
+        if item is None:
+            return None
+        about = self.entity_description.attributes_fn(item)
+        if about is None or self.entity_description.details_fn is None:
+            return about
+        # Beside the words for automations: in the order of these.
+        told = self.entity_description.details_fn(item)
+        return {
+            **about,
+            "details": [words(self._texts, "host_problem", each.kind).format(item=each.item) for each in told],
+        }

@@ -43,11 +43,15 @@ def _active_state(unit: Service) -> str | None:
 
 CONTAINER_STATES = ["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 """Every state of the Docker Engine API; the probe translates Podman's further ones."""
+UNHEALTHY = "unhealthy"
+"""What `docker ps` shows beside `Up`."""
 HEALTH_STATES = ["starting", "healthy", "unhealthy", "none"]
 
 
 def _container_state(item: ContainerRates) -> str | None:
-    """Return the container's state; a word that is not documented is unknown."""
+    """Return the container's state, of one that runs also that it is unhealthy; an undocumented word is unknown."""
+    if item.container.is_running and item.container.is_unhealthy:
+        return UNHEALTHY
     return item.container.state if item.container.state in CONTAINER_STATES else None
 
 
@@ -159,7 +163,7 @@ CONTAINER_SENSORS: tuple[HomelabSensorDescription[ContainerRates], ...] = (
         key="state",
         subject=CONTAINER,
         device_class=SensorDeviceClass.ENUM,
-        options=CONTAINER_STATES,
+        options=[*CONTAINER_STATES, UNHEALTHY],
         value_fn=_container_state,
     ),
     HomelabSensorDescription(
