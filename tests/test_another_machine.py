@@ -133,6 +133,17 @@ async def test_a_clone_that_answers_is_another_machine_and_its_values_are_nobody
     assert ir.async_get(swap.hass).async_get_issue(DOMAIN, f"{swap.entry.entry_id}_system") is None
 
 
+async def test_a_connection_to_a_clone_that_stays_open_is_not_held_on_to(swap: Swap) -> None:
+    await swap.start()
+    await swap.lead_to(swap.clone)
+    await swap.poll()
+    assert swap.coordinator.data.error.key == "another_machine"
+    # The lease has changed hands back, and nobody ends what is open.
+    swap.between.passes = lambda _: True
+    await swap.poll()
+    assert swap.coordinator.data.status is Status.ONLINE
+
+
 async def shut_down(swap: Swap) -> None:
     await async_control_power(swap.coordinator, PowerAction.SHUT_DOWN)
 

@@ -67,6 +67,15 @@ async def test_a_passed_test_resumes_polling_at_once(hass: HomeAssistant, host: 
     assert host.status == "online"
 
 
+async def test_a_test_that_shall_reconnect_is_not_that_of_a_button_pressed_in_the_same_moment(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await host.start()
+    with answering(GOOD), patch.object(host.entry.runtime_data, "async_reconnect") as reconnect:
+        await asyncio.gather(async_test_host(hass, host.entry), async_test_host(hass, host.entry, reconnect=True))
+    reconnect.assert_awaited_once_with()
+
+
 async def test_a_failed_test_of_a_machine_that_is_off_leaves_its_polling_as_it_is(
     hass: HomeAssistant, host: Host
 ) -> None:

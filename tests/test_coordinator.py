@@ -379,6 +379,10 @@ async def test_a_slow_section_that_was_late_is_asked_again_after_a_minute(host: 
 async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
     await host.start(sudo=["load", "security", "storage_health"])
     assert host.session.with_sudo == ("load", "security")
+    await host.entry.runtime_data.async_ask_again("security")
+    assert host.session.with_sudo == ("security",), "also beside the polls"
+    await host.entry.runtime_data.async_ask_again("services")
+    assert host.session.with_sudo == ()
 
 
 async def test_polling_that_the_user_switched_off_stays_off_and_means_nothing(hass: HomeAssistant, host: Host) -> None:
@@ -476,6 +480,18 @@ async def test_who_asks_for_polls_neither_suspends_a_host_nor_makes_logins(
     assert await ask_for_updates(host, 600) <= 4, "as many as without asking"
 
 
+async def test_who_asks_for_polls_uses_up_no_logins_of_a_server_that_limits_them(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await async_setup_component(hass, "homeassistant", {})
+    await host.start()
+    host.session.error = LoginsLimited("plain", "Not allowed at this time")
+    assert await ask_for_updates(host, 2400) <= 8, "as many as without asking"
+    host.session.error = None
+    await host.move(601, step=10)
+    assert host.status == "online"
+
+
 async def test_a_person_who_did_something_is_not_kept_waiting(host: Host) -> None:
     await host.start()
     host.session.error = KeyRefused("plain")
@@ -538,4 +554,10 @@ async def test_a_server_that_limits_logins_is_asked_ever_more_seldom(host: Host)
     assert 6 <= len(tried) <= 8, tried
     host.session.error = None
     await host.move(601, step=10)
+    assert host.status == "online"
+    # One that has let us in since begins anew.
+    host.session.error = LoginsLimited("plain", "Not allowed at this time")
+    await host.move(10, step=10)
+    host.session.error = None
+    await host.move(60, step=10)
     assert host.status == "online"

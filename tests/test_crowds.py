@@ -1,9 +1,10 @@
 """A host with hundreds of entities comes, goes and is removed without holding the event loop up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant, callback
@@ -114,14 +115,39 @@ async def test_what_comes_back_while_hundreds_of_entities_leave_stays(hass: Home
     assert "unavailable" not in {hass.states.get(entity_id).state for entity_id in before}
 
 
+@pytest.mark.parametrize(("filesystems", "containers"), [(FILESYSTEMS, CONTAINERS), (1, 2 * ENTITIES_AT_ONCE + 1)])
 async def test_a_host_with_hundreds_of_entities_is_unloaded_and_removed_in_batches(
-    hass: HomeAssistant, host: Host
+    hass: HomeAssistant, host: Host, filesystems: int, containers: int
 ) -> None:
-    fill(host, filesystems=FILESYSTEMS, containers=CONTAINERS)
+    fill(host, filesystems=filesystems, containers=containers)
     await host.start(containers=["*"])
+    assert len(dr.async_get(hass)._child_devices) == containers
     async with turns(hass) as seen:
         await hass.config_entries.async_remove(host.entry.entry_id)
         await hass.async_block_till_done()
     assert (hass.states.async_all(), dict(er.async_get(hass).entities)) == ([], {})
     assert not dr.async_get(hass)._child_devices
     assert seen.widest <= 2 * ENTITIES_AT_ONCE
+
+
+async def test_what_comes_back_before_it_is_removed_keeps_its_entities(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    registry = er.async_get(hass)
+    (known,) = [each for each in registry.entities.values() if each.unique_id.endswith("/srv/my data_usage")]
+    filesystems = host.session.sections["filesystems"]
+    waiting: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = []
+    # As long as the batches of other hosts have their turn.
+    with patch(
+        "custom_components.homelab_monitor.entity.async_spread",
+        lambda _hass, _entry, items, work: waiting.append((items, work)),
+    ):
+        host.session.sections["filesystems"] = {**filesystems, "filesystems": filesystems["filesystems"][:1]}
+        await host.move(4 * 43200, step=43200)
+        assert known.unique_id not in str(host.entry.runtime_data.inventory.items["filesystem"])
+        host.session.sections["filesystems"] = filesystems
+        await host.move(130, step=10)
+    for items, work in waiting:
+        work(items)
+    await host.move(60, step=10)
+    assert registry.async_get(known.entity_id) is known
+    assert host.state(known.entity_id) != "unavailable"

@@ -156,6 +156,20 @@ async def test_a_host_is_never_followed_to_where_another_one_lives(
     assert (watched.data["host"], watched.data["home_host"]) == (HOME, "")
 
 
+@pytest.mark.usefixtures("_two_addresses")
+async def test_a_host_that_was_added_there_while_the_login_went_on_keeps_its_address(
+    hass: HomeAssistant, watched: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def log_in(*_: object) -> bool:
+        entry_of(watched.machine, host_id=OTHER_ID, host=ELSEWHERE).add_to_hass(hass)
+        return True
+
+    with SILENT, patch(f"{MOVES}.async_is_there", log_in):
+        await lease(hass, ELSEWHERE)
+    assert (watched.data["host"], watched.data["home_host"]) == (HOME, "")
+    assert "is reached at" not in caplog.text, "nor for a moment"
+
+
 # ---------------------------------------------------------------- a flood of announcements
 
 

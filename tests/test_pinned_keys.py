@@ -9,7 +9,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 import pytest
 
-from custom_components.homelab_monitor.capability import async_test_host
+from custom_components.homelab_monitor.capability import async_connect, async_test_host
+from custom_components.homelab_monitor.client.errors import HostKeyChanged
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.settings import HostAddress
 
@@ -110,12 +111,55 @@ async def test_a_test_of_an_older_entry_keeps_what_its_login_proves_and_nothing_
     stranger.stop()
 
 
+async def test_a_test_of_an_older_entry_that_proves_nothing_makes_no_key_a_proven_one(
+    hass: HomeAssistant,
+    make_sshd: Callable[..., Sshd],  # noqa: F811
+) -> None:
+    server = make_sshd()
+    host = RealHost(hass, server)
+    pin(host, FOREIGN, *server.host_keys)
+    server.stop()
+    await host.start()
+    with patch("custom_components.homelab_monitor.sessions.async_get_key", return_value=server.key):
+        report = await async_test_host(hass, host.entry)
+    assert report.row("reachable").status == "red"
+    assert keys_of(host) == [FOREIGN, *server.host_keys]
+    assert not HostAddress.from_data(host.entry.data).is_proven
+    server.start()
+    state = await host.poll()
+    assert state.status == "online"
+    assert keys_of(host) == list(server.host_keys)
+    await host.stop()
+    server.stop()
+
+
 def at_that_address(stranger: Sshd, server: Sshd) -> None:
     """Let a stranger answer where the server was, who lets its user in."""
     stranger.stop()
     stranger.port = server.port
     (stranger.folder / "authorized_keys").write_text((server.folder / "authorized_keys").read_text())
     stranger.start()
+
+
+async def test_a_repair_of_an_older_entry_goes_to_nobody_but_who_has_the_key_that_was_compared(
+    hass: HomeAssistant,
+    make_sshd: Callable[..., Sshd],  # noqa: F811
+) -> None:
+    # A command and a password for sudo would follow.
+    server, stranger = make_sshd(), make_sshd()
+    host = RealHost(hass, server)
+    pin(host, *server.host_keys, *stranger.host_keys)
+    server.stop()
+    await host.start()
+    at_that_address(stranger, server)
+    with (
+        patch("custom_components.homelab_monitor.capability.async_get_key", return_value=server.key),
+        pytest.raises(HostKeyChanged),
+    ):
+        await async_connect(hass, host.entry, HostAddress.from_data(host.entry.data))
+    assert "Accepted" not in stranger.log
+    await host.stop()
+    stranger.stop()
 
 
 async def test_who_holds_a_dropped_key_is_not_let_in_again(

@@ -16,6 +16,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.homelab_monitor.capability import remedy_lock
 from custom_components.homelab_monitor.client.errors import (
     ConnectionLost,
     HomelabError,
@@ -25,7 +26,7 @@ from custom_components.homelab_monitor.client.errors import (
     TimedOut,
 )
 from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.keys import fingerprint
+from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.snapshot import Snapshot
@@ -316,6 +317,20 @@ async def test_a_password_is_asked_for_only_when_sudo_asks(hass: HomeAssistant, 
     assert "s3cret" not in "".join(dialog.seen)
 
 
+async def test_a_password_that_was_typed_while_another_command_began_answers_no_other_step(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    # Home Assistant hands what was submitted to the next step, too, where progress ends at once.
+    dialog = await begin(DOCKER)
+    script.results = [RemedyResult(outcome=Outcome.NEEDS_PASSWORD, stderr="sudo: a password is required")]
+    await dialog.choose("run")
+    assert dialog.at == "password"
+    async with remedy_lock(hass, host.entry):
+        await dialog.submit(password="s3cret")
+    assert dialog.at == "busy"
+    assert [password for _, password in script.ran] == [None]
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
     [
@@ -537,6 +552,33 @@ async def test_a_new_host_key_is_shown_beside_the_old_one_and_pinned_only_by_acc
     assert issues(hass) == set()
     await dialog.submit()
     assert dialog.at == "create_entry"
+
+
+async def test_a_machine_whose_new_key_was_accepted_may_have_a_new_machine_id_as_well(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    # It was reinstalled, most likely: polls would take it for another machine for good.
+    dialog = await begin(KEY)
+    hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, "machine": "0" * 32})
+    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
+    await dialog.accept()
+    assert dialog.at == "fixed"
+    assert host.entry.data["machine"] != "0" * 32
+
+
+async def test_keys_that_another_dialog_pins_while_the_machine_proves_its_own_are_left_alone(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(KEY)
+    newest = [OLD_KEY, KeyPair.generate().public_openssh]
+
+    async def prove(*_: object) -> None:
+        hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, "host_keys": newest})
+
+    with patch("custom_components.homelab_monitor.repairs.async_require_proof", prove):
+        await dialog.accept()
+    assert dialog.at == "review"
+    assert host.entry.data["host_keys"] == newest
 
 
 async def test_nothing_is_accepted_that_was_not_shown(hass: HomeAssistant, host: Host, script: Script) -> None:

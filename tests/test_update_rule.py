@@ -379,6 +379,16 @@ def test_what_the_host_has_not_told_is_not_judged() -> None:
     assert (opkg.status, opkg.reason) == ("info", "updates_rule_none"), "nothing is offered for it"
 
 
+@pytest.mark.parametrize(("updates", "system"), [(None, SYSTEM), (Updates(manager="apt"), None), (None, None)])
+def test_a_rule_of_old_is_told_although_the_host_says_nothing_of_its_updates(
+    updates: Updates | None, system: System | None
+) -> None:
+    # Whoever has it may run anything as root: no silence of the host hides that.
+    told = Facts(updates_rule=parse_updates_rule(["old"]), is_complete=True)
+    verdict = judge_updates_rule(told, updates, system, is_wanted=True)
+    assert (verdict.status.value, verdict.reason, verdict.remedy) == ("red", "updates_rule_old", REMOVE)
+
+
 @pytest.mark.parametrize("place", ["sudo", "doas"], indirect=True)
 def test_the_tools_of_busybox_are_enough(place: Place) -> None:
     needs(shutil.which("busybox"), "busybox")
@@ -430,7 +440,7 @@ WITH_SUDO = {
     "expired": ([RULE.replace("NOPASSWD", "NOTAFTER=20200101000000Z NOPASSWD")], REFUSED),
     "still valid": ([RULE.replace("NOPASSWD", "NOTAFTER=20990101000000Z NOPASSWD")], READY),
     "to come": ([RULE.replace("NOPASSWD", "NOTBEFORE=20990101000000Z NOPASSWD")], REFUSED),
-    "a wrong digest": ([RULE.replace("NOPASSWD:", f"NOPASSWD: sha256:{'0' * 64}")], REFUSED),
+    "a wrong digest": ([RULE.replace("NOSETENV:", f"NOSETENV: sha256:{'0' * 64}")], REFUSED),
     "a folder of its own": ([RULE.replace("NOPASSWD", "CWD=/nowhere NOPASSWD")], UNKNOWN),
     "any folder": ([RULE.replace("NOPASSWD", "CWD=* NOPASSWD")], READY),
     "an expression": ([f'mon ALL=(root) NOPASSWD: ^{SCRIPT}$ ""'], UNKNOWN),
@@ -456,6 +466,10 @@ WITH_SUDO = {
     "another to become": (["Defaults runas_default=nobody", RULE], REFUSED),
     "everything as another": (["Defaults runas_default=nobody", "mon ALL=(ALL) NOPASSWD: ALL"], STOPPED),
     "every program looked at": (["Defaults intercept", RULE], STOPPED),
+    "every program of another looked at": (
+        [f'mon ALL=(root) NOPASSWD: NOSETENV: INTERCEPT: /usr/bin/id, NOINTERCEPT: {SCRIPT} ""'],
+        READY,
+    ),
     "another root folder": (["Defaults runchroot=/tmp", RULE], REFUSED),
     "a folder that is missing": (["Defaults runcwd=/nowhere", RULE], STOPPED),
     "what does not matter": (

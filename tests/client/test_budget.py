@@ -120,6 +120,13 @@ def test_room_that_was_not_used_does_not_add_up(budget: Budget) -> None:
     assert times(budget.take_packet) == POLL.packets
 
 
+@pytest.mark.parametrize(("kind", "most"), [("notice", NOTICES), ("rekey", REKEYS)])
+def test_a_quiet_month_saves_nothing_up_for_a_flood(budget: Budget, clock: Clock, kind: str, most: int) -> None:
+    clock.now = 30.0 * DAY
+    budget.take_bytes(1)
+    assert times(lambda: budget.take_notice(50) if kind == "notice" else budget.take_rekey()) == most
+
+
 def test_room_for_a_command_ends_with_it(budget: Budget) -> None:
     with budget.command():
         with budget.command():

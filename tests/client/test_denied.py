@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from custom_components.homelab_monitor.client.denied import Shown
-from custom_components.homelab_monitor.client.errors import HomelabError, KeyRefused, LoginsLimited
+from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError, KeyRefused, LoginsLimited
 from custom_components.homelab_monitor.client.keys import ECDSA, KeyPair
 from custom_components.homelab_monitor.client.ssh import Connection
 from custom_components.homelab_monitor.client.target import Target
@@ -247,6 +247,15 @@ async def test_an_ordinary_server_is_never_shown_a_second_key_that_it_does_not_n
     assert not err.wants_ecdsa
 
 
+def test_what_is_said_to_all_before_the_key_was_accepted_is_no_reason() -> None:
+    shown = Shown()
+    shown.say("Authorized use only.")  # SSH_MSG_USERAUTH_BANNER, as `Banner` of sshd_config(5) sends it to everybody
+    shown.accept()
+    err = shown.error("nas", "Permission denied", is_denied=True, has_ended=False)
+    assert err is not None
+    assert (err.key, err.detail) == ("account_refused", "")
+
+
 # ---------------------------------------------------------------- a server that disconnects
 
 
@@ -292,6 +301,33 @@ async def test_a_server_that_has_too_many_connections_is_a_limit(tmp_path: Path)
         with pytest.raises(LoginsLimited) as caught:
             await Connection.open(target, KeyPair.generate(), known, timeout=SECONDS)
     assert caught.value.detail == "Later"
+
+
+class Cut(Disconnecting):
+    """Is gone in the middle of a login, without a word: it restarts, or somebody in between cuts the connection."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "")
+
+    def begin_auth(self, username: str) -> bool:
+        assert self._connection
+        self._connection.abort()
+        return True
+
+
+async def test_a_connection_that_is_cut_before_any_key_was_accepted_is_no_denial() -> None:
+    # Whoever is denied four times is left alone for an hour, and a person is asked to log in again.
+    private = asyncssh.generate_private_key("ssh-ed25519")
+    listener = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[private], server_factory=Cut)
+    known = (private.export_public_key().decode().strip(),)
+    try:
+        with pytest.raises(HomelabError) as caught:
+            await Connection.open(
+                Target("mon", "127.0.0.1", listener.get_port()), KeyPair.generate(), known, timeout=SECONDS
+            )
+    finally:
+        listener.close()
+    assert isinstance(caught.value, ConnectionLost)
 
 
 @pytest.mark.parametrize("kind", [1, 6, 7, 20, 51, 53])

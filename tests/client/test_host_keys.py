@@ -387,3 +387,23 @@ async def test_a_session_learns_what_the_host_proves_at_a_poll(make_sshd: Callab
     await session.poll(["load"])
     assert session.host_keys == (lines["ed25519"], lines["rsa"], lines["ecdsa"])
     await session.close()
+
+
+async def test_a_session_does_not_hear_a_connection_whose_own_key_it_no_longer_trusts(fake_host: FakeHost) -> None:
+    programs = await asyncio.to_thread(load_programs)
+    session = ProbeSession(fake_host.target, fake_host.key, fake_host.host_keys, programs, timeout=SECONDS)
+    await session.poll(["load"])
+    assert session.connection
+    before = session.connection.host_keys
+    session.host_keys = (STRANGER,)  # As another login left them, over which the host has retired that key.
+    liar = Liar(fake_host)
+    liar.listed = new_keys(1)
+    async with talking(liar):
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if session.connection.host_keys is not before:
+                break
+        assert session.connection.host_keys is not before
+        await session.poll(["load"])
+    assert session.host_keys == (STRANGER,)
+    await session.close()

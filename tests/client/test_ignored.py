@@ -50,9 +50,11 @@ def with_user(make_machine: MakeMachine, first: str) -> Machine:  # noqa: F811
     return machine
 
 
-async def test_a_home_that_others_can_write_to_is_named(make_machine: MakeMachine) -> None:  # noqa: F811
+@pytest.mark.parametrize("mode", ["777", "775", "757"])
+async def test_a_home_that_others_can_write_to_is_named(make_machine: MakeMachine, mode: str) -> None:  # noqa: F811
     machine = with_user(make_machine, FIRST)
-    machine.run("chmod", "777", "/home/mon")
+    machine.run("chgrp", "root", "/home/mon")  # Debian's sshd trusts a group of which the user is the only member.
+    machine.run("chmod", mode, "/home/mon")
     found = await reason(machine)
     assert found
     assert (found.key, found.placeholders["path"]) == ("key_file_writable", "/home/mon")
@@ -151,9 +153,20 @@ async def test_of_root_the_settings_that_count_are_asked_of_the_server(make_mach
     assert (found.key, found.placeholders["path"]) == ("key_file_elsewhere", "/etc/ssh/roots")
 
 
-async def test_what_is_for_others_is_not_blamed(make_machine: MakeMachine) -> None:  # noqa: F811
-    others = "\nMatch User other\n  AuthorizedKeysFile /etc/ssh/others\nMatch all\n  DenyUsers nobody"
-    machine = with_user(make_machine, FIRST + "PubkeyAcceptedAlgorithms +ssh-rsa" + others)
+@pytest.mark.parametrize(
+    ("for_all", "for_others"),
+    [
+        ("PubkeyAcceptedAlgorithms +ssh-rsa", "AuthorizedKeysFile /etc/ssh/others"),
+        ("", "PubkeyAcceptedAlgorithms rsa-sha2-512"),
+    ],
+)
+async def test_what_is_for_others_is_not_blamed(
+    make_machine: MakeMachine,  # noqa: F811
+    for_all: str,
+    for_others: str,
+) -> None:
+    others = f"\nMatch User other\n  {for_others}\nMatch all\n  DenyUsers nobody"
+    machine = with_user(make_machine, FIRST + for_all + others)
     target = machine.target_for("mon")
     connection = await Connection.open_with_password(target, PASSWORD, machine.host_keys, timeout=SECONDS)
     await install_key(connection, "nas", LINE)

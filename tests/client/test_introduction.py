@@ -92,8 +92,16 @@ async def test_a_machine_without_python_can_be_repaired(
     make_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(introduction, "INTERPRETERS", tuple(f"/nowhere{name}" for name in INTERPRETERS))
-    connection = await meant(make_sshd(), OTHER)
-    assert (await connection.run("echo well", timeout=SECONDS)).stdout == "well\n"
+    connection, asked, programs = await meant(make_sshd(), OTHER), [], load_programs()
+
+    async def ask(it: Connection) -> None:
+        asked.append(it)
+        await ask_who(it, programs, SECONDS)
+
+    connection._introduction = Introduction(OTHER, ask)
+    for _ in range(2):
+        assert (await connection.run("echo well", timeout=SECONDS)).stdout == "well\n"
+    assert len(asked) == 1
     await connection.close()
 
 

@@ -50,6 +50,16 @@ def test_clones_with_the_same_key_are_two_items() -> None:
         assert match(inventory, filesystem("/b", "u-1"), filesystem("/a", "u-1")) == ids
 
 
+def test_an_item_that_was_there_in_between_has_not_been_away_since_it_was_first_missed() -> None:
+    inventory = Inventory()
+    match(inventory, filesystem("/"), filesystem("/data"))
+    match(inventory, filesystem("/"), now=60.0)
+    match(inventory, filesystem("/"), filesystem("/data"), now=120.0)
+    for now in (2 * DAY, 2 * DAY + 60, 2 * DAY + 120):
+        match(inventory, filesystem("/"), now=now)
+    assert inventory.pop_gone() == []
+
+
 def test_an_item_leaves_after_three_complete_inventories_over_a_day() -> None:
     inventory = Inventory()
     match(inventory, filesystem("/"), filesystem("/data"))

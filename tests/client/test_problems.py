@@ -186,6 +186,47 @@ def test_a_failed_service_that_had_no_room_in_the_list_is_still_a_problem(court:
     assert court.judged() == []
 
 
+@pytest.mark.parametrize("section", ["filesystems", "memory", "sensors", "gpu", "services", "containers"])
+@pytest.mark.parametrize("kind", ["errors", "missing"])
+def test_what_is_wrong_stays_wrong_while_nobody_can_read_it(court: Court, section: str, kind: str) -> None:
+    court.fill(95)
+    court.sections["memory"]["available_bytes"] = 100_000_000
+    court.sections["sensors"] |= {"cpu_celsius": 95.0, "cpu_critical_celsius": None}
+    hot, lost = {"id": "1", "temperature_celsius": 95.0}, {"id": "2", "state": "lost"}
+    court.sections["gpu"] = {
+        "gpus": [{**card, "vendor": "nvidia", "name": f"GPU {card['id']}"} for card in (hot, lost)]
+    }
+    court.sections["services"]["units"] = [{"name": "a.service", "active_state": "failed"}]
+    sick, again = {"name": "sick", "state": "running", "health": "unhealthy"}, {"name": "again", "state": "restarting"}
+    court.sections["containers"] = {
+        "at": 1000.0,
+        "engines": [{"engine": "docker", "owner": "root", "state": "ok"}],
+        "containers": [{**one, "id": one["name"], "engine": "docker", "owner": "root"} for one in (sick, again)],
+    }
+    told = court.judged(600)
+    assert [each.partition(" ")[0] for each in told] == [
+        "container_restarting",
+        "container_unhealthy",
+        "cpu_hot",
+        "disk_full",
+        "gpu_hot",
+        "gpu_lost",
+        "memory_full",
+        "service_failed",
+    ]
+    del court.sections[section]
+    court.document[kind][section] = "timed_out"
+    assert [each for each in court.judged(600) if each != "gpu_driver"] == told
+
+
+def test_what_can_be_read_is_over_though_a_list_is_not_whole(court: Court) -> None:
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(50)
+    court.sections["filesystems"]["filesystems"].append("no row at all")
+    assert court.judged() == []
+
+
 def test_what_another_user_lets_fail_of_their_own_is_no_problem_of_the_host(court: Court) -> None:
     units = [{"name": f"user@{uid}.service", "active_state": "failed", "guest_uid": uid} for uid in range(1501, 1520)]
     court.sections["services"]["units"] = units[:1]

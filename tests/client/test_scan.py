@@ -214,6 +214,7 @@ async def test_known_neighbours_are_asked_with_their_mac_even_outside_the_swept_
 
 async def test_names_come_from_who_knows_them_and_only_real_names_are_taken(monkeypatch):
     told = {"127.0.0.2": "nas.lan.", "127.0.0.3": "<img src=x onerror=alert(1)>", "127.0.0.4": "from-dns"}
+    told["127.0.0.5"] = "nas<img src=x onerror=alert(1)>"
     monkeypatch.setattr(scan_module.socket, "getnameinfo", lambda address, flags: (told[address[0]], "22"))
     port = free_port()
     greeting = b"SSH-2.0-OpenSSH_9.2p1\r\n"
@@ -221,9 +222,10 @@ async def test_names_come_from_who_knows_them_and_only_real_names_are_taken(monk
         listening("127.0.0.2", port, greeting),
         listening("127.0.0.3", port, greeting),
         listening("127.0.0.4", port, greeting),
+        listening("127.0.0.5", port, greeting),
     ):
         found = await sweep(port, names={"127.0.0.4": "from-dhcp", "127.0.0.9": "not-there"})
-    assert [each.hostname for each in found] == ["nas.lan", None, "from-dhcp"]
+    assert [each.hostname for each in found] == ["nas.lan", None, "from-dhcp", None]
 
 
 async def test_a_dead_resolver_does_not_hold_the_scan_up(monkeypatch):

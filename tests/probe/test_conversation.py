@@ -73,10 +73,18 @@ class Conversations(unittest.TestCase):
         for path in files:
             with open(path, "rb") as file:
                 who += file.read()
-        for told, words in (("0123456789abcdef" * 2 + "\n", 5), ("uninitialized\n", 4), (None, 4)):
+        etc, dbus, number = "/etc/machine-id", "/var/lib/dbus/machine-id", "0123456789abcdef" * 2 + "\n"
+        told_by = (
+            (etc, number, 5),
+            (dbus, number, 5),
+            (etc, "0" + number, 4),
+            (etc, "uninitialized\n", 4),
+            (etc, "", 4),
+        )
+        for path, told, words in told_by:
             tree = Tree(self, {"uname": ["nas", "6.8.0", "x86_64"]})
             if told:
-                tree.write("/etc/machine-id", told)
+                tree.write(path, told)
             with Conversation(HOMELAB_MONITOR_ROOT=tree.folder) as probe:
                 section = probe.ask("system")[1]["sections"]["system"]
                 self.assertEqual(probe.marker.decode().split()[4:], [section.get("machine_id_hash")] * (words - 4))

@@ -35,6 +35,18 @@ class Told(unittest.TestCase):
         return {row["mountpoint"]: row for row in self.section(host, watched)["filesystems"]}
 
 
+class Named(Told):
+    def test_who_mounts_with_fuse_cannot_name_the_device_of_another_filesystem(self):
+        # What is known by the same UUID is the same filesystem, with its history.
+        fuse = "40 25 0:40 / /home/eve/x rw - fuse.mergerfs /dev/sda1 rw,user_id=1001,group_id=1001,allow_other\n"
+        tree = self.machine(fuse)
+        tree.link("/dev/disk/by-uuid/1111-2222", "../../sda1")
+        rows = {row["mountpoint"]: row for row in self.section(tree.host(), ["/home/eve/x"])["filesystems"]}
+        self.assertEqual(
+            {place: row.get("uuid") for place, row in rows.items()}, {"/": "1111-2222", "/home/eve/x": None}
+        )
+
+
 class ReadOnly(Told):
     def test_a_place_that_may_not_be_written_makes_no_filesystem_read_only(self):
         for place, itself, is_read_only in (

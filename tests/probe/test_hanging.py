@@ -72,6 +72,16 @@ class Hanging(unittest.TestCase):
         section = ask(one, "filesystems")["sections"]["filesystems"]
         self.assertEqual((len(section["filesystems"]), section["complete"]), (3, {"mounts": True}))
 
+    def test_what_answers_after_it_was_given_up_answers_nobody(self):
+        heal = threading.Event()
+        self.addCleanup(heal.set)
+        asking = probe.Round(["nas", "next"], lambda name: heal.wait(30))
+        asking.wait(time.monotonic())
+        self.assertEqual(asking.left(), ["nas", "next"])
+        heal.set()
+        asking.thread.join(10)
+        self.assertEqual((asking.answers, asking.left()), ({}, ["nas", "next"]))
+
     def test_a_real_child_that_hangs_is_killed_with_its_children_and_reaped(self):
         unreaped = []
         begun = time.monotonic()

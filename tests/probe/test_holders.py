@@ -125,6 +125,42 @@ class Asked(Machine):
         for run in ({self.ASK: {"status": 1, "errors": "sudo: a password is required"}}, {}):
             self.assertIsNone(self.holder(ROOT, self.SSHD, run=run, sudo=["sockets"]))
 
+    def asking(self, answer):
+        """Return when ss was asked, of a poll each minute; `answer` is told how often that was by then."""
+        moved, asked = [0.0], []
+
+        class Asked(probe.RecordedHost):
+            def boottime(self):
+                return moved[0]
+
+            def run(self, argv, timeout, tail=False, wanted=None):
+                asked.append(moved[0])
+                return answer(len(asked))
+
+        row = {"version": 4, "address": "0.0.0.0", "port": 80, "inode": 7, "uid": WWW}
+        tree = Tree(self, {"listeners": {"tcp": [row], "udp": []}, "open_sockets": {}, "addresses": []})
+        tree.write("/proc/net/tcp", "")
+        tree.write("/etc/passwd", PASSWD)
+        one = probe.Probe(Asked(tree.folder))
+        for moved[0] in range(0, 9000, 60):
+            one.answer(probe.Request({"sections": ["sockets"], "sudo": ["sockets"]}))
+        return asked
+
+    def test_a_sudo_that_refuses_ss_is_asked_again_after_an_hour(self):
+        # Each refusal is a line in the log of the machine, and perhaps a mail.
+        self.assertEqual(self.asking(lambda _: (1, "", "sudo: a password is required")), [0.0, 3600.0, 7200.0])
+
+    def test_an_ss_that_was_late_and_answers_again_is_forgiven(self):
+        def answer(number):
+            if number in (1, 2, 4):
+                raise probe.Late("ss")
+            return 0, "", ""
+
+        asked = self.asking(answer)
+        late = [asked[number] for number in (0, 1, 3)]
+        pauses = [after - before for before, after in ((late[0], asked[1]), (late[1], asked[2]), (late[2], asked[4]))]
+        self.assertEqual(pauses, [600.0, 1200.0, 600.0])
+
     def test_a_name_or_a_group_that_looks_like_ss_own_words_makes_no_owner(self):
         line = "tcp LISTEN 0 128 *:{} *:* users:({}) uid:1001 ino:{} sk:1 cgroup:{} <->   "
         names = ('",pid=812,fd=3)', '",pid=8,fd=1),(', ")) ino:7 sk:1 ", " ino:7 ", "\nx", '","', "),(", "users:((")

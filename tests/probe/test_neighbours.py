@@ -279,6 +279,19 @@ class Engines(unittest.TestCase):
         self.assertGreater(given["docker/root"], 1.9)
         self.assertEqual(len(given), 40)
 
+    def test_of_a_user_who_left_and_came_back_nothing_old_is_told(self):
+        self.village.listen(self.path, engine([LISTED]))
+        one = probe.Probe(probe.Host(self.village.folder))
+        told, _ = self.village.told(one=one)
+        self.assertEqual([row["name"] for row in told["containers"]], ["web"])
+        shutil.rmtree(self.village.home)  # as systemd does at the end of the last session
+        self.assertEqual(self.village.told(one=one), (None, "not_installed"))
+        self.village.make(f"/run/user/{EVE}", EVE)
+        heal = threading.Event()
+        self.addCleanup(heal.set)
+        self.village.listen(self.path, lambda door: heal.wait(20))
+        self.assertEqual(self.village.told(timeout=1, one=one), (None, "timed_out"))
+
     def test_looking_for_users_sockets_keeps_nobody_waiting(self):
         class Hanging(probe.RecordedHost):
             def is_socket_of(self, path, uid):

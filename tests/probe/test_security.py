@@ -87,6 +87,18 @@ class Sshd(unittest.TestCase):
         told = self.part("PasswordAuthentication no\nUsePAM yes\nChallengeResponseAuthentication no\n")
         self.assertEqual(told["reason"], "keys_only")
 
+    def test_without_pam_nobody_is_asked_for_a_password_by_questions(self):
+        # sshd has no other device that asks, so the default of KbdInteractiveAuthentication lets nobody in.
+        told = self.part("PasswordAuthentication no\nKbdInteractiveAuthentication yes\nUsePAM no\n")
+        self.assertEqual((told["reason"], told["password_login"]), ("keys_only", False))
+        told = self.part("PasswordAuthentication no\n")
+        self.assertEqual((told["state"], told["reason"]), ("ok", "keys_only"))
+
+    def test_every_old_name_of_a_setting_is_that_setting(self):
+        for name in ("ChallengeResponseAuthentication", "SkeyAuthentication"):
+            told = self.part(f"PasswordAuthentication no\nUsePAM yes\n{name} no\n")
+            self.assertEqual(told["reason"], "keys_only", name)
+
     def test_ports_add_up_and_addresses_may_bring_their_own(self):
         self.assertEqual(self.part("Port 22\nPort 2222 # by hand\n")["ports"], [22, 2222])
         config = "Port 22\nListenAddress 192.0.2.1:2222\nListenAddress [2001:db8::1]:2200\n"
@@ -547,6 +559,14 @@ class FailedLogins(unittest.TestCase):
             tree.write("/var/log/auth.log" + older, "".join(line.format(at) + "\n" for at in ("07:50:00", "08:20:00")))
             told = security(tree, name="failed_logins")
             self.assertEqual((told["state"], told["count"]), ("ok", 2), older)
+
+    def test_a_file_before_that_says_no_time_makes_no_log_shorter(self):
+        # Begun with the machine, beside an empty one that logrotate has left.
+        tree = Tree(self, {"stamps": {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}}, boottime=340.0)
+        tree.write("/var/log/auth.log", f"Oct  9 08:52:20 nas sshd[812]: {FAILED}\n")
+        tree.write("/var/log/auth.log.1")
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["state"], told.get("count")), ("ok", 1))
 
     def test_of_a_log_that_is_longer_than_what_is_read_only_many_are_certain(self):
         line = f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"
