@@ -220,19 +220,14 @@ def with_containers(host: Host, *more: dict[str, Any]) -> None:
     host.session.document["missing"].pop("containers", None)
 
 
-async def enable(hass: HomeAssistant, host: Host, *keys: tuple[str, str]) -> list[str]:
-    """Enable entities that are disabled at first; return their ids."""
+def controls(hass: HomeAssistant, *keys: tuple[str, str]) -> list[str]:
+    """Return the entities that control the container web, which are enabled by the option."""
     registry = er.async_get(hass)
     found = []
     for platform, key in keys:
         found.append(registry.async_get_entity_id(platform, DOMAIN, f"{HOST_ID}_container_docker/root/web_{key}"))
         entry = registry.async_get(found[-1])
-        assert (entry.disabled_by, entry.entity_category) == ("integration", "config"), (
-            "a voice command must not stop it"
-        )
-        registry.async_update_entity(entry.entity_id, disabled_by=None)
-    await hass.config_entries.async_unload(host.entry.entry_id)
-    await host.start_again()
+        assert (entry.disabled_by, entry.entity_category) == (None, "config"), "a voice command must not stop it"
     return found
 
 
@@ -245,7 +240,7 @@ async def control_container(hass: HomeAssistant, host: Host, context: Context | 
 async def test_a_switch_starts_and_stops_a_container_and_follows_at_once(hass: HomeAssistant, host: Host) -> None:
     with_containers(host)
     await host.start(control_containers=True)
-    switch, button = await enable(hass, host, ("switch", "running"), ("button", "restart"))
+    switch, button = controls(hass, ("switch", "running"), ("button", "restart"))
     container = host.session.sections["containers"]["containers"][0]
     for service, state in (("turn_off", "exited"), ("turn_on", "running")):
         host.session.shell.say()
@@ -258,6 +253,23 @@ async def test_a_switch_starts_and_stops_a_container_and_follows_at_once(hass: H
     host.session.shell.say()
     await press(hass, button)
     assert host.session.shell.asked == ["sh", "sh", "sh"], "names are told on standard input"
+
+
+@pytest.mark.parametrize(
+    ("disabler", "after"), [("integration", None), ("user", "user")], ids=["an earlier version", "a person"]
+)
+async def test_what_an_earlier_version_had_disabled_is_enabled_and_what_a_person_has_is_not(
+    hass: HomeAssistant, host: Host, disabler: str, after: str | None
+) -> None:
+    with_containers(host)
+    await host.start(control_containers=True)
+    registry = er.async_get(hass)
+    (switch, button) = controls(hass, ("switch", "running"), ("button", "restart"))
+    for entity_id in (switch, button):
+        registry.async_update_entity(entity_id, disabled_by=er.RegistryEntryDisabler(disabler))
+    await host.reload()
+    assert [registry.async_get(entity_id).disabled_by for entity_id in (switch, button)] == [after, after]
+    assert (hass.states.get(switch) is not None) is (after is None)
 
 
 async def test_without_the_option_there_is_nothing_to_switch(

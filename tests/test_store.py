@@ -205,3 +205,18 @@ async def test_an_ecdsa_key_that_cannot_be_read_does_not_cost_the_other_one(
     assert await async_get_key(hass) == key
     assert "ECDSA" in caplog.text
     assert (await async_require_ecdsa(hass)).beside is not None
+
+
+@pytest.mark.parametrize("version", [(2, 1), (7, 3), (1, 9)])
+async def test_a_file_of_a_later_version_does_not_stop_its_host(
+    hass: HomeAssistant, host: Host, hass_storage, caplog: pytest.LogCaptureFixture, version: tuple[int, int]
+) -> None:
+    """As after a downgrade: of a later major version it is set aside, of a minor one what is known counts."""
+    await host.start()
+    await host.entry.runtime_data.store.async_save()
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    key = f"{DOMAIN}.{host.entry.entry_id}"
+    hass_storage[key] |= {"version": version[0], "minor_version": version[1]}
+    await host.start_again()
+    assert host.status == "online"
+    assert ("cannot be read" in caplog.text) is (version[0] > 1)

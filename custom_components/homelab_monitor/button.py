@@ -93,7 +93,6 @@ CONTAINER_BUTTONS: tuple[HomelabButtonDescription[ContainerRates], ...] = (
         offered_fn=lambda options: options.control_containers,
         device_class=ButtonDeviceClass.RESTART,
         entity_category=EntityCategory.CONFIG,
-        entity_registry_enabled_default=False,
         press_fn=_restart_container,
     ),
 )

@@ -246,6 +246,7 @@ def async_add_items[RowT: HomelabDescription[Any]](
 
     refused = (row for row in every_row if not row.offered_fn(coordinator.options))
     _async_remove_rows(coordinator, platform, refused)
+    _async_enable_rows(coordinator, platform, (row for row in rows if row.offered_fn is not always))
     async_check()
     entry.async_on_unload(coordinator.async_add_listener(async_check))
 
@@ -277,6 +278,16 @@ def _async_remove_rows(coordinator: HomelabCoordinator, platform: str, rows: Ite
     ids = (unique_id(coordinator, row, item_id) for row in rows for item_id in row.subject.ids(coordinator))
     known = [entity_id for each in ids if (entity_id := registry.async_get_entity_id(platform, DOMAIN, each))]
     async_spread(coordinator.hass, coordinator.config_entry, known, async_remove)
+
+
+@callback
+def _async_enable_rows(coordinator: HomelabCoordinator, platform: str, rows: Iterable[HomelabDescription[Any]]) -> None:
+    """Enable the entities that an option asks for and that an earlier version had disabled at first."""
+    registry = er.async_get(coordinator.hass)
+    for row in rows:
+        for item_id in row.subject.ids(coordinator):
+            if entity_id := registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)):
+                _async_switch(coordinator.hass, registry, entity_id, is_wanted=True)
 
 
 @callback

@@ -1,6 +1,7 @@
 """Switches: containers that can be started and stopped, where the options allow it.
 
-They are disabled at first: else a voice command that switches all off in a room would stop containers.
+They are of the category CONFIG, which voice commands and areas leave out: else one that switches all off in a room
+would stop containers.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,7 +46,6 @@ CONTAINER_SWITCHES: tuple[HomelabSwitchDescription[ContainerRates], ...] = (
         subject=CONTAINER,
         offered_fn=lambda options: options.control_containers,
         entity_category=EntityCategory.CONFIG,
-        entity_registry_enabled_default=False,
         turn_fn=_turn_container,
         is_on_fn=lambda item: item.container.is_running,
     ),
