@@ -121,6 +121,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
+            cpu_percent=self.options.cpu_threshold,
             temperature_celsius=self.options.temperature_threshold,
         )
         self.device = HostDevice(hass, entry, self.address.host_id)
@@ -250,7 +251,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             error=None,
             happenings=happenings,
             poll_seconds=seconds,
-            problems=self._judge.problems(snapshot, self._thresholds),
+            problems=self._judge.problems(snapshot, self._thresholds, rates),
         )
         self._tries, self._refusals, self._limited, self._last_success = 0, 0, 0, now
         self.update_interval = timedelta(seconds=self._next_interval())

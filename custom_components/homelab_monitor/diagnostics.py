@@ -103,7 +103,15 @@ _MISSING: Final = frozenset(
 _COUNTED: Final = 100
 """Entries of what was dropped that are listed."""
 _OPTIONS: Final = frozenset(
-    {"interval", "timeout", "disk_threshold", "memory_threshold", "temperature_threshold", "may_be_off"}
+    {
+        "interval",
+        "timeout",
+        "disk_threshold",
+        "memory_threshold",
+        "cpu_threshold",
+        "temperature_threshold",
+        "may_be_off",
+    }
     | {"connect_each_poll"}
     | set(PRIVILEGES) - {CONF_SUDO}
 )

@@ -29,6 +29,7 @@ from .const import (
     CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,
     CONF_CONTROL_SERVICES,
+    CONF_CPU_THRESHOLD,
     CONF_DISK_THRESHOLD,
     CONF_EACH_POLL,
     CONF_FILESYSTEMS,
@@ -140,6 +141,7 @@ def _schema(offered: dict[str, list[str]]) -> vol.Schema:
     thresholds = {
         vol.Required(CONF_DISK_THRESHOLD, default=DEFAULT_DISK_THRESHOLD): _number(1, 100, PERCENTAGE),
         vol.Required(CONF_MEMORY_THRESHOLD, default=DEFAULT_MEMORY_THRESHOLD): _number(1, 100, PERCENTAGE),
+        vol.Optional(CONF_CPU_THRESHOLD): _number(1, 100, PERCENTAGE),
         vol.Optional(CONF_TEMPERATURE_THRESHOLD): _number(30, 120, UnitOfTemperature.CELSIUS),
     }
     connection = {

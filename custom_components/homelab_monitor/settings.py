@@ -14,6 +14,7 @@ from .const import (
     CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,
     CONF_CONTROL_SERVICES,
+    CONF_CPU_THRESHOLD,
     CONF_DISK_THRESHOLD,
     CONF_EACH_POLL,
     CONF_FILESYSTEMS,
@@ -149,6 +150,8 @@ class HostOptions:
     containers: tuple[str, ...] = ()
     disk_threshold: float = DEFAULT_DISK_THRESHOLD
     memory_threshold: float = DEFAULT_MEMORY_THRESHOLD
+    cpu_threshold: float | None = None
+    """None: a busy CPU is no problem."""
     temperature_threshold: float | None = None
     """None: each sensor's own critical value."""
     may_be_off: bool = False
@@ -172,6 +175,7 @@ class HostOptions:
             containers=texts(options.get(CONF_CONTAINERS)),
             disk_threshold=number(options.get(CONF_DISK_THRESHOLD), DEFAULT_DISK_THRESHOLD),
             memory_threshold=number(options.get(CONF_MEMORY_THRESHOLD), DEFAULT_MEMORY_THRESHOLD),
+            cpu_threshold=number(options.get(CONF_CPU_THRESHOLD), None),
             temperature_threshold=number(options.get(CONF_TEMPERATURE_THRESHOLD), None),
             may_be_off=yes(options.get(CONF_MAY_BE_OFF)),
             connect_each_poll=yes(options.get(CONF_EACH_POLL)),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from custom_components.homelab_monitor.client.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.rates import CpuRates, Rates
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
@@ -22,6 +23,7 @@ class Court:
         self.document["sections"]["services"]["units"] = []
         self.judge = Judge()
         self.thresholds = Thresholds(disk_percent=90, memory_percent=95)
+        self.rates = Rates()
         self.now = 1000.0
 
     def judged(self, seconds: float = 10.0) -> list[str]:
@@ -29,13 +31,16 @@ class Court:
         for _ in range(round(seconds / 10)):
             self.now += 10
             snapshot = Snapshot().merged(decode_reply("p", json.dumps(self.document).encode()), self.now, 30.0)
-            found = self.judge.problems(snapshot, self.thresholds)
+            found = self.judge.problems(snapshot, self.thresholds, self.rates)
         return [f"{each.kind} {each.item}".strip() for each in found]
 
     def fill(self, percent: float) -> None:
         disk = self.document["sections"]["filesystems"]["filesystems"][1]
         disk["used_bytes"] = round(percent * 1e7)
         disk["available_bytes"] = 1_000_000_000 - disk["used_bytes"]
+
+    def work(self, percent: float | None) -> None:
+        self.rates = Rates(cpu=CpuRates(usage_percent=percent, iowait_percent=None, steal_percent=None, cores=()))
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -247,4 +252,28 @@ def test_a_service_that_is_tried_again_stays_a_problem_and_becomes_none(court: C
     unit["active_state"] = "active"
     assert court.judged() == []
     unit["active_state"] = "activating"
+    assert court.judged() == []
+
+
+def test_a_busy_cpu_is_a_problem_only_where_somebody_wants_to_know(court: Court) -> None:
+    court.work(100)
+    assert court.judged(3600) == []
+
+
+def test_a_cpu_has_to_be_busy_for_a_quarter_of_an_hour_and_is_not_any_more_when_it_is_clearly_less(
+    court: Court,
+) -> None:
+    court.thresholds = replace(court.thresholds, cpu_percent=95)
+    court.work(95)
+    assert court.judged(600) == []
+    court.work(94)
+    assert court.judged() == []
+    court.work(95)
+    assert court.judged(900) == []
+    assert court.judged() == ["cpu_busy"]
+    court.work(90)
+    assert court.judged() == ["cpu_busy"]
+    court.work(None)
+    assert court.judged() == ["cpu_busy"], "not known is not over"
+    court.work(89.9)
     assert court.judged() == []

@@ -5,7 +5,7 @@ A judge is asked at every poll. What comes and goes around a threshold is told o
 not over: a full disk that hangs is still full.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
@@ -23,8 +23,10 @@ from .items import (
 )
 from .limits import UNREAD_LIMIT
 from .models.containers import RESTARTING_SECONDS
+from .rates import Rates
 from .snapshot import Snapshot
 
+_NO_RATES = Rates()
 TEMPERATURE_CELSIUS = 90.0
 """Where a sensor knows no critical value of its own."""
 
@@ -35,6 +37,8 @@ class Thresholds:
 
     disk_percent: float
     memory_percent: float
+    cpu_percent: float | None = None
+    """None: a busy CPU is no problem."""
     temperature_celsius: float | None = None
     """None: each sensor's own critical value, else TEMPERATURE_CELSIUS."""
 
@@ -66,20 +70,25 @@ class Judge:
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
 
-    def problems(self, snapshot: Snapshot, thresholds: Thresholds) -> tuple[Problem, ...]:
+    def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
         """Return what is wrong now, in a stable order."""
         now, told = snapshot.steady, frozenset(self.told)
-        readings = tuple(_readings(snapshot, thresholds, self.selection))
+        readings = (*_readings(snapshot, thresholds, self.selection), *_cpu(rates, thresholds.cpu_percent))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
         held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
-        late = _late(snapshot)
-        unread = set(
-            islice((each for each in self.told if each not in hold and _is_unread(each, snapshot, late)), UNREAD_LIMIT)
-        )
+        unknown = _unknown(snapshot, thresholds, rates)
+        unread = set(islice((each for each in self.told if each not in hold and unknown(each)), UNREAD_LIMIT))
         self.since = over | {problem: self.since.get(problem, now) for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
+
+
+def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callable[[Problem], bool]:
+    """Return what tells whether nobody knows this time if a problem is over."""
+    late = _late(snapshot)
+    waits = thresholds.cpu_percent is not None and _usage(rates) is None
+    return lambda problem: _is_unread(problem, snapshot, late) or (waits and problem.kind == "cpu_busy")
 
 
 def _late(snapshot: Snapshot) -> frozenset[str]:
@@ -121,6 +130,17 @@ def _readings(snapshot: Snapshot, thresholds: Thresholds, selection: Selection) 
         yield _Reading(problem=Problem(kind="gpu_driver"), value=1, limit=1, hold_seconds=60)
 
 
+def _cpu(rates: Rates, limit: float | None) -> Iterator[_Reading]:
+    """Yield how busy the CPU is, where somebody wants to know."""
+    if limit is not None and (usage := _usage(rates)) is not None:
+        yield _Reading(problem=Problem(kind="cpu_busy"), value=usage, limit=limit, clear=5, hold_seconds=900)
+
+
+def _usage(rates: Rates) -> float | None:
+    """Return how busy the CPU is in percent, None until two readings tell it."""
+    return rates.cpu.usage_percent if rates.cpu else None
+
+
 def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
     """Yield the containers that fail their health check, and those that do not stay up.
 
@@ -142,6 +162,7 @@ _SECTIONS = {
     "disk_full": "filesystems",
     "memory_full": "memory",
     "cpu_hot": "sensors",
+    "cpu_busy": "cpu",
     "gpu_hot": "gpu",
     "gpu_lost": "gpu",
     "service_failed": "services",
