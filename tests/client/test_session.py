@@ -637,10 +637,11 @@ async def test_closing_in_the_moment_of_the_login_closes_that_connection(
 ) -> None:
     session = make_session(fake_host)
     log_in = session._open
+    closing: list[asyncio.Task[None]] = []
 
     async def log_in_as_it_closes() -> session_module.Connection:
         connection = await log_in()
-        await session.close()
+        closing.append(asyncio.create_task(session.close()))  # It has its turn before who waits for this.
         return connection
 
     monkeypatch.setattr(session, "_open", log_in_as_it_closes)
