@@ -416,6 +416,23 @@ async def test_nothing_is_started_on_a_host_that_went_while_it_was_somebodys_tur
     assert told.asked == []
 
 
+async def test_a_job_that_begins_as_its_host_is_removed_leaves_no_file(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    shell(host)
+    await host.start(install_updates=True)
+
+    async def start(*_: object) -> None:
+        await hass.config_entries.async_remove(host.entry.entry_id)
+
+    with (
+        patch("custom_components.homelab_monitor.upgrade.start_upgrade", start),
+        pytest.raises(HomeAssistantError, match="nobody waits"),
+    ):
+        await install(hass)
+    assert [name for name in hass_storage if host.entry.entry_id in name] == []
+
+
 async def test_who_waits_is_told_after_an_hour_that_it_goes_on(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from .client.upgrade import Phase, Upgrade, read_upgrade, start_upgrade
 from .const import CONF_INSTALL_UPDATES, DOMAIN
 from .controls import require, translated
 from .coordinator import HomelabCoordinator
-from .settings import is_watched
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -125,7 +124,8 @@ class HostUpgrade:
         self._memory.upgrade_started = time.time() if manager else None
         self._memory.upgrade_boot_id = self._boot_id if manager else ""
         # Of a host that was removed meanwhile no file may come back.
-        if is_watched(self._coordinator.hass, self._coordinator.config_entry):
+        entry = self._coordinator.config_entry
+        if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
             await self._coordinator.store.async_save()
 
     async def _async_look(self) -> None:
