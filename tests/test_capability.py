@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import ServiceValidationError, Unauthorized
 from homeassistant.setup import async_setup_component
@@ -224,6 +225,22 @@ async def test_a_test_that_nobody_waits_for_is_given_up(hass: HomeAssistant, hos
     slow.may_end.set()
     await second
     assert slow.ended == 1
+
+
+async def test_a_test_that_waits_for_its_turn_is_not_begun_on_a_host_that_went_meanwhile(
+    hass: HomeAssistant, host: Host, slow: Slow
+) -> None:
+    await host.start()
+    first = asyncio.create_task(async_test_host(hass, host.entry))
+    await begun(slow)
+    second = asyncio.create_task(async_test_host(hass, host.entry, reconnect=True))
+    await asyncio.sleep(0)
+    await hass.config_entries.async_set_disabled_by(host.entry.entry_id, ConfigEntryDisabler.USER)
+    slow.may_end.set()
+    for test in (first, second):
+        with pytest.raises(ServiceValidationError, match="not set up"):
+            await test
+    assert slow.begun == 1
 
 
 async def test_what_a_test_finds_at_a_host_that_is_unloaded_meanwhile_is_told_and_polls_nobody(

@@ -38,13 +38,14 @@ import pytest_socket
 from custom_components.homelab_monitor import contact
 from custom_components.homelab_monitor.client import errors
 from custom_components.homelab_monitor.client.identity import clone_id, host_id
+from custom_components.homelab_monitor.client.install import install_key
 from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint
 from custom_components.homelab_monitor.client.limits import CARDS_LIMIT
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.scan import Candidate
 from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.client.ssh import OfferedKey
+from custom_components.homelab_monitor.client.ssh import Connection, OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.discovery import Found
 from custom_components.homelab_monitor.settings import HostAddress
@@ -531,6 +532,60 @@ async def test_the_key_is_installed_with_a_password(
     assert stranger.authorized.startswith("restrict ssh-ed25519 ")
     assert (stranger.home / ".ssh").stat().st_mode & 0o777 == 0o700
     assert (stranger.home / ".ssh" / "authorized_keys").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("where", ["one dialog", "two dialogs"])
+async def test_a_password_that_is_sent_from_two_windows_adds_the_key_once(
+    hass: HomeAssistant, stranger: Machine, dialog: Dialog, where: str
+) -> None:
+    stranger.password = PASSWORD
+    other = dialog
+    if where == "two dialogs":
+        other = await Dialog(hass).begin("address")
+        await other.submit(address=typed(stranger))
+        await other.submit()
+        await other.choose("install")
+    await dialog.choose("install")
+    running, most = 0, 0
+
+    async def take_a_while(connection: Connection, host: str, line: str) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.2)
+        await install_key(connection, host, line)
+        running -= 1
+
+    send = hass.config_entries.flow.async_configure
+    with patch(f"{CONTACT}.install_key", take_a_while):
+        results = await asyncio.gather(*(send(each.flow_id, {"password": PASSWORD}) for each in (dialog, other)))
+    assert most == 1
+    assert stranger.authorized.count(stranger.key.public_openssh) == 1
+    assert {result["type"] for result in results} == {FlowResultType.SHOW_PROGRESS}
+    for each in {dialog, other}:
+        await each.show(send(each.flow_id))
+        assert each.at == ("checklist", None)
+
+
+async def test_a_password_that_waits_for_its_turn_is_not_sent_when_its_dialog_is_closed(
+    hass: HomeAssistant, stranger: Machine, dialog: Dialog
+) -> None:
+    stranger.password = PASSWORD
+    await dialog.choose("install")
+    begun, tried = asyncio.Event(), list[str]()
+
+    async def never_ends(_contact: object, password: str, _line: str) -> None:
+        tried.append(password)
+        begun.set()
+        await asyncio.Event().wait()
+
+    with patch(f"{CONTACT}.HostContact.async_install_key", never_ends):
+        send = hass.config_entries.flow.async_configure
+        sent = [asyncio.create_task(send(dialog.flow_id, {"password": word})) for word in ("first", "second")]
+        await begun.wait()
+        hass.config_entries.flow.async_abort(dialog.flow_id)
+        await asyncio.gather(*sent, return_exceptions=True)
+    assert tried == ["first"]
 
 
 async def test_a_key_that_cannot_be_installed_is_said_in_the_hosts_own_words(stranger: Machine, dialog: Dialog) -> None:

@@ -1,10 +1,15 @@
 """What happened reaches automations: through a real `event.received` trigger, once per happening."""
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 import pytest
 
+from custom_components.homelab_monitor.client.control import RunAction
 from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.controls import async_control_service
 
 from .scripted import Host
 
@@ -58,6 +63,24 @@ async def test_a_host_that_goes_and_comes_back_is_told_once_each(host: Host, tol
     host.session.error = None
     await host.move(70)
     assert types(told) == ["host_offline", "host_online"]
+
+
+async def test_a_host_is_told_of_by_the_name_that_people_give_it(hass: HomeAssistant, host: Host, told) -> None:
+    await host.start()
+    hass.config_entries.async_update_entry(host.entry, title="Attic")
+    unit = host.session.sections["services"]["units"][0]
+    unit["active_state"] = "active"
+    await host.move(35)
+    unit["active_state"] = "failed"
+    await host.move(35)
+    assert told[-1][1]["host"] == "Attic"
+    (device,) = dr.async_get(hass).async_get_devices(identifiers={(DOMAIN, host.entry.unique_id)})
+    dr.async_get(hass).async_update_device(device.id, name_by_user="NAS")
+    unit["active_state"] = "active"
+    await host.move(35)
+    assert told[-1][1]["host"] == "NAS"
+    with pytest.raises(HomeAssistantError, match="of Attic may not be controlled"):
+        await async_control_service(host.entry.runtime_data, "nginx", RunAction.STOP)
 
 
 async def test_a_host_that_may_be_off_says_so(host: Host, told) -> None:

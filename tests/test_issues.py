@@ -375,6 +375,57 @@ async def test_polls_bring_back_an_issue_that_a_lucky_test_has_ended(hass: HomeA
     assert Issues(hass, host).severities == {"probe": "warning"}
 
 
+async def test_an_issue_that_somebody_else_deleted_comes_back_with_the_next_poll_that_shows_it(
+    hass: HomeAssistant, host: Host
+) -> None:
+    """Home Assistant deletes an issue when a fix flow ends; polls that are alike are not judged again."""
+    await host.start()
+    host.session.error = HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")
+    await host.move(3600 * 8, step=60)
+    shown = Issues(hass, host)
+    assert shown.severities == {"host_key": "error"}
+    ir.async_delete_issue(hass, DOMAIN, f"{host.entry.entry_id}_host_key")
+    await host.move(3600, step=60)
+    assert shown.severities == {"host_key": "error"}
+    host.session.error = None
+    await host.move(7200, step=60)
+    assert shown.severities == {}
+
+
+async def test_an_issue_that_polls_agree_upon_comes_back_as_well(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.noise = "Welcome"
+    await host.move(300)
+    assert Issues(hass, host).severities == {"shell": "warning"}
+    ir.async_delete_issue(hass, DOMAIN, f"{host.entry.entry_id}_shell")
+    await host.move(10)
+    assert Issues(hass, host).severities == {"shell": "warning"}
+
+
+async def test_an_issue_that_only_a_whole_judgement_sees_comes_back_once_that_is_repeated(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[float] = []
+    found = [BAD]
+
+    async def check(session: object, evidence: object) -> object:
+        whole.append(time.monotonic())
+        return Report(rows=(row("systemd", Status.INFO, "no_systemd"), *found), at=1.0)
+
+    monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
+    await host.start()
+    await host.move(120)
+    assert len(whole) == 1
+    ir.async_delete_issue(hass, DOMAIN, f"{host.entry.entry_id}_docker")
+    await host.move(10)
+    assert Issues(hass, host).severities == {"docker": "warning"}
+    assert len(whole) == 2
+    found.clear()  # It is told no longer, so that it does not come back either.
+    ir.async_delete_issue(hass, DOMAIN, f"{host.entry.entry_id}_docker")
+    await host.move(600, step=10)
+    assert (Issues(hass, host).severities, len(whole)) == ({}, 3)
+
+
 # ---------------------------------------------------------------- what is late
 
 

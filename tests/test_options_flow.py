@@ -14,9 +14,10 @@ from custom_components.homelab_monitor.settings import HostOptions
 
 from .scripted import ScriptedSession, make_entry, set_up
 
-TEXTS = json.loads(
+OPTIONS = json.loads(
     (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
-)["options"]["step"]["init"]
+)["options"]
+TEXTS = OPTIONS["step"]["init"]
 UNIT = {
     "description": "",
     "load_state": "loaded",
@@ -196,3 +197,31 @@ async def test_options_that_nobody_was_shown_are_not_taken(hass: HomeAssistant, 
     await hass.config_entries.options.async_configure(result["flow_id"], DEFAULTS)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert HostOptions.from_options(entry.options) == HostOptions()
+
+
+@pytest.mark.parametrize("when", ["before it is sent", "while it is made anew", "while it is opened"])
+async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
+    hass: HomeAssistant, session: ScriptedSession, when: str
+) -> None:
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    ask = session.poll
+
+    async def poll(*args: object) -> object:
+        if args[0] == ["services"] and hass.config_entries.async_get_entry(entry.entry_id):
+            await hass.config_entries.async_remove(entry.entry_id)
+        return await ask(*args)
+
+    if when == "while it is opened":
+        with patch.object(session, "poll", poll):
+            result = await hass.config_entries.options.async_init(entry.entry_id)
+    else:
+        flow_id = (await hass.config_entries.options.async_init(entry.entry_id))["flow_id"]
+        if when == "before it is sent":
+            await hass.config_entries.async_remove(entry.entry_id)
+        else:
+            hass.config_entries.async_update_entry(entry, options={"services": ["nginx*"]})
+        with patch.object(session, "poll", poll):
+            result = await hass.config_entries.options.async_configure(flow_id, DEFAULTS)
+    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "gone")
+    assert OPTIONS["abort"]["gone"]

@@ -20,12 +20,13 @@ from homeassistant.helpers.translation import async_get_translations
 import pytest
 
 from custom_components.homelab_monitor.capability import async_test_host
-from custom_components.homelab_monitor.client.errors import ConnectionLost
+from custom_components.homelab_monitor.client.errors import ConnectionLost, TimedOut
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
 from custom_components.homelab_monitor.client.report import Report, Status
 from custom_components.homelab_monitor.issues import async_update_issues
 from custom_components.homelab_monitor.onboarding import OnboardingFlow
+from custom_components.homelab_monitor.repairs import RemedyFlow
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostAddress, without_privileges
 
 from .scripted import Host
@@ -436,6 +437,139 @@ async def test_a_key_is_pinned_for_no_host_that_was_switched_off_or_removed(
     await hass.config_entries.async_remove(host.entry.entry_id)
     await second.accept()
     assert (second.at, dict(host.entry.data)) == ("gone", before)
+
+
+async def test_a_password_goes_to_the_machine_that_was_judged_also_where_the_entry_changes_right_after_it(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    """The connection is made in a task of its own, which begins a turn of the event loop later."""
+    dialog = await begin(DOCKER)
+    script.results = [ASKS]
+    await dialog.choose("run")
+    connected: list[str] = []
+    judge = RemedyFlow._hindrance
+
+    def judge_then_change(self: RemedyFlow, shown: Any) -> str | None:
+        there = {**host.entry.data, **CHANGES["host"], **CHANGES["key"]}
+        hass.loop.call_soon(lambda: hass.config_entries.async_update_entry(host.entry, data=there))
+        return judge(self, shown)
+
+    async def connect(_hass: object, _entry: object, address: HostAddress) -> object:
+        connected.append(address.target.host)
+        return await script.connect()
+
+    script.results, script.reports = [DONE], [report(DOCKER_GOOD)]
+    with (
+        patch("custom_components.homelab_monitor.repairs.async_connect", connect),
+        patch.object(RemedyFlow, "_hindrance", judge_then_change),
+    ):
+        await dialog.submit(password="s3cret")
+    assert host.entry.data["host"] == "127.0.0.2"
+    assert connected == ["127.0.0.1"]
+    assert dialog.at == "changed"
+    assert script.tests == []
+
+
+async def test_what_another_machine_answers_cures_nothing_of_the_one_that_was_shown(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    dialog = await begin(DOCKER)
+
+    async def test_another(*_: object, **__: object) -> Report:
+        """Let the entry change before the test begins, which is about what the entry says then."""
+        hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, **CHANGES["port"]})
+        return report(DOCKER_GOOD)
+
+    script.results = [DONE]
+    with patch("custom_components.homelab_monitor.repairs.async_test_host", test_another):
+        await dialog.choose("run")
+    assert dialog.at == "changed"
+
+
+@pytest.mark.parametrize("wrong", [DOCKER, KEY], ids=["docker", "host key"])
+async def test_the_last_form_of_a_repair_closes_no_issue_that_is_back(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+    wrong: Any,
+) -> None:
+    dialog = await begin(wrong)
+    script.results, script.reports = [DONE], [report(row(wrong.check, Status.OK, "all_right"))]
+    await (dialog.accept() if wrong is KEY else dialog.choose("run"))
+    assert dialog.at == "fixed"
+    async_update_issues(hass, host.entry, [wrong], at_once=True)
+    script.key = OTHER_KEY
+    await dialog.submit()
+    assert dialog.at == ("review" if wrong is KEY else "cure")
+    assert "exit status" not in dialog.shown
+    assert issues(hass) == {wrong.check.removeprefix("host_")}
+    script.results, script.reports = [DONE], [report(row(wrong.check, Status.OK, "all_right"))]
+    await (dialog.accept() if wrong is KEY else dialog.choose("run"))
+    await dialog.submit()
+    assert dialog.at == "create_entry"
+    assert issues(hass) == set()
+
+
+async def test_the_last_form_of_a_repair_closes_no_issue_of_another_machine(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    dialog = await begin(DOCKER)
+    script.results, script.reports = [DONE], [report(DOCKER_GOOD)]
+    await dialog.choose("run")
+    await change(hass, host.entry, **CHANGES["host"])
+    async_update_issues(hass, host.entry, [DOCKER], at_once=True)
+    await dialog.submit()
+    assert dialog.at == "changed"
+    assert issues(hass) == {"docker"}
+
+
+async def test_another_problem_than_the_one_that_was_shown_is_not_ignored(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    dialog = await begin(DOCKER)
+    async_update_issues(hass, host.entry, [row("docker", Status.AMBER, "docker_stopped", detail="d")], at_once=True)
+    await dialog.choose("ignore")
+    assert dialog.at == "no_cure"
+    assert ir.async_get(hass).async_get_issue("homelab_monitor", dialog.issue_id).dismissed_version is None
+    await dialog.choose("ignore")
+    assert dialog.at == "ignored"
+
+
+@pytest.mark.parametrize("now", ["another", "confirmed", "none", "same"])
+async def test_a_key_is_not_ignored_unseen(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+    now: str,
+) -> None:
+    dialog = await begin(KEY)
+    keys = {"another": OTHER_KEY, "confirmed": OLD_KEY, "none": TimedOut("plain"), "same": NEW_KEY}
+    script.key = keys[now]
+    await dialog.choose("ignore")
+    issue = ir.async_get(hass).async_get_issue("homelab_monitor", dialog.issue_id)
+    assert issue is not None
+    if now in ("none", "same"):
+        assert (dialog.at, bool(issue.dismissed_version)) == ("ignored", True)
+        return
+    assert (dialog.at, issue.dismissed_version) == ("review" if now == "another" else "same_again", None)
+    assert fingerprint(keys[now]).removeprefix("SHA256:")[:10] in dialog.shown
+    if now == "another":
+        await dialog.choose("ignore")
+        assert dialog.at == "ignored"
 
 
 # ---------------------------------------------------------------- a test

@@ -160,7 +160,7 @@ def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_er
         (ROOT / f"{name}.py").read_text() for name in ("controls", "upgrade", "services", "capability", "__init__")
     ]
     options = {f"{name.lower()}_off" for name in re.findall(r"\brequire\([\w.]+, CONF_(\w+)\)", "".join(sources[:2]))}
-    named = set(re.findall(r'(?:_refuse\(\w+, |translation_key=)"(\w+)"', "".join(sources)))
+    named = set(re.findall(r'(?:_refuse\(\w+, |_unseen\(|translation_key=)"(\w+)"', "".join(sources)))
     assert (
         errors | options | named | set(controls.REASONS.values()) | {"not_told", "may_have_run"}
         == TEXTS["exceptions"].keys()

@@ -4,13 +4,20 @@ import asyncio
 from datetime import timedelta
 import time
 from typing import Any
+from unittest.mock import patch
 
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.common import async_capture_events, async_fire_time_changed
+from pytest_homeassistant_custom_component.common import (
+    async_capture_events,
+    async_fire_time_changed,
+    async_mock_service,
+)
 
 from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
@@ -275,7 +282,8 @@ async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
 ) -> None:
     told, waiting = await started(hass, host)
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    await waiting  # Nobody knows how it ends, so that nobody says it failed.
+    with pytest.raises(HomeAssistantError, match="goes on there, and nobody waits"):
+        await waiting
     await host.start_again()
     assert in_progress(hass)
     events = async_capture_events(hass, "state_changed")
@@ -352,6 +360,77 @@ async def test_nobody_who_waits_holds_up_the_end_of_home_assistant(hass: HomeAss
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await a_moment()
     assert waiting.done()
+    with pytest.raises(HomeAssistantError, match="goes on there, and nobody waits"):
+        await waiting
+
+
+@pytest.mark.parametrize("meanwhile", ["set up anew", "disabled", "removed"])
+async def test_what_a_script_does_after_the_updates_is_not_done_when_nobody_waits_for_their_end(
+    hass: HomeAssistant, host: Host, meanwhile: str
+) -> None:
+    told = shell(host)
+    await host.start(install_updates=True)
+    done = async_mock_service(hass, "test", "restart_it")
+    sequence = [{"action": "update.install", "target": {"entity_id": PACKAGES}}, {"action": "test.restart_it"}]
+    assert await async_setup_component(hass, "script", {"script": {"upgrade": {"sequence": sequence}}})
+    told.say(ROOT)
+    told.say()
+    running = asyncio.create_task(hass.services.async_call("script", "upgrade", blocking=True))
+    await a_moment()
+    told.job = RUNNING
+    await later(host, 20)
+    assert in_progress(hass)
+    match meanwhile:
+        case "set up anew":
+            with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+                assert await hass.config_entries.async_reload(host.entry.entry_id)
+        case "disabled":
+            await hass.config_entries.async_set_disabled_by(host.entry.entry_id, ConfigEntryDisabler.USER)
+        case _:
+            await hass.config_entries.async_remove(host.entry.entry_id)
+    await a_moment()
+    with pytest.raises(HomeAssistantError, match="nobody waits"):
+        await asyncio.wait_for(running, 5)
+    assert done == []
+
+
+@pytest.mark.parametrize("meanwhile", ["set up anew", "disabled"])
+async def test_nothing_is_started_on_a_host_that_went_while_it_was_somebodys_turn(
+    hass: HomeAssistant, host: Host, meanwhile: str
+) -> None:
+    """The look at the host has a slow login, and who presses waits for its end."""
+    told = shell(host)
+    await host.start(install_updates=True)
+    upgrade = HostUpgrade(host.entry.runtime_data)
+    async with upgrade._lock:
+        waiting = asyncio.create_task(upgrade.async_install())
+        await a_moment()
+        if meanwhile == "disabled":
+            await hass.config_entries.async_set_disabled_by(host.entry.entry_id, ConfigEntryDisabler.USER)
+        else:
+            await host.reload()
+    told.say(ROOT)
+    told.say()
+    with pytest.raises(ServiceValidationError, match="nothing was tried"):
+        await asyncio.wait_for(waiting, 5)
+    assert told.asked == []
+
+
+async def test_a_job_that_begins_as_its_host_is_removed_leaves_no_file(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    shell(host)
+    await host.start(install_updates=True)
+
+    async def start(*_: object) -> None:
+        await hass.config_entries.async_remove(host.entry.entry_id)
+
+    with (
+        patch("custom_components.homelab_monitor.upgrade.start_upgrade", start),
+        pytest.raises(HomeAssistantError, match="nobody waits"),
+    ):
+        await install(hass)
+    assert [name for name in hass_storage if host.entry.entry_id in name] == []
 
 
 async def test_who_waits_is_told_after_an_hour_that_it_goes_on(

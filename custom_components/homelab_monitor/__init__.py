@@ -4,12 +4,18 @@ One config entry is one host. Setting up contacts nobody: entities start from wh
 the first poll happens beside it, so that a host that is off never delays Home Assistant.
 """
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
-from homeassistant.core import Event, HomeAssistant
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.device_registry import AnyDeviceEntry
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
@@ -70,7 +76,14 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
         if hass.is_stopping:
             await coordinator.async_close()
 
+    @callback
+    def async_rename(_change: ConfigEntryChange, changed: ConfigEntry) -> None:
+        """Let events, errors and log lines say the name that people give the host; a new one sets nothing up anew."""
+        if changed is entry:
+            coordinator.name = entry.title
+
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, async_stop))
+    entry.async_on_unload(async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, async_rename))
     # Entities and parts of the host refer to its device.
     coordinator.device.async_update(store.memory.snapshot)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)

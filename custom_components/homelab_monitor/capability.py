@@ -117,6 +117,8 @@ async def _async_test(hass: HomeAssistant, entry: HomelabConfigEntry, test: _Tes
     """Test a host when it is its turn."""
     locks = hass.data.setdefault(_LOCKS, {})
     async with locks.setdefault(entry.entry_id, asyncio.Lock()):
+        if not is_watched(hass, entry):
+            raise _refuse(entry, "not_loaded")
         test.has_begun = True
         address = HostAddress.from_data(entry.data)
         report, session = await _async_run(hass, entry, address, test.progressed)

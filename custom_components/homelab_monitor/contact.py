@@ -3,13 +3,16 @@
 Nothing is kept but what the config entry will hold; whoever opens a contact closes it.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 import time
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
+from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
 from .client.checks import run_checks
@@ -25,12 +28,13 @@ from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection, OfferedKey, read_host_key
 from .client.target import Target
-from .const import DEFAULT_TIMEOUT
+from .const import DEFAULT_TIMEOUT, DOMAIN
 from .sessions import async_new_session
 from .settings import HostAddress
 from .store import HostMemory, async_hand_over
 
 CONF_FINGERPRINT = "fingerprint"
+_TURNS: HassKey[WeakValueDictionary[Target, asyncio.Lock]] = HassKey(f"{DOMAIN}_install_turns")
 _SHOWN = TextSelector(TextSelectorConfig(read_only=True))
 
 
@@ -82,14 +86,15 @@ async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str
 class HostContact:
     """One host that a person is adding or repairing; connects only when asked to."""
 
-    def __init__(self, target: Target, host_keys: Sequence[str], session: ProbeSession) -> None:
-        """Remember whom to contact."""
+    def __init__(self, target: Target, host_keys: Sequence[str], session: ProbeSession, turn: asyncio.Lock) -> None:
+        """Remember whom to contact; `turn` is what one who writes there holds at a time."""
         self.target = target
         self.snapshot = Snapshot()
         self.report = Report(rows=())
         self._seen: float | None = None
         self._host_keys = tuple(host_keys)
         self._session = session
+        self._turn = turn
 
     @classmethod
     async def async_prepare(
@@ -97,7 +102,8 @@ class HostContact:
     ) -> Self:
         """Return the contact with a machine that must prove one of these keys; see `async_new_session`."""
         session = await async_new_session(hass, target, host_keys, timeout=DEFAULT_TIMEOUT, is_doubtful=is_doubtful)
-        return cls(target, host_keys, session)
+        turns = hass.data.setdefault(_TURNS, WeakValueDictionary())
+        return cls(target, host_keys, session, turns.setdefault(target, asyncio.Lock()))
 
     async def async_log_in(self) -> None:
         """Open the connection, or raise the HomelabError that says why not."""
@@ -110,6 +116,14 @@ class HostContact:
 
     async def async_install_key(self, password: str, line: str) -> None:
         """Add our key with a password, then log in with the key; raise HomelabError.
+
+        Two dialogs at once would both find it missing, and both add it.
+        """
+        async with self._turn:
+            await self._async_install_key(password, line)
+
+    async def _async_install_key(self, password: str, line: str) -> None:
+        """Add our key and log in.
 
         Where the key is refused without a reason, the host is asked for one while the password's connection is open.
         """

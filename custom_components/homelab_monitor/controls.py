@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from homeassistant.components import network
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
@@ -175,8 +176,17 @@ def _told[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[Se
 # ---------------------------------------------------------------- refusing
 
 
+def is_set_up(coordinator: HomelabCoordinator) -> bool:
+    """Tell whether this still is who watches the host: it may be set up anew, disabled or removed at any time."""
+    entry = coordinator.config_entry
+    is_current = getattr(entry, "runtime_data", None) is coordinator
+    return is_current and entry.state in (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED)
+
+
 def require_online(coordinator: HomelabCoordinator) -> None:
-    """Raise when the host does not answer: waiting for it would take minutes."""
+    """Raise when the host is over, or does not answer: waiting for it would take minutes."""
+    if not is_set_up(coordinator):
+        _refuse(coordinator, "host_gone")
     if coordinator.data.is_online:
         return
     if isinstance(error := coordinator.data.error, AnotherMachine):

@@ -93,7 +93,8 @@ class HomelabEvent(HomelabEntity[HostState], EventEntity):
 
     def _about(self, happening: Happening, share: str) -> dict[str, Any]:
         """Return what is told of a happening, with how many of its type and owner were left out before it."""
-        about: dict[str, Any] = {"host": self.coordinator.name, **happening.about}
+        name = self.device_entry.name_by_user if self.device_entry else None
+        about: dict[str, Any] = {"host": name or self.coordinator.name, **happening.about}
         if happening.type in ("host_offline", "host_online") and self.coordinator.options.may_be_off:
             about["expected"] = True
         if left_out := self._left_out.pop((happening.type, share), 0):

@@ -97,7 +97,27 @@ def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
 @callback
 def async_issue_row(hass: HomeAssistant, entry_id: str, check: str) -> CheckResult | None:
     """Return the row that an issue was created from."""
-    return hass.data.get(_ROWS, {}).get(entry_id, {}).get(check)
+    return _rows(hass, entry_id).get(check)
+
+
+@callback
+def async_lost_issues(hass: HomeAssistant, entry_id: str) -> frozenset[str]:
+    """Return the checks that are wrong by their last word and have no issue: others can delete one, or it waits."""
+    registry = ir.async_get(hass)
+    found = ((check, registry.async_get_issue(DOMAIN, issue_id(entry_id, check))) for check in _rows(hass, entry_id))
+    return frozenset(check for check, issue in found if issue is None or not issue.active)
+
+
+@callback
+def async_is_cured(hass: HomeAssistant, entry_id: str, check: str) -> bool:
+    """Tell whether nothing is wrong with a check by its last word, and its issue is over."""
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry_id, check))
+    return async_issue_row(hass, entry_id, check) is None and (issue is None or not issue.active)
+
+
+def _rows(hass: HomeAssistant, entry_id: str) -> Mapping[str, CheckResult]:
+    """Return the last word on every check of a host that is wrong."""
+    return hass.data.get(_ROWS, {}).get(entry_id, {})
 
 
 def issue_id(entry_id: str, check: str) -> str:

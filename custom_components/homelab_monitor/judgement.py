@@ -21,7 +21,7 @@ from .client.report import Status
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection
-from .issues import GOOD_POLLS, async_end_reauth, async_update_issues
+from .issues import GOOD_POLLS, async_end_reauth, async_lost_issues, async_update_issues
 from .settings import HostAddress, HostOptions
 from .store import HostStore
 
@@ -53,6 +53,7 @@ class HostJudgement:
         self._keys_seen = (session.host_keys, session.afresh)
         self._told: tuple[object, ...] = ()
         self._alike = 0
+        self._lost: frozenset[str] = frozenset()
 
     @callback
     def async_polled(
@@ -74,7 +75,8 @@ class HostJudgement:
             poll_seconds=poll_seconds,
             installs_updates=self._installs_updates,
         )
-        if self._is_news(evidence):
+        is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
+        if is_news or is_lost:
             async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
         if error is None:
             async_end_reauth(self._hass, self._entry)
@@ -97,6 +99,15 @@ class HostJudgement:
         return self._alike <= GOOD_POLLS
 
     @callback
+    def _is_issue_lost(self) -> bool:
+        """Tell whether an issue is missing that nothing has cured; only a whole judgement sees what some are about."""
+        lost = async_lost_issues(self._hass, self._entry.entry_id)
+        if lost - self._lost:
+            self._judged_at = None
+        self._lost = lost
+        return bool(lost)
+
+    @callback
     def _judge_whole_when_due(self, evidence: Evidence) -> None:
         """Start a whole judgement on a new connection, and once a day."""
         connection = self._session.connection
@@ -114,6 +125,7 @@ class HostJudgement:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
         report = await check_connection(self._session, evidence)
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
+        self._lost = async_lost_issues(self._hass, self._entry.entry_id)
         self.async_start_over()
         systemd = report.row("systemd")
         if systemd is None or systemd.status is Status.UNKNOWN:

@@ -94,6 +94,10 @@ class OnboardingFlow(ConfigFlow):
         self._known: HostAddress | None = None
         """The host that this dialog is about, or that it met, as it was when a person was shown it."""
         self._open_contact: HostContact | None = None
+        self._installing = asyncio.Lock()
+        self._is_in = False
+        """Whether the last password has let our key in."""
+        self._is_over = False
 
     # ------------------------------------------------------------ trust
 
@@ -192,7 +196,17 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_ask_again() or await self._async_form("install", _PASSWORD_SCHEMA)
 
     async def _async_install(self, password: str) -> bool:
-        """Add the key over a new connection, and log in with it."""
+        """Add the key over a new connection, and log in with it; who sends the form twice waits for the first."""
+        is_again = self._installing.locked()
+        async with self._installing:
+            if self._is_over:
+                raise AbortFlow("closed")
+            if not (is_again and self._is_in):
+                self._is_in = await self._async_install_alone(password)
+            return self._is_in
+
+    async def _async_install_alone(self, password: str) -> bool:
+        """Add the key where nobody else does."""
         self._close_contact()
         contact, line = await self._async_contact(), await self._async_key_line()
         is_in = await self._async_try(contact.async_install_key(password, line))
@@ -591,6 +605,7 @@ class OnboardingFlow(ConfigFlow):
     @override
     def async_remove(self) -> None:
         """End whatever still runs when the dialog is over or was closed."""
+        self._is_over = True
         if self._task is not None:
             self._task.cancel()
         async_forget_card(self.hass, self.flow_id)

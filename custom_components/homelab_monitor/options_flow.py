@@ -7,7 +7,7 @@ integration chooses; an option that equals its default is not stored.
 from collections.abc import Iterable
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlowWithReload
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlowWithReload, UnknownEntry
 from homeassistant.const import PERCENTAGE, UnitOfTemperature, UnitOfTime
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
@@ -70,6 +70,13 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
     """What the form shows: the options, and whose they are."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show all options, or say that the host was removed: in another window, or while it was asked."""
+        try:
+            return await self._async_form(user_input)
+        except UnknownEntry:
+            return self.async_abort(reason="gone")
+
+    async def _async_form(self, user_input: dict[str, Any] | None) -> ConfigFlowResult:
         """Show all options; what is submitted replaces those that were shown, and no others."""
         if user_input is not None and self._is_as_shown:
             return self.async_create_entry(data=_flat(user_input))

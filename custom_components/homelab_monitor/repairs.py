@@ -35,7 +35,7 @@ from .client.ssh import OfferedKey, read_host_key
 from .const import CONF_SUDO, DOMAIN
 from .contact import async_require_proof, confirmation, is_confirmed
 from .coordinator import HomelabConfigEntry
-from .issues import async_issue_row
+from .issues import async_is_cured, async_issue_row
 from .markdown import copyable, escaped, fenced
 from .settings import HostAddress, HostOptions, is_watched, without_privileges
 
@@ -84,11 +84,20 @@ class CheckFlow(RepairsFlow):
         self._report: Report | None = None
         self._task: asyncio.Task[str] | None = None
         self._texts: Mapping[str, str] = {}
+        self._reason = ""
+        """What is wrong, of what was shown."""
+
+    async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Show what is wrong now."""
+        raise NotImplementedError
 
     async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ignore the issue as long as it exists; polling may have ended it meanwhile."""
+        """Ignore the issue as long as it exists; polling may have ended it, or found another problem, meanwhile."""
         if self._is_changed:
             return await self.async_step_changed()
+        row = async_issue_row(self.hass, self._entry.entry_id, self._check)
+        if row is not None and row.reason != self._reason:
+            return await self._async_begin_again()
         if ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id) is None:
             return self.async_abort(reason="cured")
         ir.async_ignore_issue(self.hass, DOMAIN, self.issue_id, ignore=True)
@@ -111,8 +120,15 @@ class CheckFlow(RepairsFlow):
         return await self._async_progress("test", self._async_test)
 
     async def async_step_fixed(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the check is passed, and close the issue."""
+        """Say that the check is passed, and close the issue.
+
+        Home Assistant deletes it then. By the time that the form is sent it may be about something new.
+        """
+        if self._is_changed:
+            return await self.async_step_changed()
         if user_input is not None:
+            if not async_is_cured(self.hass, self._entry.entry_id, self._check):
+                return await self._async_begin_again()
             return self.async_create_entry(data={})
         return self.async_show_form(
             step_id="fixed",
@@ -120,6 +136,11 @@ class CheckFlow(RepairsFlow):
             description_placeholders=await self._async_placeholders(),
             last_step=True,
         )
+
+    async def _async_begin_again(self) -> RepairsFlowResult:
+        """Show what is wrong now, whatever the last test has found."""
+        self._report = None
+        return await self.async_step_init()
 
     async def _async_test(self) -> str:
         """Run the whole test and return the step that it leads to; it is stored, and issues follow it."""
@@ -135,6 +156,12 @@ class CheckFlow(RepairsFlow):
             return "ended"
         except ServiceValidationError:
             return "changed" if self._is_changed else "gone"
+        return self._step_after(report)
+
+    def _step_after(self, report: Report) -> str:
+        """Return the step that a report leads to; a test is about what the entry said when that began."""
+        if self._is_changed:
+            return "changed"
         self._report = report
         row = report.row(self._check)
         return "fixed" if row is not None and row.status in _CURED else "still_wrong"
@@ -183,7 +210,8 @@ class CheckFlow(RepairsFlow):
     async def _async_placeholders(self) -> dict[str, str]:
         """Return what the steps show: Markdown, but for `plain_…` in titles and labels, which are shown as they are."""
         self._texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
-        row = self._shown_row()
+        row, wrong = self._shown_row(), self._row()
+        self._reason = wrong.reason if wrong else ""
         return {
             "host_name": escaped(self._entry.title),
             "address": escaped(self._address.target.address),
@@ -223,6 +251,7 @@ class RemedyFlow(CheckFlow):
         """The command on the screen: no other one is run."""
         self._is_other = False
 
+    @override
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Show what is wrong and offer what can be done about it."""
         remedy = self._remedy()
@@ -289,7 +318,9 @@ class RemedyFlow(CheckFlow):
             # Who waits would keep a password for that long.
             return "busy"
         async with lock:
-            return self._hindrance(shown) or await self._async_run_alone(shown, password)
+            # What is judged is what is connected to, however the entry is changed right after that.
+            address = HostAddress.from_data(self._entry.data)
+            return self._hindrance(shown) or await self._async_run_alone(shown, password, address)
 
     def _hindrance(self, shown: Remedy | None) -> str | None:
         """Return the step that says why the command is not run, None when it can be."""
@@ -302,12 +333,13 @@ class RemedyFlow(CheckFlow):
         self._is_other = remedy is not None and remedy != shown
         return "init" if self._is_other else None
 
-    async def _async_run_alone(self, remedy: Remedy | None, password: str | None) -> str:
+    async def _async_run_alone(self, remedy: Remedy | None, password: str | None, address: HostAddress) -> str:
         """Run the command and return the next step; when it began it is tested, whatever it said."""
         if remedy is None or self._remedy() is None:
             return await self._async_test()
         try:
-            self._result = await async_while_loaded(self.hass, self._entry, self._async_command(remedy, password))
+            command = self._async_command(remedy, password, address)
+            self._result = await async_while_loaded(self.hass, self._entry, command)
         except Ended:
             return "ended"
         except HomelabError as err:
@@ -323,9 +355,9 @@ class RemedyFlow(CheckFlow):
             self._allow_sudo(remedy)
         return step
 
-    async def _async_command(self, remedy: Remedy, password: str | None) -> RemedyResult:
+    async def _async_command(self, remedy: Remedy, password: str | None, address: HostAddress) -> RemedyResult:
         """Run the command over a connection that ends with it."""
-        connection = await async_connect(self.hass, self._entry, HostAddress.from_data(self._entry.data))
+        connection = await async_connect(self.hass, self._entry, address)
         try:
             return await run_remedy(connection, remedy, password)
         finally:
@@ -334,6 +366,12 @@ class RemedyFlow(CheckFlow):
     def _forget(self) -> None:
         """Forget how the last command went."""
         self._result, self._lost, self._may_have_run, self._is_other = None, "", False, False
+
+    @override
+    async def _async_begin_again(self) -> RepairsFlowResult:
+        """Forget the last command as well."""
+        self._forget()
+        return await super()._async_begin_again()
 
     def _allow_sudo(self, remedy: Remedy) -> None:
         """Let the probe use what the cure has allowed it."""
@@ -411,20 +449,42 @@ class HostKeyFlow(CheckFlow):
         """The keys that are shown beside it: no others are replaced."""
         self._failure = ""
 
+    @override
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Begin with the key."""
         return await self.async_step_review()
 
     async def async_step_review(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Ask the host for its key and show it beside the pinned ones."""
+        await self._async_look()
+        return await self._async_show_key()
+
+    @override
+    async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Ignore the issue of the key that was shown; another one that is offered by now is shown first."""
+        if self._is_changed:
+            return await self.async_step_changed()
+        seen = self._offered.line if self._offered else ""
+        await self._async_look()
+        if self._offered and self._offered.line != seen:
+            return await self._async_show_key()
+        return await super().async_step_ignore()
+
+    async def _async_look(self) -> None:
+        """Ask the host for its key, to be shown beside those that are pinned now."""
         target, timeout = self._address.target, HostOptions.from_options(self._entry.options).timeout
         self._pinned = HostAddress.from_data(self._entry.data).host_keys
         try:
             self._offered = await read_host_key(target.host, target.port, timeout, known=self._pinned)
         except HomelabError as err:
             self._offered, self._failure = None, str(err)
+        else:
+            self._failure = ""
+
+    async def _async_show_key(self) -> RepairsFlowResult:
+        """Show the key that was seen last, or why none can be."""
+        if self._offered is None:
             return await self.async_step_unreachable()
-        self._failure = ""
         if fingerprint(self._offered.line) in map(fingerprint, self._pinned):
             return await self.async_step_same_again()
         return await self._async_menu("review", ["accept", "test", "ignore"])

@@ -60,24 +60,33 @@ class HostUpgrade:
         return self._coordinator.data.snapshot.boot_id or ""
 
     async def async_install(self) -> None:
-        """Install what is pending and wait for the end of it; raise HomeAssistantError when it does not work."""
+        """Install what is pending and wait for the end of it; raise HomeAssistantError unless it ended well."""
         require(self._coordinator, CONF_INSTALL_UPDATES)
         async with self._lock:
+            # A look may have taken minutes: by now the host may be off, set up anew or no longer watched.
+            require(self._coordinator, CONF_INSTALL_UPDATES)
             end = self._end or await self._async_start()
         await asyncio.wait({end}, timeout=WAIT_SECONDS)
         if not end.done():
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="still_upgrading",
-                translation_placeholders={"name": self._coordinator.name},
-            )
-        if not end.cancelled() and (error := self._error(end.result())):
+            raise self._unseen("still_upgrading")
+        if end.cancelled():
+            # Whoever restarts the machine next must not take this for the end of the job.
+            raise self._unseen("upgrade_unwatched")
+        if error := self._error(end.result()):
             async with translated(self._coordinator):
                 raise error
 
+    def _unseen(self, reason: str) -> HomeAssistantError:
+        """Return the error that says why nobody has seen the end of the job."""
+        return HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key=reason,
+            translation_placeholders={"name": self._coordinator.name},
+        )
+
     @callback
     def async_close(self) -> None:
-        """Let nobody wait any longer; the job itself goes on."""
+        """Let nobody wait any longer, and say so to who does; the job itself goes on."""
         if self._end:
             self._end.cancel()
 
@@ -114,7 +123,10 @@ class HostUpgrade:
         self._memory.upgrade = manager
         self._memory.upgrade_started = time.time() if manager else None
         self._memory.upgrade_boot_id = self._boot_id if manager else ""
-        await self._coordinator.store.async_save()
+        # Of a host that was removed meanwhile no file may come back.
+        entry = self._coordinator.config_entry
+        if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
+            await self._coordinator.store.async_save()
 
     async def _async_look(self) -> None:
         """Ask the host how far the job is; one that does not answer is asked again after its next poll."""

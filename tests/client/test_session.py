@@ -637,10 +637,11 @@ async def test_closing_in_the_moment_of_the_login_closes_that_connection(
 ) -> None:
     session = make_session(fake_host)
     log_in = session._open
+    closing: list[asyncio.Task[None]] = []
 
     async def log_in_as_it_closes() -> session_module.Connection:
         connection = await log_in()
-        await session.close()
+        closing.append(asyncio.create_task(session.close()))  # It has its turn before who waits for this.
         return connection
 
     monkeypatch.setattr(session, "_open", log_in_as_it_closes)
@@ -648,6 +649,64 @@ async def test_closing_in_the_moment_of_the_login_closes_that_connection(
         await session.poll(["load"])
     assert fake_host.logins == 1
     await wait_for(lambda: not fake_host.connections)
+
+
+@pytest.mark.parametrize("each_poll", [False, True])
+async def test_a_closed_session_lends_nothing(fake_host: FakeHost, make_session: MakeSession, each_poll: bool) -> None:
+    session = make_session(fake_host, each_poll=each_poll)
+    await session.poll(["load"])
+    logins = fake_host.logins
+    await session.close()
+    with pytest.raises(ConnectionLost):
+        async with session.aside() as connection:
+            await connection.run("reboot", timeout=5)
+    with pytest.raises(ConnectionLost):
+        await session.ask_aside(["load"], timeout=5)
+    assert fake_host.logins == logins
+    assert "reboot" not in fake_host.commands
+
+
+@pytest.mark.parametrize("each_poll", [False, True])
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 4, 8, 12, 16])
+async def test_closing_while_a_connection_is_opened_for_a_control_lets_it_run_nothing(
+    fake_host: FakeHost, make_session: MakeSession, milliseconds: int, each_poll: bool
+) -> None:
+    session = make_session(fake_host, each_poll=each_poll)
+
+    async def control() -> None:
+        async with session.aside() as connection:
+            await asyncio.sleep(1)
+            await connection.run("reboot", timeout=5)
+
+    running = asyncio.create_task(control())
+    await asyncio.sleep(milliseconds / 1000)
+    started = time.monotonic()
+    await session.close()
+    with pytest.raises(ConnectionLost):
+        await running
+    assert time.monotonic() - started < 2
+    assert "reboot" not in fake_host.commands
+    await wait_for(lambda: not fake_host.connections)
+
+
+async def test_closing_ends_also_the_connection_that_was_opened_for_a_second_channel(
+    fake_host: FakeHost, make_session: MakeSession
+) -> None:
+    session = make_session(fake_host)
+    await session.poll(["load"])
+    start = session._start
+
+    async def refused_once(*args: object) -> object:
+        session._start = start
+        raise ChannelRefused("fake", "no second one")
+
+    session._start = refused_once
+    asking = asyncio.create_task(session.ask_aside(["load"], timeout=5, again_after=60))
+    await wait_for(lambda: fake_host.logins == 2 and len(fake_host.requests) == 2)
+    await session.close()
+    await wait_for(lambda: not fake_host.connections)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_closing_a_frozen_host_takes_seconds_at_most(make_sshd: MakeSshd, make_session: MakeSession) -> None:

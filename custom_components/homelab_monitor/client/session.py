@@ -8,7 +8,7 @@ is left to come and then dropped by its id; after two in a row everything is sta
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 import json
 import logging
@@ -116,7 +116,7 @@ class ProbeSession:
         self._each_poll = each_poll
         self._poll_lock = asyncio.Lock()
         self._connect_lock = asyncio.Lock()
-        self._opening: asyncio.Task[Connection] | None = None
+        self._opening: set[asyncio.Task[Connection]] = set()
         self._lent: Counter[Connection] = Counter()
         self._starting = Starting(target.host, timeout)
         self._probe: Probe | None = None
@@ -175,6 +175,12 @@ class ProbeSession:
     async def aside(self) -> AsyncIterator[Connection]:
         """Lend a connection for something beside the polls: the living one, or one of its own. No poll ends it."""
         connection = await self._connect_anew() if self._each_poll else await self.connect()
+        async with self._lend(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _lend(self, connection: Connection) -> AsyncIterator[Connection]:
+        """Keep a connection open for who uses it, but not beyond `close`."""
         self._lent[connection] += 1
         try:
             yield connection
@@ -195,13 +201,7 @@ class ProbeSession:
             if self.connection is not None and self.connection.is_clogged:
                 await self.disconnect()
             if self.connection is None or self.connection.closed:
-                connection = await self._open()
-                try:
-                    self._require_open()  # It may have ended in the very moment in which the login succeeded.
-                except ConnectionLost:
-                    await connection.close()
-                    raise
-                self.connection = connection
+                self.connection = connection = await self._connect_anew()
                 self.host_key = connection.host_key
                 self._keys_seen = connection.host_keys
             return self.connection
@@ -226,8 +226,8 @@ class ProbeSession:
     async def close(self) -> None:
         """End everything for good; takes seconds at most, raises nothing."""
         self._is_closed = True
-        if self._opening is not None:
-            self._opening.cancel()
+        for opening in self._opening:
+            opening.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.disconnect()
@@ -343,7 +343,28 @@ class ProbeSession:
             raise ConnectionLost(self._target.host, "the session is closed")
 
     async def _connect_anew(self) -> Connection:
-        """Return a new connection; who asks closes it."""
+        """Return a new connection, opened in a task that `close` can cancel; who asks closes it."""
+        self._require_open()
+        opening = asyncio.ensure_future(self._open())
+        self._opening.add(opening)
+        try:
+            connection = await opening
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if self._is_closed and current is not None and not current.cancelling():
+                raise ConnectionLost(self._target.host, "the session is closed") from None
+            raise
+        finally:
+            self._opening.discard(opening)
+        try:
+            self._require_open()  # It may have ended in the very moment in which the login succeeded.
+        except ConnectionLost:
+            await connection.close()
+            raise
+        return connection
+
+    async def _open(self) -> Connection:
+        """Return a connection to who is meant, and trust what its login has proven."""
         is_first = self.afresh
         connection = await self._log_in(is_first=is_first)
         self.narrow(connection.host_keys)
@@ -378,33 +399,14 @@ class ProbeSession:
     @asynccontextmanager
     async def _probe_on(self, connection: Connection) -> AsyncIterator[Probe]:
         """Lend a probe of its own on a connection, on another one where the server allows no second channel."""
-        spare: Connection | None = None
-        try:
+        async with AsyncExitStack() as stack:
             try:
                 probe = await self._start(connection)
             except ChannelRefused:
-                spare = await self._connect_anew()
+                spare = await stack.enter_async_context(self._lend(await self._connect_anew()))
                 probe = await self._start(spare)
-            try:
-                yield probe
-            finally:
-                probe.stop()
-        finally:
-            if spare is not None:
-                await spare.close()
-
-    async def _open(self) -> Connection:
-        """Open a connection in a task that `close` can cancel."""
-        self._opening = asyncio.ensure_future(self._connect_anew())
-        try:
-            return await self._opening
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if self._is_closed and current is not None and not current.cancelling():
-                raise ConnectionLost(self._target.host, "the session is closed") from None
-            raise
-        finally:
-            self._opening = None
+            stack.callback(probe.stop)
+            yield probe
 
     async def _start(self, connection: Connection, send: Send = load) -> Probe:
         """Start the probe with the first interpreter that can run it."""
