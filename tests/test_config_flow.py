@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 import inspect
 from ipaddress import ip_address
 import json
 from pathlib import Path
 import re
-from socket import gaierror
+from socket import AF_INET, SOCK_STREAM
 import string
 import sys
 import time
@@ -870,7 +871,6 @@ async def test_no_machine_is_kept_out_by_the_name_it_is_called(hass: HomeAssista
     new = Candidate(address="192.0.2.5", hostname=called, banner="SSH-2.0-OpenSSH_9.6")
     with (
         patch(f"{DISCOVERY}.scan", return_value=[new]),
-        patch.object(hass.loop, "getaddrinfo", side_effect=gaierror("no such name")),
         patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
     ):
         dialog = await Dialog(hass).begin("scan")
@@ -879,13 +879,35 @@ async def test_no_machine_is_kept_out_by_the_name_it_is_called(hass: HomeAssista
     assert dialog.at == ("trust", None)
 
 
-async def test_a_machine_is_marked_where_the_name_of_its_entry_leads(hass: HomeAssistant) -> None:
-    data = {"host": "localhost", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
-    MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
-    here = Candidate(address="127.0.0.1", hostname="x", banner="SSH-2.0-OpenSSH_9.6")
-    with patch(f"{DISCOVERY}.scan", return_value=[here]):
-        dialog = await Dialog(hass).begin("scan")
-    assert offered(dialog) == ["✅ tower · 127.0.0.1 · OpenSSH 9.6"]
+@asynccontextmanager
+async def scanned(hass: HomeAssistant, *addresses: str) -> AsyncIterator[Dialog]:
+    """Give a person in front of the machines that a scan has found."""
+    found = [Candidate(address=each, hostname="x", banner="SSH-2.0-OpenSSH_9.6") for each in addresses]
+    with patch(f"{DISCOVERY}.scan", return_value=found):
+        yield await Dialog(hass).begin("scan")
+
+
+async def test_an_answer_for_the_name_of_a_watched_machine_hides_no_other(hass: HomeAssistant, hass_storage) -> None:
+    data = {"host": "nas.local", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
+    MockConfigEntry(domain=DOMAIN, title="nas", unique_id=OTHER_ID, data=data).add_to_hass(hass)
+    lie = [(AF_INET, SOCK_STREAM, 6, "", (f"192.0.2.{number}", 0)) for number in range(1, 255)]
+    with (
+        patch.object(hass.loop, "getaddrinfo", AsyncMock(return_value=lie)),
+        patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
+    ):
+        async with scanned(hass, "192.0.2.3", "192.0.2.4") as dialog:
+            assert offered(dialog) == ["x · 192.0.2.3 · OpenSSH 9.6", "x · 192.0.2.4 · OpenSSH 9.6"]
+            await dialog.submit(hosts=["192.0.2.3"], username="pi")
+    assert dialog.at == ("trust", None)
+
+
+async def test_a_marked_machine_can_be_picked_and_its_key_shows_that_it_is_another_one(
+    hass: HomeAssistant, picking: Dialog
+) -> None:
+    await picking.submit(hosts=["192.0.2.7"], username="root")
+    assert picking.at == ("trust", None)
+    await hass.async_block_till_done()
+    assert sorted(cards(hass).values()) == ["192.0.2.1", "desk", "nas.lan"]
 
 
 async def test_machines_for_which_one_answers_with_its_own_mac_are_all_offered(hass: HomeAssistant) -> None:
@@ -916,7 +938,7 @@ async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards
     assert picking.at == ("trust", None)
     assert picking.placeholders["address"] == r"root\@192\.0\.2\.1"
     await hass.async_block_till_done()
-    assert sorted(cards(hass).values()) == ["desk", "nas.lan"]
+    assert sorted(cards(hass).values()) == ["192.0.2.7", "desk", "nas.lan"]
     following = await Dialog(hass).open(next(flow for flow, name in cards(hass).items() if name == "nas.lan"))
     assert following.at == ("address", None)
     assert following.placeholders["found"] == "**nas\\.lan**\n\n"
@@ -1337,7 +1359,9 @@ def moved(hass: HomeAssistant, host: Machine) -> MockConfigEntry:
 async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> str:
     """Let a machine get an address; return how the flow ended."""
     info = DhcpServiceInfo(ip=ip, hostname="cloudy", macaddress=mac.replace(":", ""))
-    return (await discover(hass, SOURCE_DHCP, info)).ended
+    ended = (await discover(hass, SOURCE_DHCP, info)).ended
+    await hass.async_block_till_done(wait_background_tasks=True)
+    return ended
 
 
 def at_the_old_address(answer: object):
@@ -1354,8 +1378,8 @@ async def test_a_new_address_is_taken_when_the_machine_with_the_pinned_key_lets_
     with at_the_old_address(SILENT):
         assert await lease(hass) == "not_new"
     assert moved.data == entry_of(host, home_host="192.0.2.7").data
-    await hass.async_block_till_done()
     assert moved.state is ConfigEntryState.LOADED
+    await hass.config_entries.async_unload(moved.entry_id)
     assert not host.connections
 
 

@@ -23,7 +23,18 @@ from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.repairs import HostKeyFlow
 
 from .sshd import wait_for
-from .test_config_flow import HOST_ID, OTHER_ID, Dialog, Machine, announced, cards, entry_of, make_machine  # noqa: F401
+from .test_config_flow import (
+    HOST_ID,
+    OTHER_ID,
+    Dialog,
+    Machine,
+    announced,
+    cards,
+    entry_of,
+    make_machine,  # noqa: F401
+    offered,
+    scanned,
+)
 from .test_first_contact import Between
 
 MAC = "02:00:00:00:00:09"
@@ -338,3 +349,24 @@ async def test_a_repair_pins_the_key_that_a_login_has_proven_and_that_was_shown_
         assert step == ("review" if kind == "proves another one" else "unreachable")
         assert between.connections > 1, "it was asked to prove it"
         assert (dict(entry.data), dict(entry.options)) == (before, ALLOWED)
+
+
+# ---------------------------------------------------------------- what a scan marks
+
+
+async def test_a_scan_marks_who_an_entry_is_connected_to_and_not_where_its_name_may_lead(
+    hass: HomeAssistant, machine: Machine
+) -> None:
+    entry = known(hass, machine, host="localhost")
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.runtime_data.data.status == "online"
+    async with scanned(hass, HERE, ELSEWHERE) as dialog:
+        assert offered(dialog) == ["✅ cloudy · 127.0.0.1 · OpenSSH 9.6", "x · 127.0.0.9 · OpenSSH 9.6"]
+        # A scan asks at the usual port, which is not the one of this machine.
+        with patch("custom_components.homelab_monitor.onboarding.Target.parse", return_value=machine.target):
+            await dialog.submit(hosts=[HERE], username="monitor")
+    assert dialog.ended == "already_configured", "it shows the key of the entry"
+    await hass.config_entries.async_unload(entry.entry_id)
+    async with scanned(hass, HERE) as dialog:
+        assert offered(dialog) == ["x · 127.0.0.1 · OpenSSH 9.6"]

@@ -38,7 +38,7 @@ from .discovery import (
     async_remember_card,
     async_scan,
     async_show_card,
-    async_watched,
+    async_watching,
     entry_at,
     found,
     found_target,
@@ -75,7 +75,6 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Have found nothing yet."""
         super().__init__()
         self._candidates: list[Candidate] = []
-        self._watched: dict[str, str] = {}
         self._suggested = ""
 
     @staticmethod
@@ -134,7 +133,6 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def _async_scan(self) -> None:
         """Remember who answers."""
         self._candidates = await async_scan(self.hass, self.async_update_progress)
-        self._watched = await async_watched(self.hass, self._async_current_entries(include_ignore=False))
 
     async def async_step_nothing_found(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say that nobody answered, and offer the other ways."""
@@ -143,7 +141,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def async_step_pick(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Take those that were picked; the others become cards that can be ignored."""
         if user_input is not None:
-            machines = [each for each in self._new_candidates() if each.address in user_input[CONF_HOSTS]]
+            # One that seems to be watched as well: its key shows whether it is that machine.
+            machines = [each for each in self._candidates if each.address in user_input[CONF_HOSTS]]
             username = user_input.get(CONF_USERNAME, "")
             if not machines:
                 self._show_cards(machines)
@@ -169,10 +168,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     def _entry_watching(self, candidate: Candidate) -> ConfigEntry | None:
         """Return the entry whose polls go to a machine, one that was added meanwhile, too."""
-        entries = self._async_current_entries(include_ignore=False)
-        watched = self._watched.get(candidate.address)
-        known = next((entry for entry in entries if entry.entry_id == watched), None)
-        return known or entry_at(entries, {candidate.address})
+        return async_watching(self._async_current_entries(include_ignore=False), candidate.address)
 
     def _show_cards(self, picked: list[Candidate]) -> None:
         """Offer the machines that were not picked under *Discovered*."""
@@ -241,7 +237,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Follow a known host to its new address, when it proves who it is."""
         for entry in self._entries_with_mac(discovery_info.macaddress):
             if is_neighbour(discovery_info.ip):
-                await async_follow(self.hass, entry, discovery_info.ip)
+                async_follow(self.hass, entry, discovery_info.ip)
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:

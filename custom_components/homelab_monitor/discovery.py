@@ -5,7 +5,6 @@ a card under *Discovered* otherwise. Nothing here contacts a machine, except a s
 person started.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -14,15 +13,15 @@ import logging
 import re
 
 from homeassistant.components.network import async_get_adapters
-from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry
+from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry, ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers import discovery_flow
 from homeassistant.util.hass_dict import HassKey
 
-from .client.bucket import Bucket
-from .client.limits import CARDS_LIMIT, MOVES, MOVES_AT_ONCE
+from .client.limits import CARDS_LIMIT
 from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
+from .client.ssh import Connection
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .settings import HostAddress
@@ -33,13 +32,8 @@ _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
-_LOOKS: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_looks")
-_FOLLOWS: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_follows")
-_FOLLOW_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_follow_gate")
 _ADDED = "✅ "
 MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-]?[0-9a-fA-F]{2}){5}")
-LOOKUPS_AT_ONCE = 8
-LOOKUP_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,24 +156,26 @@ def found_target(target: Target, queue: str) -> Found:
 # ---------------------------------------------------------------- what is already known
 
 
-async def async_watched(hass: HomeAssistant, entries: Iterable[ConfigEntry]) -> dict[str, str]:
-    """Return address → id of the entry whose polls go there.
+@callback
+def async_peer(entry: ConfigEntry) -> tuple[str, int]:
+    """Return address and port where the host of an entry has proven its key on a living connection; ("", 0) for none.
 
-    Names are looked up as polls do it. What a machine calls itself, in a request for an address or in reverse
-    DNS, is no sign: anybody can take the name of another one, and two new machines often share theirs.
+    A name is looked up for nobody: an answer of the network says where a name leads, anybody can give one, and it may
+    hold as many addresses as they like. What a machine calls itself, in a request for an address or in reverse DNS, is
+    no sign either: anybody can take the name of another one, and two new machines often share theirs.
     """
-    gate = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+    coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
+    if coordinator is None or not coordinator.data.is_online:
+        return "", 0
+    connection: Connection | None = coordinator.session.connection
+    return ("", 0) if connection is None or connection.closed else connection.peer
 
-    async def addresses(host: str) -> set[str]:
-        try:
-            async with gate, asyncio.timeout(LOOKUP_SECONDS):
-                return {str(each[4][0]) for each in await hass.loop.getaddrinfo(host, None)}
-        except OSError, UnicodeError:
-            return set()
 
-    hosts = {entry.entry_id: HostAddress.from_data(entry.data).target.host for entry in entries}
-    found_at = await asyncio.gather(*map(addresses, hosts.values()))
-    return {address: entry_id for entry_id, each in zip(hosts, found_at, strict=True) for address in each}
+@callback
+def async_watching(entries: Iterable[ConfigEntry], address: str) -> ConfigEntry | None:
+    """Return the entry of the machine at an address, as far as that is certain."""
+    known = list(entries)
+    return next((entry for entry in known if async_peer(entry)[0] == address), None) or entry_at(known, {address})
 
 
 def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
@@ -208,25 +204,6 @@ def is_neighbour(ip: str) -> bool:
     except ValueError:
         return False
     return not (address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved)
-
-
-@callback
-def async_may_follow(hass: HomeAssistant, entry_id: str) -> bool:
-    """Tell whether a host may be looked for at another address now: anybody in the network can announce many."""
-    looks = hass.data.setdefault(_LOOKS, {})
-    return looks.setdefault(entry_id, Bucket(*MOVES)).take()
-
-
-@callback
-def async_follows(hass: HomeAssistant) -> dict[str, str]:
-    """Return entry id → the address at which its host is looked for now or soon."""
-    return hass.data.setdefault(_FOLLOWS, {})
-
-
-@callback
-def async_follow_gate(hass: HomeAssistant) -> asyncio.Semaphore:
-    """Return what lets only a few hosts be looked for at once, so that polls never wait for strangers."""
-    return hass.data.setdefault(_FOLLOW_GATE, asyncio.Semaphore(MOVES_AT_ONCE))
 
 
 def is_ip_address(host: str) -> bool:

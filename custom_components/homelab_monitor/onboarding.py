@@ -44,7 +44,7 @@ from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
 from .contact import HostContact, async_read_host_key, confirmation, is_confirmed
-from .discovery import async_dismiss_cards, async_forget_card, async_next_flow, is_ip_address
+from .discovery import async_dismiss_cards, async_forget_card, async_next_flow, async_peer, is_ip_address
 from .markdown import copyable, escaped
 from .settings import HostAddress, without_privileges
 from .store import async_get_key, async_require_ecdsa
@@ -152,13 +152,12 @@ class OnboardingFlow(ConfigFlow):
 
     def _entry_here(self) -> ConfigEntry | None:
         """Return the entry of the very machine at this address, unless it is the one being changed."""
-        return next(
-            (entry for entry in self._other_entries() if self._is_here(HostAddress.from_data(entry.data))), None
-        )
+        return next((entry for entry in self._other_entries() if self._is_here(entry)), None)
 
-    def _is_here(self, known: HostAddress) -> bool:
-        """Tell whether a known host has this address and one of the keys that are shown."""
-        is_address = (known.target.host, known.target.port) == (self._target.host, self._target.port)
+    def _is_here(self, entry: ConfigEntry) -> bool:
+        """Tell whether a known host has this address, or is connected to there, and one of the keys that are shown."""
+        known, here = HostAddress.from_data(entry.data), (self._target.host, self._target.port)
+        is_address = here in {(known.target.host, known.target.port), async_peer(entry)}
         return is_address and self._offered in known.host_keys
 
     def _other_entries(self) -> list[ConfigEntry]:

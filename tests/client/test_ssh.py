@@ -683,9 +683,7 @@ async def test_nothing_said_before_a_key_is_proven_is_a_refusal_of_ours(code: in
 
 def _plain_disconnect(text: bytes) -> bytes:
     """Return an SSH packet without encryption that ends the connection (RFC 4253, 6 and 11.1)."""
-    payload = b"\x01" + struct.pack(">II", 14, len(text)) + text + bytes(4)
-    padding = 16 - (len(payload) + 5) % 8
-    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+    return _plain_packet(b"\x01" + struct.pack(">I", 14) + _text(text) + _text(b""))
 
 
 async def test_nobody_between_refuses_a_login_between_the_proof_and_the_first_encrypted_packet(sshd: Sshd) -> None:
@@ -719,6 +717,123 @@ async def test_nobody_between_refuses_a_login_between_the_proof_and_the_first_en
             await _open(sshd, target=Target(sshd.target.username, "127.0.0.1", port))
     assert replaced
     assert isinstance(raised.value, ConnectionLost)
+
+
+GREETING = b"SSH-2.0-OpenSSH_9.2\r\n"
+LURE = b"maintenance: open https://evil.example/fix and type the password of root there"
+
+
+def _plain_packet(payload: bytes) -> bytes:
+    """Return an SSH packet without encryption (RFC 4253, 6)."""
+    padding = 16 - (len(payload) + 5) % 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
+def _text(text: bytes) -> bytes:
+    """Return a string as SSH writes it (RFC 4251, 5)."""
+    return struct.pack(">I", len(text)) + text
+
+
+def _goodbye(code: int, text: bytes = LURE) -> bytes:
+    """Return what ends a connection for a reason (RFC 4253, 11.1)."""
+    return GREETING + _plain_packet(b"\x01" + struct.pack(">I", code) + _text(text) + _text(b""))
+
+
+def _algorithms(**names: bytes) -> bytes:
+    """Return a server's list of algorithms (RFC 4253, 7.1)."""
+    usual = {
+        "kex": b"curve25519-sha256", "key": b"ssh-ed25519", "cipher": b"aes128-ctr", "cipher_back": b"aes128-ctr",
+        "mac": b"hmac-sha2-256", "mac_back": b"hmac-sha2-256", "compression": b"none", "compression_back": b"none",
+        "language": b"", "language_back": b"",
+    }  # fmt: skip
+    lists = b"".join(map(_text, (usual | names).values()))
+    return GREETING + _plain_packet(b"\x14" + bytes(16) + lists + bytes(5))
+
+
+SAID = {
+    **{f"goodbye {code}": _goodbye(code) for code in range(16)},
+    "goodbye lost": _goodbye(11, b"Connection lost " + LURE),
+    "goodbye too many": _goodbye(14, b"Too many authentication failures " + LURE),
+    **{
+        f"algorithm {name}": _algorithms(**{name: LURE.replace(b" ", b"_")})
+        for name in ("kex", "key", "cipher", "mac", "compression")
+    },
+    "limited": b"Not allowed at this time " + LURE + b"\r\n",
+    "too many": b"Exceeded MaxStartups " + LURE + b"\r\n",
+    "a line": LURE + b"\r\n",
+    "a version": b"SSH-1.5-" + LURE + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+async def test_who_has_proven_no_key_has_no_words_in_an_error(said: bytes) -> None:
+    async with _listening(lambda reader, writer: _says(reader, writer, said)) as port:
+        with pytest.raises(HomelabError) as first:
+            await read_host_key("127.0.0.1", port, SECONDS)
+        with pytest.raises(HomelabError) as login:
+            await Connection.open(Target("root", "127.0.0.1", port), KeyPair.generate(), ("x",), timeout=SECONDS)
+    for raised in (first.value, login.value):
+        assert "evil.example" not in f"{raised}{raised.placeholders}"
+        assert not isinstance(raised, KeyRefused)
+
+
+@asynccontextmanager
+async def _showing(pair: asyncssh.SSHKeyPair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """Give the port of a server that agrees on ed25519, and then shows what it likes."""
+
+    def choose(server: asyncssh.SSHServerConnection, _: object) -> bool:
+        server._server_host_key = pair
+        return True
+
+    monkeypatch.setattr(asyncssh.SSHServerConnection, "choose_server_host_key", choose)
+    decoy = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[decoy])
+    try:
+        yield server.get_port()
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def _certificate() -> asyncssh.SSHKeyPair:
+    """Return the key of a host with a certificate of a CA that nobody knows."""
+    own, ca = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    certificate = ca.generate_host_certificate(own, "nas", principals=["127.0.0.1"])
+    return next(pair for pair in asyncssh.load_keypairs([(own, certificate)]) if b"cert" in pair.algorithm)
+
+
+def _no_key() -> asyncssh.SSHKeyPair:
+    """Return a key that shows bytes which are none."""
+    (pair,) = asyncssh.load_keypairs([asyncssh.generate_private_key("ssh-ed25519")])
+    pair.public_data = _text(b"ssh-" + LURE) + bytes(32)
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ssh-dss", "of the type ssh-dss"),
+        ("ssh-ed448", "of the type ssh-ed448"),
+        ("ecdsa-sha2-1.3.132.0.10", "of the type ecdsa-sha2-1.3.132.0.10"),
+        ("certificate", "shows a certificate"),
+        ("no key", "something else that is no host key"),
+    ],
+)
+async def test_what_can_never_be_pinned_is_not_offered_and_in_the_place_of_a_pinned_key_an_alarm(
+    monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    made = {"certificate": _certificate, "no key": _no_key}.get(kind)
+    pair = made() if made else asyncssh.load_keypairs([asyncssh.generate_private_key(kind)])[0]
+    pinned = " ".join(asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()[:2])
+    async with _showing(pair, monkeypatch) as port:
+        with pytest.raises(NotSSH) as shown:
+            await read_host_key("127.0.0.1", port, SECONDS)
+        assert words in shown.value.detail
+        assert "evil.example" not in str(shown.value)
+        with pytest.raises(HostKeyChanged) as changed:
+            await Connection.open(Target("u", "127.0.0.1", port), KeyPair.generate(), (pinned,), timeout=SECONDS)
+    assert changed.value.placeholders["expected"] == fingerprint(pinned)
+    assert changed.value.placeholders["offered"] not in {"", fingerprint(pinned)}
 
 
 @pytest.mark.parametrize("words", [b"Not allowed at this time\r\n", b"Exceeded MaxStartups\r\n"])

@@ -5,6 +5,7 @@ system configuration. What goes wrong leaves as an error of `errors`, chosen in 
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -330,6 +331,12 @@ class Connection:
         return self._client.wire.excess
 
     @property
+    def peer(self) -> tuple[str, int]:
+        """Return address and port of who has proven the key, as the socket knows them; ("", 0) for none."""
+        address, port, *_ = self._conn.get_extra_info("peername") or ("", 0)
+        return str(address), int(port)
+
+    @property
     def rtt_seconds(self) -> float | None:
         """Return the shortest round trip of the last minutes, as the kernel measured it on this connection."""
         return tcp_info.rtt_seconds(self._conn.get_extra_info("socket"))
@@ -507,22 +514,39 @@ async def read_host_key(
     """Return the one host key that the server shows in one handshake, without logging in.
 
     It is not proven and not trusted: a person compares it first. Preferred are the types of
-    `known`, where it matters whether one of these keys is back, then ed25519.
+    `known`, where it matters whether one of these keys is back, then ed25519. What could never be
+    pinned is nothing to compare: a server may show another type than the one that was agreed on.
     """
+    client = await _shake_hands(host, port, timeout, known)
+    if client.offered_type == _NO_KEY:
+        raise NotSSH(host, "it shows a certificate, or something else that is no host key")
+    if client.offered_type not in _KEY_ALGORITHMS:
+        raise NotSSH(host, f"its host key is of the type {client.offered_type}, which is not supported")
+    return OfferedKey(client.offered, client.server_version)
+
+
+async def _shake_hands(host: str, port: int, seconds: float, known: Sequence[str]) -> _Client:
+    """Return who has seen what the server shows as its key; raise HomelabError where it shows nothing."""
     target, client = Target("nobody", host, port), _Client(())
     first = _algorithms(_import_keys(known)) if known else []
     algorithms = tuple(dict.fromkeys((*first, *_algorithms(()))))
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             conn = await _connect(target, client, {"client_keys": None, "preferred_auth": "none"}, algorithms)
     except _FAILURES as err:
         if client.offered:
-            return OfferedKey(client.offered, client.server_version)
+            return client
         if client.may_lack_key_type(err):
             raise NotSSH(host, "it has no host key or no algorithm in common with us") from err
         raise client.explain(host, err, KeyRefused) from err
     conn.abort()  # Not reached: no key is accepted here.
     raise NotSSH(host, "it logged us in without a host key")
+
+
+def _quotable(err: Exception) -> str:
+    """Return what may be quoted of an error that anybody may have worded."""
+    found = _UNPROVEN.match(err.reason if isinstance(err, asyncssh.DisconnectError) else str(err))
+    return found[0] if found else ""
 
 
 def map_error(host: str, err: Exception, refused: type[HomelabError] = KeyRefused) -> HomelabError:
@@ -555,6 +579,15 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[HomelabError]], ...] = (
 """The first row that fits wins."""
 _LIMITED = re.compile(r"Not allowed at this time|Exceeded MaxStartups")
 """What OpenSSH writes instead of a greeting (sshd.c, since 8.8 and 9.8)."""
+_UNPROVEN = re.compile(
+    r"No matching [A-Za-z ]{1,24} algorithm found|No host key algorithms selected|Unable to find compatible server"
+    r" host key|Key exchange hash mismatch|Unsupported SSH version|Too many banner lines|Banner line too long"
+    r"|Version too long|Connection lost"
+)
+"""What may be quoted before a host key is proven: asyncssh's own words, never what stands around them."""
+_BEFORE_PROOF = "the connection ended before it had proven its host key"
+_NO_KEY = "unknown"
+"""In the place of a key's type: a certificate, or bytes that are no key. None of ours is of that type."""
 
 
 def _of(output: Output, error: HomelabError) -> HomelabError:
@@ -572,6 +605,7 @@ class _Client(asyncssh.SSHClient):
         self.pinned = tuple(dict.fromkeys(" ".join(line.split()[:2]) for line in pinned))
         self.host_keys = self.pinned
         self.offered = ""
+        """The key that the server showed and that is not trusted, of the type `_NO_KEY` where it is no plain key."""
         self.shown = Shown()
         self._key = key
         self._untried: Iterator[KeyPair] | None = None
@@ -596,6 +630,22 @@ class _Client(asyncssh.SSHClient):
     @override
     def connection_made(self, conn: SSHClientConnection) -> None:
         self._conn = conn
+        validate = conn.validate_server_host_key
+
+        def noted(key_data: bytes) -> SSHKey:
+            """Remember also what asyncssh asks nobody about, such as a certificate."""
+            try:
+                return validate(key_data)
+            except asyncssh.HostKeyNotVerifiable:
+                self.offered = self.offered or f"{_NO_KEY} {b64encode(key_data).decode()}"
+                raise
+
+        conn.validate_server_host_key = noted  # type: ignore[method-assign]
+
+    @property
+    def offered_type(self) -> str:
+        """Return the type of the key that the server showed."""
+        return self.offered.partition(" ")[0]
 
     @override
     def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:
@@ -672,17 +722,30 @@ class _Client(asyncssh.SSHClient):
         mapped = self._denial(host, err, refused) or map_error(host, err, refused)
         if isinstance(mapped, TimedOut):
             return TimedOut(host, f"no answer while {self._phase()}")
-        if isinstance(mapped, refused) and not self._has_proven_key():
-            # Whoever stands between can send that, or any other text, before there is an encrypted connection.
-            return ConnectionLost(host, "it ended the connection before it had proven its host key")
+        if self._is_worded_by_anybody(err):
+            mapped = self._without_words(host, err, mapped, refused)
         if isinstance(mapped, ConnectionLost) and self._conn and not self._has_greeted():
             words = first_line(self.wire.preamble.decode(errors="replace"))
-            if _LIMITED.match(words):
-                return LoginsLimited(host, words)
+            if limited := _LIMITED.match(words):
+                return LoginsLimited(host, limited[0])
             # A private counter, read with a default: lines that were no greeting, from some other service.
             said_other = getattr(self._conn, "_banner_lines", 0) > 0
             return (NotSSH if said_other else NoGreeting)(host, "it ended the connection without an SSH greeting")
         return mapped
+
+    def _is_worded_by_anybody(self, err: Exception) -> bool:
+        """Tell whether an error may hold words of a machine that has proven nothing; the system's errors hold none."""
+        has_answered = self._conn is not None and not self._has_proven_key()
+        return has_answered and isinstance(err, asyncssh.Error | ValueError) and not isinstance(err, Excess)
+
+    def _without_words(
+        self, host: str, err: Exception, mapped: HomelabError, refused: type[HomelabError]
+    ) -> HomelabError:
+        """Return an error without the words of somebody who has proven nothing: they could tell people what to do."""
+        if isinstance(mapped, refused):
+            # Whoever stands between can send that before there is an encrypted connection.
+            return ConnectionLost(host, _BEFORE_PROOF)
+        return type(mapped)(host, _quotable(err) or _BEFORE_PROOF)
 
     def _denial(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError | None:
         """Return the error of a login with a key that was denied, as exactly as the server showed it."""
@@ -748,7 +811,7 @@ async def _judge_host_key(target: Target, client: _Client, seconds: float, error
     offered = client.offered
     if not offered:
         try:
-            offered = (await read_host_key(target.host, target.port, seconds, client.pinned)).line
+            offered = (await _shake_hands(target.host, target.port, seconds, client.pinned)).offered
         except NotSSH as asked:
             # It hangs up on every handshake: more than the one connection that was lost.
             return asked if isinstance(error, ConnectionLost) else error
