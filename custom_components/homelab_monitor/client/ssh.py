@@ -405,11 +405,17 @@ class Connection:
             # A server may allow a single channel (MaxSessions 1), and that one is the probe's.
             if self._spare is None:
                 raise
-            spare = await self._spare()
+            spare = await self.again()
         try:
             return await spare._run_met(command, stdin, question, timeout, limit)  # noqa: SLF001
         finally:
             await spare.close()
+
+    async def again(self) -> Connection:
+        """Return another connection that leads to the same machine; who asks closes it."""
+        if self._spare is None:
+            raise LoginRefused(self.host, "nothing is kept to log in with once more")
+        return await self._spare()
 
     async def _run_met(
         self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
