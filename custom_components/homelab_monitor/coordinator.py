@@ -175,7 +175,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             state = self._failed(err)
         else:
             self._is_taking_in = True
-            state = self._succeeded(sections, reply, time.monotonic() - started)
+            state = self._succeeded(sections, reply, started, time.monotonic() - started)
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
@@ -209,12 +209,13 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # What stands for all instances of a template is no unit of its own.
         return {unit for unit in units if "@." not in unit}
 
-    def _succeeded(self, sections: list[str], reply: Reply, seconds: float | None) -> HostState:
-        """Take a reply in."""
-        before, now = self.data, time.monotonic()
+    def _succeeded(self, sections: list[str], reply: Reply, started: float, seconds: float | None) -> HostState:
+        """Take a reply in, to what was asked at `started` at the earliest."""
+        before, now, received = self.data, time.monotonic(), time.time()
         # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
         self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
-        snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after, now)
+        sent = received - (now - started)
+        snapshot = before.snapshot.merged(reply, received, self.options.stale_after, now, sent=sent)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._turns.answered(sections, before.snapshot, reply, now)
         self._turns.see(snapshot)
@@ -322,13 +323,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         wanted = self._watch([section])
         if watch:
             wanted = {**(wanted or {}), section: list(watch)}
+        started = time.monotonic()
         try:
             reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
             # The next poll says it where it counts.
             _LOGGER.debug("%s: %s", self.name, err)
             return
-        self.data = self._succeeded([section], reply, self.data.poll_seconds)
+        self.data = self._succeeded([section], reply, started, self.data.poll_seconds)
         self.async_update_listeners()
 
     @callback
