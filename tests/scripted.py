@@ -17,7 +17,7 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.homelab_monitor.client.command import CommandResult
-from custom_components.homelab_monitor.client.errors import ConnectionLost, HomelabError
+from custom_components.homelab_monitor.client.errors import ConnectionLost, ConnectionRefused, HomelabError
 from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
 
@@ -37,6 +37,7 @@ class ScriptedShell:
     def __init__(self) -> None:
         self.answers: list[CommandResult | Exception] = []
         self.asked: list[str] = []
+        self.again_error: HomelabError = ConnectionRefused("plain")
 
     def say(self, stdout: str = "", stderr: str = "", status: int | None = 0) -> None:
         """Write the next answer."""
@@ -49,6 +50,10 @@ class ScriptedShell:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def again(self) -> None:
+        """Answer no more."""
+        raise self.again_error
 
 
 class ScriptedSession:

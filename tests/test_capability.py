@@ -1,7 +1,8 @@
 """Testing a host now: the button, the action, and what a report leads to."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,7 +20,10 @@ from custom_components.homelab_monitor.client.report import CheckResult, Report,
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.settings import HostAddress
 
+from .between import Between
+from .real_host import RealHost
 from .scripted import Host
+from .sshd import Sshd, make_sshd  # noqa: F401
 
 CHECKS = "custom_components.homelab_monitor.capability.run_checks"
 BUTTON = "button.plain_test_now"
@@ -90,6 +94,27 @@ async def test_a_failed_test_of_a_machine_that_is_off_leaves_its_polling_as_it_i
     host.session.error = None
     await host.move(70)
     assert host.status == "online"
+
+
+async def test_a_test_whose_login_is_cut_asks_nobody_to_log_in_again(
+    hass: HomeAssistant,
+    socket_enabled: None,
+    make_sshd: Callable[..., Sshd],  # noqa: F811
+) -> None:
+    server, found = make_sshd(), []
+    async with Between(server.port) as between:
+        here = RealHost(hass, SimpleNamespace(port=between.port, key=server.key, host_keys=server.host_keys))
+        await here.start()
+        between.on = "fin"
+        with patch("custom_components.homelab_monitor.sessions.async_get_key", return_value=server.key):
+            # One of these moments is between the server's taking the key and its saying that this is all.
+            for between.at in (5, 6, 7, 8):
+                found += (await async_test_host(hass, here.entry)).rows
+        assert not hass.config_entries.flow.async_progress()
+        await here.stop()
+    assert not [row for row in found if row.check == "login" and row.status is Status.RED]
+    said = [row.placeholders["detail"] for row in found if row.reason == "connection_lost"]
+    assert "when it had accepted the key" in said
 
 
 async def test_a_test_of_an_online_host_does_not_disturb_its_polling(hass: HomeAssistant, host: Host) -> None:

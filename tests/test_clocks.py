@@ -15,6 +15,7 @@ from custom_components.homelab_monitor.const import DOMAIN
 from .scripted import Host
 
 YEAR = 365 * 86400.0
+LAST_BOOT = "sensor.plain_last_boot"
 EVENTS = "event.plain_events"
 DISK = "sensor.plain_disk_usage_srv_my_data"
 
@@ -135,3 +136,33 @@ async def test_a_step_of_the_hosts_clock_is_no_event(hass: HomeAssistant, host: 
 def _at_another_time(reply: Reply, offset: float) -> Reply:
     """Return the reply of a host whose clock is wrong."""
     return replace(reply, epoch=reply.epoch + offset)
+
+
+async def test_replies_that_somebody_holds_up_set_no_clock_and_move_nothing(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await host.start()
+    await host.move(61)
+    before = host.state(LAST_BOOT)
+    poll = host.session.poll
+
+    async def held_up(*asked: object) -> Reply:
+        reply = await poll(*asked)
+        host.freezer.tick(65)
+        host.session.advance(65)
+        return reply
+
+    monkeypatch.setattr(host.session, "poll", held_up)
+    for _ in range(20):
+        await host.move(61, step=61)
+    assert host.state(LAST_BOOT) == before
+    assert host.entry.runtime_data.data.snapshot.clock_offset_seconds == 0
+    assert not [issue for issue in issues(hass) if issue.endswith("_clock")]
+
+
+async def test_a_clock_that_is_surely_wrong_is_told(hass: HomeAssistant, host: Host) -> None:
+    answer = host.session.answer
+    host.session.answer = lambda sections: _at_another_time(answer(sections), -90.0)
+    await host.start()
+    await host.move(61)
+    assert [issue for issue in issues(hass) if issue.endswith("_clock")]

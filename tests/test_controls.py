@@ -13,7 +13,8 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 import voluptuous as vol
 
-from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
+from custom_components.homelab_monitor.client import control as client_control
+from custom_components.homelab_monitor.client.errors import ConnectionLost, KeyRefused, Unreachable
 from custom_components.homelab_monitor.client.limits import CONNECTIONS_LIMIT
 from custom_components.homelab_monitor.client.wake import magic_packet, send_magic_packets
 from custom_components.homelab_monitor.const import DOMAIN
@@ -370,7 +371,11 @@ async def test_power_buttons_exist_only_with_their_option(
     assert entity_registry.async_get(WAKE)
 
 
-async def test_a_machine_is_shut_down_and_restarted(hass: HomeAssistant, host: Host) -> None:
+async def test_a_machine_is_shut_down_and_restarted(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_control, "_LOOKING_SECONDS", 0.0)
+    monkeypatch.setattr(client_control, "_REST_SECONDS", 0.0)
     await host.start(power=True)
     shell = host.session.shell
     for entity_id, answer in ((RESTART, "/usr/bin/systemctl reboot"), (SHUT_DOWN, "/usr/bin/systemctl poweroff")):
@@ -380,6 +385,11 @@ async def test_a_machine_is_shut_down_and_restarted(hass: HomeAssistant, host: H
         shell.answers.append(cut)
         await press(hass, entity_id)
         assert shell.asked[-1] == answer
+    shell.say(SYSTEMD_ROOT)
+    shell.answers.append(cut)
+    shell.again_error = KeyRefused("plain")  # Whoever that is, it answers.
+    with pytest.raises(HomeAssistantError, match="It may have run"):
+        await press(hass, SHUT_DOWN)
 
 
 async def test_a_machine_that_is_off_has_no_power_buttons_to_press(hass: HomeAssistant, host: Host) -> None:

@@ -17,6 +17,7 @@ from custom_components.homelab_monitor.client.errors import (
     HostKeyChanged,
     KeyRefused,
     KeyTypeRefused,
+    LoginCut,
     LoginsLimited,
     NoGreeting,
     NoPython,
@@ -200,6 +201,38 @@ async def test_a_key_that_is_refused_in_other_words_is_still_refused(host: Host)
     host.session.error = AccountRefused("plain", "Closed for maintenance.")
     await host.move(905, step=5)
     assert (host.status, host.reason) == ("suspended", "account_refused")
+
+
+async def test_logins_that_end_without_a_word_suspend_nothing_and_start_no_dialog(host: Host) -> None:
+    """Who can cut connections can do that as well, and as often as they want."""
+    await host.start()
+    cut = LoginCut("plain", "when it had accepted the key")
+    host.session.error = cut
+    before = len(host.session.asked)
+    await host.move(600, step=5)
+    assert (host.status, host.reason) == ("offline", "connection_lost")
+    # fail2ban counts five in ten minutes, and it may be the server that hangs up.
+    assert len(host.session.asked) - before == 4
+    await host.move(900, step=5)
+    assert (host.status, host.reason) == ("offline", "hangs_up")
+    await host.move(3 * 3600, step=20)
+    assert (host.status, host.reason) == ("offline", "hangs_up")
+    assert not host.hass.config_entries.flow.async_progress()
+    host.session.error = None
+    await host.move(305, step=5)
+    assert (host.status, host.reason) == ("online", None)
+    host.session.error = cut
+    await host.move(120, step=5)
+    assert host.reason == "connection_lost", "it counts from the beginning"
+
+
+async def test_many_logins_that_end_within_minutes_say_nothing_of_the_server(host: Host) -> None:
+    await host.start()
+    host.session.error = LoginCut("plain", "when it had accepted the key")
+    for _ in range(20):
+        await host.entry.runtime_data.async_refresh()
+        await host.move(10, step=5)
+    assert host.reason == "connection_lost"
 
 
 async def test_who_is_asked_to_authenticate_again_sees_why_and_the_key_that_the_host_takes(host: Host) -> None:

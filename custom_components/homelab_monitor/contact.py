@@ -16,7 +16,7 @@ from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
 from .client.checks import run_checks
-from .client.errors import HomelabError, KeyRefused, first_line
+from .client.errors import HomelabError, KeyRefused, LoginCut, first_line
 from .client.identity import host_id, is_it, machine_of
 from .client.ignored import why_ignored
 from .client.install import install_key
@@ -74,10 +74,10 @@ async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:
 
 
 async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str) -> None:
-    """Raise HomelabError unless the machine at that address proves the key; it may refuse ours after that."""
+    """Raise HomelabError unless the machine at that address proves the key; then it may refuse ours or hang up."""
     contact = await HostContact.async_prepare(hass, target, (host_key,))
     try:
-        with suppress(KeyRefused):
+        with suppress(KeyRefused, LoginCut):
             await contact.async_log_in()
     finally:
         await contact.async_close()

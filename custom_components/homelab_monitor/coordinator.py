@@ -23,10 +23,12 @@ from homeassistant.util import dt as dt_util
 from .client.bucket import Bucket
 from .client.errors import (
     AnotherMachine,
+    HangsUp,
     HomelabError,
     HostKeyChanged,
     InternalError,
     KeyRefused,
+    LoginCut,
     LoginsLimited,
     NoGreeting,
 )
@@ -54,6 +56,10 @@ REFUSAL_RETRY_SECONDS = (60, 300, 900)
 somebody in between, may answer at the address: that alone must not silence monitoring for an hour."""
 LIMITED_RETRY_SECONDS = (30, 120, 300, 600)
 """A server that limits logins counts every connection, this one as well."""
+CUT_RETRY_SECONDS = (15, 120, 300)
+"""A login that ends without a word may be one that the server counts as refused: fail2ban bans after five in 10 min."""
+CUT_LOGINS, CUT_LOGINS_SECONDS = 4, 900.0
+"""So many in a row, over so long, are more than a bad moment. They are no verdict either: somebody may cut each."""
 _REFUSALS = (KeyRefused, HostKeyChanged, AnotherMachine)
 """One side does not believe the other; nothing but the next handshake follows from it."""
 _ALARMS = (HostKeyChanged, AnotherMachine)
@@ -98,7 +104,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._roster = Roster(self.inventory, self.selection)
         self._turns = Turns()
         self._tries = 0
-        self._refusals = self._limited = 0
+        self._refusals = self._limited = self._cuts = 0
+        self._first_cut = -math.inf
         self._rest_until = -math.inf
         self._is_taking_in = False
         self._last_success: float | None = None
@@ -176,7 +183,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             state = self._failed(err)
         else:
             self._is_taking_in = True
-            state = self._succeeded(sections, reply, time.monotonic() - started)
+            state = self._succeeded(sections, reply, started, time.monotonic() - started)
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
@@ -227,12 +234,13 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # What stands for all instances of a template is no unit of its own.
         return {unit for unit in units if "@." not in unit}
 
-    def _succeeded(self, sections: list[str], reply: Reply, seconds: float | None) -> HostState:
-        """Take a reply in."""
-        before, now = self.data, time.monotonic()
+    def _succeeded(self, sections: list[str], reply: Reply, started: float, seconds: float | None) -> HostState:
+        """Take a reply in, to what was asked at `started` at the earliest."""
+        before, now, received = self.data, time.monotonic(), time.time()
         # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
         self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
-        snapshot = before.snapshot.merged(reply, time.time(), self.options.stale_after, now)
+        sent = received - (now - started)
+        snapshot = before.snapshot.merged(reply, received, self.options.stale_after, now, sent=sent)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._turns.answered(sections, before.snapshot, reply, now)
         self._turns.see(snapshot)
@@ -253,7 +261,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             poll_seconds=seconds,
             problems=self._judge.problems(snapshot, self._thresholds, rates),
         )
-        self._tries, self._refusals, self._limited, self._last_success = 0, 0, 0, now
+        self._tries = self._refusals = self._limited = self._cuts = 0
+        self._last_success = now
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
@@ -273,6 +282,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if isinstance(err, NoGreeting) and (self._refusals or self._limited):
             # A server that has refused logins limits them next, and not every one can still say so.
             err = LoginsLimited(err.host, err.detail)
+        err = self._after_cuts(err)
         # That a host refuses our key in other words is no new beginning.
         is_again = any(isinstance(err, kind) and isinstance(self.data.error, kind) for kind in _REFUSALS)
         self._refusals = (self._refusals if is_again else 0) + 1 if isinstance(err, _REFUSALS) else 0
@@ -288,6 +298,18 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             # Each time: Home Assistant lets any user end the dialog that is waiting.
             self.config_entry.async_start_reauth(self.hass)
         return self._enter(self.data, status, err)
+
+    def _after_cuts(self, err: HomelabError) -> HomelabError:
+        """Count logins that ended without a word; return the error that says so when that goes on and on."""
+        if not isinstance(err, LoginCut):
+            self._cuts = 0
+            return err
+        now = time.monotonic()
+        if not self._cuts:
+            self._first_cut = now
+        self._cuts += 1
+        goes_on = self._cuts >= CUT_LOGINS and now - self._first_cut >= CUT_LOGINS_SECONDS
+        return HangsUp(err.host, err.detail) if goes_on else err
 
     def _status_after(self, err: HomelabError) -> Status:
         """Return the status that a failed poll leads to; a host goes only when somebody listens."""
@@ -309,6 +331,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return SUSPENDED_RETRY_SECONDS
         if self._limited:
             return max(LIMITED_RETRY_SECONDS[min(self._limited, len(LIMITED_RETRY_SECONDS)) - 1], self.options.interval)
+        if self._cuts:
+            return max(CUT_RETRY_SECONDS[min(self._cuts, len(CUT_RETRY_SECONDS)) - 1], self.options.interval)
         if status is Status.LATE:
             return self.options.interval
         if self._refusals:
@@ -326,13 +350,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         wanted = self._watch([section])
         if watch:
             wanted = {**(wanted or {}), section: list(watch)}
+        started = time.monotonic()
         try:
             reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
             # The next poll says it where it counts.
             _LOGGER.debug("%s: %s", self.name, err)
             return
-        self.data = self._succeeded([section], reply, self.data.poll_seconds)
+        self.data = self._succeeded([section], reply, started, self.data.poll_seconds)
         self.async_update_listeners()
 
     @callback
@@ -343,7 +368,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""
-        self._tries = self._refusals = self._limited = 0
+        self._tries = self._refusals = self._limited = self._cuts = 0
         self._rest_until = -math.inf
         await self.async_refresh()
 

@@ -101,10 +101,8 @@ def _failed_logins_judged(part: FailedLogins) -> Mapping[str, Any]:
 
 def _lists_refreshed(state: HostState) -> datetime | None:
     """Return when the host last learnt of new packages, by our own clock."""
-    updates = state.snapshot.sections.updates
-    if updates is None or updates.metadata_age_seconds is None:
-        return None
-    return datetime.fromtimestamp(state.snapshot.ages["updates"] - updates.metadata_age_seconds, UTC)
+    refreshed = state.snapshot.lists_time
+    return None if refreshed is None else datetime.fromtimestamp(refreshed, UTC)
 
 
 _PRIMARY_ADDRESS: Final = _INTERFACES.read(lambda interfaces: interfaces.primary_address)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,18 +23,27 @@ from custom_components.homelab_monitor.client.control import (
     control_service,
 )
 from custom_components.homelab_monitor.client.errors import (
+    AnotherMachine,
     ConnectionLost,
+    ConnectionRefused,
     ControlDenied,
     ControlFailed,
     EngineDenied,
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    LoginCut,
     NoSuchContainer,
     NoSuchUnit,
     TimedOut,
+    Unreachable,
     WouldLockOut,
 )
 from custom_components.homelab_monitor.client.models import Container
+from custom_components.homelab_monitor.client.root import read_ways
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.ssh import Connection
+from tests.between import Between
 from tests.fake_host import Channel, FakeHost
 from tests.machine import Machine
 from tests.needs import needs
@@ -82,6 +92,14 @@ class ScriptedConnection:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def again(self) -> ScriptedConnection:
+        if self.answers and isinstance(self.answers[0], Exception):
+            raise self.answers.pop(0)
+        return self
+
+    async def close(self) -> None:
+        """Stay as it is."""
 
 
 def said(stdout: str = "", stderr: str = "", status: int | None = 0) -> CommandResult:
@@ -244,17 +262,92 @@ async def test_power_uses_what_the_host_has(tools: str, shut_down: str, restart:
         assert connection.asked[1] == "env LC_ALL=C sudo -n -k -- " + command
 
 
-async def test_a_connection_that_ends_meanwhile_means_that_the_machine_goes_down() -> None:
-    cut = ConnectionLost("nas")
+def cut_off() -> ConnectionLost:
+    """Return the error of a connection that ended when a command surely ran."""
+    cut = ConnectionLost("nas", "while a command ran")
     cut.had_begun = True
-    await control_power(ScriptedConnection(ROOT, cut), "nas", PowerAction.SHUT_DOWN)
+    return cut
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a machine that was told to go down be looked at for moments only."""
+    monkeypatch.setattr(control, "_LOOKING_SECONDS", 1.0)
+    monkeypatch.setattr(control, "_REST_SECONDS", 0.3)
+
+
+BEFORE = said("uid=0 systemd /usr/bin/systemctl life=boot.17")
+RUNNING, STOPPING = said("life=boot.17\nrunning"), said("life=boot.17\nstopping")
+SILENT: list[HomelabError] = [ConnectionRefused("nas"), Unreachable("nas"), TimedOut("nas"), LoginCut("nas")]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [STOPPING],
+        [RUNNING, STOPPING],
+        [said("life=other.17\nstarting")],
+        [said("life=boot.18\nrunning")],
+        *([RUNNING, error, error, error] for error in SILENT),
+    ],
+)
+async def test_a_machine_whose_connection_ended_is_down_when_it_says_so_or_stays_away(
+    quick: None, seen: list[CommandResult | Exception]
+) -> None:
+    await control_power(ScriptedConnection(BEFORE, cut_off(), *seen), "nas", PowerAction.RESTART)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [RUNNING] * 4,
+        [said("life=boot.17\ndegraded")] * 4,
+        [said("", status=127)] * 4,
+        [ConnectionRefused("nas"), RUNNING, RUNNING, RUNNING],
+        [AnotherMachine("nas")] * 4,
+        [HostKeyChanged("nas", expected="a", offered="b")] * 4,
+        [KeyRefused("nas")] * 4,
+    ],
+)
+async def test_a_machine_that_still_answers_has_perhaps_not_been_told(
+    quick: None, seen: list[CommandResult | Exception]
+) -> None:
+    with pytest.raises(ConnectionLost) as raised:
+        await control_power(ScriptedConnection(BEFORE, cut_off(), *seen), "nas", PowerAction.SHUT_DOWN)
+    assert raised.value.may_have_run
+
+
+async def test_a_refusal_that_was_cut_off_is_no_success(fake_host: FakeHost, quick: None) -> None:
+    asked = asyncio.Event()
+
+    async def refuse(_: FakeHost, channel: Channel) -> None:
+        if channel.is_script:
+            await channel.script()
+            channel.write(b"uid=7 sudo systemd /usr/bin/systemctl")
+            return
+        asked.set()
+        await asyncio.sleep(0.3)  # sudo takes its time.
+        channel.process.stderr.write(b"sudo: a password is required\n")
+        channel.process.exit(1)
+
+    fake_host.behaviour = refuse
+    async with Between(fake_host.port) as between:
+        connection = await Connection.open(
+            between.target(fake_host.target), fake_host.key, fake_host.host_keys, timeout=10
+        )
+        telling = asyncio.create_task(control_power(connection, "nas", PowerAction.SHUT_DOWN))
+        await asked.wait()
+        await asyncio.sleep(0.1)  # By now it is confirmed that something has begun.
+        between.cut()
+        with pytest.raises(ConnectionLost) as raised:
+            await telling
+        await connection.close()
+    assert raised.value.may_have_run
 
 
 async def test_a_question_that_is_cut_off_shuts_nothing_down() -> None:
-    cut = ConnectionLost("nas")
-    cut.had_begun = True
     with pytest.raises(ConnectionLost) as raised:
-        await control_power(ScriptedConnection(cut), "nas", PowerAction.SHUT_DOWN)
+        await control_power(ScriptedConnection(cut_off()), "nas", PowerAction.SHUT_DOWN)
     assert not raised.value.may_have_run
 
 
@@ -534,6 +627,39 @@ async def test_power_on_a_machine_with_sudo(machine: Machine) -> None:
     async with logged_in(machine, "mon") as connection:
         await control_power(connection, "nas", PowerAction.SHUT_DOWN)
     assert machine.run("cat", "/run/power") == "root shutdown -h now\n"
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+async def test_a_real_server_that_is_cut_off_is_looked_at_again(
+    machine: Machine, quick: None, *, is_down: bool
+) -> None:
+    needs(Path("/sbin/shutdown").exists(), "a shutdown that can be covered")
+    place(machine, "stand-in", "#!/bin/sh\necho told >>/run/power\nexec sleep 5\n")
+    machine.run("mount", "--bind", "/usr/local/sbin/stand-in", "/sbin/shutdown")
+    machine.run("touch", "/run/power")
+    async with Between(machine.port) as between:
+        connection = await Connection.open(
+            between.target(machine.target_for("root")), machine.key, machine.host_keys, timeout=10
+        )
+        telling = asyncio.create_task(control_power(connection, "nas", PowerAction.SHUT_DOWN))
+        await wait_for(lambda: machine.run("cat", "/run/power"))
+        _ = between.stop() if is_down else between.cut()
+        if is_down:
+            await telling
+        else:
+            with pytest.raises(ConnectionLost) as raised:
+                await telling
+            assert raised.value.may_have_run
+        await connection.close()
+
+
+async def test_what_tells_two_lives_of_a_machine_apart_is_read_as_any_user(machine: Machine) -> None:
+    machine.add_user("mon")
+    async with logged_in(machine, "mon") as connection:
+        first, second = await read_ways(connection), await read_ways(connection)
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert first.life == second.life
+    assert re.fullmatch(rf"life={boot_id}\.\d+", first.life)
 
 
 async def test_a_slow_stop_holds_up_no_poll(machine: Machine, make_session: Callable[..., ProbeSession]) -> None:

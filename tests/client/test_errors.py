@@ -61,8 +61,11 @@ def test_a_huge_remote_text_costs_little(sign: str) -> None:
 
 def test_every_error_has_a_key_of_its_own() -> None:
     kinds = list(_children(HomelabError))
-    assert len(kinds) >= 15
-    assert len({kind.key for kind in kinds}) == len(kinds)
+    # To people these are connections that were lost; what follows from them differs.
+    assert {kind for kind in kinds if "key" not in vars(kind)} == {errors.NoGreeting, errors.LoginCut}
+    named = [kind.key for kind in kinds if "key" in vars(kind)]
+    assert len(named) >= 15
+    assert len(set(named)) == len(named)
 
 
 def test_only_what_a_person_must_cure_is_hard() -> None:

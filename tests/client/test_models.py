@@ -152,6 +152,47 @@ def test_the_boot_time_is_told_by_the_hubs_clock() -> None:
     assert snapshot.boot_time == 1_763_950_000.0 - 5000.0
 
 
+def asked(snapshot: Snapshot, sent: float, seconds: float, *, epoch: float, uptime: float) -> Snapshot:
+    """Merge a reply that came some seconds after its request."""
+    updates = {"manager": "apt", "pending": 0, "metadata_age_seconds": uptime + 50.0}
+    sections = {"uptime": {"uptime_seconds": uptime}, "updates": updates}
+    decoded = decode_reply("plain", reply(epoch=epoch, sections=sections))
+    return snapshot.merged(decoded, sent + seconds, 30.0, sent=sent)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "offset"), [(940.0, -60.0), (999.9, -0.1), (1000.0, 0.0), (1030.0, 0.0), (1065.0, 0.0), (1066.5, 1.5)]
+)
+def test_a_clock_is_as_wrong_as_is_proven(epoch: float, offset: float) -> None:
+    """As in NTP: what request and reply took, and who held them up, says nothing about it."""
+    snapshot = asked(Snapshot(), 1000.0, 65.0, epoch=epoch, uptime=100.0)
+    assert snapshot.clock_offset_seconds == pytest.approx(offset)
+
+
+def test_a_reply_that_is_late_moves_no_boot_time() -> None:
+    snapshot = asked(Snapshot(), 1000.0, 0.5, epoch=1000.2, uptime=100.2)
+    booted = snapshot.boot_time
+    assert booted == pytest.approx(900.0, abs=0.5)
+    for held_up, uptime in ((65.0, 110.2), (0.1, 180.2), (300.0, 479.0)):
+        snapshot = asked(snapshot, 900.0 + uptime - 0.1, held_up, epoch=900.0 + uptime, uptime=uptime)
+        assert snapshot.boot_time == pytest.approx(booted, abs=0.5)
+        assert snapshot.lists_time == pytest.approx(booted - 50.0, abs=0.5)
+    again = asked(snapshot, 2000.0, 0.2, epoch=2000.1, uptime=20.0)
+    assert again.boot_time == pytest.approx(1980.0, abs=0.3), "it was started again"
+
+
+def test_a_boot_time_that_was_late_at_first_is_mended_by_the_next_reply() -> None:
+    late = asked(Snapshot(), 1000.0, 65.0, epoch=1000.1, uptime=100.0)
+    assert asked(late, 1070.0, 0.2, epoch=1070.1, uptime=170.1).boot_time == pytest.approx(900.0, abs=0.2)
+
+
+def test_what_an_earlier_version_stored_tells_of_its_clock_what_it_told_then() -> None:
+    stored = merged(Snapshot(), 1_763_940_090.5).as_dict()
+    older = {name: value for name, value in stored.items() if name not in ("sent", "moments")}
+    assert restore_snapshot(older).clock_offset_seconds == pytest.approx(-90.0)
+    assert restore_snapshot(older).boot_time == restore_snapshot(stored).boot_time
+
+
 def test_a_stored_snapshot_comes_back_as_it_was() -> None:
     snapshot = merged(Snapshot(), 1000.0)
     stored = json.loads(json.dumps(snapshot.as_dict()))

@@ -580,7 +580,7 @@ for name in ("no-such-host.invalid", "a" * 70):
         (ConnectionResetError(104, "reset"), ConnectionLost),
         (TimeoutError(), TimedOut),
         (asyncssh.ServiceNotAvailable("x"), ConnectionLost),
-        (asyncssh.MACError("x"), NotSSH),
+        (asyncssh.MACError("x"), ConnectionLost),
         (ValueError("x"), NotSSH),
         (KeyRefused("nas"), KeyRefused),
     ],

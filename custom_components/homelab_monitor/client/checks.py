@@ -46,7 +46,7 @@ from .keys import fingerprint
 from .models import SECTIONS, Gpu
 from .report import CheckResult, Report, Status, Verdict
 from .session import ProbeSession
-from .snapshot import Reply, Snapshot
+from .snapshot import Snapshot
 from .ssh import Connection
 from .target import Target
 from .updates_rule import judge_updates_rule
@@ -160,9 +160,9 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
     snapshot: Snapshot | None = None
     started = time.monotonic()
     try:
-        reply = await _patiently(session)
+        snapshot = await _patiently(session)
         seconds = time.monotonic() - started
-        snapshot = await _until_told(session, Snapshot().merged(reply, time.time(), 0.0), started + FIRST_SECONDS)
+        snapshot = await _until_told(session, snapshot, started + FIRST_SECONDS)
     except HomelabError as err:
         error, seconds = err, time.monotonic() - started
     return replace(
@@ -177,11 +177,19 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
     )
 
 
-async def _patiently(session: ProbeSession) -> Reply:
-    """Return the first reply, however long its program is under way: that ends by itself."""
+async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str]) -> Snapshot:
+    """Return the snapshot with the reply to one poll in it."""
+    started = time.monotonic()
+    reply = await session.poll(sections)
+    received = time.time()
+    return snapshot.merged(reply, received, 0.0, sent=received - (time.monotonic() - started))
+
+
+async def _patiently(session: ProbeSession) -> Snapshot:
+    """Return what the first reply tells, however long its program is under way: that ends by itself."""
     while True:
         try:
-            return await session.poll(list(SECTIONS))
+            return await _poll(session, Snapshot(), list(SECTIONS))
         except ProbeStarting:
             continue
 
@@ -191,10 +199,9 @@ async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float) -
     while snapshot.late and time.monotonic() < until:
         await asyncio.sleep(AGAIN_SECONDS)
         try:
-            reply = await session.poll(sorted(snapshot.late))
+            snapshot = await _poll(session, snapshot, sorted(snapshot.late))
         except HomelabError:
             break
-        snapshot = snapshot.merged(reply, time.time(), 0.0)
     return snapshot
 
 

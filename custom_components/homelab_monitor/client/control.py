@@ -6,6 +6,7 @@ needs root runs as root, through a sudo or doas that asks nothing, or because po
 do it. Containers are controlled by whoever may use their engine's socket, as they are watched.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,9 +21,12 @@ from .errors import (
     ControlDenied,
     ControlFailed,
     EngineDenied,
+    HomelabError,
     NoSuchContainer,
     NoSuchUnit,
     TerminalRequired,
+    TimedOut,
+    Unreachable,
     WouldLockOut,
     first_line,
     line_with,
@@ -32,7 +36,7 @@ from .errors import (
 )
 from .models import Container
 from .programs import INTERPRETERS
-from .root import Ways, read_ways, refusal_in, try_ways, wants_terminal
+from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, try_ways, wants_terminal
 from .ssh import Connection
 
 
@@ -196,9 +200,56 @@ async def control_power(connection: Connection, host: str, action: PowerAction) 
     try:
         await run_as_root(connection, host, ways, argv, _POWER_SECONDS)
     except ConnectionLost as err:
-        if not err.had_begun:  # It may have been cut off by somebody who kept the command from the machine.
+        # A machine that goes down ends it, and so can somebody who kept the command or its refusal from us.
+        if not err.had_begun or not await _has_gone(connection, ways.life):
             raise
-        return  # It is on its way down.
+
+
+class _Seen(StrEnum):
+    """What another look at a machine has shown."""
+
+    SILENT = "silent"
+    RUNNING = "running"
+    GONE = "gone"
+
+
+async def _has_gone(connection: Connection, life: str) -> bool:
+    """Tell whether a machine goes down or has been started again; one that no longer answers goes down.
+
+    It may answer for a while on its way, and one moment without an answer is easily had: the last look decides.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + _LOOKING_SECONDS
+    while True:
+        await asyncio.sleep(_REST_SECONDS)
+        seen = await _look(connection, life)
+        if seen is _Seen.GONE or clock() >= until:
+            return seen is not _Seen.RUNNING
+
+
+async def _look(connection: Connection, life: str) -> _Seen:
+    """Look at a machine over a new connection."""
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            again = await connection.again()
+            try:
+                words = (await again.run("sh", stdin=_LOOK_SCRIPT, timeout=_LOOK_SECONDS)).stdout.split()
+            finally:
+                await again.close()
+    except TimeoutError, TimedOut, Unreachable, ConnectionLost:
+        return _Seen.SILENT
+    except HomelabError:
+        return _Seen.RUNNING  # Something answers, and has not said that it goes down.
+    is_another_life = bool(life) and life_in(words) not in ("", life)
+    return _Seen.GONE if is_another_life or "stopping" in words else _Seen.RUNNING
+
+
+_LOOKING_SECONDS: Final = 20.0
+"""How long a machine is looked at again; the look that goes on by then is the last."""
+_LOOK_SECONDS: Final = 10.0
+_REST_SECONDS: Final = 2.0
+_LOOK_SCRIPT: Final = f"""{LIFE_SCRIPT}[ -d /run/systemd/system ] && systemctl is-system-running
+""".encode()
 
 
 def _place(ways: Ways, host: str, tool: str) -> str:

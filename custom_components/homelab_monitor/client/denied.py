@@ -6,6 +6,7 @@ are those of RFC 4250 (4.1.2), 4252 (5.1), 4253 (7.1, 11.1) and 8308 (3.1).
 """
 
 from collections.abc import Iterator
+import re
 from typing import Final
 
 from .errors import (
@@ -14,6 +15,7 @@ from .errors import (
     KeyRefused,
     KeysNotTaken,
     KeyTypeRefused,
+    LoginCut,
     LoginDisconnected,
     LoginsLimited,
     SecondFactor,
@@ -29,6 +31,10 @@ _KEXINIT_LISTS = 1 + 16
 _SHOWING: Final = frozenset({_DISCONNECT, _SERVICE_ACCEPT, _EXT_INFO, _KEXINIT, _FAILURE})
 _TOO_MANY_CONNECTIONS = 12
 """The code of a disconnect (RFC 4253, 11.1)."""
+_OF_THE_TRANSPORT: Final = frozenset({3, 4, 5, 6, 8, 10})
+"""Codes of a disconnect that are about the bytes that came, which anybody in between may have changed."""
+_CORRUPT = re.compile(r"corrupt|integrity|\bMAC\b|padding|packet", re.IGNORECASE)
+"""Words for the same: OpenSSH gives every reason as a protocol error (packet.c)."""
 _TOO_MANY_TRIES = "Too many authentication failures"
 """How OpenSSH ends a login whose keys it did not take, after MaxAuthTries (auth.c)."""
 
@@ -102,19 +108,33 @@ class Shown:
         may_take = not self._signatures or ECDSA in self._signatures
         return may_take and (self._lacks_25519 or not self.takes_ed25519)
 
-    def error(self, host: str, words: str, *, is_denied: bool, has_ended: bool) -> HomelabError | None:
+    def error(self, host: str, words: str, *, is_denied: bool) -> HomelabError | None:
         """Return the error of a login that failed, None when it was not denied.
 
-        `is_denied`: the server answered that. `has_ended`: it closed the connection without a word, which is an answer
-        only of one that had accepted the key: OpenSSH does that when PAM refuses the account.
+        `is_denied`: the server answered that. A connection that ends without a word is no answer, whenever it does:
+        anybody in between can end it, or have the server end it by changing a byte.
         """
-        if not (is_denied or (self._has_begun and self._disconnect is not None) or (has_ended and self.is_accepted)):
+        if not (is_denied or self._is_dismissed):
             return None
         if self._code == _TOO_MANY_CONNECTIONS:
             return LoginsLimited(host, self._disconnect or "")
         error = self._verdict(host, words)
         error.wants_ecdsa = self.wants_ecdsa
         return error
+
+    @property
+    def _is_dismissed(self) -> bool:
+        """Tell whether the server has ended the login with a reason that is about who logs in."""
+        if not self._has_begun or self._disconnect is None:
+            return False
+        return self._code not in _OF_THE_TRANSPORT and not _CORRUPT.search(self._disconnect)
+
+    def cut(self, host: str) -> LoginCut | None:
+        """Return the error of a connection that ended without a verdict, None where no key had been accepted."""
+        if not self.is_accepted:
+            return None
+        said = f"; it said: {self._words}" if self._words else ""
+        return LoginCut(host, f"when it had accepted the key{said}")
 
     def _verdict(self, host: str, words: str) -> KeyRefused:
         """Return the most that can be said of a login that was denied."""

@@ -118,6 +118,20 @@ class NoGreeting(ConnectionLost):
     """
 
 
+class LoginCut(ConnectionLost):
+    """The connection ended in a login for which the server had accepted our key; `detail` is what it said, if anything.
+
+    OpenSSH hangs up like that when PAM refuses the account. So does whoever stands between: it is no refusal.
+    """
+
+
+class HangsUp(ConnectionLost):
+    """Every login has ended like that for a good while: by the server, or by something in between."""
+
+    key = "hangs_up"
+    what = "the key is accepted, and then the connection ends each time"
+
+
 class NotSSH(HomelabError):
     """Something answers on that port, but not with SSH that we understand."""
 
@@ -203,7 +217,7 @@ class SecondFactor(KeyRefused):
 
 
 class AccountRefused(KeyRefused):
-    """The key was accepted, and then the user was refused; `detail` is what the server said, if anything."""
+    """The key was accepted, and then the server refused the user; `detail` is what it said, if anything."""
 
     key = "account_refused"
     what = "the key is accepted, the user is not"

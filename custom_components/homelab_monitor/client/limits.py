@@ -155,6 +155,7 @@ LISTS: Mapping[str, int] = MappingProxyType(
         "_Stored.errors": 64,
         "_Stored.ages": 64,
         "_Stored.seconds": 64,
+        "_Stored.moments": 64,
     }
 )
 """Rows of every list and mapping that a section has, by class and field of its model; what is beyond is cut."""

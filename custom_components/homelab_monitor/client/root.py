@@ -4,7 +4,7 @@ Used by remedies, which have a password for sudo as a last resort, and by contro
 lets this user run a command only shows when it is run: each tool that is there is tried, until one does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 import re
 from types import MappingProxyType
@@ -30,15 +30,23 @@ _SUDO_RS_SAYS: Final = "sudo: interactive authentication is required\n"
 
 _FOLDERS: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/run/current-system/sw/bin")
 """Where only root puts programs: to doas, and a sudo without secure_path, a bare name means what a PATH says."""
-_WAYS_SCRIPT: Final = """PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
+LIFE_SCRIPT: Final = """read -r boot </proc/sys/kernel/random/boot_id
+[ -z "$boot" ] || echo "life=$boot.$(cut -d' ' -f22 /proc/1/stat)"
+"""
+"""What no two lives of a machine have in common: its boot, and when PID 1 started, as a container keeps the former."""
+_WAYS_SCRIPT: Final = (
+    """PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 echo "uid=$(id -u)"
 for tool in sudo doas; do command -v $tool >/dev/null 2>&1 && echo $tool; done
 for tool in systemctl shutdown poweroff reboot; do
   for folder in @FOLDERS@; do [ -x $folder/$tool ] && echo $folder/$tool; done
 done
 case $(sudo --version 2>&1 </dev/null) in sudo-rs*) echo sudo-rs;; esac
-[ -d /run/systemd/system ] && echo systemd
-""".replace("@FOLDERS@", " ".join(_FOLDERS)).encode()
+@LIFE@[ -d /run/systemd/system ] && echo systemd
+""".replace("@FOLDERS@", " ".join(_FOLDERS))
+    .replace("@LIFE@", LIFE_SCRIPT)
+    .encode()
+)
 """POSIX sh, read from standard input: no login shell has anything to quote."""
 _WAYS_SECONDS: Final = 20.0
 
@@ -50,16 +58,26 @@ class Ways:
     order: tuple[Privilege, ...]
     """What to try, the best first: ROOT alone, or SUDO, DOAS, both or none."""
     has: frozenset[str] = frozenset()
-    """Of `systemd` (as init), `sudo-rs`, and the places of what is to be called."""
+    """Of `systemd` (as init), `sudo-rs`, `life=…`, and the places of what is to be called."""
 
     def place_of(self, tool: str) -> str:
         """Return the place of a program that root alone can put there, "" when there is none."""
         return next((place for folder in _FOLDERS if (place := f"{folder}/{tool}") in self.has), "")
 
     @property
+    def life(self) -> str:
+        """Return the word that differs after a reboot, "" where it is not known."""
+        return life_in(self.has)
+
+    @property
     def is_sudo_rs(self) -> bool:
         """Tell whether sudo is the one that is written in Rust."""
         return "sudo-rs" in self.has
+
+
+def life_in(words: Iterable[str]) -> str:
+    """Return what LIFE_SCRIPT told, "" for nothing."""
+    return next((word for word in words if word.startswith("life=")), "")
 
 
 @dataclass(frozen=True, slots=True)

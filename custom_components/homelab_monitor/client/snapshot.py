@@ -14,7 +14,7 @@ from typing import Any
 from .decoding import Losses, decode_sections, decoder, encoder, parse
 from .errors import BadReply, first_line
 from .limits import NUMBER_LIMIT, STORED_BYTES
-from .models import ON_DEMAND, SECTIONS, Sections
+from .models import ON_DEMAND, SECTIONS, Sections, Updates, Uptime
 from .models.kinds import Epoch, Line
 
 PROTOCOL = 1
@@ -42,8 +42,9 @@ class Reply:
 class Snapshot:
     """What is known of a host: its sections, and what is missing or failed and why.
 
-    `received` is the hub's wall clock (Unix seconds) of the last reply, `ages` the same
-    per section, `seconds` what each section cost the host when it was last read.
+    `received` is the hub's wall clock (Unix seconds) of the last reply, `sent` that of its request, `ages` the former
+    per section, `seconds` what each section cost the host when it was last read. What the host told of itself was so
+    at some moment between the two: a reply that comes late says nothing about a clock.
     `steady` and `heard` are the same moments by a clock that nobody sets, which all durations are
     made with; they are not stored. A section that fails or is late keeps its last value for a while.
     """
@@ -51,11 +52,14 @@ class Snapshot:
     boot_id: str = ""
     epoch: float = 0.0
     received: float = 0.0
+    sent: float = 0.0
     sections: Sections = field(default_factory=Sections)
     missing: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     ages: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, float] = field(default_factory=dict)
+    """When that was of which a section tells how long ago it is, by the hub's clock; moves by what is proven alone."""
     losses: Mapping[str, Losses] = field(default_factory=dict)
     """What was not taken of a section, where something was not."""
     late: Mapping[str, int] = field(default_factory=dict, compare=False)
@@ -80,15 +84,22 @@ class Snapshot:
     @property
     def boot_time(self) -> float | None:
         """Return when the host booted, by the hub's clock (Unix seconds)."""
-        uptime = self.sections.uptime
-        if uptime is None or uptime.uptime_seconds < 0:
-            return None
-        return self.ages["uptime"] - uptime.uptime_seconds
+        return self._moment("uptime")
+
+    @property
+    def lists_time(self) -> float | None:
+        """Return when the host last learnt of new packages, by the hub's clock (Unix seconds)."""
+        return self._moment("updates")
+
+    def _moment(self, section: str) -> float | None:
+        """Return when that was of which a section tells how long ago it is."""
+        ago = _seconds_ago(getattr(self.sections, section))
+        return None if ago is None else self.moments.get(section, self.ages[section] - ago)
 
     @property
     def clock_offset_seconds(self) -> float:
-        """Return how far the host's clock is ahead of the hub's."""
-        return self.epoch - self.received
+        """Return how far the host's clock is surely ahead of the hub's: beyond all that request and reply took."""
+        return self.epoch - min(max(self.epoch, self.sent), self.received)
 
     def _late(self, reply: Reply, told: Iterable[str]) -> Mapping[str, int]:
         """Return how often each section has been late; one that was not asked stays as late as it was."""
@@ -101,14 +112,25 @@ class Snapshot:
             return steady - self.heard[section]
         return max(0.0, received - self.ages[section])
 
-    def merged(self, reply: Reply, received: float, stale_after: float, steady: float | None = None) -> Snapshot:
-        """Return the snapshot with this reply in it; `steady` is `received` where one clock is as good as the other.
+    def merged(
+        self,
+        reply: Reply,
+        received: float,
+        stale_after: float,
+        steady: float | None = None,
+        *,
+        sent: float | None = None,
+    ) -> Snapshot:
+        """Return the snapshot with this reply in it.
+
+        `steady` is `received` where one clock is as good as the other, `sent` where the reply took no time.
 
         What is late or failed keeps its last good value for `stale_after` seconds, or
         MISSED_ROUNDS of its own rounds where that is longer: the reason is beside it, and
         a reader that is late once must not make entities flap.
         """
         steady = received if steady is None else steady
+        sent = received if sent is None else min(sent, received)
         told = SECTIONS.keys() & {*reply.sections, *reply.missing, *reply.errors}
         failing = {name for name in told if reply.missing.get(name) == "timed_out"}
         failing |= told & reply.errors.keys()
@@ -124,16 +146,26 @@ class Snapshot:
             boot_id=reply.boot_id,
             epoch=reply.epoch,
             received=received,
+            sent=sent,
             sections=replace(self.sections, **changes),
             missing=_without(self.missing, told) | _of_polls(reply.missing),
             errors=_without(self.errors, told) | _of_polls(reply.errors),
             ages=_without(self.ages, gone) | dict.fromkeys(polled, received),
             seconds=dict(self.seconds) | _of_polls(reply.seconds),
+            moments=_without(self.moments, gone) | self._moments(polled, sent, received),
             losses=_without(self.losses, told - kept) | _of_polls(reply.losses),
             late=self._late(reply, told),
             steady=steady,
             heard=_without(self.heard, gone) | dict.fromkeys(polled, steady),
         )
+
+    def _moments(self, told: Mapping[str, object], sent: float, received: float) -> dict[str, float]:
+        """Return the moments that a reply tells, each as near to what was known of it as the reply allows."""
+        ago = {name: seconds for name, section in told.items() if (seconds := _seconds_ago(section)) is not None}
+        return {
+            name: min(max(self.moments.get(name, received - seconds), sent - seconds), received - seconds)
+            for name, seconds in ago.items()
+        }
 
     def as_dict(self) -> dict[str, object]:
         """Return the snapshot as plain JSON values; `restore_snapshot` is its inverse."""
@@ -158,11 +190,13 @@ def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
         boot_id=rest.boot_id,
         epoch=rest.epoch,
         received=rest.received,
+        sent=min(rest.sent, rest.received) if rest.sent else rest.received,
         sections=Sections(**restored.sections),  # type: ignore[arg-type]
         missing=_of_polls(rest.missing),
         errors=_of_polls(rest.errors),
         ages={name: rest.ages.get(name, rest.received) for name in restored.sections},
         seconds=_of_polls(rest.seconds),
+        moments={name: rest.moments[name] for name in rest.moments.keys() & restored.sections.keys()},
         losses=restored.losses,
     )
 
@@ -204,6 +238,16 @@ def keep_seconds(section: str) -> float:
     return MISSED_ROUNDS * SECTIONS[section].every_seconds
 
 
+def _seconds_ago(section: object) -> float | None:
+    """Return how long ago it was what a section tells of, which does not depend on how the host's clock is set."""
+    seconds: float | None = None
+    if isinstance(section, Uptime):
+        seconds = section.uptime_seconds
+    elif isinstance(section, Updates):
+        seconds = section.metadata_age_seconds
+    return None if seconds is None or seconds < 0 else seconds
+
+
 def _within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
     """Return the sections, smallest first, that have room together; the largest say the most that is no news."""
     written = {name: json.dumps(each, ensure_ascii=False, separators=(",", ":")) for name, each in sections.items()}
@@ -243,10 +287,12 @@ class _Stored:
     boot_id: Line = ""
     epoch: Epoch = 0.0
     received: Epoch = 0.0
+    sent: Epoch = 0.0
     missing: Mapping[str, Line] = field(default_factory=dict)
     errors: Mapping[str, Line] = field(default_factory=dict)
     ages: Mapping[str, Epoch] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, Epoch] = field(default_factory=dict)
 
 
 def _of_asked(document: Mapping[str, Any], part: str, asked: Iterable[str]) -> dict[str, Any]:

@@ -94,7 +94,8 @@ _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac
 """For the ciphers without one of their own."""
 _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
-_LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable)
+_LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable, asyncssh.MACError)
+"""The end of a connection, also by a byte that was changed on its way."""
 
 
 class _Login(TypedDict, total=False):
@@ -411,11 +412,17 @@ class Connection:
             # A server may allow a single channel (MaxSessions 1), and that one is the probe's.
             if self._spare is None:
                 raise
-            spare = await self._spare()
+            spare = await self.again()
         try:
             return await spare._run_met(command, stdin, question, timeout, limit)  # noqa: SLF001
         finally:
             await spare.close()
+
+    async def again(self) -> Connection:
+        """Return another connection that leads to the same machine; who asks closes it."""
+        if self._spare is None:
+            raise LoginRefused(self.host, "nothing is kept to log in with once more")
+        return await self._spare()
 
     async def _run_met(
         self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
@@ -731,6 +738,8 @@ class _Client(asyncssh.SSHClient):
             # A private counter, read with a default: lines that were no greeting, from some other service.
             said_other = getattr(self._conn, "_banner_lines", 0) > 0
             return (NotSSH if said_other else NoGreeting)(host, "it ended the connection without an SSH greeting")
+        if isinstance(mapped, ConnectionLost):
+            return self.shown.cut(host) or mapped
         return mapped
 
     def _is_worded_by_anybody(self, err: Exception) -> bool:
@@ -751,8 +760,7 @@ class _Client(asyncssh.SSHClient):
         """Return the error of a login with a key that was denied, as exactly as the server showed it."""
         if refused is not KeyRefused or self._key is None or not self._has_proven_key():
             return None
-        is_denied, has_ended = isinstance(err, asyncssh.PermissionDenied), isinstance(err, asyncssh.ConnectionLost)
-        return self.shown.error(host, str(err), is_denied=is_denied, has_ended=has_ended)
+        return self.shown.error(host, str(err), is_denied=isinstance(err, asyncssh.PermissionDenied))
 
     def _has_proven_key(self) -> bool:
         """Tell whether what the server says is encrypted, which it is only after it has proven its host key.

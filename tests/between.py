@@ -1,0 +1,91 @@
+"""Somebody on the way to a server: has no key, sees encrypted bytes, and cuts, changes or delays what passes."""
+
+import asyncio
+from contextlib import suppress
+import socket
+import struct
+from types import TracebackType
+from typing import Self
+
+from custom_components.homelab_monitor.client.target import Target
+
+
+class Between:
+    """Passes on what comes to its own port; while `on` is set, what it does to a connection is one of three things.
+
+    `fin` and `rst` end a connection instead of the server's part `at`, `flip` changes a byte of the client's part `at`.
+    """
+
+    def __init__(self, port: int, on: str | None = None, at: int = 0) -> None:
+        self._real = port
+        self.on = on
+        self.at = at
+        self.seconds = 0.0
+        """How long what the server says is held back."""
+        self.served = 0
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let nobody through any more."""
+        self._server.close()
+        self.cut()
+
+    def target(self, target: Target) -> Target:
+        """Return the way to that server that leads through here."""
+        return Target(target.username, "127.0.0.1", self.port)
+
+    def cut(self) -> None:
+        """End every connection, now and for good."""
+        for end in self._ends:
+            end.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.served += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._real)
+        self._ends |= {writer, back}
+        with suppress(OSError):
+            await asyncio.gather(self._up(reader, back), self._down(there, writer))
+        self._ends -= {writer, back}
+
+    async def _up(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        """Pass on what the client says."""
+        part = 0
+        while data := await reader.read(65536):
+            part += 1
+            if self.on == "flip" and part == self.at:
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            back.write(data)
+        back.close()
+
+    async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what the server says."""
+        part, loop = 0, asyncio.get_running_loop()
+        while data := await there.read(65536):
+            part += 1
+            if self.on in ("fin", "rst") and part >= self.at:
+                self._end(writer)
+                return
+            if self.seconds:
+                loop.call_later(self.seconds, writer.write, data)
+            else:
+                writer.write(data)
+        writer.close()
+
+    def _end(self, writer: asyncio.StreamWriter) -> None:
+        """End a connection as a server would that has nothing to say, or as one that has crashed."""
+        if self.on == "rst":
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        else:
+            writer.close()
