@@ -72,7 +72,7 @@ class Announced:
     """The last addresses that somebody announced for one host, and the looks at them: one at a time.
 
     Each look is at one address. What is new and what was tried before have a budget each, so that announcements
-    without end keep nobody from being looked for again, and cost a handshake a minute.
+    without end keep nobody from being looked for again, and cost little more than a look a minute.
     """
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
