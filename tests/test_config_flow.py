@@ -1304,7 +1304,9 @@ def moved(hass: HomeAssistant, host: Machine) -> MockConfigEntry:
 async def lease(hass: HomeAssistant, ip: str = "127.0.0.1", mac: str = MAC) -> str:
     """Let a machine get an address; return how the flow ended."""
     info = DhcpServiceInfo(ip=ip, hostname="cloudy", macaddress=mac.replace(":", ""))
-    return (await discover(hass, SOURCE_DHCP, info)).ended
+    ended = (await discover(hass, SOURCE_DHCP, info)).ended
+    await hass.async_block_till_done(wait_background_tasks=True)
+    return ended
 
 
 def at_the_old_address(answer: object):
@@ -1321,8 +1323,8 @@ async def test_a_new_address_is_taken_when_the_machine_with_the_pinned_key_lets_
     with at_the_old_address(SILENT):
         assert await lease(hass) == "not_new"
     assert moved.data == entry_of(host, home_host="192.0.2.7").data
-    await hass.async_block_till_done()
     assert moved.state is ConfigEntryState.LOADED
+    await hass.config_entries.async_unload(moved.entry_id)
     assert not host.connections
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from typing import Any
+from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
@@ -15,7 +16,8 @@ from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, LISTS, 
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.client.target import Target
 from custom_components.homelab_monitor.contact import HostContact
-from custom_components.homelab_monitor.discovery import async_follow_gate, async_may_follow, is_neighbour
+from custom_components.homelab_monitor.discovery import is_neighbour
+from custom_components.homelab_monitor.moves import async_follow, async_follow_gate
 
 from .scripted import Host
 
@@ -124,12 +126,16 @@ async def test_a_few_hosts_at_once_are_looked_for_at_addresses_that_somebody_ann
     assert 1 <= let_in <= 8
 
 
-async def test_a_host_is_looked_for_a_few_times_a_minute_however_often_it_is_announced(host: Host) -> None:
-    looks = 0
-    for _ in range(60):
-        host.freezer.tick(1)
-        looks += async_may_follow(host.hass, "one entry")
-    assert 1 <= looks <= 4
+async def test_a_host_is_looked_for_a_few_times_a_minute_however_often_it_is_announced(
+    hass: HomeAssistant, host: Host
+) -> None:
+    host.entry.add_to_hass(hass)
+    with patch("custom_components.homelab_monitor.moves.async_read_host_key") as looks:
+        for number in range(60):
+            host.freezer.tick(1)
+            async_follow(hass, host.entry, f"192.168.1.{number}")
+            await hass.async_block_till_done(wait_background_tasks=True)
+    assert 1 <= looks.await_count <= 4
 
 
 @pytest.mark.parametrize(

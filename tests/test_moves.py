@@ -15,12 +15,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 
 from custom_components.homelab_monitor.client.errors import HostKeyChanged, TimedOut, Unreachable
-from custom_components.homelab_monitor.client.limits import MOVES_AT_ONCE, MOVES_WAITING
+from custom_components.homelab_monitor.client.limits import MOVES_AT_ONCE, MOVES_FORGOTTEN_SECONDS, MOVES_KEPT
 from custom_components.homelab_monitor.client.target import Target
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
-from custom_components.homelab_monitor.discovery import async_follow_gate, async_follows
-from custom_components.homelab_monitor.moves import async_follow
+from custom_components.homelab_monitor.moves import async_follow, async_follow_gate
+from custom_components.homelab_monitor.settings import HostAddress
 
 from .scripted import Host, set_up
 from .test_config_flow import HOST_ID, OTHER_ID, Machine, entry_of, make_machine  # noqa: F401 - a fixture among them
@@ -70,6 +70,14 @@ async def watched(hass: HomeAssistant, make_machine: Callable[..., object]) -> M
         connections={(dr.CONNECTION_NETWORK_MAC, MAC)},
     )
     return entry
+
+
+def many(hass: HomeAssistant, machine: Machine, number: int) -> list[MockConfigEntry]:
+    """Return the entries of hosts that are watched, one address each."""
+    entries = [entry_of(machine, host_id=f"{n:032x}", host=f"127.0.1.{n}") for n in range(1, number + 1)]
+    for entry in entries:
+        entry.add_to_hass(hass)
+    return entries
 
 
 async def start(hass: HomeAssistant, entry: MockConfigEntry) -> HomelabCoordinator:
@@ -160,7 +168,7 @@ async def test_a_host_is_never_followed_to_where_another_one_lives(
 
 
 @pytest.mark.usefixtures("_two_addresses")
-async def test_announcements_wait_in_small_numbers_and_hold_no_way_back_up(
+async def test_announcements_for_many_hosts_wait_their_turn_and_hold_no_way_back_up(
     hass: HomeAssistant, watched: MockConfigEntry
 ) -> None:
     never = asyncio.Event()
@@ -172,18 +180,15 @@ async def test_announcements_wait_in_small_numbers_and_hold_no_way_back_up(
 
     await start(hass, watched)
     await hass.config_entries.async_unload(watched.entry_id)
-    entries = []
-    for number in range(1, 2 * MOVES_WAITING):
-        entry = entry_of(watched.machine, host_id=f"{number:032x}", host=f"127.0.1.{number}")
-        entry.add_to_hass(hass)
-        entries.append(entry)
+    entries = many(hass, watched.machine, 30)
+    before = len(asyncio.all_tasks())
     with patch(f"{MOVES}.async_read_host_key", keep_waiting):
-        follows = [
-            asyncio.create_task(async_follow(hass, entry, f"127.0.2.{again}")) for again in (1, 2) for entry in entries
-        ]
+        for again in range(1, 20):
+            for entry in entries:
+                async_follow(hass, entry, f"127.0.2.{again}")
         await asyncio.sleep(0)
-        await asyncio.wait(follows, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-        assert len([task for task in follows if not task.done()]) == MOVES_WAITING
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) - before <= len(entries), "one for each host, however often it is announced"
         assert len(looked) == MOVES_AT_ONCE
         hass.config_entries.async_update_entry(watched, data={**watched.data, "host": ELSEWHERE, "home_host": HOME})
         await hass.config_entries.async_setup(watched.entry_id)
@@ -192,11 +197,13 @@ async def test_announcements_wait_in_small_numbers_and_hold_no_way_back_up(
                 break
             await asyncio.sleep(0.01)
         assert (watched.data["host"], watched.data["home_host"]) == (HOME, "")
-        for task in follows:
-            task.cancel()
-        await asyncio.wait(follows)
-    assert not async_follows(hass), "there is room again"
-    await hass.async_block_till_done(wait_background_tasks=True)
+        assert len(looked) == MOVES_AT_ONCE
+        for entry in entries:
+            await hass.config_entries.async_remove(entry.entry_id)
+        never.set()
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert len(looked) == MOVES_AT_ONCE, "nobody is asked for who is removed"
+    assert not async_follow_gate(hass).locked(), "there is room again"
     await hass.config_entries.async_unload(watched.entry_id)
 
 
@@ -205,14 +212,13 @@ async def test_who_waits_is_looked_for_where_it_was_announced_last(
 ) -> None:
     looks = AsyncMock(return_value=False)
     gate = async_follow_gate(hass)
-    async with gate, gate:
-        waits = asyncio.create_task(async_follow(hass, watched, "127.0.0.10"))
-        await asyncio.sleep(0)
-        await async_follow(hass, watched, "127.0.0.11")
-        assert not waits.done()
     with SILENT, patch(f"{MOVES}.async_is_there", looks):
-        await waits
-    assert [call.args[1].target.host for call in looks.await_args_list] == ["127.0.0.11"]
+        async with gate, gate:
+            async_follow(hass, watched, "127.0.0.10")
+            await asyncio.sleep(0)
+            async_follow(hass, watched, "127.0.0.11")
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert [call.args[1].target.host for call in looks.await_args_list] == ["127.0.0.11", "127.0.0.10"]
 
 
 @pytest.mark.parametrize("change", ["disabled", "removed", "user"])
@@ -337,3 +343,259 @@ async def test_nobody_looks_elsewhere_for_a_host_that_was_never_followed(
     host.session.error = Unreachable("plain")
     await host.move(300, step=5)
     assert (host.status, looks.await_count) == ("offline", 0)
+
+
+# ---------------------------------------------------------------- an announcement at a bad moment
+
+
+class Town:
+    """Where hosts are at the moment, for all who look."""
+
+    def __init__(self) -> None:
+        self.hosts: set[str] = set()
+        """Addresses at which the host that is looked for lets us in."""
+        self.strangers: set[str] = set()
+        """Addresses at which somebody else answers."""
+        self.knocked: list[str] = []
+        """Where a login was tried, but for the way back."""
+
+    async def read_host_key(self, target: Target) -> None:
+        if target.host not in self.hosts | self.strangers:
+            raise TimedOut(target.host)
+
+    async def is_there(self, _: HomeAssistant, known: HostAddress) -> bool:
+        self.knocked.append(known.target.host)
+        for _ in range(20 if known.target.host == HOME else 1):
+            await asyncio.sleep(0)
+        return known.target.host in self.hosts
+
+
+@pytest.fixture
+def town() -> Iterator[Town]:
+    """Return a network in which nobody is anywhere yet."""
+    it = Town()
+    with patch(f"{MOVES}.async_read_host_key", it.read_host_key), patch(f"{MOVES}.async_is_there", it.is_there):
+        yield it
+
+
+NEW, BOGUS = "127.0.0.20", [f"127.0.0.{number}" for number in range(60, 90)]
+
+
+async def gone(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Host:
+    """Return a scripted host that does not answer at its address any more."""
+    host = Host(hass, freezer)
+    await host.start()
+    host.session.error = Unreachable("plain")
+    return host
+
+
+async def announce(host: Host, *ips: str) -> None:
+    """Let somebody announce addresses for the host, one after the other."""
+    for ip in ips:
+        async_follow(host.hass, host.entry, ip)
+        await host.hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def pass_until_moved(host: Host, seconds: float) -> str:
+    """Let time pass until the host was followed to another address, or it is over; return where it is then."""
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        for _ in range(round(seconds / 5)):
+            if host.entry.data["host"] != HOME:
+                break
+            await host.move(5, step=5)
+    return host.entry.data["host"]
+
+
+async def test_a_host_whose_server_starts_after_its_network_is_found_a_little_later(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = await gone(hass, freezer)
+    await announce(host, NEW)
+    assert (town.knocked, host.entry.data["host"]) == ([NEW], HOME)
+    town.hosts = {NEW}
+    assert await pass_until_moved(host, 180) == NEW
+    assert host.entry.data["home_host"] == HOME
+
+
+async def test_a_host_that_is_asked_seldom_is_found_before_it_counts_as_offline(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = Host(hass, freezer)
+    await host.start(interval=3600)
+    host.session.error = Unreachable("plain")
+    await announce(host, NEW)
+    town.hosts = {NEW}
+    stale_after = host.entry.runtime_data.options.stale_after
+    assert await pass_until_moved(host, stale_after / 2) == NEW
+
+
+async def test_while_somebody_answers_at_the_known_address_an_announced_one_waits(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    town.hosts, town.strangers = {NEW}, {HOME}
+    host = await gone(hass, freezer)
+    await announce(host, NEW)
+    assert await pass_until_moved(host, 900) == HOME
+    assert town.knocked == []
+    town.strangers = set()
+    assert await pass_until_moved(host, 400) == NEW
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+async def test_announcements_of_somebody_else_push_the_true_one_out_of_nothing(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town, order: str
+) -> None:
+    host = await gone(hass, freezer)
+    bogus = BOGUS[: MOVES_KEPT - 1]
+    await announce(host, *([*bogus, NEW] if order == "before" else [NEW, *bogus]))
+    town.hosts = {NEW}
+    assert await pass_until_moved(host, 900) == NEW
+
+
+async def test_an_address_that_is_announced_while_another_one_is_tried_is_tried_next(
+    hass: HomeAssistant, watched: MockConfigEntry
+) -> None:
+    looks: list[str] = []
+
+    async def look(_: HomeAssistant, there: HostAddress) -> bool:
+        looks.append(there.target.host)
+        if there.target.host != NEW:
+            async_follow(hass, watched, NEW)
+        return there.target.host == NEW
+
+    with SILENT, patch(f"{MOVES}.async_is_there", look), patch.object(hass.config_entries, "async_schedule_reload"):
+        await lease(hass, BOGUS[0])
+    assert looks == [BOGUS[0], NEW]
+    assert watched.data["host"] == NEW
+
+
+async def test_a_house_that_gets_other_addresses_is_followed_to_the_last_host(
+    hass: HomeAssistant, watched: MockConfigEntry
+) -> None:
+    entries = many(hass, watched.machine, 24)
+    most = now = 0
+
+    async def silence(target: Target) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        raise TimedOut(target.host)
+
+    with (
+        patch(f"{MOVES}.async_read_host_key", silence),
+        patch(f"{MOVES}.async_is_there", AsyncMock(return_value=True)),
+        patch.object(hass.config_entries, "async_schedule_reload"),
+    ):
+        for number, entry in enumerate(entries, 1):
+            async_follow(hass, entry, f"127.0.2.{number}")
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert [entry.data["host"] for entry in entries] == [f"127.0.2.{number}" for number in range(1, 25)]
+    assert most == MOVES_AT_ONCE
+
+
+async def test_announcements_without_end_cost_a_few_looks_and_memory_for_a_few_addresses(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = await gone(hass, freezer)
+    await host.move(60, step=5)
+    for second in range(600):
+        await announce(host, f"127.1.{second // 200}.{second % 200}")
+        if second % 10 == 0:
+            await host.move(10, step=10)
+    assert len(town.knocked) <= 2 + 10 + MOVES_KEPT + 2
+    before = len(town.knocked)
+    await host.move(3600, step=30)
+    assert len(town.knocked) - before <= MOVES_KEPT + 12 + MOVES_KEPT, "then each twice, and one every five minutes"
+    assert len(set(town.knocked[before:])) <= MOVES_KEPT
+
+
+async def test_what_was_announced_is_forgotten_when_the_host_has_been_back_for_a_while(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = await gone(hass, freezer)
+    await announce(host, NEW)
+    host.session.error = None
+    await host.move(60, step=5)
+    host.session.error = Unreachable("plain")
+    knocked = len(town.knocked)
+    await host.move(600, step=5)
+    assert len(town.knocked) > knocked, "it was there for a moment only"
+    host.session.error = None
+    await host.move(MOVES_FORGOTTEN_SECONDS + 120, step=10)
+    assert host.status == "online"
+    host.session.error = Unreachable("plain")
+    town.hosts, knocked = {NEW}, len(town.knocked)
+    assert await pass_until_moved(host, 900) == HOME
+    assert len(town.knocked) == knocked
+
+
+async def test_a_person_who_gives_another_address_makes_that_the_only_one(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = await gone(hass, freezer)
+    await announce(host, NEW)
+    hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, "host": "127.0.0.30"})
+    await host.reload()
+    town.hosts, knocked = {NEW}, len(town.knocked)
+    await host.move(600, step=5)
+    assert len(town.knocked) == knocked
+    assert host.entry.data["host"] == "127.0.0.30"
+
+
+async def test_where_a_host_is_led_away_the_other_announced_addresses_are_still_tried(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    host = await gone(hass, freezer)
+    town.hosts = {BOGUS[0]}
+    await announce(host, NEW)
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        await announce(host, BOGUS[0])
+        assert host.entry.data["host"] == BOGUS[0], "a relay cannot be told from the machine"
+        town.hosts = {NEW}
+        for _ in range(120):
+            await host.move(5, step=5)
+    assert (host.entry.data["host"], host.entry.data["home_host"]) == (NEW, HOME)
+
+
+async def test_where_a_person_said_that_the_host_is_goes_before_what_was_announced(
+    hass: HomeAssistant, led_away: Host, town: Town
+) -> None:
+    await set_up(hass, led_away.entry, led_away.session)
+    await announce(led_away, NEW)
+    town.hosts = {HOME, NEW}
+    led_away.session.error = Unreachable("plain")
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=led_away.session):
+        await led_away.move(120, step=5)
+    assert (led_away.entry.data["host"], led_away.entry.data["home_host"]) == (HOME, "")
+    assert town.knocked == [HOME, NEW, HOME], "twice when it was announced, once when it was missed"
+
+
+async def test_who_has_the_address_that_a_person_gave_is_not_asked_more_often_for_what_is_announced(
+    hass: HomeAssistant, led_away: Host, town: Town
+) -> None:
+    await set_up(hass, led_away.entry, led_away.session)
+    led_away.session.error = Unreachable("plain")
+    for minute in range(60):
+        await announce(led_away, f"127.0.3.{minute}")
+        await led_away.move(60, step=20)
+    assert town.knocked.count(HOME) <= 2 + 12
+    assert len(town.knocked) > 60, "the announced ones were"
+
+
+async def test_a_look_ends_with_its_entry(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+    host = await gone(hass, freezer)
+    ended = asyncio.Event()
+
+    async def hang(_: Target) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with patch(f"{MOVES}.async_read_host_key", hang):
+        async_follow(hass, host.entry, NEW)
+        await hass.config_entries.async_unload(host.entry.entry_id)
+        await asyncio.wait_for(ended.wait(), 5)
+    assert not async_follow_gate(hass).locked()

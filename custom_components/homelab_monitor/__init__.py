@@ -17,7 +17,7 @@ from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
 from .issues import async_remove_issues
-from .moves import WayBack
+from .moves import Elsewhere, async_forget
 from .registration import async_watch_registry
 from .services import async_setup_services
 from .sessions import async_new_session
@@ -73,8 +73,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
     # Entities and parts of the host refer to its device.
     coordinator.device.async_update(store.memory.snapshot)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    if address.home:
-        entry.async_on_unload(coordinator.async_add_listener(WayBack(coordinator).async_polled))
+    entry.async_on_unload(coordinator.async_add_listener(Elsewhere(coordinator).async_polled))
     entry.async_create_background_task(hass, coordinator.async_refresh(), f"{entry.title} first poll")
     return True
 
@@ -93,6 +92,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
 async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
     """Forget a host; HA's own key pair stays, as other hosts use it."""
     async_remove_issues(hass, entry.entry_id)
+    async_forget(hass, entry.entry_id)
     await async_unregister(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
 

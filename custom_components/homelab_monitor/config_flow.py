@@ -237,7 +237,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Follow a known host to its new address, when it proves who it is."""
         for entry in self._entries_with_mac(discovery_info.macaddress):
             if is_neighbour(discovery_info.ip):
-                await async_follow(self.hass, entry, discovery_info.ip)
+                async_follow(self.hass, entry, discovery_info.ip)
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:

@@ -5,7 +5,6 @@ a card under *Discovered* otherwise. Nothing here contacts a machine, except a s
 person started.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -20,8 +19,7 @@ from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers import discovery_flow
 from homeassistant.util.hass_dict import HassKey
 
-from .client.bucket import Bucket
-from .client.limits import CARDS_LIMIT, MOVES, MOVES_AT_ONCE
+from .client.limits import CARDS_LIMIT
 from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
 from .client.ssh import Connection
 from .client.target import Target
@@ -34,9 +32,6 @@ _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
-_LOOKS: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_looks")
-_FOLLOWS: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_follows")
-_FOLLOW_GATE: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_follow_gate")
 _ADDED = "✅ "
 MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-]?[0-9a-fA-F]{2}){5}")
 
@@ -209,25 +204,6 @@ def is_neighbour(ip: str) -> bool:
     except ValueError:
         return False
     return not (address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved)
-
-
-@callback
-def async_may_follow(hass: HomeAssistant, entry_id: str) -> bool:
-    """Tell whether a host may be looked for at another address now: anybody in the network can announce many."""
-    looks = hass.data.setdefault(_LOOKS, {})
-    return looks.setdefault(entry_id, Bucket(*MOVES)).take()
-
-
-@callback
-def async_follows(hass: HomeAssistant) -> dict[str, str]:
-    """Return entry id → the address at which its host is looked for now or soon."""
-    return hass.data.setdefault(_FOLLOWS, {})
-
-
-@callback
-def async_follow_gate(hass: HomeAssistant) -> asyncio.Semaphore:
-    """Return what lets only a few hosts be looked for at once, so that polls never wait for strangers."""
-    return hass.data.setdefault(_FOLLOW_GATE, asyncio.Semaphore(MOVES_AT_ONCE))
 
 
 def is_ip_address(host: str) -> bool:

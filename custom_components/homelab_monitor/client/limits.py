@@ -230,9 +230,16 @@ VERSION_LIMIT = 80
 """Characters of the operating system in the versions of an update."""
 ENTITIES_AT_ONCE = 100
 """Entities that are added in one go, at about a millisecond each; the event loop has a turn before the next ones."""
-MOVES, MOVES_AT_ONCE, MOVES_WAITING = (2, 60.0), 2, 16
-"""How often a host is looked for at an address that somebody in the network announced, how many hosts at once, and how
-many in all, those that wait for that included."""
+MOVES, MOVES_AT_ONCE = (2, 60.0), 2
+"""How often a host is looked for at an address that somebody in the network has just announced, and how many hosts at
+once; the others wait, each of them once."""
+MOVES_KEPT = 4
+"""Announced addresses of one host that are remembered, the last ones: a wrong one pushes no right one out."""
+MOVES_AGAIN = (MOVES_KEPT, 300.0)
+"""How often a host that does not answer is looked for again where it was not when that was announced: at all of them
+once soon, as a server may start later than its network, and then at one of them every five minutes."""
+MOVES_FORGOTTEN_SECONDS = 600.0
+"""A host that was online for so long is where it is, whatever was announced before."""
 LOOKS_BACK = (2, 300.0)
 """How often a host that does not answer is looked for where a person said that it is: somebody else's machine by now,
 perhaps, which may shut out who knocks too often."""
