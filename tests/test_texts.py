@@ -28,6 +28,7 @@ FLOWS = {"check": repairs.RemedyFlow, "host_key_changed": repairs.HostKeyFlow}
 OF_ERRORS = {"connection_lost", "connection_refused", "name_not_found", "not_ssh", "timed_out", "unreachable"} | {
     "too_much_traffic",
     "logins_limited",
+    "hangs_up",
 }
 """Reasons that are keys of errors; `checks` names the others itself."""
 OF_LOGINS = {"key_refused", "password_refused", "key_type_refused", "publickey_not_offered", "second_factor"} | {

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,13 +43,16 @@ from custom_components.homelab_monitor.client.facts import (
     wants_password,
 )
 from custom_components.homelab_monitor.client.models import Firewall, Security
+from custom_components.homelab_monitor.client.programs import load_programs
 from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, restore_report
 from custom_components.homelab_monitor.client.snapshot import Reply, Snapshot, decode_reply
 from custom_components.homelab_monitor.client.target import Target
 from tests import fake_host as fake
+from tests.between import Between
 from tests.fake_host import Channel, FakeHost
 from tests.machine import Machine
+from tests.sshd import Sshd
 
 REPLIES = Path(__file__).parents[1] / "fixtures" / "replies"
 TARGET = Target("mon", "nas.lan")
@@ -189,6 +193,7 @@ def test_a_refused_key_is_the_logins_row():
         (BadReply("nas", "boom"), "probe", "probe_failed", None),
         (TimedOut("nas", "no reply"), "probe", "probe_failed", None),
         (ChannelRefused("nas"), "probe", "probe_failed", None),
+        (ConnectionLost("nas", "the probe's channel closed"), "probe", "connection_lost", None),
     ],
 )
 def test_what_fails_after_the_login_is_one_red_row(error, check, reason, remedy):
@@ -712,6 +717,22 @@ async def test_a_probe_that_misbehaves_is_red(fake_host: FakeHost, make_session:
     assert seen is None
     assert (report.row("probe").status, report.row("probe").reason) == (Status.RED, reason)
     assert report.row("login").status is Status.OK
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_test_that_is_cut_off_says_that_the_connection_was_lost(
+    sshd: Sshd, make_session: Callable, how: str
+) -> None:
+    found = []
+    for at in (8, 10, 12):
+        async with Between(sshd.port, how, at) as between:
+            target = between.target(sshd.target)
+            cut = SimpleNamespace(target=target, key=sshd.key, host_keys=sshd.host_keys)
+            session = make_session(cut, programs=load_programs(), timeout=5)
+            report, _ = await run_checks(session, target, sshd.host_keys)
+            found += [row.reason for row in report.rows if row.status is Status.RED]
+    assert found
+    assert set(found) == {"connection_lost"}
 
 
 async def test_a_host_that_is_off_is_red_in_one_row(fake_host: FakeHost, make_session: Callable):

@@ -17,6 +17,7 @@ from .errors import (
     BadReply,
     ChannelRefused,
     CommandNotRun,
+    ConnectionLost,
     HomelabError,
     HostKeyChanged,
     KeyRefused,
@@ -356,6 +357,8 @@ def _probe(evidence: Evidence) -> Verdict:
         return _sections(evidence.snapshot, evidence.poll_seconds, evidence.late_readings)
     if not evidence.is_connected or isinstance(evidence.error, _BEFORE_THE_PROBE):
         return _UNKNOWN
+    if isinstance(evidence.error, ConnectionLost):
+        return Verdict(Status.RED, "connection_lost", _of_error(evidence))  # That says nothing of the probe.
     return Verdict(Status.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
 
 
