@@ -127,17 +127,21 @@ async def test_a_host_that_may_be_off_is_asked_every_five_minutes_and_not_logged
     assert not logged(caplog)
 
 
-async def test_a_refused_key_is_tried_after_1_5_and_15_minutes_then_the_user_is_asked(host: Host) -> None:
+async def test_a_refused_key_is_tried_after_1_5_and_15_minutes_and_the_user_is_asked_after_the_second(
+    host: Host,
+) -> None:
     await host.start()
     await host.move(12)
     host.session.error = KeyRefused("plain")
     while not await host.polls(1):
         pass
     assert (host.status, host.state(CONNECTIVITY)) == ("offline", "off")
-    counts = [await host.polls(57), await host.polls(4), await host.polls(293), await host.polls(10)]
-    assert counts == [0, 1, 0, 1]
+    assert await host.polls(57) == 0
+    assert not host.hass.config_entries.flow.async_progress(), "a home may not be mounted yet"
+    counts = [await host.polls(4), await host.polls(293), await host.polls(10)]
+    assert counts == [1, 0, 1]
     assert host.status == "offline"
-    assert not host.hass.config_entries.flow.async_progress()
+    assert len(host.hass.config_entries.flow.async_progress()) == 1
     await host.move(905, step=5)
     assert host.status == "suspended"
     flows = host.hass.config_entries.flow.async_progress()

@@ -1,5 +1,6 @@
 """The options of a host: what is offered, what is kept, and that it is set up anew with them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 import json
 from pathlib import Path
@@ -96,6 +97,26 @@ async def test_a_host_that_does_not_answer_offers_what_is_known(hass: HomeAssist
     known = sorted(unit["name"] for unit in session.document["sections"]["services"]["units"])
     session.error = TimedOut("plain")
     assert offered(await shown(hass, entry), "services") == known
+
+
+async def test_the_form_of_a_host_that_hangs_opens_all_the_same(
+    hass: HomeAssistant, session: ScriptedSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.homelab_monitor.options_flow._WAIT_SECONDS", 0.05)
+    entry = make_entry()
+    await set_up(hass, entry, session)
+    known = sorted(unit["name"] for unit in session.document["sections"]["services"]["units"])
+    ask, answered = session.poll, asyncio.Event()
+
+    async def hang(*about):
+        await answered.wait()
+        return await ask(*about)
+
+    with patch.object(session, "poll", hang):
+        async with asyncio.timeout(5):
+            assert offered(await shown(hass, entry), "services") == known
+        answered.set()
+        await hass.async_block_till_done(wait_background_tasks=True)
 
 
 async def test_a_host_that_is_offline_is_not_asked(hass: HomeAssistant, session: ScriptedSession) -> None:
@@ -209,7 +230,8 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
 
     async def poll(*args: object) -> object:
         if args[0] == ["services"] and hass.config_entries.async_get_entry(entry.entry_id):
-            await hass.config_entries.async_remove(entry.entry_id)
+            # As in another window: the removal ends whoever asks the host.
+            await hass.async_create_task(hass.config_entries.async_remove(entry.entry_id))
         return await ask(*args)
 
     if when == "while it is opened":

@@ -294,8 +294,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if self._refusals or self._limited or status is Status.SUSPENDED:
             # A little less, as a timer may be early.
             self._rest_until = time.monotonic() + 0.95 * retry_seconds
-        if status is Status.SUSPENDED and isinstance(err, KeyRefused):
-            # Each time: Home Assistant lets any user end the dialog that is waiting.
+        if isinstance(err, KeyRefused) and (self._refusals > 1 or status is Status.SUSPENDED):
+            # The first one may be a home that is not mounted yet. Each time: anybody can end the dialog that waits.
             self.config_entry.async_start_reauth(self.hass)
         return self._enter(self.data, status, err)
 

@@ -4,6 +4,7 @@ What can be chosen by name is offered as the host really has it. An empty choice
 integration chooses; an option that equals its default is not stored.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +61,7 @@ _THRESHOLDS = "thresholds"
 _CONNECTION = "connection"
 _PRIVILEGES = "privileges"
 _EVERY_SERVICE = {"services": ["*"]}
+_WAIT_SECONDS = 1.0
 
 
 class HomelabOptionsFlow(OptionsFlowWithReload):
@@ -111,14 +113,24 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
     async def _async_services(self, snapshot: Snapshot) -> set[str]:
         """Return every service of the host; only the known ones while it cannot be asked."""
         known = snapshot.sections.services
-        if self.config_entry.state is ConfigEntryState.LOADED and self.config_entry.runtime_data.data.is_online:
-            try:
-                reply = await self.config_entry.runtime_data.session.poll(["services"], _EVERY_SERVICE)
-            except HomelabError:
-                return _names(known)
-            told = reply.sections.get("services")
-            return _names(told if isinstance(told, Services) else known)
-        return _names(known)
+        if self.config_entry.state is not ConfigEntryState.LOADED or not self.config_entry.runtime_data.data.is_online:
+            return _names(known)
+        # A host that hangs answers at the end of its time limit, if at all: nobody looks at a blank page for that long.
+        asking = self.config_entry.async_create_background_task(
+            self.hass, self._async_every_service(), f"{self.config_entry.title} services"
+        )
+        await asyncio.wait({asking}, timeout=_WAIT_SECONDS)
+        told = asking.result() if asking.done() and not asking.cancelled() else None
+        return _names(told or known)
+
+    async def _async_every_service(self) -> Services | None:
+        """Ask for every service, None when there is no answer."""
+        try:
+            reply = await self.config_entry.runtime_data.session.poll(["services"], _EVERY_SERVICE)
+        except HomelabError:
+            return None
+        told = reply.sections.get("services")
+        return told if isinstance(told, Services) else None
 
 
 def _names(told: Services | None) -> set[str]:
