@@ -1,4 +1,4 @@
-"""Somebody on the way to a server: has no key, sees encrypted bytes, and cuts, changes or delays what passes."""
+"""Somebody on the way to a server: has no key, sees encrypted bytes, and cuts or changes what passes."""
 
 import asyncio
 from contextlib import suppress
@@ -20,9 +20,6 @@ class Between:
         self._real = port
         self.on = on
         self.at = at
-        self.seconds = 0.0
-        """How long what the server says is held back."""
-        self.served = 0
         self._ends: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -50,7 +47,6 @@ class Between:
             end.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.served += 1
         there, back = await asyncio.open_connection("127.0.0.1", self._real)
         self._ends |= {writer, back}
         with suppress(OSError):
@@ -69,16 +65,13 @@ class Between:
 
     async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the server says."""
-        part, loop = 0, asyncio.get_running_loop()
+        part = 0
         while data := await there.read(65536):
             part += 1
             if self.on in ("fin", "rst") and part >= self.at:
                 self._end(writer)
                 return
-            if self.seconds:
-                loop.call_later(self.seconds, writer.write, data)
-            else:
-                writer.write(data)
+            writer.write(data)
         writer.close()
 
     def _end(self, writer: asyncio.StreamWriter) -> None:
