@@ -7,13 +7,16 @@ import struct
 from types import TracebackType
 from typing import Self
 
+import pytest
+
+from custom_components.homelab_monitor.client.denied import Shown
 from custom_components.homelab_monitor.client.target import Target
 
 
 class Between:
     """Passes on what comes to its own port; while `on` is set, what it does to a connection is one of three things.
 
-    `fin` and `rst` end a connection instead of the server's part `at`, `flip` changes a byte of the client's part `at`.
+    `fin` and `rst` end it instead of the server's part `at`, `flip` changes a byte of the client's parts from `at` on.
     """
 
     def __init__(self, port: int, on: str | None = None, at: int = 0) -> None:
@@ -41,6 +44,16 @@ class Between:
         """Return the way to that server that leads through here."""
         return Target(target.username, "127.0.0.1", self.port)
 
+    def begin_when_accepted(self, monkeypatch: pytest.MonkeyPatch, on: str) -> None:
+        """Do that from the moment on at which a server has accepted our key, which nobody can see from here."""
+        accept = Shown.accept
+
+        def accepted(shown: Shown) -> None:
+            accept(shown)
+            self.on, self.at = on, 0
+
+        monkeypatch.setattr(Shown, "accept", accepted)
+
     def cut(self) -> None:
         """End every connection, now and for good."""
         for end in self._ends:
@@ -58,7 +71,7 @@ class Between:
         part = 0
         while data := await reader.read(65536):
             part += 1
-            if self.on == "flip" and part == self.at:
+            if self.on == "flip" and part >= self.at:
                 data = data[:-1] + bytes([data[-1] ^ 1])
             back.write(data)
         back.close()
