@@ -1,4 +1,4 @@
-"""Somebody on the way to a server: has no key, sees encrypted bytes, and cuts, changes or delays what passes."""
+"""Somebody on the way to a server: has no key, sees encrypted bytes, and cuts or changes what passes."""
 
 import asyncio
 from contextlib import suppress
@@ -7,22 +7,22 @@ import struct
 from types import TracebackType
 from typing import Self
 
+import pytest
+
+from custom_components.homelab_monitor.client.denied import Shown
 from custom_components.homelab_monitor.client.target import Target
 
 
 class Between:
     """Passes on what comes to its own port; while `on` is set, what it does to a connection is one of three things.
 
-    `fin` and `rst` end a connection instead of the server's part `at`, `flip` changes a byte of the client's part `at`.
+    `fin` and `rst` end it instead of the server's part `at`, `flip` changes a byte of the client's parts from `at` on.
     """
 
     def __init__(self, port: int, on: str | None = None, at: int = 0) -> None:
         self._real = port
         self.on = on
         self.at = at
-        self.seconds = 0.0
-        """How long what the server says is held back."""
-        self.served = 0
         self._ends: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -44,13 +44,22 @@ class Between:
         """Return the way to that server that leads through here."""
         return Target(target.username, "127.0.0.1", self.port)
 
+    def begin_when_accepted(self, monkeypatch: pytest.MonkeyPatch, on: str) -> None:
+        """Do that from the moment on at which a server has accepted our key, which nobody can see from here."""
+        accept = Shown.accept
+
+        def accepted(shown: Shown) -> None:
+            accept(shown)
+            self.on, self.at = on, 0
+
+        monkeypatch.setattr(Shown, "accept", accepted)
+
     def cut(self) -> None:
         """End every connection, now and for good."""
         for end in self._ends:
             end.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.served += 1
         there, back = await asyncio.open_connection("127.0.0.1", self._real)
         self._ends |= {writer, back}
         with suppress(OSError):
@@ -62,23 +71,20 @@ class Between:
         part = 0
         while data := await reader.read(65536):
             part += 1
-            if self.on == "flip" and part == self.at:
+            if self.on == "flip" and part >= self.at:
                 data = data[:-1] + bytes([data[-1] ^ 1])
             back.write(data)
         back.close()
 
     async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the server says."""
-        part, loop = 0, asyncio.get_running_loop()
+        part = 0
         while data := await there.read(65536):
             part += 1
             if self.on in ("fin", "rst") and part >= self.at:
                 self._end(writer)
                 return
-            if self.seconds:
-                loop.call_later(self.seconds, writer.write, data)
-            else:
-                writer.write(data)
+            writer.write(data)
         writer.close()
 
     def _end(self, writer: asyncio.StreamWriter) -> None:

@@ -231,7 +231,7 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
     async def poll(*args: object) -> object:
         if args[0] == ["services"] and hass.config_entries.async_get_entry(entry.entry_id):
             # As in another window: the removal ends whoever asks the host.
-            await hass.async_create_task(hass.config_entries.async_remove(entry.entry_id))
+            await asyncio.shield(hass.config_entries.async_remove(entry.entry_id))
         return await ask(*args)
 
     if when == "while it is opened":

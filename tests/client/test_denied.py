@@ -164,8 +164,19 @@ async def test_a_login_that_is_cut_at_any_moment_is_no_verdict(sshd: Sshd, how: 
                 await connection.close()
             except HomelabError as err:
                 found.append(err)
+    assert found
     assert not [err for err in found if isinstance(err, KeyRefused) or err.hard]
-    assert "when it had accepted the key" in {err.detail for err in found if type(err) is LoginCut}
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "flip"])
+async def test_a_login_that_is_cut_once_the_key_is_accepted_says_when_that_was(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async with Between(sshd.port) as between:
+        between.begin_when_accepted(monkeypatch, how)
+        with pytest.raises(LoginCut) as caught:
+            await Connection.open(between.target(sshd.target), sshd.key, sshd.host_keys, timeout=SECONDS)
+    assert (caught.value.key, caught.value.detail) == ("connection_lost", "when it had accepted the key")
 
 
 def test_a_server_that_found_bytes_of_ours_changed_has_not_judged_who_logs_in() -> None:
