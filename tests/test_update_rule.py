@@ -15,6 +15,7 @@ from custom_components.homelab_monitor.client.models import System, Updates
 from custom_components.homelab_monitor.client.remedies import remedy_for
 from custom_components.homelab_monitor.client.update_script import (
     SCRIPT,
+    guard_line,
     parse_updates_rule,
     update_doas_line,
     update_script,
@@ -159,6 +160,17 @@ def test_what_sudo_is_told_to_keep_does_not_reach_the_package_manager(ready: Pla
     assert told(ready) == CLEAN
 
 
+@both_sudos
+def test_no_variable_of_the_caller_reaches_the_shell_that_reads_the_script(ready: Place) -> None:
+    """Before its first line bash, as `sh` of many systems, loads what LOCPATH and GCONV_PATH say."""
+    ready.write(SCRIPT, "#!/bin/sh\ncat /proc/$$/environ\n", 0o755)
+    ready.write("/etc/sudoers.d/a", 'Defaults env_keep += "LOCPATH GCONV_PATH LC_ALL"\nDefaults !env_reset\n', 0o440)
+    done = ready.sh(f"LOCPATH=/home/mon/mark GCONV_PATH=/home/mon/mark LC_ALL=mark sudo -n {SCRIPT}", user="mon")
+    assert done.returncode == 0
+    assert "mark" not in done.stdout
+    assert "SUDO_UID=" in done.stdout, "sudo-rs keeps it as well"
+
+
 @every_way
 @pytest.mark.parametrize("limit", ["-S -f 1", "-S -t 1", "-S -n 256", "-S -d 200000", "-f 4", "-t 5"])
 def test_limits_of_the_caller_are_lifted_or_nothing_starts(ready: Place, limit: str) -> None:
@@ -264,7 +276,7 @@ def test_the_old_rule_gives_root_and_the_remedy_takes_it_out_wherever_it_stands(
     assert place.sh("cat '/etc/sudoers.d/a b'").stdout == "".join(mine)
     assert place.sh("ls /etc/sudoers.d").stdout == "a b\nzz_homelab_monitor_updates\n"
     assert place.sh("cat /etc/sudoers").stdout == "root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n"
-    assert place.sh("cat /etc/sudoers.d/zz*").stdout == update_sudoers_line("mon") + "\n"
+    assert place.sh("cat /etc/sudoers.d/zz*").stdout == f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}\n"
     assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 3
     assert place.run("visudo", "-c").returncode == 0
 
@@ -288,10 +300,11 @@ def test_the_rule_of_another_user_stays(place: Place) -> None:
     others = [update_sudoers_line("simon"), update_sudoers_line("mo.n")]
     place.write("/etc/sudoers.d/zz_homelab_monitor_updates", "".join(f"{line}\n" for line in others), 0o440)
     assert remedy(place, "install_updates_rule") == ""
-    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == [*others, update_sudoers_line("mon")]
+    guard = guard_line(SCRIPT)
+    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == [*others, update_sudoers_line("mon"), guard]
     assert remedy(place, "install_updates_rule", "m.n") == ""
     assert remedy(place, "install_updates_rule", "root") == "", "root needs no rule"
-    rules = [*others, update_sudoers_line("mon"), update_sudoers_line("m.n")]
+    rules = [*others, update_sudoers_line("mon"), update_sudoers_line("m.n"), guard]
     assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == rules
 
 

@@ -10,7 +10,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 
 from typing import Final
 
-from .update_script import OLD_RULES, SCRIPT, UNIT, WALK
+from .update_script import OLD_RULES, SCRIPT, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
@@ -166,6 +166,7 @@ cat >$work/old <<"END"
 @OLD@
 END
 is_rule() {
+  if [ "$1 $2" = "@GUARD@" ]; then return 0; fi
   case $2 in
     "ALL=(root) NOPASSWD: NOSETENV: @SCRIPT@ "\\"\\") is_user "$1";;
     "nopass "*)
@@ -174,7 +175,7 @@ is_rule() {
     *) return 1;;
   esac
 }
-is_mine() { is_rule "$1" "$2" && case "$1 $2 " in "@ACCOUNT@ "*|"permit nopass @ACCOUNT@ "*) ;; *) return 1;; esac; }
+is_mine() { is_rule "$1" "$2" && case "$1 $2 " in "@GUARD@ "|"@ACCOUNT@ "*|"permit nopass @ACCOUNT@ "*) ;; *) return 1;; esac; }
 
 # Take the rules of ours out of a file, which must not be broken by it.
 clean() {
@@ -207,17 +208,20 @@ cat >$work/more <<"END"
 {lines}
 END
 """
-_FIREWALL: Final = """
+_FIREWALL: Final = f"""
 need_folder
 cat >$work/all <<"END"
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
+{guard_line("/usr/sbin/nft")}
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
+{guard_line("/usr/sbin/iptables-save")}
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
+{guard_line("/usr/sbin/ip6tables-save")}
 END
 # Of the programs that are here.
 : >$work/more
 while IFS= read -r line; do
-  tool=${line##*: }; tool=${tool%% *}
+  tool=${{line##*: }}; tool=${{tool#Defaults!}}; tool=${{tool%% *}}
   [ -e $tool ] || continue
   walk $tool
   printf "%s\\n" "$line" >>$work/more
@@ -275,6 +279,7 @@ if command -v sudo >/dev/null; then
   need_folder
   prepare {RULE_FILE} sudo <<"END"
 {{sudoers_line}}
+{guard_line(SCRIPT)}
 END
 elif command -v doas >/dev/null; then
   file=/etc/doas.conf
@@ -342,7 +347,13 @@ _END: Final = '[ -z "$bad" ]\n'
 
 def _worded(text: str) -> str:
     """Return a part of a command with the names and rules of ours."""
-    words = {"@SCRIPT@": SCRIPT, "@UNIT@": UNIT, "@OLD@": "\n".join(OLD_RULES), "@ACCOUNT@": "{account}"}
+    words = {
+        "@GUARD@": guard_line(SCRIPT),
+        "@SCRIPT@": SCRIPT,
+        "@UNIT@": UNIT,
+        "@OLD@": "\n".join(OLD_RULES),
+        "@ACCOUNT@": "{account}",
+    }
     for word, value in words.items():
         text = text.replace(word, value)
     return text

@@ -113,6 +113,15 @@ def update_sudoers_line(username: str) -> str:
     return f'{username} ALL=(root) {RULE_TAGS}{SCRIPT} ""'
 
 
+def guard_line(path: str) -> str:
+    """Return the line of sudoers(5) without which sudo's own settings may bring a caller's variables to a program.
+
+    `!env_reset` and `env_keep` are for all programs alike, and many run code that a variable names: iptables loads
+    extensions from XTABLES_LIBDIR, systemctl runs what DBUS_SYSTEM_BUS_ADDRESS says, a shell reads its locale.
+    """
+    return f"Defaults!{path} env_reset, !env_keep, !env_check"
+
+
 def update_doas_line(username: str) -> str:
     """Return the line of doas.conf(5) that allows the script, without any argument."""
     return f"permit nopass {username} as root cmd {SCRIPT} args"
