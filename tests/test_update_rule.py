@@ -22,6 +22,7 @@ from custom_components.homelab_monitor.client.update_script import (
     update_sudoers_line,
 )
 from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.upgrade import _LOOK
 
 from .needs import needs
 from .superuser import SUDOS, WAYS, Place
@@ -184,6 +185,53 @@ def test_limits_of_the_caller_are_lifted_or_nothing_starts(ready: Place, limit: 
         assert told(ready) == CLEAN
 
 
+ASKED_OF_IT = """#!/bin/sh
+for verb in "$@"; do :; done
+[ "$verb" = upgrade ] || exit 0
+{ while read -r name value; do case $name in Max) echo "$value" | tr -s " ";; esac; done </proc/self/limits
+  nice; chrt -p $$; ionice -p $$; echo end; } >/tmp/told 2>&1
+"""
+SET_BY_IT = """
+import os, resource, sys
+for number in (resource.RLIMIT_NPROC, resource.RLIMIT_MEMLOCK, 11):
+    resource.setrlimit(number, (1, int(sys.argv[1]) if len(sys.argv[1]) > 1 else resource.getrlimit(number)[1]))
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+os.nice(15)
+os.execvp("ionice", ["ionice", "-c", "3", *sys.argv[2:]])
+"""
+"""11 is the number of waiting signals."""
+
+
+@every_way
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_few_processes_or_a_low_priority_of_the_caller_are_not_the_jobs(ready: Place, shell: str) -> None:
+    needs(shutil.which(shell), shell)
+    ready.write("/usr/bin/apt-get", ASKED_OF_IT.replace("/bin/sh", "/bin/dash"), 0o755)
+    ready.write("/tmp/set", SET_BY_IT)
+    ready.sh(f"cp $(readlink -f /usr/bin/{shell}) /tmp/sh && mv /tmp/sh /bin/sh")
+    done = ready.run("python3", "/tmp/set", "-", *ready.prefix, SCRIPT, user="mon")
+    assert done.returncode == 0, done.stderr
+    text = told(ready)
+    limits = {line.rpartition(" ")[0].rpartition(" ")[0]: line for line in text.splitlines()}
+    for name in ("processes", "locked memory", "pending signals"):
+        found = re.search(rf"^{name} (\S+)", text, re.MULTILINE)
+        assert found, limits
+        assert found[1] == "unlimited" or int(found[1]) > 100, text
+    assert re.search(r"^0\n.*SCHED_OTHER\n.*priority: 0\nnone", text, re.MULTILINE), text
+
+
+@every_way
+def test_limits_that_nobody_can_lift_are_told_and_nothing_starts(ready: Place) -> None:
+    ready.write("/usr/bin/apt-get", ASKED_OF_IT, 0o755)
+    ready.write("/tmp/set", SET_BY_IT)
+    done = ready.run("python3", "/tmp/set", "10", *ready.prefix, SCRIPT, user="mon")
+    if done.returncode:
+        assert "the caller has limits that cannot be lifted: Max " in done.stderr
+        assert told(ready, expected=False) == ""
+    else:
+        assert re.search("^processes unlimited", told(ready), re.MULTILINE), "this root can"
+
+
 @every_way
 def test_signals_that_the_caller_ignores_are_not_ignored_by_the_package_manager(ready: Place) -> None:
     ignoring = (
@@ -220,6 +268,21 @@ def test_of_many_calls_at_once_one_starts_a_job(ready: Place) -> None:
     while ready.ask(SCRIPT).returncode and time.monotonic() < deadline:
         time.sleep(0.05)
     assert told(ready).startswith(CLEAN), "and again when it is over"
+
+
+ZOMBIE = f"""
+import os, time
+pid = os.fork() or os._exit(0)
+while (fields := open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split())[0] != "Z":
+    time.sleep(0.01)
+os.mkdir("{FOLDER}")
+open("{FOLDER}/pid", "w").write(f"{{pid}} {{fields[19]}}")
+os.system("sh")
+"""
+
+
+def test_a_job_that_has_ended_and_of_which_nobody_asks_how_is_not_running(place: Place) -> None:
+    assert place.run("python3", "-c", ZOMBIE, stdin=_LOOK).stdout == "upgrade lost\n"
 
 
 PLANTED = (

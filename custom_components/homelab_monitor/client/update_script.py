@@ -56,7 +56,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 022
 cd / && exec </dev/null || exit 1
-stop() { echo "homelab_monitor-update: $1" >&2; exit 1; }
+stop() { printf "%s\\n" "homelab_monitor-update: $1" >&2; exit 1; }
 
 folder=/run/homelab_monitor-update
 mkdir -p $folder
@@ -83,6 +83,24 @@ fi
 for limit in "t unlimited" "f unlimited" "d unlimited" "v unlimited" "s 8192" "n 1024"; do
   ulimit -$limit || stop "the caller has limits that cannot be lifted"
 done
+# Processes, locked memory, waiting signals: not every shell knows them, nor may every root lift them.
+lift() { ulimit -$1 unlimited || ulimit -S -$1 $(ulimit -H -$1); }
+processes=u
+(ulimit -u) >/dev/null 2>&1 || processes=p
+for limit in $processes l i; do lift $limit; done 2>/dev/null
+while read -r limit; do
+  set -- $limit
+  case $limit in
+    "Max processes "*) name=nproc;;
+    "Max locked memory "*) name=memlock; shift;;
+    "Max pending signals "*) name=sigpending; shift;;
+    *) continue;;
+  esac
+  if prlimit --pid $$ --$name=unlimited 2>/dev/null; then continue; fi
+  if prlimit --pid $$ --$name=$4:$4 2>/dev/null; then shift; fi
+  [ "$3" = unlimited ] || [ "$3" -ge 100 ] || stop "the caller has limits that cannot be lifted: $limit"
+done </proc/self/limits
+for tool in "renice 0 -p $$" "chrt -o -p 0 $$" "ionice -c 0 -p $$"; do $tool; done >/dev/null 2>&1
 if [ -w /proc/self/oom_score_adj ]; then echo 0 >/proc/self/oom_score_adj; fi
 signals=
 if env --default-signal true 2>/dev/null; then signals=--default-signal; fi
@@ -97,7 +115,7 @@ trap "" HUP
 env -i PATH=$PATH setsid env $signals PATH=$PATH /bin/sh -c "$job" >/dev/null 2>&1 &
 # Numbers are given again; with the time of its start (proc_pid_stat(5), 22) it is this process only.
 set -- $! $(cat /proc/$!/stat)
-echo "$1 ${23}" >$folder/pid
+printf "%s %s\\n" $1 ${23} >$folder/pid
 """
 """POSIX sh without a single quote, as it stands within those of the command that installs it."""
 
