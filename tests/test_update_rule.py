@@ -485,6 +485,23 @@ def test_a_host_that_lists_without_end_costs_no_time(word: str) -> None:
     assert not found.has_rule
 
 
+def test_a_listing_that_was_cut_is_never_ready() -> None:
+    """What counts most comes last."""
+    rules = [f'sudo     (root) NOPASSWD: {SCRIPT} ""', *["sudo     (root) NOPASSWD: /usr/bin/id x"] * 600]
+    told = [f"place -rwxr-xr-x 0 {SCRIPT}", "sudo User mon may run the following commands on nas:", "listed", "allowed"]
+    assert parse_updates_rule([*told, *rules[:9]]).has_rule
+    assert parse_updates_rule([*told, *rules]).has_rule is None
+    assert parse_updates_rule([*told, *rules[:9], "cut"]).has_rule is None
+
+
+def test_of_many_rules_the_last_ones_are_not_left_out_in_silence(place: Place) -> None:
+    assert remedy(place, INSTALL) == ""
+    place.allow(
+        RULE, *(f"mon ALL=(root) NOPASSWD: /usr/bin/id number-{each}" for each in range(500)), "mon ALL=(ALL) ALL"
+    )
+    assert judged(place)[1] == UNKNOWN
+
+
 RULE = update_sudoers_line("mon")
 ASKS = RULE.replace("NOPASSWD: ", "")
 READY, MISSING, UNKNOWN = "updates_rule_ready", "updates_rule_missing", "updates_rule_not_known"
@@ -500,13 +517,16 @@ ANYWHERE = {
     "everything with a password": ([RULE, "mon ALL=(ALL) ALL"], OVERRULED),
     "everything": (["mon ALL=(ALL) NOPASSWD: ALL"], READY),
     "everything but root": (["mon ALL=(ALL,!root) NOPASSWD: ALL"], MISSING),
+    "as another, later": ([RULE, "mon ALL=(nobody) ALL"], READY),
+    "as another, forbidden": ([RULE, f"mon ALL=(nobody) NOPASSWD: ALL, !{SCRIPT}"], READY),
+    "as another group": ([RULE, "mon ALL=(:nogroup) ALL"], READY),
 }
 """What sudo and sudo-rs make of rules alike."""
 WITH_SUDO = {
     "expired": ([RULE.replace("NOPASSWD", "NOTAFTER=20200101000000Z NOPASSWD")], REFUSED),
     "still valid": ([RULE.replace("NOPASSWD", "NOTAFTER=20990101000000Z NOPASSWD")], READY),
     "to come": ([RULE.replace("NOPASSWD", "NOTBEFORE=20990101000000Z NOPASSWD")], REFUSED),
-    "a wrong digest": ([RULE.replace("NOPASSWD:", f"NOPASSWD: sha256:{'0' * 64}")], REFUSED),
+    "a wrong digest": ([RULE.replace("NOSETENV:", f"NOSETENV: sha256:{'0' * 64}")], REFUSED),
     "a folder of its own": ([RULE.replace("NOPASSWD", "CWD=/nowhere NOPASSWD")], UNKNOWN),
     "any folder": ([RULE.replace("NOPASSWD", "CWD=* NOPASSWD")], READY),
     "an expression": ([f'mon ALL=(root) NOPASSWD: ^{SCRIPT}$ ""'], UNKNOWN),
@@ -534,6 +554,16 @@ WITH_SUDO = {
     "every program looked at": (["Defaults intercept", RULE], STOPPED),
     "another root folder": (["Defaults runchroot=/tmp", RULE], REFUSED),
     "a folder that is missing": (["Defaults runcwd=/nowhere", RULE], STOPPED),
+    "another way to write it": ([RULE, f"mon ALL=(root) PASSWD: /{SCRIPT}"], UNKNOWN),
+    "a way back": ([RULE, "mon ALL=(root) PASSWD: /usr/local/sbin/../sbin/homelab_monitor-update"], UNKNOWN),
+    "perhaps a link": ([RULE, "mon ALL=(root) PASSWD: /opt/homelab_monitor-update"], UNKNOWN),
+    "logged": ([RULE, "mon ALL=(ALL:ALL) LOG_INPUT: LOG_OUTPUT: ALL"], OVERRULED),
+    "logged, with a password": ([RULE, f"mon ALL=(root) PASSWD: LOG_OUTPUT: {SCRIPT}"], OVERRULED),
+    "not logged": ([RULE.replace("NOSETENV:", "NOLOG_OUTPUT: NOLOG_INPUT:")], READY),
+    "logged, noexec": ([RULE.replace("NOSETENV:", "LOG_OUTPUT: NOEXEC:")], NOEXEC),
+    "its programs logged": (["Defaults log_subcmds", RULE], UNKNOWN),
+    "its programs not logged": (["Defaults log_subcmds", RULE, f"Defaults!{SCRIPT} !log_subcmds"], READY),
+    "a way to log": (["Defaults intercept_type=trace", RULE], READY),
     "what does not matter": (
         ["Defaults use_pty, umask=0077, lecture=always, !root_sudo, secure_path=/bin", RULE],
         READY,
@@ -554,6 +584,7 @@ def test_ready_is_said_only_where_sudo_runs_the_script(place: Place) -> None:
     cases = ANYWHERE | (WITH_SUDO if place.way == "sudo" else WITH_SUDO_RS)
     for name, (lines, reason) in cases.items():
         place.allow(*lines)
+        assert place.way == "sudo-rs" or place.run("visudo", "-c").returncode == 0, name
         assert (name, judged(place)[1]) == (name, reason)
         deadline = time.monotonic() + 20
         while (done := place.ask(SCRIPT)).returncode and "installed already" in done.stderr:

@@ -224,15 +224,16 @@ while read -r _ at _ how _; do
 done </proc/self/mounts
 case ,$options, in *,ro,*) echo read_only;; esac
 {WALK}
-judge() {{ set -- "$1" $(ls -ldn "$1"); echo "place $2 $4 $1"; }}
+judge() {{ set -- "$1" $(ls -ldn "$1"); printf '%s\n' "place $2 $4 $1"; }}
 if [ -e "$file" ] || [ -L "$file" ]; then
-  judge "$file"; walk "${{file%/*}}"; echo "real $at/${{file##*/}}"
+  judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
   [ -f "$file" ] && [ -r "$file" ] && head -c 8192 "$file" | sed 's/^/text /'
 fi
 if have sudo; then
   listed=$(unasked -l); told=$?
   case $kind in sudo-rs*) echo sudo_rs;; esac
   printf '%s\n' "$listed" | head -c 16384 | sed 's/^/sudo /'
+  [ ${{#listed}} -gt 16384 ] && printf '\ncut\n'
   case $listed in *"may run the following"*)
     echo listed
     if [ -f "$file" ]; then
@@ -250,7 +251,7 @@ if have doas; then
   for each in /etc/doas.conf $more; do
     [ -e "$each" ] || continue
     [ -r "$each" ] || {{ echo hidden; continue; }}
-    echo "doas $(limited doas -C "$each" "$file" 2>/dev/null)"
+    folded doas "$(limited doas -C "$each" "$file" 2>/dev/null)"
     case $(limited doas -C "$each" "$file" anything 2>/dev/null),$(limited doas -C "$each" "$file-" 2>/dev/null) in
       *nopass,*nopass) echo all;;
       *nopass,*) echo open;;
@@ -279,7 +280,10 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
     for line in lines:
         word, _, rest = line.partition(" ")
         told.setdefault(word, []).append(rest)
-    told["sudo"] = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
+    rules = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
+    # What is missing came last, and the last word counts.
+    is_cut = "cut" in told or len(rules) < len(told.get("sudo", []))
+    told["sudo"] = rules
     places = told.get("place", [])
     by_doas = "permit nopass" in told.get("doas", [])
     listed = read_listing(
@@ -289,8 +293,10 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_allowed="allowed" in told,
     )
     has_rule = True if by_doas else listed.has_rule
+    is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
     if not by_doas and (
-        ("hidden" in told and "listed" not in told)
+        is_cut
+        or ("hidden" in told and "listed" not in told)
         or (places and has_rule and not told.keys() & {"allowed", "refused"})
     ):
         has_rule = None
@@ -303,8 +309,8 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_refused="refused" in told and not by_doas,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
-        is_open=bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all)),
-        overruled_by="" if by_doas else listed.overruled_by,
+        is_open=is_open,
+        overruled_by="" if by_doas or is_cut else listed.overruled_by,
         stopped_by="" if by_doas else listed.stopped_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
@@ -326,7 +332,7 @@ def _is_roots_own(place: str) -> bool:
     return re.match(rf"{mode}\S* 0 ", place) is not None
 
 
-_NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z]+: )")
+_NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z_]+: )")
 """What stands between two commands of a listing; sudo-rs shows the commas of arguments without a backslash."""
 
 
