@@ -219,7 +219,8 @@ def test_allowing_a_disk_forbids_no_other_one(place: Place) -> None:
     place.write(SMART_RULE_FILE, theirs, 0o440)
     for user, disks in (("mon", "sda"), ("ha", "sda"), ("mon", "sdb sdc"), ("mon", "sda sdb"), ("m.n", "sda")):
         assert apply(place, "allow_smart", user, tool="/usr/sbin/smartctl", disks=disks) == (0, "")
-    given = [rule.format(*one) for one in (("mon", "sda"), ("ha", "sda"), ("mon", "sdb"), ("mon", "sdc"), ("m.n", "sda"))]
+    added = (("mon", "sda"), ("ha", "sda"), ("mon", "sdb"), ("mon", "sdc"), ("m.n", "sda"))
+    given = [rule.format(*one) for one in added]
     given.insert(1, guard_line("/usr/sbin/smartctl"))
     assert place.sh(f"cat {SMART_RULE_FILE}").stdout.splitlines() == [theirs, *given]
     for disk in ("sda", "sdb", "sdc"):

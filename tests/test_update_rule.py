@@ -337,10 +337,11 @@ def test_the_old_rule_gives_root_and_the_remedy_takes_it_out_wherever_it_stands(
     assert place.sh("grep -rl systemd-run /etc/sudoers /etc/sudoers.d").stdout == ""
     assert not resplit(place)
     assert place.sh("cat '/etc/sudoers.d/a b'").stdout == "".join(mine)
-    assert place.sh("ls /etc/sudoers.d").stdout == "a b\nzz_homelab_monitor_updates\n"
+    assert place.sh("ls /etc/sudoers.d").stdout == "a b\neve\nzz_homelab_monitor_updates\n"
+    assert place.sh("cat /etc/sudoers.d/eve").stdout == "", "somebody's own file stays, if empty"
     assert place.sh("cat /etc/sudoers").stdout == "root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n"
     assert place.sh("cat /etc/sudoers.d/zz*").stdout == f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}\n"
-    assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 3
+    assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 4
     assert place.run("visudo", "-c").returncode == 0
 
 
@@ -470,7 +471,8 @@ def test_the_tools_of_busybox_are_enough(place: Place) -> None:
         asked = place.run("env", "PATH=/bb:/usr/bin:/bin", "/bb/sh", stdin=FACTS_SCRIPT, user="mon")
         verdict = judge_updates_rule(parse_facts(asked.stdout), Updates(manager="apt"), SYSTEM, is_wanted=True)
         assert verdict.reason == reason
-    assert place.sh("ls /etc/sudoers.d").stdout == ""
+    # A file that is not ours stays, if empty.
+    assert place.sh("cd /etc/sudoers.d; ls; cat *").stdout == ("old\n" if place.way == "sudo" else "")
 
 
 @pytest.mark.parametrize(
