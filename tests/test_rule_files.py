@@ -14,6 +14,7 @@ from custom_components.homelab_monitor.client.rule_remedies import FIREWALL_RULE
 from custom_components.homelab_monitor.client.update_script import (
     OLD_RULES,
     SCRIPT,
+    guard_line,
     update_doas_line,
     update_sudoers_line,
 )
@@ -218,8 +219,10 @@ def test_allowing_a_disk_forbids_no_other_one(place: Place) -> None:
     place.write(SMART_RULE_FILE, theirs, 0o440)
     for user, disks in (("mon", "sda"), ("ha", "sda"), ("mon", "sdb sdc"), ("mon", "sda sdb"), ("m.n", "sda")):
         assert apply(place, "allow_smart", user, tool="/usr/sbin/smartctl", disks=disks) == (0, "")
-    given = [("mon", "sda"), ("ha", "sda"), ("mon", "sdb"), ("mon", "sdc"), ("m.n", "sda")]
-    assert place.sh(f"cat {SMART_RULE_FILE}").stdout.splitlines() == [theirs, *(rule.format(*one) for one in given)]
+    added = (("mon", "sda"), ("ha", "sda"), ("mon", "sdb"), ("mon", "sdc"), ("m.n", "sda"))
+    given = [rule.format(*one) for one in added]
+    given.insert(1, guard_line("/usr/sbin/smartctl"))
+    assert place.sh(f"cat {SMART_RULE_FILE}").stdout.splitlines() == [theirs, *given]
     for disk in ("sda", "sdb", "sdc"):
         assert place.ask("smartctl", "-n", "standby", "-j", "-a", f"/dev/{disk}").returncode == 0
     assert place.ask("smartctl", "-n", "standby", "-j", "-a", "/dev/sdd").returncode == 1
@@ -248,6 +251,7 @@ def test_reading_the_firewall_is_allowed_and_nothing_more(place: Place) -> None:
         assert apply(place, "allow_firewall", user) == (0, "")
     rule = "{} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/{}"
     given = [rule.format(user, line) for user in ("mon", "ha") for line in (FIREWALL[0], 'iptables-save ""')]
+    given[1:2] = [guard_line("/usr/sbin/nft"), given[1], guard_line("/usr/sbin/iptables-save")]
     assert place.sh(f"cat {FIREWALL_RULE_FILE}").stdout.splitlines() == given
     for command in FIREWALL[:2]:
         assert place.ask(*command.split()).returncode == 0
@@ -365,7 +369,7 @@ def test_the_documented_exception_from_noexec_ends_the_repair(place: Place, cure
 def test_the_rule_of_a_user_whose_name_is_a_number_is_ours_as_well(place: Place) -> None:
     for _ in range(2):
         assert apply(place, INSTALL, "4711") == (0, "")
-        assert place.sh(f"cat {RULE_FILE}").stdout == update_sudoers_line("4711") + "\n"
+        assert place.sh(f"cat {RULE_FILE}").stdout == f"{update_sudoers_line('4711')}\n{guard_line(SCRIPT)}\n"
     assert apply(place, REMOVE, "4711") == (0, "")
     assert place.sh(f"ls {RULE_FILE}").returncode != 0
 
@@ -523,7 +527,7 @@ def test_of_many_remedies_at_once_each_has_its_effect_once(place: Place, tool: s
         place.write(f"/tmp/{number}", cure.commands[0])
     place.sh("for each in 0 1 2 3; do sh /tmp/$each & done; wait")
     lines = place.sh(f"cat {RULE_FILE}").stdout.splitlines()
-    assert sorted(lines) == [update_sudoers_line("ha"), MINE]
+    assert sorted(lines) == [guard_line(SCRIPT), update_sudoers_line("ha"), MINE]
     assert set(left(place)) <= {"/run/homelab_monitor-rules.lock"}
 
 

@@ -15,12 +15,14 @@ from custom_components.homelab_monitor.client.models import System, Updates
 from custom_components.homelab_monitor.client.remedies import remedy_for
 from custom_components.homelab_monitor.client.update_script import (
     SCRIPT,
+    guard_line,
     parse_updates_rule,
     update_doas_line,
     update_script,
     update_sudoers_line,
 )
 from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.upgrade import _LOOK
 
 from .needs import needs
 from .superuser import SUDOS, WAYS, Place
@@ -159,6 +161,17 @@ def test_what_sudo_is_told_to_keep_does_not_reach_the_package_manager(ready: Pla
     assert told(ready) == CLEAN
 
 
+@both_sudos
+def test_no_variable_of_the_caller_reaches_the_shell_that_reads_the_script(ready: Place) -> None:
+    """Before its first line bash, as `sh` of many systems, loads what LOCPATH and GCONV_PATH say."""
+    ready.write(SCRIPT, "#!/bin/sh\ncat /proc/$$/environ\n", 0o755)
+    ready.write("/etc/sudoers.d/a", 'Defaults env_keep += "LOCPATH GCONV_PATH LC_ALL"\nDefaults !env_reset\n', 0o440)
+    done = ready.sh(f"LOCPATH=/home/mon/mark GCONV_PATH=/home/mon/mark LC_ALL=mark sudo -n {SCRIPT}", user="mon")
+    assert done.returncode == 0
+    assert "mark" not in done.stdout
+    assert "SUDO_UID=" in done.stdout, "sudo-rs keeps it as well"
+
+
 @every_way
 @pytest.mark.parametrize("limit", ["-S -f 1", "-S -t 1", "-S -n 256", "-S -d 200000", "-f 4", "-t 5"])
 def test_limits_of_the_caller_are_lifted_or_nothing_starts(ready: Place, limit: str) -> None:
@@ -170,6 +183,53 @@ def test_limits_of_the_caller_are_lifted_or_nothing_starts(ready: Place, limit: 
         assert told(ready, expected=False) == ""
     else:
         assert told(ready) == CLEAN
+
+
+ASKED_OF_IT = """#!/bin/sh
+for verb in "$@"; do :; done
+[ "$verb" = upgrade ] || exit 0
+{ while read -r name value; do case $name in Max) echo "$value" | tr -s " ";; esac; done </proc/self/limits
+  nice; chrt -p $$; ionice -p $$; echo end; } >/tmp/told 2>&1
+"""
+SET_BY_IT = """
+import os, resource, sys
+for number in (resource.RLIMIT_NPROC, resource.RLIMIT_MEMLOCK, 11):
+    resource.setrlimit(number, (1, int(sys.argv[1]) if len(sys.argv[1]) > 1 else resource.getrlimit(number)[1]))
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+os.nice(15)
+os.execvp("ionice", ["ionice", "-c", "3", *sys.argv[2:]])
+"""
+"""11 is the number of waiting signals."""
+
+
+@every_way
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_few_processes_or_a_low_priority_of_the_caller_are_not_the_jobs(ready: Place, shell: str) -> None:
+    needs(shutil.which(shell), shell)
+    ready.write("/usr/bin/apt-get", ASKED_OF_IT.replace("/bin/sh", "/bin/dash"), 0o755)
+    ready.write("/tmp/set", SET_BY_IT)
+    ready.sh(f"cp $(readlink -f /usr/bin/{shell}) /tmp/sh && mv /tmp/sh /bin/sh")
+    done = ready.run("python3", "/tmp/set", "-", *ready.prefix, SCRIPT, user="mon")
+    assert done.returncode == 0, done.stderr
+    text = told(ready)
+    limits = {line.rpartition(" ")[0].rpartition(" ")[0]: line for line in text.splitlines()}
+    for name in ("processes", "locked memory", "pending signals"):
+        found = re.search(rf"^{name} (\S+)", text, re.MULTILINE)
+        assert found, limits
+        assert found[1] == "unlimited" or int(found[1]) > 100, text
+    assert re.search(r"^0\n.*SCHED_OTHER\n.*priority: 0\nnone", text, re.MULTILINE), text
+
+
+@every_way
+def test_limits_that_nobody_can_lift_are_told_and_nothing_starts(ready: Place) -> None:
+    ready.write("/usr/bin/apt-get", ASKED_OF_IT, 0o755)
+    ready.write("/tmp/set", SET_BY_IT)
+    done = ready.run("python3", "/tmp/set", "10", *ready.prefix, SCRIPT, user="mon")
+    if done.returncode:
+        assert "the caller has limits that cannot be lifted: Max " in done.stderr
+        assert told(ready, expected=False) == ""
+    else:
+        assert re.search("^processes unlimited", told(ready), re.MULTILINE), "this root can"
 
 
 @every_way
@@ -208,6 +268,21 @@ def test_of_many_calls_at_once_one_starts_a_job(ready: Place) -> None:
     while ready.ask(SCRIPT).returncode and time.monotonic() < deadline:
         time.sleep(0.05)
     assert told(ready).startswith(CLEAN), "and again when it is over"
+
+
+ZOMBIE = f"""
+import os, time
+pid = os.fork() or os._exit(0)
+while (fields := open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split())[0] != "Z":
+    time.sleep(0.01)
+os.mkdir("{FOLDER}")
+open("{FOLDER}/pid", "w").write(f"{{pid}} {{fields[19]}}")
+os.system("sh")
+"""
+
+
+def test_a_job_that_has_ended_and_of_which_nobody_asks_how_is_not_running(place: Place) -> None:
+    assert place.run("python3", "-c", ZOMBIE, stdin=_LOOK).stdout == "upgrade lost\n"
 
 
 PLANTED = (
@@ -262,10 +337,11 @@ def test_the_old_rule_gives_root_and_the_remedy_takes_it_out_wherever_it_stands(
     assert place.sh("grep -rl systemd-run /etc/sudoers /etc/sudoers.d").stdout == ""
     assert not resplit(place)
     assert place.sh("cat '/etc/sudoers.d/a b'").stdout == "".join(mine)
-    assert place.sh("ls /etc/sudoers.d").stdout == "a b\nzz_homelab_monitor_updates\n"
+    assert place.sh("ls /etc/sudoers.d").stdout == "a b\neve\nzz_homelab_monitor_updates\n"
+    assert place.sh("cat /etc/sudoers.d/eve").stdout == "", "somebody's own file stays, if empty"
     assert place.sh("cat /etc/sudoers").stdout == "root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n"
-    assert place.sh("cat /etc/sudoers.d/zz*").stdout == update_sudoers_line("mon") + "\n"
-    assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 3
+    assert place.sh("cat /etc/sudoers.d/zz*").stdout == f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}\n"
+    assert place.sh("stat -c '%u %g %a' /etc/sudoers /etc/sudoers.d/*").stdout == "0 0 440\n" * 4
     assert place.run("visudo", "-c").returncode == 0
 
 
@@ -288,10 +364,11 @@ def test_the_rule_of_another_user_stays(place: Place) -> None:
     others = [update_sudoers_line("simon"), update_sudoers_line("mo.n")]
     place.write("/etc/sudoers.d/zz_homelab_monitor_updates", "".join(f"{line}\n" for line in others), 0o440)
     assert remedy(place, "install_updates_rule") == ""
-    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == [*others, update_sudoers_line("mon")]
+    guard = guard_line(SCRIPT)
+    assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == [*others, update_sudoers_line("mon"), guard]
     assert remedy(place, "install_updates_rule", "m.n") == ""
     assert remedy(place, "install_updates_rule", "root") == "", "root needs no rule"
-    rules = [*others, update_sudoers_line("mon"), update_sudoers_line("m.n")]
+    rules = [*others, update_sudoers_line("mon"), update_sudoers_line("m.n"), guard]
     assert place.sh("cat /etc/sudoers.d/*").stdout.splitlines() == rules
 
 
@@ -404,7 +481,8 @@ def test_the_tools_of_busybox_are_enough(place: Place) -> None:
         asked = place.run("env", "PATH=/bb:/usr/bin:/bin", "/bb/sh", stdin=FACTS_SCRIPT, user="mon")
         verdict = judge_updates_rule(parse_facts(asked.stdout), Updates(manager="apt"), SYSTEM, is_wanted=True)
         assert verdict.reason == reason
-    assert place.sh("ls /etc/sudoers.d").stdout == ""
+    # A file that is not ours stays, if empty.
+    assert place.sh("cd /etc/sudoers.d; ls; cat *").stdout == ("old\n" if place.way == "sudo" else "")
 
 
 @pytest.mark.parametrize(
@@ -417,6 +495,23 @@ def test_a_host_that_lists_without_end_costs_no_time(word: str) -> None:
     assert time.process_time() - started < 0.3
     assert not found.has_old_rule
     assert not found.has_rule
+
+
+def test_a_listing_that_was_cut_is_never_ready() -> None:
+    """What counts most comes last."""
+    rules = [f'sudo     (root) NOPASSWD: {SCRIPT} ""', *["sudo     (root) NOPASSWD: /usr/bin/id x"] * 600]
+    told = [f"place -rwxr-xr-x 0 {SCRIPT}", "sudo User mon may run the following commands on nas:", "listed", "allowed"]
+    assert parse_updates_rule([*told, *rules[:9]]).has_rule
+    assert parse_updates_rule([*told, *rules]).has_rule is None
+    assert parse_updates_rule([*told, *rules[:9], "cut"]).has_rule is None
+
+
+def test_of_many_rules_the_last_ones_are_not_left_out_in_silence(place: Place) -> None:
+    assert remedy(place, INSTALL) == ""
+    place.allow(
+        RULE, *(f"mon ALL=(root) NOPASSWD: /usr/bin/id number-{each}" for each in range(500)), "mon ALL=(ALL) ALL"
+    )
+    assert judged(place)[1] == UNKNOWN
 
 
 RULE = update_sudoers_line("mon")
@@ -434,6 +529,9 @@ ANYWHERE = {
     "everything with a password": ([RULE, "mon ALL=(ALL) ALL"], OVERRULED),
     "everything": (["mon ALL=(ALL) NOPASSWD: ALL"], READY),
     "everything but root": (["mon ALL=(ALL,!root) NOPASSWD: ALL"], MISSING),
+    "as another, later": ([RULE, "mon ALL=(nobody) ALL"], READY),
+    "as another, forbidden": ([RULE, f"mon ALL=(nobody) NOPASSWD: ALL, !{SCRIPT}"], READY),
+    "as another group": ([RULE, "mon ALL=(:nogroup) ALL"], READY),
 }
 """What sudo and sudo-rs make of rules alike."""
 WITH_SUDO = {
@@ -472,6 +570,16 @@ WITH_SUDO = {
     ),
     "another root folder": (["Defaults runchroot=/tmp", RULE], REFUSED),
     "a folder that is missing": (["Defaults runcwd=/nowhere", RULE], STOPPED),
+    "another way to write it": ([RULE, f"mon ALL=(root) PASSWD: /{SCRIPT}"], UNKNOWN),
+    "a way back": ([RULE, "mon ALL=(root) PASSWD: /usr/local/sbin/../sbin/homelab_monitor-update"], UNKNOWN),
+    "perhaps a link": ([RULE, "mon ALL=(root) PASSWD: /opt/homelab_monitor-update"], UNKNOWN),
+    "logged": ([RULE, "mon ALL=(ALL:ALL) LOG_INPUT: LOG_OUTPUT: ALL"], OVERRULED),
+    "logged, with a password": ([RULE, f"mon ALL=(root) PASSWD: LOG_OUTPUT: {SCRIPT}"], OVERRULED),
+    "not logged": ([RULE.replace("NOSETENV:", "NOLOG_OUTPUT: NOLOG_INPUT:")], READY),
+    "logged, noexec": ([RULE.replace("NOSETENV:", "LOG_OUTPUT: NOEXEC:")], NOEXEC),
+    "its programs logged": (["Defaults log_subcmds", RULE], UNKNOWN),
+    "its programs not logged": (["Defaults log_subcmds", RULE, f"Defaults!{SCRIPT} !log_subcmds"], READY),
+    "a way to log": (["Defaults intercept_type=trace", RULE], READY),
     "what does not matter": (
         ["Defaults use_pty, umask=0077, lecture=always, !root_sudo, secure_path=/bin", RULE],
         READY,
@@ -492,6 +600,7 @@ def test_ready_is_said_only_where_sudo_runs_the_script(place: Place) -> None:
     cases = ANYWHERE | (WITH_SUDO if place.way == "sudo" else WITH_SUDO_RS)
     for name, (lines, reason) in cases.items():
         place.allow(*lines)
+        assert place.way == "sudo-rs" or place.run("visudo", "-c").returncode == 0, name
         assert (name, judged(place)[1]) == (name, reason)
         deadline = time.monotonic() + 20
         while (done := place.ask(SCRIPT)).returncode and "installed already" in done.stderr:

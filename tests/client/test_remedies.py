@@ -522,6 +522,7 @@ async def test_the_sudoers_file_is_checked_before_it_counts(machine: Machine):
         "mon ALL=(root) NOPASSWD: /usr/local/sbin/smartctl -x",
         "mon ALL=(root) NOPASSWD: NOSETENV: /usr/local/sbin/smartctl -n standby -j -a /dev/sda",
         "mon ALL=(root) NOPASSWD: NOSETENV: /usr/local/sbin/smartctl -n standby -j -a /dev/nvme0n1",
+        "Defaults!/usr/local/sbin/smartctl env_reset, !env_keep, !env_check",
     ]
     assert (kept.stat().st_mode & 0o777, kept.stat().st_uid) == (0o440, 0)
 

@@ -31,7 +31,7 @@ run=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}
 say uname; uname -s; uname -r; uname -m
 say os_release; cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null
 say id; id -u; id -un
-say shell; limited getent passwd "$(id -un)" 2>/dev/null | cut -d: -f7; echo "$SHELL"
+say shell; limited getent passwd "$(id -un)" 2>/dev/null | cut -d: -f7; printf '%s\n' "$SHELL"
 say systemd; [ -d /run/systemd/system ] && limited systemctl --version 2>/dev/null | head -n 1
 
 # Run sudo so that it asks nothing, and print what it says: both outputs, or with apart=yes only the second, while what is
@@ -100,7 +100,7 @@ fi
 
 say smart
 if have smartctl; then
-  tool=$(command -v smartctl); echo "tool $tool"
+  tool=$(command -v smartctl); folded tool "$tool"
   for disk in /sys/block/sd* /sys/block/nvme*; do
     name=${{disk##*/}}
     [ -b "/dev/$name" ] && [ "$(cat "$disk/removable" 2>/dev/null)" = 0 ] || continue
@@ -109,8 +109,8 @@ if have smartctl; then
       *"ermission denied"*)
         # That there is a rule does not tell whether it wants a password. What is printed is JSON.
         if have sudo && unasked -k -- "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name" | grep -q '^{{'
-        then echo "readable $name"; else echo "denied $name"; fi;;
-      *) echo "readable $name";;
+        then folded readable "$name"; else folded denied "$name"; fi;;
+      *) folded readable "$name";;
     esac
   done
 fi

@@ -26,7 +26,14 @@ from .rule_remedies import (
     SMART_COMMAND,
 )
 from .ssh import Connection
-from .update_script import RULE_TAGS, UPDATE_COMMANDS, update_doas_line, update_script, update_sudoers_line
+from .update_script import (
+    RULE_TAGS,
+    UPDATE_COMMANDS,
+    guard_line,
+    update_doas_line,
+    update_script,
+    update_sudoers_line,
+)
 
 RUN_SECONDS = 600.0
 OUTPUT_LIMIT = 64 << 10
@@ -210,11 +217,12 @@ def _update_words(username: str, placeholders: Mapping[str, str]) -> dict[str, s
 
 
 def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
-    """Return one literal line per disk; none when the path or a name is not one that we know."""
+    """Return one literal line per disk, and the guard; none when the path or a name is not one that we know."""
     known = [disk for disk in disks if _DISK.fullmatch(disk)]
-    if tool not in _SMARTCTL or _ALIAS.fullmatch(username):
+    if not known or tool not in _SMARTCTL or _ALIAS.fullmatch(username):
         return []
-    return [f"{username} ALL=(root) {RULE_TAGS}{tool} {SMARTCTL_ARGUMENTS} /dev/{disk}" for disk in known]
+    rules = [f"{username} ALL=(root) {RULE_TAGS}{tool} {SMARTCTL_ARGUMENTS} /dev/{disk}" for disk in known]
+    return [*rules, guard_line(tool)]
 
 
 def _filled(command: str, words: Mapping[str, str]) -> str:

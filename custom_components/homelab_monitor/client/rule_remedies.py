@@ -10,7 +10,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 
 from typing import Final
 
-from .update_script import OLD_RULES, SCRIPT, UNIT, WALK
+from .update_script import OLD_RULES, SCRIPT, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
@@ -25,17 +25,23 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 set -e
 umask 077
-stop() {{ echo "$1" >&2; exit 1; }}
+# Some shells read backslashes in what echo prints.
+say() {{ printf "%s\\n" "$1"; }}
+stop() {{ say "$1" >&2; exit 1; }}
 bad=
-tell() {{ echo "$1" >&2; bad=yes; }}
+tell() {{ say "$1" >&2; bad=yes; }}
 visudo=visudo
 command -v $visudo >/dev/null || visudo=visudo-rs
+# A sudo without visudo may be one that calls doas.
+is_sudo() {{
+  command -v sudo >/dev/null && {{ command -v $visudo >/dev/null || ! command -v doas >/dev/null; }}
+}}
 {WALK}
 # Whoever can change a file that counts, a folder above it or a link on the way to it, would be root.
 judge() {{
   if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
   set -- "$1" $(ls -ldn "$1")
-  case $4$2 in 0l*|0[-d]????-??-*) ;; *) echo "not only root can change $1" >&2; return 1;; esac
+  case $4$2 in 0l*|0[-d]????-??-*) ;; *) say "not only root can change $1" >&2; return 1;; esac
 }}
 
 # One at a time. What an earlier one has left that was cut off is swept.
@@ -67,35 +73,44 @@ put() {{
 }}
 
 # List what sudo reads, file by file; is_read says whether its folder is.
-slash=$(printf "%b" "\\0134")
+slash=$(printf "%b" "\\0134"); cr=$(printf "%b" "\\015")
+break="
+"
 meant() {{
+  name=${{name%"$cr"}}
   case $name in
     \\"*) name=${{name#\\"}}; name=${{name%%\\"*}};;
     *) name=${{name%%[[:space:]]"#"*}}
       until [ "$name" = "${{name#*"$slash "}}" ]; do name="${{name%%"$slash "*}} ${{name#*"$slash "}}"; done;;
   esac
-  case $name in *%h*) host=$(uname -n); name=${{name%%%h*}}${{host%%.*}}${{name#*%h}};; esac
+  host=$(uname -n)
+  until [ "$name" = "${{name#*%h}}" ]; do name=${{name%%%h*}}${{host%%.*}}${{name#*%h}}; done
 }}
 is_read=
 add() {{
   [ -f "$1" ] || return 0
+  case $1 in *"$break"*)
+    tell "the name of this file has a line break, so it was not looked at: $(printf %s "$1" | tr "\\n" " ")"; return 0;;
+  esac
   if grep -qxF -e "$1" $work/files; then return 0; fi
-  echo "$1" >>$work/files
+  say "$1" >>$work/files
   while read -r word name || [ -n "$word" ]; do
     case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
     meant
     case $name in "") continue;; /*) ;; *) name=${{1%/*}}/$name;; esac
     case $word in *dir) ;; *) add "$name"; continue;; esac
-    if [ "${{name%/}}" = /etc/sudoers.d ]; then is_read=yes; fi
+    if [ "${{name%/}}" = /etc/sudoers.d ] || [ "$name" -ef /etc/sudoers.d ]; then
+      is_read=yes; name=/etc/sudoers.d
+    fi
     add_folder "${{name%/}}"
   done <"$1"
 }}
 add_folder() {{ for each in "$1"/*; do case ${{each##*/}} in *.*|*~) ;; *) add "$each";; esac; done; }}
 : >$work/files
 for top in /etc/sudoers-rs /etc/sudoers /usr/etc/sudoers; do add $top; done
-add_folder /etc/sudoers.d
+[ -n "$is_read" ] || add_folder /etc/sudoers.d
 need_folder() {{
-  command -v sudo >/dev/null || stop "sudo is not installed: only its rules can allow this"
+  is_sudo || stop "sudo is not installed: only its rules can allow this"
   [ -n "$is_read" ] ||
     stop "sudo does not read /etc/sudoers.d: with visudo, add the line @includedir /etc/sudoers.d at the end"
   walk /etc/sudoers.d
@@ -104,8 +119,6 @@ need_folder() {{
 """
 _SIFT: Final = """
 # Copy a file without the rules of ours; tell of other rules that name what is ours.
-break="
-"
 sift() {
   : >$work/sifted; taken=; number=0; from=1; whole=; lines=
   while IFS= read -r line || [ -n "$line" ]; do
@@ -166,6 +179,7 @@ cat >$work/old <<"END"
 @OLD@
 END
 is_rule() {
+  if [ "$1 $2" = "@GUARD@" ]; then return 0; fi
   case $2 in
     "ALL=(root) NOPASSWD: NOSETENV: @SCRIPT@ "\\"\\") is_user "$1";;
     "nopass "*)
@@ -174,7 +188,10 @@ is_rule() {
     *) return 1;;
   esac
 }
-is_mine() { is_rule "$1" "$2" && case "$1 $2 " in "@ACCOUNT@ "*|"permit nopass @ACCOUNT@ "*) ;; *) return 1;; esac; }
+is_mine() {
+  is_rule "$1" "$2" || return 1
+  case "$1 $2 " in "@GUARD@ "|"@ACCOUNT@ "*|"permit nopass @ACCOUNT@ "*) ;; *) return 1;; esac
+}
 
 # Take the rules of ours out of a file, which must not be broken by it.
 clean() {
@@ -184,16 +201,26 @@ clean() {
   target=${at:-/}
   if is_valid "$target" && ! is_valid $work/sifted; then
     tell "$1: $(check $work/sifted 2>&1)"
-  elif [ -s $work/sifted ] || [ "$target" = /etc/sudoers ] || [ -L "$1" ]; then
-    put $work/sifted "$target" || tell "$1: nothing was changed"
+  elif put $work/sifted "$target"; then
+    drop "$1"
   else
-    rm -f "$target" || tell "$1: nothing was changed"
+    tell "$1: nothing was changed"
   fi
 }
+# Files of others stay, if empty: a line of somebody may name them, and a sudo that misses one may refuse everything.
+drop() {
+  if [ -s $work/sifted ] || [ -L "$1" ]; then return 0; fi
+  case $1 in "@RULE_FILE@"|"@DOAS_RULE_FILE@") rm -f "$1" || return 0;; *) return 0;; esac
+  is_sound || put $work/sifted "$1" 0440
+}
+# All files together; where they were broken before, that is not for us to say.
+sound=
+is_sound() { [ -z "$sound" ] || $visudo -c >/dev/null 2>&1; }
 check() { case $kind in sudo) $visudo -cf "$1";; *) doas -C "$1";; esac; }
 is_valid() { check "$1" >/dev/null 2>&1; }
 clean_all() {
   kind=sudo
+  if $visudo -c >/dev/null 2>&1; then sound=yes; fi
   while IFS= read -r each; do clean "$each" </dev/null; done <$work/files
   kind=doas
   command -v doas >/dev/null || return 0
@@ -207,17 +234,20 @@ cat >$work/more <<"END"
 {lines}
 END
 """
-_FIREWALL: Final = """
+_FIREWALL: Final = f"""
 need_folder
 cat >$work/all <<"END"
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
-{account} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
+{guard_line("/usr/sbin/nft")}
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
+{guard_line("/usr/sbin/iptables-save")}
+{{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
+{guard_line("/usr/sbin/ip6tables-save")}
 END
 # Of the programs that are here.
 : >$work/more
 while IFS= read -r line; do
-  tool=${line##*: }; tool=${tool%% *}
+  tool=${{line##*: }}; tool=${{tool#Defaults!}}; tool=${{tool%% *}}
   [ -e $tool ] || continue
   walk $tool
   printf "%s\\n" "$line" >>$work/more
@@ -244,7 +274,7 @@ chmod 0440 "$at"
 _INSTALL: Final = f"""
 # Take out the rules of earlier versions, which allow more than they say, whatever else stands in the way.
 is_ours() {{ is_old_rule "$1" "$2"; }}
-tell_of_odd() {{ echo "$1" >&2; }}
+tell_of_odd() {{ say "$1" >&2; }}
 clean_all
 
 # Make what is needed, and try it, before anything is put in place.
@@ -271,10 +301,11 @@ prepare() {{
   cat >>$work/rules
   check $work/rules
 }}
-if command -v sudo >/dev/null; then
+if is_sudo; then
   need_folder
   prepare {RULE_FILE} sudo <<"END"
 {{sudoers_line}}
+{guard_line(SCRIPT)}
 END
 elif command -v doas >/dev/null; then
   file=/etc/doas.conf
@@ -293,11 +324,21 @@ if [ "$kind" = sudo ]; then
   chmod 0440 $rules
 elif [ -n "$rules" ]; then put $work/rules $rules 0644; fi
 
-# See what sudo makes of it: the last rule that fits is the one that counts.
-if [ "$kind" = sudo ] && sudo -n -l -U {{account}} >$work/listed 2>/dev/null; then
+# Users that a rule names; a group or an alias may be root.
+is_root() {{
+  set -f; IFS=", "; set -- $1; unset IFS; set +f
+  root=
+  for user; do case $user in root|ALL|"#0"|[%+A-Z]*) root=yes;; "!root"|"!ALL"|"!#0") root=;; esac; done
+  [ -n "$root" ]
+}}
+# See what sudo makes of it: the last rule that fits is the one that counts. It cuts no line for who reads from a pipe.
+if [ "$kind" = sudo ] && listed=$(sudo -n -l -U {{account}} 2>/dev/null); then
+  say "$listed" >$work/listed
   last=
-  while IFS= read -r line; do
-    case $line in *"$folder/{UNIT}"*|*"{SCRIPT}"*|*"("*")"*" ALL"|*"("*")"*" ALL,"*) last=$line;; esac
+  while read -r line; do
+    case $line in "("*"$folder/{UNIT}"*|"("*"{SCRIPT}"*|"("*")"*" ALL"|"("*")"*" ALL,"*) ;; *) continue;; esac
+    users=${{line#"("}}; users=${{users%%")"*}}
+    if is_root "${{users%%:*}}"; then last=$line; fi
   done <$work/listed
   case $last in
     *"!"*|*" PASSWD: "*) tell "another rule of sudo counts more than the one that was installed: $last";;
@@ -305,7 +346,7 @@ if [ "$kind" = sudo ] && sudo -n -l -U {{account}} >$work/listed 2>/dev/null; th
     *) tell "another rule of sudo counts more than the one that was installed: $last";;
   esac
   # What is set last counts, and most of all what is set for the script.
-  noexec=; requiretty=; concerns=yes
+  noexec=; requiretty=; logged=; concerns=yes
   set -f
   for word in $(sed "/ may run /q" $work/listed); do
     word=${{word%,}}
@@ -316,11 +357,13 @@ if [ "$kind" = sudo ] && sudo -n -l -U {{account}} >$work/listed 2>/dev/null; th
     case $concerns$word in
       yesnoexec) noexec=$word;; yes!noexec) noexec=;;
       yesrequiretty) requiretty=$word;; yes!requiretty) requiretty=;;
+      # What a program leaves behind does not run on then; a unit of systemd does.
+      yeslog_subcmds) [ -d /run/systemd/system ] || logged=$word;; yes!log_subcmds) logged=;;
       yeslistpw=always|yeslistpw=all)
         tell "sudo shows rules only with a password: take out Defaults ${{word%,}}";;
     esac
   done
-  for word in $noexec $requiretty; do
+  for word in $noexec $requiretty $logged; do
     tell "sudo lets no script run from here: take out Defaults $word, or except {SCRIPT} from it"
   done
   set +f
@@ -337,12 +380,23 @@ tell_of_odd() {{ tell "$1. Change it by hand"; }}
 clean_all
 rm -f {SCRIPT}
 """
-_END: Final = '[ -z "$bad" ]\n'
+_END: Final = """
+is_sound || tell "visudo -c now finds a fault that it did not find before"
+[ -z "$bad" ]
+"""
 
 
 def _worded(text: str) -> str:
     """Return a part of a command with the names and rules of ours."""
-    words = {"@SCRIPT@": SCRIPT, "@UNIT@": UNIT, "@OLD@": "\n".join(OLD_RULES), "@ACCOUNT@": "{account}"}
+    words = {
+        "@GUARD@": guard_line(SCRIPT),
+        "@SCRIPT@": SCRIPT,
+        "@UNIT@": UNIT,
+        "@DOAS_RULE_FILE@": DOAS_RULE_FILE,
+        "@RULE_FILE@": RULE_FILE,
+        "@OLD@": "\n".join(OLD_RULES),
+        "@ACCOUNT@": "{account}",
+    }
     for word, value in words.items():
         text = text.replace(word, value)
     return text

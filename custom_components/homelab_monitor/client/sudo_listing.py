@@ -47,12 +47,14 @@ class _Entry:
 
 _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(?<!\\),\s*")
-_TAG: Final = re.compile(r"([A-Z]+): |([A-Z_]+=\S+) |sha\d+:\S+ ")
+_TAG: Final = re.compile(r"([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ ")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
 """Those that sudo itself has weighed when it is asked about the command, or that only allow something."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+:@%=~-]+")
 """Paths that mean themselves."""
+_ODD: Final = re.compile(r"//|/\.\.?(?:/|$)")
+"""In paths that may be another one, written in another way."""
 _USER: Final = re.compile(r"#?[a-z0-9_][a-zA-Z0-9_.-]*\$?")
 """Users that mean themselves: no alias, no group."""
 
@@ -117,11 +119,12 @@ def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs
                 is_plain = is_plain and _HARMLESS_OPTION.fullmatch(tag[2]) is not None
         word = command[start:]
         path, _, arguments = word.removeprefix("!").partition(" ")
-        fits = _both(_fits(path, paths), _takes_none(arguments))
+        # A rule for others than root says nothing of what becomes root's.
+        fits = _both(_both(_fits(path, paths), _takes_none(arguments)), is_root)
         if fits is False:
             continue
         allows, is_all = not word.startswith("!"), path == "ALL"
-        is_enough = _both(allows, _both(_needs_none(tags, settings), _both(is_root, True if is_plain else None)))
+        is_enough = _both(allows, _both(_needs_none(tags, settings), True if is_plain else None))
         # sudo-rs leaves out the quotes that say "without arguments".
         is_open = bool(is_enough) and not is_all and arguments != '""' and not is_sudo_rs
         yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags))
@@ -145,6 +148,9 @@ def _fits(path: str, paths: Sequence[str]) -> bool | None:
     """Tell whether a path of sudoers(5) is the program's; folders and asterisks are read, other patterns are not."""
     if path in ("ALL", *paths):
         return True
+    # sudo looks for the file that is meant, which a link may also lead to.
+    if path.startswith("/") and (_ODD.search(path) or path.rpartition("/")[2] == paths[0].rpartition("/")[2]):
+        return None
     if path.endswith("/") and _PLAIN.fullmatch(path):
         return any(each.startswith(path) and "/" not in each[len(path) :] for each in paths)
     if path.startswith("/") and _PLAIN.fullmatch(path.replace("*", "")):
@@ -260,7 +266,8 @@ def _stop(settings: _Settings, tags: frozenset[str]) -> str | None:
             is_known = False
         elif value not in harmless:
             return name
-    return "" if is_known else None
+    # What a program leaves behind does not run on then, unless it is a unit of systemd: that the listing does not tell.
+    return "" if is_known and settings.value("log_subcmds", default=False) is False else None
 
 
 def _needs_none(tags: set[str], settings: _Settings) -> bool | None:

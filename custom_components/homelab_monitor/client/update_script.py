@@ -56,7 +56,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 022
 cd / && exec </dev/null || exit 1
-stop() { echo "homelab_monitor-update: $1" >&2; exit 1; }
+stop() { printf "%s\\n" "homelab_monitor-update: $1" >&2; exit 1; }
 
 folder=/run/homelab_monitor-update
 mkdir -p $folder
@@ -83,6 +83,24 @@ fi
 for limit in "t unlimited" "f unlimited" "d unlimited" "v unlimited" "s 8192" "n 1024"; do
   ulimit -$limit || stop "the caller has limits that cannot be lifted"
 done
+# Processes, locked memory, waiting signals: not every shell knows them, nor may every root lift them.
+lift() { ulimit -$1 unlimited || ulimit -S -$1 $(ulimit -H -$1); }
+processes=u
+(ulimit -u) >/dev/null 2>&1 || processes=p
+for limit in $processes l i; do lift $limit; done 2>/dev/null
+while read -r limit; do
+  set -- $limit
+  case $limit in
+    "Max processes "*) name=nproc;;
+    "Max locked memory "*) name=memlock; shift;;
+    "Max pending signals "*) name=sigpending; shift;;
+    *) continue;;
+  esac
+  if prlimit --pid $$ --$name=unlimited 2>/dev/null; then continue; fi
+  if prlimit --pid $$ --$name=$4:$4 2>/dev/null; then shift; fi
+  [ "$3" = unlimited ] || [ "$3" -ge 100 ] || stop "the caller has limits that cannot be lifted: $limit"
+done </proc/self/limits
+for tool in "renice 0 -p $$" "chrt -o -p 0 $$" "ionice -c 0 -p $$"; do $tool; done >/dev/null 2>&1
 if [ -w /proc/self/oom_score_adj ]; then echo 0 >/proc/self/oom_score_adj; fi
 signals=
 if env --default-signal true 2>/dev/null; then signals=--default-signal; fi
@@ -97,7 +115,7 @@ trap "" HUP
 env -i PATH=$PATH setsid env $signals PATH=$PATH /bin/sh -c "$job" >/dev/null 2>&1 &
 # Numbers are given again; with the time of its start (proc_pid_stat(5), 22) it is this process only.
 set -- $! $(cat /proc/$!/stat)
-echo "$1 ${23}" >$folder/pid
+printf "%s %s\\n" $1 ${23} >$folder/pid
 """
 """POSIX sh without a single quote, as it stands within those of the command that installs it."""
 
@@ -111,6 +129,15 @@ def update_script(manager: str) -> str:
 def update_sudoers_line(username: str) -> str:
     """Return the line of sudoers(5) that allows the script, without any argument."""
     return f'{username} ALL=(root) {RULE_TAGS}{SCRIPT} ""'
+
+
+def guard_line(path: str) -> str:
+    """Return the line of sudoers(5) without which sudo's own settings may bring a caller's variables to a program.
+
+    `!env_reset` and `env_keep` are for all programs alike, and many run code that a variable names: iptables loads
+    extensions from XTABLES_LIBDIR, systemctl runs what DBUS_SYSTEM_BUS_ADDRESS says, a shell reads its locale.
+    """
+    return f"Defaults!{path} env_reset, !env_keep, !env_check"
 
 
 def update_doas_line(username: str) -> str:
@@ -197,15 +224,16 @@ while read -r _ at _ how _; do
 done </proc/self/mounts
 case ,$options, in *,ro,*) echo read_only;; esac
 {WALK}
-judge() {{ set -- "$1" $(ls -ldn "$1"); echo "place $2 $4 $1"; }}
+judge() {{ set -- "$1" $(ls -ldn "$1"); printf '%s\n' "place $2 $4 $1"; }}
 if [ -e "$file" ] || [ -L "$file" ]; then
-  judge "$file"; walk "${{file%/*}}"; echo "real $at/${{file##*/}}"
+  judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
   [ -f "$file" ] && [ -r "$file" ] && head -c 8192 "$file" | sed 's/^/text /'
 fi
 if have sudo; then
   listed=$(unasked -l); told=$?
   case $kind in sudo-rs*) echo sudo_rs;; esac
   printf '%s\n' "$listed" | head -c 16384 | sed 's/^/sudo /'
+  [ ${{#listed}} -gt 16384 ] && printf '\ncut\n'
   case $listed in *"may run the following"*)
     echo listed
     if [ -f "$file" ]; then
@@ -223,7 +251,7 @@ if have doas; then
   for each in /etc/doas.conf $more; do
     [ -e "$each" ] || continue
     [ -r "$each" ] || {{ echo hidden; continue; }}
-    echo "doas $(limited doas -C "$each" "$file" 2>/dev/null)"
+    folded doas "$(limited doas -C "$each" "$file" 2>/dev/null)"
     case $(limited doas -C "$each" "$file" anything 2>/dev/null),$(limited doas -C "$each" "$file-" 2>/dev/null) in
       *nopass,*nopass) echo all;;
       *nopass,*) echo open;;
@@ -252,7 +280,10 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
     for line in lines:
         word, _, rest = line.partition(" ")
         told.setdefault(word, []).append(rest)
-    told["sudo"] = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
+    rules = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
+    # What is missing came last, and the last word counts.
+    is_cut = "cut" in told or len(rules) < len(told.get("sudo", []))
+    told["sudo"] = rules
     places = told.get("place", [])
     by_doas = "permit nopass" in told.get("doas", [])
     listed = read_listing(
@@ -262,8 +293,10 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_allowed="allowed" in told,
     )
     has_rule = True if by_doas else listed.has_rule
+    is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
     if not by_doas and (
-        ("hidden" in told and "listed" not in told)
+        is_cut
+        or ("hidden" in told and "listed" not in told)
         or (places and has_rule and not told.keys() & {"allowed", "refused"})
     ):
         has_rule = None
@@ -276,8 +309,8 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_refused="refused" in told and not by_doas,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
-        is_open=bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all)),
-        overruled_by="" if by_doas else listed.overruled_by,
+        is_open=is_open,
+        overruled_by="" if by_doas or is_cut else listed.overruled_by,
         stopped_by="" if by_doas else listed.stopped_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
@@ -299,7 +332,7 @@ def _is_roots_own(place: str) -> bool:
     return re.match(rf"{mode}\S* 0 ", place) is not None
 
 
-_NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z]+: )")
+_NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z_]+: )")
 """What stands between two commands of a listing; sudo-rs shows the commas of arguments without a backslash."""
 
 

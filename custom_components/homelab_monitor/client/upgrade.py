@@ -145,7 +145,8 @@ elif [ -e $folder/pid ] && [ ! -e $folder/status ]; then
   if [ -e "/proc/$pid" ]; then
     # The fields of proc_pid_stat(5) behind the name, which anybody chooses; of all, the 22nd is the start.
     set -- $(sed 's/^.*) //' "/proc/$pid/stat")
-    [ "$start" = "${{20}}" ] && state=active || state=inactive
+    # One that has ended stays as a zombie (Z) until somebody asks how.
+    [ "$start" = "${{20}}" ] && [ "$1" != Z ] && state=active || state=inactive
   else
     case $(kill -0 "$pid" 2>&1) in *ermitted*) state=active;; *) state=inactive;; esac
   fi
@@ -153,7 +154,7 @@ else
   state=inactive
 fi
 case $state in active|activating|deactivating|reloading) echo upgrade running; exit;; esac
-if [ -e $folder/status ]; then echo "upgrade ended $(cat $folder/status)"; tail -n 20 $folder/output; exit; fi
+if [ -e $folder/status ]; then printf 'upgrade ended %s\n' "$(cat $folder/status)"; tail -n 20 $folder/output; exit; fi
 if [ ! -d $folder ]; then echo upgrade none; exit; fi
 if [ -z "$state" ]; then echo upgrade running; else echo upgrade lost; fi
 """
