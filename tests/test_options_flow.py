@@ -230,8 +230,8 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
 
     async def poll(*args: object) -> object:
         if args[0] == ["services"] and hass.config_entries.async_get_entry(entry.entry_id):
-            # As in another window: the removal ends whoever asks the host.
-            await asyncio.shield(hass.config_entries.async_remove(entry.entry_id))
+            # As in another window: the removal ends whoever asks the host, and the form is made with what is known.
+            hass.async_create_task(hass.config_entries.async_remove(entry.entry_id))
         return await ask(*args)
 
     if when == "while it is opened":
@@ -245,5 +245,8 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
             hass.config_entries.async_update_entry(entry, options={"services": ["nginx*"]})
         with patch.object(session, "poll", poll):
             result = await hass.config_entries.options.async_configure(flow_id, DEFAULTS)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    if result["type"] is FlowResultType.FORM:
+        result = await hass.config_entries.options.async_configure(result["flow_id"], DEFAULTS)
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "gone")
     assert OPTIONS["abort"]["gone"]
