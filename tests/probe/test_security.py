@@ -11,6 +11,10 @@ from test_updates import said
 from tree import Tree, section
 
 NOW = 1760000000.0  # 2025-10-09 08:53:20 UTC
+SSHD_CONFIG, CONFIG_FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
+APT_TIMERS = ("apt-daily-upgrade.timer", "apt-daily.timer")
+PERIODIC = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+LISTENER = "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"
 
 
 def security(tree, sudo=(), name=None):
@@ -28,6 +32,8 @@ class Sshd(unittest.TestCase):
         tree.write("/etc/ssh/sshd_config", config)
         for name, text in (more or {}).items():
             tree.write("/etc/ssh/sshd_config.d/" + name, text)
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG, CONFIG_FOLDER, *(CONFIG_FOLDER + "/" + name for name in more or ()))
         return security(tree, sudo, "ssh")
 
     def test_without_a_word_passwords_are_taken(self):
@@ -111,6 +117,8 @@ class Sshd(unittest.TestCase):
         tree = Tree(self, {"run": {"sudo -n sshd -T": {"output": "port 2022\npermitrootlogin without-password\n"}}})
         tree.write("/usr/sbin/sshd")
         tree.write("/etc/ssh/sshd_config", "Port 22\nMatch User x\nPasswordAuthentication no\n")
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG)
         told = security(tree, ["security"], "ssh")
         self.assertEqual((told["source"], told["ports"]), ("sshd", [2022]))
         self.assertEqual((told["root_login"], told["conditional"]), ("prohibit-password", ["passwordauthentication"]))
@@ -561,6 +569,8 @@ class FailedLogins(unittest.TestCase):
         tree = Tree(self)
         tree.write("/var/log/btmp")
         tree.write("/var/log/btmp.1", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
         self.assertEqual((told["source"], told["count"]), ("btmp", 2))
 
@@ -575,6 +585,8 @@ class FailedLogins(unittest.TestCase):
     def test_the_file_of_bad_logins_is_the_last_to_be_asked(self):
         tree = Tree(self)
         tree.write("/var/log/btmp", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
         self.assertEqual((told["source"], told["count"]), ("btmp", 2))
 
