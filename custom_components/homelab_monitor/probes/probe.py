@@ -203,6 +203,13 @@ class Host:
         """Tell whether a path is a folder; may block on a dead filesystem."""
         return os.path.isdir(self.path(path))
 
+    def may_run(self, path: str) -> bool:
+        """Tell whether a path is a program that root could start."""
+        try:
+            return bool(os.stat(self.path(path)).st_mode & 0o111)
+        except OSError:
+            return False
+
     def link_name(self, path: str) -> str:
         """Return the last part of where a link leads, "" where it is none."""
         try:
