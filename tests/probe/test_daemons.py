@@ -130,6 +130,7 @@ class Answers(unittest.TestCase):
             ("-o PasswordAuthentication yes", "password_login"),
             ("-4Do PasswordAuthentication yes -E /var/log/x", "password_login"),
             ("-oCiphers=aes128-ctr -o MACs=hmac-sha2-256", "keys_only"),
+            ("-o #", "keys_only"),
             ("-x", "unreadable"),
             ("yes", "unreadable"),
             ("-o", "unreadable"),
@@ -142,6 +143,23 @@ class Answers(unittest.TestCase):
         self.assertEqual(self.part()["ports"], [2222])
         self.tree.process(812, "sshd", "sshd: /usr/sbin/sshd -D -o PasswordAuthen")  # a title that was cut
         self.assertEqual(self.part()["reason"], "unreadable")
+
+    def test_the_port_of_the_command_line_is_where_it_listens(self):
+        asked = "port 22\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:22\n" + KEYS.lower()
+        self.tree.told.update(uid=0, run={"sshd -T": {"output": asked}})
+        for config, options, ports in (
+            ("", "-D", [22]),
+            ("Port 22\n", "-p 2022", [2022]),
+            ("Port 22\n", "-p 2022 -p 2023", [2022, 2023]),
+            ("ListenAddress 192.0.2.1\n", "-p 2022", [2022]),
+            ("ListenAddress 192.0.2.1:2200\n", "-p 2022", [2200]),
+            ("", "-o Port=2022", [2022]),
+            ("", "-o ListenAddress=192.0.2.1:2022", [2022]),
+        ):
+            self.tree.write(SSHD_CONFIG, config + KEYS)
+            self.tree.process(812, "sshd", "sshd: /usr/sbin/sshd " + options + " [listener] 0 of 10-100 startups")
+            self.tree.changed(SSHD_CONFIG)
+            self.assertEqual((self.part()["ports"], self.part()["source"]), (ports, "sshd"), config + options)
 
     def test_another_file_counts_where_the_server_was_given_one(self):
         self.tree.told.update(uid=0, run={"sshd -T": {"output": KEYS.lower()}})
@@ -189,6 +207,8 @@ class Tells(unittest.TestCase):
             ("LogLevel QUIET\n", "", "not_logged"),
             ("Match User x\nLogLevel QUIET\n", "", "not_logged"),
             ("LogLevel VERBOSE\nLogLevel QUIET\n", "", "none"),
+            ("Match User x\nLogLevel\n", "", "none"),
+            ("LogLevel\n", "", "none"),
             ("LogLevel INFO\n", "", "none"),
             ("", "", "none"),
             ("", " -o LogLevel=ERROR", "not_logged"),

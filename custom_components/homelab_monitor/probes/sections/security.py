@@ -227,7 +227,7 @@ def sshd_ports(settings: "dict[str, list[str]]") -> "list[int]":
     told = [re.match(r"(?:\[[^\]]*\]|[^:]*):(\d+)$", address) for address in addresses]
     ports = {one.group(1) for one in told if one}
     if not addresses or not all(told):
-        ports.update(settings.get("port", ["22"]))
+        ports.update(settings.get("port") or ["22"])
     return sorted(int(port) for port in ports if port.isdigit())
 
 
@@ -270,28 +270,35 @@ def sshd_part(
     the server's command line comes before all files.
     """
     options = server.options() if server else []
-    said = [(sshd_words(value), EVERYBODY) for letter, value in options if letter == "o"]
-    ports = [value for letter, value in options if letter == "p"]
+    words_said = filter(None, (sshd_words(value) for letter, value in options if letter == "o"))
+    said = [(words, EVERYBODY) for words in words_said]
+    # Without a port of its own an address has these, and those of the files count for nothing.
+    ports = {"port": [value for letter, value in options if letter == "p"]} if "p" in dict(options) else {}
     files, settings, conditional = [], None, None  # type: list[str], dict[str, list[str]] | None, set[str] | None
     path = dict(options).get("f", config)
     try:
         lines = said + list(sshd_lines(host, path, files=files))
         settings, conditional = sshd_settings(iter(lines))
-        is_quiet = any(words[0] == "loglevel" and words[1].lower() in QUIET for words, scope in lines if scope == SOME)
+        levels = [word.lower() for words, scope in lines if words[0] == "loglevel" and scope == SOME for word in words[1:]]
+        is_quiet = not QUIET.isdisjoint(levels)
         source = "sshd_config"
     except OSError:
         source, is_quiet = "sshd", False
         files.extend(filter(host.exists, [SSHD_FOLDER, *paths_of(host, SSHD_FOLDER + "/*.conf")]))
     if isinstance(asked, list) and path in SSHD_CONFIGS:
-        settings, _ = sshd_settings(iter(said + [(words, EVERYBODY) for words in asked]))
+        by_file, (settings, _) = settings, sshd_settings(iter(said + [(words, EVERYBODY) for words in asked]))
         source = "sshd"
+        if ports or {"port", "listenaddress"}.intersection(words[0] for words, _ in said):
+            # sshd -T tells each address with the port that it would have without the options.
+            known = sshd_settings(iter(said))[0] if by_file is None else by_file
+            settings.update({name: known[name] if name in known else [] for name in ("port", "listenaddress")})
     if settings is None:
         raise Unknown(asked if isinstance(asked, str) else "permission_denied")
     level = (settings.get("loglevel") or ["info"])[0].lower()
     daemons.is_quiet = daemons.is_quiet or is_quiet or level in QUIET or bool({"q", "E"}.intersection(dict(options)))
     if server:
         check_read(host, server, files, (settings.get("pidfile") or [SSHD_PID_FILE])[0])
-    return judged_ssh(dict(settings, **({"port": ports} if ports else {})), conditional, source)
+    return judged_ssh(dict(settings, **ports), conditional, source)
 
 
 def lets_passwords_in(settings: "dict[str, list[str]]", value: "dict[str, str]") -> bool:
