@@ -18,7 +18,7 @@ from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import CONTAINER_BUTTONS, HOST_BUTTONS
 from custom_components.homelab_monitor.client.errors import REASON
 from custom_components.homelab_monitor.client.items import ITEM_KINDS
-from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Process, Sections
+from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Sections
 from custom_components.homelab_monitor.client.programs import probe_source
 from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_reply
 from custom_components.homelab_monitor.client.update_script import UPDATE_COMMANDS
@@ -80,10 +80,7 @@ ELSEWHERE = {
     "Gpu.fan_rpm": "an Intel card's; tests/probe/test_cards_and_chips.py",
     "Log.lines": "nobody asks for a log; tests/probe/test_on_demand.py",
     "Log.truncated": "nobody asks for a log; tests/probe/test_on_demand.py",
-    **{
-        f"Process.{f.name}": "recorded are the numbers of processes alone; tests/probe/test_on_demand.py"
-        for f in fields(Process)
-    },
+    "Process.container": "no recorded process is in one; tests/probe/test_on_demand.py",
     "Service.guest_uid": "no user has a service manager; tests/probe/test_units.py",
     "Socket.container": "no container listens; tests/probe/test_sockets.py",
     "Socket.interface": "nothing is bound to one; tests/probe/test_sockets.py",

@@ -1,10 +1,13 @@
 """The capability test: facts from texts, rows from evidence, and whole tests of hosts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
 import shutil
+import socket
+from subprocess import run
+from tempfile import TemporaryDirectory
 import time
 from types import SimpleNamespace
 
@@ -32,6 +35,7 @@ from custom_components.homelab_monitor.client.errors import (
     UnsupportedSystem,
 )
 from custom_components.homelab_monitor.client.facts import (
+    FACTS_SCRIPT,
     Access,
     Engine,
     Facts,
@@ -378,12 +382,14 @@ def test_a_clock_may_be_a_minute_off(offset, status, reason, shown):
         ("docker", Engine(), Status.INFO, "docker_not_installed", None),
         ("docker", Engine(access=Access.DENIED), Status.AMBER, "docker_denied", "join_docker"),
         ("docker", Engine(access=Access.STOPPED, error="down"), Status.AMBER, "docker_stopped", "start_docker"),
+        ("docker", Engine(access=Access.LATE), Status.AMBER, "docker_late", None),
         ("docker", Engine(access=Access.USABLE, version="27.3.1"), Status.OK, "docker_version", None),
         ("docker", Engine(access=Access.USABLE), Status.OK, "docker_usable", None),
         ("podman", Engine(), Status.INFO, "podman_not_installed", None),
         ("podman", Engine(access=Access.DENIED), Status.AMBER, "podman_denied", None),
         ("podman", Engine(access=Access.STOPPED), Status.INFO, "podman_unused", None),
         ("podman", Engine(access=Access.STOPPED, has_containers=True), Status.AMBER, "podman_stopped", "start_podman"),
+        ("podman", Engine(access=Access.LATE), Status.UNKNOWN, "podman_late", None),
         ("podman", Engine(access=Access.USABLE, version="4.3.1"), Status.OK, "podman_version", None),
     ],
 )
@@ -604,10 +610,56 @@ def test_the_way_to_root(text, privilege):
         ("socket usable\nerror Cannot connect\n", Access.STOPPED),
         ("error Cannot connect to the Docker daemon\n", Access.ABSENT),
         ("socket denied\nsocket usable\n", Access.USABLE),
+        ("installed\nsocket usable\nlate\n", Access.LATE),
+        ("socket usable\nlate\nsocket usable\nerror Cannot connect\n", Access.LATE),
+        ("socket usable\nlate\nsocket usable\nversion 27\n", Access.USABLE),
+        ("installed\nversion 4.3.1\nlate\n", Access.LATE),
     ],
 )
 def test_the_way_to_an_engine(lines, access):
     assert parse_facts(f"\x1edocker\n{lines}").docker.access is access
+
+
+def hung(*programs: str) -> Iterator[str]:
+    """Yield what the script tells where programs do not answer, once by each status of timeout(1)."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        for name in (*programs, "timeout"):
+            (folder / name).write_text("#!/bin/sh\n")
+            (folder / name).chmod(0o755)
+        # Of coreutils and of busybox, without the wait.
+        for status in (124, 143):
+            ended = f'for one in {" ".join(programs)}; do if [ "$one" = "$2" ]; then exit {status}; fi; done'
+            (folder / "timeout").write_text(f'#!/bin/sh\n{ended}\nshift\nexec "$@"\n')
+            (folder / "socket").unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX) as door:
+                door.bind(str(folder / "socket"))
+                script = FACTS_SCRIPT.replace("PATH=$PATH:", f"PATH={folder}:$PATH:", 1)
+                script = script.replace("/var/run/docker.sock", f"{folder}/socket")
+                told = run(["sh"], input=script, text=True, capture_output=True, timeout=60, check=False).stdout
+            yield told
+
+
+def test_an_engine_that_does_not_answer_is_not_one_that_is_stopped() -> None:
+    for told in hung("docker", "podman"):
+        found = parse_facts(told)
+        assert found.is_complete
+        assert (found.docker.access, found.podman.access) == (Access.LATE, Access.LATE)
+        assert row("docker", facts=found).remedy is None
+
+
+def test_one_who_does_not_answer_whether_he_makes_us_root_may_do_so() -> None:
+    for told in hung("doas"):
+        sudo = "".join(f"\x1e{part}" for part in told.split("\x1e")[1:] if not part.startswith(("sudo\n", "id\n")))
+        assert parse_facts(sudo).privilege is None
+
+
+def test_a_disk_that_does_not_answer_is_neither_readable_nor_denied() -> None:
+    smart = parse_facts("\x1esmart\ntool /usr/sbin/smartctl\nreadable sda\nlate sdb\n\x1eend\n").smart
+    assert (smart.readable, smart.late) == (("sda",), ("sdb",))
+    judged = row("smart", facts=facts(smart=smart))
+    assert (judged.status, judged.reason, judged.remedy) == (Status.UNKNOWN, "smart_late", None)
+    assert judged.placeholders == {"disks": "sdb"}
 
 
 def test_sudos_wish_for_a_password_is_told_from_other_words():

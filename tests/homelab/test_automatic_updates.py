@@ -14,12 +14,13 @@ from .lab import Account, Lab, LabHost
 from .needed import needs_lab
 
 PROBES = Path(__file__).resolve().parents[2] / "probes"
-ASK = "\nprint(json.dumps(automatic_updates(Host(), Request({}))))\n"
+ASK = "\nprint(json.dumps(automatic_updates(Host(), Request({}), Daemons(Host()))))\n"
 TIMER, SERVICE = "apt-daily-upgrade.timer", "apt-daily-upgrade.service"
+LISTS_TIMER = "apt-daily.timer"
 UNATTENDED = """\
 printf '#!/bin/sh\\n' >usr/bin/unattended-upgrade
 mkdir -p etc/apt/apt.conf.d
-printf 'APT::Periodic::Unattended-Upgrade "1";\\n' >etc/apt/apt.conf.d/20auto-upgrades
+printf 'APT::Periodic::%s "1";\\n' Unattended-Upgrade Update-Package-Lists >etc/apt/apt.conf.d/20auto-upgrades
 """
 
 
@@ -36,8 +37,8 @@ def server() -> Iterator[LabHost]:
 @pytest.fixture(autouse=True)
 def at_work(server: LabHost) -> None:
     """Let the timer be at work at first."""
-    server.run("systemctl", "unmask", TIMER, SERVICE)
-    server.run("systemctl", "enable", "--now", TIMER)
+    server.run("systemctl", "unmask", TIMER, SERVICE, LISTS_TIMER)
+    server.run("systemctl", "enable", "--now", TIMER, LISTS_TIMER)
 
 
 def said(server: LabHost, user: str) -> str:
@@ -61,3 +62,8 @@ def test_a_timer_that_is_masked_or_stopped_or_starts_what_is_masked_is_not_at_wo
     assert said(server, user) == "inactive"
     server.run("systemctl", "mask", "--now", TIMER)
     assert said(server, user) == "inactive"
+
+
+def test_where_nothing_refreshes_the_lists_nothing_new_is_installed(server: LabHost) -> None:
+    server.run("systemctl", "mask", "--now", LISTS_TIMER)
+    assert said(server, "mon") == "lists_not_refreshed"

@@ -18,6 +18,7 @@ SHARED = {
     "automounts.py",
     "container_words.py",
     "control_groups.py",
+    "daemons.py",
     "firewall.py",
     "firewall_iptables.py",
     "firewall_nft.py",

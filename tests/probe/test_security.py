@@ -11,6 +11,10 @@ from test_updates import said
 from tree import Tree, section
 
 NOW = 1760000000.0  # 2025-10-09 08:53:20 UTC
+SSHD_CONFIG, CONFIG_FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"
+APT_TIMERS = ("apt-daily-upgrade.timer", "apt-daily.timer")
+PERIODIC = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+LISTENER = "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"
 
 
 def security(tree, sudo=(), name=None):
@@ -28,6 +32,8 @@ class Sshd(unittest.TestCase):
         tree.write("/etc/ssh/sshd_config", config)
         for name, text in (more or {}).items():
             tree.write("/etc/ssh/sshd_config.d/" + name, text)
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG, CONFIG_FOLDER, *(CONFIG_FOLDER + "/" + name for name in more or ()))
         return security(tree, sudo, "ssh")
 
     def test_without_a_word_passwords_are_taken(self):
@@ -123,6 +129,8 @@ class Sshd(unittest.TestCase):
         tree = Tree(self, {"run": {"sudo -n sshd -T": {"output": "port 2022\npermitrootlogin without-password\n"}}})
         tree.write("/usr/sbin/sshd")
         tree.write("/etc/ssh/sshd_config", "Port 22\nMatch User x\nPasswordAuthentication no\n")
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG)
         told = security(tree, ["security"], "ssh")
         self.assertEqual((told["source"], told["ports"]), ("sshd", [2022]))
         self.assertEqual((told["root_login"], told["conditional"]), ("prohibit-password", ["passwordauthentication"]))
@@ -168,10 +176,10 @@ class Others(unittest.TestCase):
         apt = {"/etc/apt/sources.list": "", "/var/lib/dpkg/status": "x", "/run/systemd/system/x": ""}
         self.assertEqual(self.part("automatic_updates", apt)["reason"], "not_installed")
         apt["/usr/bin/unattended-upgrade"] = ""
-        on = {"run": {"apt-config dump APT::Periodic": {"output": 'APT::Periodic::Unattended-Upgrade "1";\n'}}}
+        on = {"run": {"apt-config dump APT::Periodic": {"output": PERIODIC}}}
         off = {"run": {"apt-config dump APT::Periodic": {"output": 'APT::Periodic::Unattended-Upgrade "0";\n'}}}
         self.assertEqual(self.part("automatic_updates", apt, on)["reason"], "inactive")
-        apt[probe.TIMERS_WANTED + "apt-daily-upgrade.timer"] = ""
+        apt.update(dict.fromkeys(map(probe.TIMERS_WANTED.__add__, APT_TIMERS), ""))
         self.assertEqual(self.part("automatic_updates", apt, on)["state"], "ok")
         self.assertEqual(self.part("automatic_updates", apt, off)["reason"], "inactive")
         self.assertEqual(self.part("automatic_updates", apt)["state"], "unknown")
@@ -179,10 +187,10 @@ class Others(unittest.TestCase):
     def apt(self, *files, **run):
         """Return what is said of a machine with unattended-upgrades, where a word about each unit may be recorded."""
         known = {"/etc/apt/sources.list": "", "/var/lib/dpkg/status": "x", "/usr/bin/unattended-upgrade": ""}
-        known.update({"/run/systemd/system/x": "", probe.TIMERS_WANTED + "apt-daily-upgrade.timer": ""})
-        told = {"apt-config dump APT::Periodic": {"output": 'APT::Periodic::Unattended-Upgrade "1";\n'}}
+        known.update(dict.fromkeys(map(probe.TIMERS_WANTED.__add__, APT_TIMERS), ""), **{"/run/systemd/system/x": ""})
+        told = {"apt-config dump APT::Periodic": {"output": run.get("periodic", PERIODIC)}}
         if "units" in run:
-            names = "apt-daily-upgrade.timer apt-daily-upgrade.service"
+            names = " ".join((*APT_TIMERS, "apt-daily-upgrade.service", "apt-daily.service"))
             told[" ".join(probe.SYSTEMCTL_UNITS) + " -- " + names] = {"output": run["units"]}
         tree = Tree(self, {"run": told})
         for path, text in known.items():
@@ -192,19 +200,60 @@ class Others(unittest.TestCase):
         return security(tree, name="automatic_updates")["reason"]
 
     def test_what_systemd_says_of_timer_and_service_counts_and_not_the_link(self):
-        timer = "apt-daily-upgrade.timer {} {} Daily apt upgrade\n".format
+        lists = "apt-daily.timer {} {} Daily apt download activities\n".format
+        waits = lists("loaded", "active waiting")
+        one = "apt-daily-upgrade.timer {} {} Daily apt upgrade\n"
+        timer = (one + waits).format
         service = "apt-daily-upgrade.service {} inactive dead Daily apt upgrade and clean activities\n".format
         self.assertEqual(self.apt(units=timer("loaded", "active waiting") + service("loaded")), "active")
         self.assertEqual(self.apt(units=timer("masked", "inactive dead")), "inactive")
         self.assertEqual(self.apt(units=timer("loaded", "inactive dead") + service("loaded")), "inactive")
         self.assertEqual(self.apt(units=timer("loaded", "active waiting") + service("masked")), "inactive")
         self.assertEqual(self.apt(units=""), "inactive")
+        self.assertEqual(self.apt(units=timer("loaded", "active elapsed")), "inactive")  # it has no next time
+        for load, state in (("masked", "inactive dead"), ("loaded", "inactive dead"), ("loaded", "active elapsed")):
+            told = self.apt(units=one.format("loaded", "active waiting") + lists(load, state))
+            self.assertEqual(told, "lists_not_refreshed")
+
+    def test_what_nobody_looks_for_is_never_installed(self):
+        for lists, reason in (
+            ('APT::Periodic::Update-Package-Lists "0";\n', "lists_not_refreshed"),
+            ('APT::Periodic::Update-Package-Lists "";\n', "lists_not_refreshed"),
+            ('APT::Periodic::Update-Package-Lists "0d";\n', "lists_not_refreshed"),
+            ("", "lists_not_refreshed"),
+            ('APT::Periodic::Update-Package-Lists "12h";\n', "active"),
+            ('APT::Periodic::Update-Package-Lists "always";\n', "active"),
+        ):
+            told = self.apt(periodic='APT::Periodic::Unattended-Upgrade "1";\n' + lists)
+            self.assertEqual(told, reason, lists)
+
+    def test_without_systemd_a_cron_has_to_run_that_starts_the_script(self):
+        script = "/etc/cron.daily/apt-compat"
+        files = dict.fromkeys(("/etc/apt/sources.list", "/usr/bin/unattended-upgrade", script), "")
+        tree = Tree(self, {"run": {"apt-config dump APT::Periodic": {"output": PERIODIC}}})
+        for path, text in dict(files, **{"/var/lib/dpkg/status": "x"}).items():
+            tree.write(path, text)
+        os.chmod(tree.folder + script, 0o755)
+        told = security(tree, name="automatic_updates")
+        self.assertEqual((told["state"], told["reason"]), ("unknown", "permission_denied"))  # processes are hidden
+        tree.process(1, "init")
+        told = [security(tree, name="automatic_updates")["reason"]]
+        for more in ({"uid": 1000}, {"inside": True}):
+            tree.process(500, "cron", "/usr/sbin/cron -f", **more)
+            told.append(security(tree, name="automatic_updates")["reason"])
+        self.assertEqual(told, ["inactive"] * 3)
+        for name in ("cron", "crond"):
+            tree.process(500, name, "/usr/sbin/cron -f")
+            self.assertEqual(security(tree, name="automatic_updates")["reason"], "active")
+        os.chmod(tree.folder + script, 0o644)
+        self.assertEqual(security(tree, name="automatic_updates")["reason"], "inactive")
 
     def test_where_systemd_says_nothing_its_files_do(self):
         self.assertEqual(self.apt(), "active")
-        for unit in ("apt-daily-upgrade.timer", "apt-daily-upgrade.service"):
-            self.assertEqual(self.apt("/etc/systemd/system/" + unit), "inactive")
-            self.assertEqual(self.apt("/run/systemd/system/" + unit), "inactive")
+        for unit, reason in (("apt-daily-upgrade", "inactive"), ("apt-daily", "lists_not_refreshed")):
+            for folder in ("/etc/systemd/system/", "/run/systemd/system/"):
+                self.assertEqual(self.apt(folder + unit + ".timer"), reason)
+                self.assertEqual(self.apt(folder + unit + ".service"), reason)
         self.assertEqual(self.apt("/etc/systemd/system/another.timer"), "active")
 
     def test_dnf_automatic_may_only_tell(self):
@@ -294,6 +343,8 @@ class Slow(unittest.TestCase):
         answers["sudo -n " + " ".join(probe.JOURNAL)] = {"output": entry(FAILED)}
         answers["apt-config dump APT::Periodic"] = {"output": ""}
         tree = Tree(self, {"uid": 1000, "run": answers, "stamps": {SYSTEM_JOURNAL: [NOW, NOW, 9]}})
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG)
         for path in ("/usr/sbin/nft", "/usr/sbin/sshd", "/usr/bin/fail2ban-server", "/usr/bin/fail2ban-client"):
             tree.write(path)
         for path in ("/run/fail2ban/fail2ban.sock", "/etc/ssh/sshd_config", "/run/systemd/journal/socket"):
@@ -581,6 +632,8 @@ class FailedLogins(unittest.TestCase):
         tree = Tree(self)
         tree.write("/var/log/btmp")
         tree.write("/var/log/btmp.1", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
         self.assertEqual((told["source"], told["count"]), ("btmp", 2))
 
@@ -595,6 +648,8 @@ class FailedLogins(unittest.TestCase):
     def test_the_file_of_bad_logins_is_the_last_to_be_asked(self):
         tree = Tree(self)
         tree.write("/var/log/btmp", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
         self.assertEqual((told["source"], told["count"]), ("btmp", 2))
 

@@ -1,4 +1,4 @@
-"""Who is logged in, where logind is all that notes it."""
+"""Who is logged in, where logind is all that notes it; how many processes there are."""
 
 import unittest
 
@@ -47,6 +47,17 @@ class LoggedIn(unittest.TestCase):
         for number in range(120):
             self.session(str(number), terminal=34816)
         self.assertEqual(self.users(), 100)
+
+
+class Processes(unittest.TestCase):
+    def test_who_sees_no_processes_but_his_own_cannot_count_them(self):
+        tree = Tree(self)
+        tree.write("/proc/loadavg", "0.13 0.18 0.12 1/86 5288\n")
+        tree.process(4711, "python3", uid=1000)
+        told = section(tree.host(), "load")[0]
+        self.assertEqual((told["threads"], told.get("processes")), (86, None))
+        tree.process(1, "init")
+        self.assertEqual(section(tree.host(), "load")[0]["processes"], 2)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,49 @@ class Others(unittest.TestCase):
         self.assertEqual(section(host, "updates")[0]["manager"], "dnf")
 
 
+class Watched(unittest.TestCase):
+    FILES = (
+        ("apt", "/etc/apt/sources.list.d", "debian.sources"),
+        ("apt", "/etc/apt/preferences.d", "pin"),
+        ("apt", "/etc/apt/apt.conf.d", "20auto-upgrades"),
+        ("zypper", "/etc/zypp/repos.d", "oss.repo"),
+        ("dnf", "/etc/yum.repos.d", "fedora.repo"),
+        ("pacman", "/etc/pacman.d", "mirrorlist"),
+        ("apk", "/etc/apk/repositories.d", "more.list"),
+        ("opkg", "/etc/opkg", "distfeeds.conf"),
+    )
+
+    def test_a_file_that_is_written_in_place_is_seen_where_its_folder_is_watched(self):
+        for name, folder, file in self.FILES:
+            tree = Tree(self, {"stamps": stamps(folder, folder + "/" + file)})
+            tree.write(folder + "/" + file)
+            watched = [one.watched for one in probe.MANAGERS if one.name == name and folder in one.watched]
+            self.assertTrue(watched, folder)
+            for patterns in watched:
+                before = probe.stamps_of(tree.host(), patterns)
+                tree.told["stamps"].update(stamps(folder + "/" + file, at=NOW))
+                tree.save()
+                self.assertNotEqual(probe.stamps_of(tree.host(), patterns), before, folder)
+
+    def test_no_watched_folder_is_left_out(self):
+        known = {folder for _, folder, _ in self.FILES}
+        told = {one for row in probe.MANAGERS for one in row.watched if one.startswith("/etc") and one.endswith(".d")}
+        self.assertLessEqual(told, known)
+
+    def test_what_was_changed_in_place_makes_it_ask_again(self):
+        path = "/etc/apk/repositories.d/more.list"
+        run = {" ".join(probe.APK_LIST): {"output": ""}}
+        tree = machine(self, ["/usr/lib/apk/db/installed", path], ["/var/cache/apk/APKINDEX.1.tar.gz"], run)
+        host = Counting(tree.folder)
+        one = probe.Probe(host)
+        for _ in range(2):
+            section(host, "updates", one)
+            self.assertEqual(host.asked, ["apk"])
+        host.told["stamps"][path] = [NOW - 1, NOW - 1, 100]
+        section(host, "updates", one)
+        self.assertEqual(host.asked, ["apk", "apk"])
+
+
 class Image(unittest.TestCase):
     def image(self, *paths, **files):
         tree = machine(self, ("/etc/opkg.conf", "/usr/lib/opkg/status"), (), {})

@@ -39,6 +39,21 @@ class Tree:
             os.makedirs(os.path.dirname(place))
         os.symlink(target, place)
 
+    def process(self, pid, name, line="", started=100, **more):
+        """Run a program, `started` seconds after the boot, by root unless a `uid` is told; `inside` of a container."""
+        rest = " ".join(["S 1", *["0"] * 17, str(started * 100), "0"])
+        uid, inner = more.get("uid", 0), "\t7" if more.get("inside") else ""
+        status = f"Name:\t{name}\nUid:\t{uid}\t0\t0\t0\nNSpid:\t{pid}{inner}\n"
+        folder = "/proc/" + str(pid)
+        self.files(folder, comm=name + "\n", stat=f"{pid} ({name}) {rest}", status=status)
+        self.write(folder + "/cmdline", (line or "/usr/sbin/" + name) + "\0")
+
+    def changed(self, *paths, at=0.0):
+        """Let files have been changed then, seconds after the boot; before it unless told."""
+        booted = self.told["clocks"]["epoch"] - self.told["clocks"]["boottime"]
+        self.told.setdefault("stamps", {}).update({path: [booted + at, booted + at, 9] for path in paths})
+        self.save()
+
     def card(self, address, vendor, driver="", **files):
         """Put a graphics card on the PCI bus."""
         folder = "/sys/bus/pci/devices/" + address

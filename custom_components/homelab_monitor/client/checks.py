@@ -429,6 +429,8 @@ def _docker(evidence: Evidence) -> Verdict:
             return Verdict(Status.AMBER, "docker_denied", username, "join_docker")
         case Access.STOPPED:
             return Verdict(Status.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
+        case Access.LATE:
+            return Verdict(Status.AMBER, "docker_late")
     return _usable("docker", engine)
 
 
@@ -442,10 +444,11 @@ def _podman(evidence: Evidence) -> Verdict:
             return Verdict(Status.INFO, "podman_not_installed")
         case Access.DENIED:
             return Verdict(Status.AMBER, "podman_denied", {"username": evidence.target.username})
-        case Access.STOPPED if engine.has_containers:
-            return Verdict(Status.AMBER, "podman_stopped", {}, "start_podman")
         case Access.STOPPED:
-            return Verdict(Status.INFO, "podman_unused")
+            unused = Verdict(Status.INFO, "podman_unused")
+            return Verdict(Status.AMBER, "podman_stopped", {}, "start_podman") if engine.has_containers else unused
+        case Access.LATE:
+            return Verdict(Status.UNKNOWN, "podman_late")
     return _usable("podman", engine)
 
 
@@ -499,6 +502,8 @@ def _smart(evidence: Evidence) -> Verdict:
     if smart.denied:
         placeholders = {"disks": " ".join(smart.denied), "tool": smart.tool, "username": evidence.target.username}
         return Verdict(Status.AMBER, "smart_denied", placeholders, "allow_smart")
+    if smart.late:
+        return Verdict(Status.UNKNOWN, "smart_late", {"disks": _listed(list(smart.late))})
     if not smart.readable:
         return Verdict(Status.INFO, "smart_no_disks")
     return Verdict(Status.OK, "smart_readable", {"disks": _listed(list(smart.readable))})

@@ -25,6 +25,7 @@ say() {{ printf '\036%s\n' "$1"; }}
 have() {{ command -v "$1" >/dev/null 2>&1; }}
 timed() {{ if have timeout; then timeout 5 "$@"; else "$@"; fi; }}
 limited() {{ timed "$@" </dev/null; }}
+late() {{ [ "$1" = 124 ] || [ "$1" = 143 ]; }}
 folded() {{ printf '%s %s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }}
 run=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}
 
@@ -32,7 +33,11 @@ say uname; uname -s; uname -r; uname -m
 say os_release; cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null
 say id; id -u; id -un
 say shell; limited getent passwd "$(id -un)" 2>/dev/null | cut -d: -f7; printf '%s\n' "$SHELL"
-say systemd; [ -d /run/systemd/system ] && limited systemctl --version 2>/dev/null | head -n 1
+say systemd
+if [ -d /run/systemd/system ]; then
+  text=$(limited systemctl --version 2>/dev/null); late $? && text=systemd
+  printf '%s\n' "$text" | head -n 1
+fi
 
 # Run sudo so that it asks nothing, and print what it says: both outputs, or with apart=yes only the second, while what is
 # run writes to 3. To sudo-rs a question is a failed login also with -n, three of which may lock the account: it gets an
@@ -73,7 +78,7 @@ if have sudo; then
   printf '\n%s\n' "$status"; folded uid "$answer"
 fi
 say doas
-if have doas; then folded uid "$(limited doas -n "$id" -u 2>/dev/null)"; fi
+if have doas; then answer=$(limited doas -n "$id" -u 2>/dev/null); late $? && echo late; folded uid "$answer"; fi
 
 say docker
 have dockerd && echo installed
@@ -82,9 +87,11 @@ for socket in "$run/docker.sock" /var/run/docker.sock; do
   if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; continue; fi
   have docker || continue
   # The polls ask these sockets: a context of the user's, which may lead anywhere, has no say.
-  if text=$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>/dev/null)
-  then folded version "$text"
-  else folded error "$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>&1)"; fi
+  text=$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>/dev/null); status=$?
+  if [ $status = 0 ]; then folded version "$text"; continue; fi
+  if late $status; then echo late; continue; fi
+  text=$(limited docker --host "unix://$socket" version --format '{{{{.Server.Version}}}}' 2>&1)
+  if late $?; then echo late; else folded error "$text"; fi
 done
 
 say podman
@@ -95,7 +102,8 @@ if have podman; then
     [ -S "$socket" ] || continue
     if [ -r "$socket" ] && [ -w "$socket" ]; then echo "socket usable"; else echo "socket denied"; fi
   done
-  [ -n "$(limited podman ps -aq 2>/dev/null | head -n 1)" ] && echo containers
+  text=$(limited podman ps -aq 2>/dev/null); late $? && echo late
+  [ -n "$text" ] && echo containers
 fi
 
 say smart
@@ -105,11 +113,16 @@ if have smartctl; then
     name=${{disk##*/}}
     [ -b "/dev/$name" ] && [ "$(cat "$disk/removable" 2>/dev/null)" = 0 ] || continue
     case $(cat "$disk/device/vendor" "$disk/device/model" 2>/dev/null) in *QEMU*|*VMware*|*VBOX*|*Msft*|*Virtual*) continue;; esac
-    case $(limited smartctl -n standby -i "/dev/$name" 2>&1) in
+    answer=$(limited smartctl -n standby -i "/dev/$name" 2>&1)
+    if late $?; then folded late "$name"; continue; fi
+    case $answer in
       *"ermission denied"*)
-        # That there is a rule does not tell whether it wants a password. What is printed is JSON.
-        if have sudo && unasked -k -- "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name" | grep -q '^{{'
-        then folded readable "$name"; else folded denied "$name"; fi;;
+        # That there is a rule does not tell whether it wants a password. What is printed is JSON, whatever the status.
+        answer=; status=1
+        if have sudo; then answer=$(unasked -k -- "$tool" {SMARTCTL_ARGUMENTS} "/dev/$name"); status=$?; fi
+        if printf '%s\n' "$answer" | grep -q '^{{'; then folded readable "$name"
+        elif late $status; then folded late "$name"
+        else folded denied "$name"; fi;;
       *) folded readable "$name";;
     esac
   done
@@ -165,6 +178,8 @@ class Access(StrEnum):
     USABLE = "usable"
     DENIED = "denied"
     STOPPED = "stopped"
+    LATE = "late"
+    """It is there and does not answer: starting what runs already would help nobody."""
     ABSENT = "absent"
 
 
@@ -180,11 +195,12 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smart:
-    """smartctl and the disks that it may and may not ask, by kernel name."""
+    """smartctl and the disks that it may and may not ask, or that do not answer, by kernel name."""
 
     tool: str = ""
     readable: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +213,7 @@ class Facts:
     architecture: str = ""
     os_release: Mapping[str, str] = field(default_factory=dict)
     privilege: Privilege | None = Privilege.NONE
-    """None: sudo did not answer in time."""
+    """None: sudo or doas did not answer in time."""
     systemd: str = ""
     docker: Engine = field(default_factory=Engine)
     podman: Engine = field(default_factory=Engine)
@@ -266,7 +282,7 @@ _LATE = frozenset({"124", "143"})
 
 
 def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
-    """Return the shortest way to root, None when sudo was too slow to tell.
+    """Return the shortest way to root, None when sudo or doas was too slow to tell.
 
     Only a program that ran and found itself to be root's proves one; sudo's words tell only what it would want.
     """
@@ -275,14 +291,17 @@ def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
     *words, status, answer = ["", "", *told.get("sudo", [])]
     if (status, answer.split()) == ("0", _IS_ROOT):
         return Privilege.SUDO
-    if " ".join(told.get("doas", [])).split() == _IS_ROOT:
+    doas = " ".join(told.get("doas", [])).split()
+    if doas == _IS_ROOT:
         return Privilege.DOAS
     if wants_password("\n".join(words)):
         return Privilege.SUDO_PASSWORD
-    return None if status in _LATE else Privilege.NONE
+    return None if status in _LATE or _IS_LATE in doas[:1] else Privilege.NONE
 
 
 _IS_ROOT = ["uid", "0"]
+_IS_LATE = "late"
+"""What the script says of a command that timeout(1) has ended."""
 _PASSWORD_WORDS = (
     r"a password is required",  # sudo -n
     r"a terminal is required to (?:read the password|authenticate)",  # sudo, sudo-rs
@@ -317,15 +336,19 @@ def _engine(lines: list[str]) -> Engine:
 
 def _access(value: Mapping[str, str], sockets: set[str]) -> Access:
     """Return how far the engine's socket can be used."""
+    if "usable" in sockets and "version" in value:
+        return Access.USABLE
+    if "denied" in sockets and "usable" not in sockets:
+        return Access.DENIED
+    if _IS_LATE in value:
+        return Access.LATE
     if "usable" in sockets:
         # Docker's socket may outlive its daemon, or belong to systemd, which then failed to start it.
-        return Access.STOPPED if "error" in value and "version" not in value else Access.USABLE
-    if "denied" in sockets:
-        return Access.DENIED
+        return Access.STOPPED if "error" in value else Access.USABLE
     return Access.STOPPED if "installed" in value else Access.ABSENT
 
 
-_OF_DISKS = ("readable", "denied")
+_OF_DISKS = ("readable", "denied", "late")
 
 
 def _smart(lines: list[str]) -> Smart:
@@ -333,9 +356,10 @@ def _smart(lines: list[str]) -> Smart:
     words = [line.partition(" ")[::2] for line in lines]
     # Each once, and of any number a few: they become words of a command.
     disks = {name: dict.fromkeys(first_line(rest) for word, rest in words if word == name) for name in _OF_DISKS}
-    readable, denied = (tuple(disks[name])[:DISKS_ASKED] for name in _OF_DISKS)
+    readable, denied, late = (tuple(disks[name])[:DISKS_ASKED] for name in _OF_DISKS)
     return Smart(
         tool=next((first_line(rest) for name, rest in words if name == "tool"), ""),
         readable=readable,
         denied=denied,
+        late=late,
     )

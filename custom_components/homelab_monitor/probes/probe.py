@@ -203,6 +203,13 @@ class Host:
         """Tell whether a path is a folder; may block on a dead filesystem."""
         return os.path.isdir(self.path(path))
 
+    def may_run(self, path: str) -> bool:
+        """Tell whether a path is a program that root could start."""
+        try:
+            return bool(os.stat(self.path(path)).st_mode & 0o111)
+        except OSError:
+            return False
+
     def link_name(self, path: str) -> str:
         """Return the last part of where a link leads, "" where it is none."""
         try:
@@ -996,17 +1003,18 @@ def parse_loadavg(text: str) -> "Json":
 
 
 def collect_load(host: Host, request: Request, memo: "Json") -> "Json":
-    """Read /proc/loadavg; the processes that this user sees are counted every 30 seconds."""
+    """Read /proc/loadavg; processes are counted every 30 seconds."""
     section = parse_loadavg(host.read("/proc/loadavg"))
     # With 500 processes the listing costs as much as all else here together.
     processes = memo.setdefault("processes", Remembered(30.0))
     section["processes"] = processes.get(host.boottime(), None, lambda: count_processes(host))
-    return section
+    return told_of(section)
 
 
-def count_processes(host: Host) -> int:
-    """Return how many processes this user sees."""
-    return sum(1 for name in host.names("/proc") if name.isdigit())
+def count_processes(host: Host) -> "int | None":
+    """Return how many processes there are, None where this user sees no others than his own (hidepid of proc(5))."""
+    names = host.names("/proc")
+    return sum(map(str.isdigit, names)) if "1" in names else None
 
 
 def parse_pressure(text: str) -> "dict[str, float]":

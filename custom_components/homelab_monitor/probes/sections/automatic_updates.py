@@ -9,27 +9,29 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..probe import Broken, Host, Json, Late, Request
+    from .daemons import Daemons
     from .security import Unknown, has_program, seconds_for, verdict
     from .services import units_named
 
 APT_PERIODIC = ["apt-config", "dump", "APT::Periodic"]
 TIMERS_WANTED = "/etc/systemd/system/timers.target.wants/"
 APT_TIMER = "apt-daily-upgrade.timer"
+APT_LISTS_TIMER = "apt-daily.timer"  # unattended-upgrades itself refreshes nothing
 DNF_TIMERS = ("dnf-automatic-install.timer", "dnf5-automatic.timer", "dnf-automatic.timer")
 SUSE_TIMERS = ("os-update.timer", "transactional-update.timer")
 MASKS = ("/etc/systemd/system/", "/run/systemd/system/")  # systemctl(1), mask and its --runtime
 
 
-def first_at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "str | None":
-    """Return the first timer that runs and whose service can be started, None where no one is like that."""
+def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "list[str]":
+    """Return the timers that run and whose services can be started."""
     services = {timer: timer.replace(".timer", ".service") for timer in timers}
     try:
         units = units_named(host, [*services, *services.values()], seconds_for(request))
     except (FileNotFoundError, Broken, Late, Unknown):
-        return next((timer for timer in timers if is_linked(host, timer, services[timer])), None)
-    active = {one.name for one in units if one.active == "active"}
+        return [timer for timer in timers if is_linked(host, timer, services[timer])]
+    active = {one.name for one in units if one.active == "active" and one.sub != "elapsed"}  # that has no next time
     masked = {one.name for one in units if one.load == "masked"}
-    return next((timer for timer in timers if timer in active and not masked & {timer, services[timer]}), None)
+    return [timer for timer in timers if timer in active and not masked & {timer, services[timer]}]
 
 
 def is_linked(host: "Host", timer: str, service: str) -> bool:
@@ -48,8 +50,8 @@ def parse_apt_config(text: str) -> "dict[str, str]":
     return dict(re.findall(r'^(\S+) "([^"]*)";', text, re.MULTILINE))
 
 
-def by_apt(host: "Host", request: "Request") -> "Json":
-    """Return whether unattended-upgrades does its work: it has to be there, to be wanted, and to be started."""
+def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
+    """Return whether unattended-upgrades does its work: it has to be there, wanted, started, and to find something new."""
     if not has_program(host, "unattended-upgrade"):
         return verdict("warning", "not_installed")
     try:
@@ -61,22 +63,29 @@ def by_apt(host: "Host", request: "Request") -> "Json":
     if status:
         return verdict("unknown", "unreadable", tool="unattended-upgrades")
     told = parse_apt_config(output)
-    every = told.get("APT::Periodic::Unattended-Upgrade", "0")
-    is_on = every not in ("", "0") and told.get("APT::Periodic::Enable", "1") != "0"
-    is_active = is_on and apt_is_started(host, request)
-    return verdict("ok" if is_active else "warning", "active" if is_active else "inactive", tool="unattended-upgrades")
+    periods = {name: told.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
+    wanted = {name for name, every in periods.items() if not re.match(r"0*[smhd]?$", every)}
+    if not host.exists("/run/systemd/system") and not daemons.named("cron") and not daemons.see_all():
+        return verdict("unknown", "permission_denied", tool="unattended-upgrades")
+    timers = apt_is_started(host, request, daemons)
+    reason = "active"
+    if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0" or APT_TIMER not in timers:
+        reason = "inactive"
+    elif "Update-Package-Lists" not in wanted or APT_LISTS_TIMER not in timers:
+        reason = "lists_not_refreshed"
+    return verdict("ok" if reason == "active" else "warning", reason, tool="unattended-upgrades")
 
 
-def apt_is_started(host: "Host", request: "Request") -> bool:
-    """Tell whether apt's daily work is started, by systemd where that runs, else by cron."""
+def apt_is_started(host: "Host", request: "Request", daemons: "Daemons") -> "list[str]":
+    """Return which of apt's two daily works are started, by systemd where that runs, else both by a cron that runs."""
     if host.exists("/run/systemd/system"):
-        return first_at_work(host, request, (APT_TIMER,)) is not None
-    return host.exists("/etc/cron.daily/apt-compat")
+        return at_work(host, request, (APT_TIMER, APT_LISTS_TIMER))
+    return [APT_TIMER, APT_LISTS_TIMER] if daemons.named("cron") and host.may_run("/etc/cron.daily/apt-compat") else []
 
 
 def by_dnf(host: "Host", request: "Request") -> "Json":
     """Return whether dnf-automatic installs what it finds; by default it only tells."""
-    timer = first_at_work(host, request, DNF_TIMERS)
+    timer = next(iter(at_work(host, request, DNF_TIMERS)), None)
     if timer is None:
         is_there = has_program(host, "dnf-automatic") or host.exists("/usr/lib/systemd/system/" + DNF_TIMERS[1])
         return verdict("warning", "inactive" if is_there else "not_installed")
@@ -87,12 +96,12 @@ def by_dnf(host: "Host", request: "Request") -> "Json":
     return verdict("ok" if does_apply else "warning", "active" if does_apply else "only_tells", tool="dnf-automatic")
 
 
-def automatic_updates(host: "Host", request: "Request") -> "Json":
+def automatic_updates(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     """Return whether this system updates itself; unknown where nobody's way of doing that is known."""
     if host.exists("/etc/apt") and host.exists("/var/lib/dpkg/status"):
-        return by_apt(host, request)
+        return by_apt(host, request, daemons)
     if host.exists("/etc/zypp/zypp.conf"):
-        timer = first_at_work(host, request, SUSE_TIMERS)
+        timer = next(iter(at_work(host, request, SUSE_TIMERS)), None)
         return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
     if host.exists("/etc/dnf/dnf.conf"):
         return by_dnf(host, request)

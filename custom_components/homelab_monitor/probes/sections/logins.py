@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Iterable, Iterator
 
     from ..probe import Host, Json, Late, Request, parse_json
+    from .daemons import Daemons
     from .security import Unknown, as_root, seconds_for, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
@@ -289,14 +290,18 @@ def by_btmp(host: "Host") -> int:
     return sum(1 for one in times if one > since)
 
 
-def failed_logins(host: "Host", request: "Request") -> "Json":
-    """Return how many logins failed in the last hour, by the first source that can be read."""
+def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
+    """Return how many logins failed in the last hour, by the first source that can be read.
+
+    A server that logs errors only does not tell of them; btmp tells what is written there only, by whoever does.
+    """
     reason, has_journal = "no_log", False
+    unsaid = "not_logged" if daemons.is_quiet else ""
     try:
         count = by_journal(host, request)
         if count is not None:
             # Afterwards: what is dropped while it is counted is seen as well.
-            return judged_logins(count, "journal", doubt_of_journal(host))
+            return judged_logins(count, "journal", unsaid or doubt_of_journal(host))
     except Unknown as err:
         reason, has_journal = err.reason, True
     # What only root writes is asked in any case.
@@ -304,7 +309,11 @@ def failed_logins(host: "Host", request: "Request") -> "Json":
     more = () if host.exists("/run/systemd/journal") else (BUSYBOX_LOG,)
     for path in (*logs, *more, "/var/log/btmp"):
         try:
-            count, doubt = (by_btmp(host), "") if path.endswith("btmp") else by_log(host, path)
+            if path.endswith("btmp"):
+                count, doubt = by_btmp(host), "" if daemons.write_btmp() else "no_log"
+            else:
+                count, doubt = by_log(host, path)
+                doubt = unsaid or doubt
         except FileNotFoundError:
             continue
         except OSError:

@@ -5,6 +5,7 @@ called off. Words for people are not made here. Only root may read some of it: w
 section, exactly the command lines below are run with `sudo -n` before them, and no others.
 """
 
+import os
 import re
 import time
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..probe import Host, Json, Late, Request, lines_of
     from .automatic_updates import automatic_updates
+    from .daemons import SSHD_PID_FILE, Daemon, Daemons, check_read
     from .firewall import firewall
     from .logins import failed_logins
     from .updates import paths_of
@@ -172,13 +174,16 @@ def matches_all(criteria: "list[str]") -> bool:
     )
 
 
-def sshd_lines(host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY) -> "Iterator[tuple[list[str], str]]":
-    """Yield each setting with whom it is for; raises OSError.
+def sshd_lines(
+    host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY, files: "list[str] | None" = None
+) -> "Iterator[tuple[list[str], str]]":
+    """Yield each setting with whom it is for; raises OSError. What may not have changed since is added to `files`.
 
     A Match ends with its file; an included file is for whom the line is that includes it, and a Match in it is for
     its own visitors alone where that line is for some.
     """
-    outer = scope
+    outer, files = scope, [] if files is None else files
+    files.append(path)
     for line in lines_of(host.read(path)):
         words = sshd_words(line)
         if not words:
@@ -188,9 +193,11 @@ def sshd_lines(host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY) 
         elif words[0] == "include" and depth < INCLUDE_DEPTH:
             for pattern in words[1:]:
                 whole = pattern if pattern.startswith("/") else "/etc/ssh/" + pattern
-                for name in paths_of(host, whole):
-                    if host.exists(name):
-                        yield from sshd_lines(host, name, depth + 1, scope)
+                names = list(filter(host.exists, paths_of(host, whole)))
+                # All at once: of one that may not be read, it is known all the same when it was changed.
+                files.extend(filter(host.exists, [os.path.dirname(whole), *names] if "*" in whole else names))
+                for name in names:
+                    yield from sshd_lines(host, name, depth + 1, scope, files)
         else:
             yield words, scope
 
@@ -220,32 +227,78 @@ def sshd_ports(settings: "dict[str, list[str]]") -> "list[int]":
     told = [re.match(r"(?:\[[^\]]*\]|[^:]*):(\d+)$", address) for address in addresses]
     ports = {one.group(1) for one in told if one}
     if not addresses or not all(told):
-        ports.update(settings.get("port", ["22"]))
+        ports.update(settings.get("port") or ["22"])
     return sorted(int(port) for port in ports if port.isdigit())
 
 
-def ssh_server(host: "Host", request: "Request") -> "Json | None":
-    """Return who may log in how; asked of sshd itself where we may, else read as it reads.
+SSHD_FOLDER = "/etc/ssh/sshd_config.d"
+QUIET = frozenset({"quiet", "fatal", "error"})  # of sshd's LogLevel: a refused login is told at INFO
+# Of several servers the one that lets most in counts, before that one of which that is not known.
+WORST_FIRST = ("warning", "unknown", "ok")
 
-    A file of /etc/ssh/sshd_config.d that only root may read (cloud-init's is one) could say anything.
-    """
+
+def ssh_server(host: "Host", request: "Request", daemons: "Daemons") -> "Json | None":
+    """Return who may log in how, by the server that answers: files of one that does not run say nothing."""
     config = next(filter(host.exists, SSHD_CONFIGS), None)
     if config is None and not has_program(host, "sshd"):
-        return verdict("unknown", "not_supported") if has_program(host, "dropbear") else None
-    settings, conditional = None, None  # type: tuple[dict[str, list[str]] | None, set[str] | None]
+        is_other = bool(daemons.named("dropbear")) or has_program(host, "dropbear")
+        return verdict("unknown", "not_supported") if is_other else None
     try:
-        settings, conditional = sshd_settings(sshd_lines(host, config or SSHD_CONFIGS[0]))
+        asked = ask_sshd(host, request)
+        parts = [sshd_part(host, server, config or SSHD_CONFIGS[0], asked, daemons) for server in daemons.ssh_servers()]
+    except Unknown as err:
+        parts = [verdict("unknown", err.reason)]
+    if daemons.named("dropbear"):
+        parts.append(verdict("unknown", "not_supported"))
+    return min(parts, key=lambda part: WORST_FIRST.index(part["state"]))
+
+
+def ask_sshd(host: "Host", request: "Request") -> "list[list[str]] | str":
+    """Return the settings by sshd itself, why not where that cannot be had."""
+    try:
+        return [sshd_words(line) for line in lines_of(as_root(host, request, SSHD_TEST)) if line.strip()]
+    except Unknown as err:
+        return err.reason
+
+
+def sshd_part(
+    host: "Host", server: "Daemon | None", config: str, asked: "list[list[str]] | str", daemons: "Daemons"
+) -> "Json":
+    """Return who may log in how at one server: asked of sshd itself where we may, else read as it reads; raises Unknown.
+
+    A file of /etc/ssh/sshd_config.d that only root may read (cloud-init's is one) could say anything. What stands on
+    the server's command line comes before all files.
+    """
+    options = server.options() if server else []
+    words_said = filter(None, (sshd_words(value) for letter, value in options if letter == "o"))
+    said = [(words, EVERYBODY) for words in words_said]
+    # Without a port of its own an address has these, and those of the files count for nothing.
+    ports = {"port": [value for letter, value in options if letter == "p"]} if "p" in dict(options) else {}
+    files, settings, conditional = [], None, None  # type: list[str], dict[str, list[str]] | None, set[str] | None
+    path = dict(options).get("f", config)
+    try:
+        lines = said + list(sshd_lines(host, path, files=files))
+        settings, conditional = sshd_settings(iter(lines))
+        levels = [word.lower() for words, scope in lines if words[0] == "loglevel" and scope == SOME for word in words[1:]]
+        is_quiet = not QUIET.isdisjoint(levels)
         source = "sshd_config"
     except OSError:
+        source, is_quiet = "sshd", False
+        files.extend(filter(host.exists, [SSHD_FOLDER, *paths_of(host, SSHD_FOLDER + "/*.conf")]))
+    if isinstance(asked, list) and path in SSHD_CONFIGS:
+        by_file, (settings, _) = settings, sshd_settings(iter(said + [(words, EVERYBODY) for words in asked]))
         source = "sshd"
-    try:
-        told = lines_of(as_root(host, request, SSHD_TEST))
-        settings, _ = sshd_settings((sshd_words(line), EVERYBODY) for line in told if line.strip())
-        source = "sshd"
-    except Unknown as err:
-        if settings is None:
-            return verdict("unknown", err.reason)
-    return judged_ssh(settings, conditional, source)
+        if ports or {"port", "listenaddress"}.intersection(words[0] for words, _ in said):
+            # sshd -T tells each address with the port that it would have without the options.
+            known = sshd_settings(iter(said))[0] if by_file is None else by_file
+            settings.update({name: known[name] if name in known else [] for name in ("port", "listenaddress")})
+    if settings is None:
+        raise Unknown(asked if isinstance(asked, str) else "permission_denied")
+    level = (settings.get("loglevel") or ["info"])[0].lower()
+    daemons.is_quiet = daemons.is_quiet or is_quiet or level in QUIET or bool({"q", "E"}.intersection(dict(options)))
+    if server:
+        check_read(host, server, files, (settings.get("pidfile") or [SSHD_PID_FILE])[0])
+    return judged_ssh(dict(settings, **ports), conditional, source)
 
 
 def lets_passwords_in(settings: "dict[str, list[str]]", value: "dict[str, str]") -> bool:
@@ -316,11 +369,12 @@ def parse_banned(text: str) -> "dict[str, int]":
     return {str(jail): len(held) for row in rows if isinstance(row, dict) for jail, held in row.items()}
 
 
-def fail2ban(host: "Host", request: "Request") -> "Json | None":
-    """Return whether fail2ban runs and whom it holds off now, None where it is not installed."""
+def fail2ban(host: "Host", request: "Request", daemons: "Daemons") -> "Json | None":
+    """Return whether fail2ban runs and whom it holds off now, None where it is not installed; its socket may outlive it."""
     if not has_program(host, "fail2ban-server") and not host.exists("/etc/fail2ban"):
         return None
-    if not is_running(host, "fail2ban") and not host.exists("/run/fail2ban/fail2ban.sock"):
+    is_there = host.exists("/run/fail2ban/fail2ban.sock") and not daemons.see_all()
+    if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server") or is_there):
         return verdict("warning", "inactive")
     try:
         jails = parse_banned(as_root(host, request, FAIL2BAN_BANNED))
@@ -334,13 +388,14 @@ def fail2ban(host: "Host", request: "Request") -> "Json | None":
 
 def collect_security(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Judge each part by itself; one that is not there is left out."""
+    daemons = Daemons(host)
     told = {
         "firewall": firewall(host, request),
-        "ssh": ssh_server(host, request),
+        "ssh": ssh_server(host, request, daemons),
         "access_control": access_control(host),
-        "fail2ban": fail2ban(host, request),
-        "automatic_updates": automatic_updates(host, request),
-        "failed_logins": failed_logins(host, request),
+        "fail2ban": fail2ban(host, request, daemons),
+        "automatic_updates": automatic_updates(host, request, daemons),
+        "failed_logins": failed_logins(host, request, daemons),
     }
     return {name: part for name, part in told.items() if part is not None}
 

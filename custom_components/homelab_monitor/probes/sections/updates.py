@@ -34,7 +34,8 @@ class Manager:
     """One row of the table: a package manager, and where it keeps what it knows.
 
     `marks` are there where it is this system's own. `watched` are files and folders of which none can stay the same
-    when the answer changes; `metadata` (patterns) is what a refresh writes: without any, nothing is known.
+    when the answer changes: of a folder also the files in it, which may be written in place. `metadata` (patterns) is
+    what a refresh writes: without any, nothing is known.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - one row, in the order of its columns
@@ -73,6 +74,7 @@ MANAGERS = (
             "/var/lib/dpkg/status",
             "/etc/apt/sources.list",
             "/etc/apt/sources.list.d",
+            "/etc/apt/sources.list.d/*",
             "/etc/apt/preferences",
             "/etc/apt/preferences.d",
             "/etc/apt/preferences.d/*",
@@ -86,7 +88,7 @@ MANAGERS = (
     Manager(
         "zypper",
         ("/etc/zypp/zypp.conf",),
-        (*RPM_DATABASES, "/etc/zypp/repos.d", "/etc/zypp/locks"),
+        (*RPM_DATABASES, "/etc/zypp/zypp.conf", "/etc/zypp/repos.d", "/etc/zypp/repos.d/*", "/etc/zypp/locks"),
         ("/var/cache/zypp/raw/*/repodata/repomd.xml", "/var/cache/zypp/raw/*/cookie"),
         read_zypper,
         zypper_wants_reboot,
@@ -102,7 +104,7 @@ MANAGERS = (
     Manager(
         "pacman",
         ("/etc/pacman.conf", "/var/lib/pacman/local"),
-        ("/var/lib/pacman/local", "/etc/pacman.conf"),
+        ("/var/lib/pacman/local", "/etc/pacman.conf", "/etc/pacman.d", "/etc/pacman.d/*"),
         ("/var/lib/pacman/sync/*.db", "/var/lib/pacman/sync"),
         read_pacman,
     ),
@@ -116,14 +118,14 @@ MANAGERS = (
     Manager(
         "apk",
         ("/usr/lib/apk/db/installed",),
-        ("/usr/lib/apk/db/installed", "/etc/apk/repositories", "/etc/apk/repositories.d"),
+        ("/usr/lib/apk/db/installed", "/etc/apk/repositories", "/etc/apk/repositories.d", "/etc/apk/repositories.d/*"),
         ("/var/cache/apk/APKINDEX.*", "/var/cache/apk/*.adb", "/etc/apk/cache/APKINDEX.*"),
         read_apk,
     ),
     Manager(
         "opkg",
         ("/etc/opkg.conf",),
-        ("/usr/lib/opkg/status", "/var/lib/opkg/status", "/etc/opkg"),
+        ("/usr/lib/opkg/status", "/var/lib/opkg/status", "/etc/opkg.conf", "/etc/opkg", "/etc/opkg/*"),
         ("/var/opkg-lists/*", "/var/lib/opkg/lists/*"),
         read_opkg,
     ),

@@ -1,0 +1,273 @@
+"""What runs decides: which SSH server answers, whether it has read its files, and what it writes to the logs."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from place import probe
+import test_security
+from test_security import LISTENER, NOW, SSHD_CONFIG, security
+from test_sshd_config import SSHD
+from tree import Tree
+
+KEYS = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+PASSWORDS = "PasswordAuthentication yes\nKbdInteractiveAuthentication no\n"
+FOLDER = "/etc/ssh/sshd_config.d"
+OPEN = "sshd: /usr/sbin/sshd -D -o PasswordAuthentication=yes [listener] 0 of 10-100 startups"
+NOT_SUPPORTED = {"state": "unknown", "reason": "not_supported"}
+NOT_RELOADED = {"state": "unknown", "reason": "not_reloaded"}
+
+
+class Answers(unittest.TestCase):
+    """Who answers SSH."""
+
+    def setUp(self):
+        self.tree = Tree(self)
+        self.tree.process(1, "init", "/sbin/init", started=0)
+        self.tree.write("/usr/sbin/sshd")
+        self.tree.write(SSHD_CONFIG, KEYS)
+        self.tree.changed(SSHD_CONFIG)
+
+    def part(self):
+        return security(self.tree, name="ssh")
+
+    def test_files_of_a_server_that_does_not_run_say_nothing(self):
+        self.assertEqual(self.part(), NOT_SUPPORTED)
+        self.tree.process(600, "dropbear")
+        self.assertEqual(self.part(), NOT_SUPPORTED)
+
+    def test_a_second_server_of_another_kind_leaves_only_the_warning(self):
+        self.tree.process(600, "dropbear")
+        self.tree.process(812, "sshd", LISTENER)
+        self.assertEqual(self.part(), NOT_SUPPORTED)
+        self.tree.write(SSHD_CONFIG, PASSWORDS)
+        self.assertEqual(self.part()["reason"], "password_login")
+
+    def test_servers_of_users_and_of_containers_are_not_the_machines(self):
+        self.tree.process(812, "sshd", LISTENER)
+        self.tree.process(600, "dropbear", inside=True)
+        self.tree.process(601, "dropbear", uid=1000)
+        self.tree.process(602, "sshd", OPEN, inside=True)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        shutil.rmtree(self.tree.folder + "/proc/812")
+        self.assertEqual(self.part(), NOT_SUPPORTED)
+
+    def test_where_processes_are_hidden_nobody_knows(self):
+        shutil.rmtree(self.tree.folder + "/proc/1")
+        self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
+
+    def test_a_server_for_each_connection_reads_the_files_anew(self):
+        self.tree.process(900, "sshd", "sshd: mon [priv]", started=950)
+        self.tree.changed(SSHD_CONFIG, at=970)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.process(900, "sshd-session", "sshd-session: mon [priv]", started=950)
+        self.assertEqual(self.part()["reason"], "keys_only")
+
+    def test_the_sessions_of_a_server_are_no_servers(self):
+        self.tree.process(812, "sshd", LISTENER, started=100)
+        self.tree.process(900, "sshd", "sshd: mon [priv]", started=950)
+        self.tree.changed(SSHD_CONFIG, at=500)
+        self.assertEqual(self.part(), NOT_RELOADED)
+
+    def test_a_file_that_was_changed_since_the_start_may_not_have_been_read(self):
+        for line in (LISTENER, "/usr/sbin/sshd\0-D", "/usr/sbin/sshd"):
+            self.tree.process(812, "sshd", line, started=100)
+            self.tree.changed(SSHD_CONFIG, at=99)
+            self.assertEqual(self.part()["reason"], "keys_only")
+            self.tree.changed(SSHD_CONFIG, at=101)
+            self.assertEqual(self.part(), NOT_RELOADED)
+
+    def test_what_root_is_told_by_sshd_itself_is_what_the_next_one_would_do(self):
+        self.tree.told.update(uid=0, run={"sshd -T": {"output": KEYS.lower()}})
+        self.tree.process(812, "sshd", LISTENER, started=100)
+        self.tree.changed(SSHD_CONFIG, at=99)
+        self.assertEqual((self.part()["reason"], self.part()["source"]), ("keys_only", "sshd"))
+        self.tree.changed(SSHD_CONFIG, at=101)
+        self.assertEqual(self.part(), NOT_RELOADED)
+
+    def test_an_old_file_that_was_brought_later_counts_from_then(self):
+        self.tree.process(812, "sshd", LISTENER, started=100)
+        booted = NOW - 1000
+        self.tree.told["stamps"][SSHD_CONFIG] = [booted - 5000, booted + 200, 9]
+        self.tree.save()
+        self.assertEqual(self.part(), NOT_RELOADED)
+
+    def test_included_files_and_their_folder_count_as_well(self):
+        self.tree.write(SSHD_CONFIG, "Include " + FOLDER + "/*.conf\n" + KEYS)
+        self.tree.write(FOLDER + "/a.conf", "")
+        self.tree.process(812, "sshd", LISTENER, started=100)
+        self.tree.changed(SSHD_CONFIG, FOLDER, FOLDER + "/a.conf")
+        self.assertEqual(self.part()["reason"], "keys_only")
+        for path in (FOLDER, FOLDER + "/a.conf"):
+            self.tree.changed(path, at=200)
+            self.assertEqual(self.part(), NOT_RELOADED)
+            self.tree.changed(path)
+
+    def test_a_reload_is_known_by_the_file_that_sshd_writes_anew(self):
+        self.tree.process(812, "sshd", LISTENER, started=100)
+        self.tree.changed(SSHD_CONFIG, at=200)
+        self.tree.write("/run/sshd.pid", "812\n")
+        self.tree.changed("/run/sshd.pid", at=100)
+        self.assertEqual(self.part(), NOT_RELOADED)
+        self.tree.changed("/run/sshd.pid", at=201)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.changed("/run/sshd.pid", at=5000)  # in the future, written by a clock that was wrong
+        self.assertEqual(self.part(), NOT_RELOADED)
+        self.tree.changed("/run/sshd.pid", at=201)
+        self.tree.write("/run/sshd.pid", "811\n")
+        self.assertEqual(self.part(), NOT_RELOADED)
+
+    def test_the_command_line_comes_before_the_files(self):
+        title = "sshd: /usr/sbin/sshd -D {} [listener] 0 of 10-100 startups"
+        for options, reason in (
+            ("-o PasswordAuthentication=yes", "password_login"),
+            ("-oPasswordAuthentication=yes -p 2222", "password_login"),
+            ("-o PasswordAuthentication yes", "password_login"),
+            ("-4Do PasswordAuthentication yes -E /var/log/x", "password_login"),
+            ("-oCiphers=aes128-ctr -o MACs=hmac-sha2-256", "keys_only"),
+            ("-o #", "keys_only"),
+            ("-x", "unreadable"),
+            ("yes", "unreadable"),
+            ("-o", "unreadable"),
+        ):
+            self.tree.process(812, "sshd", title.format(options))
+            self.assertEqual(self.part()["reason"], reason, options)
+        self.tree.process(812, "sshd", "/usr/sbin/sshd\0-D\0-o\0PasswordAuthentication yes")
+        self.assertEqual(self.part()["reason"], "password_login")
+        self.tree.process(812, "sshd", title.format("-p 2222"))
+        self.assertEqual(self.part()["ports"], [2222])
+        self.tree.process(812, "sshd", "sshd: /usr/sbin/sshd -D -o PasswordAuthen")  # a title that was cut
+        self.assertEqual(self.part()["reason"], "unreadable")
+
+    def test_the_port_of_the_command_line_is_where_it_listens(self):
+        asked = "port 22\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:22\n" + KEYS.lower()
+        self.tree.told.update(uid=0, run={"sshd -T": {"output": asked}})
+        for config, options, ports in (
+            ("", "-D", [22]),
+            ("Port 22\n", "-p 2022", [2022]),
+            ("Port 22\n", "-p 2022 -p 2023", [2022, 2023]),
+            ("ListenAddress 192.0.2.1\n", "-p 2022", [2022]),
+            ("ListenAddress 192.0.2.1:2200\n", "-p 2022", [2200]),
+            ("", "-o Port=2022", [2022]),
+            ("", "-o ListenAddress=192.0.2.1:2022", [2022]),
+        ):
+            self.tree.write(SSHD_CONFIG, config + KEYS)
+            self.tree.process(812, "sshd", "sshd: /usr/sbin/sshd " + options + " [listener] 0 of 10-100 startups")
+            self.tree.changed(SSHD_CONFIG)
+            self.assertEqual((self.part()["ports"], self.part()["source"]), (ports, "sshd"), config + options)
+
+    def test_another_file_counts_where_the_server_was_given_one(self):
+        self.tree.told.update(uid=0, run={"sshd -T": {"output": KEYS.lower()}})
+        self.tree.process(812, "sshd", "sshd: /usr/sbin/sshd -f /etc/other [listener] 0 of 10-100 startups")
+        self.tree.write("/etc/other", PASSWORDS)
+        self.tree.changed("/etc/other")
+        self.assertEqual(self.part()["reason"], "password_login")
+
+    def test_of_several_servers_the_worst_counts(self):
+        self.tree.process(812, "sshd", LISTENER)
+        self.tree.process(813, "sshd", OPEN)
+        self.assertEqual(self.part()["reason"], "password_login")
+
+    def test_a_socket_of_fail2bans_without_a_fail2ban_is_nothing(self):
+        self.tree.write("/usr/bin/fail2ban-server")
+        self.tree.write("/run/fail2ban/fail2ban.sock")
+        self.assertEqual(security(self.tree, name="fail2ban")["reason"], "inactive")
+        self.tree.process(700, "fail2ban-server", "/usr/bin/python3\0/usr/bin/fail2ban-server")
+        self.assertEqual(security(self.tree, name="fail2ban")["reason"], "active")
+
+
+class Tells(unittest.TestCase):
+    """What a server writes of those whom it refused."""
+
+    def test_a_file_of_bad_logins_that_nobody_writes_proves_nothing(self):
+        for name, line, content in (
+            ("dropbear", "", b"\x7fELF"),
+            ("sshd", LISTENER, b"\x7fELF"),
+            ("sshd-session", "sshd-session: mon [priv]", b"\x7fELF"),
+        ):
+            tree = Tree(self)
+            tree.process(600, name, line)
+            tree.write("/usr/sbin/" + name, content)
+            tree.write("/usr/lib/openssh/sshd-session", content)
+            tree.write("/var/log/btmp")
+            self.assertEqual(security(tree, name="failed_logins")["reason"], "no_log", name)
+            tree.write("/usr/lib/openssh/sshd-session", content + b"\0/var/log/btmp\0")
+            told = security(tree, name="failed_logins")["reason"]
+            self.assertEqual(told, "no_log" if name == "dropbear" else "none")
+
+    def test_a_server_that_logs_errors_only_does_not_tell_of_refused_logins(self):
+        for config, options, reason in (
+            ("LogLevel ERROR\n", "", "not_logged"),
+            ("LogLevel fatal\n", "", "not_logged"),
+            ("LogLevel QUIET\n", "", "not_logged"),
+            ("Match User x\nLogLevel QUIET\n", "", "not_logged"),
+            ("LogLevel VERBOSE\nLogLevel QUIET\n", "", "none"),
+            ("Match User x\nLogLevel\n", "", "none"),
+            ("LogLevel\n", "", "none"),
+            ("LogLevel INFO\n", "", "none"),
+            ("", "", "none"),
+            ("", " -o LogLevel=ERROR", "not_logged"),
+            ("", " -q", "not_logged"),
+            ("", " -E /var/log/sshd", "not_logged"),
+        ):
+            tree = test_security.FailedLogins.in_journal(self, "")
+            tree.write(SSHD_CONFIG, config)
+            tree.changed(SSHD_CONFIG)
+            tree.process(812, "sshd", LISTENER.replace(" -D", " -D" + options))
+            self.assertEqual(security(tree, name="failed_logins")["reason"], reason, config + options)
+
+
+@unittest.skipUnless(SSHD and os.geteuid() == 0, "there is no sshd, or nobody who may start it")
+class RealSshd(unittest.TestCase):
+    """A server of this machine's sshd."""
+
+    def wait(self, ready):
+        deadline = time.monotonic() + 10
+        while not ready():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def test_a_reload_and_what_was_changed_since_are_seen(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        config, key, pid_file = (os.path.join(folder, name) for name in ("config", "key", "pid"))
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        with socket.socket() as door:
+            door.bind(("127.0.0.1", 0))
+            port = door.getsockname()[1]
+        with open(config, "w") as file:
+            file.write(f"HostKey {key}\nPidFile {pid_file}\nListenAddress 127.0.0.1:{port}\n{KEYS}")
+        os.makedirs("/run/sshd", exist_ok=True)
+        server = subprocess.Popen([SSHD, "-D", "-f", config, "-o", "PermitRootLogin no"], stderr=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.wait(lambda: os.path.exists(pid_file))
+        host = probe.Host()
+
+        def told():
+            daemons = probe.Daemons(host)
+            one = next(one for one in daemons.named("sshd") if one.pid == server.pid)
+            try:
+                return probe.sshd_part(host, one, SSHD_CONFIG, "permission_denied", daemons)
+            except probe.Unknown as err:
+                return err.reason
+
+        self.assertEqual((told()["reason"], told()["root_login"], told()["ports"]), ("keys_only", "no", [port]))
+        time.sleep(0.05)
+        with open(config, "a") as file:
+            file.write("PermitRootLogin yes\n")
+        self.assertEqual(told(), "not_reloaded")
+        time.sleep(0.05)
+        os.remove(pid_file)
+        server.send_signal(signal.SIGHUP)
+        self.wait(lambda: os.path.exists(pid_file) and probe.Host().text(pid_file))
+        self.assertEqual(told()["reason"], "keys_only")
+
+
+if __name__ == "__main__":
+    unittest.main()
