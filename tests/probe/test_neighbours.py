@@ -136,6 +136,53 @@ class Engines(unittest.TestCase):
         self.assertEqual(self.village.told(), (None, "not_installed"))
         self.assertEqual(self.village.asked, [])
 
+    def swapped(self, name, what, target):
+        """Tell what is said, and who connected, where a socket becomes a link to another one behind the look at it."""
+        village, connected = Village(self), []
+        place, vault = village.home + what, village.folder + "/run/vault"
+        os.makedirs(vault)
+        os.makedirs(os.path.dirname(village.home + name), exist_ok=True)
+        os.chown(os.path.dirname(village.home + name), EVE, -1)
+        village.listen(
+            "/run/vault/" + os.path.basename(name),
+            connected.append,
+            uid=0 if IS_ROOT else EVE,
+            owner=0 if IS_ROOT else EVE,
+        )
+        village.listen(f"/run/user/{EVE}" + name, engine([LISTED]))
+
+        class Swapped(probe.Host):
+            def is_socket_of(self, path, uid):
+                told = super().is_socket_of(path, uid)
+                if told:
+                    os.rename(place, place + ".away")
+                    os.symlink(vault + target, place)
+                    os.chown(place, EVE, -1, follow_symlinks=False)
+                return told
+
+        told = village.told(one=probe.Probe(Swapped(village.folder)))
+        time.sleep(0.05)
+        return told, connected + village.asked
+
+    def test_what_a_user_swaps_behind_a_look_at_it_leads_to_no_other_socket(self):
+        for name, what, target in (
+            ("/docker.sock", "/docker.sock", "/docker.sock"),
+            ("/podman/podman.sock", "/podman/podman.sock", "/podman.sock"),
+            ("/podman/podman.sock", "/podman", ""),
+        ):
+            with self.subTest(what):
+                self.assertEqual(self.swapped(name, what, target), ((None, "unreadable"), []))
+
+    def test_without_proc_no_users_socket_is_asked(self):
+        self.village.listen(self.path, engine([LISTED]))
+        kept, probe.HELD = probe.HELD, "/proc/nowhere/"
+        try:
+            told, _ = self.village.told()
+        finally:
+            probe.HELD = kept
+        self.assertEqual(told["engines"], [{"engine": "docker", "owner": "eve", "state": "stopped"}])
+        self.assertEqual(self.village.asked, [])
+
     @unittest.skipUnless(IS_ROOT, "needs root")
     def test_a_socket_or_a_folder_of_somebody_else_is_not_asked(self):
         self.village.listen(self.path, engine([LISTED]), uid=EVE, owner=EVE + 1)

@@ -57,6 +57,7 @@ SUDO_RS_ASKS = re.compile(rb"^\[sudo[:\]]", re.MULTILINE)
 SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
 SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
+HELD = "/proc/self/fd/"
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -281,29 +282,52 @@ class Host:
     def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":
         """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError.
 
-        Where a `uid` is named, the other end has to be that user's: a path may lead elsewhere by now.
+        Where a `uid` is named, the file and who listens there have to be that user's. Its path may lead elsewhere after
+        each look, and only to connect starts a service of root's (systemd.socket(5)): so what was looked at is held, and
+        connected to by the kernel's own name of it. Without /proc nobody is asked.
         """
         import socket  # noqa: PLC0415
 
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        door, held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), -1
         door.settimeout(timeout)
         try:
-            door.connect(self.path(path))
+            if uid is None:
+                door.connect(self.path(path))
+                return door
+            held = self.hold_socket(path, uid)
+            door.connect(f"{HELD}{held}")
             peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid (unix(7))
-            if uid is not None and int.from_bytes(peer[4:8], sys.byteorder) != uid:
+            if int.from_bytes(peer[4:8], sys.byteorder) != uid:
                 raise OSError("somebody else listens there")
         except OSError:
             door.close()
             raise
+        finally:
+            if held >= 0:
+                os.close(held)
         return door
 
-    def is_socket_of(self, path: str, uid: int) -> bool:
-        """Tell whether a path is a socket in a folder, neither of them a link, and both a user's; may block."""
+    def hold_socket(self, path: str, uid: int) -> int:
+        """Return a descriptor of a socket in a folder, neither of them a link, and both a user's; may block, raises OSError."""
+        folder, name = os.path.split(self.path(path))
+        place = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            told, folder = os.lstat(self.path(path)), os.lstat(self.path(os.path.dirname(path)))
+            held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+            around, told = os.fstat(place), os.fstat(held)
+        finally:
+            os.close(place)
+        if stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(around.st_mode) and told.st_uid == around.st_uid == uid:
+            return held
+        os.close(held)
+        raise OSError("no socket of that user")
+
+    def is_socket_of(self, path: str, uid: int) -> bool:
+        """Tell whether there is a socket of a user's that `connect` would take; may block."""
+        try:
+            os.close(self.hold_socket(path, uid))
         except OSError:
             return False
-        return stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(folder.st_mode) and told.st_uid == folder.st_uid == uid
+        return True
 
     def is_root(self) -> bool:
         """Tell whether this user may do everything."""
