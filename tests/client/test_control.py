@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 import re
 import shlex
@@ -500,6 +500,19 @@ with socketserver.ThreadingUnixStreamServer(path, Conversation) as server:
     server.serve_forever()
 """
 """Stands in for an engine: `python3 -c ENGINE SOCKET UID` notes in /run/calls whom it was asked as for what."""
+VAULT = """
+import os, socket, sys
+
+end = socket.socket(socket.AF_UNIX)
+end.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o600)
+end.listen(8)
+print("listening", flush=True)
+while True:
+    end.accept()
+    open("/run/calls", "a").write("connected\\n")
+"""
+"""Stands in for a socket by which systemd starts a service of root's, as soon as somebody connects."""
 EVE = 4242
 SWAP = """
 import ctypes, os, sys
@@ -575,15 +588,15 @@ async def test_what_a_users_engine_says_is_told(machine: Machine, engines: Calla
             await control_container(connection, "nas", container("db", "docker", str(EVE)), STOP)
 
 
-@pytest.mark.parametrize(
-    "lead",
-    [
-        "ln -s /run/docker.sock $folder/docker.sock",
-        "ln /run/docker.sock $folder/docker.sock",
-        "touch $folder/docker.sock; mount --bind /run/docker.sock $folder/docker.sock",
-        "rmdir $folder; ln -s /run $folder",
-    ],
+LEADS = (
+    "ln -s /run/docker.sock $folder/docker.sock",
+    "ln /run/docker.sock $folder/docker.sock",
+    "touch $folder/docker.sock; mount --bind /run/docker.sock $folder/docker.sock",
+    "rmdir $folder; ln -s /run $folder",
 )
+
+
+@pytest.mark.parametrize("lead", LEADS)
 async def test_what_a_user_puts_in_place_of_a_socket_leads_to_nobody_elses_engine(
     machine: Machine, engines: Callable[..., None], lead: str
 ) -> None:
@@ -591,9 +604,39 @@ async def test_what_a_user_puts_in_place_of_a_socket_leads_to_nobody_elses_engin
     engines(ENGINE, "/run/docker.sock", "0")
     machine.run("sh", "-c", f"folder=/run/user/{EVE}; mkdir -p $folder; chown {EVE} $folder; {lead}")
     async with logged_in(machine, "root") as connection:
-        with pytest.raises(ControlFailed, match="of user 0"):
+        with pytest.raises(ControlFailed, match=r"of user 0|Not a directory"):
             await control_container(connection, "nas", container(owner=str(EVE)), STOP)
     assert calls(machine) == []
+
+
+@pytest.mark.parametrize("owner", ["0", str(EVE)])
+@pytest.mark.parametrize("lead", LEADS)
+async def test_what_a_user_puts_in_place_of_a_socket_starts_nothing_of_roots(
+    machine: Machine, engines: Callable[..., None], lead: str, owner: str
+) -> None:
+    engines(VAULT, "/run/docker.sock")
+    own = f"chown -h {owner} $folder" + ("/docker.sock" if "ln -s /run/docker.sock" in lead else "")
+    machine.run("sh", "-c", f"folder=/run/user/{EVE}; mkdir -p $folder; chown {EVE} $folder; {lead}; {own}")
+    async with logged_in(machine, "root") as connection:
+        with pytest.raises(ControlFailed):
+            await control_container(connection, "nas", container(owner=str(EVE)), STOP)
+    assert calls(machine) == []
+
+
+async def test_a_user_who_swaps_the_socket_all_the_time_starts_nothing_of_roots(
+    machine: Machine, engines: Callable[..., None]
+) -> None:
+    folder = f"/run/user/{EVE}"
+    engines(VAULT, "/run/docker.sock")
+    engines(ENGINE, f"{folder}/docker.sock", str(EVE))
+    machine.run("ln", "-s", "/run/docker.sock", f"{folder}/evil")
+    machine.run("chown", "-h", f"{EVE}:{EVE}", f"{folder}/evil", f"{folder}/docker.sock")
+    engines(SWAP, f"{folder}/docker.sock", f"{folder}/evil", str(EVE))
+    async with logged_in(machine, "root") as connection:
+        for _ in range(20):
+            with suppress(ControlFailed):
+                await control_container(connection, "nas", container(owner=str(EVE)), STOP)
+    assert "connected" not in calls(machine)
 
 
 async def test_a_user_who_swaps_the_socket_all_the_time_stops_nothing_of_roots(

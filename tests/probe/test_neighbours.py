@@ -136,6 +136,53 @@ class Engines(unittest.TestCase):
         self.assertEqual(self.village.told(), (None, "not_installed"))
         self.assertEqual(self.village.asked, [])
 
+    def swapped(self, name, what, target):
+        """Tell what is said, and who connected, where a socket becomes a link to another one behind the look at it."""
+        village, connected = Village(self), []
+        place, vault = village.home + what, village.folder + "/run/vault"
+        os.makedirs(vault)
+        os.makedirs(os.path.dirname(village.home + name), exist_ok=True)
+        os.chown(os.path.dirname(village.home + name), EVE, -1)
+        village.listen(
+            "/run/vault/" + os.path.basename(name),
+            connected.append,
+            uid=0 if IS_ROOT else EVE,
+            owner=0 if IS_ROOT else EVE,
+        )
+        village.listen(f"/run/user/{EVE}" + name, engine([LISTED]))
+
+        class Swapped(probe.Host):
+            def is_socket_of(self, path, uid):
+                told = super().is_socket_of(path, uid)
+                if told:
+                    os.rename(place, place + ".away")
+                    os.symlink(vault + target, place)
+                    os.chown(place, EVE, -1, follow_symlinks=False)
+                return told
+
+        told = village.told(one=probe.Probe(Swapped(village.folder)))
+        time.sleep(0.05)
+        return told, connected + village.asked
+
+    def test_what_a_user_swaps_behind_a_look_at_it_leads_to_no_other_socket(self):
+        for name, what, target in (
+            ("/docker.sock", "/docker.sock", "/docker.sock"),
+            ("/podman/podman.sock", "/podman/podman.sock", "/podman.sock"),
+            ("/podman/podman.sock", "/podman", ""),
+        ):
+            with self.subTest(what):
+                self.assertEqual(self.swapped(name, what, target), ((None, "unreadable"), []))
+
+    def test_without_proc_no_users_socket_is_asked(self):
+        self.village.listen(self.path, engine([LISTED]))
+        kept, probe.HELD = probe.HELD, "/proc/nowhere/"
+        try:
+            told, _ = self.village.told()
+        finally:
+            probe.HELD = kept
+        self.assertEqual(told["engines"], [{"engine": "docker", "owner": "eve", "state": "stopped"}])
+        self.assertEqual(self.village.asked, [])
+
     @unittest.skipUnless(IS_ROOT, "needs root")
     def test_a_socket_or_a_folder_of_somebody_else_is_not_asked(self):
         self.village.listen(self.path, engine([LISTED]), uid=EVE, owner=EVE + 1)
@@ -202,7 +249,7 @@ class Engines(unittest.TestCase):
         self.assertEqual(len(told["containers"]), 30 + len(odd))
         for row in told["containers"]:
             for key, value in row.items():
-                kinds = {"ports": list, "restarts": int, "exit_code": int}
+                kinds = {"ports": list, "restarts": int, "exit_code": int, "uid": int}
                 self.assertIs(type(value), kinds.get(key, str), (key, value))
             self.assertLessEqual(len(json.dumps(row)), 2000)
         self.assertEqual({row["restart_policy"] for row in told["containers"]}, {"no"})
@@ -409,6 +456,31 @@ class Mounts(unittest.TestCase):
                 return (4096, 1000, 500, 400, 10, 5)
 
         return Hanging(self.machine(lines).folder), places, heal
+
+    def test_a_filesystem_of_roots_is_not_gone_because_a_user_closes_the_way_to_it(self):
+        """With FUSE as well: only a stranger's own refuses for good."""
+        allow = ",default_permissions,allow_other"
+        for error in (PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file or directory")):
+
+            class Closed(probe.RecordedHost):
+                def statvfs(self, path, mount, error=error):
+                    raise error
+
+            for kind, user, more, uid, is_late in (
+                ("fuse.mergerfs", 0, allow, 1000, True),
+                ("fuseblk", 0, allow, 1000, True),
+                ("fuse.mergerfs", 1000, "", 1000, True),
+                ("fuse.mergerfs", 1001, allow, 1000, False),
+            ):
+                with self.subTest((kind, user, error)):
+                    tree = Tree(self, {"uid": uid})
+                    tree.write("/proc/self/mountinfo", FUSE.format(40, "/home/eve/pool", kind, user, more))
+                    request = probe.Request(
+                        {"id": "1", "sections": ["filesystems"], "watch": {"filesystems": ["/home/eve/pool"]}}
+                    )
+                    told = probe.collect_filesystems(Closed(tree.folder), request, {})
+                    self.assertEqual(told["complete"], {"mounts": True})
+                    self.assertEqual(told.get("late", []), ["/home/eve/pool"] if is_late else [])
 
     def test_any_number_of_strangers_mounts_hides_none_of_roots(self):
         lines = "".join(FUSE.format(100 + n, f"/home/eve/{n}", "fuse.sshfs", 1001, "") for n in range(6000))

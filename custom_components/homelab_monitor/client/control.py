@@ -142,7 +142,7 @@ echo "Error: there is no Python" >&2; exit 1
 """
 )
 _ASK: Final = """\
-import http.client, json, pwd, signal, socket, struct, sys
+import http.client, json, os, pwd, signal, socket, stat, struct, sys
 
 owner, path, question, seconds = sys.argv[1:]
 signal.alarm(int(seconds))
@@ -156,8 +156,14 @@ if not uid:
 
 class Door(http.client.HTTPConnection):
     def connect(self):
+        folder, name = os.path.split("/run/user/%d/%s" % (uid, path))
+        folder = os.open(folder, os.O_PATH | os.O_NOFOLLOW)
+        held = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+        for told, kind in ((os.fstat(folder), stat.S_IFDIR), (os.fstat(held), stat.S_IFSOCK)):
+            if told.st_uid != uid or stat.S_IFMT(told.st_mode) != kind:
+                sys.exit("Error: no socket of user %d, but a file of user %d" % (uid, told.st_uid))
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect("/run/user/%d/%s" % (uid, path))
+        self.sock.connect("/proc/self/fd/%d" % held)
         peer = struct.unpack("iII", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if peer != uid:
             sys.exit("Error: the socket is of user %d" % peer)
@@ -181,7 +187,9 @@ if answer.status not in (200, 204, 304):
 """
 """Python 3.6, without anything installed. A path in a user's folder is that user's to choose, at any moment: between a
 look and the engine's program it may become a link to root's engine, where another container has that name. Who listens
-at the other end, which the kernel tells of the connection itself, nobody can change. 304: it is so already."""
+at the other end, which the kernel tells of the connection itself, nobody can change. But to connect is enough to start
+what systemd starts by a socket (systemd.socket(5)): so folder and socket are held as they were looked at, and connected
+to by the kernel's name of what is held. 304: it is so already."""
 
 
 def require_unit(host: str, unit: str) -> None:

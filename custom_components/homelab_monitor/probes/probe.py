@@ -57,6 +57,7 @@ SUDO_RS_ASKS = re.compile(rb"^\[sudo[:\]]", re.MULTILINE)
 SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
 SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
+HELD = "/proc/self/fd/"
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -78,6 +79,14 @@ class Asked(Exception):
 
 class Broken(Exception):
     """Something is there and does not work; the text is its own."""
+
+
+class TooLong(Broken):
+    """A program said more than is read; who can do with a part of it finds status, output and errors in `told`."""
+
+    def __init__(self, name: str, told: "tuple[int, str, str]") -> None:
+        super().__init__(name + " says more than is read")
+        self.told = told
 
 
 class NvmlError(Broken):
@@ -258,10 +267,10 @@ class Host:
     def run(
         self, argv: "list[str]", timeout: float, tail: bool = False, wanted: "Any" = None
     ) -> "tuple[int, str, str]":
-        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError.
+        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError, TooLong.
 
-        Of what is too long the beginning is kept, or the end where that is wanted (`tail`). `wanted` is a pattern (of
-        bytes): only the lines that it is found in are kept.
+        Nobody takes the beginning for the whole: of what is too long the end is told where that is wanted (`tail`), else
+        it is an error. `wanted` is a pattern (of bytes): only the lines that it is found in are kept.
         """
         return run_child(argv, timeout, self.unreaped, tail, wanted)
 
@@ -282,35 +291,58 @@ class Host:
         """Tell whether sudo is the one that is written in Rust."""
         try:
             return any(said.startswith("sudo-rs") for said in self.run(["sudo", "--version"], SUDO_KIND_SECONDS)[1:])
-        except FileNotFoundError:
+        except (FileNotFoundError, TooLong):
             return False
 
     def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":
         """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError.
 
-        Where a `uid` is named, the other end has to be that user's: a path may lead elsewhere by now.
+        Where a `uid` is named, the file and who listens there have to be that user's. Its path may lead elsewhere after
+        each look, and only to connect starts a service of root's (systemd.socket(5)): so what was looked at is held, and
+        connected to by the kernel's own name of it. Without /proc nobody is asked.
         """
         import socket  # noqa: PLC0415
 
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        door, held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), -1
         door.settimeout(timeout)
         try:
-            door.connect(self.path(path))
+            if uid is None:
+                door.connect(self.path(path))
+                return door
+            held = self.hold_socket(path, uid)
+            door.connect(f"{HELD}{held}")
             peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid (unix(7))
-            if uid is not None and int.from_bytes(peer[4:8], sys.byteorder) != uid:
+            if int.from_bytes(peer[4:8], sys.byteorder) != uid:
                 raise OSError("somebody else listens there")
         except OSError:
             door.close()
             raise
+        finally:
+            if held >= 0:
+                os.close(held)
         return door
 
-    def is_socket_of(self, path: str, uid: int) -> bool:
-        """Tell whether a path is a socket in a folder, neither of them a link, and both a user's; may block."""
+    def hold_socket(self, path: str, uid: int) -> int:
+        """Return a descriptor of a socket in a folder, neither of them a link, and both a user's; may block, raises OSError."""
+        folder, name = os.path.split(self.path(path))
+        place = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            told, folder = os.lstat(self.path(path)), os.lstat(self.path(os.path.dirname(path)))
+            held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+            around, told = os.fstat(place), os.fstat(held)
+        finally:
+            os.close(place)
+        if stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(around.st_mode) and told.st_uid == around.st_uid == uid:
+            return held
+        os.close(held)
+        raise OSError("no socket of that user")
+
+    def is_socket_of(self, path: str, uid: int) -> bool:
+        """Tell whether there is a socket of a user's that `connect` would take; may block."""
+        try:
+            os.close(self.hold_socket(path, uid))
         except OSError:
             return False
-        return stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(folder.st_mode) and told.st_uid == folder.st_uid == uid
+        return True
 
     def is_root(self) -> bool:
         """Tell whether this user may do everything."""
@@ -673,6 +705,8 @@ def run_child(
 ) -> "tuple[int, str, str]":
     """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
 
+    Raises TooLong with what was read where it says more than that.
+
     `question` is a pattern of what it says to stderr when it asks: its input stays open then.
     """
     import subprocess  # noqa: PLC0415 - not every poll needs it, and it is slow to load
@@ -685,7 +719,7 @@ def run_child(
     child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
     deadline = time.monotonic() + timeout
     try:
-        output, errors = read_child(child, deadline, tail, wanted, question)
+        output, errors, is_cut = read_child(child, deadline, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
@@ -697,17 +731,23 @@ def run_child(
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 stream.close()
-    return status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
+    told = (status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+    if is_cut:
+        raise TooLong(argv[0], told)
+    return told
 
 
 def read_child(
     child: "Any", deadline: float, tail: bool, wanted: "Any" = None, question: "Any" = None
-) -> "tuple[bytes, bytes]":
-    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked."""
+) -> "tuple[bytes, bytes, bool]":
+    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
+
+    And whether the end of its output is missing; of its errors nobody needs it.
+    """
     import select  # noqa: PLC0415
 
     streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
-    order, waiting, rest = list(streams), select.poll(), b""
+    order, waiting, rest, is_cut = list(streams), select.poll(), b"", False
     for fd in order:
         waiting.register(fd)
     left = set(order)
@@ -726,9 +766,11 @@ def read_child(
                 streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
             elif len(streams[fd]) < OUTPUT_BYTES:
                 streams[fd] += chunk
+            elif chunk and fd == order[0]:
+                is_cut = True
             if question and fd == order[1] and question.search(streams[fd]):
                 raise Asked
-    return streams[order[0]], streams[order[1]]
+    return streams[order[0]], streams[order[1]], is_cut
 
 
 def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":
