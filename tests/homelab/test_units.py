@@ -15,7 +15,7 @@ from .needed import needs_lab
 PROBES = Path(__file__).resolve().parents[2] / "probes"
 COMPARE = """
 host, memo = Host(), {}
-told = list_units(host, memo)
+told = list_units(host, memo, LinesKept(set(), set()))
 listed = sorted(parse_units(systemctl(host, SYSTEMCTL_LIST)), key=lambda one: one.name)
 print(json.dumps({"memo": memo, "told": [vars(one) for one in told], "listed": [vars(one) for one in listed]}))
 """

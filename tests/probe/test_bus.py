@@ -124,7 +124,7 @@ class AnyUser(unittest.TestCase):
         bus.is_silent = is_silent
         host = BusHost(bus.path)
         try:
-            units = probe.list_units(host, {})
+            units = probe.list_units(host, {}, probe.LinesKept(set(), set()))
         finally:
             bus.close()
         return units, host.asked, bus.heard
@@ -209,9 +209,9 @@ class AnyUser(unittest.TestCase):
         host = BusHost(bus.path)
         try:
             for _ in range(3):
-                probe.list_units(host, memo)
+                probe.list_units(host, memo, probe.LinesKept(set(), set()))
             host.now += 601
-            probe.list_units(host, memo)
+            probe.list_units(host, memo, probe.LinesKept(set(), set()))
         finally:
             bus.close()
         self.assertEqual(bus.calls, 2)

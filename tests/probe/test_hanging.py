@@ -1,6 +1,7 @@
 """What never answers costs only its own section, and heals by itself."""
 
 import os
+import re
 import threading
 import time
 import unittest
@@ -93,11 +94,46 @@ class Hanging(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, 4)
 
     def test_of_too_much_the_beginning_is_kept_or_the_end(self):
-        for tail in (False, True):
-            _, output, _ = probe.run_child(["seq", "1", "1000000"], 20.0, [], tail)
+        with self.assertRaises(probe.TooLong) as raised:
+            probe.run_child(["seq", "1", "1000000"], 20.0, [])
+        told = {False: raised.exception.told, True: probe.run_child(["seq", "1", "1000000"], 20.0, [], True)}
+        for tail, (status, output, _) in told.items():
+            self.assertEqual(status, 0)
             self.assertLessEqual(len(output), probe.OUTPUT_BYTES + (64 << 10))
             self.assertEqual(output.startswith("1\n2\n"), not tail)
             self.assertEqual(output.endswith("\n1000000\n"), tail)
+
+    def test_only_what_is_cut_off_is_too_long(self):
+        full = f"head -c {probe.OUTPUT_BYTES} /dev/zero"
+        self.assertEqual(len(probe.run_child(["sh", "-c", full], 20.0, [])[1]), probe.OUTPUT_BYTES)
+        noisy = "seq 1 1000000 >&2; echo well"
+        self.assertEqual(probe.run_child(["sh", "-c", noisy], 20.0, [])[:2], (0, "well\n"))
+        sifted = probe.run_child(["seq", "1", "1000000"], 20.0, [], wanted=re.compile(b"^777777$"))
+        self.assertEqual(sifted[:2], (0, "777777\n"))
+
+    def test_nobody_takes_the_beginning_of_what_a_program_says_for_the_whole(self):
+        """Each program of a recorded machine ends with so much that the rest of its answer is not read."""
+
+        class Cut(probe.RecordedHost):
+            def run(self, argv, timeout, tail=False, wanted=None):
+                told = super().run(argv, timeout, tail, wanted)
+                if tail:
+                    return told
+                raise probe.TooLong(argv[0], told)
+
+        for name in sorted(os.listdir(HOSTS)):
+            with self.subTest(name):
+                host = Cut(os.path.join(HOSTS, name))
+                names = ("services", "updates", "security", "system", "interfaces", "gpu")
+                reply = ask(probe.Probe(host), *names)
+                told = reply["sections"]
+                self.assertIn("system", told)
+                self.assertFalse(told.get("services", {}).get("complete", {}).get("systemd"))
+                self.assertNotIn("pending", told.get("updates", {}))
+                parts = told.get("security", {})
+                for part in ("firewall", "failed_logins", "automatic_updates"):
+                    if part in parts and parts[part].get("source") != "btmp":
+                        self.assertNotEqual(parts[part]["state"], "ok", part)
 
     def test_a_collector_that_breaks_is_an_error_of_its_section_alone(self):
         host = HangingHost()

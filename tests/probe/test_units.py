@@ -58,6 +58,52 @@ class Room(unittest.TestCase):
         self.assertFalse(reply["errors"])
         return reply["sections"]["services"]
 
+    def told_at_length(self, lines, watch=(), own=()):
+        """Return the section where systemctl says more than is read of a program."""
+
+        class Long(probe.RecordedHost):
+            def run(self, argv, timeout, tail=False, wanted=None):
+                if argv[1] == "show":
+                    return 0, "", ""
+                by_name = argv[argv.index("--") + 1 :] if "--" in argv else ()
+                asked = [line for line in lines if not by_name or line.split()[0] in by_name]
+                with open(tree.folder + "/list", "w") as file:
+                    file.write("\n".join(asked) + "\n")
+                return probe.run_child(["cat", tree.folder + "/list"], timeout, [], tail, wanted)
+
+        tree = Tree(self, {"uid": 1000})
+        tree.write("/run/systemd/system/x")
+        for name in own:
+            tree.write(ADMIN + "/" + name, "[Service]")
+        request = probe.Request({"id": "1", "sections": ["services"], "watch": {"services": list(watch)}})
+        reply = probe.Probe(Long(tree.folder)).answer(request)
+        self.assertFalse(reply["errors"])
+        return reply["sections"]["services"]
+
+    def test_more_instances_than_are_read_hide_no_service(self):
+        knocks = [f"inbox@{n}-26901-1501.service loaded failed failed {'Takes in a backup ' * 6}" for n in range(20000)]
+        others = ["database.service loaded failed failed", "web.service loaded active running"]
+        others += ["own.service loaded failed failed", "vpn@home.service loaded failed failed"]
+        quiet = [f"inbox@q{n}.service loaded active running" for n in range(700)]
+        lines = [*knocks, *quiet, "inbox@watched.service loaded active running", *others]
+        self.assertGreater(sum(map(len, knocks)), probe.OUTPUT_BYTES)
+        told = self.told_at_length(lines, ["web", "inbox@watched.service"], ["own.service", "inbox@.service"])
+        states = {unit["name"]: unit["active_state"] for unit in told["units"]}
+        for line in ("inbox@watched.service loaded active", *others):
+            self.assertEqual(states.get(line.split()[0]), line.split()[2], line)
+        counts = told["counts"]
+        self.assertEqual((counts["total"], counts["failed"], counts["active"]), (20705, 20003, 702))
+        self.assertEqual(counts["not_shown"], 20705 - len(told["units"]))
+        self.assertEqual(told["complete"], {"systemd": False})
+
+    def test_of_a_list_that_is_cut_what_is_named_is_asked_for_by_its_name(self):
+        many = [f"own-{n}.service loaded active running {'x' * 200}" for n in range(12000)]
+        lines = [*many, "database.service loaded failed failed", "web.service loaded active running"]
+        told = self.told_at_length(lines, ["database.service"], ["web.service"])
+        states = {unit["name"]: unit["active_state"] for unit in told["units"]}
+        self.assertEqual(states, {"database.service": "failed", "web.service": "active"})
+        self.assertEqual(told["complete"], {"systemd": False})
+
     def names(self, told):
         return [unit["name"] for unit in told["units"]]
 

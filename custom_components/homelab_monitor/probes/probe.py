@@ -81,6 +81,14 @@ class Broken(Exception):
     """Something is there and does not work; the text is its own."""
 
 
+class TooLong(Broken):
+    """A program said more than is read; who can do with a part of it finds status, output and errors in `told`."""
+
+    def __init__(self, name: str, told: "tuple[int, str, str]") -> None:
+        super().__init__(name + " says more than is read")
+        self.told = told
+
+
 class NvmlError(Broken):
     """A complaint of NVIDIA's management library; here, as sections come before their base classes."""
 
@@ -252,10 +260,10 @@ class Host:
     def run(
         self, argv: "list[str]", timeout: float, tail: bool = False, wanted: "Any" = None
     ) -> "tuple[int, str, str]":
-        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError.
+        """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError, TooLong.
 
-        Of what is too long the beginning is kept, or the end where that is wanted (`tail`). `wanted` is a pattern (of
-        bytes): only the lines that it is found in are kept.
+        Nobody takes the beginning for the whole: of what is too long the end is told where that is wanted (`tail`), else
+        it is an error. `wanted` is a pattern (of bytes): only the lines that it is found in are kept.
         """
         return run_child(argv, timeout, self.unreaped, tail, wanted)
 
@@ -276,7 +284,7 @@ class Host:
         """Tell whether sudo is the one that is written in Rust."""
         try:
             return any(said.startswith("sudo-rs") for said in self.run(["sudo", "--version"], SUDO_KIND_SECONDS)[1:])
-        except FileNotFoundError:
+        except (FileNotFoundError, TooLong):
             return False
 
     def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":
@@ -690,6 +698,8 @@ def run_child(
 ) -> "tuple[int, str, str]":
     """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
 
+    Raises TooLong with what was read where it says more than that.
+
     `question` is a pattern of what it says to stderr when it asks: its input stays open then.
     """
     import subprocess  # noqa: PLC0415 - not every poll needs it, and it is slow to load
@@ -702,7 +712,7 @@ def run_child(
     child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
     deadline = time.monotonic() + timeout
     try:
-        output, errors = read_child(child, deadline, tail, wanted, question)
+        output, errors, is_cut = read_child(child, deadline, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
@@ -714,17 +724,23 @@ def run_child(
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 stream.close()
-    return status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
+    told = (status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+    if is_cut:
+        raise TooLong(argv[0], told)
+    return told
 
 
 def read_child(
     child: "Any", deadline: float, tail: bool, wanted: "Any" = None, question: "Any" = None
-) -> "tuple[bytes, bytes]":
-    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked."""
+) -> "tuple[bytes, bytes, bool]":
+    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
+
+    And whether the end of its output is missing; of its errors nobody needs it.
+    """
     import select  # noqa: PLC0415
 
     streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
-    order, waiting, rest = list(streams), select.poll(), b""
+    order, waiting, rest, is_cut = list(streams), select.poll(), b"", False
     for fd in order:
         waiting.register(fd)
     left = set(order)
@@ -743,9 +759,11 @@ def read_child(
                 streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
             elif len(streams[fd]) < OUTPUT_BYTES:
                 streams[fd] += chunk
+            elif chunk and fd == order[0]:
+                is_cut = True
             if question and fd == order[1] and question.search(streams[fd]):
                 raise Asked
-    return streams[order[0]], streams[order[1]]
+    return streams[order[0]], streams[order[1]], is_cut
 
 
 def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":

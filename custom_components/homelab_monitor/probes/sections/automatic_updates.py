@@ -8,7 +8,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Broken, Host, Json, Late, Request
+    from ..probe import Broken, Host, Json, Late, Request, TooLong
     from .security import Unknown, has_program, seconds_for, verdict
     from .services import units_named
 
@@ -54,7 +54,7 @@ def by_apt(host: "Host", request: "Request") -> "Json":
         return verdict("warning", "not_installed")
     try:
         status, output, _ = host.run(APT_PERIODIC, seconds_for(request))
-    except FileNotFoundError:
+    except (FileNotFoundError, TooLong):
         status, output = 1, ""
     except (Late, Unknown):
         return verdict("unknown", "timed_out", tool="unattended-upgrades")

@@ -7,7 +7,7 @@ one that nft knows by the name of their extension alone (xt).
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import OUTPUT_BYTES, Host, Json, Request, default_routes, primary_interface
+    from ..probe import Host, Json, Request, default_routes, primary_interface
     from .firewall_iptables import IPTABLES_HOOKS, parse_iptables
     from .firewall_nft import parse_nft_json
     from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, judged
@@ -103,9 +103,7 @@ class Ruleset:
         if not is_old_way:
             try:
                 output, errors = told_root(self.host, self.request, IPTABLES_SAVE[version])
-                if len(output) >= OUTPUT_BYTES or output.count("\n*") + output.startswith("*") != output.count(
-                    "\nCOMMIT"
-                ):
+                if output.count("\n*") + output.startswith("*") != output.count("\nCOMMIT"):
                     raise Unknown("unreadable")
                 return output, errors
             except Unknown as err:

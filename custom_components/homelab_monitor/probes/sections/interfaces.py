@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .hardware import interface_hardware
     from .netlink import shaped_address
-    from ..probe import Host, Json, Request, default_routes, known_interfaces, parse_net_dev, primary_interface, lines_of
+    from ..probe import Host, Json, Request, TooLong, default_routes, known_interfaces, lines_of, parse_net_dev, primary_interface
 
 IP_ADDR = ["ip", "-j", "addr"]
 # Where a link is made of software its speed is a number that somebody once wrote into the kernel's source.
@@ -23,7 +23,7 @@ def list_addresses(host: "Host") -> "list[Json] | None":
     except OSError:
         try:
             status, output, _ = host.run(IP_ADDR, 3.0)
-        except OSError:
+        except (OSError, TooLong):
             return None
     return parse_ip_addr(output) if status == 0 else None
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Host, Json, Late, Request, lines_of
+    from ..probe import Host, Json, Late, Request, TooLong, lines_of
     from .automatic_updates import automatic_updates
     from .firewall import firewall
     from .logins import failed_logins
@@ -44,6 +44,14 @@ class Unknown(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class CutOff(Unknown):
+    """A program says more than is read; `output` is what was read of it."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__("unreadable")
+        self.output = output
 
 
 def seconds_for(request: "Request", is_last: bool = False) -> float:
@@ -82,6 +90,8 @@ def told_root(
         raise Unknown("permission_denied") from None
     except Late:
         raise Unknown("timed_out") from None
+    except TooLong as err:
+        raise CutOff(err.told[1]) from None
     if status:
         is_refused = re.search(r"denied|not permitted|must be root", WARNED.sub("", errors)) or REFUSED.search(errors)
         if is_refused and not is_root:

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request, lines_of, reason_in
-    from .units_shown import chosen_units, guest_of, shown_units, template_of
+    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request, TooLong, lines_of, reason_in
+    from .units_shown import LIST_MARKS, LinesKept, chosen_units, full_name, guest_of, shown_units, template_of
 
 SYSTEMCTL_LIST = [
     "systemctl",
@@ -53,7 +53,7 @@ def parse_units(text: str) -> "Iterator[Unit]":
     ● bad.service              loaded    failed   failed  Does not work
     """
     for line in lines_of(text):
-        words = line.lstrip("\u25cf\u00d7* ").split(None, 4)
+        words = line.lstrip(LIST_MARKS).split(None, 4)
         if len(words) >= 4:
             yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
 
@@ -162,8 +162,11 @@ def parse_bus_units(body: bytes) -> "Iterator[Unit]":
         yield Unit(name, tuple(states), description)
 
 
-def list_units(host: "Host", memo: "Json") -> "list[Unit]":
-    """Return all services that systemd knows, by name; a bus that fails is tried again after 10 minutes."""
+def list_units(host: "Host", memo: "Json", kept: "LinesKept") -> "list[Unit]":
+    """Return all services that systemd knows, by name; a bus that fails is tried again after 10 minutes.
+
+    Of those for which there are too many `kept` tells how many are left out.
+    """
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
@@ -175,7 +178,15 @@ def list_units(host: "Host", memo: "Json") -> "list[Unit]":
             raise Late("systemd") from None
         except (OSError, struct.error):
             memo["no_bus_until"] = now + REFRESH_SECONDS
-    return list(parse_units(systemctl(host, SYSTEMCTL_LIST)))
+    try:
+        output = systemctl(host, SYSTEMCTL_LIST, wanted=kept)
+    except TooLong as err:
+        kept.is_cut, output = True, err.told[1].rpartition("\n")[0]
+    listed = list(parse_units(output))
+    if kept.is_cut:  # what matters most is asked for by its name
+        known = {one.name for one in listed}
+        listed += units_named(host, sorted(kept.named - known)) if kept.named - known else []
+    return listed
 
 
 def units_named(host: "Host", names: "list[str]", seconds: float = SYSTEMD_SECONDS) -> "list[Unit]":
@@ -276,16 +287,22 @@ def collect_services(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Ask systemd once for all services, and for more about those that matter when something changed."""
     if not has_systemd(host, memo):
         raise Missing("not_supported")
-    listed, watch = list_units(host, memo), request.watch.get("services", [])
-    chosen = chosen_units(listed, admin_units(host), watch)
+    watch, admin = request.watch.get("services", []), admin_units(host)
+    kept = LinesKept({name for name in (*map(full_name, watch), *admin) if UNIT_NAME.fullmatch(name)}, admin)
+    listed = list_units(host, memo, kept)
+    chosen = chosen_units(listed, admin, watch)
     by_name, counts = {one.name: one for one in listed}, count_units(listed)
+    for state, count in kept.left_out.items():
+        counts["total"] += count
+        counts[state] = counts.get(state, 0) + count
     names = shown_units(chosen, by_name, watch)
-    if len(names) < len(chosen):
-        counts["not_shown"] = len(chosen) - len(names)
+    not_shown = len(chosen) - len(names) + kept.without_room
+    if not_shown:
+        counts["not_shown"] = not_shown
     wanted = [by_name.get(name) or unloaded_unit(host, name) for name in names]
     shown = shown_properties(host, [one for one in wanted if one.name in by_name], memo)
     return {
-        "complete": {"systemd": len(names) == len(chosen)},
+        "complete": {"systemd": not (not_shown or kept.left_out or kept.is_cut)},
         "counts": counts,
         "units": [unit_row(host, one, shown.get(one.name, {}), chosen[one.name]) for one in wanted],
     }
@@ -321,9 +338,9 @@ def unloaded_unit(host: "Host", name: str) -> Unit:
     return Unit(name, ("not-found", "inactive", "dead"), "")
 
 
-def systemctl(host: "Host", argv: "list[str]", seconds: float = SYSTEMD_SECONDS) -> str:
+def systemctl(host: "Host", argv: "list[str]", seconds: float = SYSTEMD_SECONDS, wanted: "Any" = None) -> str:
     """Return what systemctl prints; raises Broken with its words when it fails."""
-    status, output, errors = host.run(argv, seconds)
+    status, output, errors = host.run(argv, seconds, wanted=wanted)
     if status:
         raise Broken(reason_in(errors) or f"systemctl ended with status {status}")
     return output

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Iterator
 
     from .hardware import DMI
-    from ..probe import Host, Json, Request, first_line, lines_of
+    from ..probe import Host, Json, Request, TooLong, first_line, lines_of
     from .machine_id import machine_id_hash
     from .services import has_systemd
 
@@ -114,7 +114,7 @@ def virtualization(host: "Host") -> str:
     try:
         # Its exit status says whether there is virtualization, not whether it worked.
         told = first_line(host.run(["systemd-detect-virt"], 2.0)[1])
-    except OSError:
+    except (OSError, TooLong):
         told = ""
     return told or container_kind(host) or machine_kind(host)
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 UNITS_SHOWN = 200
 INSTANCES_SHOWN = 50  # of one template, where not all have room: who connects to one may make any number
+INSTANCES_READ = 500  # of one template, of those that failed and of the others, where systemctl lists them
+LIST_MARKS = "\u25cf\u00d7* "  # before what failed, of an old systemd even with --plain
 UNSETTLED = ("activating", "deactivating", "reloading")
 USERS_UNIT = re.compile(r"(?:user|user-runtime-dir)@(\d{1,10})\.service")
 
@@ -20,6 +22,39 @@ def template_of(name: str) -> str:
     """
     stem, at, _ = name.partition("@")
     return stem + "@.service" if at else name
+
+
+class LinesKept:
+    """Chooses of systemctl's list, line by line, what is read: however many instances there are, they push nothing else out.
+
+    Instances beyond those that are read are only counted, by state. `named` are the units to be known in any case.
+    """
+
+    def __init__(self, named: "set[str]", admin: "set[str]") -> None:
+        self.named = named
+        self.admin = admin
+        self.is_cut = False
+        self.room = {}  # type: dict[tuple[str, bool], int]
+        self.left_out = {}  # type: dict[str, int]
+        self.without_room = 0
+
+    def search(self, line: bytes) -> bool:
+        """Tell whether a line is kept."""
+        words = line.decode("utf-8", "replace").lstrip(LIST_MARKS).split(None, 4)
+        if len(words) < 4:
+            return False
+        name, load, state = words[:3]
+        template = template_of(name)
+        if template == name or name in self.named:
+            return True
+        key = (template, state == "failed")
+        self.room[key] = self.room.get(key, INSTANCES_READ) - 1
+        if self.room[key] >= 0:
+            return True
+        if load == "loaded" or state != "inactive":
+            self.left_out[state] = self.left_out.get(state, 0) + 1
+            self.without_room += state == "failed" or template in self.admin
+        return False
 
 
 def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
