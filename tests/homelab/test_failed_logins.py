@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -175,6 +176,46 @@ def test_the_rule_for_sudo_shows_what_ssh_servers_wrote_and_nothing_else(server:
         for end in range(start + 2, len(words) + 1):
             assert "canary-4711" not in said([*words[:start], " ".join(words[start:end]), *words[end:]])
     assert "canary" not in said(["journalctl", "--no-pager", "-o", "json"])
+
+
+FLOOD = r"""
+import socket, sys, time
+door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+door.connect("/run/systemd/journal/dev-log")
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    door.send(b"<36>x: y")  # auth.warning, as a refusal of Dropbear
+"""
+
+
+def test_who_uses_up_what_journald_takes_of_the_servers_unit_hides_nothing(server: LabHost) -> None:
+    """Dropbear's own shells stay in its unit, as those of OpenSSH where pam_systemd is not there or gives up."""
+    needs(shutil.which("dropbear", path="/usr/sbin:/usr/bin"), "dropbear")
+    door = "journalctl --no-pager -o cat -t dropbear | grep -c 'ad password attempt'"
+    server.run("mkdir", "-p", "/etc/dropbear")
+    limit = ("-p", "LogRateLimitIntervalSec=3s", "-p", "LogRateLimitBurst=50")
+    server.run("systemd-run", "-q", "--unit=dropbear-lan", *limit, "dropbear", "-F", "-R", "-p", "127.0.0.1:2223")
+    server.run("timeout", "10", "sh", "-c", "until ss -Hltn sport = :2223 | grep -q .; do sleep 0.1; done")
+    server.run("journalctl", "--sync")
+    before, was = told(server, "mon"), int(server.run("sh", "-c", door, check=False) or 0)
+    assert before["reason"] != "log_dropped"
+    group = server.run("systemctl", "show", "-p", "ControlGroup", "--value", "dropbear-lan").strip()
+    script = f"echo $$ >/sys/fs/cgroup{group}/cgroup.procs; exec setpriv --reuid=eve --clear-groups "
+    script += f"python3 -c '{FLOOD}' 8"
+    with subprocess.Popen([*server.as_host, "sh", "-c", script]) as flood:
+        time.sleep(1)
+        assert not log_in(server, "mon", "password", 2, port="2223")
+        flood.wait()
+    time.sleep(3.5)
+    # The next message tells: with it journald says what it has dropped before.
+    assert not log_in(server, "mon", "password", 1, port="2223")
+    server.run("journalctl", "--sync")
+    assert int(server.run("sh", "-c", door, check=False) or 0) < was + 3, "nothing was dropped"
+    as_ruled = ("setpriv", "--reuid=ruled", "--regid=ruled", "--clear-groups", "--", "sudo", "-n")
+    assert "messages from dropbear-lan.service" in server.run(*as_ruled, *journal_line())
+    for user in ("root", "mon"):
+        now = told(server, user)
+        assert now.get("lower_bound") or now == {"state": "unknown", "reason": "log_dropped", "source": "journal"}, user
 
 
 EVICT = r"""

@@ -365,9 +365,83 @@ class FailedLogins(unittest.TestCase):
         self.assertEqual(asked.count("_UID=0"), 1)
         names = {word.partition("=")[2] for word in asked if word.startswith("SYSLOG_IDENTIFIER=")}
         self.assertEqual(names, {"sshd", "sshd-session", "sshd-auth", "dropbear"})
-        self.assertEqual(len(asked), 5)
+        # Beside them only what journald itself says that it has dropped.
+        self.assertEqual(asked[5:], ["_TRANSPORT=driver", "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e"])
+        self.assertEqual(probe.JOURNAL[-4:-2], ["+", "_TRANSPORT=driver"])
         # How many others write must not matter.
         self.assertFalse({"-n", "--lines"}.intersection(probe.JOURNAL))
+
+    def suppressed(self, unit, *lines, words="Suppressed 812 messages from "):
+        """Tell what is said where journald has dropped messages of a unit, and took these."""
+        said = entry(words + unit, 59, "/usr/lib/systemd/systemd-journald", _SYSTEMD_UNIT="systemd-journald.service")
+        told = security(self.in_journal("".join([*lines, said])), name="failed_logins")
+        return told["reason"], told.get("count"), told.get("lower_bound")
+
+    def test_what_journald_dropped_of_a_unit_of_an_ssh_server_may_have_been_failed_logins(self):
+        for unit in ("ssh.service", "sshd.service", "dropbear.service", "sshd@4-192.0.2.1:22-192.0.2.9:40022.service"):
+            self.assertEqual(self.suppressed(unit), ("log_dropped", None, None), unit)
+            few, many = ([entry(FAILED, _SYSTEMD_UNIT=unit)] * count for count in (9, 10))
+            self.assertEqual(self.suppressed(unit, *few), ("log_dropped", None, None), unit)
+            self.assertEqual(self.suppressed(unit, *many), ("many", 10, True), unit)
+        self.assertEqual(self.suppressed("/system.slice/ssh.service")[0], "log_dropped")
+        closed = entry("Connection closed by 192.0.2.7 port 40022 [preauth]", _SYSTEMD_UNIT="door.service")
+        self.assertEqual(self.suppressed("door.service", closed)[0], "log_dropped")
+        by_hand = entry(FAILED, _SYSTEMD_UNIT="session-7.scope")
+        self.assertEqual(self.suppressed("session-7.scope", by_hand)[0], "log_dropped")
+
+    def test_what_journald_dropped_of_others_matters_to_nobody(self):
+        left = entry("pam_unix(sshd:session): session closed for user eve", _SYSTEMD_UNIT="session-7.scope")
+        fake = entry(FAILED, program="/usr/bin/su", _SYSTEMD_UNIT="door.service")
+        for unit in ("docker.service", "session-7.scope", "user@1501.service", "door.service"):
+            self.assertEqual(self.suppressed(unit, left, fake), ("none", 0, None), unit)
+        for words in ("I Suppressed 812 messages from ", "Suppressed 8 messages from \n", "Suppressed messages from "):
+            self.assertEqual(self.suppressed("ssh.service", words=words), ("none", 0, None), words)
+
+    def test_a_line_of_each_unit_is_read_and_what_was_dropped(self):
+        line = "Connection closed by 192.0.2.7 port 40022 [preauth]"
+        lines = [entry(line, _SYSTEMD_UNIT=f"u{n % 3}.service").encode() for n in range(9)]
+        kept = probe.LinesCounted()
+        self.assertEqual([kept.search(one) for one in lines], [True] * 3 + [False] * 6)
+        self.assertTrue(kept.search(entry("Suppressed 812 messages from ssh.service").encode()))
+        crowd = probe.LinesCounted()
+        for n in range(1000):
+            crowd.search(entry(line, _SYSTEMD_UNIT=f"u{n}.service").encode())
+        self.assertEqual(len(crowd.units), probe.UNITS_NOTED)
+
+    def test_a_journal_that_says_more_than_is_read_tells_at_least_so_many(self):
+        class Cut(probe.RecordedHost):
+            def run(self, argv, timeout, tail=False, wanted=None):
+                raise probe.TooLong(argv[0], super().run(argv, timeout, tail, wanted))
+
+        class Closed(Cut):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        for kind, sudo in ((Cut, ()), (Closed, ("security",))):
+            for count, told in ((0, ("unreadable", None)), (12, ("many", True))):
+                host = kind(self.in_journal(entry(FAILED) * count, sudo=sudo).folder)
+                part = self.asked(host)
+                self.assertEqual((part["reason"], part.get("lower_bound")), told)
+
+    def asked(self, host):
+        """Return what is told where sudo may be asked."""
+        request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"]})
+        return probe.Probe(host).answer(request)["sections"]["security"]["failed_logins"]
+
+    def test_by_a_rule_of_an_earlier_version_it_is_not_known_whether_journald_dropped_some(self):
+        class Closed(probe.RecordedHost):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        for count, told in (
+            (3, {"state": "unknown", "reason": "permission_denied", "source": "journal"}),
+            (12, {"state": "warning", "reason": "many", "source": "journal", "count": 12, "lower_bound": True}),
+        ):
+            tree = self.in_journal("", sudo=("security",), status=1, errors="sudo: a password is required")
+            tree.told["run"]["sudo -n " + " ".join(probe.OLD_JOURNAL)] = {"output": entry(FAILED) * count}
+            tree.save()
+            tree.write(put_away(1000, NOW - 90000))
+            self.assertEqual(self.asked(Closed(tree.folder)), told)
 
     def test_what_sudo_warns_of_is_no_refusal(self):
         warnings = "sudo: unable to resolve host nas: Name or service not known\n"

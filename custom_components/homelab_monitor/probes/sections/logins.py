@@ -7,7 +7,9 @@ kernel says that a process of root wrote it. Files of syslog cannot tell who wro
 journal.
 
 Every user may also write so much that the oldest is dropped, the refusals with it. So a number counts as the whole one
-only where the log reaches back for an hour, or to the boot, or has never dropped anything.
+only where the log reaches back for an hour, or to the boot, or has never dropped anything. And journald takes only so many
+messages of a unit in half a minute (RateLimitBurst=, journald.conf(5)): whoever has a process in the SSH server's can
+use that up, so that refusals are not even written. It says so itself with the next message that it takes.
 """
 
 import os
@@ -18,14 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable, Iterator
 
-    from ..probe import Host, Json, Late, Request, parse_json
-    from .security import Unknown, as_root, seconds_for, verdict
+    from ..probe import Host, Json, Late, Request, TooLong, parse_json
+    from .security import CutOff, Unknown, as_root, seconds_for, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
-JOURNAL = ["journalctl", "--no-pager", "-o", "json", "--since", "-1h", "_UID=0"]
-JOURNAL += ["SYSLOG_IDENTIFIER=" + name for name in ("sshd", "sshd-session", "sshd-auth", "dropbear")]
+# What earlier versions asked, and rules of theirs still allow: it does not tell what journald dropped.
+OLD_JOURNAL = ["journalctl", "--no-pager", "-o", "json", "--since", "-1h", "_UID=0"]
+OLD_JOURNAL += ["SYSLOG_IDENTIFIER=" + name for name in ("sshd", "sshd-session", "sshd-auth", "dropbear")]
+# SD_MESSAGE_JOURNAL_DROPPED (systemd, sd-messages.h), and by nobody but journald, whose transport that is.
+JOURNAL = [*OLD_JOURNAL, "+", "_TRANSPORT=driver", "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e"]
 # Last: sudo compares arguments joined by spaces, and no word that takes anything may be able to swallow the matches.
-JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE"]
+OLD_JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE"]
+JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE,_SYSTEMD_UNIT"]
 JOURNAL_FOLDERS = ("/var/log/journal/", "/run/log/journal/")
 # A full file is put away under the number and time (microseconds) of its first entry (systemd, JOURNAL_FILE_FORMAT).
 JOURNAL_FILE = re.compile(r"system@[0-9a-f]{32}-([0-9a-f]{16})-([0-9a-f]{16})\.journal")
@@ -33,8 +39,14 @@ JOURNAL_HEADER_BYTES = 192
 JOURNAL_MARKS = 20000
 # What may count, to throw the rest away while it is read; a message that is no text is written as a list of bytes.
 MAYBE_FAILED = re.compile(
-    rb'"MESSAGE" ?: ?(?:\[|"(?:Failed |Invalid user |error: PAM: |[Bb]ad (?:PAM )?password |[Ll]ogin attempt ))'
+    rb'"MESSAGE" ?: ?(?:\[|"(?:Failed |Invalid user |error: PAM: |Suppressed |[Bb]ad (?:PAM )?password |[Ll]ogin attempt ))'
 )
+UNIT_FIELD = re.compile(rb'"_SYSTEMD_UNIT" ?: ?"([^"]{1,300})"')
+UNITS_NOTED = 200
+# Of a control group in old versions of systemd.
+SUPPRESSED = re.compile(r"Suppressed \d{1,20} messages from (?:[^/\s]*/)*([^/\s]+)")
+SSH_UNIT = re.compile(r"ssh|dropbear")
+LOGIN_SCOPE = re.compile(r"session-\w+\.scope")
 SSH_SERVER = re.compile(r"/(?:[^/]*/)*(?:sshd|dropbear)[a-z-]*(?: \(deleted\))?")
 HOUR = 3600
 BOOT_SECONDS = 300.0  # in which a log begins
@@ -92,22 +104,58 @@ def count_failed(messages: "Iterable[tuple[str, int, str]]") -> int:
     return count
 
 
-def journal_messages(output: str) -> "Iterator[tuple[str, int, str]]":
-    """Yield process, 1 and text of the messages that an SSH server wrote; what cannot be read is none of its.
+class LinesCounted:
+    """Chooses what is read of the journal: what may count, what says that something was dropped, and a line of each unit."""
 
-    {"_PID":"812","_EXE":"/usr/sbin/sshd","MESSAGE":"Invalid user admin from 192.0.2.7 port 40024"}
+    def __init__(self) -> None:
+        self.units = set()  # type: set[bytes]
+
+    def search(self, line: bytes) -> bool:
+        """Tell whether a line is kept."""
+        if MAYBE_FAILED.search(line):
+            return True
+        told = UNIT_FIELD.search(line)
+        if not told or told.group(1) in self.units or len(self.units) >= UNITS_NOTED:
+            return False
+        self.units.add(told.group(1))
+        return True
+
+
+class Journal:
+    """What journalctl says of the last hour; what cannot be read of it is nobody's.
+
+    {"_PID":"812","_EXE":"/usr/sbin/sshd","_SYSTEMD_UNIT":"ssh.service","MESSAGE":"Invalid user admin from 192.0.2.7 port 40024"}
+    {"_PID":"59","_EXE":"/usr/lib/systemd/systemd-journald",…,"MESSAGE":"Suppressed 812 messages from ssh.service"}
     """
-    for line in output.split("\n"):
-        try:
-            entry = parse_json(line.encode("utf-8"), JOURNAL_MARKS)
-            message = entry["MESSAGE"]
-            text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
-            pid, program = str(entry["_PID"]), entry.get("_EXE")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-        # A program with root's rights that anybody may start can be called by another name.
-        if program is None or (isinstance(program, str) and SSH_SERVER.fullmatch(program)):
-            yield pid, 1, text
+
+    def __init__(self, output: str) -> None:
+        self.messages = []  # type: list[tuple[str, int, str]]
+        self.units = set()  # type: set[str]
+        self.suppressed = set()  # type: set[str]
+        for line in output.split("\n"):
+            try:
+                entry = parse_json(line.encode("utf-8"), JOURNAL_MARKS)
+                message = entry["MESSAGE"]
+                text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
+                self.add(str(entry["_PID"]), entry.get("_EXE"), str(entry.get("_SYSTEMD_UNIT")), text)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+
+    def add(self, pid: str, program: object, unit: str, text: str) -> None:
+        """Take in an entry; a program with root's rights that anybody may start can be called by another name."""
+        dropped = SUPPRESSED.fullmatch(text)
+        if dropped:
+            self.suppressed.add(dropped.group(1))
+        elif program is None or (isinstance(program, str) and SSH_SERVER.fullmatch(program)):
+            self.messages.append((pid, 1, text))
+            # In the scope of who is logged in only that login's own messages are written, none before it.
+            if not LOGIN_SCOPE.fullmatch(unit) or any(pattern.fullmatch(text) for _, pattern in KINDS):
+                self.units.add(unit)
+
+    def doubt(self) -> str:
+        """Return why refusals may not have been written, "" where all were."""
+        is_dropped = any(unit in self.units or SSH_UNIT.search(unit) for unit in self.suppressed)
+        return "log_dropped" if is_dropped else ""
 
 
 def may_read_journal(host: "Host") -> "bool | None":
@@ -185,22 +233,45 @@ def doubt_of_journal(host: "Host") -> str:
     return "" if is_whole else "log_too_short"
 
 
-def by_journal(host: "Host", request: "Request") -> "int | None":
-    """Return the count by systemd's journal, None where there is none; raises Unknown where we may not read it."""
-    may_read = may_read_journal(host) if host.exists("/run/systemd/journal") else None
-    if may_read is None:
-        return None
+def ask_journal(host: "Host", request: "Request", may_read: bool) -> "tuple[str, str] | None":
+    """Return what the journal tells and why that may not be all, None where it cannot be asked; raises Unknown."""
     if not may_read:
-        return count_failed(journal_messages(as_root(host, request, JOURNAL, MAYBE_FAILED, is_last=True)))
+        return ask_journal_as_root(host, request)
     try:
-        status, output, errors = host.run(JOURNAL, seconds_for(request, is_last=True), wanted=MAYBE_FAILED)
+        status, output, errors = host.run(JOURNAL, seconds_for(request, is_last=True), wanted=LinesCounted())
     except FileNotFoundError:
         return None
     except Late:
         raise Unknown("timed_out") from None
+    except TooLong as err:
+        return err.told[1], "unreadable"
     if status and errors.strip():
         raise Unknown("unreadable")
-    return count_failed(journal_messages(output))
+    return output, ""
+
+
+def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
+    """Return the same by sudo; a rule of an earlier version does not show what was dropped, so that this is not known."""
+    argv, doubt = JOURNAL, ""
+    while True:
+        try:
+            return as_root(host, request, argv, LinesCounted(), is_last=True), doubt
+        except CutOff as err:
+            return err.output, doubt or err.reason
+        except Unknown as err:
+            if err.reason != "permission_denied" or doubt or host.is_root():
+                raise
+            argv, doubt = OLD_JOURNAL, err.reason
+
+
+def by_journal(host: "Host", request: "Request") -> "tuple[int, str] | None":
+    """Return the count by systemd's journal and why it may not be all; None where there is none, raises Unknown where it is closed."""
+    may_read = may_read_journal(host) if host.exists("/run/systemd/journal") else None
+    told = None if may_read is None else ask_journal(host, request, may_read)
+    if told is None:
+        return None
+    journal = Journal(told[0])
+    return count_failed(journal.messages), journal.doubt() or told[1]
 
 
 def log_time(line: str, now: float, offset: float) -> "float | None":
@@ -293,10 +364,10 @@ def failed_logins(host: "Host", request: "Request") -> "Json":
     """Return how many logins failed in the last hour, by the first source that can be read."""
     reason, has_journal = "no_log", False
     try:
-        count = by_journal(host, request)
-        if count is not None:
+        told = by_journal(host, request)
+        if told is not None:
             # Afterwards: what is dropped while it is counted is seen as well.
-            return judged_logins(count, "journal", doubt_of_journal(host))
+            return judged_logins(told[0], "journal", told[1] or doubt_of_journal(host))
     except Unknown as err:
         reason, has_journal = err.reason, True
     # What only root writes is asked in any case.
