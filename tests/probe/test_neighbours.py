@@ -444,6 +444,31 @@ class Mounts(unittest.TestCase):
 
         return Hanging(self.machine(lines).folder), places, heal
 
+    def test_a_filesystem_of_roots_is_not_gone_because_a_user_closes_the_way_to_it(self):
+        """With FUSE as well: only a stranger's own refuses for good."""
+        allow = ",default_permissions,allow_other"
+        for error in (PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file or directory")):
+
+            class Closed(probe.RecordedHost):
+                def statvfs(self, path, mount, error=error):
+                    raise error
+
+            for kind, user, more, uid, is_late in (
+                ("fuse.mergerfs", 0, allow, 1000, True),
+                ("fuseblk", 0, allow, 1000, True),
+                ("fuse.mergerfs", 1000, "", 1000, True),
+                ("fuse.mergerfs", 1001, allow, 1000, False),
+            ):
+                with self.subTest((kind, user, error)):
+                    tree = Tree(self, {"uid": uid})
+                    tree.write("/proc/self/mountinfo", FUSE.format(40, "/home/eve/pool", kind, user, more))
+                    request = probe.Request(
+                        {"id": "1", "sections": ["filesystems"], "watch": {"filesystems": ["/home/eve/pool"]}}
+                    )
+                    told = probe.collect_filesystems(Closed(tree.folder), request, {})
+                    self.assertEqual(told["complete"], {"mounts": True})
+                    self.assertEqual(told.get("late", []), ["/home/eve/pool"] if is_late else [])
+
     def test_any_number_of_strangers_mounts_hides_none_of_roots(self):
         lines = "".join(FUSE.format(100 + n, f"/home/eve/{n}", "fuse.sshfs", 1001, "") for n in range(6000))
         lines += "9000 25 8:9 / /srv rw - ext4 /dev/sdb1 rw\n"

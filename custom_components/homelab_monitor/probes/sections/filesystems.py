@@ -305,8 +305,8 @@ class Report:
     def add(self, mount: Mount, answer: "Any", age: float = 0.0) -> None:
         """Tell of a mount: its answer as `answer_of` gave it, or the OSError that it raised, and how old that is."""
         if isinstance(answer, (PermissionError, FileNotFoundError)):
-            # A FUSE mount of another user refuses; that is no failure, and will not change.
-            self.closed += [] if mount.kind.startswith("fuse") else [mount.mountpoint]
+            # A stranger's FUSE mount refuses; that is no failure, and will not change. To any other only the way is closed.
+            self.closed += [] if is_strangers(mount, self.host.uid()) else [mount.mountpoint]
         elif isinstance(answer, OSError):
             self.late.append(mount.mountpoint)
         elif answer and (answer[1][1] or mount.mountpoint == "/"):
