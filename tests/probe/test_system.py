@@ -2,6 +2,7 @@
 
 import unittest
 
+from place import probe
 from tree import Tree, section
 
 GROUPS = "/sys/fs/cgroup/user.slice/user-1000.slice"
@@ -43,10 +44,19 @@ class LoggedIn(unittest.TestCase):
         self.tree.write("/run/systemd/sessions/4", text.replace("CLASS=user", "CLASS=greeter"))
         self.assertEqual(self.users(), 2)
 
-    def test_sessions_of_any_number_are_read_in_part(self):
-        for number in range(120):
+    def test_a_hundred_logins_of_one_user_hide_nobody(self):
+        for number in range(300):
+            self.session(str(number), UID="1501", SERVICE="sshd")
+        self.session("zz", terminal=34816, SERVICE="sshd")
+        self.assertEqual(self.users(), 1)
+
+    def test_of_more_sessions_than_are_read_no_number_is_told(self):
+        for number in range(probe.SESSIONS_READ):
             self.session(str(number), terminal=34816)
-        self.assertEqual(self.users(), 100)
+            self.tree.write(f"/run/systemd/sessions/{number}.ref")
+        self.assertEqual(self.users(), probe.SESSIONS_READ)
+        self.session("more")
+        self.assertIsNone(self.users())
 
 
 if __name__ == "__main__":
