@@ -17,7 +17,7 @@ import voluptuous as vol
 from .capability import async_test_host
 from .checklist import async_rows
 from .client.control import RunAction
-from .client.items import container_name, container_names
+from .client.items import ContainerNames, container_name, container_names
 from .client.models import Container, Processes, Socket, Sockets
 from .client.rates import ContainerRates, most_percent
 from .client.usage import Usage, biggest, busiest, usages
@@ -134,7 +134,7 @@ async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
     }
 
 
-def _process_row(at: float, names: Mapping[str, Container], usage: Usage) -> JsonObjectType:
+def _process_row(at: float, names: ContainerNames, usage: Usage) -> JsonObjectType:
     """Return one process of a reading that was just made; what nobody knows is left out."""
     process = usage.process
     # Both count from the kernel's boot; the uptime may be that of a container, which began later.
@@ -165,7 +165,7 @@ async def _async_get_sockets(call: ServiceCall) -> ServiceResponse:
     }
 
 
-def _socket_row(names: Mapping[str, Container], told: Socket) -> JsonObjectType:
+def _socket_row(names: ContainerNames, told: Socket) -> JsonObjectType:
     """Return one socket for a response, in the words of the other actions."""
     row: JsonObjectType = {
         "protocol": told.protocol,

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, Selection, services
-from custom_components.homelab_monitor.client.models import Sections, Service, Services
+from custom_components.homelab_monitor.client.items import (
+    ITEM_KINDS,
+    Selection,
+    container_name,
+    container_names,
+    services,
+)
+from custom_components.homelab_monitor.client.models import Container, Containers, Sections, Service, Services
 from custom_components.homelab_monitor.client.pairing import IDENTITIES, PLACES, PROVISIONAL
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 
@@ -131,6 +137,38 @@ def told_units(*units: tuple[str, str]) -> Snapshot:
     """Return a snapshot with these units, by name and state."""
     told = tuple(Service(name=name, active_state=state) for name, state in units)
     return Snapshot(sections=Sections(services=Services(counts={}, units=told)))
+
+
+def test_a_control_group_is_a_container_of_its_own_users_engine_only() -> None:
+    ours, theirs, roots, twin = "b0" * 32, "e0" * 32, "a0" * 32, "c0" * 32
+    told = [
+        Container(engine="podman", owner="bob", uid=1500, id=ours[:12], name="postgres", state="running"),
+        Container(engine="podman", owner="eve", uid=1501, id=theirs[:12], name="game", state="running"),
+        Container(engine="docker", owner="root", id=roots[:12], name="vault", state="running"),
+        Container(engine="podman", owner="bob", uid=1500, id=twin[:12], name="twin", state="running"),
+        Container(engine="podman", owner="eve", uid=1501, id=twin[:12], name="fake", state="running"),
+        Container(engine="podman", owner="eve", uid=1501, id=roots[:12], name="fake", state="running"),
+    ]
+    section = Containers(at=1.0, engines=(), containers=tuple(told))
+    names = container_names(Snapshot(sections=Sections(containers=section)))
+    bobs, eves = "user@1500.service", "user@1501.service/libpod.service"
+    for ident, unit, name in (
+        (ours, bobs, "postgres"),
+        (ours, eves, ours),
+        (theirs, eves, "game"),
+        (theirs, bobs, theirs),
+        (roots, bobs, roots),
+        (roots, eves, "fake"),
+        (roots, "user@0.service", "vault"),
+        (roots, "web.service", "vault"),
+        (roots, None, "vault"),
+        (twin, bobs, "twin"),
+        (twin, eves, "fake"),
+        (ours, None, ours),
+        ("d0" * 32, None, "d0" * 32),
+        (None, bobs, None),
+    ):
+        assert container_name(names, ident, unit) == name, (ident, unit)
 
 
 def connection(number: int) -> str:

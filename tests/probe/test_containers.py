@@ -156,6 +156,8 @@ class Recorded(unittest.TestCase):
         self.assertEqual(set(told["complete"]), {"docker/root", "podman/mon", "docker/1600"})
         webs = [(row["engine"], row["owner"]) for row in told["containers"] if row["name"] == "web"]
         self.assertEqual(webs, [("docker", "root"), ("podman", "mon"), ("docker", "1600")])
+        uids = {(row["owner"], row.get("uid")) for row in told["containers"]}
+        self.assertEqual(uids, {("root", None), ("mon", 1500), ("1600", 1600)})
 
     def test_statistics_of_an_engine_are_in_the_same_units(self):
         ident = next(one["Id"] for one in answers("podman-4.3", "containers", "json") if one["Names"] == ["/sick"])

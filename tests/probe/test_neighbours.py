@@ -249,7 +249,7 @@ class Engines(unittest.TestCase):
         self.assertEqual(len(told["containers"]), 30 + len(odd))
         for row in told["containers"]:
             for key, value in row.items():
-                kinds = {"ports": list, "restarts": int, "exit_code": int}
+                kinds = {"ports": list, "restarts": int, "exit_code": int, "uid": int}
                 self.assertIs(type(value), kinds.get(key, str), (key, value))
             self.assertLessEqual(len(json.dumps(row)), 2000)
         self.assertEqual({row["restart_policy"] for row in told["containers"]}, {"no"})

@@ -22,6 +22,9 @@ OWNERS = (
     (f"/machine.slice/libpod-conmon-{ID}.scope", f"libpod-conmon-{ID}.scope", None),  # watches it from outside
     (f"/system.slice/web.service/libpod-payload-{ID}", "web.service", ID),  # a quadlet
     (f"{USER}/user.slice/libpod-{ID}.scope/container", "user@1000.service", ID),
+    # Claims of who may make groups there, as pam_cgfs lets users; no engine does.
+    (f"/user.slice/user-1000.slice/session-3.scope/docker-{ID}.scope", "session-3.scope", None),
+    (f"/user/eve/0/docker-{ID}.scope", None, None),
     (f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope", None, ID),
     (f"/kubepods/burstable/pod1f/{ID}", None, ID),
     ("/lxc.payload.media/system.slice/nginx.service", None, "media"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 import re
+from typing import Final
 
 from .inventory import Found
 from .labels import disk_labels, input_labels, told_apart
@@ -334,9 +335,12 @@ _ID_DIGITS = 12
 """How long the ids are that engines are told by; a control group has all 64 digits."""
 
 
-def container_names(snapshot: Snapshot) -> Mapping[str, Container]:
-    """Return the containers by the beginning of their ids, to look many up; a user's engine may tell root's ids."""
-    return {each.id[:_ID_DIGITS]: each for each in sorted(containers(snapshot), key=_is_roots) if each.id}
+type ContainerNames = Mapping[tuple[str, int], Container]
+
+
+def container_names(snapshot: Snapshot) -> ContainerNames:
+    """Return the containers by the beginning of their ids and whose engine tells of them, to look many up."""
+    return {(each.id[:_ID_DIGITS], each.uid or 0): each for each in containers(snapshot) if each.id}
 
 
 def _is_roots(container: Container) -> bool:
@@ -344,14 +348,20 @@ def _is_roots(container: Container) -> bool:
     return container.owner == "root"
 
 
-def container_name(names: Mapping[str, Container], ident: str | None, unit: str | None) -> str | None:
+_MANAGER: Final = re.compile(r"user@(\d{1,10})\.service")
+
+
+def container_name(names: ContainerNames, ident: str | None, unit: str | None) -> str | None:
     """Return what a container is called, its id where nobody knows a name; engines are told by shorter ids.
 
-    Users name the control groups below their own manager as they like, also like one of root's containers.
+    Users name the control groups below their own manager as they like, also like a container of somebody else: there
+    only their own engine knows a name, and elsewhere only root's.
     """
-    found = names.get(ident[:_ID_DIGITS]) if ident else None
-    is_forged = found is not None and _is_roots(found) and (unit or "").startswith("user@")
-    return ident if found is None or is_forged else found.name
+    if ident is None:
+        return None
+    manager = _MANAGER.match(unit or "")
+    found = names.get((ident[:_ID_DIGITS], int(manager[1]) if manager else 0))
+    return ident if found is None else found.name
 
 
 def container_labels(snapshot: Snapshot) -> Mapping[str, str]:

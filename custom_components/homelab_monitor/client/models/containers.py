@@ -48,6 +48,7 @@ class Container:
     pid: int | None = None
     cpu_seconds: float | None = None
     memory_bytes: int | None = None
+    uid: int | None = None
 
     @property
     def source(self) -> str:

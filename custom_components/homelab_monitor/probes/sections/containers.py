@@ -345,6 +345,8 @@ def tell_containers(host: "Host", engine: Engine, memo: EngineMemo, now: float) 
     rows = []
     for one in memo.containers:
         row = dict(one.told(), engine=engine.kind, owner=engine.owner)
+        if engine.uid:
+            row["uid"] = engine.uid
         if row["state"] in LIVING:
             row.update(read_group(host, one.cpu_file, one.memory_file) if one.has_group() else one.stats if memo.listed_at == now else {})
         rows.append(row)

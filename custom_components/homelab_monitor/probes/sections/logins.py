@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Iterable, Iterator
 
     from ..probe import Host, Json, Late, Request, TooLong, parse_json
+    from .owners import LOGIN_SCOPE
     from .security import CutOff, Unknown, as_root, seconds_for, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
@@ -46,7 +47,6 @@ UNITS_NOTED = 200
 # Of a control group in old versions of systemd.
 SUPPRESSED = re.compile(r"Suppressed \d{1,20} messages from (?:[^/\s]*/)*([^/\s]+)")
 SSH_UNIT = re.compile(r"ssh|dropbear")
-LOGIN_SCOPE = re.compile(r"session-\w+\.scope")
 SSH_SERVER = re.compile(r"/(?:[^/]*/)*(?:sshd|dropbear)[a-z-]*(?: \(deleted\))?")
 HOUR = 3600
 BOOT_SECONDS = 300.0  # in which a log begins

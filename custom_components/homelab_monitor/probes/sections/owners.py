@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CONTAINER_GROUP = re.compile(
     r"(?:(?:docker|libpod|libpod-payload|podman|cri-containerd|crio|nerdctl|containerd)-)?([0-9a-f]{64})(?:\.scope)?$"
 )
+LOGIN_SCOPE = re.compile(r"session-\w+\.scope")
 USER_GROUP = re.compile(r"/user-([0-9]+)\.slice/")
 REAL_UID = re.compile(rb"^Uid:\t(\d+)\t", re.MULTILINE)
 PIDS_LISTED = 50000
@@ -164,6 +165,7 @@ def parse_cgroup(text: str) -> "dict[str, str]":
     0::/system.slice/nginx.service  →  unit nginx.service
     0::/system.slice/docker-9f86d081….scope  →  container 9f86d081…
     0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service  →  unit user@1000.service/sync.service
+    0::/user.slice/user-1000.slice/session-3.scope/docker-9f86d081….scope  →  unit session-3.scope
     0::/lxc.payload.media/system.slice/nginx.service  →  container media
 
     `container` is the id of 64 digits, of LXC the name. What is inside of a container is the container's business:
@@ -179,9 +181,12 @@ def owner_of_group(path: str) -> "dict[str, str]":
     if lxc:
         return {"container": path.lstrip("/")[lxc.end() :].partition("/")[0]}
     units = []  # type: list[str]
+    if path.startswith("/user/"):  # pam_cgfs's, without systemd: all below is a user's to name
+        return {}
     for part in path.split("/"):
         container = CONTAINER_GROUP.match(part)
-        if container:
+        # In a login's own scope no engine makes any (but pam_cgfs lets the user): it is a name that somebody chose.
+        if container and not (units and LOGIN_SCOPE.fullmatch(units[0])):
             return dict(unit_of(units), container=container.group(1))
         if part.endswith((".service", ".scope")):
             units.append(part)
