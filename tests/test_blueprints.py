@@ -12,6 +12,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
 from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
 
 from .scripted import Host
@@ -330,10 +331,12 @@ async def test_what_happens_before_automations_begin_is_told_when_they_have(
     await host.start_again()
     unit["active_state"] = "failed"
     await host.move(60)
+    # As an installation of updates does when it ends.
+    host.entry.runtime_data.async_tell(Happening(type="service_failed", about={"service": "more.service"}))
     assert notes == []
     await started(hass)
     await host.move(10)
-    assert notes == [{"what": "backup.service"}]
+    assert notes == [{"what": "backup.service"}, {"what": "more.service"}]
 
 
 @pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required"])

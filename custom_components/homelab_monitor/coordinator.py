@@ -187,10 +187,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
+        return replace(state, happenings=self._told_now(state.happenings))
+
+    def _told_now(self, happenings: tuple[Happening, ...]) -> tuple[Happening, ...]:
+        """Return what is told at once; while nobody listens it waits."""
         if self._is_heard:
-            return state
-        self._untold = (*self._untold, *state.happenings)[:UNTOLD_LIMIT]
-        return replace(state, happenings=())
+            return happenings
+        self._untold = (*self._untold, *happenings)[:UNTOLD_LIMIT]
+        return ()
 
     @callback
     def async_started(self, hass: HomeAssistant) -> None:
@@ -363,7 +367,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     @callback
     def async_tell(self, *happenings: Happening) -> None:
         """Let all entities look again, and tell what happened beside the polls; what a poll brought is told already."""
-        self.data = replace(self.data, happenings=happenings)
+        self.data = replace(self.data, happenings=self._told_now(happenings))
         self.async_update_listeners()
 
     async def async_resume(self) -> None:
