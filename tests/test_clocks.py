@@ -5,6 +5,7 @@ import time
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 
 from custom_components.homelab_monitor import coordinator
@@ -166,3 +167,20 @@ async def test_a_clock_that_is_surely_wrong_is_told(hass: HomeAssistant, host: H
     await host.start()
     await host.move(61)
     assert [issue for issue in issues(hass) if issue.endswith("_clock")]
+    # As soon as polls agree that it is right, without the test that comes once a day.
+    host.session.answer = answer
+    await host.move(90)
+    assert not [issue for issue in issues(hass) if issue.endswith("_clock")]
+
+
+async def test_the_boot_time_stays_over_a_restart(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    await host.move(30)
+    before = host.state(LAST_BOOT)
+    changes = []
+    async_track_state_change_event(hass, LAST_BOOT, lambda event: changes.append(event.data["new_state"].state))
+    host.freezer.tick(0.7)
+    host.session.advance(0.2)
+    await host.reload()
+    await host.move(90)
+    assert {each for each in changes if each != "unavailable"} == {before}
