@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 import time
+from unittest.mock import patch
 
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
@@ -473,3 +475,26 @@ async def test_a_test_shows_what_is_late_and_makes_no_issue_of_it(hass: HomeAssi
     await async_take_report(hass, host.entry, report)
     assert Issues(hass, host).severities == {}
     assert host.entry.runtime_data.store.memory.last_test["rows"][0]["reason"] == "section_timed_out"
+
+
+async def test_a_host_that_is_switched_off_has_no_issues_until_it_is_watched_again(
+    hass: HomeAssistant, host: Host, issues: Issues
+) -> None:
+    other = row("smart", Status.AMBER, "smart_denied")
+    issues.update(BAD, other)
+    ir.async_ignore_issue(hass, DOMAIN, f"{host.entry.entry_id}_smart", ignore=True)
+    assert issues.severities == {"docker": "warning", "smart": "warning"}
+    await hass.config_entries.async_set_disabled_by(host.entry.entry_id, ConfigEntryDisabler.USER)
+    assert issues.severities == {"smart": "warning"}, "what was ignored is not forgotten"
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        await hass.config_entries.async_set_disabled_by(host.entry.entry_id, None)
+        await hass.async_block_till_done(wait_background_tasks=True)
+    issues.update(BAD, other)
+    assert issues.severities == {"docker": "warning", "smart": "warning"}
+    assert issues.issue("smart").dismissed_version is not None
+
+
+async def test_a_reload_keeps_the_issues(host: Host, issues: Issues) -> None:
+    issues.update(BAD)
+    await host.reload()
+    assert issues.severities == {"docker": "warning"}

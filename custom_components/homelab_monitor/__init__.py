@@ -23,7 +23,7 @@ from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
-from .issues import async_remove_issues
+from .issues import async_hide_issues, async_remove_issues
 from .moves import Elsewhere, async_forget
 from .registration import async_watch_registry
 from .services import async_setup_services
@@ -101,6 +101,8 @@ async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     if unloaded:
         await coordinator.async_close()
         await coordinator.store.async_save()
+    if entry.disabled_by is not None:
+        async_hide_issues(hass, entry.entry_id)
     return unloaded
 
 

@@ -89,9 +89,25 @@ def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
     hass.data.get(_BUCKETS, {}).pop(entry_id, None)
     hass.data.get(_ROWS, {}).pop(entry_id, None)
     # The registry also remembers issues of earlier runs that were ignored.
-    for domain, known in list(ir.async_get(hass).issues):
-        if domain == DOMAIN and known.startswith(issue_id(entry_id, "")):
+    for known in _issues(hass, entry_id):
+        ir.async_delete_issue(hass, DOMAIN, known)
+
+
+@callback
+def async_hide_issues(hass: HomeAssistant, entry_id: str) -> None:
+    """Delete the issues of a host that is off for us, about which nobody can do anything; what was ignored stays so."""
+    hass.data.get(_STREAKS, {}).pop(entry_id, None)
+    hass.data.get(_ROWS, {}).pop(entry_id, None)
+    registry = ir.async_get(hass)
+    for known in _issues(hass, entry_id):
+        if registry.issues[DOMAIN, known].dismissed_version is None:
             ir.async_delete_issue(hass, DOMAIN, known)
+
+
+def _issues(hass: HomeAssistant, entry_id: str) -> list[str]:
+    """Return the ids of all issues of a host."""
+    issues = ir.async_get(hass).issues
+    return [known for domain, known in issues if domain == DOMAIN and known.startswith(issue_id(entry_id, ""))]
 
 
 @callback
