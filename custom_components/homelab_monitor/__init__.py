@@ -100,7 +100,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:
         await coordinator.async_close()
-        await coordinator.store.async_save()
+        await coordinator.store.async_close()
     if entry.disabled_by is not None:
         async_hide_issues(hass, entry.entry_id)
     return unloaded

@@ -18,7 +18,15 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.bucket import Bucket
 from .client.errors import HomelabError, TimedOut, Unreachable
-from .client.limits import LOOKS_BACK, MOVES, MOVES_AGAIN, MOVES_AT_ONCE, MOVES_FORGOTTEN_SECONDS, MOVES_KEPT
+from .client.limits import (
+    LOOKS_BACK,
+    MOVES,
+    MOVES_AGAIN,
+    MOVES_AT_ONCE,
+    MOVES_FORGOTTEN_SECONDS,
+    MOVES_KEPT,
+    MOVES_MADE,
+)
 from .client.target import Target
 from .const import DOMAIN
 from .contact import async_is_there, async_read_host_key
@@ -87,6 +95,7 @@ class Announced:
         self._look: asyncio.Task[None] | None = None
         self._news, self._again = Bucket(*MOVES), Bucket(*MOVES_AGAIN)
         self.looks_back = Bucket(*LOOKS_BACK)
+        self.moves = Bucket(*MOVES_MADE)
 
     @callback
     def remember(self, known: HostAddress, ip: str) -> None:
@@ -209,8 +218,14 @@ def _stands(hass: HomeAssistant, entry: ConfigEntry[Any], known: HostAddress) ->
 
 @callback
 def _move(hass: HomeAssistant, entry: ConfigEntry[Any], known: HostAddress, there: HostAddress) -> None:
-    """Give the entry the new address; the one that a person gave is kept, until the host is there again."""
-    async_announced(hass, entry).forget(there.target.host)
+    """Give the entry the new address; the one that a person gave is kept, until the host is there again.
+
+    A host that goes to and fro stays where it is known for a while, and is looked for again.
+    """
+    announced = async_announced(hass, entry)
+    if not announced.moves.take():
+        return
+    announced.forget(there.target.host)
     _LOGGER.info("%s is reached at %s now, and no longer at %s", entry.title, there.target.host, known.target.host)
     hass.config_entries.async_update_entry(entry, data={**entry.data, **there.as_data()})
     hass.config_entries.async_schedule_reload(entry.entry_id)

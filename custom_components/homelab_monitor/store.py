@@ -23,6 +23,7 @@ from homeassistant.util.hass_dict import HassKey
 from .client.errors import first_line
 from .client.inventory import Inventory, restore_inventory
 from .client.keys import ECDSA, KeyPair
+from .client.limits import NAME_LIMIT, PROBLEMS_STORED
 from .client.problems import Problem
 from .client.snapshot import Snapshot, restore_snapshot
 from .client.typed import number, text, texts
@@ -222,7 +223,7 @@ class HostStore:
         self._host_id = host_id
         self._key = f"{DOMAIN}.{entry_id}"
         self._store: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, self._key, private=True, atomic_writes=True)
-        self._is_dirty = False
+        self._is_dirty = self._is_closed = False
         self.memory = HostMemory()
 
     async def async_load(self) -> HostMemory:
@@ -259,13 +260,19 @@ class HostStore:
     @callback
     def async_changed(self) -> None:
         """Note that the snapshot changed; it is saved within 15 minutes and at stop."""
-        if not self._is_dirty:
+        if not (self._is_dirty or self._is_closed):
             self._is_dirty = True
             self._store.async_delay_save(self._plain, SAVE_DELAY_SECONDS)
 
     async def async_save(self) -> None:
         """Save at once."""
-        await self._store.async_save(self._plain())
+        if not self._is_closed:
+            await self._store.async_save(self._plain())
+
+    async def async_close(self) -> None:
+        """Save for the last time: from now on the file is another one's, or is to be gone."""
+        await self.async_save()
+        self._is_closed = True
 
     async def async_remove(self) -> None:
         """Delete the file, and what was moved aside of it."""
@@ -285,7 +292,9 @@ class HostStore:
             "chosen_services": list(self.memory.chosen_services),
             "online": self.memory.online,
             "since": self.memory.since,
-            "problems": [[each.kind, each.item] for each in self.memory.problems],
+            "problems": [[each.kind, each.item] for each in self.memory.problems if len(each.item) <= NAME_LIMIT][
+                :PROBLEMS_STORED
+            ],
             "upgrade": self.memory.upgrade,
             "upgrade_started": self.memory.upgrade_started,
             "upgrade_boot_id": self.memory.upgrade_boot_id,

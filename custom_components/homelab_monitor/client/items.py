@@ -20,8 +20,8 @@ from .snapshot import Snapshot
 
 
 def is_named(name: str, patterns: Iterable[str]) -> bool:
-    """Return whether one of the names or shell patterns that a user chose fits."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Return whether one of the names or shell patterns that a user chose fits; a name may have brackets in it."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

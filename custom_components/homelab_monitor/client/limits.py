@@ -205,6 +205,8 @@ JUDGEMENTS = (5, 900.0)
 """Whole tests that new connections of a host bring about, and changes of its pinned keys: each is a save at once."""
 STORED_BYTES = 1 << 20
 """How much of a host's last words is stored; what has no room comes again with the next poll."""
+PROBLEMS_STORED = 200
+"""Problems that are still known after a restart, of those whose names have the usual length."""
 PREAMBLE_KEPT = 200
 """Bytes kept of what comes first on a connection: a server that takes none says why instead of greeting."""
 DISKS_ASKED = 64
@@ -241,6 +243,8 @@ MOVES_AGAIN = (MOVES_KEPT, 300.0)
 once soon, as a server may start later than its network, and then at one of them every five minutes."""
 MOVES_FORGOTTEN_SECONDS = 600.0
 """A host that was online for so long is where it is, whatever was announced before."""
+MOVES_MADE = (4, 1800.0)
+"""How often a host is followed to another address, which sets its entry up anew with all that is counted there."""
 LOOKS_BACK = (2, 300.0)
 """How often a host that does not answer is looked for where a person said that it is: somebody else's machine by now,
 perhaps, which may shut out who knocks too often."""
