@@ -573,6 +573,24 @@ async def test_where_a_host_is_led_away_the_other_announced_addresses_are_still_
     assert (host.entry.data["host"], host.entry.data["home_host"]) == (NEW, HOME)
 
 
+async def test_a_host_that_goes_to_and_fro_is_followed_now_and_then(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    """Each time its entry is set up anew, with all that is counted there."""
+    host = await gone(hass, freezer)
+    moved = 0
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        for number in range(30):
+            before = host.entry.data["host"]
+            there = BOGUS[number % 2]
+            town.hosts = {there}
+            await announce(host, there)
+            for _ in range(12):
+                await host.move(5, step=5)
+            moved += host.entry.data["host"] != before
+    assert 0 < moved <= 5, "half an hour"
+
+
 async def test_where_a_person_said_that_the_host_is_goes_before_what_was_announced(
     hass: HomeAssistant, led_away: Host, town: Town
 ) -> None:

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 import time
 from typing import Any
+from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
 import pytest
 
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.keys import KeyPair
+from custom_components.homelab_monitor.client.limits import PROBLEMS_STORED
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.const import DOMAIN
@@ -138,6 +140,47 @@ async def test_nothing_of_a_host_stays_when_it_is_removed(
     await hass.config_entries.async_remove(host.entry.entry_id)
     await hass.async_block_till_done()
     assert [each for each in hass_storage if host.entry.entry_id in each] == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_poll_that_ends_after_its_host_was_removed_brings_no_file_back(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any], *, answers: bool
+) -> None:
+    """As one that `homeassistant.update_entity` asked for, which is no task of the entry."""
+    await host.start()
+    coordinator, ask, held = host.entry.runtime_data, host.session.poll, asyncio.Event()
+
+    async def poll(*about: object) -> object:
+        await held.wait()
+        if not answers:
+            raise Unreachable("plain")
+        return await ask(*about)
+
+    with patch.object(host.session, "poll", poll):
+        asking = hass.async_create_task(coordinator.async_refresh())
+        await asyncio.sleep(0)
+        await hass.config_entries.async_remove(host.entry.entry_id)
+        held.set()
+        await asking
+    await coordinator.store.async_save()
+    await host.move(1000, step=50)
+    assert [each for each in hass_storage if host.entry.entry_id in each] == []
+
+
+async def test_very_many_problems_with_very_long_names_make_no_large_file(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    row = host.session.sections["filesystems"]["filesystems"][0] | {"used_bytes": 99, "available_bytes": 1}
+    host.session.sections["filesystems"]["filesystems"] = [
+        row | {"mountpoint": f"/{number}/" + "x" * (10 if number < 300 else 4000), "uuid": None}
+        for number in range(900)
+    ]
+    await host.start()
+    assert len(host.entry.runtime_data.data.problems) > 900
+    await host.entry.runtime_data.store.async_save()
+    stored = hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]["problems"]
+    assert len(stored) == PROBLEMS_STORED
+    assert len(json.dumps(stored)) < 100_000
 
 
 # ---------------------------------------------------------------- what a dialog hands over

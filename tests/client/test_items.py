@@ -12,6 +12,7 @@ from custom_components.homelab_monitor.client.items import (
     Selection,
     container_name,
     container_names,
+    is_named,
     services,
 )
 from custom_components.homelab_monitor.client.models import Container, Containers, Sections, Service, Services
@@ -204,3 +205,9 @@ def test_instances_of_different_templates_are_counted_apart() -> None:
     units = [(f"wg-quick@wg{number}.service", "active") for number in range(4)]
     units += [(f"getty@tty{number}.service", "active") for number in range(4)]
     assert len(services(told_units(*units))) == 8
+
+
+def test_a_name_with_brackets_that_was_chosen_is_meant() -> None:
+    assert is_named("/mnt/Movies [4K]", ["/mnt/Movies [4K]"])
+    assert is_named("/mnt/Movies 4", ["/mnt/Movies [4K]"])
+    assert not is_named("/mnt/Movies [4]", ["/mnt/Movies [4K]"])
