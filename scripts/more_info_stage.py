@@ -8,6 +8,7 @@ from contextlib import suppress
 import json
 import os
 from pathlib import Path
+import shutil
 import sys
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ MACHINES = ("nvidia-workstation", "amd-desktop")
 PRIVILEGES = {"power": True, "control_containers": True}
 """The options without which some kinds of entities do not exist."""
 BANNED = "fail2ban-client banned"
+FAIL2BAN = "proc/812"
 GPU_MONITOR = "sys/bus/pci/devices/0000:03:00.0/hwmon/hwmon1"
 STOP_SECONDS = 20.0
 ENABLED_SECONDS = 60.0
@@ -139,6 +141,8 @@ def add_what_none_has(folder: Path) -> None:
     for path in ("usr/bin/fail2ban-server", "usr/bin/fail2ban-client", "run/fail2ban/fail2ban.sock"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
+    # Its socket may outlive it, so it has to run.
+    shutil.copytree(FIXTURES / "nvidia-workstation" / FAIL2BAN, folder / FAIL2BAN, symlinks=True, dirs_exist_ok=True)
     told = json.loads((folder / ".host.json").read_text())
     told["is_root"] = True
     told["run"][BANNED] = {"status": 0, "output": "[{'sshd': ['192.0.2.7', '2001:db8::7']}]\n"}

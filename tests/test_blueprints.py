@@ -11,7 +11,13 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
-from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.client.errors import (
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    NoPython,
+    Unreachable,
+)
 from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
 
@@ -337,6 +343,130 @@ async def test_what_happens_before_automations_begin_is_told_when_they_have(
     await started(hass)
     await host.move(10)
     assert notes == [{"what": "backup.service"}, {"what": "more.service"}]
+
+
+@pytest.mark.parametrize("away", [40, 250])
+async def test_a_restart_while_a_host_is_offline_loses_nothing(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
+) -> None:
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(30 + away)
+    assert host.status == "offline"
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    hosts = ["binary_sensor.plain_connectivity"]
+    told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    await use(hass, "host_offline", hosts=hosts, minutes=5, **told)
+    await host.start_again()
+    await host.move(60)
+    await hass.async_start()
+    await let_pass(host, 600)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await let_pass(host, 120)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+async def test_a_host_that_is_back_before_automations_begin_is_told_to_be_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(400)
+    hosts = ["binary_sensor.plain_connectivity"]
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    await use(hass, "host_offline", hosts=hosts, minutes=1, **told)
+    host.session.error = None
+    await host.start_again()
+    await host.move(30)
+    assert host.status == "online"
+    await hass.async_start()
+    await let_pass(host, 100)
+    assert [each["what"] for each in notes] == ["back"]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyRefused("plain"), HostKeyChanged("plain", expected="a", offered="b"), NoPython("plain")], ids=type
+)
+async def test_a_host_that_refuses_when_home_assistant_starts_is_told_as_gone(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], error: HomelabError
+) -> None:
+    hosts = ["binary_sensor.plain_connectivity"]
+    told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    await start_with(hass, host, "host_offline", hosts=hosts, minutes=1, **told)
+    host.session.error = error
+    await host.start_again()
+    await host.move(20)
+    assert host.state("binary_sensor.plain_connectivity") == "on"
+    await started(hass)
+    await host.move(200, step=2)
+    assert [each["what"] for each in notes] == ["gone"]
+
+
+async def test_two_reloads_while_it_is_waited_lose_nothing(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    hosts = ["binary_sensor.plain_connectivity"]
+    told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    await use(hass, "host_offline", hosts=hosts, minutes=5, **told)
+    host.session.error = Unreachable("plain")
+    await host.move(240, step=2)
+    await host.reload()
+    await host.move(180, step=2)
+    await host.reload()
+    await host.move(600, step=2)
+    assert [each["what"] for each in notes] == ["gone"]
+    await host.reload()
+    await host.move(600, step=2)
+    assert len(notes) == 1
+
+
+async def test_a_service_that_fails_around_a_reload_is_told(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    unit = host.session.sections["services"]["units"][0]
+    unit["active_state"] = "active"
+    await host.start()
+    await use(hass, "service_failed", events=["event.plain_events"], actions=note(what="{{ service }}"))
+    await host.move(10)
+    unit["active_state"] = "failed"
+    await host.reload()
+    await host.move(40)
+    assert notes == [{"what": "backup.service"}]
+
+
+@pytest.mark.parametrize("away", [45, 60, 90, 300])
+async def test_a_disk_that_is_full_after_an_absence_is_told_however_long_that_was(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
+) -> None:
+    await host.start()
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disks = ["sensor.plain_disk_usage_srv_my_data"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=5, actions=note(what="{{ disk }}"))
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    await host.move(180, step=2)
+    host.session.error = Unreachable("plain")
+    await host.move(away, step=1)
+    host.session.error = None
+    await host.move(600, step=2)
+    assert len(notes) == 1
+
+
+async def test_a_reboot_that_was_done_is_not_due_any_more(host: Host) -> None:
+    sections, document = host.session.sections, host.session.document
+    sections["updates"] |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
+    await host.start()
+    await host.move(60)
+    assert host.state("binary_sensor.plain_reboot_required") == "on"
+    sections["updates"] |= {"reboot_required": False, "reboot_reasons": []}
+    document["boot_id"] = "another"
+    sections["uptime"]["uptime_seconds"] = 10.0
+    await host.move(25)
+    assert host.state("binary_sensor.plain_reboot_required") == "off"
 
 
 @pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required"])

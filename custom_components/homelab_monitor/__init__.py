@@ -21,7 +21,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
-from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_forget_look
 from .entity import device_identifier
 from .issues import async_hide_issues, async_remove_issues
 from .moves import Elsewhere, async_forget
@@ -110,6 +110,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     """Forget a host; HA's own key pair stays, as other hosts use it."""
     async_remove_issues(hass, entry.entry_id)
     async_forget(hass, entry.entry_id)
+    async_forget_look(hass, entry.entry_id)
     await async_unregister(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
 

@@ -145,7 +145,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.CONNECTIVITY,
         stays_available=True,
         attributes_fn=_reason,
-        is_on_fn=lambda state: state.is_online if state.is_known else None,
+        is_on_fn=lambda state: state.is_online and not state.is_held if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="problem",

@@ -6,7 +6,7 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 import hashlib
 import logging
@@ -19,6 +19,7 @@ from homeassistant.core import CALLBACK_TYPE, CoreState, HassJob, HomeAssistant,
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
 
 from .client.bucket import Bucket
 from .client.errors import (
@@ -41,6 +42,7 @@ from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
 from .client.turns import Turns
+from .const import DOMAIN
 from .judgement import HostJudgement
 from .registration import HostDevice
 from .settings import HostAddress, HostOptions
@@ -72,7 +74,28 @@ UNTOLD_LIMIT = 1000
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
+RELOAD_SECONDS = 120.0
+"""How long what was the case before a reload counts after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LastLook:
+    """What a coordinator leaves to the next one of its entry."""
+
+    at: float
+    baseline: Baseline
+    untold: tuple[Happening, ...]
+
+
+_LAST_LOOKS: HassKey[dict[str, _LastLook]] = HassKey(f"{DOMAIN}_last_looks")
+
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
+
+
+@callback
+def async_forget_look(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget what was the case on a host that is removed."""
+    hass.data.get(_LAST_LOOKS, {}).pop(entry_id, None)
 
 
 class HomelabCoordinator(DataUpdateCoordinator[HostState]):
@@ -143,7 +166,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the state to start with: the host is as it was, until the first poll has ended."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
-        self._baseline = starting_from(snapshot)
+        self._baseline = self._last_look() or starting_from(snapshot)
         memory = self.store.memory
         state = HostState(
             snapshot=snapshot,
@@ -152,6 +175,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=memory.problems,
             may_be_off=self.options.may_be_off,
             since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
+            is_held=not self._is_heard and memory.online is False,
         )
         if memory.age_seconds < self.options.stale_after:
             # The config flow has just seen it.
@@ -160,6 +184,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return state if memory.online is None else replace(state, status=Status.OFFLINE)
         self._arm_stale_timer()
         return replace(state, status=Status.ONLINE)
+
+    def _last_look(self) -> Baseline | None:
+        """Return what was the case before a reload: what changes meanwhile is told as ever."""
+        seen = self.hass.data.setdefault(_LAST_LOOKS, {}).pop(self.config_entry.entry_id, None)
+        if seen is None or time.monotonic() - seen.at > RELOAD_SECONDS:
+            return None
+        # Told when the next ones begin to listen, if the last ones were not there yet.
+        self._untold, self._is_heard = seen.untold, self._is_heard and not seen.untold
+        return seen.baseline
 
     # ------------------------------------------------------------ polling
 
@@ -203,7 +236,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         @callback
         def async_tell_all(_now: datetime) -> None:
             self._is_heard, untold, self._untold = True, self._untold, ()
-            if untold and not self._is_closed:
+            if not self._is_closed:
+                since = dt_util.utcnow() if self.data.is_held and self.data.is_online else self.data.since
+                self.data = replace(self.data, is_held=False, since=since)
                 self.async_tell(*untold)
 
         if not self._is_heard:
@@ -317,11 +352,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _status_after(self, err: HomelabError) -> Status:
         """Return the status that a failed poll leads to; a host goes only when somebody listens."""
+        if self.data.is_online and not self._is_heard:
+            return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        if self._refusals or (self._is_stale() and (self._is_heard or not self.data.is_online)):
-            return Status.OFFLINE
-        return Status.LATE
+        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago."""
@@ -337,10 +372,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return max(LIMITED_RETRY_SECONDS[min(self._limited, len(LIMITED_RETRY_SECONDS)) - 1], self.options.interval)
         if self._cuts:
             return max(CUT_RETRY_SECONDS[min(self._cuts, len(CUT_RETRY_SECONDS)) - 1], self.options.interval)
+        if self._refusals:
+            return REFUSAL_RETRY_SECONDS[min(self._refusals, len(REFUSAL_RETRY_SECONDS)) - 1]
         if status is Status.LATE:
             return self.options.interval
-        if self._refusals:
-            return REFUSAL_RETRY_SECONDS[self._refusals - 1]
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
 
@@ -384,6 +419,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     async def async_close(self) -> None:
         """Stop everything that this host keeps running, for good."""
+        if not self._is_closed:
+            look = _LastLook(at=time.monotonic(), baseline=self._baseline, untold=self._untold)
+            self.hass.data.setdefault(_LAST_LOOKS, {})[self.config_entry.entry_id] = look
         self._is_closed = True
         self._disarm_stale_timer()
         await self.session.close()
@@ -412,7 +450,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     @staticmethod
     def _since(status: Status, before: HostState) -> datetime:
         """Return since when the host is there or not; how sure that is does not begin it anew."""
-        is_same = before.is_known and (status in ONLINE) is before.is_online
+        # Of a host whose return nobody was told of yet, the absence is what is said.
+        is_same = before.is_known and (before.is_held or (status in ONLINE) is before.is_online)
         return before.since if is_same else dt_util.utcnow()
 
     @staticmethod

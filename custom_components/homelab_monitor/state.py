@@ -46,6 +46,8 @@ class HostState:
     problems: tuple[Problem, ...] = ()
     happenings: tuple[Happening, ...] = ()
     """What happened since the state before this one."""
+    is_held: bool = False
+    """Whether nobody listens yet: a host that was offline is told to be back when automations have begun."""
     may_be_off: bool = False
     """Whether nobody minds when the host is off."""
 

@@ -31,7 +31,7 @@ _SUDO_RS_SAYS: Final = "sudo: interactive authentication is required\n"
 _FOLDERS: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/run/current-system/sw/bin")
 """Where only root puts programs: to doas, and a sudo without secure_path, a bare name means what a PATH says."""
 LIFE_SCRIPT: Final = """read -r boot </proc/sys/kernel/random/boot_id
-[ -z "$boot" ] || echo "life=$boot.$(cut -d' ' -f22 /proc/1/stat)"
+[ -z "$boot" ] || printf 'life=%s.%s\\n' "$boot" "$(cut -d' ' -f22 /proc/1/stat)"
 """
 """What no two lives of a machine have in common: its boot, and when PID 1 started, as a container keeps the former."""
 _WAYS_SCRIPT: Final = (

@@ -19,6 +19,7 @@ class Turns:
     def __init__(self) -> None:
         self._due: dict[str, float] = {}
         self._unknown_hardware: frozenset[str] = frozenset()
+        self._boot_id = ""
 
     def due(self, until: float) -> list[str]:
         """Return the sections whose turn comes until then, in the order of the contract."""
@@ -33,7 +34,11 @@ class Turns:
         self._due |= {name: now + _pause(name, before, reply) for name in sections}
 
     def see(self, snapshot: Snapshot) -> None:
-        """Let what was just plugged in, which has only its name yet, not wait ten minutes for the rest."""
+        """Let nothing wait that is surely old: of a host that has booted, or of what was just plugged in."""
+        if self._boot_id and snapshot.boot_id != self._boot_id:
+            # Whether a reboot is due and the firewall is up is what people look at just then.
+            self.start_over()
+        self._boot_id = snapshot.boot_id
         unknown = unknown_hardware(snapshot)
         if unknown != self._unknown_hardware:
             self._due.pop("hardware", None)
