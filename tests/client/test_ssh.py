@@ -15,7 +15,7 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import question as question_module, tcp_info
+from custom_components.homelab_monitor.client import question as question_module, ssh as ssh_module, tcp_info
 from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT, Question
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
@@ -503,6 +503,12 @@ async def test_an_error_says_whether_the_command_may_have_run(
     fake_host.behaviour = drop
     assert await outcome() == (ConnectionLost, True, True), "it ran, and its end was not seen"
     assert await outcome(stdin=b"input") == (ConnectionLost, False, False), "it has not said that it reads"
+    asks = Question(b"cue", b"answer")
+    assert await outcome(question=asks) == (ConnectionLost, True, False), "it may have had nothing to ask"
+    monkeypatch.setattr(ssh_module, "HELLO_SECONDS", 0.3)
+    fake_host.behaviour = fakes.never
+    assert await outcome(question=asks) == (TimedOut, True, False)
+    fake_host.behaviour = drop
     fake_host.behaviour = fakes.never
     assert await outcome(timeout=2.0) == (TimedOut, True, True)
     fake_host.refuses_channels = True

@@ -448,7 +448,7 @@ class Connection:
             with self._client.wire.command():
                 async with asyncio.timeout(seconds):
                     if reads:
-                        await self._hear_hello(process, output)
+                        await self._hear_hello(process, output, may_run=question is not None)
                     if question is not None:
                         await answer_once(process, output, question)
                     elif stdin and not output.complete.is_set():
@@ -468,8 +468,11 @@ class Connection:
             raise _of(output, self._ended("while a command ran"))
         return output.result(process.exit_status, process.signal)
 
-    async def _hear_hello(self, process: Process, output: Output) -> None:
-        """Wait until the command itself runs: what it is to read goes to nothing else."""
+    async def _hear_hello(self, process: Process, output: Output, *, may_run: bool) -> None:
+        """Wait until the command itself runs: what it is to read goes to nothing else.
+
+        `may_run`: it does its work without reading where it has nothing to ask, whether its hello was heard or not.
+        """
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 await output.begun.wait()
@@ -479,9 +482,9 @@ class Connection:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await output.complete.wait()
-            raise self._not_run(process, output) from None
+            raise _maybe(self._not_run(process, output), may_run=may_run) from None
         if not output.has_begun:
-            raise self._not_run(process, output)
+            raise _maybe(self._not_run(process, output), may_run=may_run)
 
     def _ended(self, when: str) -> HomelabError:
         """Return the error of a connection that has ended; one of its own, as each is marked for its command."""
@@ -595,6 +598,12 @@ _UNPROVEN = re.compile(
 _BEFORE_PROOF = "the connection ended before it had proven its host key"
 _NO_KEY = "unknown"
 """In the place of a key's type: a certificate, or bytes that are no key. None of ours is of that type."""
+
+
+def _maybe(err: HomelabError, *, may_run: bool) -> HomelabError:
+    """Return the error of a command that was not heard; a login shell that has ended without it surely ran none."""
+    err.was_sent = err.was_sent or (may_run and not isinstance(err, CommandNotRun))
+    return err
 
 
 def _of(output: Output, error: HomelabError) -> HomelabError:
