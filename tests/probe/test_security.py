@@ -256,6 +256,20 @@ class Others(unittest.TestCase):
                 self.assertEqual(self.apt(folder + unit + ".service"), reason)
         self.assertEqual(self.apt("/etc/systemd/system/another.timer"), "active")
 
+    def test_a_systemd_that_does_not_answer_is_not_replaced_by_links(self):
+        answers = {"apt-config dump APT::Periodic": {"output": PERIODIC}}
+        apt = ("/etc/apt/x", "/var/lib/dpkg/status", "/usr/bin/unattended-upgrade")
+        for files in (apt, ("/etc/zypp/zypp.conf",), ("/etc/dnf/dnf.conf",)):
+            for err, reason in ((probe.Late("systemd"), "timed_out"), (probe.Broken("Failed to connect"), "unreadable")):
+                tree = Tree(self, {"run": answers})
+                tree.write("/run/systemd/system/x")
+                for path in (*files, *(probe.TIMERS_WANTED + timer for timer in (*APT_TIMERS, *probe.SUSE_TIMERS))):
+                    tree.write(path)
+                tree.write(probe.TIMERS_WANTED + probe.DNF_TIMERS[0])
+                with patch.object(probe, "units_named", side_effect=err):
+                    told = security(tree, name="automatic_updates")
+                self.assertEqual((told["state"], told["reason"]), ("unknown", reason), files)
+
     def test_dnf_automatic_may_only_tell(self):
         dnf = {"/etc/dnf/dnf.conf": "", probe.TIMERS_WANTED + "dnf-automatic.timer": ""}
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
