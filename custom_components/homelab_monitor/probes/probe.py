@@ -70,7 +70,11 @@ class Missing(Exception):
 
 
 class Late(Exception):
-    """Something did not answer within its time."""
+    """Something did not answer within its time; of a program `told` is status, output and errors until then."""
+
+    def __init__(self, name: str = "", told: "tuple[int, str, str]" = (-1, "", "")) -> None:
+        super().__init__(name)
+        self.told = told
 
 
 class Asked(Exception):
@@ -705,7 +709,7 @@ def run_child(
 ) -> "tuple[int, str, str]":
     """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
 
-    Raises TooLong with what was read where it says more than that.
+    Raises TooLong with what was read where it says more than that, Late with what it had said by then.
 
     `question` is a pattern of what it says to stderr when it asks: its input stays open then.
     """
@@ -717,13 +721,13 @@ def run_child(
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     source = pipe if question else null
     child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
-    deadline = time.monotonic() + timeout
+    deadline, said = time.monotonic() + timeout, [b"", b""]
     try:
-        output, errors, is_cut = read_child(child, deadline, tail, wanted, question)
+        is_cut = read_child(child, deadline, said, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
-        raise Late(argv[0]) from None
+        raise Late(argv[0], (-1, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))) from None
     except Asked:
         end_child(child, unreaped)
         raise
@@ -731,46 +735,45 @@ def run_child(
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 stream.close()
-    told = (status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+    told = (status, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))
     if is_cut:
         raise TooLong(argv[0], told)
     return told
 
 
 def read_child(
-    child: "Any", deadline: float, tail: bool, wanted: "Any" = None, question: "Any" = None
-) -> "tuple[bytes, bytes, bool]":
-    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
+    child: "Any", deadline: float, said: "list[bytes]", tail: bool, wanted: "Any" = None, question: "Any" = None
+) -> bool:
+    """Read the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
 
-    And whether the end of its output is missing; of its errors nobody needs it.
+    Return whether the end of its output is missing; of its errors nobody needs it. `said` is what was read of both.
     """
     import select  # noqa: PLC0415
 
-    streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
-    order, waiting, rest, is_cut = list(streams), select.poll(), b"", False
+    order, waiting, rest, is_cut = [child.stdout.fileno(), child.stderr.fileno()], select.poll(), b"", False
     for fd in order:
         waiting.register(fd)
     left = set(order)
     while left:
         ready = waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready:
+        if not ready or time.monotonic() > deadline:  # who never stops is late as well
             raise Late
         for fd, _ in ready:
-            chunk = os.read(fd, 65536)
+            chunk, at = os.read(fd, 65536), order.index(fd)
             if not chunk:
                 waiting.unregister(fd)
                 left.discard(fd)
-            if wanted and fd == order[0]:
+            if wanted and at == 0:
                 chunk, rest = sift(rest, chunk or b"\n", wanted)
             if tail:
-                streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
-            elif len(streams[fd]) < OUTPUT_BYTES:
-                streams[fd] += chunk
-            elif chunk and fd == order[0]:
+                said[at] = (said[at] + chunk)[-OUTPUT_BYTES:]
+            elif len(said[at]) < OUTPUT_BYTES:
+                said[at] += chunk
+            elif chunk and at == 0:
                 is_cut = True
-            if question and fd == order[1] and question.search(streams[fd]):
+            if question and at == 1 and question.search(said[at]):
                 raise Asked
-    return streams[order[0]], streams[order[1]], is_cut
+    return is_cut
 
 
 def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":

@@ -242,8 +242,8 @@ def ask_journal(host: "Host", request: "Request", may_read: bool) -> "tuple[str,
         status, output, errors = host.run(JOURNAL, seconds_for(request, is_last=True), wanted=LinesCounted())
     except FileNotFoundError:
         return None
-    except Late:
-        raise Unknown("timed_out") from None
+    except Late as err:
+        return err.told[1], "timed_out"
     except TooLong as err:
         return err.told[1], "unreadable"
     if status and errors.strip():
@@ -388,7 +388,7 @@ def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json
         except FileNotFoundError:
             continue
         except OSError:
-            reason = "permission_denied"
+            reason = reason if has_journal else "permission_denied"
         else:
             return judged_logins(count, os.path.basename(path), doubt)
     return verdict("unknown", reason)

@@ -49,10 +49,10 @@ class Unknown(Exception):
 
 
 class CutOff(Unknown):
-    """A program says more than is read; `output` is what was read of it."""
+    """A program says more than is read, or for longer; `output` is what was read of it."""
 
-    def __init__(self, output: str) -> None:
-        super().__init__("unreadable")
+    def __init__(self, output: str, reason: str) -> None:
+        super().__init__(reason)
         self.output = output
 
 
@@ -90,10 +90,10 @@ def told_root(
         status, output, errors = run(argv, seconds, wanted=wanted)
     except FileNotFoundError:
         raise Unknown("permission_denied") from None
-    except Late:
-        raise Unknown("timed_out") from None
+    except Late as err:
+        raise CutOff(err.told[1], "timed_out") from None
     except TooLong as err:
-        raise CutOff(err.told[1]) from None
+        raise CutOff(err.told[1], "unreadable") from None
     if status:
         is_refused = re.search(r"denied|not permitted|must be root", WARNED.sub("", errors)) or REFUSED.search(errors)
         if is_refused and not is_root:
