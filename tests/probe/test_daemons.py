@@ -8,10 +8,11 @@ import subprocess
 import tempfile
 import time
 import unittest
+from unittest.mock import patch
 
 from place import probe
 import test_security
-from test_security import LISTENER, NOW, SSHD_CONFIG, security
+from test_security import LISTENER, NOW, PERIODIC, SSHD_CONFIG, security
 from test_sshd_config import SSHD
 from tree import Tree
 
@@ -179,6 +180,56 @@ class Answers(unittest.TestCase):
         self.assertEqual(security(self.tree, name="fail2ban")["reason"], "inactive")
         self.tree.process(700, "fail2ban-server", "/usr/bin/python3\0/usr/bin/fail2ban-server")
         self.assertEqual(security(self.tree, name="fail2ban")["reason"], "active")
+
+
+class Crowds(unittest.TestCase):
+    """Another user has so many processes that there is no time to look at all."""
+
+    def setUp(self):
+        tree = self.tree = Tree(self, {"uid": 0, "run": {"apt-config dump APT::Periodic": {"output": PERIODIC}}})
+        tree.process(1, "init", "/sbin/init", started=0)
+        for path in ("/usr/sbin/sshd", "/usr/bin/fail2ban-server", "/run/fail2ban/fail2ban.sock", "/etc/apt/x"):
+            tree.write(path)
+        for path in ("/var/lib/dpkg/status", "/usr/bin/unattended-upgrade", "/etc/cron.daily/apt-compat"):
+            tree.write(path)
+        os.chmod(tree.folder + "/etc/cron.daily/apt-compat", 0o755)
+        tree.write("/var/log/btmp")
+        tree.write(SSHD_CONFIG, KEYS)
+        tree.changed(SSHD_CONFIG)
+        tree.process(700, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+
+    def test_a_crowd_of_others_costs_a_look_at_whose_it_is(self):
+        for pid in range(1000, 1050):
+            self.tree.process(pid, "cron", uid=1501)
+        self.tree.told["owners"] = {f"/proc/{pid}/": 1501 for pid in range(1000, 1050)}
+        self.tree.save()
+        host, read = self.tree.host(), []
+        read_bytes = host.read_bytes
+        host.read_bytes = lambda path: read.append(path) or read_bytes(path)
+        self.assertEqual([one.pid for one in probe.Daemons(host).found], [700])
+        self.assertFalse([path for path in read if path.startswith("/proc/10")])
+
+    def test_what_is_not_all_makes_nothing_ok_and_hides_no_warning(self):
+        names = ("ssh", "fail2ban", "automatic_updates", "failed_logins")
+        with patch.object(probe, "DAEMONS_SECONDS", -1.0):  # no time but for the first
+            shutil.rmtree(self.tree.folder + "/proc/1")
+            told = security(self.tree)
+            self.assertEqual({name: told[name]["state"] for name in names}, dict.fromkeys(names, "unknown"))
+            self.assertEqual(told["fail2ban"], {"state": "unknown", "reason": "timed_out"})
+            self.assertEqual([told[name]["reason"] for name in names[:3]], ["timed_out"] * 3)
+            self.tree.write(SSHD_CONFIG, PASSWORDS)
+            self.assertEqual(security(self.tree, name="ssh")["reason"], "password_login")
+
+    def test_a_list_that_was_cut_is_not_all(self):
+        with patch.object(probe, "PIDS_LISTED", 2):
+            self.assertEqual(security(self.tree, name="fail2ban")["reason"], "timed_out")
+
+    def test_a_server_of_which_nothing_is_known_hides_no_warning_of_another(self):
+        self.tree.process(600, "sshd", "sshd: /usr/sbin/sshd -D -o PasswordAuthen")  # a title that was cut
+        self.assertEqual(security(self.tree, name="ssh"), {"state": "unknown", "reason": "unreadable"})
+        self.tree.process(800, "sshd", OPEN)
+        self.assertEqual(security(self.tree, name="ssh")["reason"], "password_login")
 
 
 class Tells(unittest.TestCase):

@@ -252,6 +252,13 @@ class Host:
         told = os.stat(self.path(path))
         return told.st_mtime, told.st_ctime, told.st_size
 
+    def owner(self, path: str) -> int:
+        """Return whose something is, -1 where there is nothing."""
+        try:
+            return os.stat(self.path(path)).st_uid
+        except OSError:
+            return -1
+
     def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":
         """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError.
 
@@ -418,7 +425,7 @@ class RecordedHost(Host):
     """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
-    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
+    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
     `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
@@ -445,6 +452,10 @@ class RecordedHost(Host):
         if told is None:
             raise FileNotFoundError(path)
         return tuple(told)
+
+    def owner(self, path: str) -> int:
+        """Return what was recorded, else root: a copy has another owner."""
+        return int(self.told.get("owners", {}).get(path, 0 if self.exists(path) else -1))
 
     def uid(self) -> int:
         """Return who recorded the machine, not who replays it."""

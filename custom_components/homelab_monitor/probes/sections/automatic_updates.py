@@ -73,7 +73,7 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     periods = {name: told.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
     wanted = {name for name, every in periods.items() if not re.match(r"0*[smhd]?$", every)}
     if not host.exists("/run/systemd/system") and not daemons.named("cron") and not daemons.see_all():
-        return verdict("unknown", "permission_denied", tool="unattended-upgrades")
+        return verdict("unknown", daemons.doubt() or "permission_denied", tool="unattended-upgrades")
     if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0":
         return verdict("warning", "inactive", tool="unattended-upgrades")
     try:

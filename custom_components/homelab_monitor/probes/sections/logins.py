@@ -364,10 +364,10 @@ def by_btmp(host: "Host") -> int:
 def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     """Return how many logins failed in the last hour, by the first source that can be read.
 
-    A server that logs errors only does not tell of them; btmp tells what is written there only, by whoever does.
+    A server that logs errors only does not tell of them, and one that was not looked at may be such a one; btmp tells what is written there only, by whoever does.
     """
     reason, has_journal = "no_log", False
-    unsaid = "not_logged" if daemons.is_quiet else ""
+    unsaid = "not_logged" if daemons.is_quiet else daemons.doubt()
     try:
         told = by_journal(host, request)
         if told is not None:

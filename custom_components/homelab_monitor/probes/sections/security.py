@@ -253,14 +253,27 @@ def ssh_server(host: "Host", request: "Request", daemons: "Daemons") -> "Json | 
     if config is None and not has_program(host, "sshd"):
         is_other = bool(daemons.named("dropbear")) or has_program(host, "dropbear")
         return verdict("unknown", "not_supported") if is_other else None
+    asked, parts = ask_sshd(host, request), []  # type: list[list[str]] | str, list[Json]
     try:
-        asked = ask_sshd(host, request)
-        parts = [sshd_part(host, server, config or SSHD_CONFIGS[0], asked, daemons) for server in daemons.ssh_servers()]
+        for server in daemons.ssh_servers():
+            parts.append(told_sshd(host, server, config or SSHD_CONFIGS[0], asked, daemons))
     except Unknown as err:
-        parts = [verdict("unknown", err.reason)]
+        parts.append(verdict("unknown", err.reason))
     if daemons.named("dropbear"):
         parts.append(verdict("unknown", "not_supported"))
+    if daemons.doubt():
+        parts.append(verdict("unknown", daemons.doubt()))
     return min(parts, key=lambda part: WORST_FIRST.index(part["state"]))
+
+
+def told_sshd(
+    host: "Host", server: "Daemon | None", config: str, asked: "list[list[str]] | str", daemons: "Daemons"
+) -> "Json":
+    """Return who may log in how at one server; one of which that is not known hides nothing of another."""
+    try:
+        return sshd_part(host, server, config, asked, daemons)
+    except Unknown as err:
+        return verdict("unknown", err.reason)
 
 
 def ask_sshd(host: "Host", request: "Request") -> "list[list[str]] | str":
@@ -383,9 +396,11 @@ def fail2ban(host: "Host", request: "Request", daemons: "Daemons") -> "Json | No
     """Return whether fail2ban runs and whom it holds off now, None where it is not installed; its socket may outlive it."""
     if not has_program(host, "fail2ban-server") and not host.exists("/etc/fail2ban"):
         return None
-    is_there = host.exists("/run/fail2ban/fail2ban.sock") and not daemons.see_all()
-    if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server") or is_there):
-        return verdict("warning", "inactive")
+    if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server")):
+        if daemons.doubt():
+            return verdict("unknown", daemons.doubt())
+        if daemons.see_all() or not host.exists("/run/fail2ban/fail2ban.sock"):
+            return verdict("warning", "inactive")
     try:
         jails = parse_banned(as_root(host, request, FAIL2BAN_BANNED))
     except Unknown as err:
