@@ -40,6 +40,8 @@ IDLE_SECONDS = 600.0
 PLAIN_BYTES = 1000
 REPLY_BYTES = 4 << 20
 LINE_BYTES = 1 << 20
+ROOTS_FILE_BYTES = 1 << 18
+MOST_LINKS = 40
 OUTPUT_BYTES = 2 << 20
 MOST_UNREAPED = 8  # children that cannot be ended, before no other is started
 ANSWER_BYTES = 4 << 20
@@ -75,6 +77,10 @@ class Late(Exception):
     def __init__(self, name: str = "", told: "tuple[int, str, str]" = (-1, "", "")) -> None:
         super().__init__(name)
         self.told = told
+
+
+class Theirs(PermissionError):
+    """Another user than root can change what is at a path, or lead it elsewhere."""
 
 
 class Asked(Exception):
@@ -252,12 +258,71 @@ class Host:
         told = os.stat(self.path(path))
         return told.st_mtime, told.st_ctime, told.st_size
 
+    def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
+        """Return mode, owner and size of what a path names, of a link itself unless it is followed; raises OSError."""
+        told = os.stat(self.path(path)) if follow else os.lstat(self.path(path))
+        return told.st_mode, told.st_uid, told.st_size
+
     def owner(self, path: str) -> int:
         """Return whose something is, -1 where there is nothing."""
         try:
-            return os.stat(self.path(path)).st_uid
+            return self.status(path)[1]
         except OSError:
             return -1
+
+    def roots_status(self, path: str) -> "tuple[int, int, int]":
+        """Return the status of where a path leads; raises Theirs where anybody but root can lead it elsewhere, OSError.
+
+        Each step is looked at before it is taken, so that nothing is entered that another user may have mounted.
+        """
+        steps, place, links = path.split("/")[::-1], "", 0
+        while steps:
+            step = steps.pop()
+            if step in ("", ".", ".."):
+                place = place.rpartition("/")[0] if step == ".." else place
+                continue
+            here = place + "/" + step
+            mode, uid, _ = self.status(here)
+            is_link = stat.S_ISLNK(mode)
+            # In a folder with the sticky bit nobody replaces what is another's.
+            is_kept = is_link or not mode & 0o022 or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
+            if uid != 0 or not is_kept:
+                raise Theirs(here)
+            if not is_link:
+                place = here
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError("a link that leads to itself")
+            target = os.readlink(self.path(here)).decode("utf-8", "surrogateescape")
+            place = "" if target.startswith("/") else place
+            steps += target.split("/")[::-1]
+        return self.status(place or "/")
+
+    def check_roots_file(self, path: str, most: int) -> int:
+        """Return the size of a regular file that only root can change or replace; raises Theirs, OSError where it is none.
+
+        Whoever opens anything else may wait for ever, read without end, or start a device.
+        """
+        mode, _, size = self.roots_status(path)
+        if not stat.S_ISREG(mode) or size > most:
+            raise OSError("no file that is read")
+        return size
+
+    def read_roots(self, path: str) -> str:
+        """Return the text of such a file; raises Theirs, OSError. What the kernel makes up (in /proc) has no size."""
+        return self.read(path) if self.check_roots_file(path, ROOTS_FILE_BYTES) else ""
+
+    def program(self, pid: int) -> "tuple[str, int, int] | None":
+        """Return path, mode and owner of the program that a process runs, None where that may not be seen."""
+        link = f"/proc/{pid}/exe"
+        try:
+            path = os.readlink(self.path(link)).decode("utf-8", "surrogateescape")
+            mode, uid, _ = self.status(link, follow=True)
+        except OSError:
+            return None
+        gone = " (deleted)"  # replaced by an update
+        return path[: -len(gone)] if path.endswith(gone) else path, mode, uid
 
     def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":
         """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError.
@@ -425,7 +490,7 @@ class RecordedHost(Host):
     """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
-    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `run` {command: {status,
+    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `modes` {path: rights}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
     `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
@@ -453,9 +518,12 @@ class RecordedHost(Host):
             raise FileNotFoundError(path)
         return tuple(told)
 
-    def owner(self, path: str) -> int:
-        """Return what was recorded, else root: a copy has another owner."""
-        return int(self.told.get("owners", {}).get(path, 0 if self.exists(path) else -1))
+    def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
+        """Return what was recorded, else a file of root's: a copy has another owner and other rights."""
+        told = os.lstat(self.path(path))
+        kind = stat.S_IFREG if follow else stat.S_IFMT(told.st_mode)
+        mode = int(self.told.get("modes", {}).get(path, 0o644))
+        return kind | mode, int(self.told.get("owners", {}).get(path, 0)), told.st_size
 
     def uid(self) -> int:
         """Return who recorded the machine, not who replays it."""

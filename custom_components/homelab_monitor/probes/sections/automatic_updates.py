@@ -72,8 +72,10 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     told = parse_apt_config(output)
     periods = {name: told.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
     wanted = {name for name, every in periods.items() if not re.match(r"0*[smhd]?$", every)}
-    if not host.exists("/run/systemd/system") and not daemons.named("cron") and not daemons.see_all():
-        return verdict("unknown", daemons.doubt() or "permission_denied", tool="unattended-upgrades")
+    if not host.exists("/run/systemd/system") and not daemons.named("cron"):
+        doubt = daemons.doubt("cron") or ("" if daemons.see_all() else "permission_denied")
+        if doubt:
+            return verdict("unknown", doubt, tool="unattended-upgrades")
     if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0":
         return verdict("warning", "inactive", tool="unattended-upgrades")
     try:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Host, Json, Late, Request, TooLong, lines_of
+    from ..probe import Host, Json, Late, Request, Theirs, TooLong, lines_of
     from .automatic_updates import automatic_updates
     from .daemons import SSHD_PID_FILE, Daemon, Daemons, check_read
     from .firewall import firewall
@@ -187,14 +187,14 @@ def matches_all(criteria: "list[str]") -> bool:
 def sshd_lines(
     host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY, files: "list[str] | None" = None
 ) -> "Iterator[tuple[list[str], str]]":
-    """Yield each setting with whom it is for; raises OSError. What may not have changed since is added to `files`.
+    """Yield each setting with whom it is for; raises OSError, Theirs. What may not have changed since is added to `files`.
 
     A Match ends with its file; an included file is for whom the line is that includes it, and a Match in it is for
     its own visitors alone where that line is for some.
     """
     outer, files = scope, [] if files is None else files
     files.append(path)
-    for line in lines_of(host.read(path)):
+    for line in lines_of(host.read_roots(path)):
         words = sshd_words(line)
         if not words:
             continue
@@ -203,13 +203,24 @@ def sshd_lines(
         elif words[0] == "include" and depth < INCLUDE_DEPTH:
             for pattern in words[1:]:
                 whole = pattern if pattern.startswith("/") else "/etc/ssh/" + pattern
-                names = list(filter(host.exists, paths_of(host, whole)))
+                if not is_there(host, whole.partition("*")[0].rpartition("/")[0]):
+                    continue
+                names = [name for name in paths_of(host, whole) if is_there(host, name)]
                 # All at once: of one that may not be read, it is known all the same when it was changed.
                 files.extend(filter(host.exists, [os.path.dirname(whole), *names] if "*" in whole else names))
                 for name in names:
                     yield from sshd_lines(host, name, depth + 1, scope, files)
         else:
             yield words, scope
+
+
+def is_there(host: "Host", path: str) -> bool:
+    """Tell whether a path of root's leads somewhere; raises Theirs, OSError."""
+    try:
+        host.roots_status(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sshd_settings(lines: "Iterator[tuple[list[str], str]]") -> "tuple[dict[str, list[str]], set[str]]":
@@ -259,8 +270,8 @@ def ssh_server(host: "Host", request: "Request", daemons: "Daemons") -> "Json | 
             parts.append(told_sshd(host, server, config or SSHD_CONFIGS[0], asked, daemons))
     except Unknown as err:
         parts.append(verdict("unknown", err.reason))
-    if daemons.named("dropbear"):
-        parts.append(verdict("unknown", "not_supported"))
+    if daemons.called("dropbear"):
+        parts.append(verdict("unknown", daemons.doubt("dropbear") or "not_supported"))
     if daemons.doubt():
         parts.append(verdict("unknown", daemons.doubt()))
     return min(parts, key=lambda part: WORST_FIRST.index(part["state"]))
@@ -269,9 +280,13 @@ def ssh_server(host: "Host", request: "Request", daemons: "Daemons") -> "Json | 
 def told_sshd(
     host: "Host", server: "Daemon | None", config: str, asked: "list[list[str]] | str", daemons: "Daemons"
 ) -> "Json":
-    """Return who may log in how at one server; one of which that is not known hides nothing of another."""
+    """Return who may log in how at one server; one of which that is not known hides nothing of another.
+
+    One that may be anybody's is looked at all the same, as it may log less than is counted on.
+    """
     try:
-        return sshd_part(host, server, config, asked, daemons)
+        part = sshd_part(host, server, config, asked, daemons)
+        return part if server is None or server.is_sure else verdict("unknown", "permission_denied")
     except Unknown as err:
         return verdict("unknown", err.reason)
 
@@ -305,6 +320,8 @@ def sshd_part(
         levels = [word.lower() for words, scope in lines if words[0] == "loglevel" and scope == SOME for word in words[1:]]
         is_quiet = not QUIET.isdisjoint(levels)
         source = "sshd_config"
+    except Theirs:
+        raise Unknown("permission_denied") from None
     except OSError:
         source, is_quiet = "sshd", False
         files.extend(filter(host.exists, [SSHD_FOLDER, *paths_of(host, SSHD_FOLDER + "/*.conf")]))
@@ -397,8 +414,8 @@ def fail2ban(host: "Host", request: "Request", daemons: "Daemons") -> "Json | No
     if not has_program(host, "fail2ban-server") and not host.exists("/etc/fail2ban"):
         return None
     if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server")):
-        if daemons.doubt():
-            return verdict("unknown", daemons.doubt())
+        if daemons.doubt("fail2ban-server"):
+            return verdict("unknown", daemons.doubt("fail2ban-server"))
         if daemons.see_all() or not host.exists("/run/fail2ban/fail2ban.sock"):
             return verdict("warning", "inactive")
     try:
