@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
+from unittest.mock import patch
 
 from place import probe
 import test_security
-from test_security import LISTENER, NOW, SSHD_CONFIG, security
+from test_security import LISTENER, NOW, PERIODIC, SSHD_CONFIG, security
 from test_sshd_config import SSHD
 from tree import Tree
 
@@ -20,6 +22,7 @@ PASSWORDS = "PasswordAuthentication yes\nKbdInteractiveAuthentication no\n"
 FOLDER = "/etc/ssh/sshd_config.d"
 OPEN = "sshd: /usr/sbin/sshd -D -o PasswordAuthentication=yes [listener] 0 of 10-100 startups"
 NOT_SUPPORTED = {"state": "unknown", "reason": "not_supported"}
+NONE = {"ssh": "not_supported", "fail2ban": "inactive", "automatic_updates": "inactive", "failed_logins": "no_log"}
 NOT_RELOADED = {"state": "unknown", "reason": "not_reloaded"}
 
 
@@ -179,6 +182,193 @@ class Answers(unittest.TestCase):
         self.assertEqual(security(self.tree, name="fail2ban")["reason"], "inactive")
         self.tree.process(700, "fail2ban-server", "/usr/bin/python3\0/usr/bin/fail2ban-server")
         self.assertEqual(security(self.tree, name="fail2ban")["reason"], "active")
+
+
+class Crowds(unittest.TestCase):
+    """Another user has so many processes that there is no time to look at all."""
+
+    def setUp(self):
+        tree = self.tree = Tree(self, {"uid": 0, "run": {"apt-config dump APT::Periodic": {"output": PERIODIC}}})
+        tree.process(1, "init", "/sbin/init", started=0)
+        for path in ("/usr/sbin/sshd", "/usr/bin/fail2ban-server", "/run/fail2ban/fail2ban.sock", "/etc/apt/x"):
+            tree.write(path)
+        for path in ("/var/lib/dpkg/status", "/usr/bin/unattended-upgrade", "/etc/cron.daily/apt-compat"):
+            tree.write(path)
+        os.chmod(tree.folder + "/etc/cron.daily/apt-compat", 0o755)
+        tree.write("/var/log/btmp")
+        tree.write(SSHD_CONFIG, KEYS)
+        tree.changed(SSHD_CONFIG)
+        tree.process(700, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+
+    def test_a_crowd_of_others_costs_a_look_at_whose_it_is(self):
+        for pid in range(1000, 1050):
+            self.tree.process(pid, "cron", uid=1501)
+        self.tree.told["owners"] = {f"/proc/{pid}": 1501 for pid in range(1000, 1050)}
+        self.tree.save()
+        host, read = self.tree.host(), []
+        read_bytes = host.read_bytes
+        host.read_bytes = lambda path: read.append(path) or read_bytes(path)
+        self.assertEqual([one.pid for one in probe.Daemons(host).found], [700])
+        self.assertFalse([path for path in read if path.startswith("/proc/10")])
+
+    def test_what_is_not_all_makes_nothing_ok_and_hides_no_warning(self):
+        names = ("ssh", "fail2ban", "automatic_updates", "failed_logins")
+        with patch.object(probe, "DAEMONS_SECONDS", -1.0):  # no time but for the first
+            shutil.rmtree(self.tree.folder + "/proc/1")
+            told = security(self.tree)
+            self.assertEqual({name: told[name]["state"] for name in names}, dict.fromkeys(names, "unknown"))
+            self.assertEqual(told["fail2ban"], {"state": "unknown", "reason": "timed_out"})
+            self.assertEqual([told[name]["reason"] for name in names[:3]], ["timed_out"] * 3)
+            self.tree.write(SSHD_CONFIG, PASSWORDS)
+            self.assertEqual(security(self.tree, name="ssh")["reason"], "password_login")
+
+    def test_a_list_that_was_cut_is_not_all(self):
+        with patch.object(probe, "PIDS_LISTED", 2):
+            self.assertEqual(security(self.tree, name="fail2ban")["reason"], "timed_out")
+
+    def test_a_server_of_which_nothing_is_known_hides_no_warning_of_another(self):
+        self.tree.process(600, "sshd", "sshd: /usr/sbin/sshd -D -o PasswordAuthen")  # a title that was cut
+        self.assertEqual(security(self.tree, name="ssh"), {"state": "unknown", "reason": "unreadable"})
+        self.tree.process(800, "sshd", OPEN)
+        self.assertEqual(security(self.tree, name="ssh")["reason"], "password_login")
+
+
+class Pretenders(unittest.TestCase):
+    """Name and command line are what who started a process says; real root is who runs some setuid programs."""
+
+    def setUp(self):
+        self.tree = Tree(self, {"uid": 0, "run": {"apt-config dump APT::Periodic": {"output": PERIODIC}}})
+        self.tree.process(1, "init", "/sbin/init", started=0)
+        for path in ("/usr/sbin/sshd", "/usr/bin/fail2ban-server", "/etc/apt/x", "/var/lib/dpkg/status"):
+            self.tree.write(path)
+        for path in ("/usr/bin/unattended-upgrade", "/etc/cron.daily/apt-compat", "/var/log/btmp"):
+            self.tree.write(path)
+        os.chmod(self.tree.folder + "/etc/cron.daily/apt-compat", 0o755)
+        self.tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+        self.tree.write(SSHD_CONFIG, KEYS)
+        self.tree.changed(SSHD_CONFIG)
+
+    def part(self, name="ssh"):
+        return security(self.tree, name=name)
+
+    def told(self):
+        parts = security(self.tree)
+        return {name: parts[name]["reason"] for name in ("ssh", "fail2ban", "automatic_updates", "failed_logins")}
+
+    def start(self, **more):
+        for pid, name in enumerate(("sshd", "fail2ban-server", "cron"), 900):
+            self.tree.process(pid, name, LISTENER if name == "sshd" else "", **more)
+
+    def test_a_setuid_program_by_another_name_is_no_daemon(self):
+        self.tree.told["modes"] = {f"/proc/{pid}/exe": 0o4755 for pid in (900, 901, 902)}
+        self.tree.save()
+        for group in ("/system.slice/cron.service", "/user.slice/user-1501.slice/user@1501.service/f1", "/"):
+            self.start(exe="/usr/sbin/exim4", cgroup=group)
+            self.assertEqual(self.told(), NONE, group)
+            for pid in (900, 901, 902):
+                os.remove(f"{self.tree.folder}/proc/{pid}/exe")
+
+    def test_what_is_in_a_users_part_is_no_daemon_where_its_program_may_not_be_seen(self):
+        self.tree.told["uid"] = 1000
+        self.tree.save()
+        for group in (
+            "/user.slice/user-1501.slice/session-3.scope",
+            "/user.slice/user-1501.slice/user@1501.service/app.slice/ssh.service",
+            "/user/eve/ssh.service",
+        ):
+            self.start(cgroup=group)
+            self.assertEqual(self.told(), NONE, group)
+
+    def test_what_cannot_be_known_is_not_called_right_or_wrong(self):
+        unknown = dict.fromkeys(("ssh", "fail2ban", "automatic_updates"), "permission_denied")
+        for group in ("/", "/system.slice/other.service", "/system.slice/docker.service"):
+            self.start(cgroup=group)
+            self.assertEqual(self.told(), dict(unknown, failed_logins="no_log"), group)
+            self.tree.process(900, "sshd", OPEN, cgroup=group)
+            self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"}, group)
+        self.tree.process(812, "sshd", OPEN)
+        self.assertEqual(self.part()["reason"], "password_login")
+        self.tree.process(812, "sshd", LISTENER)
+        self.tree.process(900, "dropbear", cgroup="/")
+        self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
+
+    def test_roots_programs_are_known_by_their_file(self):
+        self.tree.write("/usr/bin/x")
+        for at, (exe, group, modes, owners, reason) in enumerate((
+            ("/usr/sbin/sshd", "/", {}, {}, "keys_only"),
+            ("/usr/sbin/sshd (deleted)", "/system.slice/door.service", {}, {}, "keys_only"),
+            ("/usr/sbin/sshd", "/user.slice/user-0.slice/session-3.scope", {}, {}, "permission_denied"),
+            ("/usr/sbin/other", "/system.slice/ssh.service", {}, {}, "permission_denied"),
+            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/proc/{}/exe": 0o775}, {}, "permission_denied"),
+            ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/proc/{}/exe": 1501}, "permission_denied"),
+            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o777}, {}, "permission_denied"),
+            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o1777}, {}, "permission_denied"),
+            ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/usr": 1501}, "permission_denied"),
+            ("/home/eve/sshd", "/system.slice/ssh.service", {}, {}, "permission_denied"),
+        )):
+            pid = 2000 + at
+            self.tree.told["modes"] = {path.format(pid): mode for path, mode in modes.items()}
+            self.tree.told["owners"] = {path.format(pid): uid for path, uid in owners.items()}
+            self.tree.save()
+            self.tree.process(pid, "sshd", LISTENER, exe=exe, cgroup=group)
+            self.assertEqual(self.part()["reason"], reason, (exe, group, modes, owners))
+            shutil.rmtree(f"{self.tree.folder}/proc/{pid}")
+
+    def test_a_file_that_a_command_line_names_is_read_only_where_it_is_roots_and_a_file(self):
+        os.mkfifo(self.tree.folder + "/etc/fifo")
+        self.tree.write("/etc/long", KEYS + "#" * (1 << 18))
+        self.tree.write("/home/eve/config", KEYS)
+        self.tree.write("/etc/writable", KEYS)
+        self.tree.link("/etc/led", "../home/eve/config")
+        self.tree.link("/etc/loop", "loop")
+        self.tree.write("/etc/right", KEYS)
+        self.tree.told.update(owners={"/home/eve": 1501}, modes={"/etc/writable": 0o666})
+        self.tree.changed("/etc/fifo", "/etc/long", "/etc/writable", "/etc/right", "/home/eve/config", SSHD_CONFIG)
+        title = "sshd: /usr/sbin/sshd -D -f {} [listener] 0 of 10-100 startups"
+        for path, reason in (
+            ("/etc/right", "keys_only"),
+            ("/etc", "permission_denied"),
+            ("/etc/fifo", "permission_denied"),
+            ("/etc/long", "permission_denied"),
+            ("/etc/writable", "permission_denied"),
+            ("/home/eve/config", "permission_denied"),
+            ("/etc/led", "permission_denied"),
+            ("/etc/loop", "permission_denied"),
+        ):
+            self.tree.process(812, "sshd", title.format(path))
+            self.assertEqual(self.in_time(), reason, path)
+            self.tree.process(812, "sshd", LISTENER)
+            self.tree.write(SSHD_CONFIG, "Include " + path + "\n" + KEYS)
+            self.assertEqual(self.in_time(), reason, "Include " + path)
+            self.tree.write(SSHD_CONFIG, KEYS)
+        self.tree.write(SSHD_CONFIG, KEYS + "PidFile /etc/fifo\n")
+        self.tree.changed(SSHD_CONFIG, at=500)
+        self.assertEqual(self.in_time(), "not_reloaded")
+        self.tree.process(812, "sshd", LISTENER.replace("/usr/sbin/sshd", "/etc/fifo"))
+        self.assertEqual(self.in_time("failed_logins"), "no_log")
+
+    def in_time(self, name="ssh"):
+        """Return what is said, or that it waits for ever."""
+        told = []
+        asks = threading.Thread(target=lambda: told.append(self.part(name)["reason"]), daemon=True)
+        asks.start()
+        asks.join(2)
+        return told[0] if told else "it waits"
+
+    def test_who_started_this_connection_is_the_server_that_answers(self):
+        self.tree.told["uid"] = 1000
+        self.tree.save()
+        for pid, parent in (("self", 901), ("901", 900), ("900", 1)):
+            self.tree.write(f"/proc/{pid}/stat", f"{pid} (x) S {parent} 1\n")
+        session = "/user.slice/user-1000.slice/session-3.scope"
+        self.tree.process(900, "sshd", "sshd: mon [priv]", started=950, cgroup=session)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.process(900, "sshd", LISTENER, cgroup="/")
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.process(902, "sshd", "sshd: eve [priv]", started=950, cgroup=session)
+        shutil.rmtree(self.tree.folder + "/proc/900")
+        self.assertEqual(self.part(), NOT_SUPPORTED)
 
 
 class Tells(unittest.TestCase):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -553,6 +554,44 @@ class Mounts(unittest.TestCase):
         cover = FUSE.format(30, "/home/eve", "fuse.x", 1001, "").replace(" 25 ", " 26 ")
         told = probe.visible_mounts(probe.parse_mountinfo(lines + cover))
         self.assertEqual(set(told), {"/home", "/home/eve", "/home/eve2"})
+
+
+class Daemons(unittest.TestCase):
+    """Real processes and files."""
+
+    @unittest.skipUnless(IS_ROOT, "only root can give a program the setuid bit")
+    def test_real_roots_process_of_a_setuid_program_is_no_server(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        for mode, is_sure in ((0o4755, []), (0o755, [True])):
+            program = os.path.join(folder, "sshd")
+            shutil.copy(shutil.which("sleep"), program)
+            os.chmod(program, mode)
+            child = subprocess.Popen(["/usr/sbin/sshd", "60"], executable=program)
+            self.addCleanup(child.wait)
+            self.addCleanup(child.kill)
+            found = [one.is_sure for one in probe.Daemons(probe.Host()).found if one.pid == child.pid]
+            self.assertEqual(found, is_sure)
+            os.remove(program)
+
+    def test_nothing_that_waits_or_never_ends_is_opened_for_a_file_of_roots(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkfifo(folder + "/fifo")
+        os.symlink("/dev/zero", folder + "/zero")
+        with open(folder + "/file", "w") as file:
+            file.write("x")
+        with open(folder + "/theirs", "w") as file:
+            os.chmod(folder + "/theirs", 0o666)
+        for path in ("/dev/zero", "/dev/null", folder, folder + "/fifo", folder + "/zero", folder + "/theirs"):
+            with self.assertRaises(OSError):
+                probe.Host().read_roots(path)
+        self.assertEqual(probe.Host().read_roots("/proc/self/status"), "")
+        if os.geteuid() == 0:
+            self.assertEqual(probe.Host().read_roots(folder + "/file"), "x")
+            os.chown(folder + "/file", 1501, -1)
+        with self.assertRaises(probe.Theirs):
+            probe.Host().read_roots(folder + "/file")
 
 
 class Descriptors(unittest.TestCase):

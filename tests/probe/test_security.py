@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import struct
+import time
 import unittest
 from unittest.mock import patch
 
@@ -256,6 +258,20 @@ class Others(unittest.TestCase):
                 self.assertEqual(self.apt(folder + unit + ".service"), reason)
         self.assertEqual(self.apt("/etc/systemd/system/another.timer"), "active")
 
+    def test_a_systemd_that_does_not_answer_is_not_replaced_by_links(self):
+        answers = {"apt-config dump APT::Periodic": {"output": PERIODIC}}
+        apt = ("/etc/apt/x", "/var/lib/dpkg/status", "/usr/bin/unattended-upgrade")
+        for files in (apt, ("/etc/zypp/zypp.conf",), ("/etc/dnf/dnf.conf",)):
+            for err, reason in ((probe.Late("systemd"), "timed_out"), (probe.Broken("No bus"), "unreadable")):
+                tree = Tree(self, {"run": answers})
+                tree.write("/run/systemd/system/x")
+                for path in (*files, *(probe.TIMERS_WANTED + timer for timer in (*APT_TIMERS, *probe.SUSE_TIMERS))):
+                    tree.write(path)
+                tree.write(probe.TIMERS_WANTED + probe.DNF_TIMERS[0])
+                with patch.object(probe, "units_named", side_effect=err):
+                    told = security(tree, name="automatic_updates")
+                self.assertEqual((told["state"], told["reason"]), ("unknown", reason), files)
+
     def test_dnf_automatic_may_only_tell(self):
         dnf = {"/etc/dnf/dnf.conf": "", probe.TIMERS_WANTED + "dnf-automatic.timer": ""}
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
@@ -485,6 +501,43 @@ class FailedLogins(unittest.TestCase):
                 host = kind(self.in_journal(entry(FAILED) * count, sudo=sudo).folder)
                 part = self.asked(host)
                 self.assertEqual((part["reason"], part.get("lower_bound")), told)
+
+    def test_a_journal_that_takes_too_long_tells_at_least_so_many(self):
+        class Slow(probe.RecordedHost):
+            def run(self, argv, timeout, tail=False, wanted=None):
+                raise probe.Late(argv[0], super().run(argv, timeout, tail, wanted))
+
+        class Closed(Slow):
+            def head(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+            def tail(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        for kind, sudo in ((Slow, ()), (Closed, ("security",))):
+            for count, told in ((0, ("timed_out", None)), (9, ("timed_out", None)), (12, ("many", True))):
+                tree = self.in_journal(entry(FAILED) * count, sudo=sudo)
+                tree.write("/var/log/btmp")
+                part = self.asked(kind(tree.folder))
+                self.assertEqual((part["reason"], part.get("lower_bound")), told)
+
+    def test_a_program_that_never_stops_is_late_and_what_it_said_is_kept(self):
+        host, begun = probe.Host(), time.monotonic()
+        for argv in (["sh", "-c", "echo first; sleep 20"], ["sh", "-c", "echo first; exec yes"]):
+            with self.assertRaises(probe.Late) as raised:
+                host.run(argv, 0.3, wanted=re.compile(b"first"))
+            self.assertEqual(raised.exception.told[1], "first\n")
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_who_may_not_read_bad_logins_says_why_the_journal_was_not_read(self):
+        class Closed(probe.RecordedHost):
+            def tail(self, path, size):
+                raise PermissionError(13, "Permission denied")
+
+        tree = self.in_journal("")
+        tree.write("/var/log/btmp")
+        with patch.object(probe, "SECURITY_SECONDS", 0.0):
+            self.assertEqual(self.asked(Closed(tree.folder)), {"state": "unknown", "reason": "timed_out"})
 
     def asked(self, host):
         """Return what is told where sudo may be asked."""

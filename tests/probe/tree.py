@@ -40,12 +40,18 @@ class Tree:
         os.symlink(target, place)
 
     def process(self, pid, name, line="", started=100, **more):
-        """Run a program, `started` seconds after the boot, by root unless a `uid` is told; `inside` of a container."""
+        """Run a program, `started` seconds after the boot, by root unless a `uid` is told; `inside` of a container.
+
+        It is in a service of its own unless a `cgroup` is told; which program it runs may be seen where `exe` says it.
+        """
         rest = " ".join(["S 1", *["0"] * 17, str(started * 100), "0"])
         uid, inner = more.get("uid", 0), "\t7" if more.get("inside") else ""
         status = f"Name:\t{name}\nUid:\t{uid}\t0\t0\t0\nNSpid:\t{pid}{inner}\n"
         folder = "/proc/" + str(pid)
         self.files(folder, comm=name + "\n", stat=f"{pid} ({name}) {rest}", status=status)
+        self.write(folder + "/cgroup", "0::" + more.get("cgroup", f"/system.slice/{name}.service") + "\n")
+        if "exe" in more:
+            self.link(folder + "/exe", more["exe"])
         self.write(folder + "/cmdline", (line or "/usr/sbin/" + name) + "\0")
 
     def changed(self, *paths, at=0.0):

@@ -40,6 +40,8 @@ IDLE_SECONDS = 600.0
 PLAIN_BYTES = 1000
 REPLY_BYTES = 4 << 20
 LINE_BYTES = 1 << 20
+ROOTS_FILE_BYTES = 1 << 18
+MOST_LINKS = 40
 OUTPUT_BYTES = 2 << 20
 MOST_UNREAPED = 8  # children that cannot be ended, before no other is started
 ANSWER_BYTES = 4 << 20
@@ -70,7 +72,15 @@ class Missing(Exception):
 
 
 class Late(Exception):
-    """Something did not answer within its time."""
+    """Something did not answer within its time; of a program `told` is status, output and errors until then."""
+
+    def __init__(self, name: str = "", told: "tuple[int, str, str]" = (-1, "", "")) -> None:
+        super().__init__(name)
+        self.told = told
+
+
+class Theirs(PermissionError):
+    """Another user than root can change what is at a path, or lead it elsewhere."""
 
 
 class Asked(Exception):
@@ -248,6 +258,72 @@ class Host:
         told = os.stat(self.path(path))
         return told.st_mtime, told.st_ctime, told.st_size
 
+    def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
+        """Return mode, owner and size of what a path names, of a link itself unless it is followed; raises OSError."""
+        told = os.stat(self.path(path)) if follow else os.lstat(self.path(path))
+        return told.st_mode, told.st_uid, told.st_size
+
+    def owner(self, path: str) -> int:
+        """Return whose something is, -1 where there is nothing."""
+        try:
+            return self.status(path)[1]
+        except OSError:
+            return -1
+
+    def roots_status(self, path: str) -> "tuple[int, int, int]":
+        """Return the status of where a path leads; raises Theirs where anybody but root can lead it elsewhere, OSError.
+
+        Each step is looked at before it is taken, so that nothing is entered that another user may have mounted.
+        """
+        steps, place, links = path.split("/")[::-1], "", 0
+        while steps:
+            step = steps.pop()
+            if step in ("", ".", ".."):
+                place = place.rpartition("/")[0] if step == ".." else place
+                continue
+            here = place + "/" + step
+            mode, uid, _ = self.status(here)
+            is_link = stat.S_ISLNK(mode)
+            # In a folder with the sticky bit nobody replaces what is another's.
+            is_kept = is_link or not mode & 0o022 or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
+            if uid != 0 or not is_kept:
+                raise Theirs(here)
+            if not is_link:
+                place = here
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError("a link that leads to itself")
+            target = os.readlink(self.path(here)).decode("utf-8", "surrogateescape")
+            place = "" if target.startswith("/") else place
+            steps += target.split("/")[::-1]
+        return self.status(place or "/")
+
+    def check_roots_file(self, path: str, most: int) -> int:
+        """Return the size of a regular file that only root can change or replace; raises Theirs, OSError where it is none.
+
+        Whoever opens anything else may wait for ever, read without end, or start a device.
+        """
+        mode, _, size = self.roots_status(path)
+        if not stat.S_ISREG(mode) or size > most:
+            raise OSError("no file that is read")
+        return size
+
+    def read_roots(self, path: str) -> str:
+        """Return the text of such a file; raises Theirs, OSError. What the kernel makes up (in /proc) has no size."""
+        return self.read(path) if self.check_roots_file(path, ROOTS_FILE_BYTES) else ""
+
+    def program(self, pid: int) -> "tuple[str, int, int] | None":
+        """Return path, mode and owner of the program that a process runs, None where that may not be seen."""
+        link = f"/proc/{pid}/exe"
+        try:
+            path = os.readlink(self.path(link)).decode("utf-8", "surrogateescape")
+            mode, uid, _ = self.status(link, follow=True)
+        except OSError:
+            return None
+        gone = " (deleted)"  # replaced by an update
+        return path[: -len(gone)] if path.endswith(gone) else path, mode, uid
+
     def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":
         """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError.
 
@@ -414,7 +490,7 @@ class RecordedHost(Host):
     """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
-    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `run` {command: {status,
+    `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `modes` {path: rights}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
     `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
@@ -441,6 +517,13 @@ class RecordedHost(Host):
         if told is None:
             raise FileNotFoundError(path)
         return tuple(told)
+
+    def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
+        """Return what was recorded, else a file of root's: a copy has another owner and other rights."""
+        told = os.lstat(self.path(path))
+        kind = stat.S_IFREG if follow else stat.S_IFMT(told.st_mode)
+        mode = int(self.told.get("modes", {}).get(path, 0o644))
+        return kind | mode, int(self.told.get("owners", {}).get(path, 0)), told.st_size
 
     def uid(self) -> int:
         """Return who recorded the machine, not who replays it."""
@@ -705,7 +788,7 @@ def run_child(
 ) -> "tuple[int, str, str]":
     """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
 
-    Raises TooLong with what was read where it says more than that.
+    Raises TooLong with what was read where it says more than that, Late with what it had said by then.
 
     `question` is a pattern of what it says to stderr when it asks: its input stays open then.
     """
@@ -717,13 +800,13 @@ def run_child(
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     source = pipe if question else null
     child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
-    deadline = time.monotonic() + timeout
+    deadline, said = time.monotonic() + timeout, [b"", b""]
     try:
-        output, errors, is_cut = read_child(child, deadline, tail, wanted, question)
+        is_cut = read_child(child, deadline, said, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
-        raise Late(argv[0]) from None
+        raise Late(argv[0], (-1, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))) from None
     except Asked:
         end_child(child, unreaped)
         raise
@@ -731,46 +814,45 @@ def run_child(
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 stream.close()
-    told = (status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+    told = (status, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))
     if is_cut:
         raise TooLong(argv[0], told)
     return told
 
 
 def read_child(
-    child: "Any", deadline: float, tail: bool, wanted: "Any" = None, question: "Any" = None
-) -> "tuple[bytes, bytes, bool]":
-    """Return the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
+    child: "Any", deadline: float, said: "list[bytes]", tail: bool, wanted: "Any" = None, question: "Any" = None
+) -> bool:
+    """Read the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
 
-    And whether the end of its output is missing; of its errors nobody needs it.
+    Return whether the end of its output is missing; of its errors nobody needs it. `said` is what was read of both.
     """
     import select  # noqa: PLC0415
 
-    streams = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
-    order, waiting, rest, is_cut = list(streams), select.poll(), b"", False
+    order, waiting, rest, is_cut = [child.stdout.fileno(), child.stderr.fileno()], select.poll(), b"", False
     for fd in order:
         waiting.register(fd)
     left = set(order)
     while left:
         ready = waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready:
+        if not ready or time.monotonic() > deadline:  # who never stops is late as well
             raise Late
         for fd, _ in ready:
-            chunk = os.read(fd, 65536)
+            chunk, at = os.read(fd, 65536), order.index(fd)
             if not chunk:
                 waiting.unregister(fd)
                 left.discard(fd)
-            if wanted and fd == order[0]:
+            if wanted and at == 0:
                 chunk, rest = sift(rest, chunk or b"\n", wanted)
             if tail:
-                streams[fd] = (streams[fd] + chunk)[-OUTPUT_BYTES:]
-            elif len(streams[fd]) < OUTPUT_BYTES:
-                streams[fd] += chunk
-            elif chunk and fd == order[0]:
+                said[at] = (said[at] + chunk)[-OUTPUT_BYTES:]
+            elif len(said[at]) < OUTPUT_BYTES:
+                said[at] += chunk
+            elif chunk and at == 0:
                 is_cut = True
-            if question and fd == order[1] and question.search(streams[fd]):
+            if question and at == 1 and question.search(said[at]):
                 raise Asked
-    return streams[order[0]], streams[order[1]], is_cut
+    return is_cut
 
 
 def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":

@@ -23,11 +23,18 @@ MASKS = ("/etc/systemd/system/", "/run/systemd/system/")  # systemctl(1), mask a
 
 
 def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "list[str]":
-    """Return the timers that run and whose services can be started."""
+    """Return the timers that run and whose services can be started; raises Unknown where systemd is there and does not say.
+
+    The links count where nobody can be asked only: who keeps the bus busy would have them believed.
+    """
     services = {timer: timer.replace(".timer", ".service") for timer in timers}
     try:
         units = units_named(host, [*services, *services.values()], seconds_for(request))
-    except (FileNotFoundError, Broken, Late, Unknown):
+    except Late:
+        raise Unknown("timed_out") from None
+    except (FileNotFoundError, Broken) as err:
+        if isinstance(err, Broken) and host.exists("/run/systemd/system"):
+            raise Unknown("unreadable") from None
         return [timer for timer in timers if is_linked(host, timer, services[timer])]
     active = {one.name for one in units if one.active == "active" and one.sub != "elapsed"}  # that has no next time
     masked = {one.name for one in units if one.load == "masked"}
@@ -65,11 +72,18 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     told = parse_apt_config(output)
     periods = {name: told.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
     wanted = {name for name, every in periods.items() if not re.match(r"0*[smhd]?$", every)}
-    if not host.exists("/run/systemd/system") and not daemons.named("cron") and not daemons.see_all():
-        return verdict("unknown", "permission_denied", tool="unattended-upgrades")
-    timers = apt_is_started(host, request, daemons)
+    if not host.exists("/run/systemd/system") and not daemons.named("cron"):
+        doubt = daemons.doubt("cron") or ("" if daemons.see_all() else "permission_denied")
+        if doubt:
+            return verdict("unknown", doubt, tool="unattended-upgrades")
+    if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0":
+        return verdict("warning", "inactive", tool="unattended-upgrades")
+    try:
+        timers = apt_is_started(host, request, daemons)
+    except Unknown as err:
+        return verdict("unknown", err.reason, tool="unattended-upgrades")
     reason = "active"
-    if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0" or APT_TIMER not in timers:
+    if APT_TIMER not in timers:
         reason = "inactive"
     elif "Update-Package-Lists" not in wanted or APT_LISTS_TIMER not in timers:
         reason = "lists_not_refreshed"
@@ -98,11 +112,14 @@ def by_dnf(host: "Host", request: "Request") -> "Json":
 
 def automatic_updates(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     """Return whether this system updates itself; unknown where nobody's way of doing that is known."""
-    if host.exists("/etc/apt") and host.exists("/var/lib/dpkg/status"):
-        return by_apt(host, request, daemons)
-    if host.exists("/etc/zypp/zypp.conf"):
-        timer = next(iter(at_work(host, request, SUSE_TIMERS)), None)
-        return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
-    if host.exists("/etc/dnf/dnf.conf"):
-        return by_dnf(host, request)
+    try:
+        if host.exists("/etc/apt") and host.exists("/var/lib/dpkg/status"):
+            return by_apt(host, request, daemons)
+        if host.exists("/etc/zypp/zypp.conf"):
+            timer = next(iter(at_work(host, request, SUSE_TIMERS)), None)
+            return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
+        if host.exists("/etc/dnf/dnf.conf"):
+            return by_dnf(host, request)
+    except Unknown as err:
+        return verdict("unknown", err.reason)
     return verdict("unknown", "not_supported")

@@ -2,20 +2,38 @@
 
 Files tell what a server would do that were started now. What the one does that listens is known only where it runs, and
 has read them.
+
+Its name and its command line are what whoever started it says, and real root is who runs some programs with the setuid
+bit, whoever called them. So a process is believed by the program that it runs, which only root may see of root's, else by the
+unit that it is in, or because it is one of those that started this one. Where nothing of that tells, nothing is known.
 """
 
+import os
+import re
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..probe import Host
-    from .owners import list_pids, status_of, uid_in
+    from .owners import LOGIN_SCOPE, PIDS_LISTED, group_path, owner_of_group, status_of, uid_in
     from .security import Unknown
 
 CRONS = frozenset({"cron", "crond", "fcron", "anacron"})
 SSH_SESSIONS = frozenset({"sshd-session", "sshd-auth"})  # since OpenSSH 9.8
 DAEMONS = CRONS | SSH_SESSIONS | {"sshd", "dropbear", "fail2ban-server"}
-DAEMONS_SECONDS = 0.3
+DAEMONS_SECONDS = 0.5
+# By kind: what the program is called, and what is in the name of its service.
+DAEMON_PROGRAMS = {
+    "sshd": r"sshd",
+    "session": r"sshd(?:-session|-auth)?",
+    "dropbear": r"dropbear(?:multi)?",
+    "cron": r"f?cron|crond|anacron|busybox",
+    "fail2ban-server": r"fail2ban-server|(?:python|pypy)[\d.]*",
+}
+DAEMON_UNITS = {"sshd": "ssh", "session": "ssh", "dropbear": "dropbear|ssh", "cron": "cron", "fail2ban-server": "fail2ban"}
+SETUID = 0o4000
+PROGRAM_BYTES = 1 << 24
+MOST_PARENTS = 64
 # sshd's own options (sshd(8)), those that take a word and those that do not.
 SSHD_WORDS, SSHD_FLAGS = "CEbcfghkopu", "46DGQRTVdeiqrt"
 SSHD_PID_FILE = "/run/sshd.pid"
@@ -32,6 +50,7 @@ class Daemon:
         self.words = words  # of its command line
         self.started = started  # Unix seconds by today's clock
         self.is_whole = is_whole
+        self.is_sure = True  # that it is what it is called
 
     def options(self) -> "list[tuple[str, str]]":
         """Return sshd's options; raises Unknown.
@@ -61,15 +80,20 @@ class Daemon:
         To that signal sshd begins anew in the same process, whose start stays what it was, and writes its PID file again.
         """
         try:
-            written = host.stamp(pid_file)[0] if host.text(pid_file) == str(self.pid) else 0.0
+            written = host.stamp(pid_file)[0] if host.read_roots(pid_file).strip() == str(self.pid) else 0.0
         except OSError:
             written = 0.0
         return max(self.started, written if written <= host.epoch() else 0.0)
 
 
-def daemon_of(host: "Host", pid: int) -> "Daemon | None":
-    """Return a process of root's that has one of the names, None for any other, also for one in a container."""
+def daemon_of(host: "Host", pid: int, own: "list[int]") -> "Daemon | None":
+    """Return a process of root's that has one of the names, None for any other, also for one in a container.
+
+    Whose folder it is in /proc costs least: a crowd of another user's is passed over by that. `own` are the probe's parents.
+    """
     folder = f"/proc/{pid}/"
+    if host.owner(f"/proc/{pid}") != 0:
+        return None
     name = host.text(folder + "comm")
     if name not in DAEMONS:
         return None
@@ -84,7 +108,60 @@ def daemon_of(host: "Host", pid: int) -> "Daemon | None":
     except (OSError, IndexError, ValueError):
         return None
     kind = "cron" if name in CRONS else "session" if name in SSH_SESSIONS else name
-    return parse_daemon(pid, kind, line, host.epoch() - host.boottime() + started) if line else None
+    if not line:
+        return None
+    one = parse_daemon(pid, kind, line, host.epoch() - host.boottime() + started)
+    sure = is_what_it_is_called(host, one, own)
+    one.is_sure = bool(sure)
+    return None if sure is False else one
+
+
+def is_what_it_is_called(host: "Host", one: Daemon, own: "list[int]") -> "bool | None":
+    """Tell whether a process of root's is a daemon of its name, None where that cannot be known."""
+    unit = unit_of_root(host, one.pid)
+    program = host.program(one.pid)
+    if program is None:
+        if one.pid in own or (unit and re.search(DAEMON_UNITS[one.name], unit)):
+            return True
+        return False if unit is None else None
+    path, mode, uid = program
+    if mode & SETUID:
+        return False
+    is_roots = uid == 0 and not mode & 0o022 and is_roots_folder(host, os.path.dirname(path))
+    if is_roots and re.fullmatch(DAEMON_PROGRAMS[one.name], os.path.basename(path)):
+        # The process of a login is put into that login's session.
+        return True if unit is not None or one.name == "session" else None
+    return False if unit is None else None
+
+
+def unit_of_root(host: "Host", pid: int) -> "str | None":
+    """Return the unit of a process, else its control group, None where that is in a user's part of them."""
+    path = group_path(host.text(f"/proc/{pid}/cgroup"))
+    unit = owner_of_group(path).get("unit", "")
+    is_users = "/user.slice/" in path or path.startswith("/user/") or LOGIN_SCOPE.match(unit) or unit.startswith("user@")
+    return None if is_users else unit or path
+
+
+def is_roots_folder(host: "Host", folder: str) -> bool:
+    """Tell whether only root can put a file there."""
+    try:
+        mode, uid, _ = host.roots_status(folder)
+    except OSError:
+        return False
+    return uid == 0 and not mode & 0o022
+
+
+def parents(host: "Host") -> "list[int]":
+    """Return the processes that this one comes from, up to the server of its own connection."""
+    found, place = [], "self"  # type: list[int], str
+    while len(found) < MOST_PARENTS:
+        try:
+            place = host.read(f"/proc/{place}/stat").rpartition(")")[2].split()[1]
+        except (OSError, IndexError):
+            break
+        found.append(int(place))
+    return found
+
 
 
 def parse_daemon(pid: int, name: str, line: str, started: float) -> Daemon:
@@ -111,9 +188,11 @@ class Daemons:
         self.host = host
         self.found = []  # type: list[Daemon]
         self.is_quiet = False  # of the SSH servers: at least one does not write each refused login to a log
-        deadline, self.is_late = time.monotonic() + DAEMONS_SECONDS, False
-        for pid in list_pids(host):
-            one = daemon_of(host, pid)
+        deadline, names = time.monotonic() + DAEMONS_SECONDS, host.names("/proc", PIDS_LISTED)
+        self.is_late = len(names) >= PIDS_LISTED
+        own = parents(host)
+        for pid in sorted(int(name) for name in names if name.isdigit()):
+            one = daemon_of(host, pid, own)
             if one:
                 self.found.append(one)
             if time.monotonic() > deadline:
@@ -121,18 +200,26 @@ class Daemons:
                 break
 
     def named(self, name: str) -> "list[Daemon]":
-        """Return those with a name."""
+        """Return those with a name that are certainly what they are called."""
+        return [one for one in self.found if one.name == name and one.is_sure]
+
+    def called(self, name: str) -> "list[Daemon]":
+        """Return those with a name, whatever they are."""
         return [one for one in self.found if one.name == name]
 
     def ssh_servers(self) -> "list[Daemon | None]":
         """Return each sshd that listens, None for one that is started for each connection; raises Unknown."""
-        if self.named("sshd"):
-            return list(self.named("sshd"))
+        if self.called("sshd"):
+            return list(self.called("sshd"))
         if self.named("session"):
             return [None]
+        raise Unknown(self.doubt("session") or ("not_supported" if self.see_all() else "permission_denied"))
+
+    def doubt(self, name: str = "") -> str:
+        """Return why there may be more than was found, "" where all were looked at that can be seen."""
         if self.is_late:
-            raise Unknown("timed_out")
-        raise Unknown("not_supported" if self.see_all() else "permission_denied")
+            return "timed_out"
+        return "" if len(self.called(name)) == len(self.named(name)) else "permission_denied"
 
     def see_all(self) -> bool:
         """Tell whether one that was not found is not there.
@@ -143,8 +230,10 @@ class Daemons:
 
     def write_btmp(self) -> bool:
         """Tell whether the SSH servers note refused logins in btmp: Dropbear does not, nor does every build of OpenSSH."""
+        if self.is_late or self.called("dropbear") or self.doubt("sshd"):
+            return False
         programs = [one.words[0] for one in self.named("sshd")] or ["/usr/sbin/sshd"] * len(self.named("session"))
-        if not programs or self.named("dropbear"):
+        if not programs:
             return False
         programs = [programs[0], *(folder + "sshd-session" for folder in SESSION_FOLDERS)]
         return any(names_btmp(self.host, path) for path in programs)
@@ -153,6 +242,7 @@ class Daemons:
 def names_btmp(host: "Host", path: str) -> bool:
     """Tell whether a program has the name of the file of bad logins in it."""
     try:
+        host.check_roots_file(path, PROGRAM_BYTES)
         return any(BTMP in line for line in host.lines(path))
     except OSError:
         return False

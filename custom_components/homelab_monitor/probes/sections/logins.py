@@ -242,8 +242,8 @@ def ask_journal(host: "Host", request: "Request", may_read: bool) -> "tuple[str,
         status, output, errors = host.run(JOURNAL, seconds_for(request, is_last=True), wanted=LinesCounted())
     except FileNotFoundError:
         return None
-    except Late:
-        raise Unknown("timed_out") from None
+    except Late as err:
+        return err.told[1], "timed_out"
     except TooLong as err:
         return err.told[1], "unreadable"
     if status and errors.strip():
@@ -364,10 +364,10 @@ def by_btmp(host: "Host") -> int:
 def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     """Return how many logins failed in the last hour, by the first source that can be read.
 
-    A server that logs errors only does not tell of them; btmp tells what is written there only, by whoever does.
+    A server that logs errors only does not tell of them, and one that was not looked at may be such a one; btmp tells what is written there only, by whoever does.
     """
     reason, has_journal = "no_log", False
-    unsaid = "not_logged" if daemons.is_quiet else ""
+    unsaid = "not_logged" if daemons.is_quiet else daemons.doubt()
     try:
         told = by_journal(host, request)
         if told is not None:
@@ -388,7 +388,7 @@ def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json
         except FileNotFoundError:
             continue
         except OSError:
-            reason = "permission_denied"
+            reason = reason if has_journal else "permission_denied"
         else:
             return judged_logins(count, os.path.basename(path), doubt)
     return verdict("unknown", reason)

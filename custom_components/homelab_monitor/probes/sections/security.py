@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Host, Json, Late, Request, TooLong, lines_of
+    from ..probe import Host, Json, Late, Request, Theirs, TooLong, lines_of
     from .automatic_updates import automatic_updates
     from .daemons import SSHD_PID_FILE, Daemon, Daemons, check_read
     from .firewall import firewall
@@ -49,10 +49,10 @@ class Unknown(Exception):
 
 
 class CutOff(Unknown):
-    """A program says more than is read; `output` is what was read of it."""
+    """A program says more than is read, or for longer; `output` is what was read of it."""
 
-    def __init__(self, output: str) -> None:
-        super().__init__("unreadable")
+    def __init__(self, output: str, reason: str) -> None:
+        super().__init__(reason)
         self.output = output
 
 
@@ -90,10 +90,10 @@ def told_root(
         status, output, errors = run(argv, seconds, wanted=wanted)
     except FileNotFoundError:
         raise Unknown("permission_denied") from None
-    except Late:
-        raise Unknown("timed_out") from None
+    except Late as err:
+        raise CutOff(err.told[1], "timed_out") from None
     except TooLong as err:
-        raise CutOff(err.told[1]) from None
+        raise CutOff(err.told[1], "unreadable") from None
     if status:
         is_refused = re.search(r"denied|not permitted|must be root", WARNED.sub("", errors)) or REFUSED.search(errors)
         if is_refused and not is_root:
@@ -187,14 +187,14 @@ def matches_all(criteria: "list[str]") -> bool:
 def sshd_lines(
     host: "Host", path: str, depth: int = 0, scope: str = EVERYBODY, files: "list[str] | None" = None
 ) -> "Iterator[tuple[list[str], str]]":
-    """Yield each setting with whom it is for; raises OSError. What may not have changed since is added to `files`.
+    """Yield each setting with whom it is for; raises OSError, Theirs. What may not have changed since is added to `files`.
 
     A Match ends with its file; an included file is for whom the line is that includes it, and a Match in it is for
     its own visitors alone where that line is for some.
     """
     outer, files = scope, [] if files is None else files
     files.append(path)
-    for line in lines_of(host.read(path)):
+    for line in lines_of(host.read_roots(path)):
         words = sshd_words(line)
         if not words:
             continue
@@ -203,13 +203,24 @@ def sshd_lines(
         elif words[0] == "include" and depth < INCLUDE_DEPTH:
             for pattern in words[1:]:
                 whole = pattern if pattern.startswith("/") else "/etc/ssh/" + pattern
-                names = list(filter(host.exists, paths_of(host, whole)))
+                if not is_there(host, whole.partition("*")[0].rpartition("/")[0]):
+                    continue
+                names = [name for name in paths_of(host, whole) if is_there(host, name)]
                 # All at once: of one that may not be read, it is known all the same when it was changed.
                 files.extend(filter(host.exists, [os.path.dirname(whole), *names] if "*" in whole else names))
                 for name in names:
                     yield from sshd_lines(host, name, depth + 1, scope, files)
         else:
             yield words, scope
+
+
+def is_there(host: "Host", path: str) -> bool:
+    """Tell whether a path of root's leads somewhere; raises Theirs, OSError."""
+    try:
+        host.roots_status(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sshd_settings(lines: "Iterator[tuple[list[str], str]]") -> "tuple[dict[str, list[str]], set[str]]":
@@ -253,14 +264,31 @@ def ssh_server(host: "Host", request: "Request", daemons: "Daemons") -> "Json | 
     if config is None and not has_program(host, "sshd"):
         is_other = bool(daemons.named("dropbear")) or has_program(host, "dropbear")
         return verdict("unknown", "not_supported") if is_other else None
+    asked, parts = ask_sshd(host, request), []  # type: list[list[str]] | str, list[Json]
     try:
-        asked = ask_sshd(host, request)
-        parts = [sshd_part(host, server, config or SSHD_CONFIGS[0], asked, daemons) for server in daemons.ssh_servers()]
+        for server in daemons.ssh_servers():
+            parts.append(told_sshd(host, server, config or SSHD_CONFIGS[0], asked, daemons))
     except Unknown as err:
-        parts = [verdict("unknown", err.reason)]
-    if daemons.named("dropbear"):
-        parts.append(verdict("unknown", "not_supported"))
+        parts.append(verdict("unknown", err.reason))
+    if daemons.called("dropbear"):
+        parts.append(verdict("unknown", daemons.doubt("dropbear") or "not_supported"))
+    if daemons.doubt():
+        parts.append(verdict("unknown", daemons.doubt()))
     return min(parts, key=lambda part: WORST_FIRST.index(part["state"]))
+
+
+def told_sshd(
+    host: "Host", server: "Daemon | None", config: str, asked: "list[list[str]] | str", daemons: "Daemons"
+) -> "Json":
+    """Return who may log in how at one server; one of which that is not known hides nothing of another.
+
+    One that may be anybody's is looked at all the same, as it may log less than is counted on.
+    """
+    try:
+        part = sshd_part(host, server, config, asked, daemons)
+        return part if server is None or server.is_sure else verdict("unknown", "permission_denied")
+    except Unknown as err:
+        return verdict("unknown", err.reason)
 
 
 def ask_sshd(host: "Host", request: "Request") -> "list[list[str]] | str":
@@ -292,6 +320,8 @@ def sshd_part(
         levels = [word.lower() for words, scope in lines if words[0] == "loglevel" and scope == SOME for word in words[1:]]
         is_quiet = not QUIET.isdisjoint(levels)
         source = "sshd_config"
+    except Theirs:
+        raise Unknown("permission_denied") from None
     except OSError:
         source, is_quiet = "sshd", False
         files.extend(filter(host.exists, [SSHD_FOLDER, *paths_of(host, SSHD_FOLDER + "/*.conf")]))
@@ -383,9 +413,11 @@ def fail2ban(host: "Host", request: "Request", daemons: "Daemons") -> "Json | No
     """Return whether fail2ban runs and whom it holds off now, None where it is not installed; its socket may outlive it."""
     if not has_program(host, "fail2ban-server") and not host.exists("/etc/fail2ban"):
         return None
-    is_there = host.exists("/run/fail2ban/fail2ban.sock") and not daemons.see_all()
-    if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server") or is_there):
-        return verdict("warning", "inactive")
+    if not (is_running(host, "fail2ban") or daemons.named("fail2ban-server")):
+        if daemons.doubt("fail2ban-server"):
+            return verdict("unknown", daemons.doubt("fail2ban-server"))
+        if daemons.see_all() or not host.exists("/run/fail2ban/fail2ban.sock"):
+            return verdict("warning", "inactive")
     try:
         jails = parse_banned(as_root(host, request, FAIL2BAN_BANNED))
     except Unknown as err:
