@@ -295,18 +295,20 @@ class Pretenders(unittest.TestCase):
 
     def test_roots_programs_are_known_by_their_file(self):
         self.tree.write("/usr/bin/x")
-        for at, (exe, group, modes, owners, reason) in enumerate((
-            ("/usr/sbin/sshd", "/", {}, {}, "keys_only"),
-            ("/usr/sbin/sshd (deleted)", "/system.slice/door.service", {}, {}, "keys_only"),
-            ("/usr/sbin/sshd", "/user.slice/user-0.slice/session-3.scope", {}, {}, "permission_denied"),
-            ("/usr/sbin/other", "/system.slice/ssh.service", {}, {}, "permission_denied"),
-            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/proc/{}/exe": 0o775}, {}, "permission_denied"),
-            ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/proc/{}/exe": 1501}, "permission_denied"),
-            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o777}, {}, "permission_denied"),
-            ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o1777}, {}, "permission_denied"),
-            ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/usr": 1501}, "permission_denied"),
-            ("/home/eve/sshd", "/system.slice/ssh.service", {}, {}, "permission_denied"),
-        )):
+        for at, (exe, group, modes, owners, reason) in enumerate(
+            (
+                ("/usr/sbin/sshd", "/", {}, {}, "keys_only"),
+                ("/usr/sbin/sshd (deleted)", "/system.slice/door.service", {}, {}, "keys_only"),
+                ("/usr/sbin/sshd", "/user.slice/user-0.slice/session-3.scope", {}, {}, "permission_denied"),
+                ("/usr/sbin/other", "/system.slice/ssh.service", {}, {}, "permission_denied"),
+                ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/proc/{}/exe": 0o775}, {}, "permission_denied"),
+                ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/proc/{}/exe": 1501}, "permission_denied"),
+                ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o777}, {}, "permission_denied"),
+                ("/usr/sbin/sshd", "/system.slice/ssh.service", {"/usr/sbin": 0o1777}, {}, "permission_denied"),
+                ("/usr/sbin/sshd", "/system.slice/ssh.service", {}, {"/usr": 1501}, "permission_denied"),
+                ("/home/eve/sshd", "/system.slice/ssh.service", {}, {}, "permission_denied"),
+            )
+        ):
             pid = 2000 + at
             self.tree.told["modes"] = {path.format(pid): mode for path, mode in modes.items()}
             self.tree.told["owners"] = {path.format(pid): uid for path, uid in owners.items()}
