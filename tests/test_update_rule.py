@@ -25,6 +25,7 @@ from custom_components.homelab_monitor.client.updates_rule import judge_updates_
 from custom_components.homelab_monitor.client.upgrade import _LOOK
 
 from .needs import needs
+from .sshd import wait_until
 from .superuser import SUDOS, WAYS, Place
 
 FOLDER = "/run/homelab_monitor-update"
@@ -152,6 +153,20 @@ def test_what_the_caller_has_around_it_does_not_reach_root(ready: Place) -> None
     assert done.returncode == 0, done.stderr
     assert told(ready) == CLEAN
     assert ready.sh("cat /tmp/mine").stdout == ""
+
+
+@every_way
+def test_how_late_timers_may_be_for_the_caller_is_not_so_for_the_job(ready: Place) -> None:
+    """prctl(2), PR_SET_TIMERSLACK: a sleep of root's job would never end."""
+    ready.write("/usr/bin/apt-get", "#!/bin/sh\ncat /proc/self/timerslack_ns >>/run/slack\n", 0o755)
+    asked = ", ".join(repr(word) for word in ("/usr/bin/" + ready.prefix[0], *ready.prefix[1:], SCRIPT))
+    slack = (
+        f"import ctypes, os; ctypes.CDLL(None).prctl(29, ctypes.c_ulong(10**16)); os.execvp([{asked}][0], [{asked}])"
+    )
+    done = ready.run("python3", "-c", slack, user="mon")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: ready.sh("cat /run/homelab_monitor-update/status").stdout != "", "no end")
+    assert set(ready.sh("cat /run/slack").stdout.split()) == {"50000"}
 
 
 def test_what_sudo_is_told_to_keep_does_not_reach_the_package_manager(ready: Place) -> None:
@@ -538,6 +553,12 @@ WITH_SUDO = {
     "expired": ([RULE.replace("NOPASSWD", "NOTAFTER=20200101000000Z NOPASSWD")], REFUSED),
     "still valid": ([RULE.replace("NOPASSWD", "NOTAFTER=20990101000000Z NOPASSWD")], READY),
     "to come": ([RULE.replace("NOPASSWD", "NOTBEFORE=20990101000000Z NOPASSWD")], REFUSED),
+    "everything, expired without a password": (
+        ["mon ALL=(ALL) ALL", "mon ALL=(ALL) NOTAFTER=20200101000000Z NOPASSWD: ALL"],
+        UNKNOWN,
+    ),
+    "with a password, expired": ([RULE, "mon ALL=(ALL) NOTAFTER=20200101000000Z PASSWD: ALL"], UNKNOWN),
+    "forbidden, not yet": ([RULE, f"mon ALL=(root) NOTBEFORE=20990101000000Z !{SCRIPT}"], UNKNOWN),
     "a wrong digest": ([RULE.replace("NOSETENV:", f"NOSETENV: sha256:{'0' * 64}")], REFUSED),
     "a folder of its own": ([RULE.replace("NOPASSWD", "CWD=/nowhere NOPASSWD")], UNKNOWN),
     "any folder": ([RULE.replace("NOPASSWD", "CWD=* NOPASSWD")], READY),

@@ -5,7 +5,7 @@ for several users. Each answer is therefore yes, no, or None for "not known", an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import re
 from typing import Final
 
@@ -43,12 +43,15 @@ class _Entry:
     """Whether it names the program, and not a folder or a pattern."""
     is_open: bool
     tags: frozenset[str]
+    is_weighed: bool
+    """Whether only sudo knows if it holds now: by a date, or by a digest of the file."""
 
 
 _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(?<!\\),\s*")
 _TAG: Final = re.compile(r"([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ ")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
+_WEIGHED: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER)=|sha\d+:")
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
 """Those that sudo itself has weighed when it is asked about the command, or that only allow something."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+:@%=~-]+")
@@ -70,6 +73,9 @@ def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool
     if is_allowed:
         # The last one that fits is none that forbids.
         entries = [entry for entry in entries if entry.allows or entry.fits]
+    if len(entries) > 1:
+        # What sudo says of the program may be about another one of them.
+        entries = [replace(entry, fits=None) if entry.is_weighed else entry for entry in entries]
     has_rule = _last_word(entries)
     if is_allowed and not any(entry.fits for entry in entries) and has_rule is False:
         has_rule = None
@@ -109,9 +115,10 @@ def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs
     rule, is_root = first_line(line), _is_root(found[1])
     tags: set[str] = set()
     for command in _COMMA.split(found[2]):
-        start, is_plain = 0, True
+        start, is_plain, is_weighed = 0, True, False
         while tag := _TAG.match(command, start):
             start = tag.end()
+            is_weighed = is_weighed or _WEIGHED.match(tag[0]) is not None
             if tag[1]:
                 tags -= {tag[1].removeprefix("NO"), f"NO{tag[1]}"}
                 tags.add(tag[1])
@@ -127,7 +134,7 @@ def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs
         is_enough = _both(allows, _both(_needs_none(tags, settings), True if is_plain else None))
         # sudo-rs leaves out the quotes that say "without arguments".
         is_open = bool(is_enough) and not is_all and arguments != '""' and not is_sudo_rs
-        yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags))
+        yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags), is_weighed)
 
 
 def _both(one: bool | None, other: bool | None) -> bool | None:  # noqa: FBT001

@@ -102,6 +102,7 @@ while read -r limit; do
 done </proc/self/limits
 for tool in "renice 0 -p $$" "chrt -o -p 0 $$" "ionice -c 0 -p $$"; do $tool; done >/dev/null 2>&1
 if [ -w /proc/self/oom_score_adj ]; then echo 0 >/proc/self/oom_score_adj; fi
+if [ -w /proc/self/timerslack_ns ]; then echo 50000 >/proc/self/timerslack_ns; fi
 signals=
 if env --default-signal true 2>/dev/null; then signals=--default-signal; fi
 for tool in setsid flock; do command -v $tool >/dev/null || stop "$tool is not installed"; done
