@@ -10,6 +10,7 @@ from custom_components.homelab_monitor.client.control import RunAction
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.controls import async_control_service
+from custom_components.homelab_monitor.coordinator import RELOAD_SECONDS
 
 from .scripted import Host
 
@@ -150,6 +151,8 @@ async def test_what_changed_while_home_assistant_was_down_is_silent_but_a_reboot
     units = host.session.sections["services"]["units"]
     units[0]["active_state"] = "active"
     host.session.document["boot_id"] = "another"
+    # Longer than a reload takes, after which the last look still counts.
+    await host.move(RELOAD_SECONDS + 10, step=10)
     await host.start_again()
     await host.move(60)
     assert types(told) == ["rebooted"]
