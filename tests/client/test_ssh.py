@@ -518,6 +518,26 @@ async def test_an_error_says_whether_the_command_may_have_run(
     assert await outcome() == (ConnectionLost, True, False), "nobody knows whether it ran"
 
 
+async def test_a_connection_that_ends_in_the_moment_in_which_a_command_is_confirmed_is_lost(
+    fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncssh answers then: it has forgotten whose channel that was."""
+    connection = await _open(fake_host)
+    confirm = asyncssh.SSHClientChannel._make_request
+
+    async def cut(channel: asyncssh.SSHClientChannel, *about: object) -> object:
+        result = await confirm(channel, *about)
+        connection._conn.abort()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return result
+
+    monkeypatch.setattr(asyncssh.SSHClientChannel, "_make_request", cut)
+    with pytest.raises(ConnectionLost) as raised:
+        await connection.run("make something", timeout=SECONDS)
+    assert raised.value.may_have_run
+
+
 async def test_a_server_that_runs_nothing_is_told_apart(fake_host: FakeHost) -> None:
     connection = await _open(fake_host)
     fake_host.refuses_channels = True

@@ -387,6 +387,14 @@ class Connection:
                 error.was_sent = process.is_opened
                 process.give_up()
             raise error from err
+        except AttributeError as err:
+            # asyncssh forgets the session of a channel that ends between the server's answer and our turn.
+            process.give_up()
+            if not self.closed:
+                raise
+            error = self._ended("while a command started")
+            error.was_sent = process.is_opened
+            raise error from err
         except asyncio.CancelledError:
             process.give_up()
             raise
