@@ -12,7 +12,7 @@ from tour_browser import DESKTOP, PHONE, Browser
 
 SHOWN_MS = 10_000
 """How long a dialog may take on a busy machine."""
-HISTORY_MS = 20_000
+HISTORY_MS = 45_000
 PAGE_MS = 30_000.0
 _GO = """
 (path) => {
