@@ -337,12 +337,15 @@ async def test_what_happens_before_automations_begin_is_told_when_they_have(
     await host.start_again()
     unit["active_state"] = "failed"
     await host.move(60)
+    # As a control does when it has ended.
+    host.session.sections["services"]["units"].append(unit | {"name": "asked.service"})
+    await host.entry.runtime_data.async_ask_again("services")
     # As an installation of updates does when it ends.
     host.entry.runtime_data.async_tell(Happening(type="service_failed", about={"service": "more.service"}))
     assert notes == []
     await started(hass)
     await host.move(10)
-    assert notes == [{"what": "backup.service"}, {"what": "more.service"}]
+    assert [each["what"] for each in notes] == ["backup.service", "asked.service", "more.service"]
 
 
 @pytest.mark.parametrize("away", [40, 250])
@@ -386,6 +389,9 @@ async def test_a_host_that_is_back_before_automations_begin_is_told_to_be_back(
     await hass.async_start()
     await let_pass(host, 100)
     assert [each["what"] for each in notes] == ["back"]
+    since = hass.states.get("binary_sensor.plain_connectivity").attributes["since"]
+    await host.reload()
+    assert hass.states.get("binary_sensor.plain_connectivity").attributes["since"] == since
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
-        return replace(state, happenings=self._told_now(state.happenings))
+        return state
 
     def _told_now(self, happenings: tuple[Happening, ...]) -> tuple[Happening, ...]:
         """Return what is told at once; while nobody listens it waits."""
@@ -239,6 +239,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             if not self._is_closed:
                 since = dt_util.utcnow() if self.data.is_held and self.data.is_online else self.data.since
                 self.data = replace(self.data, is_held=False, since=since)
+                self.store.memory.since = since.timestamp()
                 self.async_tell(*untold)
 
         if not self._is_heard:
@@ -437,6 +438,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if is_alarm or status is not state.status:
             self._log_change(status, err, is_alarm=is_alarm)
         if status is state.status:
+            happenings = self._told_now(happenings)
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
         self._changed = time.monotonic()
@@ -445,7 +447,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store.async_changed()
         if self._is_news:
             happenings = (*self._gone_or_back(state, status, err), *happenings)
-        return replace(state, status=status, error=err, since=since, happenings=happenings)
+        return replace(state, status=status, error=err, since=since, happenings=self._told_now(happenings))
 
     @staticmethod
     def _since(status: Status, before: HostState) -> datetime:
