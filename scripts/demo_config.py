@@ -5,9 +5,13 @@ What is written here is written at every start; what Home Assistant keeps there 
 
 import json
 from pathlib import Path
+import shutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INTEGRATION = REPOSITORY / "custom_components/homelab_monitor"
+BLUEPRINTS = REPOSITORY / "blueprints/automation/homelab_monitor"
+MADE_IN_BROWSER = ("automations.yaml", "scenes.yaml", "scripts.yaml")
+"""Files that Home Assistant's own editors write; they have to be there from the beginning."""
 # The integrations are named one by one: default_config also brings discovery, the cloud and others that reach out.
 CONFIGURATION = """\
 # Written by scripts/demo at every start.
@@ -21,12 +25,15 @@ homeassistant:
   longitude: 0
   elevation: 0
 api:
+automation: !include automations.yaml
 config:
 diagnostics:
 history:
 logbook:
 recorder:
 repairs:
+scene: !include scenes.yaml
+script: !include scripts.yaml
 system_health:
 websocket_api:
 logger:
@@ -42,7 +49,11 @@ def write(folder: Path, port: int) -> None:
     """Make or refresh the folder; Home Assistant must not be running."""
     (folder / ".storage").mkdir(parents=True, exist_ok=True)
     (folder / "configuration.yaml").write_text(CONFIGURATION.format(time_zone=time_zone()))
+    for name in MADE_IN_BROWSER:
+        (folder / name).touch()
     link_integration(folder / "custom_components")
+    # Copies: the browser offers to delete a blueprint, and this checkout keeps its own.
+    shutil.copytree(BLUEPRINTS, folder / "blueprints/automation" / BLUEPRINTS.name, dirs_exist_ok=True)
     store(folder, "http", http_settings(port), version=3)
     if not (folder / ".storage/onboarding").exists():
         # Only the step that makes the user is left: "core_config" would set up integrations that ask the internet.

@@ -5,7 +5,8 @@
 It starts Home Assistant on 127.0.0.1 with a user whose name and password are printed, an SSH server of its own (on
 127.0.0.1, too), and adds two hosts through the real config flow: this very machine with its real values, and a
 made-up NVIDIA workstation whose numbers move. Add your own machines in the browser: Settings, Devices & services, Add
-integration, Homelab Monitor. Nothing needs root, Docker or an SSH server on this machine.
+integration, Homelab Monitor. Automations, scenes and scripts can be made there, and the actions for processes and logs
+answer. Nothing needs root, Docker or an SSH server on this machine.
 
 Everything that it writes is in .demo/ of this checkout; --reset forgets it first. --port chooses another port.
 """

@@ -14,6 +14,8 @@ import re
 import shutil
 import time
 
+from demo_work import Work, journal_commands
+
 STEP_SECONDS = 1.0
 TICKS = 100
 """Units of /proc/stat per second."""
@@ -46,6 +48,7 @@ class LivingTree:
         groups = (folder / "sys/fs/cgroup/system.slice").glob("docker-*.scope/cpu.stat")
         self._container_times = [str(path.relative_to(folder)) for path in sorted(groups)]
         self._tell_own_things(hostname)
+        self._work = Work(folder, hostname)
         uptime = float((folder / "proc/uptime").read_text().split()[0])
         self._change("proc/stat", lambda text: re.sub(r"(?m)^btime .*", f"btime {time.time() - uptime:.0f}", text))
 
@@ -69,6 +72,7 @@ class LivingTree:
                 self._gpu_fields = fields[1].split(",")
                 (self.folder / NVIDIA_SMI_FILE).write_text(answer["output"])
                 told["run"][command] = NVIDIA_SMI_FILE
+        told["run"] |= journal_commands()
         (self.folder / ".host.json").write_text(json.dumps(told))
 
     def _cpu_temperatures(self) -> list[Path]:
@@ -97,6 +101,7 @@ class LivingTree:
         for number, path in enumerate(self._container_times, 1):
             self._change(path, lambda text, share=load / number: advanced_group(text, seconds, share))
         self._change(NVIDIA_SMI_FILE, lambda text: gpu_numbers(text, self._gpu_fields, load))
+        self._work.step(seconds, load)
         for path, degrees in self._temperatures.items():
             path.write_text(f"{degrees + round(20 * load) * 1000}\n")
 

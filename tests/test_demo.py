@@ -6,9 +6,11 @@ import json
 import os
 from pathlib import Path
 import pwd
+import re
 import subprocess
 import sys
 from types import ModuleType
+import zlib
 
 import asyncssh
 import pytest
@@ -31,14 +33,29 @@ def load(name: str) -> ModuleType:
     return module
 
 
-demo_ssh, demo_tree = load("demo_ssh"), load("demo_tree")
+demo_config, demo_ssh, demo_work, demo_tree = map(load, ("demo_config", "demo_ssh", "demo_work", "demo_tree"))
 
 
-def probe(tree: Path) -> dict:
-    """Return what the probe tells of a tree."""
+def probe(tree: Path, *sections: str) -> dict:
+    """Return what the probe tells of a tree, of the named sections where some are."""
     environ = {**os.environ, "HOMELAB_MONITOR_ROOT": str(tree)}
-    told = subprocess.check_output([sys.executable, "-"], input=probe_source(PROBES), env=environ)
+    told = subprocess.check_output([sys.executable, "-", *sections], input=probe_source(PROBES), env=environ)
     return json.loads(told)["sections"]
+
+
+def log(tree: Path, wish: str) -> dict:
+    """Return the log that a wish of the contract names, as the probe tells it when it serves."""
+    environ = {**os.environ, "HOMELAB_MONITOR_ROOT": str(tree)}
+    request = {"id": "1", "sections": ["logs"], "watch": {"logs": [wish]}}
+    script = "import sys; exec(compile(open(sys.argv[1]).read(), 'probe.py', 'exec'), {'__name__': '__main__'})"
+    program = tree.with_suffix(".py")
+    program.write_bytes(probe_source(PROBES))
+    command = [sys.executable, "-c", script, program]
+    told = subprocess.check_output(command, input=json.dumps(request).encode() + b"\n", env=environ)
+    _, _, record = told.split(b"\x1e", 2)
+    head, _, payload = record.partition(b"\n")
+    document = json.loads(zlib.decompress(payload) if head.endswith(b"z") else payload)
+    return document["sections"]["logs"]
 
 
 def test_the_living_machine_moves_and_stays_believable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +86,79 @@ def test_the_living_machine_moves_and_stays_believable(tmp_path: Path, monkeypat
     assert times[0].keys() == times[1].keys()
     assert times[0]["jellyfin"] < times[1]["jellyfin"] < times[0]["jellyfin"] + 10
     assert times[1]["backup"] is None
+
+
+def test_the_living_machine_has_processes_that_work_and_belong_to_somebody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(demo_tree.time, "monotonic", lambda: clock[0])
+    tree = demo_tree.LivingTree(FIXTURE, tmp_path / "tree", "other-name")
+    before = probe(tree.folder, "processes")["processes"]
+    clock[0] += 10
+    tree.step()
+    after = probe(tree.folder, "processes", "cpu")
+    processes = {each["pid"]: each for each in after["processes"]["processes"]}
+    assert after["processes"]["complete"] == {"processes": True}
+    assert after["processes"]["total"] == len(processes) == len(demo_work.PROCESSES)
+    used = {each["pid"]: processes[each["pid"]]["cpu_seconds"] - each["cpu_seconds"] for each in before["processes"]}
+    assert all(seconds >= 0 for seconds in used.values())
+    assert 1 < sum(used.values()) < 10 * len(after["cpu"]["cores"])
+    assert all(0 < each["started_seconds"] < after["processes"]["at"] for each in processes.values())
+    assert all(each["state"] and not each["user"].isdigit() for each in processes.values())
+    ollama = next(each for each in processes.values() if each["name"] == "ollama")
+    assert (ollama["unit"], ollama["user"]) == ("ollama.service", "ollama")
+    # Which containers they are in, the engine says as well.
+    pids = {
+        one["id"]: one["pid"] for one in probe(tree.folder, "containers")["containers"]["containers"] if "pid" in one
+    }
+    assert {each["container"][:12]: pid for pid, each in processes.items() if "container" in each} == pids
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        *(f"service {name}" for name in demo_work.SERVICES),
+        *(f"container docker/root/{n}" for n in demo_work.CONTAINERS),
+    ],
+)
+def test_the_living_machine_tells_the_end_of_every_log(tmp_path: Path, wish: str) -> None:
+    tree = demo_tree.LivingTree(FIXTURE, tmp_path / "tree", "other-name")
+    whole = log(tree.folder, f"500 {wish}")
+    assert len(whole["lines"]) == demo_work.FIRST_LINES
+    assert not whole["truncated"]
+    assert log(tree.folder, f"3 {wish}")["lines"] == whole["lines"][-3:]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S+ .", line) for line in whole["lines"])
+    assert whole["lines"] == sorted(whole["lines"], key=lambda line: line.split()[0])
+
+
+def test_the_logs_of_what_runs_go_on_and_every_unit_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(demo_tree.time, "monotonic", lambda: clock[0])
+    tree = demo_tree.LivingTree(FIXTURE, tmp_path / "tree", "other-name")
+    clock[0] += demo_work.APART_SECONDS  # Long enough that each surely goes on.
+    tree.step()
+    assert len(log(tree.folder, "500 container docker/root/jellyfin")["lines"]) == demo_work.FIRST_LINES + 1
+    assert len(log(tree.folder, "500 service backup.service")["lines"]) == demo_work.FIRST_LINES
+    told = probe(tree.folder, "services", "containers")
+    assert {unit["name"] for unit in told["services"]["units"]} <= demo_work.SERVICES.keys()
+    assert {one["name"] for one in told["containers"]["containers"]} == demo_work.CONTAINERS.keys()
+
+
+def test_what_is_made_in_the_browser_stays(tmp_path: Path) -> None:
+    demo_config.write(tmp_path, 8123)
+    included = re.findall(r"!include (\S+)", (tmp_path / "configuration.yaml").read_text())
+    assert sorted(included) == ["automations.yaml", "scenes.yaml", "scripts.yaml"]
+    for name in included:
+        (tmp_path / name).write_text("- alias: mine\n")
+    blueprints = tmp_path / "blueprints/automation/homelab_monitor"
+    assert {path.name for path in blueprints.iterdir()} == {path.name for path in demo_config.BLUEPRINTS.iterdir()}
+    # A person may delete one in the browser: not the one of this checkout.
+    assert not any(path.is_symlink() for path in (blueprints, *blueprints.iterdir()))
+    (blueprints / "host_offline.yaml").unlink()
+    demo_config.write(tmp_path, 8123)
+    assert [(tmp_path / name).read_text() for name in included] == ["- alias: mine\n"] * 3
+    assert (blueprints / "host_offline.yaml").exists()
 
 
 @pytest.fixture
