@@ -37,7 +37,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 
 from custom_components.homelab_monitor import contact
-from custom_components.homelab_monitor.client import errors
+from custom_components.homelab_monitor.client import errors, keys
 from custom_components.homelab_monitor.client.identity import clone_id, host_id
 from custom_components.homelab_monitor.client.install import install_key
 from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint
@@ -367,10 +367,69 @@ async def test_a_host_that_does_not_say_who_it_is_is_known_by_its_key(host: Mach
 async def test_the_commands_for_every_system_lead_back_to_the_menu(hass: HomeAssistant) -> None:
     dialog = await Dialog(hass).begin("commands")
     assert dialog.at == ("commands", None)
-    assert "icacls" in dialog.placeholders["windows_admin"]
+    assert ".ssh/authorized_keys" in dialog.placeholders["linux"]
     assert "/etc/dropbear/authorized_keys" in dialog.placeholders["openwrt"]
     await dialog.submit()
     assert dialog.at == ("user", None)
+
+
+WINDOWS = OfferedKey("ssh-ed25519 AAAA", "SSH-2.0-OpenSSH_for_Windows_9.5")
+FOREIGN_WORDS = re.compile(r"windows|macos|powershell|icacls|\$env:|ProgramData", re.IGNORECASE)
+
+
+@pytest.fixture
+def all_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a probe for every system."""
+    monkeypatch.setattr(keys, "WATCHED_SYSTEMS", keys.WATCHED_SYSTEMS | {"windows", "macos"})
+
+
+async def test_nothing_is_shown_for_systems_that_cannot_be_watched_yet(hass: HomeAssistant) -> None:
+    dialog = await Dialog(hass).begin("commands")
+    assert FOREIGN_WORDS.findall(json.dumps([TEXTS, dialog.placeholders])) == []
+    await dialog.submit()
+    assert FOREIGN_WORDS.findall(json.dumps(dialog.placeholders)) == []
+
+
+async def test_a_machine_that_cannot_be_watched_yet_is_named_before_a_way_in_is_offered(
+    hass: HomeAssistant, hass_storage
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    refused = errors.KeyRefused("192.0.2.6")
+    refused.server_version = WINDOWS.server_version
+    with (
+        patch(f"{CONTACT}.read_host_key", return_value=WINDOWS),
+        patch(f"{CONTACT}.HostContact.async_log_in", side_effect=refused),
+    ):
+        await dialog.submit(address="me@192.0.2.6")
+        # Before the key is confirmed and proven anybody may say what he likes.
+        assert dialog.at == ("trust", None)
+        assert FOREIGN_WORDS.findall(json.dumps(dialog.placeholders)) == []
+        await dialog.submit()
+    assert dialog.at == ("trust", "not_supported")
+    assert (dialog.placeholders["host"], dialog.placeholders["system"]) == ("192.0.2.6", "Windows")
+
+
+async def test_the_commands_for_other_systems_are_only_hidden(
+    hass: HomeAssistant, hass_storage, all_watched: None
+) -> None:
+    dialog = await Dialog(hass).begin("commands")
+    others = dialog.placeholders["other_systems"]
+    assert "macOS" in others
+    assert "New-Item" in others
+    assert "icacls" in others
+    await dialog.submit()
+    await dialog.choose("address")
+    with patch(f"{CONTACT}.read_host_key", return_value=WINDOWS):
+        await dialog.submit(address="me@192.0.2.6")
+        assert dialog.at == ("trust", None)
+        assert "$env:ProgramData" in dialog.placeholders["fingerprint_command"]
+        refused = errors.KeyRefused("nas")
+        refused.server_version = WINDOWS.server_version
+        with patch(f"{CONTACT}.HostContact.async_log_in", side_effect=refused):
+            await dialog.submit()
+    assert dialog.at == ("authorize", None)
+    assert "icacls" in dialog.placeholders["install_command"]
+    assert "Get-WinEvent" in dialog.placeholders["log_command"]
 
 
 async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog: Dialog) -> None:
@@ -951,16 +1010,12 @@ async def test_the_command_shown_fits_what_the_scan_has_seen(hass: HomeAssistant
     await picking.submit(hosts=["192.0.2.1"], username="root")
     assert picking.placeholders["fingerprint_command"].startswith("`dropbearkey ")
     assert not picking.placeholders["found"], "an address is no name"
-    again = await Dialog(hass).begin("scan")
-    await again.submit(hosts=["192.0.2.6"], username="me")
-    assert "$env:ProgramData" in again.placeholders["fingerprint_command"]
 
 
 @pytest.mark.parametrize(
     ("version", "words"),
     [
         ("SSH-2.0-dropbear_2022.83", "/etc/dropbear"),
-        ("SSH-2.0-OpenSSH_for_Windows_9.5", "icacls"),
         ("SSH-2.0-OpenSSH_9.9", "~/.ssh"),
     ],
 )

@@ -28,7 +28,14 @@ from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
 from .checklist import async_checklist, words
-from .client.errors import HomelabError, HostKeyChanged, InvalidTarget, KeyRefused, without_frames
+from .client.errors import (
+    HomelabError,
+    HostKeyChanged,
+    InvalidTarget,
+    KeyRefused,
+    UnsupportedSystem,
+    without_frames,
+)
 from .client.identity import clone_id
 from .client.keys import (
     authorized_line,
@@ -38,6 +45,8 @@ from .client.keys import (
     install_commands,
     log_command,
     parse_sources,
+    shown_commands,
+    watched,
 )
 from .client.report import Status
 from .client.scan import Platform, platform_of
@@ -60,7 +69,7 @@ CONF_SOURCES = "sources"
 # Empty is no limit.
 _SOURCES_SCHEMA = vol.Schema({vol.Optional(CONF_SOURCES): TextSelector(TextSelectorConfig(autocomplete="off"))})
 
-_COMMANDS: Mapping[Platform | None, str] = {"openwrt": "openwrt", "windows": "windows_admin"}
+_COMMANDS: Mapping[str, str] = {"openwrt": "openwrt", "windows": "windows_admin"}
 WAYS_IN = ["added", "install", "commands", "limit"]
 
 
@@ -258,6 +267,9 @@ class OnboardingFlow(ConfigFlow):
         await self._async_note_refusal(self._failure)
         if self._failure is not None and self._failure.server_version:
             self._server = platform_of(self._failure.server_version)
+        if isinstance(self._failure, KeyRefused) and self._server and not watched(self._server):
+            # No way in would lead anywhere, and no dialog says what is to be done there.
+            self._failure = UnsupportedSystem(self._target.host, self._server.capitalize())
         return is_in
 
     async def _async_logged_in(self) -> ConfigFlowResult:
@@ -486,7 +498,7 @@ class OnboardingFlow(ConfigFlow):
     async def _async_placeholders(self) -> dict[str, str]:
         """Return what the steps' descriptions show; all of it is Markdown."""
         line = await self._async_key_line()
-        commands = {name: copyable(text) for name, text in install_commands(line).items()}
+        commands = {name: copyable(text) for name, text in shown_commands(line).items()}
         is_dropbear = self._server == "openwrt"
         if is_dropbear:
             line = dropbear_line(line)
@@ -505,13 +517,21 @@ class OnboardingFlow(ConfigFlow):
             "checklist": await self._async_checklist(),
             "name": escaped(entry.title if entry else self._title()),
             "known_address": escaped(HostAddress.from_data(entry.data).target.address) if entry else "",
+            "other_systems": await self._async_other_systems(commands),
             **commands,
         }
 
     def _install_command(self, line: str) -> str:
         """Return the command that adds the line on this machine; only root's file is elsewhere under OpenWrt."""
         is_users = self._server == "openwrt" and self._target.username != "root"
-        return install_commands(line)["linux" if is_users else _COMMANDS.get(self._server, "linux")]
+        return install_commands(line)["linux" if is_users else _COMMANDS.get(watched(self._server), "linux")]
+
+    async def _async_other_systems(self, commands: Mapping[str, str]) -> str:
+        """Return the paragraphs for systems that have no probe yet, nothing as long as that is so."""
+        if "windows_user" not in commands:
+            return ""
+        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        return words(texts, "key_line", "other_systems").format_map(commands) + "\n\n"
 
     async def _async_refusal(self) -> str:
         """Return the paragraph that says why the login was denied; a key that nobody knows yet needs none."""

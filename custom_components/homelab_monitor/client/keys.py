@@ -34,6 +34,8 @@ _DROPBEAR_OPTIONS = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,no
 It knows neither `restrict` before 2022.83 nor `from=` in any version, and a word that it does not know
 makes it refuse the key (svr-authpubkeyoptions.c; tried with 2022.83).
 """
+WATCHED_SYSTEMS: frozenset[str] = frozenset({"linux", "openwrt"})
+"""Systems that there is a probe for; add "windows" and "macos" with theirs. What others need is kept, and not shown."""
 _FINGERPRINT_COMMANDS = {
     "openwrt": "dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key",
     "windows": r"ssh-keygen -lf $env:ProgramData\ssh\ssh_host_{kind}_key.pub",
@@ -126,15 +128,27 @@ def install_commands(line: str) -> dict[str, str]:
     }
 
 
+def shown_commands(line: str) -> dict[str, str]:
+    """Return those of `install_commands` that are of any use yet."""
+    return {
+        name: command for name, command in install_commands(line).items() if name.partition("_")[0] in WATCHED_SYSTEMS
+    }
+
+
+def watched(platform: str | None) -> str:
+    """Return a platform that there is a probe for, "" for any other."""
+    return platform if platform and platform in WATCHED_SYSTEMS else ""
+
+
 def log_command(platform: str | None) -> str:
     """Return what shows on a machine why its SSH server refused a login; newer OpenSSH writes under three names."""
-    return _LOG_COMMANDS.get(platform or "", _LOG_COMMAND)
+    return _LOG_COMMANDS.get(watched(platform), _LOG_COMMAND)
 
 
 def fingerprint_command(host_key: str, platform: str | None) -> str:
     """Return what prints the fingerprint of this very key on the machine that holds it."""
     kind = host_key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0]
-    return _FINGERPRINT_COMMANDS.get(platform or "", _FINGERPRINT_COMMAND).format(kind=kind)
+    return _FINGERPRINT_COMMANDS.get(watched(platform), _FINGERPRINT_COMMAND).format(kind=kind)
 
 
 def fingerprint(host_key: str) -> str:
