@@ -38,6 +38,7 @@ from .client.items import Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
 from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
+from .client.report import Report, restore_report
 from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
@@ -145,7 +146,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_heard = hass.state is CoreState.running
         """Whether automations listen: what they are not told they never learn."""
         self._untold: tuple[Happening, ...] = ()
-        self.judgement = HostJudgement(hass, entry, store, session)
+        self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._baseline = Baseline()
         self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
@@ -175,6 +176,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=memory.problems,
             may_be_off=self.options.may_be_off,
             since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
+            last_test=restore_report(memory.last_test),
             is_held=not self._is_heard and memory.online is False,
         )
         if memory.age_seconds < self.options.stale_after:
@@ -405,6 +407,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Let all entities look again, and tell what happened beside the polls; what a poll brought is told already."""
         self.data = replace(self.data, happenings=self._told_now(happenings))
         self.async_update_listeners()
+
+    async def async_tested(self, report: Report) -> None:
+        """Show the report of a whole test, and save it at once."""
+        self.store.memory.last_test = report.as_dict()
+        self.layout += self.data.last_test is None
+        self.data = replace(self.data, last_test=report)
+        self.async_tell()
+        await self.store.async_save()
 
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""

@@ -38,6 +38,9 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
     """What is said about the value."""
 
+    moment_fn: Callable[[ItemT], float | None] = lambda _: None
+    """When the value was found, where it is news that the same was found again."""
+
     value_fn: Callable[[ItemT], StateType | datetime]
     """The value of the item."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
+from homeassistant.components import persistent_notification
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.exceptions import ServiceValidationError
@@ -15,7 +16,7 @@ from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .capability import async_test_host
-from .checklist import async_rows
+from .checklist import async_notice, async_rows
 from .client.control import RunAction
 from .client.items import ContainerNames, container_name, container_names
 from .client.models import Container, Processes, Socket, Sockets
@@ -39,6 +40,7 @@ ATTR_ACTION = "action"
 ATTR_CONTAINER = "container"
 ATTR_COUNT = "count"
 ATTR_LINES = "lines"
+ATTR_NOTIFY = "notify"
 ATTR_SERVICE = "service"
 SERVICE_TEST_HOST = "test_host"
 
@@ -75,9 +77,15 @@ class Action:
 
 async def _async_test_host(call: ServiceCall) -> ServiceResponse:
     """Test a host and return its rows."""
-    report = await async_test_host(call.hass, _entry(call))
+    entry = _entry(call)
+    report = await async_test_host(call.hass, entry)
+    if call.data[ATTR_NOTIFY]:
+        title, message = await async_notice(call.hass, report, entry.title)
+        # The next one of the same host takes its place.
+        persistent_notification.async_create(call.hass, message, title, f"{DOMAIN}_test_{entry.entry_id}")
     rows: list[dict[str, Any]] = await async_rows(call.hass, report)
-    return cast("ServiceResponse", {"at": report.at, "seconds": report.seconds, "rows": rows})
+    about = {"at": report.at, "seconds": report.seconds, "result": report.result.value}
+    return cast("ServiceResponse", {**about, "rows": rows})
 
 
 async def _async_control_service(call: ServiceCall) -> None:
@@ -195,7 +203,11 @@ async def _async_get_log(call: ServiceCall) -> ServiceResponse:
 
 
 ACTIONS = {
-    SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
+    SERVICE_TEST_HOST: Action(
+        schema=_schema({vol.Optional(ATTR_NOTIFY, default=False): cv.boolean}),
+        response=SupportsResponse.OPTIONAL,
+        handler=_async_test_host,
+    ),
     "control_service": Action(
         schema=_schema(
             {
