@@ -34,7 +34,7 @@ from .client.errors import (
     NoGreeting,
 )
 from .client.happenings import Baseline, Happening, advance, starting_from
-from .client.items import Selection, is_crowd, services
+from .client.items import SHOWN, Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
 from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
@@ -552,6 +552,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def is_crowd(self, kind: str) -> bool:
         """Return whether the host has more items of a kind than are shown each, those that are away included."""
         return is_crowd(kind, len(self.inventory.items.get(kind, ())))
+
+    def has_few(self, kind: str) -> bool:
+        """Return whether the host has no more items of a kind than are shown by themselves, those away included."""
+        return len(self.inventory.items.get(kind, ())) <= SHOWN
 
     @callback
     def async_forget(self, kind: str, item_id: str) -> None:

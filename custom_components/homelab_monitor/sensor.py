@@ -109,7 +109,7 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         value, available, now = self._value(), self.available, time.monotonic()
         moment = self._found_at()
         old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
-        is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS
+        is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if not changed and not is_due and not self._is_news(old, value, now):
             return
         are_words = changed or not isinstance(value, (int, float))
@@ -129,7 +129,8 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
             return old != value
         # Idle and not idle are two things, whatever the size of the step; what wakes up every minute is just idle.
-        if _crosses_zero(old, value) and now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS:
+        may_cross = now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
+        if may_cross and _crosses_zero(old, value):
             return True
         threshold_fn = self.entity_description.threshold_fn
         if threshold_fn and (old >= (limit := threshold_fn(self.coordinator.options))) != (value >= limit):
