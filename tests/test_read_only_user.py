@@ -24,6 +24,7 @@ from .test_diagnostics import Aviary
 SEEN = {
     # names of what entities are about, and the ids made of them
     "Container.engine",
+    "Container.image",
     "Container.name",
     "Container.owner",
     "Fan.chip",
