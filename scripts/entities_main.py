@@ -54,8 +54,8 @@ the machine tells its value: no swap, no swap usage.
 
 {SHOWN} items of a kind at most are shown by themselves. Of more, entities of new ones are *off*, except those of the
 primary interface and of what the options choose: services, filesystems, interfaces. What is enabled already stays so.
-Of more containers only chosen ones have entities at all. What says *on (of few)* is *on* while the host has no more than
-{SHOWN} items of that kind, and *off* for new ones after that.
+Of more containers only chosen ones have entities at all. What says *on (of few)* is *on* while no more than
+{SHOWN} of the host have entities, and *off* for new ones after that.
 """
 COUNTS = f"""\
 ## How many that makes
