@@ -149,8 +149,9 @@ async def test_a_containers_log_is_asked_by_its_key_and_processes_know_its_name(
 
 async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
     await host.start()
-    with pytest.raises(vol.Invalid):
+    with pytest.raises(ServiceValidationError) as raised:
         await ask(hass, host, "get_log", container="web")
+    assert raised.value.translation_key == "named_twice"
     with pytest.raises(ServiceValidationError) as raised:
         await ask(hass, host, "get_log", service=None)
     assert raised.value.translation_key == "no_log_named"

@@ -1,8 +1,10 @@
 """*Test now* and the action `test_host`: who may, what comes back, and what a test leads to."""
 
 from collections.abc import Iterator
+import time
 from unittest.mock import patch
 
+from homeassistant.components import persistent_notification
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
@@ -10,9 +12,11 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
+from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import NoPython, Unreachable
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict, restore_report
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 
 from .scripted import HOST_ID, Host
 
@@ -29,10 +33,11 @@ class Script:
     def __init__(self) -> None:
         self.rows: tuple[CheckResult, ...] = (GOOD,)
         self.asked = 0
+        self.at = 5.0
 
     async def run(self, *_: object, **__: object) -> tuple[Report, None]:
         self.asked += 1
-        return Report(rows=self.rows, at=5.0, seconds=0.25), None
+        return Report(rows=self.rows, at=self.at, seconds=0.25), None
 
 
 @pytest.fixture
@@ -47,9 +52,10 @@ async def press(hass: HomeAssistant) -> None:
     await hass.async_block_till_done()
 
 
-async def ask(hass: HomeAssistant, entry_id: str, context: Context | None = None) -> dict:
+async def ask(hass: HomeAssistant, entry_id: str, context: Context | None = None, **fields: object) -> dict:
+    fields = {"config_entry_id": entry_id} | fields
     return await hass.services.async_call(
-        DOMAIN, "test_host", {"config_entry_id": entry_id}, blocking=True, return_response=True, context=context
+        DOMAIN, "test_host", fields, blocking=True, return_response=True, context=context
     )
 
 
@@ -127,7 +133,7 @@ async def test_the_action_returns_the_rows_with_their_texts(hass: HomeAssistant,
     await host.start()
     tests.rows = (GOOD, DOCKER)
     response = await ask(hass, host.entry.entry_id)
-    assert (response["at"], response["seconds"]) == (5.0, 0.25)
+    assert (response["at"], response["seconds"], response["result"]) == (5.0, 0.25, "amber")
     assert [(row["check"], row["status"], row["text"]) for row in response["rows"]] == [
         ("python", "ok", "3.11.2 (python3)"),
         ("docker", "amber", "mon may not ask it. Membership in the group docker allows that; it equals root rights"),
@@ -158,3 +164,106 @@ async def test_a_host_that_is_not_set_up_cannot_be_tested(hass: HomeAssistant, h
     with pytest.raises(HomeAssistantError):
         await ask(hass, host.entry.entry_id)
     assert tests.asked == 0
+
+
+# ---------------------------------------------------------------- what remains to be seen
+
+LAST_TEST = "sensor.plain_last_test"
+HOSTILE = CheckResult.of("shell", Verdict(Status.AMBER, "shell_noise", {"line": "[evil](x)"}, "quiet_shell"))
+
+
+def notifications(hass: HomeAssistant) -> list[tuple[str, str]]:
+    found = persistent_notification._async_get_or_create_notifications(hass).values()
+    return [(each["title"], each["message"]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("rows", "result"),
+    [
+        ((GOOD,), "ok"),
+        ((GOOD, DOCKER), "amber"),
+        ((DOCKER, PYTHON, GOOD), "red"),
+        ((CheckResult.of("gpu", Verdict(Status.INFO, "no_gpu")), GOOD), "ok"),
+        ((CheckResult.of("gpu", Verdict(Status.UNKNOWN, "not_asked")), GOOD), "ok"),
+    ],
+    ids=["good", "amber", "red", "info", "unknown"],
+)
+async def test_a_test_can_be_seen_afterwards(
+    hass: HomeAssistant, host: Host, tests: Script, rows: tuple[CheckResult, ...], result: str
+) -> None:
+    await host.start()
+    assert hass.states.get(LAST_TEST) is None, "nobody has tested it yet"
+    tests.rows = rows
+    await press(hass)
+    state = hass.states.get(LAST_TEST)
+    assert state is not None
+    assert (state.state, state.attributes["tested"]) == (result, "1970-01-01T00:00:05+00:00")
+    assert state.attributes["checks"] == {row.check: row.status.value for row in rows}
+    assert state.attributes["options"] == ["ok", "amber", "red"]
+
+
+async def test_the_last_test_holds_every_check_and_no_word_of_the_host(
+    hass: HomeAssistant, host: Host, tests: Script, entity_registry: er.EntityRegistry
+) -> None:
+    await host.start()
+    word = {"line": "hostile", "detail": "hostile", "address": "hostile"}
+    tests.rows = tuple(CheckResult.of(check.key, Verdict(Status.AMBER, "shell_noise", word)) for check in CHECKS)
+    await press(hass)
+    state = hass.states.get(LAST_TEST)
+    assert state is not None
+    assert state.attributes["checks"] == {check.key: "amber" for check in CHECKS}
+    assert "hostile" not in str(state.as_dict())
+    assert "checks" in state.state_info["unrecorded_attributes"]
+    assert entity_registry.async_get(LAST_TEST).entity_category == "diagnostic"
+
+
+async def test_the_same_result_again_is_written_with_its_time(hass: HomeAssistant, host: Host, tests: Script) -> None:
+    await host.start()
+    await press(hass)
+    host.freezer.tick(30)
+    with patch.object(tests, "at", 35.0):
+        await press(hass)
+    assert hass.states.get(LAST_TEST).attributes["tested"] == "1970-01-01T00:00:35+00:00"
+
+
+async def test_the_last_test_survives_a_restart_and_is_shown_while_the_host_is_off(
+    hass: HomeAssistant, host: Host, tests: Script
+) -> None:
+    await host.start()
+    tests.rows = (GOOD, DOCKER)
+    await press(hass)
+    before = hass.states.get(LAST_TEST)
+    host.session.error = Unreachable("plain")
+    await host.reload()
+    await host.move(90, step=5)
+    assert host.status == "offline"
+    after = hass.states.get(LAST_TEST)
+    assert (after.state, after.attributes) == (before.state, before.attributes)
+
+
+async def test_the_test_of_the_dialog_is_the_first_one(hass: HomeAssistant, host: Host) -> None:
+    report = Report(rows=(GOOD, DOCKER), at=5.0, seconds=0.25)
+    async_hand_over(hass, HOST_ID, HostMemory(last_test=report.as_dict(), seen=time.monotonic()))
+    await host.start()
+    assert host.state(LAST_TEST) == "amber"
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), 1e300, -1, 10**400, "5", None])
+async def test_a_time_that_is_none_is_no_test(at: object) -> None:
+    assert restore_report(Report(rows=(GOOD,), at=5.0).as_dict() | {"at": at}) is None
+
+
+async def test_a_notification_comes_only_where_it_is_asked_for(hass: HomeAssistant, host: Host, tests: Script) -> None:
+    await host.start()
+    tests.rows = (GOOD, HOSTILE, LOGIN)
+    await press(hass)
+    await ask(hass, host.entry.entry_id)
+    assert notifications(hass) == []
+    await ask(hass, host.entry.entry_id, notify=True)
+    lines = ["\u26a0\ufe0f Login shell: the login shell prints text", "\u274c Login"]
+    fix = "Settings > Repairs explains how to fix this."
+    assert notifications(hass) == [("Test of plain: failed", "\n\n".join([*lines, fix]))]
+    tests.rows = (GOOD,)
+    await ask(hass, host.entry.entry_id, notify=True)
+    well = "Nothing stands in the way of monitoring this host."
+    assert notifications(hass) == [("Test of plain: passed", well)], "the new one takes the place of the old one"

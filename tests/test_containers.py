@@ -8,6 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
 import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.const import DOMAIN
@@ -63,7 +64,7 @@ def entity(hass: HomeAssistant, key: str, item: str = "docker/root/web") -> str:
     return found
 
 
-async def test_a_container_is_a_device_of_the_hosts_with_one_enabled_entity(
+async def test_a_container_is_a_device_of_the_hosts_with_what_one_wants_to_see_enabled(
     hass: HomeAssistant, with_web: Host
 ) -> None:
     await with_web.start()
@@ -74,9 +75,10 @@ async def test_a_container_is_a_device_of_the_hosts_with_one_enabled_entity(
     entries = er.async_entries_for_device(er.async_get(hass), device.id, include_disabled_entities=True)
     assert {each.unique_id.rpartition("web_")[2]: each.disabled_by is None for each in entries} == {
         "state": True,
-        "health": False,
-        "cpu_usage": False,
-        "memory_used": False,
+        "health": True,
+        "cpu_usage": True,
+        "memory_used": True,
+        "image": True,
         "restarts": False,
     }
     state = hass.states.get(entity(hass, "state"))
@@ -95,6 +97,48 @@ async def test_what_a_container_uses(hass: HomeAssistant, with_web: Host) -> Non
     assert values == {"health": "healthy", "memory_used": "64.0", "restarts": "0"}
     # 45 s of one core in the 30 s between two rounds: one and a half cores.
     assert float(with_web.state(entity(hass, "cpu_usage"))) == pytest.approx(150, abs=40)
+
+
+async def test_what_a_container_hardly_uses_is_not_written(hass: HomeAssistant, with_web: Host) -> None:
+    container(with_web)["cpu_seconds"] = 0.0
+    await with_web.start()
+    await with_web.move(65, step=5)
+    cpu, memory = entity(hass, "cpu_usage"), entity(hass, "memory_used")
+    assert (float(with_web.state(cpu)), float(with_web.state(memory))) == (0, 64)
+    changes = async_capture_events(hass, "state_changed")
+    for _ in range(15):  # ten minutes, in which other rows would have written what is small as well
+        container(with_web)["cpu_seconds"] += 0.1
+        container(with_web)["memory_bytes"] += 20_000
+        await with_web.move(40, step=10)
+    assert {event.data["entity_id"] for event in changes} & {cpu, memory} == set()
+    container(with_web)["memory_bytes"] += 300_000  # together more than half of a MiB
+    container(with_web)["cpu_seconds"] += 1.0
+    await with_web.move(40, step=10)
+    assert float(with_web.state(memory)) > 64
+    assert float(with_web.state(cpu)) > 1
+
+
+async def test_the_image_is_shown_with_its_tag_and_follows_it(hass: HomeAssistant, with_web: Host) -> None:
+    container(with_web)["image"] = "registry.lan:5000/team/web:1.29@sha256:" + "0" * 64
+    await with_web.start()
+    state = hass.states.get(entity(hass, "image"))
+    assert state is not None
+    assert (state.state, state.name) == ("registry.lan:5000/team/web:1.29", "web Image")
+    assert (state.attributes["repository"], state.attributes["tag"]) == ("registry.lan:5000/team/web", "1.29")
+    container(with_web).update(image="registry.lan:5000/team/web:1.30", id="0123456789ab")
+    await with_web.move(35)
+    assert with_web.state(entity(hass, "image")) == "registry.lan:5000/team/web:1.30"
+
+
+async def test_an_image_of_any_length_is_harmless(hass: HomeAssistant, with_web: Host) -> None:
+    container(with_web)["image"] = "http://" + "x" * 900 + "\n:<b>\x1b[31m"
+    await with_web.start()
+    state = hass.states.get(entity(hass, "image"))
+    assert state is not None
+    assert len(state.state) <= 255
+    assert not state.attributes["repository"].startswith("http")
+    assert "\n" not in state.state + str(state.attributes["tag"])
+    assert "\x1b" not in state.state + str(state.attributes["tag"])
 
 
 async def test_one_that_is_made_anew_keeps_its_entities(hass: HomeAssistant, with_web: Host) -> None:
@@ -216,6 +260,45 @@ async def test_fifteen_have_entities_and_stay_when_more_come(hass: HomeAssistant
     assert len(children(hass, host)) == 15
     assert host.state(entity(hass, "state", "docker/root/c00")) == "running"
     assert host.state("sensor.plain_running_containers") == "40"
+
+
+def enabled(hass: HomeAssistant, host: Host, name: str) -> set[str]:
+    """Return which sensors of a container are enabled."""
+    prefix = f"{HOST_ID}_container_docker/root/{name}_"
+    entries = er.async_entries_for_config_entry(er.async_get(hass), host.entry.entry_id)
+    return {
+        each.unique_id.removeprefix(prefix)
+        for each in entries
+        if each.unique_id.startswith(prefix) and each.disabled_by is None
+    }
+
+
+ALL = {"state", "health", "cpu_usage", "memory_used", "image"}
+
+
+async def test_of_more_than_fifteen_new_ones_show_their_state_alone(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["containers"] = crowd(15)
+    await host.start(containers=["c*"])
+    assert [enabled(hass, host, f"c{number:02}") for number in range(15)] == [ALL] * 15
+    host.session.sections["containers"] = crowd(16)
+    await host.move(65, step=5)
+    assert enabled(hass, host, "c15") == {"state"}
+    assert enabled(hass, host, "c14") == ALL, "what is enabled stays so"
+
+
+async def test_of_many_chosen_ones_each_shows_its_state_alone(hass: HomeAssistant, host: Host) -> None:
+    host.session.sections["containers"] = crowd(16)
+    await host.start(containers=["c*"])
+    assert {name: enabled(hass, host, name) for name in ("c00", "c15")} == {"c00": {"state"}, "c15": {"state"}}
+
+
+async def test_what_an_earlier_version_had_disabled_stays_disabled(hass: HomeAssistant, with_web: Host) -> None:
+    await with_web.start()
+    registry = er.async_get(hass)
+    for key in ("health", "cpu_usage", "memory_used"):
+        registry.async_update_entity(entity(hass, key), disabled_by=er.RegistryEntryDisabler.INTEGRATION)
+    await with_web.reload()
+    assert enabled(hass, with_web, "web") == {"state", "image"}
 
 
 async def test_of_many_only_chosen_ones_have_entities(hass: HomeAssistant, host: Host) -> None:

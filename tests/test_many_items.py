@@ -26,7 +26,7 @@ class Many:
     fill: Callable[[Sections, int], None]
     option: dict[str, list[str]] | None = None
     chosen: int = 0
-    """How many of the items the option names."""
+    """How many entities of the items that the option names are enabled."""
     on: int = 0
     """How many entities of one item are enabled by themselves."""
     always_on: int = 0
@@ -96,7 +96,7 @@ MANY = {
     "interface": Many(interfaces, {"interfaces": ["eth3"]}, chosen=2, always_on=2),
     "gpu": Many(gpus, on=2),
     "service": Many(services, {"services": ["unit01.service", "unit1*"]}, chosen=11, on=1),
-    "container": Many(put_containers, {"containers": ["c01", "c1*"]}, chosen=11, on=1),
+    "container": Many(put_containers, {"containers": ["c01", "c1*"]}, chosen=11 * 5, on=5),
     "temperature": Many(temperatures),
     "fan": Many(fans),
 }

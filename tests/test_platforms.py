@@ -18,6 +18,7 @@ from syrupy.extensions.amber import AmberSnapshotExtension
 
 from custom_components.homelab_monitor import PLATFORMS
 from custom_components.homelab_monitor.client.errors import ConnectionLost
+from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostOptions
 
 from .recorded import RecordedHost
@@ -29,6 +30,14 @@ WITHOUT = {(name, platform) for name in ("amd-desktop", "debian-systemd") for pl
 """No containers to switch, no package manager to ask."""
 OPTIONS = {"power": True, "control_containers": True, "install_updates": True}
 """All that rows wait for."""
+LAST_TEST = Report(
+    rows=(
+        CheckResult.of("login", Verdict(Status.OK, "logged_in", {"username": "mon"})),
+        CheckResult.of("docker", Verdict(Status.AMBER, "docker_denied", {"username": "mon"}, "join_docker")),
+    ),
+    at=1763900000.0,
+)
+"""No poll tells of a test."""
 IN_THE_NAME = {"entity_id", "domain"}
 """What the name of a snapshot tells."""
 NOT_OURS = {"aliases", "config_entry_id", "config_subentry_id", "device_id", "id", "object_id_base", "platform"}
@@ -91,6 +100,7 @@ async def start(host: RecordedHost) -> None:
     """Start a host and wait until everything was read twice, so that rates are known."""
     host.session.shell.say("upgrade none\n")
     await host.start(**OPTIONS)
+    await host.entry.runtime_data.async_tested(LAST_TEST)
     await host.move(40, step=5)
 
 

@@ -24,6 +24,7 @@ from .test_diagnostics import Aviary
 SEEN = {
     # names of what entities are about, and the ids made of them
     "Container.engine",
+    "Container.image",
     "Container.name",
     "Container.owner",
     "Fan.chip",
@@ -120,7 +121,7 @@ async def test_a_user_without_rights_sees_what_entities_and_devices_show_and_not
         for check, reason in (("shell", "shell_noise"), ("host_key", "host_key_changed"))
     ]
     async_update_issues(hass, host.entry, rows, at_once=True)
-    host.entry.runtime_data.store.memory.last_test = Report(rows=tuple(rows), at=1.0).as_dict()
+    await host.entry.runtime_data.async_tested(Report(rows=tuple(rows), at=1.0))
 
     client = await hass_ws_client(hass, hass_read_only_access_token)
 

@@ -174,17 +174,22 @@ def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:
 
 
 def test_actions_have_texts_icons_and_fields_that_agree() -> None:
-    actions = yaml.safe_load((ROOT / "services.yaml").read_text())
+    document = yaml.safe_load((ROOT / "services.yaml").read_text())
+    actions = {name: action for name, action in document.items() if not name.startswith(".")}
     icons = json.loads((ROOT / "icons.json").read_text())["services"]
     assert actions.keys() == TEXTS["services"].keys() == icons.keys() == services.ACTIONS.keys()
     for name, action in actions.items():
-        fields_of = set(action.get("fields", {}))
-        assert fields_of == TEXTS["services"][name]["fields"].keys()
-        schema = services.ACTIONS[name].schema.validators[0].schema
-        assert fields_of == {str(key) for key in schema}, name
+        sections = {key: each for key, each in action["fields"].items() if "fields" in each}
+        assert sections.keys() == TEXTS["services"][name].get("sections", {}).keys()
+        fields = {key: each for key, each in action["fields"].items() if "fields" not in each}
+        for section in sections.values():
+            fields |= section["fields"]
+        assert fields.keys() == TEXTS["services"][name]["fields"].keys()
+        schema = services.ACTIONS[name].schema.schema
+        assert fields.keys() == {str(key) for key in schema}, name
         required = {str(key) for key in schema if isinstance(key, vol.Required)}
-        assert required == {key for key, field in action["fields"].items() if field.get("required")}
-        for field in action["fields"].values():
+        assert required == {key for key, field in fields.items() if field.get("required")}
+        for field in fields.values():
             if select := field["selector"].get("select"):
                 assert set(select["options"]) == SELECTOR[select["translation_key"]]
 

@@ -182,8 +182,7 @@ async def async_take_report(
         return
     coordinator = entry.runtime_data
     coordinator.judgement.async_start_over()
-    coordinator.store.memory.last_test = report.as_dict()
-    await coordinator.store.async_save()
+    await coordinator.async_tested(report)
     # So may it be now: nobody polls for an entry that is over.
     if report.hindrance or entry.state is not ConfigEntryState.LOADED or entry.runtime_data is not coordinator:
         return

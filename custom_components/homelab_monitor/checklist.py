@@ -48,6 +48,25 @@ async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]
     ]
 
 
+async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[str, str]:
+    """Return title and Markdown of a notification: which checks want something done, and where that is.
+
+    Every user reads notifications, so there is no word of the host in it; the name in the title is that of its entry.
+    """
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    result = words(texts, "test_result", report.result)
+    lines = [_notice_line(texts, row) for row in report.rows if row.status in (Status.AMBER, Status.RED)]
+    what_next = words(texts, "test_notice", "repairs" if lines else "nothing")
+    title = words(texts, "test_notice", "title").format(name=name, result=result)
+    return title, "\n\n".join([*lines, what_next])
+
+
+def _notice_line(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return a check with what its issue is called; a refused login has none, it is Home Assistant's own."""
+    problem = words(texts, "problem", row.reason)
+    return f"{symbol(row)} {check_name(texts, row)}" + ("" if problem == row.reason else f": {problem}")
+
+
 def finding(texts: Mapping[str, str], row: CheckResult) -> str:
     """Return what a check found, its remote words made harmless."""
     said = {name: breakable(value) for name, value in row.placeholders.items()}

@@ -34,10 +34,11 @@ from .client.errors import (
     NoGreeting,
 )
 from .client.happenings import Baseline, Happening, advance, starting_from
-from .client.items import Selection, is_crowd, services
+from .client.items import SHOWN, Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
 from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
+from .client.report import Report, restore_report
 from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
@@ -145,7 +146,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_heard = hass.state is CoreState.running
         """Whether automations listen: what they are not told they never learn."""
         self._untold: tuple[Happening, ...] = ()
-        self.judgement = HostJudgement(hass, entry, store, session)
+        self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._baseline = Baseline()
         self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
@@ -175,6 +176,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=memory.problems,
             may_be_off=self.options.may_be_off,
             since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
+            last_test=restore_report(memory.last_test),
             is_held=not self._is_heard and memory.online is False,
         )
         if memory.age_seconds < self.options.stale_after:
@@ -406,6 +408,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.data = replace(self.data, happenings=self._told_now(happenings))
         self.async_update_listeners()
 
+    async def async_tested(self, report: Report) -> None:
+        """Show the report of a whole test, and save it at once."""
+        self.store.memory.last_test = report.as_dict()
+        self.layout += self.data.last_test is None
+        self.data = replace(self.data, last_test=report)
+        self.async_tell()
+        await self.store.async_save()
+
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""
         self._tries = self._refusals = self._limited = self._cuts = 0
@@ -542,6 +552,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def is_crowd(self, kind: str) -> bool:
         """Return whether the host has more items of a kind than are shown each, those that are away included."""
         return is_crowd(kind, len(self.inventory.items.get(kind, ())))
+
+    def has_few(self, kind: str) -> bool:
+        """Return whether the host has no more items of a kind than are shown by themselves, those away included."""
+        return len(self.inventory.items.get(kind, ())) <= SHOWN
 
     @callback
     def async_forget(self, kind: str, item_id: str) -> None:

@@ -58,6 +58,9 @@ class HomelabDescription[ItemT](EntityDescription):
     enabled_fn: Callable[[ItemT], bool] = always
     """Whether the entity is enabled when it is first seen; without one it is, unless its item is one of a crowd."""
 
+    of_few: bool = False
+    """Whether the entity is enabled when it is first seen only where the host has few items of the kind."""
+
     chosen_fn: Callable[[Selection, str], bool] = never_chosen
     """Whether the user chose the item, by its label: its entity is enabled whatever `enabled_fn` says."""
 
@@ -156,6 +159,8 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
 
 def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
     """Return whether an entity is enabled although nobody chose its item."""
+    if row.of_few and not coordinator.has_few(row.subject.key):
+        return False
     if row.enabled_fn is always:
         return not coordinator.is_crowd(row.subject.key)
     item = row.subject.item(coordinator.data, item_id)

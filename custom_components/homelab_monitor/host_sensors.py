@@ -24,6 +24,7 @@ from .client.models import (
     Uptime,
 )
 from .client.rates import CpuRates
+from .client.report import Report, Status
 from .entity import always
 from .quantities import (
     AVERAGE,
@@ -103,6 +104,16 @@ def _lists_refreshed(state: HostState) -> datetime | None:
     """Return when the host last learnt of new packages, by our own clock."""
     refreshed = state.snapshot.lists_time
     return None if refreshed is None else datetime.fromtimestamp(refreshed, UTC)
+
+
+TEST_RESULTS = [Status.OK.value, Status.AMBER.value, Status.RED.value]
+_LAST_TEST: Final = _Part[Report](lambda state: state.last_test)
+
+
+def _checks(test: Report) -> Mapping[str, Any]:
+    """Return when it was, and what each check said: no word of the host, as every user sees this."""
+    tested = datetime.fromtimestamp(test.at, UTC).isoformat(timespec="seconds")
+    return {"tested": tested, "checks": {row.check: row.status.value for row in test.rows}}
 
 
 _PRIMARY_ADDRESS: Final = _INTERFACES.read(lambda interfaces: interfaces.primary_address)
@@ -230,6 +241,19 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         diagnostic=True,
         exists_fn=always,
         value_fn=lambda state: state.poll_seconds,
+    ),
+    HomelabSensorDescription(
+        key="last_test",
+        subject=HOST,
+        device_class=SensorDeviceClass.ENUM,
+        options=TEST_RESULTS,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        # What stands in the way is of interest most while the host is offline.
+        stays_available=True,
+        exists_fn=_LAST_TEST.is_told,
+        attributes_fn=_LAST_TEST.read(_checks),
+        moment_fn=_LAST_TEST.read(lambda test: test.at),
+        value_fn=_LAST_TEST.read(lambda test: test.result.value),
     ),
     _stall("cpu_pressure_some", lambda pressure: pressure.cpu, lambda stall: stall.some_avg60),
     _stall("memory_pressure_some", lambda pressure: pressure.memory, lambda stall: stall.some_avg60),

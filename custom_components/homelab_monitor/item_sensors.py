@@ -1,6 +1,7 @@
 """The sensors of a host's items: one table per subject."""
 
 from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.const import EntityCategory
 
 from .client.items import Selection
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
@@ -63,6 +64,11 @@ def _health(item: ContainerRates) -> str | None:
 def _has_health(item: ContainerRates) -> bool:
     """Return whether the container has a health check."""
     return item.container.health not in (None, "none")
+
+
+def _image_parts(item: ContainerRates) -> dict[str, str | None]:
+    """Return the image and its version one by one, as an automation wants them."""
+    return {"repository": item.container.image_repository, "tag": item.container.image_tag}
 
 
 def _age(item: Filesystem) -> dict[str, float] | None:
@@ -171,7 +177,7 @@ CONTAINER_SENSORS: tuple[HomelabSensorDescription[ContainerRates], ...] = (
         subject=CONTAINER,
         device_class=SensorDeviceClass.ENUM,
         options=HEALTH_STATES,
-        entity_registry_enabled_default=False,
+        of_few=True,
         exists_fn=_has_health,
         value_fn=_health,
     ),
@@ -179,11 +185,28 @@ CONTAINER_SENSORS: tuple[HomelabSensorDescription[ContainerRates], ...] = (
         CONTAINER,
         "cpu_usage",
         PERCENT,
-        enabled=False,
+        of_few=True,
+        calm=True,
         exists_fn=lambda item: item.container.cpu_seconds is not None,
         value_fn=lambda item: item.cpu_percent,
     ),
-    measured(CONTAINER, "memory_used", SMALL_SIZE, enabled=False, value_fn=lambda item: item.container.memory_bytes),
+    measured(
+        CONTAINER,
+        "memory_used",
+        SMALL_SIZE,
+        of_few=True,
+        calm=True,
+        value_fn=lambda item: item.container.memory_bytes,
+    ),
+    HomelabSensorDescription(
+        key="image",
+        subject=CONTAINER,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        of_few=True,
+        exists_fn=lambda item: bool(item.container.image),
+        attributes_fn=_image_parts,
+        value_fn=lambda item: item.container.image_reference or None,
+    ),
     measured(
         CONTAINER, "restarts", COUNT, enabled=False, diagnostic=True, value_fn=lambda item: item.container.restarts
     ),

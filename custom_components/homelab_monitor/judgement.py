@@ -4,6 +4,7 @@ The coordinator tells each poll's end; what follows from it for the issues is de
 host that is off makes no issue for a day, and none at all when it may be off.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 import time
 from typing import Any
@@ -17,7 +18,7 @@ from .client.checks import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, check_c
 from .client.errors import HomelabError
 from .client.items import left_out
 from .client.limits import JUDGEMENTS
-from .client.report import Status
+from .client.report import Report, Status
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
 from .client.ssh import Connection
@@ -36,12 +37,20 @@ OFFLINE_SECONDS = 86400.0
 class HostJudgement:
     """Judges one host as its polling goes on."""
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], store: HostStore, session: ProbeSession) -> None:
-        """Remember whom to judge; nothing is asked yet."""
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        store: HostStore,
+        session: ProbeSession,
+        take_report: Callable[[Report], Awaitable[None]],
+    ) -> None:
+        """Remember whom to judge, and who takes the report of a whole judgement; nothing is asked yet."""
         self._hass = hass
         self._entry = entry
         self._store = store
         self._session = session
+        self._take_report = take_report
         self._address = HostAddress.from_data(entry.data)
         options = HostOptions.from_options(entry.options)
         self._may_be_off = options.may_be_off
@@ -117,8 +126,9 @@ class HostJudgement:
             return
         self._connection = weakref.ref(connection) if connection else None
         self._judged_at = time.monotonic()
+        # Not before the poll has its state, which the report is added to.
         self._entry.async_create_background_task(
-            self._hass, self._async_judge_whole(evidence), f"{self._entry.title} capability test"
+            self._hass, self._async_judge_whole(evidence), f"{self._entry.title} capability test", eager_start=False
         )
 
     async def _async_judge_whole(self, evidence: Evidence) -> None:
@@ -130,8 +140,7 @@ class HostJudgement:
         systemd = report.row("systemd")
         if systemd is None or systemd.status is Status.UNKNOWN:
             return  # Only the facts tell of it.
-        self._store.memory.last_test = report.as_dict()
-        await self._store.async_save()
+        await self._take_report(report)
 
     @callback
     def async_pin_host_keys(self) -> None:

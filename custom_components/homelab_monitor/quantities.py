@@ -32,11 +32,18 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     deadband: float = 0.0
     """Smallest change that is written, in the native unit: at most half the displayed step."""
 
+    is_calm: bool = False
+    """Whether only a change of at least the deadband is written: not each small one after five minutes, nor one from
+    zero. What there are many of idles at nearly nothing, and wakes up all the time."""
+
     threshold_fn: Callable[[HostOptions], float] | None = None
     """The configured limit whose crossing is always written."""
 
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
     """What is said about the value."""
+
+    moment_fn: Callable[[ItemT], float | None] = lambda _: None
+    """When the value was found, where it is news that the same was found again."""
 
     value_fn: Callable[[ItemT], StateType | datetime]
     """The value of the item."""
@@ -125,6 +132,8 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
     *,
     enabled: bool = True,
     diagnostic: bool = False,
+    of_few: bool = False,
+    calm: bool = False,
     threshold_fn: Callable[[HostOptions], float] | None = None,
     enabled_fn: Callable[[ItemT], bool] = always,
     chosen_fn: Callable[[Selection, str], bool] = never_chosen,
@@ -144,6 +153,8 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
         entity_category=EntityCategory.DIAGNOSTIC if diagnostic else None,
         entity_registry_enabled_default=enabled,
         deadband=quantity.deadband,
+        of_few=of_few,
+        is_calm=calm,
         threshold_fn=threshold_fn,
         enabled_fn=enabled_fn,
         chosen_fn=chosen_fn,

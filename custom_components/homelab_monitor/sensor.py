@@ -59,6 +59,7 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
     """One value of one item, written when it says something new."""
 
     entity_description: HomelabSensorDescription[ItemT]
+    _unrecorded_attributes = frozenset({"checks"})
 
     def __init__(
         self, coordinator: HomelabCoordinator, description: HomelabSensorDescription[ItemT], item_id: str
@@ -69,6 +70,7 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         self._crossed_at = -ALWAYS_WRITTEN_SECONDS
         self._was_available = self.available
         self._restored: StateType | datetime = None
+        self._moment = self._found_at()
         self._attr_native_value = self._value()
 
     def _value(self) -> StateType | datetime:
@@ -76,6 +78,11 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         item = self.item
         value = None if item is None else self.entity_description.value_fn(item)
         return self._restored if value is None and not self.coordinator.has_polled else value
+
+    def _found_at(self) -> float | None:
+        """Return when the value was found, None where that is no news."""
+        item = self.item
+        return None if item is None else self.entity_description.moment_fn(item)
 
     @property
     @override
@@ -100,14 +107,15 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
     def _handle_coordinator_update(self) -> None:
         """Write the state unless it moved too little to be worth a row in the database."""
         value, available, now = self._value(), self.available, time.monotonic()
-        old, changed = self._attr_native_value, available != self._was_available
-        is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS
+        moment = self._found_at()
+        old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
+        is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if not changed and not is_due and not self._is_news(old, value, now):
             return
         are_words = changed or not isinstance(value, (int, float))
         if are_words and not is_due and not self._may_write():
             return
-        self._was_available = available
+        self._was_available, self._moment = available, moment
         if _crosses_zero(old, value):
             self._crossed_at = now
         self._attr_native_value = value
@@ -121,7 +129,8 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
             return old != value
         # Idle and not idle are two things, whatever the size of the step; what wakes up every minute is just idle.
-        if _crosses_zero(old, value) and now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS:
+        may_cross = now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
+        if may_cross and _crosses_zero(old, value):
             return True
         threshold_fn = self.entity_description.threshold_fn
         if threshold_fn and (old >= (limit := threshold_fn(self.coordinator.options))) != (value >= limit):

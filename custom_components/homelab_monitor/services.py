@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
+from homeassistant.components import persistent_notification
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.exceptions import ServiceValidationError
@@ -15,11 +16,11 @@ from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .capability import async_test_host
-from .checklist import async_rows
+from .checklist import async_notice, async_rows
 from .client.control import RunAction
 from .client.items import ContainerNames, container_name, container_names
 from .client.models import Container, Processes, Socket, Sockets
-from .client.rates import ContainerRates, most_percent
+from .client.rates import most_percent
 from .client.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
 from .controls import (
@@ -32,6 +33,7 @@ from .controls import (
 )
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
+from .offers import async_offer_entities
 from .subjects import CONTAINER, SERVICE
 
 CONF_CONFIG_ENTRY_ID = "config_entry_id"
@@ -39,6 +41,7 @@ ATTR_ACTION = "action"
 ATTR_CONTAINER = "container"
 ATTR_COUNT = "count"
 ATTR_LINES = "lines"
+ATTR_NOTIFY = "notify"
 ATTR_SERVICE = "service"
 SERVICE_TEST_HOST = "test_host"
 
@@ -46,22 +49,20 @@ READINGS_APART_SECONDS = 2.0
 """The kernel counts CPU time in hundredths of a second: this tells half a percent."""
 
 _WHICH_HOST: Mapping[vol.Marker, object] = {
-    vol.Exclusive(CONF_CONFIG_ENTRY_ID, "host"): cv.string,
-    vol.Exclusive(ATTR_DEVICE_ID, "host"): cv.string,
+    vol.Optional(CONF_CONFIG_ENTRY_ID): cv.string,
+    vol.Optional(ATTR_DEVICE_ID): cv.string,
 }
 """A host is named by its entry or by its device."""
-_WHICH_SERVICE = vol.Exclusive(ATTR_ENTITY_ID, "host")
-"""Where a service is meant, its sensor names both host and service."""
+_WHICH_SENSOR: Mapping[vol.Marker, object] = {vol.Optional(ATTR_ENTITY_ID): cv.entity_id}
+"""A sensor names both the host and what it is about there."""
+_NAMES_OF_HOST = (CONF_CONFIG_ENTRY_ID, ATTR_DEVICE_ID, ATTR_ENTITY_ID)
+_NAMES_ON_HOST = (ATTR_SERVICE, ATTR_CONTAINER, ATTR_ENTITY_ID)
 _NAME = vol.All(cv.string, vol.Length(1, 255))
 
 
 def _schema(fields: Mapping[vol.Marker, object] | None = None) -> VolSchemaType:
-    """Return the schema of an action about one host, or about one of its services."""
-    named: dict[vol.Marker, object] = {**_WHICH_HOST, **(fields or {})}
-    of_host = [
-        str(marker) for marker in named if isinstance(marker, vol.Exclusive) and marker.group_of_exclusion == "host"
-    ]
-    return vol.All(vol.Schema(named), cv.has_at_least_one_key(*of_host))
+    """Return the schema of an action about one host; how often that is named is looked at with words for people."""
+    return vol.Schema({**_WHICH_HOST, **(fields or {})})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,39 +76,55 @@ class Action:
 
 async def _async_test_host(call: ServiceCall) -> ServiceResponse:
     """Test a host and return its rows."""
-    report = await async_test_host(call.hass, _entry(call))
+    entry = _entry(call)
+    report = await async_test_host(call.hass, entry)
+    if call.data[ATTR_NOTIFY]:
+        title, message = await async_notice(call.hass, report, entry.title)
+        # The next one of the same host takes its place.
+        persistent_notification.async_create(call.hass, message, title, f"{DOMAIN}_test_{entry.entry_id}")
     rows: list[dict[str, Any]] = await async_rows(call.hass, report)
-    return cast("ServiceResponse", {"at": report.at, "seconds": report.seconds, "rows": rows})
+    about = {"at": report.at, "seconds": report.seconds, "result": report.result.value}
+    return cast("ServiceResponse", {**about, "rows": rows})
 
 
 async def _async_control_service(call: ServiceCall) -> None:
     """Start, stop or restart a service."""
     coordinator = _entry(call).runtime_data
-    await async_control_service(coordinator, _unit(call, coordinator), call.data[ATTR_ACTION])
+    about = _about(call, coordinator)
+    if (unit := _unit(call, coordinator)) is None:
+        raise _refuse(about, "not_a_service") if ATTR_ENTITY_ID in call.data else _refuse(about, "no_service_named")
+    await async_control_service(coordinator, unit, call.data[ATTR_ACTION])
 
 
 async def _async_control_container(call: ServiceCall) -> None:
     """Start, stop or restart a container."""
     coordinator = _entry(call).runtime_data
     if (container := _container(call, coordinator)) is None:
-        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_container_named")
+        about = _about(call, coordinator)
+        raise _refuse(about, "no_container_named")
     await async_control_container(coordinator, container, call.data[ATTR_ACTION])
 
 
 def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container | None:
-    """Return the container that an action names, or whose device it is about, None where it says neither."""
+    """Return the container that an action names, or whose device or entity it is about, None where it says none."""
     if name := call.data.get(ATTR_CONTAINER):
         return find_container(coordinator, name)
-    device = dr.async_get(call.hass).async_get(call.data.get(ATTR_DEVICE_ID, ""))
+    sensor = er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, ""))
+    device_id = sensor.device_id if sensor else call.data.get(ATTR_DEVICE_ID)
+    device = dr.async_get(call.hass).async_get(device_id or "")
     identifiers = device.identifiers if device else set()
-    for item_id, item in coordinator.data.items.get(CONTAINER.key, {}).items():
+    for item_id in CONTAINER.ids(coordinator):
         if device_identifier(coordinator.address.host_id, CONTAINER.key, item_id) in identifiers:
-            return cast("ContainerRates", item).container
+            if item := CONTAINER.item(coordinator.data, item_id):
+                return item.container
+            raise _refuse(
+                {"name": coordinator.name, "container": CONTAINER.label(coordinator, item_id)}, "no_such_container"
+            )
     return None
 
 
-def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
-    """Return the unit that an action names (`nginx` is `nginx.service`), or whose sensor it is about."""
+def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str | None:
+    """Return the unit that an action names (`nginx` is `nginx.service`), or whose sensor it is about, None if none."""
     if name := call.data.get(ATTR_SERVICE):
         return name if name.endswith(".service") else f"{name}.service"
     sensor = er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, ""))
@@ -116,7 +133,7 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
         item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
         if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
             return known.keys.get("unit", "").rpartition("/")[2]
-    raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_service_named")
+    return None
 
 
 async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
@@ -185,21 +202,26 @@ def _socket_row(names: ContainerNames, told: Socket) -> JsonObjectType:
 async def _async_get_log(call: ServiceCall) -> ServiceResponse:
     """Return the last lines of a log."""
     coordinator, lines = _entry(call).runtime_data, call.data[ATTR_LINES]
-    if call.data.keys() & {ATTR_SERVICE, ATTR_ENTITY_ID}:
-        log = await async_read_service_log(coordinator, _unit(call, coordinator), lines)
+    if unit := _unit(call, coordinator):
+        log = await async_read_service_log(coordinator, unit, lines)
     elif container := _container(call, coordinator):
         log = await async_read_container_log(coordinator, container, lines)
     else:
-        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_log_named")
+        about = _about(call, coordinator)
+        raise _refuse(about, "no_log_of_it") if ATTR_ENTITY_ID in call.data else _refuse(about, "no_log_named")
     return {"lines": list(log.lines), "truncated": log.truncated}
 
 
 ACTIONS = {
-    SERVICE_TEST_HOST: Action(schema=_schema(), response=SupportsResponse.OPTIONAL, handler=_async_test_host),
+    SERVICE_TEST_HOST: Action(
+        schema=_schema({vol.Optional(ATTR_NOTIFY, default=False): cv.boolean}),
+        response=SupportsResponse.OPTIONAL,
+        handler=_async_test_host,
+    ),
     "control_service": Action(
         schema=_schema(
             {
-                _WHICH_SERVICE: cv.entity_id,
+                **_WHICH_SENSOR,
                 vol.Optional(ATTR_SERVICE): _NAME,
                 vol.Required(ATTR_ACTION): vol.Coerce(RunAction),
             },
@@ -219,9 +241,9 @@ ACTIONS = {
     "get_log": Action(
         schema=_schema(
             {
-                _WHICH_SERVICE: cv.entity_id,
-                vol.Exclusive(ATTR_SERVICE, "log"): _NAME,
-                vol.Exclusive(ATTR_CONTAINER, "log"): _NAME,
+                **_WHICH_SENSOR,
+                vol.Optional(ATTR_SERVICE): _NAME,
+                vol.Optional(ATTR_CONTAINER): _NAME,
                 vol.Optional(ATTR_LINES, default=100): vol.All(vol.Coerce(int), vol.Range(1, 500)),
             }
         ),
@@ -234,14 +256,27 @@ ACTIONS = {
 @callback
 def async_setup_services(hass: HomeAssistant) -> None:
     """Register the actions, once for all hosts."""
-    for name, action in ACTIONS.items():
+
+    @callback
+    def async_register(name: str) -> None:
+        action = ACTIONS[name]
         service.async_register_admin_service(
             hass, DOMAIN, name, action.handler, schema=action.schema, supports_response=action.response
         )
 
+    for name in ACTIONS:
+        async_register(name)
+    async_offer_entities(hass, async_register)
+
 
 def _entry(call: ServiceCall) -> HomelabConfigEntry:
-    """Return the host that an action is about; raise a translated error when there is none."""
+    """Return the host that an action is about; raise a translated error when there is none, or it is named twice."""
+    about = {"entity": call.data.get(ATTR_ENTITY_ID, "")}
+    named = [name for name in _NAMES_OF_HOST if call.data.get(name)]
+    if len(named) != 1:
+        raise _refuse(about, "host_named_twice") if named else _refuse(about, "no_host_named")
+    if sum(name in call.data for name in _NAMES_ON_HOST) > 1:
+        raise _refuse(about, "named_twice")
     entry_id = call.data.get(CONF_CONFIG_ENTRY_ID)
     if device_id := call.data.get(ATTR_DEVICE_ID):
         # The core's own helper knows no child devices before 2026.10.
@@ -251,6 +286,19 @@ def _entry(call: ServiceCall) -> HomelabConfigEntry:
         if child is None:
             return service.async_get_device_and_config_entry(call.hass, DOMAIN, device_id)[1]
         entry_id = child.config_entry_id
-    if sensor := er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, "")):
+    if ATTR_ENTITY_ID in call.data:
+        sensor = er.async_get(call.hass).async_get(call.data[ATTR_ENTITY_ID])
+        if sensor is None or sensor.platform != DOMAIN:
+            raise _refuse(about, "not_our_entity")
         entry_id = sensor.config_entry_id
     return service.async_get_config_entry(call.hass, DOMAIN, entry_id or "")
+
+
+def _about(call: ServiceCall, coordinator: HomelabCoordinator) -> dict[str, str]:
+    """Return what the errors of an action name."""
+    return {"name": coordinator.name, "entity": call.data.get(ATTR_ENTITY_ID, "")}
+
+
+def _refuse(about: Mapping[str, str], key: str) -> ServiceValidationError:
+    """Return the error that says why an action was not understood."""
+    return ServiceValidationError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=dict(about))

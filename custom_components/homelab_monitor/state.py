@@ -11,6 +11,7 @@ from .client.errors import HomelabError
 from .client.happenings import Happening
 from .client.problems import Problem
 from .client.rates import Rates
+from .client.report import Report
 from .client.snapshot import Snapshot
 
 
@@ -46,6 +47,8 @@ class HostState:
     problems: tuple[Problem, ...] = ()
     happenings: tuple[Happening, ...] = ()
     """What happened since the state before this one."""
+    last_test: Report | None = None
+    """The last whole capability test, None where there was none yet."""
     is_held: bool = False
     """Whether nobody listens yet: a host that was offline is told to be back when automations have begun."""
     may_be_off: bool = False

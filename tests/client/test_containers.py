@@ -196,3 +196,27 @@ def test_the_moment_in_which_compose_makes_one_anew_is_no_container(looks: Looks
     looks.look()
     found_fn = next(kind.found_fn for kind in ITEM_KINDS if kind.key == "container")
     assert [found.label for found in found_fn(looks.snapshot, Selection())] == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("image", "reference", "repository", "tag"),
+    [
+        ("nginx", "nginx", "nginx", None),
+        ("nginx:1.29", "nginx:1.29", "nginx", "1.29"),
+        ("docker.io/library/nginx:1.29", "docker.io/library/nginx:1.29", "docker.io/library/nginx", "1.29"),
+        ("localhost:5000/app", "localhost:5000/app", "localhost:5000/app", None),
+        ("localhost:5000/app:2", "localhost:5000/app:2", "localhost:5000/app", "2"),
+        (f"nginx@sha256:{'a' * 64}", "nginx", "nginx", None),
+        (f"nginx:1.29@sha256:{'a' * 64}", "nginx:1.29", "nginx", "1.29"),
+        # What `docker ps` shows once the tag has gone to a newer image, and what the API does.
+        (f"sha256:{'0a' * 32}", "sha256:0a0a0a0a0a0a", "sha256:0a0a0a0a0a0a", None),
+        ("0a" * 32, "sha256:0a0a0a0a0a0a", "sha256:0a0a0a0a0a0a", None),
+        ("sha256:0a0a0a0a0a0a", "sha256:0a0a0a0a0a0a", "sha256:0a0a0a0a0a0a", None),
+        ("", "", "", None),
+        (":1", ":1", ":1", None),
+        ("a b:c", "a b:c", "a b", "c"),
+    ],
+)
+def test_what_an_image_is_called(image: str, reference: str, repository: str, tag: str | None) -> None:
+    container = Container(**WEB, image=image)
+    assert (container.image_reference, container.image_repository, container.image_tag) == (reference, repository, tag)

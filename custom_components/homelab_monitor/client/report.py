@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from .facts import Family
+from .limits import EPOCH_LIMIT
 
 
 class Status(StrEnum):
@@ -73,6 +74,12 @@ class Report:
         rows = (row for row in self.rows if row.status is Status.RED and row.check not in BESIDES)
         return next(rows, None)
 
+    @property
+    def result(self) -> Status:
+        """Return the worst that a check says: red, amber, else ok."""
+        found = {row.status for row in self.rows}
+        return next((status for status in (Status.RED, Status.AMBER) if status in found), Status.OK)
+
     def row(self, check: str) -> CheckResult | None:
         """Return the row of one check."""
         return next((row for row in self.rows if row.check == check), None)
@@ -91,10 +98,10 @@ def restore_report(stored: Mapping[str, Any] | None) -> Report | None:
     """Return the report that `as_dict` made, None when there is none that can be read."""
     try:
         match stored:
-            case {"at": at, "seconds": seconds, "family": family, "rows": list() as rows}:
+            case {"at": at, "seconds": seconds, "family": family, "rows": list() as rows} if 0 <= at <= EPOCH_LIMIT:
                 typed = tuple(_restore_row(row) for row in rows)
                 return Report(rows=typed, at=float(at), seconds=float(seconds), family=Family(family))
-    except KeyError, TypeError, ValueError, AttributeError:
+    except KeyError, TypeError, ValueError, AttributeError, OverflowError:
         return None
     return None
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import re
 
 from .kinds import Epoch, Line
 
+_IMAGE_ID = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]{52}")
 RESTARTING_SECONDS = 60.0
 """Within so long after its engine restarted it, a container may well be on its way to the next restart."""
 STOPPED_EXIT_CODES = frozenset({0, 130, 137, 143})
@@ -68,6 +70,34 @@ class Container:
     def key(self) -> str:
         """Return what tells it from all others and outlives it: one that is made anew has the same."""
         return f"{self.source}/{self.lasting_name}"
+
+    @property
+    def image_reference(self) -> str:
+        """Return its image with the tag and without the digest, as people write it: `ghcr.io/immich-app/server:v2`.
+
+        An image that has lost its tag is only known by its id, of which the beginning is enough.
+        """
+        name = " ".join(self.image.partition("@")[0].split())
+        match = _IMAGE_ID.fullmatch(name)
+        return f"sha256:{match[1]}" if match else name
+
+    @property
+    def image_repository(self) -> str:
+        """Return its image without tag and digest."""
+        return self._image_parts[0]
+
+    @property
+    def image_tag(self) -> str | None:
+        """Return the tag of its image, None where there is none; a port of a registry is no tag."""
+        return self._image_parts[1]
+
+    @property
+    def _image_parts(self) -> tuple[str, str | None]:
+        """Return repository and tag of the image (distribution reference: `[domain[:port]/]path[:tag][@digest]`)."""
+        reference = self.image_reference
+        repository, _, tag = reference.rpartition(":")
+        is_tagged = "/" not in tag and repository not in ("", "sha256")
+        return (repository, tag) if is_tagged else (reference, None)
 
     @property
     def place(self) -> str:
