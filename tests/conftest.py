@@ -3,10 +3,13 @@
 # Before the harness's own `custom_components` package is found, ours has to be.
 import custom_components.homelab_monitor  # noqa: F401  # isort: skip
 
+from collections.abc import Iterator
+
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 import pytest
 
+from .exact import watched
 from .machine import make_machine  # noqa: F401
 from .scripted import Host
 from .superuser import place  # noqa: F401
@@ -19,6 +22,15 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("recorder_mock")  # it has to come before Home Assistant
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture(autouse=True)
+def _shows_what_it_means(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where a flow, a repair or a notification shows a character that nobody sees."""
+    if "hass" in request.fixturenames:
+        yield from watched()
+    else:
+        yield
 
 
 @pytest.fixture

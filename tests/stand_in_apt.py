@@ -1,6 +1,6 @@
-"""A stand-in for apt-get on a machine of `tests.machine`: notes who called it how, and upgrades when a test lets it.
+"""A stand-in for apt-get and dpkg on a machine of `tests.machine`: notes who called it how.
 
-What it would do, which the probe asks for, is what a test offers; that is not noted.
+It upgrades when a test lets it. What it would do, which the probe asks for, is what a test offers; that is not noted.
 """
 
 from custom_components.homelab_monitor.client.facts import Family
@@ -11,6 +11,7 @@ from .sshd import wait_until
 
 _SCRIPT = """#!/bin/sh
 case " $* " in *" -s "*) cat /run/apt-offers 2>/dev/null; exit 0;; esac
+case ${0##*/} in dpkg) set -- dpkg "$@";; esac
 for verb in "$@"; do :; done
 printf '%s %s %s %s input=%s\\n' "$(id -un)" "$DEBIAN_FRONTEND" "$LC_ALL" "$*" "$(wc -c)" >>/run/apt-calls
 [ "$verb" = upgrade ] || exit 0
@@ -30,7 +31,8 @@ class StandInApt:
         program.write_text(_SCRIPT)
         program.chmod(0o755)
         # Nothing below /usr/local is looked at.
-        machine.run("mount", "--bind", str(program), "/usr/bin/apt-get")
+        for name in ("apt-get", "dpkg"):
+            machine.run("mount", "--bind", str(program), f"/usr/bin/{name}")
 
     def allow(self, username: str) -> None:
         """Let a user install updates, as the repair does it."""

@@ -240,7 +240,7 @@ class Dialog:
     @property
     def checklist(self) -> str:
         """Return the table of the test as it is seen."""
-        return self.placeholders["checklist"].replace("\N{NO-BREAK SPACE}", " ").replace("\N{ZERO WIDTH SPACE}", "")
+        return self.placeholders["checklist"].replace("\N{NO-BREAK SPACE}", " ")
 
     def check_texts(self) -> None:
         """Fail unless everything on the screen has a text whose placeholders are all filled."""
@@ -711,7 +711,7 @@ def exiting(status: int, stderr: bytes) -> Behaviour:
         (exiting(127, b"sh: 1: python3: not found\n"), "❌ Python | No python3 was found"),
         (exiting(1, b"ModuleNotFoundError: No module named 'json'\n"), "❌ Python | Lacks json of"),
         (half_a_reply, "❌ Probe | Ended"),
-        (garbage, "❌ Probe | Ended"),
+        (garbage, "❌ Probe: Ended"),
         (unpack_bomb, "❌ Probe | Ended"),
         (hang, "❌ Probe | Ended"),
     ],

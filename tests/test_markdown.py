@@ -2,7 +2,7 @@
 
 import pytest
 
-from custom_components.homelab_monitor.markdown import breakable, copyable, escaped, fenced, table
+from custom_components.homelab_monitor.markdown import copyable, escaped, fenced, has_long_word, inline, table
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,8 @@ def test_a_table_has_one_line_per_row() -> None:
     )
 
 
-def test_a_long_word_may_wrap_and_stays_literal() -> None:
-    assert breakable("short words stay") == "short words stay"
-    shown = breakable("SHA256:abcdefghijklmnop/qrstuvwxyz <b>")
-    assert shown == "SHA256\\:abcdefghi\u200bjklmnop\\/qrstuvwx\u200byz \\<b\\>"
+def test_a_long_word_is_code_that_wraps_and_nothing_is_put_between_its_characters() -> None:
+    assert inline("short words <b> stay") == r"short words \<b\> stay"
+    shown = "SHA256:abcdefghijklmnop/qrstuvwxyz <b>`"
+    assert inline(shown) == f"`` {shown} ``"
+    assert [has_long_word("x" * length) for length in (16, 17)] == [False, True]

@@ -460,3 +460,133 @@ async def test_another_name_of_the_entity_meanwhile_ends_no_waiting(
     await later(host, 20)
     assert waiting.done()
     await waiting
+
+
+def nothing_pending(host: Host) -> None:
+    """Let the host say that all its packages are up to date, as apt does in the middle and after a failure."""
+    host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": []}
+
+
+async def ask_again(host: Host) -> None:
+    """Let the host be asked for its updates, whose turn comes in ten minutes."""
+    await host.entry.runtime_data.async_ask_again("updates")
+
+
+async def failed(host: Host) -> Shell:
+    """Let an installation fail on a host that then says that it is up to date."""
+    told, waiting = await started(host.hass, host)
+    nothing_pending(host)
+    told.job = FAILED
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError):
+        await waiting
+    return told
+
+
+@pytest.mark.parametrize("reading", ["up to date", "failed", "missing", "skipped"])
+async def test_while_they_are_installed_it_is_on_whatever_the_host_reads(
+    hass: HomeAssistant, host: Host, reading: str
+) -> None:
+    told, waiting = await started(hass, host)
+    before = hass.states.get(PACKAGES).attributes["latest_version"]
+    match reading:
+        case "up to date":
+            nothing_pending(host)
+        case "failed":
+            del host.session.sections["updates"]
+            host.session.document["errors"] = {"updates": "apt-get: E: Unmet dependencies."}
+        case "missing":
+            del host.session.sections["updates"]
+            host.session.document["missing"] = {"updates": "unreadable"}
+        case _:
+            await hass.services.async_call("update", "skip", {"entity_id": PACKAGES}, blocking=True)
+            before = None
+    for _ in range(2):
+        await ask_again(host)
+        await later(host, 20)
+        assert host.state(PACKAGES) == "on"
+        assert in_progress(hass)
+        assert before in (None, hass.states.get(PACKAGES).attributes["latest_version"])
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+    assert not in_progress(hass)
+
+
+async def test_a_job_that_is_found_at_set_up_is_on_although_nothing_reads_as_pending(
+    hass: HomeAssistant, host: Host
+) -> None:
+    nothing_pending(host)
+    told = shell(host, RUNNING)
+    await host.start(install_updates=True)
+    assert (host.state(PACKAGES), in_progress(hass)) == ("on", True)
+    told.job = DONE
+    await later(host, 20)
+    assert (host.state(PACKAGES), in_progress(hass)) == ("off", False)
+
+
+async def test_a_failure_stays_visible_until_a_later_success(hass: HomeAssistant, host: Host) -> None:
+    told = await failed(host)
+    for _ in range(2):
+        state = hass.states.get(PACKAGES)
+        assert (state.state, state.attributes["in_progress"]) == ("on", False)
+        assert state.attributes["latest_version"].endswith(" ⚠️")
+        assert state.attributes["release_summary"].startswith("The last installation of updates failed.")
+        assert "No space" not in str(state.attributes), "every user sees it"
+        await ask_again(host)
+        await later(host, 700)
+        assert await hass.config_entries.async_unload(host.entry.entry_id)
+        await host.start_again()
+    waiting = await pressed(hass, told)
+    assert not hass.states.get(PACKAGES).attributes["latest_version"].endswith(" ⚠️")
+    told.job = DONE
+    await later(host, 20)
+    await waiting
+    assert host.state(PACKAGES) == "off"
+    assert hass.states.get(PACKAGES).attributes["release_summary"] is None
+
+
+async def test_a_failure_is_over_when_what_it_left_was_installed_by_hand(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    host.session.sections["updates"] |= {"pending": 1, "unfinished": 1}
+    told.job = FAILED
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError):
+        await waiting
+    assert hass.states.get(PACKAGES).attributes["unfinished"] == 1
+    assert host.state(PACKAGES) == "on"
+    nothing_pending(host)
+    host.session.sections["updates"]["unfinished"] = 0
+    await ask_again(host)
+    assert host.state(PACKAGES) == "off"
+    assert "unfinished" not in hass.states.get(PACKAGES).attributes
+
+
+async def test_a_failure_is_over_when_somebody_elses_job_went_well(hass: HomeAssistant, host: Host) -> None:
+    told = await failed(host)
+    told.job = DONE
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.start_again()
+    await later(host, 20)
+    assert host.state(PACKAGES) == "off"
+
+
+async def test_an_interruption_stays_visible_as_well(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    nothing_pending(host)
+    told.job = LOST
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError, match="was interrupted"):
+        await waiting
+    assert host.state(PACKAGES) == "on"
+    assert "was interrupted" in hass.states.get(PACKAGES).attributes["release_summary"]
+
+
+async def test_where_nothing_may_be_installed_any_more_no_failure_is_shown(hass: HomeAssistant, host: Host) -> None:
+    await failed(host)
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        options = {**host.entry.options, "install_updates": False}
+        hass.config_entries.async_update_entry(host.entry, options=options)
+        await hass.config_entries.async_reload(host.entry.entry_id)
+        await hass.async_block_till_done()
+    assert host.state(PACKAGES) == "off"

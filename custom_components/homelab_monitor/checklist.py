@@ -9,7 +9,7 @@ from homeassistant.helpers.translation import async_get_translations
 from .client.remedies import remedy_for
 from .client.report import CheckResult, Report, Status
 from .const import DOMAIN
-from .markdown import breakable, copyable, table
+from .markdown import copyable, has_long_word, inline, table
 
 _SYMBOLS: Mapping[Status, str] = {
     Status.OK: "✅",
@@ -26,17 +26,23 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
     if not report.rows:
         return ""
     header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
+    # A long word would make the table wider than a phone; beneath it, it wraps.
+    below = [row for row in report.rows if any(map(has_long_word, row.placeholders.values()))]
     rows = [
         # The short column must not give its width to the long one.
         (f"{symbol(row)} {check_name(texts, row)}".replace(" ", "\N{NO-BREAK SPACE}"), finding(texts, row))
         for row in report.rows
+        if row not in below
     ]
+    parts = [table(header, rows)] if rows else []
+    if below:
+        parts.append("\n".join(f"- {symbol(row)} {check_name(texts, row)}: {finding(texts, row)}" for row in below))
     cures = [
         f"**{check_name(texts, row)}**\n{copyable(cure)}"
         for row in report.rows
         if (cure := _cure(row, report, username))
     ]
-    return "\n\n".join([table(header, rows), *cures])
+    return "\n\n".join([*parts, *cures])
 
 
 async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]]:
@@ -69,7 +75,7 @@ def _notice_line(texts: Mapping[str, str], row: CheckResult) -> str:
 
 def finding(texts: Mapping[str, str], row: CheckResult) -> str:
     """Return what a check found, its remote words made harmless."""
-    said = {name: breakable(value) for name, value in row.placeholders.items()}
+    said = {name: inline(value) for name, value in row.placeholders.items()}
     return words(texts, "check_reason", row.reason).format_map(said)
 
 

@@ -11,7 +11,8 @@ from .client.errors import lines_of, printable
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 """CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
-_LONG_WORD = re.compile(r"\S{16}(?=\S)")
+_LONG_WORD = re.compile(r"\S{17}")
+"""What is wider than a column may be on a phone, at 360 pixels. Nothing is put in between: a person copies it."""
 
 
 def escaped(text: str) -> str:
@@ -19,10 +20,14 @@ def escaped(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", " ".join(printable(text).split()))
 
 
-def breakable(text: str) -> str:
-    """Return escaped text whose long words, such as fingerprints, may wrap: a table would grow with them."""
-    words = " ".join(printable(text).split())
-    return _PUNCTUATION.sub(r"\\\1", _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", words))
+def has_long_word(text: str) -> bool:
+    """Tell whether a text has a word, such as a fingerprint or a path, with which the column of a table would grow."""
+    return _LONG_WORD.search(printable(text)) is not None
+
+
+def inline(text: str) -> str:
+    """Return text for the middle of a sentence; what has long words is code, which wraps and is copied as it is."""
+    return copyable(" ".join(printable(text).split())) if has_long_word(text) else escaped(text)
 
 
 def fenced(text: str) -> str:

@@ -186,6 +186,8 @@ class HostMemory:
     """When that was last known to run, by the wall clock: the store may come back from a backup."""
     upgrade_boot_id: str = ""
     """The boot of the host in which it ran."""
+    upgrade_failure: str = ""
+    """How the last one failed, as the key of an error; "" where it did not."""
     online: bool | None = None
     """Whether the host was online when it was last looked at; None: nobody has looked."""
     since: float | None = None
@@ -298,6 +300,7 @@ class HostStore:
             "upgrade": self.memory.upgrade,
             "upgrade_started": self.memory.upgrade_started,
             "upgrade_boot_id": self.memory.upgrade_boot_id,
+            "upgrade_failure": self.memory.upgrade_failure,
         }
 
 
@@ -317,6 +320,7 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         upgrade=text(stored.get("upgrade")),
         upgrade_started=number(stored.get("upgrade_started"), None),
         upgrade_boot_id=text(stored.get("upgrade_boot_id")),
+        upgrade_failure=text(stored.get("upgrade_failure")),
     )
 
 

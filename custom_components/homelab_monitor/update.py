@@ -4,7 +4,7 @@ They are installed where the host's options allow it and its package manager is 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 from typing import Any, override
 
@@ -13,11 +13,14 @@ from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import RestoredExtraData
+from homeassistant.helpers.translation import async_get_translations
 
 from .attributes import shortened
+from .checklist import words
 from .client.limits import PACKAGE_TEXT_LIMIT, PACKAGES_SHOWN, VERSION_LIMIT
 from .client.models import Package, Updates, Withheld
 from .client.upgrade import can_upgrade
+from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .markdown import escaped
@@ -49,18 +52,25 @@ class HomelabUpdateDescription[ItemT](UpdateEntityDescription, HomelabDescriptio
     """What is in it, in Markdown; apart from the offer, as it is long and seldom wanted."""
 
     attributes_fn: Callable[[ItemT], Mapping[str, int]]
-    """What is not offered and why, in numbers."""
+    """What was left unfinished, and what is not offered and why, in numbers."""
 
 
 def _packages(state: HostState) -> Offer | None:
     """Return the packages of the operating system, in signs rather than words: versions cannot be translated."""
-    updates, system = state.snapshot.sections.updates, state.snapshot.sections.system
+    updates = state.snapshot.sections.updates
     if updates is None or updates.pending is None:
         return None
-    installed = shortened((system and (system.os_name or system.hostname)) or updates.manager, VERSION_LIMIT)
+    installed = _system(state)
     security = f" ({updates.security} \N{LOCK})" if updates.security else ""
     latest = f"{installed} + {updates.pending} \N{PACKAGE}{security}" if updates.pending else installed
     return Offer(installed=installed, latest=latest)
+
+
+def _system(state: HostState) -> str:
+    """Return what the packages are of, as far as the host has told it."""
+    updates, system = state.snapshot.sections.updates, state.snapshot.sections.system
+    name = (system and (system.os_name or system.hostname)) or (updates.manager if updates else "")
+    return shortened(name or "\N{HORIZONTAL ELLIPSIS}", VERSION_LIMIT)
 
 
 def _digest(state: HostState) -> str | None:
@@ -87,9 +97,11 @@ _CAUSES: tuple[tuple[str, Callable[[Updates], Withheld | None]], ...] = (
 )
 
 
-def _withheld(state: HostState) -> Mapping[str, int]:
-    """Return how many packages are not offered, for each cause that the package manager tells apart."""
+def _counts(state: HostState) -> Mapping[str, int]:
+    """Return how many packages were left unfinished, and how many are not offered, cause by cause."""
     updates, counts = state.snapshot.sections.updates, dict[str, int]()
+    if updates and updates.unfinished:
+        counts["unfinished"] = updates.unfinished
     for cause, withheld_fn in _CAUSES:
         if updates and (withheld := withheld_fn(updates)):
             counts[cause] = withheld.count
@@ -117,7 +129,7 @@ HOST_UPDATES: tuple[HomelabUpdateDescription[HostState], ...] = (
         exists_fn=lambda state: _packages(state) is not None,
         offer_fn=_packages,
         notes_fn=_notes,
-        attributes_fn=_withheld,
+        attributes_fn=_counts,
     ),
 )
 
@@ -191,6 +203,9 @@ class HostPackages(HomelabUpdate[HostState]):
         """Be ready to follow an installation."""
         super().__init__(coordinator, description, item_id)
         self._upgrade = HostUpgrade(coordinator)
+        self._known: Offer | None = None
+        """What was offered last while nothing was being installed."""
+        self._summaries: Mapping[str, str] = {}
         self._skipped: str | None = None
         """The packages that a person skipped: the version says only how many there are."""
         # Not when the entity goes: one that gets another name does so, too, and whoever waits goes on waiting.
@@ -201,9 +216,52 @@ class HostPackages(HomelabUpdate[HostState]):
     def supported_features(self) -> UpdateEntityFeature:
         """Offer to install only what the options allow and what is known how to."""
         sections = self.coordinator.data.snapshot.sections
-        if not self.coordinator.options.install_updates or not can_upgrade(sections.updates, sections.system):
+        # In the middle of an installation the host may not tell its package manager.
+        can = self._upgrade.is_running or can_upgrade(sections.updates, sections.system)
+        if not self.coordinator.options.install_updates or not can:
             return self._attr_supported_features
         return self._attr_supported_features | UpdateEntityFeature.INSTALL | UpdateEntityFeature.PROGRESS
+
+    @property
+    @override
+    def _offer(self) -> Offer | None:
+        """Return the offer; while it is installed that of before, and after a failure one in any case, with a sign.
+
+        In the middle of an installation the package manager reads as up to date, or not at all.
+        """
+        offer = super()._offer
+        if self._upgrade.is_running:
+            offer = self._known or offer or self._bare_offer()
+            # A version that was skipped would read as off.
+            mark = " \N{HOURGLASS WITH FLOWING SAND}" if self._skipped else ""
+            pending = " + \N{PACKAGE}" if offer.latest == offer.installed else ""
+            return replace(offer, latest=offer.latest + pending + mark)
+        if self._failure:
+            offer = offer or self._bare_offer()
+            return replace(offer, latest=f"{offer.latest} \N{WARNING SIGN}\N{VARIATION SELECTOR-16}")
+        return offer
+
+    def _bare_offer(self) -> Offer:
+        """Return an offer of nothing, as nothing is known."""
+        system = _system(self.coordinator.data)
+        return Offer(installed=system, latest=system)
+
+    @property
+    def _failure(self) -> str:
+        """Return how the last installation failed, "" where it did not, or where none may be started any more."""
+        return self._upgrade.failure if self.coordinator.options.install_updates else ""
+
+    @callback
+    def _look_at_offer(self) -> None:
+        """Remember what is offered, to be shown while it is installed."""
+        if not self._upgrade.is_running:
+            self._known = super()._offer
+
+    @property
+    @override
+    def release_summary(self) -> str | None:
+        """Return that the last installation failed; every user sees it, so that no words of the host are in it."""
+        return words(self._summaries, "installation", self._failure) if self._failure else None
 
     @property
     @override
@@ -228,8 +286,10 @@ class HostPackages(HomelabUpdate[HostState]):
         await super().async_added_to_hass()
         stored = await self.async_get_last_extra_data()
         self._skipped = stored.as_dict().get(SKIPPED) if stored else None
+        self._look_at_offer()
         self._look_at_skipped()
         self._upgrade.async_polled()
+        self._summaries = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
         self.async_on_remove(self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
 
     @property
@@ -269,5 +329,6 @@ class HostPackages(HomelabUpdate[HostState]):
     def _handle_coordinator_update(self) -> None:
         """Look after the installation and what was skipped as well."""
         self._upgrade.async_polled()
+        self._look_at_offer()
         self._look_at_skipped()
         super()._handle_coordinator_update()

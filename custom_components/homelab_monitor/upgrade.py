@@ -42,6 +42,15 @@ class HostUpgrade:
         self._end: asyncio.Future[Upgrade] | None = None
         self._lock = asyncio.Lock()
         self._looked_at: float | None = None
+        self._seen = coordinator.data.snapshot.sections.updates
+        """What the host told of its packages when the last installation ended, or was found to have ended."""
+        self._was_pending = False
+        """Whether something was pending since then."""
+
+    @property
+    def failure(self) -> str:
+        """Return how the last installation failed, as the key of an error; "" where it did not."""
+        return self._memory.upgrade_failure
 
     @property
     def is_running(self) -> bool:
@@ -93,11 +102,31 @@ class HostUpgrade:
     @callback
     def async_polled(self) -> None:
         """Look after the job, when it is time and the host answers."""
+        self._look_at_packages()
         is_wanted = (self.is_running or self._is_unsure) and self._manager and self._coordinator.data.is_online
         is_early = self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS
         if is_wanted and not is_early and not self._lock.locked():
             entry, hass = self._coordinator.config_entry, self._coordinator.hass
             entry.async_create_background_task(hass, self._async_look(), f"{entry.title} upgrade")
+
+    @callback
+    def _look_at_packages(self) -> None:
+        """Forget a failure when what was pending after it has been installed by hand."""
+        updates = self._coordinator.data.snapshot.sections.updates
+        if not self.failure or self.is_running or updates is self._seen or updates is None:
+            return
+        if updates.pending:
+            self._was_pending = True
+        elif updates.pending == 0 and self._was_pending:
+            self._note_failure("")
+
+    @callback
+    def _note_failure(self, failure: str) -> None:
+        """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well."""
+        self._was_pending, self._seen = False, self._coordinator.data.snapshot.sections.updates
+        if failure != self._memory.upgrade_failure:
+            self._memory.upgrade_failure = failure
+            self._coordinator.store.async_changed()
 
     async def _async_start(self) -> asyncio.Future[Upgrade]:
         """Start the job and return what its end will be; raise HomeAssistantError when the host does not let us."""
@@ -144,6 +173,10 @@ class HostUpgrade:
                 await self._async_found_running()
             elif self._memory.upgrade:
                 await self._async_ended(self._ours(found))
+            elif found.phase is Phase.DONE and self.failure:
+                # Somebody else's went well meanwhile.
+                self._note_failure("")
+                self._coordinator.async_tell()
 
     async def _async_found_running(self) -> None:
         """Follow a job that was started before Home Assistant was, or by somebody else's."""
@@ -154,11 +187,13 @@ class HostUpgrade:
 
     async def _async_ended(self, found: Upgrade | None) -> None:
         """Tell how it ended, where that is known, and let every entity follow."""
+        error = self._error(found) if found else None
+        if found:
+            self._note_failure(error.key if error else "")
         await self._async_remember("")
         for section in CHANGED:
             await self._coordinator.async_ask_again(section)
         end, self._end = self._end, None
-        error = self._error(found) if found else None
         if error:
             _LOGGER.warning("%s", error)
             # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.

@@ -84,6 +84,53 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
             "dnf",
             Upgrade(phase=Phase.FAILED, detail="Problem: conflicting requests"),
         ),
+        (
+            (
+                "upgrade ended 100\nSetting up a (2) ...\r\nJob for a.service failed.\r\n"
+                "dpkg: error processing package a (--configure):\r\n"
+                " installed a package post-installation script subprocess returned error exit status 1\r\n"
+                "Errors were encountered while processing:\r\n a\r\n"
+                "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+            ),
+            "apt",
+            Upgrade(
+                phase=Phase.FAILED,
+                detail="a: installed a package post-installation script subprocess returned error exit status 1",
+            ),
+        ),
+        (
+            (
+                "upgrade ended 100\ndpkg: error processing archive /var/cache/apt/archives/b_2_all.deb (--unpack):\n"
+                " trying to overwrite /usr/share/x, which is also in package c 1.0\nE: Sub-process …\n"
+            ),
+            "apt",
+            Upgrade(
+                phase=Phase.FAILED,
+                detail="/var/cache/apt/archives/b_2_all.deb: "
+                "trying to overwrite /usr/share/x, which is also in package c 1.0",
+            ),
+        ),
+        (
+            "upgrade ended 100\ndpkg: unrecoverable fatal error, aborting:\n files list of package d is missing\n",
+            "apt",
+            Upgrade(phase=Phase.FAILED, detail="files list of package d is missing"),
+        ),
+        (
+            (
+                "upgrade ended 100\ndpkg: error: dpkg frontend lock was locked by another process with pid 5\n"
+                "Reading package lists...\nE: Packages need to be removed but remove is disabled.\n"
+            ),
+            "apt",
+            Upgrade(phase=Phase.FAILED, detail="E: Packages need to be removed but remove is disabled."),
+        ),
+        (
+            (
+                "upgrade ended 100\ndpkg: error processing package e (--configure):\n"
+                " dependency problems - leaving unconfigured\nE: Unmet dependencies.\n"
+            ),
+            "apt",
+            Upgrade(phase=Phase.FAILED, detail="dpkg: error processing package e (--configure):"),
+        ),
         ("upgrade ended 1\n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status 1")),
         ("upgrade ended \n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status ")),
         ("", "apt", None),
@@ -96,7 +143,7 @@ def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Upgrade
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_the_script_holds_one_fixed_command_and_nothing_that_quoting_could_change(manager: str) -> None:
     script = update_script(manager)
-    assert script.startswith(f"#!/bin/sh\n# homelab_monitor-update 1 {manager}\n")
+    assert script.startswith(f"#!/bin/sh\n# homelab_monitor-update 2 {manager}\n")
     assert "'" not in script
     assert "@" not in script
     assert "reboot" not in script
@@ -177,7 +224,12 @@ async def test_the_job_outlives_its_connection_and_everybody_may_read_its_end(
     assert await look(machine, "eve") == Upgrade(phase=Phase.RUNNING)
     apt.let_go()
     assert await ended(machine, "eve") == Upgrade(phase=Phase.DONE)
-    update, upgrade = apt.calls
+    configure, update, mend, upgrade = apt.calls
+    assert configure == "root noninteractive C dpkg --configure -a --force-confdef --force-confold input=0"
+    assert mend == (
+        "root noninteractive C -o DPkg::Lock::Timeout=600 -y -o Dpkg::Options::=--force-confdef "
+        "-o Dpkg::Options::=--force-confold --no-remove -f install input=0"
+    )
     assert update == "root noninteractive C -o DPkg::Lock::Timeout=600 update input=0"
     assert upgrade == (
         "root noninteractive C -o DPkg::Lock::Timeout=600 -y -o Dpkg::Options::=--force-confdef "
@@ -192,10 +244,10 @@ async def test_two_starts_make_one_job_and_a_third_after_it_another(machine: Mac
     await start(machine, "root")
     apt.let_go()
     assert (await ended(machine, "root")).phase is Phase.DONE
-    assert len(apt.calls) == 2
+    assert len(apt.calls) == 4
     await start(machine, "root")
     assert (await ended(machine, "root")).phase is Phase.DONE
-    assert len(apt.calls) == 4
+    assert len(apt.calls) == 8
 
 
 async def test_a_failure_is_told_in_the_words_of_the_package_manager(machine: Machine, apt: StandInApt) -> None:

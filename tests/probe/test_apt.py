@@ -24,7 +24,7 @@ def recorded():
         " ".join(probe.APT_TRY): {"output": said("apt-get-simulated")},
         " ".join(probe.APT_TRY_PHASED): {"output": said("apt-get-simulated-phased")},
         " ".join(probe.APT_LIST): {"output": said("apt-list-upgradable"), "errors": WARNING},
-        " ".join(probe.DPKG_WANTED): {"output": said("dpkg-query-wanted")},
+        " ".join(probe.DPKG_STATES): {"output": said("dpkg-query-states")},
     }
 
 
@@ -65,10 +65,11 @@ class Recorded(unittest.TestCase):
         self.assertEqual(set(told), {"manager"})
 
     def test_where_all_can_be_upgraded_apt_is_asked_once_and_nothing_is_withheld(self):
-        run = {" ".join(probe.APT_TRY): {"output": inst(3)}}
+        run = {" ".join(probe.APT_TRY): {"output": inst(3)}, " ".join(probe.DPKG_STATES): {"output": ""}}
         host = Counting(apt_machine(self, SECURITY_LIST, run=run).folder)
         told, _, _ = section(host, "updates")
-        self.assertEqual((told["pending"], told["security"], host.asked), (3, 1, ["apt-get"]))
+        self.assertEqual((told["pending"], told["security"], host.asked), (3, 1, ["dpkg-query", "apt-get"]))
+        self.assertEqual(told["unfinished"], 0)
         self.assertEqual([told[cause]["count"] for cause in ("held", "phased", "kept_back")], [0, 0, 0])
 
     def test_apt_is_asked_again_only_when_something_changed(self):
@@ -81,7 +82,7 @@ class Recorded(unittest.TestCase):
         host.told["stamps"]["/var/lib/dpkg/status"] = [NOW - 5, NOW - 5, 101]
         host.told["run"][" ".join(probe.APT_TRY)]["output"] = inst(1)
         told, _, _ = section(host, "updates", one)
-        self.assertEqual((told["pending"], told["security"], len(host.asked)), (1, 1, len(asked) + 1))
+        self.assertEqual((told["pending"], told["security"], len(host.asked)), (1, 1, len(asked) + 2))
 
     def test_a_setting_that_is_changed_in_its_place_counts_as_a_change(self):
         host = Counting(apt_machine(self, SECURITY_LIST).folder)
@@ -107,10 +108,41 @@ class Recorded(unittest.TestCase):
         error = section(host, "updates", one)[2]
         self.assertEqual(error, "apt-get: E: The package lists or status file could not be parsed or opened.")
         section(host, "updates", one)
-        self.assertEqual(host.asked, ["apt-get", "apt-get"])
+        self.assertEqual(host.asked, ["dpkg-query", "apt-get", "apt-get"] * 2)
+
+    def test_what_dpkg_left_in_the_middle_is_pending_whatever_apt_says(self):
+        lines = [
+            "install ok installed fine:amd64 1.0",
+            "hold ok half-configured p000:amd64 1.5",
+            "install ok unpacked new:amd64 2.0",
+            "install ok half-installed torn:all 1.0",
+            "install ok triggers-awaited waits:all 1.0",
+            "install ok triggers-pending due:all 1.0",
+            "install reinstreq installed again:all 1.0",
+            "deinstall ok half-configured leaves:all 1.0",
+            "deinstall ok config-files gone:all 1.0",
+            "unknown ok not-installed never:amd64 ",
+        ]
+        run = {
+            " ".join(probe.APT_TRY): {"output": inst(2)},
+            " ".join(probe.DPKG_STATES): {"output": "".join(line + "\n" for line in lines)},
+        }
+        told, _, _ = section(apt_machine(self, SECURITY_LIST, run=run).host(), "updates")
+        self.assertEqual((told["pending"], told["unfinished"], told["security"]), (8, 7, 1))
+        rows = {one["name"]: one for one in told["packages"]}
+        self.assertEqual(set(rows), {"p000", "zz", "new", "torn", "waits", "due", "again", "leaves"})
+        self.assertEqual(rows["torn"], {"name": "torn", "available": "1.0"})
+        self.assertEqual(rows["p000"]["available"], "2", "what it becomes, where there is something newer")
+
+    def test_where_dpkg_tells_nothing_nothing_is_said_of_what_it_left(self):
+        for answer in ({"status": 2, "errors": "dpkg-query: error: no\n"}, None):
+            run = {" ".join(probe.APT_TRY): {"output": inst(2)}, " ".join(probe.DPKG_STATES): answer}
+            told, missing, error = section(apt_machine(self, SECURITY_LIST, run=run).host(), "updates")
+            self.assertEqual((told["pending"], missing, error), (2, None, None))
+            self.assertNotIn("unfinished", told)
 
     def test_what_is_pending_is_told_although_nobody_tells_what_is_left(self):
-        for argv in (probe.APT_LIST, probe.DPKG_WANTED, probe.APT_TRY_PHASED):
+        for argv in (probe.APT_LIST, probe.DPKG_STATES, probe.APT_TRY_PHASED):
             for answer in ({"status": 100, "errors": "E: no\n"}, None):
                 run = recorded()
                 run[" ".join(argv)] = answer
@@ -262,6 +294,34 @@ class Real(unittest.TestCase):
         self.write("dpkg/status", "nonsense\n")
         with self.assertRaisesRegex(probe.Broken, r"^apt-get: E: "):
             probe.read_apt(probe.Host())
+
+    def test_what_a_failed_installation_left_is_pending_and_no_longer_up_to_date(self):
+        """`latest` is the newest there is, so that apt itself counts nothing."""
+        more = {"Config_Version": "0.9"}
+        for state, fields in (
+            ("half-configured", more),
+            ("unpacked", more),
+            ("triggers-pending", {"Triggers_Pending": "ldconfig"}),
+        ):
+            left = stanza("latest", "1.0", Status="install ok " + state, **fields)
+            self.write("dpkg/status", "\n".join([*(one for one in STATUS if one != installed("latest")), left]))
+            told = probe.read_apt(probe.Host())
+            self.assertEqual((told["pending"], told["unfinished"]), (7, 1), state)
+            self.assertIn("latest", {one["name"] for one in told["packages"]})
+
+    def test_unmet_dependencies_after_a_failure_leave_what_is_unfinished_and_what_mends_it_pending(self):
+        """The package that another one needs was never unpacked, as its download broke off."""
+        left = stanza("half", "2.0", Status="install ok unpacked", Depends="brand-new")
+        self.write("dpkg/status", "\n".join([*STATUS, left]))
+        told = probe.read_apt(probe.Host())
+        self.assertEqual(sorted(one["name"] for one in told["packages"]), ["brand-new", "half"])
+        self.assertEqual((told["pending"], told["unfinished"]), (2, 1))
+
+    def test_unmet_dependencies_that_nothing_mends_leave_what_is_unfinished_pending(self):
+        left = stanza("half", "2.0", Status="install ok unpacked", Depends="nowhere")
+        self.write("dpkg/status", "\n".join([*STATUS, left]))
+        told = probe.read_apt(probe.Host())
+        self.assertEqual([one["name"] for one in told["packages"]], ["half"])
 
     def test_an_apt_that_cannot_resolve_what_is_installed_says_so(self):
         self.write("dpkg/status", "\n".join([*STATUS, installed("broken", Depends="nowhere")]))

@@ -19,7 +19,7 @@ from .sudo_listing import read_listing
 
 UNIT: Final = "homelab_monitor-update"
 SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
-VERSION: Final = 1
+VERSION: Final = 2
 """To be raised with each change of the text: hosts with another one are told to install it anew."""
 UPDATE_FOLDER: Final = f"/run/{UNIT}"
 RULE_TAGS: Final = "NOPASSWD: NOSETENV: "
@@ -32,8 +32,18 @@ _APT: Final = "apt-get -o DPkg::Lock::Timeout=600"
 _KEEP: Final = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 UPDATE_COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # New packages, as a kernel's, are counted as well; nothing is removed.
-        "apt": f"{_APT} update &&\n{_APT} -y {_KEEP} --with-new-pkgs upgrade",
+        "apt": "\n".join(
+            (
+                # What an earlier run left in the middle first; what still fails may be cured by a newer package.
+                "dpkg --configure -a --force-confdef --force-confold",
+                f"{_APT} update || exit",
+                # Fails, and says so, where only removing something meets all dependencies: a person decides that.
+                "apt-get -s --no-remove -f install >/dev/null || exit",
+                f"{_APT} -y {_KEEP} --no-remove -f install",
+                # New packages, as a kernel's, are counted as well; nothing is removed.
+                f"{_APT} -y {_KEEP} --with-new-pkgs upgrade",
+            )
+        ),
         "dnf": "dnf -y --refresh upgrade",
         "zypper": "zypper --non-interactive refresh &&\nzypper --non-interactive update",
         # The lists and all packages at once: Arch knows no partial upgrade.
@@ -198,9 +208,12 @@ walk() {
 """Shell: who may change a link on the way chooses what is found behind it."""
 
 
+_OLD_APT: Final = f"{_APT} update &&\n{_APT} -y {_KEEP} --with-new-pkgs upgrade"
+
+
 def _old_rules() -> Iterator[str]:
     """Yield what stood behind the user's name in the rules of earlier versions."""
-    for command in UPDATE_COMMANDS.values():
+    for command in (dict(UPDATE_COMMANDS) | {"apt": _OLD_APT}).values():
         job = (
             f"umask 022; mkdir -p {UPDATE_FOLDER} && cd {UPDATE_FOLDER} && rm -f status || exit; "
             "export LC_ALL=C DEBIAN_FRONTEND=noninteractive; "

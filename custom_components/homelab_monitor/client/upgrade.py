@@ -133,10 +133,27 @@ def parse_upgrade(text: str, manager: str) -> Upgrade | None:
 def _reason(words: str) -> str:
     """Return the line of the last words that says what went wrong, else the last one, without a mirror's password."""
     # Before it is cut: the end of a long password would be missing, and with it what it is known by.
-    words = without_userinfo(words)
-    return reason_in(words) or next(filter(None, map(first_line, reversed(lines_of(words)))), "")
+    # apt lends dpkg a terminal, which ends each line with a carriage return.
+    words = without_userinfo(words).replace("\r\n", "\n")
+    last = words.rpartition("\nReading package lists")[2]
+    # What stands at the very beginning was looked for in all that the last attempt printed.
+    if found := _DPKG.match(words.lstrip("\n")) or _DPKG.search(last):
+        return first_line(": ".join(filter(None, found.groups())))
+    return reason_in(last) or reason_in(words) or next(filter(None, map(first_line, reversed(lines_of(words)))), "")
 
 
+_DPKG: Final = re.compile(
+    r"^dpkg: (?:error processing (?:package|archive) (\S+)[^\n]*|unrecoverable fatal error, aborting):\n"
+    r"[ \t]+(?!dependency problems)(\S[^\n]*)",
+    re.MULTILINE,
+)
+"""dpkg's report of an error (its src/main/errors.c): a header, and the cause in the next line, indented.
+
+dpkg: error processing package plexmediaserver (--configure):
+ installed plexmediaserver package post-installation script subprocess returned error exit status 1
+
+Packages that only wait for another one follow it, with the cause `dependency problems - leaving unconfigured`.
+"""
 _LOOK: Final = rf"""LC_ALL=C; export LC_ALL; unit={UNIT}; folder={UPDATE_FOLDER}
 if [ -d /run/systemd/system ]; then
   state=$(systemctl is-active "$unit" 2>/dev/null)
@@ -154,7 +171,17 @@ else
   state=inactive
 fi
 case $state in active|activating|deactivating|reloading) echo upgrade running; exit;; esac
-if [ -e $folder/status ]; then printf 'upgrade ended %s\n' "$(cat $folder/status)"; tail -n 20 $folder/output; exit; fi
+if [ -e $folder/status ]; then
+  printf 'upgrade ended %s\n' "$(cat $folder/status)"
+  # What dpkg says first may be far from the end; the last attempt counts.
+  awk '{{ sub(/\r$/, "") }}
+    /^Reading package lists/ {{ said = "" }}
+    /^dpkg: (error processing|unrecoverable fatal error).*:$/ && said == "" {{ header = $0; next }}
+    header != "" {{ if (index($0, " dependency problems") != 1) said = header "\n" $0; header = "" }}
+    END {{ if (said != "") print said }}' $folder/output
+  tail -n 20 $folder/output
+  exit
+fi
 if [ ! -d $folder ]; then echo upgrade none; exit; fi
 if [ -z "$state" ]; then echo upgrade running; else echo upgrade lost; fi
 """

@@ -35,6 +35,8 @@ class Updates:
     manager: str
     pending: int | None = None
     security: int | None = None
+    unfinished: int | None = None
+    """How many of those pending an earlier run has left half installed or not configured."""
     held: Withheld | None = None
     phased: Withheld | None = None
     kept_back: Withheld | None = None

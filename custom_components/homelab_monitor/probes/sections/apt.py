@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Host, Json, lines_of
+    from ..probe import Broken, Host, Json, Missing, lines_of
     from .packages import Row, answer, told_by, withheld
 
 # The same as the job's (client/update_script.py): a test compares them. What only matters to its locks and
@@ -21,8 +21,15 @@ APT_JOB += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--fo
 APT_UNCACHED = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
 APT_TRY = [*APT_JOB, "-s", *APT_UNCACHED]
 APT_TRY_PHASED = [*APT_TRY, "-o", "APT::Get::Always-Include-Phased-Updates=true"]
+# What the job asks for first: all that was left in the middle, and what that needs, as long as nothing has to go for it.
+APT_MEND = [word for word in APT_JOB if word not in {"--with-new-pkgs", "upgrade"}]
+APT_MEND += ["--no-remove", "-f", "install"]
+APT_TRY_MEND = [*APT_MEND, "-s", *APT_UNCACHED]
 APT_LIST = ["apt", "-qq", "list", "--upgradable", *APT_UNCACHED]
-DPKG_WANTED = ["dpkg-query", "-W", "-f", "${db:Status-Want} ${Package}:${Architecture}\\n"]
+DPKG_STATES = ["dpkg-query", "-W", "-f"]
+DPKG_STATES += ["${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status} ${Package}:${Architecture} ${Version}\\n"]
+# dpkg(1), package states: all others are the middle of something, as `dpkg --audit` tells it.
+DPKG_ENDS = frozenset({"installed", "not-installed", "config-files"})
 
 
 def parse_inst(text: str) -> "Iterator[Row]":
@@ -59,29 +66,76 @@ def apt_row(name: str, arch: str, old: "str | None", new: str, suites: "list[str
     return name.partition(":")[0] + ":" + arch, told
 
 
-def parse_wanted(text: str) -> "set[str]":
-    """Return the packages that dpkg is told to hold (`apt-mark hold`).
+def parse_states(text: str) -> "tuple[set[str], dict[str, Json]]":
+    """Return the packages that dpkg is told to hold (`apt-mark hold`), and those that it left in the middle.
 
-    hold linux-image-amd64:amd64
+    hold ok installed linux-image-amd64:amd64 6.1.153-1
+    install ok half-configured plexmediaserver:amd64 1.41.0
+    install reinstreq half-installed broken:all 1.0
     """
-    return {line.partition(" ")[2] for line in lines_of(text) if line.startswith("hold ")}
+    holds, unfinished = set(), {}  # type: set[str], dict[str, Json]
+    for line in lines_of(text):
+        wanted, flag, state, key, version = (line.split(" ") + [""] * 5)[:5]
+        if wanted == "hold":
+            holds.add(key)
+        if key and (state not in DPKG_ENDS or flag != "ok"):
+            unfinished[key] = {"name": key.partition(":")[0], "available": version}
+    return holds, unfinished
 
 
 def read_apt(host: "Host") -> "Json":
-    """Return what the job would install and what it leaves; security fixes are told apart where a suite is theirs."""
-    told = told_by(host, APT_TRY)[1]
-    pending = dict(parse_inst(told))
+    """Return what the job would install and what it leaves; security fixes are told apart where a suite is theirs.
+
+    What an earlier run has left half installed or not configured is pending as well, by dpkg's own word: apt
+    counts it as up to date, and knows nothing of triggers.
+    """
+    states = states_of(host)
+    unfinished = states[1] if states else {}
+    told = simulated(host, bool(unfinished))
+    pending = dict(unfinished, **dict(parse_inst(told)))
     has_left = re.search(r"\b0 not upgraded", told) is None
     knows_security = any("security" in name for name in host.names("/var/lib/apt/lists"))
-    return answer(pending, knows_security, **withheld(lambda: left_by_apt(host, pending, has_left)))
+    holds = states[0] if states else None
+    section = answer(pending, knows_security, **withheld(lambda: left_by_apt(host, pending, has_left, holds)))
+    if states:
+        section["unfinished"] = len(unfinished)
+    return section
 
 
-def left_by_apt(host: "Host", pending: "dict[str, Json]", has_left: bool) -> "dict[str, dict[str, Json]]":
+def states_of(host: "Host") -> "tuple[set[str], dict[str, Json]] | None":
+    """Return what dpkg holds and what it has left in the middle, None where it does not tell."""
+    try:
+        return parse_states(told_by(host, DPKG_STATES)[1])
+    except (Broken, Missing):
+        return None
+
+
+def simulated(host: "Host", has_unfinished: bool) -> str:
+    """Return what apt says to the job, else what it says to its first step: unmet dependencies end everything else.
+
+    Where apt has no answer at all, what is unfinished is known all the same; without any, its failure is raised.
+    """
+    try:
+        return told_by(host, APT_TRY)[1]
+    except Broken:
+        try:
+            return told_by(host, APT_TRY_MEND)[1]
+        except (Broken, Missing):
+            pass
+        if not has_unfinished:
+            raise
+    return ""
+
+
+def left_by_apt(
+    host: "Host", pending: "dict[str, Json]", has_left: bool, holds: "set[str] | None"
+) -> "dict[str, dict[str, Json]]":
     """Return what is held by dpkg, what comes to this machine later, and what cannot be upgraded now."""
     listed = parse_apt(told_by(host, APT_LIST)[1]) if has_left else ()
     rest = {key: one for key, one in listed if key not in pending}
-    holds = parse_wanted(told_by(host, DPKG_WANTED)[1]) if rest else set()
-    held = {key: one for key, one in rest.items() if key in holds}
+    if rest and holds is None:
+        raise Missing("unreadable")
+    held = {key: one for key, one in rest.items() if key in (holds or ())}
     later = dict(parse_inst(told_by(host, APT_TRY_PHASED)[1])) if len(held) < len(rest) else {}
     phased = {key: one for key, one in rest.items() if key in later and key not in held}
     kept = {key: one for key, one in rest.items() if key not in held and key not in phased}

@@ -72,6 +72,7 @@ MANAGERS = (
         ("/etc/apt", "/var/lib/dpkg/status"),
         (
             "/var/lib/dpkg/status",
+            "/var/lib/dpkg/updates",
             "/etc/apt/sources.list",
             "/etc/apt/sources.list.d",
             "/etc/apt/sources.list.d/*",
