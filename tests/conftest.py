@@ -3,6 +3,9 @@
 # Before the harness's own `custom_components` package is found, ours has to be.
 import custom_components.homelab_monitor  # noqa: F401  # isort: skip
 
+from collections.abc import Iterator
+from unittest.mock import patch
+
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 import pytest
@@ -19,6 +22,13 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("recorder_mock")  # it has to come before Home Assistant
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture
+def loopback_is_near() -> Iterator[None]:
+    """Let the machines of a test, which all listen on loopback, be announced as neighbours."""
+    with patch("custom_components.homelab_monitor.discovery.leads_here", return_value=False):
+        yield
 
 
 @pytest.fixture
