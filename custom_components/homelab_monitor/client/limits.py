@@ -168,6 +168,9 @@ ITEMS_LIMIT = 1000
 """Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
 GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT = 100, 500
 """Of these, what belongs to one user of the host who is neither root nor the one that logs in, and to all of them."""
+EARLY_TURNS = (4, 60.0)
+"""How often all sections are asked at once since a host says that it has booted, and hardware since there is some that
+is new, and how long until once more."""
 NEW_ITEMS = (200, 900.0)
 """Items that come later than at the first look at their kind, and how long until one more: Home Assistant remembers
 the entities of each for good, also when they are deleted."""
