@@ -115,7 +115,7 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str:
     if sensor and sensor.unique_id.startswith(prefix):
         item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
         if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
-            return known.keys.get("unit", "").rpartition("/")[2]
+            return known.unit
     raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_service_named")
 
 

@@ -179,6 +179,8 @@ KEY_LIMIT = 120
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""
 LABEL_LIMIT = 120
 """Characters of what an item is called."""
+LONG_LABEL = 90
+"""Of a longer label the whole is kept beside, up to NAME_LIMIT: a key is shortened that has it and a few more words."""
 HOST_KEYS_LIMIT = 8
 """Pinned host keys; a server has one of each of three types, and two of each while it changes them."""
 
