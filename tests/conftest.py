@@ -4,6 +4,7 @@
 import custom_components.homelab_monitor  # noqa: F401  # isort: skip
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
@@ -30,6 +31,13 @@ def _shows_what_it_means(request: pytest.FixtureRequest) -> Iterator[None]:
     if "hass" in request.fixturenames:
         yield from watched()
     else:
+        yield
+
+
+@pytest.fixture
+def loopback_is_near() -> Iterator[None]:
+    """Let the machines of a test, which all listen on loopback, be announced as neighbours."""
+    with patch("custom_components.homelab_monitor.discovery.leads_here", return_value=False):
         yield
 
 

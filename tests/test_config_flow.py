@@ -54,6 +54,8 @@ from custom_components.homelab_monitor.store import HostStore, async_get_key
 
 from .fake_host import Behaviour, Channel, FakeHost, garbage, half_a_reply, hang, honest, unpack_bomb
 
+pytestmark = pytest.mark.usefixtures("loopback_is_near")
+
 HOST_ID = "0123456789abcdef0123456789abcdef"
 OTHER_ID = "fedcba9876543210fedcba9876543210"
 PASSWORD = "correct horse"
@@ -438,7 +440,7 @@ async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog:
     await dialog.submit(address=typed(host))
     await dialog.submit()
     table = dialog.checklist
-    assert dialog.placeholders["name"] == r"\<img src\=x\>\[a\]\(b\)\`"
+    assert dialog.placeholders["name"] == r"127\.0\.0\.1", "what is no name is no title"
     assert r"✅ System | \`\| \*\*bold\*\* \<svg onload\=x\> next · systemd · x86\_64 |" in table
     assert all(line.startswith("| ") for line in table.partition("\n\n")[0].splitlines())
 
@@ -933,7 +935,7 @@ async def test_no_machine_is_kept_out_by_the_name_it_is_called(hass: HomeAssista
         patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
     ):
         dialog = await Dialog(hass).begin("scan")
-        assert offered(dialog) == [f"{called} · 192.0.2.5 · OpenSSH 9.6"]
+        assert offered(dialog) == ["192.0.2.5 · OpenSSH 9.6"], "nor may it be taken for the one that has the name"
         await dialog.submit(hosts=["192.0.2.5"], username="pi")
     assert dialog.at == ("trust", None)
 
@@ -955,7 +957,9 @@ async def test_an_answer_for_the_name_of_a_watched_machine_hides_no_other(hass: 
         patch(f"{CONTACT}.read_host_key", return_value=OfferedKey("ssh-ed25519 AAAA", "")),
     ):
         async with scanned(hass, "192.0.2.3", "192.0.2.4") as dialog:
-            assert offered(dialog) == ["x · 192.0.2.3 · OpenSSH 9.6", "x · 192.0.2.4 · OpenSSH 9.6"]
+            assert offered(dialog) == ["192.0.2.3 · OpenSSH 9.6", "192.0.2.4 · OpenSSH 9.6"], (
+                "one has the name of the other"
+            )
             await dialog.submit(hosts=["192.0.2.3"], username="pi")
     assert dialog.at == ("trust", None)
 
@@ -983,11 +987,17 @@ async def test_machines_for_which_one_answers_with_its_own_mac_are_all_offered(h
 
 
 @pytest.mark.parametrize("name", ["02:00:00:00:00:09", "02-00-00-00-00-09", "020000000009", "192.0.2.9", "2001:db8::9"])
-async def test_what_is_announced_as_the_address_of_a_machine_is_no_card(hass: HomeAssistant, name: str) -> None:
+async def test_what_is_announced_as_the_address_of_a_machine_is_no_name_of_a_card(
+    hass: HomeAssistant, name: str
+) -> None:
     """Whoever ignored it would never be shown the machine that has the address."""
     info = announced(address="192.0.2.50")
     info.hostname = f"{name}."
-    assert (await discover(hass, SOURCE_ZEROCONF, info)).ended == "not_new"
+    card = await discover(hass, SOURCE_ZEROCONF, info)
+    assert list(cards(hass).values()) == ["192.0.2.50"]
+    assert not card.placeholders["found"]
+    flow = hass.config_entries.flow.async_get(card.flow_id)
+    assert flow["context"]["unique_id"] == "announced 192.0.2.50"
 
 
 async def test_the_picked_follow_one_after_the_other_and_the_others_become_cards(
@@ -1220,9 +1230,9 @@ async def test_an_announced_machine_becomes_a_card_without_being_contacted(hass:
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("\u202egnp.<b>\x1b[1m\n# x", "gnp.<b> [1m"), ("", "192.0.2.9"), ("\u200b", "192.0.2.9")]
+    ("name", "shown"), [("\u202egnp.<b>\x1b[1m\n# x", "192.0.2.9"), ("", "192.0.2.9"), ("\u200b", "192.0.2.9")]
 )
-async def test_what_a_machine_announces_as_its_name_is_one_line_that_can_be_seen(
+async def test_what_a_machine_announces_that_is_no_name_is_not_shown(
     hass: HomeAssistant, name: str, shown: str
 ) -> None:
     info = announced(name)

@@ -26,6 +26,8 @@ from .scripted import Host, set_up
 from .test_config_flow import HOST_ID, OTHER_ID, Machine, entry_of, make_machine  # noqa: F401 - a fixture among them
 from .test_first_contact import Between
 
+pytestmark = pytest.mark.usefixtures("loopback_is_near")
+
 MOVES = "custom_components.homelab_monitor.moves"
 MAC = "02:00:00:00:00:09"
 HOME, ELSEWHERE = "127.0.0.1", "127.0.0.9"

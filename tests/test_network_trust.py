@@ -37,6 +37,8 @@ from .test_config_flow import (
 )
 from .test_first_contact import Between
 
+pytestmark = pytest.mark.usefixtures("loopback_is_near")
+
 MAC = "02:00:00:00:00:09"
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.9"
 STRANGE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmDdEhKX5t9v2wWSGTYtcB4oaXtLkxGXLfBAfJ8sgPM"
@@ -362,7 +364,7 @@ async def test_a_scan_marks_who_an_entry_is_connected_to_and_not_where_its_name_
     await hass.async_block_till_done(wait_background_tasks=True)
     assert entry.runtime_data.data.status == "online"
     async with scanned(hass, HERE, ELSEWHERE) as dialog:
-        assert offered(dialog) == ["✅ cloudy · 127.0.0.1 · OpenSSH 9.6", "x · 127.0.0.9 · OpenSSH 9.6"]
+        assert offered(dialog) == ["✅ cloudy · 127.0.0.1 · OpenSSH 9.6", "127.0.0.9 · OpenSSH 9.6"]
         # A scan asks at the usual port, which is not the one of this machine.
         with patch("custom_components.homelab_monitor.onboarding.Target.parse", return_value=machine.target):
             await dialog.submit(hosts=[HERE], username="monitor")

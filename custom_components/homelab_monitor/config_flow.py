@@ -25,6 +25,7 @@ import voluptuous as vol
 
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
 from .client.limits import ANNOUNCED_ADDRESSES
+from .client.names import name_of
 from .client.scan import Candidate
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
@@ -35,6 +36,7 @@ from .discovery import (
     async_enqueue,
     async_has_card,
     async_has_room,
+    async_is_shown,
     async_remember_card,
     async_scan,
     async_show_card,
@@ -43,8 +45,9 @@ from .discovery import (
     found,
     found_target,
     is_neighbour,
-    is_of_another,
+    is_taken,
     label,
+    looks_of,
 )
 from .markdown import escaped
 from .moves import async_follow
@@ -114,7 +117,9 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         first, *others = machines
         self._queue = self.flow_id
         await async_enqueue(self.hass, self._queue, others)
-        self._platform, self._suggested, self._found = first.platform, first.typed, first.known_as
+        self._platform, self._suggested = first.platform, first.typed
+        self._found = _name_of(first, self._taken_looks())
+        self._announced = "" if first.is_typed else first.host
         return await self.async_step_address({CONF_ADDRESS: first.typed})
 
     # ------------------------------------------------------------ by scan
@@ -155,12 +160,19 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     def _pick_schema(self) -> vol.Schema:
         """Return the list of the machines that answered."""
-        options = [
-            SelectOptionDict(value=each.address, label=label(each, self._entry_watching(each)))
-            for each in self._candidates
-        ]
+        taken = self._taken_looks()
+        options = [SelectOptionDict(value=each.address, label=self._label(each, taken)) for each in self._candidates]
         hosts = SelectSelector(SelectSelectorConfig(options=options, multiple=True, mode=SelectSelectorMode.LIST))
         return vol.Schema({vol.Required(CONF_HOSTS, default=list): hosts, vol.Optional(CONF_USERNAME): _LINE})
+
+    def _label(self, candidate: Candidate, taken: frozenset[str]) -> str:
+        """Return the line of a machine that answered."""
+        entry = self._entry_watching(candidate)
+        return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
+
+    def _taken_looks(self) -> frozenset[str]:
+        """Return what the names of all hosts look like."""
+        return looks_of(self._async_current_entries(include_ignore=False))
 
     def _new_candidates(self) -> list[Candidate]:
         """Return the machines that nobody watches yet."""
@@ -196,18 +208,19 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     @override
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
         """Wait as a card for a machine that announces its SSH server; nobody is contacted."""
-        name = first_line(discovery_info.hostname).rstrip(".")
-        if is_of_another(name) or not is_neighbour(discovery_info.host):
+        said, name = first_line(discovery_info.hostname).rstrip("."), name_of(discovery_info.hostname)
+        if not is_neighbour(discovery_info.host):
             return self.async_abort(reason="not_new")
-        unique_id = name or f"announced {discovery_info.host}"
+        # What a scan finds is known by its MAC or IP address: a card called like one would hide it once ignored.
+        unique_id = said if name else f"announced {discovery_info.host}"
         await self.async_set_unique_id(unique_id)
         machine = Found(
             host=discovery_info.host,
             unique_id=unique_id,
-            name=name.removesuffix(".local").strip() or discovery_info.host,
+            name=name or discovery_info.host,
             port=discovery_info.port or DEFAULT_PORT,
         )
-        hosts = {name or machine.host, *discovery_info.addresses[:ANNOUNCED_ADDRESSES]}
+        hosts = {said if name else machine.host, *discovery_info.addresses[:ANNOUNCED_ADDRESSES]}
         card = Card({replace(machine, host=host).address for host in hosts}, is_announced=True)
         return await self._async_discovered(machine, card, hosts)
 
@@ -226,10 +239,13 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     async def _async_show_card(self, machine: Found, card: Card) -> ConfigFlowResult:
         """Wait for a person."""
-        async_remember_card(self.hass, self.flow_id, card)
-        self.context["title_placeholders"] = {"name": machine.name}
-        self._suggested, self._found = machine.typed, machine.known_as
-        self._announced = "" if machine.queue else machine.host
+        name = _name_of(machine, self._taken_looks())
+        if not machine.is_typed and async_is_shown(self.hass, name, self.flow_id):
+            name = ""
+        async_remember_card(self.hass, self.flow_id, replace(card, name=name))
+        self.context["title_placeholders"] = {"name": name or machine.address}
+        self._suggested, self._found = machine.typed, name
+        self._announced = "" if machine.is_typed else machine.host
         return await self.async_step_address()
 
     @override
@@ -298,6 +314,11 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             return step
         self._target, self._failure = given, failure
         return None
+
+
+def _name_of(machine: Found, taken: frozenset[str]) -> str:
+    """Return what a machine is called besides its address, "" where that looks like the name of another host."""
+    return machine.known_as if machine.is_typed or not is_taken(machine.name, taken) else ""
 
 
 def _targets(text: str, username: str | None) -> list[Target]:

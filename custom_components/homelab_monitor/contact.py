@@ -16,13 +16,14 @@ from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
 from .client.checks import run_checks
-from .client.errors import HomelabError, KeyRefused, LoginCut, first_line
+from .client.errors import HomelabError, KeyRefused, LoginCut
 from .client.identity import host_id, is_it, machine_of
 from .client.ignored import why_ignored
 from .client.install import install_key
 from .client.keys import fingerprint
 from .client.limits import TITLE_LIMIT
 from .client.models import System
+from .client.names import name_of
 from .client.report import Report
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
@@ -190,7 +191,7 @@ class HostContact:
     def title(self) -> str:
         """Return the name that the machine gives itself, else its address."""
         system = self.snapshot.sections.system
-        return first_line(system.hostname if system else "")[:TITLE_LIMIT] or self.target.host
+        return name_of(system.hostname if system else "", TITLE_LIMIT) or self.target.host
 
     @callback
     def async_hand_over(self, hass: HomeAssistant, identity: str) -> None:

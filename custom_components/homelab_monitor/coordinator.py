@@ -272,7 +272,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the units that have entities and that the probe would no longer tell of itself."""
         known = self.inventory.items.get("service", {})
         automatic = {unit.name for unit in services(self.data.snapshot) if unit.origin == "admin"}
-        units = {item.keys.get("unit", "").partition("/")[2] for item in known.values()} - automatic - {""}
+        units = {item.unit for item in known.values()} - automatic - {""}
         # What stands for all instances of a template is no unit of its own.
         return {unit for unit in units if "@." not in unit}
 

@@ -8,7 +8,7 @@ person started.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 import logging
 import re
 
@@ -20,6 +20,7 @@ from homeassistant.helpers import discovery_flow
 from homeassistant.util.hass_dict import HassKey
 
 from .client.limits import CARDS_LIMIT
+from .client.names import looks, name_of
 from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
 from .client.ssh import Connection
 from .client.target import Target
@@ -33,7 +34,6 @@ _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
 _ADDED = "✅ "
-MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-]?[0-9a-fA-F]{2}){5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class Found:
     username: str = ""
     platform: Platform | None = None
     queue: str | None = None
+    is_typed: bool = False
+    """Whether a person gave the address, and nothing in the network did."""
 
     @property
     def address(self) -> str:
@@ -71,6 +73,8 @@ class Card:
     known_as: Collection[str]
     is_announced: bool = False
     """Anybody in the network can have put it there; it hinders nothing that a person started."""
+    name: str = ""
+    """What it is called where people see it."""
 
 
 # ---------------------------------------------------------------- scanning
@@ -85,7 +89,7 @@ async def async_scan(hass: HomeAssistant, progress: Callable[[float], None]) -> 
         interfaces=interfaces_to_scan(adapters),
         progress=_in_steps(progress),
     )
-    return without_shared_macs(answered)
+    return without_shared_names(without_shared_macs(answered))
 
 
 def _in_steps(progress: Callable[[float], None]) -> Callable[[float], None]:
@@ -111,16 +115,25 @@ def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
     return {info.ip: info.hostname for info in async_discovered_service_info(hass) if info.hostname}
 
 
-def label(candidate: Candidate, entry: ConfigEntry | None) -> str:
+def label(candidate: Candidate, name: str, *, is_watched: bool) -> str:
     """Return a line for one machine, what people know it by first; a mark when it is already watched."""
-    parts = (entry.title if entry else candidate.hostname, candidate.address, _server(candidate.banner))
-    return (_ADDED if entry else "") + " · ".join(dict.fromkeys(part for part in parts if part))
+    parts = (name, candidate.address, _server(candidate.banner))
+    return (_ADDED if is_watched else "") + " · ".join(dict.fromkeys(part for part in parts if part))
+
+
+_SERVER = re.compile(
+    r"SSH-2\.0-(OpenSSH_for_Windows|OpenSSH|dropbear)(?:_([0-9]{1,4}\.[0-9]{1,3}(?:p[0-9]{1,2})?))?"
+    r"(?: (Debian|Ubuntu|Raspbian|FreeBSD)(?![A-Za-z0-9]).*)?"
+)
 
 
 def _server(banner: str) -> str:
-    """Return what the server calls itself, without its package's number: `OpenSSH 9.2p1 Debian`."""
-    name, _, comment = banner.removeprefix("SSH-2.0-").replace("_", " ").partition(" Debian-")
-    return f"{name} Debian" if comment else name
+    """Return which server greets, as far as it is one that is known: `OpenSSH 9.2p1 Debian`.
+
+    All else would be words of a stranger beside addresses and names.
+    """
+    known = _SERVER.fullmatch(banner)
+    return " ".join(filter(None, known.groups())).replace("_", " ") if known else ""
 
 
 def without_shared_macs(candidates: list[Candidate]) -> list[Candidate]:
@@ -129,12 +142,19 @@ def without_shared_macs(candidates: list[Candidate]) -> list[Candidate]:
     return [each if times[each.mac] == 1 else replace(each, mac=None) for each in candidates]
 
 
+def without_shared_names(candidates: list[Candidate]) -> list[Candidate]:
+    """Take the name from machines that look alike by it: all but one of them may have taken it from another one."""
+    times = Counter(look for each in candidates for look in looks(each.hostname or ""))
+    is_shared = [any(times[look] > 1 for look in looks(each.hostname or "")) for each in candidates]
+    return [replace(each, hostname=None) if is_so else each for each, is_so in zip(candidates, is_shared, strict=True)]
+
+
 def found(candidate: Candidate, username: str = "", queue: str | None = None) -> Found:
     """Return a scanned machine as the beginning of a flow."""
     return Found(
         host=candidate.address,
         unique_id=candidate.mac or candidate.address,
-        name=candidate.hostname or candidate.address,
+        name=name_of(candidate.hostname) or candidate.address,
         username=username,
         platform=candidate.platform_hint,
         queue=queue,
@@ -150,6 +170,7 @@ def found_target(target: Target, queue: str) -> Found:
         port=target.port,
         username=target.username,
         queue=queue,
+        is_typed=True,
     )
 
 
@@ -184,17 +205,23 @@ def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEn
     return next((entry for entry in entries if wanted & _names(HostAddress.from_data(entry.data).target.host)), None)
 
 
+def looks_of(entries: Iterable[ConfigEntry]) -> frozenset[str]:
+    """Return what the names of the hosts that are watched look like: their titles, and those that lead to them."""
+    addresses = ((entry.title, HostAddress.from_data(entry.data)) for entry in entries)
+    names = {name for title, each in addresses for name in (title, each.target.host, each.home)}
+    return frozenset(look for name in names if not is_ip_address(name) for look in looks(name))
+
+
+def is_taken(name: str, taken: frozenset[str]) -> bool:
+    """Tell whether a name that a machine is said to have looks like one of those."""
+    return not (is_ip_address(name) or taken.isdisjoint(looks(name)))
+
+
 def _names(host: str) -> set[str]:
     """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
-    return {host.lower()} if is_ip_address(host) else {host.lower(), host.lower().partition(".")[0]}
-
-
-def is_of_another(name: str) -> bool:
-    """Tell whether what somebody announced as a name is the address of a machine.
-
-    What a scan finds is known by its MAC or IP address: a card with such a name that a person ignores would hide it.
-    """
-    return is_ip_address(name) or MAC_ADDRESS.fullmatch(name) is not None
+    if is_ip_address(host):
+        return {str(ip_address(host))}
+    return {host.lower(), host.lower().partition(".")[0]}
 
 
 def is_neighbour(ip: str) -> bool:
@@ -203,7 +230,14 @@ def is_neighbour(ip: str) -> bool:
         address = ip_address(ip)
     except ValueError:
         return False
-    return not (address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved)
+    address = getattr(address, "ipv4_mapped", None) or address
+    is_everybodys = address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved
+    return not is_everybodys and not leads_here(address)
+
+
+def leads_here(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address is this machine's own, whoever says it."""
+    return address.is_loopback
 
 
 def is_ip_address(host: str) -> bool:
@@ -237,6 +271,13 @@ def async_has_card(hass: HomeAssistant, card: Card) -> bool:
         _means(known, card.known_as) and (card.is_announced or not known.is_announced)
         for known in hass.data.get(_CARDS, {}).values()
     )
+
+
+@callback
+def async_is_shown(hass: HomeAssistant, name: str, flow_id: str) -> bool:
+    """Tell whether another card is called by a name that looks like this one."""
+    cards = hass.data.get(_CARDS, {}).items()
+    return any(looks(name) & looks(card.name) for other, card in cards if other != flow_id)
 
 
 @callback

@@ -40,7 +40,7 @@ def always(_item: object) -> bool:
     return True
 
 
-def never_chosen(_selection: Selection, _label: str) -> bool:
+def never_chosen(_selection: Selection, _name: str) -> bool:
     """Say no."""
     return False
 
@@ -62,7 +62,7 @@ class HomelabDescription[ItemT](EntityDescription):
     """Whether the entity is enabled when it is first seen only where the host has few items of the kind."""
 
     chosen_fn: Callable[[Selection, str], bool] = never_chosen
-    """Whether the user chose the item, by its label: its entity is enabled whatever `enabled_fn` says."""
+    """Whether the user chose the item, by its name: its entity is enabled whatever `enabled_fn` says."""
 
     stays_available: bool = False
     """Whether the entity has something to say while the host is offline."""
@@ -92,7 +92,7 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         self._attr_device_info = device_info(coordinator, subject, item_id)
         if subject.placeholder:
             self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
-        is_chosen = description.chosen_fn(coordinator.selection, subject.label(coordinator, item_id))
+        is_chosen = description.chosen_fn(coordinator.selection, subject.name(coordinator, item_id))
         if self.item is not None and not is_chosen and not _is_on_by_itself(coordinator, description, item_id):
             self._attr_entity_registry_enabled_default = False
 
@@ -317,8 +317,8 @@ def async_apply_choice(
     registry = er.async_get(coordinator.hass)
     for row in (row for table in tables for row in table):
         for item_id in row.subject.ids(coordinator):
-            label = row.subject.label(coordinator, item_id)
-            was_chosen, is_chosen = row.chosen_fn(before, label), row.chosen_fn(now, label)
+            name = row.subject.name(coordinator, item_id)
+            was_chosen, is_chosen = row.chosen_fn(before, name), row.chosen_fn(now, name)
             entity_id = registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id))
             if entity_id is None or was_chosen == is_chosen:
                 continue

@@ -53,7 +53,15 @@ from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
 from .contact import HostContact, async_read_host_key, confirmation, is_confirmed
-from .discovery import async_dismiss_cards, async_forget_card, async_next_flow, async_peer, is_ip_address
+from .discovery import (
+    async_dismiss_cards,
+    async_forget_card,
+    async_next_flow,
+    async_peer,
+    is_ip_address,
+    is_taken,
+    looks_of,
+)
 from .markdown import copyable, escaped
 from .settings import HostAddress, without_privileges
 from .store import async_get_key, async_require_ecdsa
@@ -426,7 +434,7 @@ class OnboardingFlow(ConfigFlow):
         async_dismiss_cards(self.hass, {self._target.address}, self.flow_id)
         contact.async_hand_over(self.hass, host_id)
         return self.async_create_entry(
-            title=contact.title,
+            title=self._title(),
             data=replace(contact.address, host_id=host_id).as_data(),
             next_flow=self._next_flow(),
         )
@@ -555,8 +563,9 @@ class OnboardingFlow(ConfigFlow):
         return self._entry_of(self._open_contact.address.host_id) if self._open_contact else None
 
     def _title(self) -> str:
-        """Return the name of the machine, as far as it is known."""
-        return self._open_contact.title if self._open_contact else self._target.host
+        """Return the name of the machine, as far as it is known and no other host has one that looks like it."""
+        title = self._open_contact.title if self._open_contact else self._target.host
+        return self._target.host if is_taken(title, looks_of(self._other_entries())) else title
 
     async def _async_checklist(self) -> str:
         """Return the table of the last test."""

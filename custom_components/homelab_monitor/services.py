@@ -132,7 +132,7 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str | None:
     if sensor and sensor.unique_id.startswith(prefix):
         item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
         if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
-            return known.keys.get("unit", "").rpartition("/")[2]
+            return known.unit
     return None
 
 

@@ -40,6 +40,11 @@ class Subject[ItemT]:
         known = coordinator.inventory.items.get(self.key, {}).get(item_id)
         return known.title if known else item_id
 
+    def name(self, coordinator: HomelabCoordinator, item_id: str) -> str:
+        """Return by what people choose the item: what the host calls it."""
+        known = coordinator.inventory.items.get(self.key, {}).get(item_id)
+        return known.name if known else item_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSubject(Subject[HostState]):

@@ -3,6 +3,7 @@
 from copy import deepcopy
 import json
 from pathlib import Path
+import time
 from typing import Any
 
 import pytest
@@ -199,6 +200,14 @@ def test_of_many_instances_one_service_stands_for_all(count: int, names: int) ->
 def test_the_worst_state_is_that_of_all(states: list[str], together: str) -> None:
     units = [(connection(number), states[number % len(states)]) for number in range(12)]
     assert [unit.active_state for unit in services(told_units(*units))] == [together]
+
+
+def test_many_templates_cost_no_more_than_as_many_units() -> None:
+    names = [f"t{number // 6}@{number}.service" for number in range(12_000)]
+    told = told_units(*((name, "failed") for name in names))
+    started = time.process_time()
+    assert [unit.name for unit in services(told)] == sorted(f"t{number}@.service" for number in range(2000))
+    assert time.process_time() - started < 0.3, "it took half a minute with a look at all units for each template"
 
 
 def test_instances_of_different_templates_are_counted_apart() -> None:

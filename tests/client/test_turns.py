@@ -1,5 +1,9 @@
 """When each section is asked."""
 
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.homelab_monitor.client.limits import EARLY_TURNS
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.models.machine import Hardware
 from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
@@ -43,4 +47,44 @@ def test_a_new_disk_brings_the_turn_of_the_hardware_forward_once() -> None:
     assert "hardware" in turns.due(1.0)
     turns.answered(["hardware"], Snapshot(), reply(), 1.0)
     turns.see(Snapshot(sections=sections))
+    assert "hardware" not in turns.due(2.0)
+
+
+def told(number: int, *, is_boot: bool) -> Snapshot:
+    """Return what a host says that has booted again, or has a disk that it did not have."""
+    counters = DiskCounters(read_bytes=0, written_bytes=0)
+    disks = {} if is_boot else {f"sd{number}": counters}
+    sections = Sections(hardware=Hardware(threads=1, memory_bytes=1), disk_io=DiskIo(at=1.0, disks=disks))
+    return Snapshot(boot_id=f"boot {number}" if is_boot else "boot", sections=sections)
+
+
+@pytest.mark.parametrize("is_boot", [True, False], ids=["boots", "new disks"])
+def test_a_host_that_has_booted_at_each_poll_is_asked_for_everything_now_and_then(
+    freezer: FrozenDateTimeFactory, *, is_boot: bool
+) -> None:
+    turns, early, now = Turns(), 0, 0.0
+    turns.answered(SECTIONS, Snapshot(), reply(), now)
+    for number in range(60):
+        turns.see(told(number, is_boot=is_boot))
+        early += "hardware" in turns.due(now)
+        turns.answered(turns.due(now), Snapshot(), reply(), now)
+        freezer.tick(5.0)
+        now += 5.0
+    assert EARLY_TURNS[0] <= early <= EARLY_TURNS[0] + 300 / EARLY_TURNS[1] + 1
+
+
+@pytest.mark.parametrize("is_boot", [True, False], ids=["boots", "new disks"])
+def test_what_came_too_often_is_asked_for_once_there_is_time(freezer: FrozenDateTimeFactory, *, is_boot: bool) -> None:
+    turns = Turns()
+    turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
+    for number in range(20):
+        turns.see(told(number, is_boot=is_boot))
+        turns.answered(turns.due(0.0), Snapshot(), reply(), 0.0)
+    turns.see(told(19, is_boot=is_boot))
+    assert "hardware" not in turns.due(1.0)
+    freezer.tick(EARLY_TURNS[1] + 1)
+    turns.see(told(19, is_boot=is_boot))
+    assert "hardware" in turns.due(1.0)
+    turns.answered(turns.due(1.0), Snapshot(), reply(), 1.0)
+    turns.see(told(19, is_boot=is_boot))
     assert "hardware" not in turns.due(2.0)

@@ -293,6 +293,47 @@ class Pretenders(unittest.TestCase):
         self.tree.process(900, "dropbear", cgroup="/")
         self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
 
+    def test_whom_a_file_of_roots_names_is_who_it_says_where_nothing_else_tells(self):
+        """As on a machine without systemd, which has no unit for what runs."""
+        self.tree.told["uid"] = 1000
+        for group in ("/", "/user.slice/user-1501.slice/session-3.scope"):
+            self.start(cgroup=group)
+            for path, pid in (("sshd", 900), ("fail2ban/fail2ban", 901), ("crond", 902)):
+                self.tree.write(f"/run/{path}.pid", f"{pid}\n")
+                self.tree.changed(f"/run/{path}.pid", at=100)
+            told = self.told()
+            self.assertEqual((told["ssh"], told["fail2ban"]), ("keys_only", "active"), group)
+            self.assertNotEqual(told["automatic_updates"], "permission_denied", group)
+            self.tree.process(900, "sshd", OPEN, cgroup=group)
+            self.assertEqual(self.part()["reason"], "password_login", group)
+
+    def test_a_file_proves_nothing_that_is_not_roots_or_means_another_process(self):
+        self.tree.told["uid"] = 1000
+        self.start(cgroup="/")
+        whole = {"content": "900\n", "at": 100, "owners": {}, "modes": {}}
+        for change in (
+            {"content": "90\n"},
+            {"content": "900 1\n"},
+            {"at": 99},  # written before it began: the number was another one's then
+            {"at": 2000},  # in a time to come
+            {"owners": {"/run": 1501}},
+            {"owners": {"/run/sshd.pid": 1501}},
+            {"modes": {"/run/sshd.pid": 0o666}},
+            {"modes": {"/run": 0o777}},
+        ):
+            made = dict(whole, **change)
+            self.tree.write("/run/sshd.pid", made["content"])
+            self.tree.told.update(owners=made["owners"], modes=made["modes"])
+            self.tree.changed("/run/sshd.pid", at=made["at"])
+            self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"}, change)
+        self.tree.told.update(owners={}, modes={})
+        self.tree.changed("/run/sshd.pid", at=100)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.process(812, "sshd", OPEN, cgroup="/")
+        self.assertEqual(
+            self.part(), {"state": "unknown", "reason": "permission_denied"}, "of another one nothing is known"
+        )
+
     def test_roots_programs_are_known_by_their_file(self):
         self.tree.write("/usr/bin/x")
         for at, (exe, group, modes, owners, reason) in enumerate(

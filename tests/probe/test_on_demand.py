@@ -67,25 +67,55 @@ class Processes(unittest.TestCase):
         rows = [
             {"pid": n, "user": "eve", "memory_bytes": n, "cpu_seconds": -n, "started_seconds": 0} for n in range(5000)
         ]
-        kept = probe.notable(rows)
+        turns = dict.fromkeys(range(5000), "eve")
+        kept = probe.notable(rows, turns)
         self.assertLessEqual(len(kept), 2000)
         pids = [one["pid"] for one in kept]
         self.assertEqual(pids, sorted(set(pids)))
         self.assertTrue({0, 499, 4000, 4999} <= set(pids))
-        self.assertEqual(probe.notable(rows[:2000]), rows[:2000])
+        self.assertEqual(probe.notable(rows[:2000], turns), rows[:2000])
 
     def test_of_too_many_each_user_is_told_some(self):
+        turns = {}
+
         def rows(pids, user):
+            turns.update(dict.fromkeys(pids, user))
             return [
                 {"pid": n, "user": user or str(n), "memory_bytes": n, "cpu_seconds": n, "started_seconds": n}
                 for n in pids
             ]
 
         quiet = rows(range(100), "root") + rows(range(100, 130), "bob")
-        for crowd in ("eve", ""):  # the latter has as many numbers as he likes
-            kept = {one["pid"] for one in probe.notable(quiet + rows(range(200000, 206000), crowd))}
+        for crowd in ("eve", None):  # the latter has as many numbers as he likes
+            kept = {one["pid"] for one in probe.notable(quiet + rows(range(200000, 206000), crowd), turns)}
             self.assertLessEqual(set(range(130)), kept)
             self.assertLessEqual(len(kept), 2000)
+
+    def test_whoever_runs_a_program_with_the_setuid_bit_takes_no_turn_of_roots(self):
+        """Also where it has made itself root's altogether, as sudo(8) does before it asks for a password."""
+        login = "0::/user.slice/user-1000.slice/session-3.scope\n"
+        for real, cgroup in ((1000, "0::/system.slice/web.service\n"), (0, login)):
+            tree = Tree(self)
+            tree.write("/etc/passwd", "root:x:0:0::/:\neve:x:1000:1000::/:\n")
+
+            class Crowded(probe.RecordedHost):
+                def names(self, path, most=0):
+                    return [str(pid) for pid in range(1, 2601)] if path == "/proc" else []
+
+                def read_bytes(self, path, real=real, cgroup=cgroup):
+                    if not path.startswith("/proc/") or path.count("/") != 3:
+                        return super().read_bytes(path)
+                    is_roots = int(path.split("/")[2]) > 2500
+                    if path.endswith("/status"):
+                        size = b"VmSize:\t 9 kB\nVmRSS:\t %d kB\n" % (1 if is_roots else 9)
+                        return b"Name:\tx\nUid:\t%d\t0\t0\t0\n" % (0 if is_roots else real) + size
+                    if path.endswith("/cgroup"):
+                        return b"0::/system.slice/x.service\n" if is_roots else cgroup.encode()
+                    return stat("x").encode()
+
+            told = section(Crowded(tree.folder), "processes")[0]["processes"]
+            self.assertTrue(set(range(2501, 2601)) <= {one["pid"] for one in told}, real)
+            self.assertEqual({one["user"] for one in told}, {"root"}, "the effective one is shown")
 
     def test_of_a_crowd_of_processes_so_many_are_read_and_some_of_each_user(self):
         read = []

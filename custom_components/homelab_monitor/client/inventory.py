@@ -18,7 +18,16 @@ from typing import Any
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 
 from .bucket import Bucket
-from .limits import GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT, ITEMS_LIMIT, KEY_LIMIT, LABEL_LIMIT, NEW_ITEMS
+from .limits import (
+    GUEST_ITEMS_LIMIT,
+    GUESTS_ITEMS_LIMIT,
+    ITEMS_LIMIT,
+    KEY_LIMIT,
+    LABEL_LIMIT,
+    LONG_LABEL,
+    NAME_LIMIT,
+    NEW_ITEMS,
+)
 from .pairing import IDENTITIES, PROVISIONAL, pairs, place
 
 MISSES_BEFORE_GONE = 3
@@ -53,6 +62,8 @@ class Known:
     label: str
     number: int = 1
     """Which one it is of several that are called alike."""
+    called: str = ""
+    """The whole label, where it is long: key and label have only the beginning of it."""
     source: str = ""
     misses: int = 0
     missing_seconds: float = 0.0
@@ -64,6 +75,16 @@ class Known:
     def title(self) -> str:
         """Return what people call it, with a mark where another one has that name."""
         return self.label if self.number == 1 else f"{self.label} ({self.number})"
+
+    @property
+    def name(self) -> str:
+        """Return the label as the host tells it, by which people choose it: without a mark, and whole."""
+        return self.called or self.label
+
+    @property
+    def unit(self) -> str:
+        """Return by which name systemd is asked for a service."""
+        return f"{self.called}.service" if self.called else self.keys.get("unit", "").partition("/")[2]
 
     @property
     def is_gone(self) -> bool:
@@ -88,12 +109,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What is known of the lists that items of a kind are on."""
+    """What is known of the items of a kind, and the lists that they are on."""
 
     is_listed: Callable[[str], bool] = lambda _source: True
     """Whether a list is whole, so that what is not on it is missed."""
     guest_of: Callable[[str], str] = lambda _source: ""
     """Whose share of the room the items on a list take, "" for the host's own."""
+    infixes: Collection[str] = ()
+    """No new id is another one with one of these behind it."""
 
 
 _ONE_SOURCE = Sources()
@@ -131,7 +154,10 @@ class Inventory:
         # In an order of our own: what a host lists first today may be the last one tomorrow.
         by_name = {item.name: _handy(item) for item in sorted(found, key=lambda item: item.name)}
         is_first = kind not in self.seen and not known
-        ids, self.left_out[kind] = _identify(known, by_name, sources.guest_of, None if is_first else self.newcomers)
+        ids, new = _known_ids(known, by_name)
+        admitted = self._admitted(known.values(), new, sources.guest_of, is_first=is_first)
+        self.left_out[kind] = len(new) - len(admitted)
+        ids |= _new_ids(admitted, set(known), sources.infixes)
         self.seen.update({kind} if ids else ())
         _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids})
         seen = {ids[name] for name, item in by_name.items() if name in ids and not item.shown}
@@ -139,6 +165,13 @@ class Inventory:
             if sources.is_listed(known[item_id].source):
                 known[item_id].miss(now)
         return {item_id: name for name, item_id in ids.items()}
+
+    def _admitted(
+        self, known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str], *, is_first: bool
+    ) -> list[Found]:
+        """Return what there is room for, and time: a first look may find many at once."""
+        roomy = _admitted(known, new, guest_of)
+        return [each for each in roomy if is_first or self.newcomers[guest_of(each.source) != ""].take()]
 
     def pop_gone(self) -> list[tuple[str, str]]:
         """Forget what is gone for good; return its (kind, id) pairs."""
@@ -193,23 +226,12 @@ _ENCODER = BasicEncoder(dict[str, dict[str, Known]])
 _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 
-def _identify(
-    known: Mapping[str, Known],
-    found: Mapping[str, Found],
-    guest_of: Callable[[str], str],
-    newcomers: Mapping[bool, Bucket] | None,
-) -> tuple[dict[str, str], int]:
-    """Return name → id, and for how many there was no room; what is only shown or kept is never new."""
+def _known_ids(known: Mapping[str, Known], found: Mapping[str, Found]) -> tuple[dict[str, str], list[Found]]:
+    """Return name → id of what is known, and the rest; what is only shown or kept is never new."""
     # Of those that nothing tells apart, one that was there goes before one that was away, and then the oldest.
     order = sorted(known, key=lambda item_id: known[item_id].misses > 0)
     ids = pairs({item_id: known[item_id].keys for item_id in order}, {n: item.keys for n, item in found.items()})
-    new = [item for name, item in found.items() if name not in ids and not (item.shown or item.kept)]
-    admitted = [
-        item
-        for item in _admitted(known.values(), new, guest_of)
-        if newcomers is None or newcomers[guest_of(item.source) != ""].take()
-    ]
-    return ids | _new_ids(admitted, set(known)), len(new) - len(admitted)
+    return ids, [item for name, item in found.items() if name not in ids and not (item.shown or item.kept)]
 
 
 def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str]) -> list[Found]:
@@ -240,20 +262,30 @@ def _handy_key(value: str) -> str:
     return f"{value[: KEY_LIMIT - len(digest) - 1]}~{digest}"
 
 
-def _new_ids(found: Iterable[Found], taken: set[str]) -> dict[str, str]:
-    """Return name → id: the strongest key, with a number where a twin has it already."""
+def _new_ids(found: Iterable[Found], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
+    """Return name → id: the strongest key, with a number where a twin has it already, or it could be taken for another.
+
+    Entities are known by an item's id and the key of a row, joined: `card` with `memory_clock`, `card_memory` with
+    `clock`.
+    """
     ids: dict[str, str] = {}
     numbers: dict[str, int] = {}
     for item in found:
         wanted = next(iter(item.keys.values()), _handy_key(item.name))
         item_id, number = wanted, numbers.get(wanted, 1)
-        while item_id in taken:
+        while item_id in taken or _is_ambiguous(item_id, taken, infixes):
             number += 1
             item_id = f"{wanted}#{number}"
         numbers[wanted] = number
         taken.add(item_id)
         ids[item.name] = item_id
     return ids
+
+
+def _is_ambiguous(item_id: str, taken: set[str], infixes: Collection[str]) -> bool:
+    """Tell whether an id is one that is taken with one of these behind it, or the other way round."""
+    ends = [f"_{infix}" for infix in infixes]
+    return any(item_id + end in taken or (item_id.endswith(end) and item_id[: -len(end)] in taken) for end in ends)
 
 
 def _remember(known: dict[str, Known], found: Mapping[str, Found]) -> None:
@@ -272,6 +304,7 @@ def _see(entry: Known, item: Found) -> None:
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
     entry.source = item.source
+    entry.called = item.label if LONG_LABEL < len(item.label) <= NAME_LIMIT else ""
     for kind in () if entry.is_provisional else PROVISIONAL:
         entry.keys.pop(kind, None)
     if not item.shown:

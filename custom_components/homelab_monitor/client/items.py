@@ -89,6 +89,8 @@ class ItemKind:
     """Whether the list of a source is whole, where a section has several."""
     shown: int | None = SHOWN
     """Of more items than these new entities are disabled, but those of chosen ones; None: `found_fn` sees to it."""
+    infixes: frozenset[str] = frozenset()
+    """What stands before the key of one row in that of another: of `memory_clock` and `clock`, `memory`."""
     guest_fn: Callable[[Selection, str], str] = lambda _selection, _source: ""
     """Whose share of the room an item of a source takes, "" for the host's own."""
 
@@ -292,12 +294,15 @@ def services(snapshot: Snapshot) -> tuple[Service, ...]:
     section = snapshot.sections.services
     # A watched name that systemd does not know is no service of this host.
     units = tuple(unit for unit in (section.units if section else ()) if unit.load_state != "not-found")
-    counts = Counter(unit.template for unit in units if unit.template)
-    crowds = {template for template, count in counts.items() if count > INSTANCES_SHOWN}
+    instances: dict[str, list[Service]] = {}
+    for unit in units:
+        if template := unit.template:
+            instances.setdefault(template, []).append(unit)
+    crowds = {template: group for template, group in instances.items() if len(group) > INSTANCES_SHOWN}
     if not crowds:
         return units
     single = tuple(unit for unit in units if unit.template not in crowds)
-    return single + tuple(_all_of(name, [unit for unit in units if unit.template == name]) for name in sorted(crowds))
+    return single + tuple(_all_of(template, group) for template, group in sorted(crowds.items()))
 
 
 def lists_services(snapshot: Snapshot) -> bool:
@@ -437,6 +442,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source=None,
         found_fn=_gpus,
         values_fn=_gpu_values,
+        infixes=frozenset({"memory"}),
     ),
     ItemKind(
         key="service",

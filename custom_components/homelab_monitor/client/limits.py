@@ -168,6 +168,9 @@ ITEMS_LIMIT = 1000
 """Items of one kind that are remembered of a host: several times what large ones have, and an end to made-up ones."""
 GUEST_ITEMS_LIMIT, GUESTS_ITEMS_LIMIT = 100, 500
 """Of these, what belongs to one user of the host who is neither root nor the one that logs in, and to all of them."""
+EARLY_TURNS = (4, 60.0)
+"""How often all sections are asked at once since a host says that it has booted, and hardware since there is some that
+is new, and how long until once more."""
 NEW_ITEMS = (200, 900.0)
 """Items that come later than at the first look at their kind, and how long until one more: Home Assistant remembers
 the entities of each for good, also when they are deleted."""
@@ -176,6 +179,8 @@ KEY_LIMIT = 120
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""
 LABEL_LIMIT = 120
 """Characters of what an item is called."""
+LONG_LABEL = 90
+"""Of a longer label the whole is kept beside, up to NAME_LIMIT: a key is shortened that has it and a few more words."""
 HOST_KEYS_LIMIT = 8
 """Pinned host keys; a server has one of each of three types, and two of each while it changes them."""
 

@@ -75,7 +75,9 @@ class Roster:
         ids_before = set(self._inventory.items.get(kind.key, ()))
         complete = is_fresh and is_complete(kind, snapshot)
         sources = Sources(
-            is_listed=partial(kind.is_listed_fn, snapshot), guest_of=partial(kind.guest_fn, self._selection)
+            is_listed=partial(kind.is_listed_fn, snapshot),
+            guest_of=partial(kind.guest_fn, self._selection),
+            infixes=kind.infixes,
         )
         names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.steady, sources=sources)
         gone = self._inventory.pop_gone() if complete else []

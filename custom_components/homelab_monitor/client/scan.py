@@ -18,6 +18,7 @@ import socket
 from typing import Literal, TypedDict
 
 from .errors import first_line, lines_of
+from .names import name_of
 
 SSH_PORT = 22
 CONNECT_LIMIT = 128
@@ -45,7 +46,6 @@ _CONTAINER_BRIDGE = re.compile(
 """Networks of containers and virtual machines inside this machine; `br-lan` and `br0` are real ones."""
 _FULL = {errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EAGAIN}
 """This machine has no room for another connection; the other side has not been asked."""
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
 
 type Platform = Literal["linux", "windows", "openwrt"]
 
@@ -221,7 +221,7 @@ async def scan(  # noqa: PLR0913
     return [
         replace(
             found[address],
-            hostname=_harmless_name(all_names.get(address)),
+            hostname=name_of(all_names.get(address)) or None,
             mac=after.get(address),
             source="arp" if address in before else "scan",
         )
@@ -350,9 +350,3 @@ def _reverse_name(address: str) -> tuple[str, str]:
         return address, socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
     except OSError, UnicodeError:
         return address, ""
-
-
-def _harmless_name(name: str | None) -> str | None:
-    """Return the name when it looks like one: whoever answers a reverse lookup may write anything."""
-    name = (name or "").rstrip(".")
-    return name if _HOST_NAME.fullmatch(name) else None

@@ -1,8 +1,14 @@
-"""When each section is asked: at its rhythm, sooner for new hardware, later while it hangs. Pure: no clock."""
+"""When each section is asked: at its rhythm, sooner for new hardware or after a boot, later while it hangs.
+
+A host that says of each poll that it has booted, or has new hardware, is believed a few times: everything at each poll
+would be as much work for it as for us.
+"""
 
 from collections.abc import Iterable
 
+from .bucket import Bucket
 from .items import unknown_hardware
+from .limits import EARLY_TURNS
 from .models import SECTIONS
 from .snapshot import Reply, Snapshot
 
@@ -20,6 +26,8 @@ class Turns:
         self._due: dict[str, float] = {}
         self._unknown_hardware: frozenset[str] = frozenset()
         self._boot_id = ""
+        self._boots, self._plugs = Bucket(*EARLY_TURNS), Bucket(*EARLY_TURNS)
+        self._is_boot_owed = self._is_plug_owed = False
 
     def due(self, until: float) -> list[str]:
         """Return the sections whose turn comes until then, in the order of the contract."""
@@ -35,14 +43,18 @@ class Turns:
 
     def see(self, snapshot: Snapshot) -> None:
         """Let nothing wait that is surely old: of a host that has booted, or of what was just plugged in."""
-        if self._boot_id and snapshot.boot_id != self._boot_id:
-            # Whether a reboot is due and the firewall is up is what people look at just then.
-            self.start_over()
+        self._is_boot_owed |= bool(self._boot_id) and snapshot.boot_id != self._boot_id
         self._boot_id = snapshot.boot_id
+        if self._is_boot_owed and self._boots.take():
+            # Whether a reboot is due and the firewall is up is what people look at just then.
+            self._is_boot_owed = False
+            self.start_over()
         unknown = unknown_hardware(snapshot)
-        if unknown != self._unknown_hardware:
+        self._is_plug_owed |= unknown != self._unknown_hardware
+        self._unknown_hardware = unknown
+        if self._is_plug_owed and self._plugs.take():
+            self._is_plug_owed = False
             self._due.pop("hardware", None)
-            self._unknown_hardware = unknown
 
 
 def _pause(section: str, before: Snapshot, reply: Reply) -> float:

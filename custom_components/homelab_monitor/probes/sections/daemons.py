@@ -5,7 +5,8 @@ has read them.
 
 Its name and its command line are what whoever started it says, and real root is who runs some programs with the setuid
 bit, whoever called them. So a process is believed by the program that it runs, which only root may see of root's, else by the
-unit that it is in, or because it is one of those that started this one. Where nothing of that tells, nothing is known.
+unit that it is in, because it is one of those that started this one, or because a PID file of root's names it. Where
+nothing of that tells, nothing is known.
 """
 
 import os
@@ -37,6 +38,14 @@ MOST_PARENTS = 64
 # sshd's own options (sshd(8)), those that take a word and those that do not.
 SSHD_WORDS, SSHD_FLAGS = "CEbcfghkopu", "46DGQRTVdeiqrt"
 SSHD_PID_FILE = "/run/sshd.pid"
+# Where each writes its number at its start, in a folder of root's: also without systemd, whose units say more.
+PID_FILES = {
+    "sshd": (SSHD_PID_FILE, "/var/run/sshd.pid"),
+    "dropbear": ("/run/dropbear.pid", "/var/run/dropbear.pid"),
+    "cron": ("/run/crond.pid", "/run/cron.pid", "/run/fcron.pid", "/var/run/crond.pid", "/var/run/cron.pid"),
+    "fail2ban-server": ("/run/fail2ban/fail2ban.pid", "/var/run/fail2ban/fail2ban.pid"),
+}
+TICK_SECONDS = 0.02  # of a start, which the kernel tells in hundredths
 BTMP = "/var/log/btmp"
 SESSION_FOLDERS = ("/usr/lib/openssh/", "/usr/libexec/openssh/", "/usr/lib/ssh/", "/usr/libexec/", "/usr/local/libexec/")
 
@@ -121,7 +130,7 @@ def is_what_it_is_called(host: "Host", one: Daemon, own: "list[int]") -> "bool |
     unit = unit_of_root(host, one.pid)
     program = host.program(one.pid)
     if program is None:
-        if one.pid in own or (unit and re.search(DAEMON_UNITS[one.name], unit)):
+        if one.pid in own or (unit and re.search(DAEMON_UNITS[one.name], unit)) or is_written_down(host, one):
             return True
         return False if unit is None else None
     path, mode, uid = program
@@ -132,6 +141,22 @@ def is_what_it_is_called(host: "Host", one: Daemon, own: "list[int]") -> "bool |
         # The process of a login is put into that login's session.
         return True if unit is not None or one.name == "session" else None
     return False if unit is None else None
+
+
+def is_written_down(host: "Host", one: Daemon) -> bool:
+    """Tell whether a PID file of root's means this very process.
+
+    A number is given anew once its process has ended, and then to anybody's: one that began after the file was written is
+    another one.
+    """
+    for path in PID_FILES.get(one.name, ()):
+        try:
+            is_named, written = host.read_roots(path).strip() == str(one.pid), min(host.stamp(path)[:2])
+        except OSError:
+            continue
+        if is_named and one.started - TICK_SECONDS <= written <= host.epoch():
+            return True
+    return False
 
 
 def unit_of_root(host: "Host", pid: int) -> "str | None":

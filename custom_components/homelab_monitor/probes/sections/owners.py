@@ -62,9 +62,27 @@ def uid_in(status: bytes) -> int:
 
 def slice_of(host: "Host", pid: int) -> int:
     """Return the user to whom systemd gave the part of the control groups that a process is in, -1 where it is none's."""
+    return slice_in(host.text(f"/proc/{pid}/cgroup"))
+
+
+def slice_in(cgroup: str) -> int:
+    r"""Return whose part of the control groups a process is in, -1 where it is none's.
+
+    0::/user.slice/user-1000.slice/session-3.scope\n
+    """
     # The first counts: below it the user names what he likes.
-    part = USER_GROUP.search(group_path(host.text(f"/proc/{pid}/cgroup")) + "/")
+    part = USER_GROUP.search(group_path(cgroup) + "/")
     return int(part.group(1)) if part else -1
+
+
+def counts_for(status: bytes, cgroup: str) -> int:
+    """Return the user that a process counts for, by its status: who started it, whoever it runs as since, -1 for nobody.
+
+    sudo(8) makes itself root's before it asks for a password: what is root's in a user's session is that user's.
+    """
+    uid = uid_in(status)
+    # The kernel's own have no memory.
+    return max(0, slice_in(cgroup)) if uid == 0 and b"\nVmSize:" in status else uid
 
 
 def list_pids(host: "Host") -> "list[int]":
@@ -73,17 +91,12 @@ def list_pids(host: "Host") -> "list[int]":
 
 
 def users_of(host: "Host", pids: "list[int]", accounts: "dict[str, str]") -> "dict[int, str | None]":
-    """Return the account that each process counts for, None for who has none, and for those that time is too short for.
-
-    sudo(8) makes itself root's before it asks for a password: what is root's in a user's session is that user's.
-    """
+    """Return the account that each process counts for, None for who has none, and for those that time is too short for."""
     deadline, users = time.monotonic() + USERS_SECONDS, {}  # type: float, dict[int, str | None]
     for pid in pids:
         status = status_of(host, pid)
-        uid = uid_in(status)
-        if uid == 0 and b"\nVmSize:" in status:  # the kernel's own have no memory
-            uid = max(0, slice_of(host, pid))
-        users[pid] = accounts.get(str(uid))
+        cgroup = host.text(f"/proc/{pid}/cgroup") if uid_in(status) == 0 else ""
+        users[pid] = accounts.get(str(counts_for(status, cgroup)))
         if time.monotonic() > deadline:
             break
     return users

@@ -8,7 +8,7 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..probe import Host, Json, Request, lines_of
-    from .owners import in_fair_order, in_turn, list_pids, owner_of
+    from .owners import counts_for, in_fair_order, in_turn, list_pids, parse_cgroup
 
 PROCESS_STATUS = re.compile(r"^(Uid|VmRSS|Threads):\s+(\d+)(?:\s+(\d+))?", re.MULTILINE)
 PROCESSES_LOOKED_AT = 5000
@@ -45,21 +45,27 @@ def parse_accounts(text: str) -> "dict[str, str]":
     return {row[2]: row[0] for row in rows if len(row) > 2}
 
 
-def read_process(host: "Host", pid: int, accounts: "dict[str, str]", ticks: int) -> "Json | None":
-    """Return one process, None when it has ended meanwhile."""
+def read_process(
+    host: "Host", pid: int, accounts: "dict[str, str]", ticks: int, turns: "dict[int, str | None]"
+) -> "Json | None":
+    """Return one process, None when it has ended meanwhile; `turns` is told whom it counts for."""
     folder = "/proc/" + str(pid)
     try:
-        told = parse_process(host.read(folder + "/stat"), host.read(folder + "/status"), ticks)
+        status = host.read(folder + "/status")
+        told = parse_process(host.read(folder + "/stat"), status, ticks)
     except (OSError, IndexError, ValueError):
         return None
+    cgroup = host.text(folder + "/cgroup")
     told["user"] = accounts.get(told["user"], told["user"])
-    return dict(told, pid=pid, **owner_of(host, pid))
+    turns[pid] = accounts.get(str(counts_for(status.encode("utf-8", "surrogateescape"), cgroup)))
+    return dict(told, pid=pid, **parse_cgroup(cgroup))
 
 
-def notable(processes: "list[Json]") -> "list[Json]":
+def notable(processes: "list[Json]", turns: "dict[int, str | None]") -> "list[Json]":
     """Return those that count where there are too many: with most memory, with most CPU time, and the newest.
 
-    Of each user in turn, so that nobody's crowd hides what others run.
+    Of each user in turn, so that nobody's crowd hides what others run; `turns` says whose each is. That is who started
+    it: whoever runs a program with the setuid bit has another user's processes.
     """
     if len(processes) <= MOST_BY_MEMORY + MOST_BY_CPU + MOST_NEW:
         return processes
@@ -67,7 +73,7 @@ def notable(processes: "list[Json]") -> "list[Json]":
     chosen = {}  # type: dict[int, Json]
     for field, count in orders:
         ranked = sorted(processes, key=lambda one: one[field], reverse=True)
-        best = in_fair_order(ranked, lambda one: "" if one["user"].isdigit() else one["user"])[:count]
+        best = in_fair_order(ranked, lambda one: turns.get(one["pid"]))[:count]
         chosen.update((one["pid"], one) for one in best)
     return [chosen[pid] for pid in sorted(chosen)]
 
@@ -77,9 +83,10 @@ def collect_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
     at, ticks, accounts = host.boottime(), host.ticks(), parse_accounts(host.text("/etc/passwd"))
     pids = list_pids(host)
     chosen = pids if len(pids) <= PROCESSES_LOOKED_AT else in_turn(host, pids, accounts)[:PROCESSES_LOOKED_AT]
-    found = (read_process(host, pid, accounts, ticks) for pid in chosen)
+    turns = {}  # type: dict[int, str | None]
+    found = (read_process(host, pid, accounts, ticks, turns) for pid in chosen)
     processes = [one for one in found if one]
-    told, is_cut = notable(processes), len(chosen) < len(pids)
+    told, is_cut = notable(processes, turns), len(chosen) < len(pids)
     # Who may not look at PID 1 sees no process but his own (the mount option hidepid of /proc).
     is_whole = len(told) == len(processes) and not is_cut and bool(host.text("/proc/1/stat"))
     total = len(pids) if is_cut else len(processes)
