@@ -174,6 +174,8 @@ class UpdatesRule:
     """The rule of sudo that counts more than the one that would allow it."""
     stopped_by: str = ""
     """The setting of sudo that keeps the script from running."""
+    loosened_by: str = ""
+    """The setting or tag of sudo that lets who runs the script choose what it does."""
     has_old_rule: bool = False
     """Whether a rule allows the words of a shell, as those for updates once did."""
 
@@ -313,6 +315,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_open=is_open,
         overruled_by="" if by_doas or is_cut else listed.overruled_by,
         stopped_by="" if by_doas else listed.stopped_by,
+        loosened_by=listed.loosened_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
 
