@@ -467,6 +467,81 @@ def test_a_rule_of_old_in_a_file_that_is_included_is_found_and_removed(place: Pl
     assert judged(place, wanted=False)[1] == "updates_rule_none"
 
 
+OTHER = "Plugin sudoers_policy sudoers.so sudoers_file=/etc/other"
+PLACES = {
+    "named in sudo.conf": (f"{OTHER}\n", "/etc/other", "/etc/other"),
+    "a line that goes on": ("", "@include \\\n   /etc/other", "/etc/other"),
+    "a line that goes on twice, with blanks": ("", "  @include \\  \n\\\n /etc/other", "/etc/other"),
+    "behind a comment that does not go on": ("", "# x \\\n@include /etc/other", "/etc/other"),
+    "an escaped space": ("", "@include /etc/ot\\ her", "/etc/ot her"),
+    "quotes": ("", '@include "/etc/ot her"', "/etc/ot her"),
+    "a path that goes on": ("", "@include /etc/ot\\\nher", "/etc/other"),
+    "a folder with a space": ("", "@includedir /srv/some\\ rules", "/srv/some rules/other"),
+    "a folder in a line that goes on": ("", "#includedir \\\n/srv/some", "/srv/some/other"),
+    "named in sudo.conf, then included": (f"{OTHER}2\n", "/etc/other2 @include \\\n/etc/other", "/etc/other"),
+}
+
+
+@both_sudos
+@pytest.mark.parametrize(("conf", "line", "path"), PLACES.values(), ids=PLACES)
+def test_a_rule_of_old_is_found_in_every_file_that_sudo_reads(place: Place, conf: str, line: str, path: str) -> None:
+    top = "root ALL=(ALL:ALL) ALL"
+    place.sh(f"mkdir -p '{path.rpartition('/')[0]}'; chmod 755 /srv")
+    for folder in ("/srv/some rules", "/srv/some"):
+        place.sh(f"if [ -d '{folder}' ]; then chmod 755 '{folder}'; fi")
+    if conf:
+        place.write("/etc/sudo.conf", conf)
+        first, _, include = line.partition(" ")
+        place.write(first, f"{top}\n{include}\n", 0o440)
+    else:
+        place.write("/etc/sudoers", f"{top}\n{line}\n@includedir /etc/sudoers.d\n", 0o440)
+    probe = "mon ALL=(root) NOPASSWD: /usr/bin/id -u\n"
+    kept = place.run("cat", path).stdout
+    place.write(path, f"{kept}{probe}", 0o440)
+    if place.ask("/usr/bin/id", "-u").stdout != "0\n":
+        pytest.skip("this one does not read it")
+    place.write(path, f"{kept}{OLD.replace('mon', 'eve', 1)}\n", 0o440)
+    # Of another user's rule only files tell.
+    assert judged(place, user="root", wanted=False)[1] == "updates_rule_old"
+    place.write(path, f"{kept}{OLD}\n{probe}", 0o440)
+    assert judged(place, user="root", wanted=False)[1] == "updates_rule_old"
+    assert apply(place, REMOVE) == (0, "")
+    assert place.run("cat", path).stdout == f"{kept}{probe}"
+    assert judged(place, user="root", wanted=False)[1] == "updates_rule_none"
+    assert place.ask("/usr/bin/id", "-u").stdout == "0\n"
+
+
+def test_a_rule_goes_only_where_the_file_that_counts_leads_to(place: Place) -> None:
+    place.write("/etc/sudo.conf", f"{OTHER}\n")
+    place.write("/etc/other", "root ALL=(ALL:ALL) ALL\n", 0o440)
+    status, words = apply(place, INSTALL)
+    assert (status, words.startswith("sudo does not read /etc/sudoers.d")) == (1, True), words
+    assert place.sh(f"ls {RULE_FILE}").returncode != 0
+    place.write("/etc/other", "root ALL=(ALL:ALL) ALL\n@includedir \\\n /etc/sudoers.d\n", 0o440)
+    assert apply(place, INSTALL) == (0, "")
+    assert judged(place)[1] == "updates_rule_ready"
+
+
+@both_sudos
+def test_a_rule_of_old_that_goes_on_behind_blanks_is_taken_out(place: Place) -> None:
+    folded = OLD.replace(" --unit", " \\ \t\n  --unit")
+    place.write("/etc/sudoers.d/some", f"{folded}\nroot ALL=(ALL) ALL\n", 0o440)
+    assert judged(place, user="root", wanted=False)[1] == "updates_rule_old"
+    assert apply(place, REMOVE) == (0, "")
+    assert place.sh("cat /etc/sudoers.d/some").stdout == "root ALL=(ALL) ALL\n"
+
+
+def test_a_file_that_cannot_be_read_is_told(place: Place) -> None:
+    place.write("/etc/sudoers.d/some", f"{OLD}\n", 0o440)
+    # As root of a host that may not read everything, such as on NFS.
+    cure = remedy_for(REMOVE, Family.DEBIAN, "mon", {"manager": "apt"})
+    assert cure
+    bare = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    place.sh("chown 61900 /etc/sudoers.d/some; chmod 400 /etc/sudoers.d/some")
+    done = place.run(*bare, "sh", "-c", cure.commands[0])
+    assert (done.returncode, "this file could not be read: /etc/sudoers.d/some\n" in done.stderr) == (1, True), done
+
+
 def test_a_link_stays_a_link_and_a_file_keeps_owner_and_mode(place: Place) -> None:
     place.sh(
         "mv /etc/sudoers /etc/sudoers.real; ln -s sudoers.real /etc/sudoers; mkdir -m 755 /srv/rules; chmod 755 /srv"

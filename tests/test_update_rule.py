@@ -4,6 +4,8 @@ Without systemd, whose part is tested in the homelab: here the script has to hol
 """
 
 from concurrent.futures import ThreadPoolExecutor
+import gzip
+from pathlib import Path
 import re
 import shutil
 import time
@@ -13,6 +15,7 @@ import pytest
 from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Facts, Family, parse_facts
 from custom_components.homelab_monitor.client.models import System, Updates
 from custom_components.homelab_monitor.client.remedies import remedy_for
+from custom_components.homelab_monitor.client.sudo_listing import SETTINGS
 from custom_components.homelab_monitor.client.update_script import (
     SCRIPT,
     guard_line,
@@ -533,7 +536,8 @@ RULE = update_sudoers_line("mon")
 ASKS = RULE.replace("NOPASSWD: ", "")
 READY, MISSING, UNKNOWN = "updates_rule_ready", "updates_rule_missing", "updates_rule_not_known"
 REFUSED, NOEXEC, STOPPED = "updates_rule_refused", "updates_rule_noexec", "updates_rule_stopped"
-OVERRULED = "updates_rule_overruled"
+OVERRULED, LOOSE = "updates_rule_overruled", "updates_rule_loose"
+GUARD = guard_line(SCRIPT)
 ANYWHERE = {
     "other programs": (["mon ALL=(root) NOPASSWD: /usr/bin/*"], MISSING),
     "what tells of sudo": (["mon ALL=(root) NOPASSWD: /usr/bin/true"], MISSING),
@@ -601,6 +605,43 @@ WITH_SUDO = {
     "its programs logged": (["Defaults log_subcmds", RULE], UNKNOWN),
     "its programs not logged": (["Defaults log_subcmds", RULE, f"Defaults!{SCRIPT} !log_subcmds"], READY),
     "a way to log": (["Defaults intercept_type=trace", RULE], READY),
+    "a folder of its own for an earlier one as well": (
+        [f'mon ALL=(root) CWD=/nowhere NOPASSWD: /usr/bin/id, NOSETENV: {SCRIPT} ""'],
+        UNKNOWN,
+    ),
+    "expired, as an earlier one": (
+        [ASKS, f'mon ALL=(root) NOTAFTER=20200101000000Z NOPASSWD: /usr/bin/id, NOSETENV: {SCRIPT} ""'],
+        UNKNOWN,
+    ),
+    "only its effective user": (["Defaults stay_setuid", RULE], STOPPED),
+    "any root folder": (["Defaults runchroot=*", RULE], LOOSE),
+    "any root folder as root": ([RULE, "Defaults>root runchroot=*"], LOOSE),
+    "any root folder for another": ([RULE, "Defaults!/usr/bin/id runchroot=*"], READY),
+    "any root folder by the rule": ([RULE.replace("NOPASSWD", "CHROOT=* NOPASSWD")], LOOSE),
+    "any root folder, and everything": (["Defaults runchroot=*", "mon ALL=(ALL) NOPASSWD: ALL"], READY),
+    "any variable": (["Defaults setenv", RULE.replace("NOSETENV: ", "")], LOOSE),
+    "any variable, but for a tag": (["Defaults setenv", RULE], READY),
+    "any variable by a tag": ([RULE.replace("NOSETENV", "SETENV")], LOOSE),
+    "variables that stay": (["Defaults !env_reset", RULE], LOOSE),
+    "variables that stay, behind the guard": (["Defaults !env_reset", RULE, GUARD], READY),
+    "a variable that is kept": (['Defaults env_keep += "LANG LD_PRELOAD"', RULE], LOOSE),
+    "a variable that is kept, behind the guard": (['Defaults env_keep += "LANG LD_PRELOAD"', RULE, GUARD], READY),
+    "a variable that is kept in spite of the guard": ([RULE, GUARD, f'Defaults!{SCRIPT} env_keep += "ENV"'], LOOSE),
+    "a variable that is checked": (["Defaults env_check += LD_LIBRARY_PATH", RULE], LOOSE),
+    "a variable that is kept for some": ([RULE, "Defaults!/usr/local/*/*, /usr/bin/id env_keep += ENV"], UNKNOWN),
+    "variables of a desktop": (['Defaults env_keep = "COLORS DISPLAY HISTSIZE LS_COLORS LC_TIME LC_*"', RULE], READY),
+    "variables from a file of root's": (["Defaults env_file=/etc/environment", RULE], READY),
+    "variables from a file of anybody's": (["Defaults env_file=/home/mon/environment", RULE], UNKNOWN),
+    "a log somewhere": (["Defaults log_output, iolog_dir=/home/mon/log", RULE], UNKNOWN),
+    "a log in its place": (['Defaults log_output, iolog_dir="/var/log/sudo-io/%{user}"', RULE], READY),
+    "a way out of its place": (["Defaults log_output, iolog_dir=/var/log/../../home/mon", RULE], UNKNOWN),
+    "a log of its own": (["Defaults logfile=/var/log/sudo.log", RULE], READY),
+    "a log elsewhere": (["Defaults log_servers=127.0.0.1:9", RULE], UNKNOWN),
+    "a mailer of anybody's": (["Defaults mailerpath=/home/mon/mail", RULE], UNKNOWN),
+    "little memory": (["Defaults rlimit_as=1", RULE], UNKNOWN),
+    "no core": (["Defaults rlimit_core=0", RULE], READY),
+    "open files": (["Defaults closefrom_override", RULE], UNKNOWN),
+    "words that look like settings": (['Defaults badpass_message="no, noexec, \\"stay_setuid"', RULE], READY),
     "what does not matter": (
         ["Defaults use_pty, umask=0077, lecture=always, !root_sudo, secure_path=/bin", RULE],
         READY,
@@ -628,7 +669,44 @@ def test_ready_is_said_only_where_sudo_runs_the_script(place: Place) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         if reason != UNKNOWN:
-            assert (name, done.returncode == 0) == (name, reason == READY), done.stderr
+            assert (name, done.returncode == 0) == (name, reason in (READY, LOOSE)), done.stderr
+
+
+def test_every_setting_that_sudo_knows_is_weighed(place: Place) -> None:
+    """Of the words of its plugin those count that visudo takes for settings; a manual may be missing, or too new."""
+    words = set()
+    for folder in ("/usr/libexec/sudo", "/usr/lib/sudo", "/usr/lib64/sudo", "/usr/local/libexec/sudo"):
+        if (plugin := Path(folder) / "sudoers.so").exists():
+            words |= {word.decode() for word in re.findall(rb"(?<=\0)[a-z_]{3,40}(?=\0)", plugin.read_bytes())}
+    needs(words, "the plugin of sudo")
+    candidates = sorted(words - {"include", "includedir"})
+    place.write("/tmp/rules", "".join(f"Defaults !{word}\n" for word in candidates), 0o440)
+    done = place.run("visudo", "-cf", "/tmp/rules")
+    unknown = set(re.findall(r'unknown defaults entry "(\w+)"', done.stdout + done.stderr))
+    known = set(candidates) - unknown
+    assert len(known) > 150, "a sudo has many"
+    assert known >= {"noexec", "log_servers", "iolog_dir", "stay_setuid", "runchroot"}
+    assert known - SETTINGS == set()
+
+
+def test_a_setting_that_is_newer_than_this_leaves_a_rule_unknown() -> None:
+    told = [f"place -rwxr-xr-x 0 {SCRIPT}", "listed", "allowed", "sudo Matching Defaults entries for mon on nas:"]
+    rule = f'sudo     (root) NOSETENV: NOPASSWD: {SCRIPT} ""'
+    assert parse_updates_rule([*told, "sudo     use_pty", rule]).has_rule
+    assert parse_updates_rule([*told, "sudo     use_pty, some_new_one", rule]).has_rule is None
+    assert parse_updates_rule([*told, "sudo     use_pty, Odd:1", rule]).has_rule is None
+
+
+@pytest.mark.parametrize("manual", [Path("/usr/share/man/man5/sudoers.5.gz")])
+def test_every_setting_of_the_manual_is_weighed(manual: Path) -> None:
+    needs(manual.exists(), "the manual of sudo")
+    text = gzip.decompress(manual.read_bytes()).decode()
+    options = text.partition("\n.Sh SUDOERS OPTIONS")[2].partition("\n.Sh ")[0]
+    named = set(re.findall(r"^\.It ([a-z_]+)$", options, re.MULTILINE))
+    # Values of settings stand in lists as well.
+    named -= set(re.findall(r"\w+", "dso trace global ppid tty kernel always never digest_only once all any json sudo"))
+    assert len(named) > 150
+    assert named - SETTINGS == set()
 
 
 @pytest.mark.parametrize("place", ["doas"], indirect=True)

@@ -10,7 +10,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 
 from typing import Final
 
-from .update_script import OLD_RULES, SCRIPT, UNIT, WALK, guard_line
+from .update_script import FILES, OLD_RULES, SCRIPT, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
@@ -72,43 +72,7 @@ put() {{
   cat "$1" >"$new" && mv -f "$new" "$2" && new=
 }}
 
-# List what sudo reads, file by file; is_read says whether its folder is.
-slash=$(printf "%b" "\\0134"); cr=$(printf "%b" "\\015")
-break="
-"
-meant() {{
-  name=${{name%"$cr"}}
-  case $name in
-    \\"*) name=${{name#\\"}}; name=${{name%%\\"*}};;
-    *) name=${{name%%[[:space:]]"#"*}}
-      until [ "$name" = "${{name#*"$slash "}}" ]; do name="${{name%%"$slash "*}} ${{name#*"$slash "}}"; done;;
-  esac
-  host=$(uname -n)
-  until [ "$name" = "${{name#*%h}}" ]; do name=${{name%%%h*}}${{host%%.*}}${{name#*%h}}; done
-}}
-is_read=
-add() {{
-  [ -f "$1" ] || return 0
-  case $1 in *"$break"*)
-    tell "the name of this file has a line break, so it was not looked at: $(printf %s "$1" | tr "\\n" " ")"; return 0;;
-  esac
-  if grep -qxF -e "$1" $work/files; then return 0; fi
-  say "$1" >>$work/files
-  while read -r word name || [ -n "$word" ]; do
-    case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
-    meant
-    case $name in "") continue;; /*) ;; *) name=${{1%/*}}/$name;; esac
-    case $word in *dir) ;; *) add "$name"; continue;; esac
-    if [ "${{name%/}}" = /etc/sudoers.d ] || [ "$name" -ef /etc/sudoers.d ]; then
-      is_read=yes; name=/etc/sudoers.d
-    fi
-    add_folder "${{name%/}}"
-  done <"$1"
-}}
-add_folder() {{ for each in "$1"/*; do case ${{each##*/}} in *.*|*~) ;; *) add "$each";; esac; done; }}
-: >$work/files
-for top in /etc/sudoers-rs /etc/sudoers /usr/etc/sudoers; do add $top; done
-[ -n "$is_read" ] || add_folder /etc/sudoers.d
+{FILES}printf %s "$files" >$work/files
 need_folder() {{
   is_sudo || stop "sudo is not installed: only its rules can allow this"
   [ -n "$is_read" ] ||
@@ -124,9 +88,11 @@ sift() {
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1)); lines=$lines$line$break
     # A comment does not go on where its line ends, whatever it ends in.
+    trim "$line"
     case $line in
       "#"[!0-9-]*|*[[:space:]]"#"[!0-9-]*) ;;
-      *"$slash") whole=$whole${line%"$slash"}; continue;;
+      # Blanks may stand behind the backslash.
+      *) case $at in *"$slash") whole=$whole${line%"$slash"*}; continue;; esac;;
     esac
     whole=$whole$line
     sift_rule "$1"
@@ -221,7 +187,7 @@ is_valid() { check "$1" >/dev/null 2>&1; }
 clean_all() {
   kind=sudo
   if $visudo -c >/dev/null 2>&1; then sound=yes; fi
-  while IFS= read -r each; do clean "$each" </dev/null; done <$work/files
+  while IFS= read -r each; do if [ -r "$each" ]; then clean "$each" </dev/null; fi; done <$work/files
   kind=doas
   command -v doas >/dev/null || return 0
   for each in /etc/doas.conf /etc/doas.d/*.conf; do if [ -f "$each" ]; then clean "$each"; fi; done

@@ -4,9 +4,10 @@ sudo shows rules and settings as they were written, so not all can be understood
 for several users. Each answer is therefore yes, no, or None for "not known", and what is not understood is never a yes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import re
+from types import MappingProxyType
 from typing import Final
 
 from .errors import first_line
@@ -28,6 +29,8 @@ class Listed:
     """The rule that counts more than the one that would allow it."""
     stopped_by: str = ""
     """The setting that keeps it from running all the same."""
+    loosened_by: str = ""
+    """What lets who runs it choose its variables or its root folder, and so what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class _Entry:
     """Whether it names the program, and not a folder or a pattern."""
     is_open: bool
     tags: frozenset[str]
+    chroot: str
+    """Its root folder, where the rule names one."""
     is_weighed: bool
     """Whether only sudo knows if it holds now: by a date, or by a digest of the file."""
 
@@ -51,7 +56,7 @@ _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(?<!\\),\s*")
 _TAG: Final = re.compile(r"([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ ")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
-_WEIGHED: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER)=|sha\d+:")
+_DATES: Final = frozenset({"NOTBEFORE", "NOTAFTER"})
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
 """Those that sudo itself has weighed when it is asked about the command, or that only allow something."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+:@%=~-]+")
@@ -81,15 +86,19 @@ def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool
         has_rule = None
     last = next((entry for entry in reversed(entries) if entry.fits), None)
     stop = _stop(settings, last.tags if last else frozenset())
+    # Who may run everything needs no way around; sudo-rs shows no settings.
+    is_bound = last is not None and not last.is_all and not is_sudo_rs
+    loose = _loose(settings, last) if last and is_bound else ""
     certain = [entry for entry in entries if entry.fits and entry.is_enough]
     return Listed(
-        has_rule=None if has_rule and stop is None else has_rule,
+        has_rule=None if has_rule and (stop is None or loose is None) else has_rule,
         is_named=any(entry.is_named for entry in certain),
         has_all=any(entry.is_all for entry in entries),
         # An earlier rule still allows what the last one does not fit.
         is_open=not (last and last.is_all) and any(entry.is_open for entry in certain),
         overruled_by=last.rule if last and has_rule is False and certain else "",
         stopped_by=stop or "",
+        loosened_by=loose or "" if has_rule is not False else "",
     )
 
 
@@ -109,21 +118,25 @@ def _last_word(entries: Sequence[_Entry]) -> bool | None:
 
 
 def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs: bool) -> Iterator[_Entry]:
-    """Yield the commands of one rule that fit the program, or may; tags stay on for those that follow."""
+    """Yield the commands of one rule that fit the program, or may; tags and options stay on for those that follow."""
     if not (found := _RULE.match(line)):
         return
     rule, is_root = first_line(line), _is_root(found[1])
     tags: set[str] = set()
+    options: dict[str, str] = {}
     for command in _COMMA.split(found[2]):
-        start, is_plain, is_weighed = 0, True, False
+        start, has_digest = 0, False
         while tag := _TAG.match(command, start):
             start = tag.end()
-            is_weighed = is_weighed or _WEIGHED.match(tag[0]) is not None
             if tag[1]:
                 tags -= {tag[1].removeprefix("NO"), f"NO{tag[1]}"}
                 tags.add(tag[1])
             elif tag[2]:
-                is_plain = is_plain and _HARMLESS_OPTION.fullmatch(tag[2]) is not None
+                options[tag[2].partition("=")[0]] = tag[2]
+            else:
+                has_digest = True
+        is_plain = all(map(_HARMLESS_OPTION.fullmatch, options.values()))
+        is_weighed = has_digest or not _DATES.isdisjoint(options)
         word = command[start:]
         path, _, arguments = word.removeprefix("!").partition(" ")
         # A rule for others than root says nothing of what becomes root's.
@@ -134,7 +147,8 @@ def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs
         is_enough = _both(allows, _both(_needs_none(tags, settings), True if is_plain else None))
         # sudo-rs leaves out the quotes that say "without arguments".
         is_open = bool(is_enough) and not is_all and arguments != '""' and not is_sudo_rs
-        yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags), is_weighed)
+        chroot = options.get("CHROOT", "").partition("=")[2]
+        yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags), chroot, is_weighed)
 
 
 def _both(one: bool | None, other: bool | None) -> bool | None:  # noqa: FBT001
@@ -208,9 +222,42 @@ class _Settings:
         found = {part[name] for part in (self.general, self.as_root) if name in part} or {default}
         return None if len(found) > 1 or (name in self.maybe) else found.pop()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of all that concern the program or root, or may."""
+        return self.maybe.union(self.general, self.as_root, self.of_command)
+
+    def is_harmless(self, name: str) -> bool:
+        """Tell whether nothing that is said of a setting changes what runs; those that are read are for who reads."""
+        if name not in _WEIGHED:
+            return name in SETTINGS
+        told = [part[name] for part in (self.general, self.as_root, self.of_command) if name in part]
+        if name in self.maybe:
+            return False
+        return all(value is False or (value is not True and _WEIGHED[name].fullmatch(value)) for value in told)
+
+    def keeps_only(self, name: str, harmless: frozenset[str]) -> bool | None:
+        """Tell whether a list of variables holds harmless ones only; `!env_keep` for a program empties it."""
+        told = [part[name] for part in (self.general, self.as_root, self.of_command) if name in part]
+        if name in self.of_command and str(told[-1]).startswith(_EMPTIED):
+            told = told[-1:]
+        words = {word for value in told for word in str(value).split()} - {_EMPTIED, "True"}
+        if not all(word in harmless or _LOCALE.fullmatch(word) for word in words):
+            return False
+        return None if name in self.maybe else True
+
+
+def _words(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
 
 _HEADING: Final = re.compile(r"Matching Defaults entries|Runas and Command-specific defaults")
+ROOT_FOLDER: Final = "runchroot=*"
+"""What lets a caller put a program of their own in the place of any other."""
+_EMPTIED: Final = "False"
 _SCOPE: Final = re.compile(r"(?:^|\s)Defaults([!>])")
+_SETTING: Final = re.compile(r'(!?)([a-z_]+)(?:([+-]?)=("(?:\\.|[^"\\])*"|(?:\\.|[^\\,\s])*))?(?=[,\s]|$)')
 _STOPS: Final[tuple[tuple[str, str, tuple[str | bool, ...]], ...]] = (
     # setting, tag of a rule that says the same, what is harmless (the first is the default)
     ("noexec", "EXEC", (False,)),
@@ -220,25 +267,94 @@ _STOPS: Final[tuple[tuple[str, str, tuple[str | bool, ...]], ...]] = (
     ("runchroot", "", ("", False, "*")),
     ("runcwd", "", ("", False, "*", "~", "/")),
     ("role", "", ("", False)),
+    ("type", "", ("", False)),
     ("apparmor_profile", "", ("", False)),
+    # A shell gives up what only its effective user may do.
+    ("stay_setuid", "", (False,)),
 )
 """Settings of sudoers(5) with which a script that starts programs does not run, or not as root."""
+_ROOTS_PLACE: Final = re.compile(r"(?!.*\.\.)/(?:etc|run|usr|var/(?:adm|cache|db|lib|log|run|spool))/.*", re.DOTALL)
+"""Where on every system only root writes, so that nobody else chooses what is read, run or written there."""
+_WEIGHED: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
+    {
+        # What sudo writes to, reads variables from, or runs as root.
+        **dict.fromkeys(("env_file", "restricted_env_file", "iolog_dir", "logfile", "mailerpath"), _ROOTS_PLACE),
+        **dict.fromkeys(("lecture_status_dir", "timestampdir"), _ROOTS_PLACE),
+        "iolog_file": re.compile(r"(?!.*\.\.)[^/].*", re.DOTALL),
+        "group_plugin": re.compile(rf"(?:[\w.+-]+|{_ROOTS_PLACE.pattern})(?:\s.*)?", re.DOTALL),
+        # Without its server sudo may refuse everything, and who answers there learns what is run.
+        "log_servers": re.compile(r"(?!)"),
+        # Another way of PAM to see whether the account is good, and what it starts with.
+        **dict.fromkeys(("pam_service", "pam_login_service"), re.compile(r"sudo|sudo-i|")),
+        # The caller's open files, which the script would take along.
+        "closefrom": re.compile(r"3"),
+        "closefrom_override": re.compile(r"(?!)"),
+        "runas_check_shell": re.compile(r"(?!)"),
+        **dict.fromkeys(("privs", "limitprivs"), re.compile("")),
+        "rlimit_core": re.compile(r".*"),
+        **{
+            f"rlimit_{name}": re.compile(r"default|user|(?:infinity,?)+")
+            for name in ("as", "cpu", "data", "fsize", "locks", "memlock", "nofile", "nproc", "rss", "stack")
+        },
+    }
+)
+"""Settings whose effect depends on the value: those values that change nothing of what runs, and with what."""
+_HARMLESS: Final = _words(
+    # how a rule is found, which sudo answers itself
+    "always_query_group_plugin case_insensitive_group case_insensitive_user fast_glob fqdn ignore_dot "
+    "ignore_local_sudoers ignore_unknown_defaults match_group_by_gid netgroup_tuple runas_allow_unknown_id "
+    "sudoers_locale use_netgroups "
+    # whether and how it asks for a password, which a rule without one never does
+    "admin_flag authfail_message badpass_message cmddenial_message insults lecture lecture_file listpw "
+    "noninteractive_auth pam_askpass_service passprompt passprompt_override passwd_timeout passwd_tries path_info "
+    "pwfeedback rootpw runaspw targetpw timestamp_timeout timestamp_type timestampowner tty_tickets verifypw visiblepw "
+    "long_otp_prompt "
+    # what it logs and mails; where to is weighed
+    "compress_io ignore_audit_errors ignore_iolog_errors ignore_logfile_errors iolog_flush iolog_group iolog_mode "
+    "iolog_user log_allowed log_denied log_exit_status log_format log_host log_input log_output log_passwords "
+    "log_server_cabundle log_server_keepalive log_server_peer_cert log_server_peer_key log_server_timeout "
+    "log_server_verify log_stderr log_stdin log_stdout log_ttyin log_ttyout log_year loglinelen mail_all_cmnds "
+    "mail_always mail_badpass mail_no_host mail_no_perms mail_no_user mailerflags mailfrom mailsub mailto maxseq "
+    "passprompt_regex set_utmp syslog syslog_badpri syslog_goodpri syslog_maxlen syslog_pid utmp_runas "
+    # for other commands than a script: shells, sudoedit, what is intercepted
+    "editor env_editor intercept_allow_setid intercept_authenticate intercept_type intercept_verify noexec_file "
+    "root_sudo shell_noargs sudoedit_checkdir sudoedit_follow "
+    # what the script sets itself, or nothing that root minds
+    "always_set_home command_timeout exec_background fdexec pam_acct_mgmt pam_rhost pam_ruser pam_session pam_setcred "
+    "pam_silent preserve_groups secure_path selinux set_home set_logname umask umask_override use_loginclass use_pty "
+    "user_command_timeouts"
+)
+"""Settings that neither keep a script from running nor let anybody choose what it does, whatever they say."""
+_READ: Final = frozenset(
+    # What variables come along, whether a password is asked for, whether what is started runs on.
+    {"authenticate", "env_check", "env_delete", "env_keep", "env_reset", "exempt_group", "log_subcmds", "setenv"}
+)
+"""Settings that are read one by one."""
+SETTINGS: Final = _HARMLESS | _READ | _WEIGHED.keys() | {name for name, _, _ in _STOPS}
+"""All that is known of sudoers(5); what it does not hold makes a rule one whose effect is not known."""
+_KEPT: Final = _words(
+    "COLORS COLORTERM DISPLAY HISTSIZE HOSTNAME KDEDIR KRB5CCNAME LANG LANGUAGE LINGUAS LS_COLORS MAIL PATH PS1 PS2 "
+    "QTDIR TERM USERNAME XAUTHORITY XAUTHORIZATION XDG_CURRENT_DESKTOP _XKB_CHARSET"
+)
+"""Variables that sudo keeps by itself, or distributions let it keep: no program runs what they say."""
+_LOCALE: Final = re.compile(r"LC_[A-Z]+|LC_\*")
 
 
 def _settings(lines: Sequence[str], paths: Sequence[str]) -> _Settings:
     """Return the settings that stand before the rules."""
     # Before its headings sudo-rs complains about settings that it does not know, and does not follow.
     first = next((number for number, line in enumerate(lines) if _HEADING.match(line)), len(lines))
-    general, *scoped = _SCOPE.split("\n".join(lines[first:]))
-    found = _Settings(_named(re.split(r",\s*|\n\s*", general)), {}, {}, frozenset())
-    maybe: set[str] = set()
-    for kind, text in zip(scoped[::2], scoped[1::2], strict=False):
-        whom, _, words = text.strip().partition(" ")
-        named = _named(re.split(r"[,\s]+", words))
+    text = "\n".join(line for line in lines[first:] if line.startswith(" "))
+    general, *scoped = _SCOPE.split(text)
+    found = _Settings({}, {}, {}, frozenset())
+    maybe = set() if _name(general, found.general) else {""}
+    for kind, each in zip(scoped[::2], scoped[1::2], strict=False):
+        whom, _, words = each.strip().partition(" ")
         concerns = _concerns(kind, whom, paths)
-        if concerns:
-            (found.of_command if kind == "!" else found.as_root).update(named)
-        elif concerns is None:
+        named: dict[str, str | bool] = {}
+        if not _name(words, (found.of_command if kind == "!" else found.as_root) if concerns else named) and concerns:
+            maybe.add("")
+        if concerns is None:
             maybe |= named.keys()
     return _Settings(found.general, found.as_root, found.of_command, frozenset(maybe))
 
@@ -252,13 +368,18 @@ def _concerns(kind: str, whom: str, paths: Sequence[str]) -> bool | None:
     return False if _USER.fullmatch(whom) else None
 
 
-def _named(words: Sequence[str]) -> dict[str, str | bool]:
-    """Return settings by their names: `noexec, !requiretty, runcwd=/` → True, False, "/"."""
-    found: dict[str, str | bool] = {}
-    for word in words:
-        name, sign, value = word.strip().partition("=")
-        found[name.lstrip("!").rstrip("+- ")] = value.strip('"') if sign else not name.startswith("!")
-    return found
+def _name(text: str, found: dict[str, str | bool]) -> bool:
+    """Add settings by their names: `noexec, !requiretty, runcwd=/` → True, False, "/"; tell whether all could be read.
+
+    What is added to a list joins what it holds: what is taken from it again is left in.
+    """
+    for sign, name, change, value in _SETTING.findall(text):
+        if change == "-":
+            continue
+        told = re.sub(r"\\(.)", r"\1", value.strip('"'))
+        joined = f"{found[name]} {told}" if change and name in found else told
+        found[name] = joined if value else not sign
+    return not _SETTING.sub("", text).strip(", \n")
 
 
 def _stop(settings: _Settings, tags: frozenset[str]) -> str | None:
@@ -273,8 +394,25 @@ def _stop(settings: _Settings, tags: frozenset[str]) -> str | None:
             is_known = False
         elif value not in harmless:
             return name
+    is_known = is_known and all(settings.is_harmless(name) for name in settings.names)
     # What a program leaves behind does not run on then, unless it is a unit of systemd: that the listing does not tell.
     return "" if is_known and settings.value("log_subcmds", default=False) is False else None
+
+
+def _loose(settings: _Settings, entry: _Entry) -> str | None:
+    """Return what lets the caller choose variables or root folder, "" when nothing does, None when it is not known."""
+    chroot = entry.chroot or settings.value("runchroot", default="")
+    sets = "SETENV" in entry.tags or ("NOSETENV" not in entry.tags and settings.value("setenv", default=False))
+    resets = settings.value("env_reset", default=True)
+    if chroot == "*":
+        return ROOT_FOLDER
+    if sets:
+        return "setenv"
+    if resets is False:
+        return "!env_reset"
+    kept = {name: settings.keeps_only(name, _KEPT) for name in ("env_keep", "env_check")}
+    found = next((name for name, is_harmless in kept.items() if is_harmless is False), "")
+    return found or (None if None in (chroot, sets, resets, *kept.values()) else "")
 
 
 def _needs_none(tags: set[str], settings: _Settings) -> bool | None:

@@ -184,6 +184,8 @@ class UpdatesRule:
     """The rule of sudo that counts more than the one that would allow it."""
     stopped_by: str = ""
     """The setting of sudo that keeps the script from running."""
+    loosened_by: str = ""
+    """The setting or tag of sudo that lets who runs the script choose what it does."""
     has_old_rule: bool = False
     """Whether a rule allows the words of a shell, as those for updates once did."""
 
@@ -209,6 +211,83 @@ walk() {
 
 
 _OLD_APT: Final = f"{_APT} update &&\n{_APT} -y {_KEEP} --with-new-pkgs upgrade"
+FILES: Final = """
+# List what sudo reads, file by file; is_read says whether its folder is. What cannot be looked at is told.
+slash=$(printf "%b" "\\0134"); files=; is_read=
+break="
+"
+trim() { at=${1#"${1%%[![:space:]]*}"}; at=${at%"${at##*[![:space:]]}"}; }
+meant() {
+  case $name in
+    \\"*) name=${name#\\"}; name=${name%%\\"*};;
+    *) name=${name%%[[:space:]]"#"*}
+      until [ "$name" = "${name#*"$slash "}" ]; do name="${name%%"$slash "*} ${name#*"$slash "}"; done;;
+  esac
+  host=$(uname -n)
+  until [ "$name" = "${name#*%h}" ]; do name=${name%%%h*}${host%%.*}${name#*%h}; done
+}
+add() {
+  [ -f "$1" ] || return 0
+  case $1 in *"$break"*)
+    tell "the name of this file has a line break, so it was not looked at: $(printf %s "$1" | tr "\\n" " ")"; return 0;;
+  esac
+  case $break$files in *"$break$1$break"*) return 0;; esac
+  files=$files$1$break
+  [ -r "$1" ] || { tell "this file could not be read: $1"; return 0; }
+  whole=
+  while IFS= read -r line || [ -n "$line" ]; do
+    trim "$line"
+    # What is cut by a backslash goes on in the next line, but a comment does not.
+    case $whole$at in
+      "#include"*) ;;
+      "#"[!0-9-]*|"#") whole=; continue;;
+    esac
+    case $at in *[[:space:]]"#"[!0-9-]*) ;; *"$slash") whole="$whole${at%"$slash"} "; continue;; esac
+    trim "$whole$at"; whole=; word=${at%%[[:space:]]*}
+    case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
+    trim "${at#"$word"}"; name=$at
+    meant
+    case $name in "") continue;; /*) ;; *) name=${1%/*}/$name;; esac
+    case $word in *dir) ;; *) add "$name"; continue;; esac
+    if [ "${name%/}" = /etc/sudoers.d ] || [ "$name" -ef /etc/sudoers.d ]; then
+      is_read=yes; name=/etc/sudoers.d
+    fi
+    add_folder "${name%/}"
+  done <"$1"
+}
+add_folder() { for each in "$1"/*; do case ${each##*/} in *.*|*~) ;; *) add "$each";; esac; done; }
+# Files by another name than those that are known.
+add_other() {
+  other=$1
+  printf %s "$files" | while IFS= read -r each; do [ ! "$each" -ef "$other" ] || exit 1; done || return 0
+  add "$other"
+}
+add_all() { while IFS= read -r top; do add_other "$top"; done; }
+# Which one counts sudo says to root, as sudo.conf may name another; sudo-rs prefers one of its own.
+version=$(sudo -V </dev/null 2>&1) || :
+tops=$(printf "%s\\n" "$version" | sed -n "s/^Sudoers path: //p" | tr ":" "\\n")
+case $version in *sudo-rs*) if [ -f /etc/sudoers-rs ]; then tops=/etc/sudoers-rs; fi;; esac
+if [ -n "$tops" ]; then
+  add_all <<END_OF_FILES
+$tops
+END_OF_FILES
+  counts=$is_read
+fi
+word="[^[:space:]]*"
+named=$(sed -n "s/^ *Plugin .* sudoers_file=\\($word\\).*/\\1/p" /etc/sudo.conf 2>/dev/null) || :
+# What a line is taken for here is not all: visudo tells which files it has read.
+checked=$($visudo -c </dev/null 2>/dev/null | sed -n "s/: parsed OK$//p")
+add_all <<END_OF_FILES
+/etc/sudoers-rs
+/etc/sudoers
+/usr/etc/sudoers
+$(printf %s "$named" | tr ":" "\\n")
+$checked
+END_OF_FILES
+if [ -n "$tops" ]; then is_read=$counts; fi
+[ -n "$is_read" ] || add_folder /etc/sudoers.d
+"""
+"""Shell without a single quote: the files of sudo's rules, in `files`, one a line; it calls `tell` and `$visudo`."""
 
 
 def _old_rules() -> Iterator[str]:
@@ -273,10 +352,14 @@ if have doas; then
   done
 fi
 # A comment does not go on in the next line; a comma with a backslash ends no command; what is forbidden is harmless.
-for each in /etc/sudoers /etc/sudoers.d/* /etc/doas.conf /etc/doas.d/*.conf; do
+visudo=visudo; have visudo || visudo=visudo-rs
+tell() {{ :; }}
+{FILES}
+for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*.conf; do files=$files$each$eol; done
+printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
-    sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\$/{{N;s/\\\n//;ba' -e '}}' \
-      -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' -e '/^ *deny /d' "$each" | grep -qs '{_OLD_JOB}' && echo old
+    sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
+      -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' -e '/^ *deny /d' "$each" | grep -qs '{_OLD_JOB}' && echo old
 done
 """
 """The part of the facts' script that tells of the rule."""
@@ -326,6 +409,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_open=is_open,
         overruled_by="" if by_doas or is_cut else listed.overruled_by,
         stopped_by="" if by_doas else listed.stopped_by,
+        loosened_by=listed.loosened_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
 

@@ -7,6 +7,7 @@ is about what stays on a host, so it hinders nothing: a host with a bad rule is 
 from .facts import Facts, Privilege
 from .models import System, Updates
 from .report import Status, Verdict
+from .sudo_listing import ROOT_FOLDER
 from .update_script import SCRIPT, UpdatesRule, update_script
 from .upgrade import can_upgrade
 
@@ -45,6 +46,10 @@ def _judge_script(rule: UpdatesRule, privilege: Privilege | None, about: dict[st
         return Verdict(Status.AMBER, "updates_script_unused", about, _REMOVE)
     if rule.is_open:
         return Verdict(Status.RED, "updates_rule_open", about, _INSTALL)
+    if rule.loosened_by:
+        # Our rule comes without variables of the caller; a root folder of theirs is for a person to forbid.
+        cure = None if rule.loosened_by == ROOT_FOLDER else _INSTALL
+        return Verdict(Status.RED, "updates_rule_loose", about | {"setting": rule.loosened_by}, cure)
     if rule.text != update_script(about["manager"]):
         return Verdict(Status.RED, "updates_script_outdated", about, None if rule.is_read_only else _INSTALL)
     return _judge_rule(rule, privilege, about)
