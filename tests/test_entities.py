@@ -213,6 +213,16 @@ async def test_gpu_telemetry_tells_lost_asleep_and_late_apart(hass: HomeAssistan
     assert host.state("binary_sensor.plain_gpu_telemetry") == "unknown"
 
 
+async def test_a_card_that_sleeps_beside_one_that_works_is_no_news(hass: HomeAssistant, host: Host) -> None:
+    # A laptop has two, of which one sleeps most of the time.
+    del host.session.document["missing"]["gpu"]
+    cards = [{"id": f"0000:0{n}:00.0", "vendor": "amd", "name": "AMD Radeon", "state": "ok"} for n in (3, 4)]
+    host.session.sections["gpu"] = {"at": 1.0, "gpus": cards}
+    cards[1]["state"] = "suspended"
+    await host.start()
+    assert told_gpu(hass) == ("off", "ok", [])
+
+
 async def test_a_card_that_is_slowed_by_heat_is_a_problem_and_one_at_its_power_limit_is_none(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -468,6 +468,20 @@ async def test_announcements_of_somebody_else_push_the_true_one_out_of_nothing(
     assert await pass_until_moved(host, 900) == NEW
 
 
+@pytest.mark.parametrize("place", range(MOVES_KEPT))
+async def test_a_host_that_comes_late_is_found_wherever_it_was_announced(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town, place: int
+) -> None:
+    host = await gone(hass, freezer)
+    announced = BOGUS[:MOVES_KEPT]
+    for ip in announced:
+        await announce(host, ip)
+        await host.move(90, step=5)
+    assert set(town.knocked) == set(announced), "nobody was there yet"
+    town.hosts = {announced[place]}
+    assert await pass_until_moved(host, MOVES_KEPT * 300 + 60) == announced[place]
+
+
 async def test_an_address_that_is_announced_while_another_one_is_tried_is_tried_next(
     hass: HomeAssistant, watched: MockConfigEntry
 ) -> None:
@@ -545,6 +559,22 @@ async def test_what_was_announced_is_forgotten_when_the_host_has_been_back_for_a
     town.hosts, knocked = {NEW}, len(town.knocked)
     assert await pass_until_moved(host, 900) == HOME
     assert len(town.knocked) == knocked
+
+
+async def test_what_was_just_announced_is_remembered_however_long_the_host_was_where_it_is(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, town: Town
+) -> None:
+    # It gets its new address some minutes before it gives the old one up.
+    host = Host(hass, freezer)
+    await host.start()
+    await host.move(MOVES_FORGOTTEN_SECONDS + 120, step=10)
+    town.hosts = {HOME, NEW}
+    await announce(host, NEW)
+    await host.move(120, step=10)
+    assert (host.status, host.entry.data["host"]) == ("online", HOME)
+    town.hosts = {NEW}
+    host.session.error = Unreachable("plain")
+    assert await pass_until_moved(host, 900) == NEW
 
 
 async def test_a_person_who_gives_another_address_makes_that_the_only_one(

@@ -122,6 +122,22 @@ async def test_a_pinned_key_that_is_only_shown_proves_nothing(
     assert privileges(entry) == []
 
 
+async def test_a_machine_with_another_host_key_is_not_looked_for_where_the_one_before_it_was(
+    hass: HomeAssistant,
+    machine: Machine,
+    dialog: Dialog,  # noqa: F811
+) -> None:
+    entry = known(hass, machine, host="192.0.2.7", host_keys=[STRANGE_KEY])
+    await dialog.submit(address=typed(machine))
+    flow = hass.config_entries.flow._progress[dialog.flow_id]
+    flow._announced = flow._target.host  # As where it was found by its announcement.
+    await dialog.submit()
+    await dialog.submit()
+    await dialog.choose("reinstalled")
+    assert entry.data["host"] == flow._target.host
+    assert entry.data["home_host"] == ""
+
+
 async def test_a_clone_gets_nothing_of_the_other(
     hass: HomeAssistant,
     machine: Machine,
@@ -151,6 +167,19 @@ async def test_another_host_key_in_a_reconfiguration_switches_privileges_off(
     assert (dict(entry.options), entry.unique_id) == (CHOSEN, identity)
 
 
+async def test_a_host_whose_id_was_made_of_its_key_is_not_taken_for_another_without_that_key(
+    hass: HomeAssistant, machine: Machine
+) -> None:
+    entry = known(hass, machine, host_id=host_id(None, STRANGE_KEY), host_keys=[STRANGE_KEY], machine="")
+    before = dict(entry.data)
+    dialog = await Dialog(hass).reconfigure(entry)  # noqa: F811
+    await dialog.submit(address=typed(machine))
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.at[0] == "other_machine"
+    assert dict(entry.data) == before, "nothing is changed before somebody has said so"
+
+
 async def test_the_same_host_key_in_a_reconfiguration_keeps_privileges(hass: HomeAssistant, machine: Machine) -> None:
     entry = known(hass, machine, host="192.0.2.7", username="old")
     dialog = await Dialog(hass).reconfigure(entry)  # noqa: F811
@@ -166,6 +195,19 @@ async def test_a_login_that_works_again_keeps_privileges(hass: HomeAssistant, ma
     await dialog.choose("added")
     assert dialog.ended == "reauth_successful"
     assert dict(entry.options) == CHOSEN | PRIVILEGES
+
+
+async def test_a_machine_with_another_host_key_may_say_that_it_is_another_one(
+    hass: HomeAssistant, machine: Machine
+) -> None:
+    entry = known(hass, machine, host_keys=[STRANGE_KEY], machine="1" * 32)
+    dialog = await Dialog(hass).reauth(entry)  # noqa: F811
+    await dialog.choose("added")
+    await dialog.submit()
+    assert dialog.ended == "reinstalled"
+    # It was reinstalled: the first one that logs in with the new key is meant from now on.
+    assert entry.data["machine"] == ""
+    assert entry.data["host_keys"] == list(machine.host_keys)
 
 
 async def test_accepting_a_changed_host_key_switches_privileges_off(hass: HomeAssistant, machine: Machine) -> None:

@@ -288,6 +288,20 @@ def test_of_many_calls_at_once_one_starts_a_job(ready: Place) -> None:
     assert told(ready).startswith(CLEAN), "and again when it is over"
 
 
+@pytest.mark.parametrize("place", SUDOS, indirect=True)
+def test_a_service_that_a_package_starts_keeps_no_later_update_waiting(ready: Place) -> None:
+    # What its scripts leave running outlives the job for years.
+    leaves = f"{APT}[ -e /tmp/left ] || {{ sleep 60 >/dev/null 2>&1 & echo $! >/tmp/left; }}\n"
+    ready.write("/usr/bin/apt-get", leaves, 0o755)
+    assert ready.ask(SCRIPT).returncode == 0
+    assert told(ready) == CLEAN
+    assert ready.sh("kill -0 $(cat /tmp/left)").returncode == 0, "it still runs"
+    deadline = time.monotonic() + 5
+    while (again := ready.ask(SCRIPT)).returncode and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (again.returncode, again.stderr) == (0, "")
+
+
 ZOMBIE = f"""
 import os, time
 pid = os.fork() or os._exit(0)
@@ -522,6 +536,17 @@ def test_a_listing_that_was_cut_is_never_ready() -> None:
     assert parse_updates_rule([*told, *rules[:9]]).has_rule
     assert parse_updates_rule([*told, *rules]).has_rule is None
     assert parse_updates_rule([*told, *rules[:9], "cut"]).has_rule is None
+
+
+@pytest.mark.parametrize("setting", ["role=staff_r", "apparmor_profile=confined"])
+def test_where_sudo_confines_what_it_runs_nothing_is_ready(setting: str) -> None:
+    """Only a kernel with SELinux or AppArmor heeds them, so that no sudo of ours can show it."""
+    rule = f'sudo     (root) NOPASSWD: {SCRIPT} ""'
+    told = [f"place -rwxr-xr-x 0 {SCRIPT}", "listed", "allowed", "sudo Matching Defaults entries for mon on nas:"]
+    assert parse_updates_rule([*told, "sudo     use_pty", rule]).stopped_by == ""
+    assert parse_updates_rule([*told, f"sudo     use_pty, {setting}", rule]).stopped_by == setting.partition("=")[0]
+    off = f"sudo     !{setting.partition('=')[0]}"
+    assert parse_updates_rule([*told, off, rule]).stopped_by == ""
 
 
 def test_of_many_rules_the_last_ones_are_not_left_out_in_silence(place: Place) -> None:

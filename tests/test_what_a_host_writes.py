@@ -144,6 +144,21 @@ async def test_owners_that_a_host_makes_up_share_one_bucket(hass: HomeAssistant,
     assert (owners.count("late"), owners.count("later")) == (EVENTS_LIMIT[0], 1)
 
 
+async def test_owners_that_come_later_keep_nobody_from_learning_how_many_were_left_out(
+    hass: HomeAssistant, host: Host
+) -> None:
+    await host.start()
+    rows = states_of(hass, EVENTS)
+    first = [f"user{number}" for number in range(EVENT_OWNERS - 1)]
+    host.entry.runtime_data.async_tell(*[died("eve")] * (EVENTS_LIMIT[0] + 5), *map(died, first))
+    await hass.async_block_till_done()
+    host.freezer.tick(EVENTS_LIMIT[0] * 60 + 1)
+    later = [f"later{number}" for number in range(EVENT_OWNERS)]
+    host.entry.runtime_data.async_tell(*map(died, later), died("eve"))
+    await hass.async_block_till_done()
+    assert (rows[-1].attributes["owner"], rows[-1].attributes.get("left_out")) == ("eve", 5)
+
+
 async def test_services_that_a_login_makes_keep_no_other_from_being_told(hass: HomeAssistant, host: Host) -> None:
     def report(state: str) -> None:
         units(host, 100, state, "user@{}.service".format)

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 
 from custom_components.homelab_monitor.client.command import Output
-from custom_components.homelab_monitor.client.errors import HostKeyChanged
+from custom_components.homelab_monitor.client.errors import ConnectionLost, HostKeyChanged
 from custom_components.homelab_monitor.client.host_keys import renewed
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint, fingerprint_command
 from custom_components.homelab_monitor.client.limits import HOST_KEYS_LIMIT
@@ -406,4 +406,21 @@ async def test_a_session_does_not_hear_a_connection_whose_own_key_it_no_longer_t
         assert session.connection.host_keys is not before
         await session.poll(["load"])
     assert session.host_keys == (STRANGER,)
+    await session.close()
+
+
+async def test_of_two_first_logins_at_once_only_the_one_whose_key_is_kept_goes_on(fake_host: FakeHost) -> None:
+    # The keys of an older entry were the host's and somebody else's; here somebody in the middle answers the second.
+    programs = await asyncio.to_thread(load_programs)
+    before = (STRANGER, *fake_host.host_keys)
+    session = ProbeSession(fake_host.target, fake_host.key, before, programs, timeout=SECONDS, afresh=True)
+    second = asyncio.ensure_future(session.poll(["load"]))
+    while not session._opening:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    session.narrow((STRANGER,))
+    with pytest.raises(ConnectionLost):
+        await second
+    assert (session.host_keys, session.connection) == ((STRANGER,), None)
+    assert fake_host.commands == [], "and is asked nothing"
     await session.close()

@@ -35,6 +35,14 @@ def test_an_id_that_was_made_of_a_key_is_proven_by_it(told: System | None) -> No
     assert is_it(host_id(None, KEYS[1]), "", KEYS, told)
 
 
+@pytest.mark.parametrize("told", [system(TWO), system(None), None])
+def test_once_it_is_noted_which_machine_is_meant_a_key_proves_no_more(told: System | None) -> None:
+    # Added when it told no machine-id, so its id is made of the key, which every clone of it has as well.
+    known = host_id(None, KEYS[0])
+    assert is_it(known, ONE, KEYS, system(ONE))
+    assert not is_it(known, ONE, KEYS, told)
+
+
 def test_only_a_machine_that_says_so_is_another_one() -> None:
     assert is_another(ONE, TWO)
     assert not any(is_another(ONE, told) for told in (ONE, ""))

@@ -488,6 +488,18 @@ def test_what_users_make_up_leaves_the_hosts_own_new_things_their_turn():
     assert "docker/root/1" in look(("docker/root", 0, 2), ("docker/eve", 9999, 50))
 
 
+def test_where_there_is_no_room_for_all_users_things_are_left_out_and_not_counted_beyond() -> None:
+    inventory = Inventory()
+    sources = Sources(guest_of=lambda source: "" if source == "docker/root" else source)
+    names = [f"docker/eve/{n}" for n in range(50)] + [f"docker/root/{n}" for n in range(ITEMS_LIMIT)]
+    found = [Found(name=name, label="x", keys={"container": name}, source=name.rpartition("/")[0]) for name in names]
+    told = inventory.match("container", found, complete=True, now=0.0, sources=sources)
+    assert {name.rpartition("/")[0] for name in told.values()} == {"docker/root"}
+    assert len(inventory.items["container"]) == ITEMS_LIMIT
+    assert inventory.left_out["container"] == 50
+    assert inventory.pop_surplus("container", told, sources) == [], "what was just remembered does not go again"
+
+
 def test_a_long_key_makes_a_short_id_that_is_its_own() -> None:
     long = ["/" + "\N{GRINNING FACE}" * 4000 + end for end in ("a", "b")]
     found = [Found(name=name, label=name, keys={"mountpoint": name}) for name in long]

@@ -78,6 +78,18 @@ def test_a_full_disk_that_somebody_hides_is_still_full(court: Court, is_whole: b
     assert court.judged(6000) == ["disk_full /srv/my data"]
 
 
+def test_a_full_disk_whose_numbers_cannot_be_is_still_full(court: Court) -> None:
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    disk = court.sections["filesystems"]["filesystems"][1]
+    disk["used_bytes"] = disk["total_bytes"] + 1
+    assert court.judged(600) == ["disk_full /srv/my data"], "nobody can say that it is over"
+    court.fill(50)
+    assert court.judged() == []
+    disk["used_bytes"] = disk["total_bytes"] + 1
+    assert court.judged(600) == [], "nor that it has begun"
+
+
 def test_a_full_disk_that_hangs_is_still_full(court: Court) -> None:
     court.fill(95)
     assert court.judged() == ["disk_full /srv/my data"]

@@ -18,7 +18,7 @@ from custom_components.homelab_monitor.client import session as session_module, 
 from custom_components.homelab_monitor.client.budget import AUTHENTICATED
 from custom_components.homelab_monitor.client.errors import HomelabError, KeyRefused, NotSSH, TimedOut, TooMuchTraffic
 from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.limits import COMMAND_OUTPUT_BYTES, HOST_KEYS_BYTES, NOTICES
+from custom_components.homelab_monitor.client.limits import COMMAND_OUTPUT_BYTES, GREETING, HOST_KEYS_BYTES, NOTICES
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.ssh import (
     _CIPHERS,
@@ -26,6 +26,7 @@ from custom_components.homelab_monitor.client.ssh import (
     _MACS,
     Connection,
     _known_key_exchanges,
+    read_host_key,
 )
 from custom_components.homelab_monitor.client.target import Target
 from tests.fake_host import FakeHost, programs
@@ -141,6 +142,23 @@ async def test_before_the_login_nobody_may_cost_much(
     assert loop.worst < LAG_SECONDS
     assert loop.memory < MEMORY_MIB
     assert loop.spent < SPENT_SECONDS
+
+
+async def test_a_few_long_lines_before_the_greeting_are_no_notice(socket_enabled: None) -> None:
+    closing = asyncio.Event()
+
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((b"x" * (GREETING.bytes // 3) + b"\r\n") * 4)
+        await closing.wait()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1")
+    try:
+        with pytest.raises(NotSSH):
+            await read_host_key("127.0.0.1", server.sockets[0].getsockname()[1], 5)
+    finally:
+        closing.set()
+        server.close()
 
 
 @pytest.mark.parametrize("attack", LOGINS)

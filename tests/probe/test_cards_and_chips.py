@@ -117,6 +117,12 @@ class Cards(unittest.TestCase):
         gpu = self.gpu()
         self.assertEqual((gpu["fan_rpm"], gpu.get("fan_percent")), (1180, None))
 
+    def test_a_fan_whose_driver_names_no_most_runs_at_most_at_255(self):
+        # Documentation/hwmon/sysfs-interface.rst: pwm1 is 0 to 255.
+        self.amd()
+        os.remove(self.tree.folder + PCI + RADEON + "/hwmon/hwmon4/pwm1_max")
+        self.assertEqual(self.gpu()["fan_percent"], 20)
+
     def test_a_card_that_draws_nothing_draws_zero_watts(self):
         self.amd()
         self.tree.files(PCI + RADEON + "/hwmon/hwmon4", power1_average="0\n", power1_input="9000000\n")

@@ -255,6 +255,20 @@ class Use(unittest.TestCase):
         use = self.use(**{"sys__fs__cgroup__system.slice__docker-ID.scope__cpu_stat": "usage_usec 2500000\n"})
         self.assertEqual((use, self.stats), ((2.5, None), []))
 
+    def test_a_users_engine_gets_no_group_of_another_by_the_name_of_its_container(self):
+        machine = Machine(self)
+        machine.give("/run/user/1500/docker.sock", "docker-20.10")
+        web = next(one["Id"] for one in answers("docker-20.10", "containers", "json") if one["Names"] == ["/web"])
+        pid = answers("docker-20.10", "containers", web, "json")["State"]["Pid"]
+        machine.process(pid, "sleep", uid=1500, cgroup="/user.slice/user-1500.slice/session-1.scope")
+        machine.write(f"/sys/fs/cgroup/system.slice/docker-{web}.scope/cpu.stat", "usage_usec 77000000\n")
+        machine.write(f"/sys/fs/cgroup/system.slice/docker-{web}.scope/memory.stat", "anon 4096\n")
+        told, _, _ = section(machine.host(), "containers")
+        row = rows(told)["web"]
+        self.assertEqual((row["uid"], row["pid"]), (1500, pid))
+        self.assertNotEqual(row.get("cpu_seconds"), 77.0)
+        self.assertNotEqual(row.get("memory_bytes"), 4096)
+
     def test_the_engine_is_asked_only_where_nothing_else_tells(self):
         self.use()
         self.assertEqual(len(self.stats), 1)

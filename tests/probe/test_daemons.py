@@ -358,6 +358,15 @@ class Pretenders(unittest.TestCase):
             self.assertEqual(self.part()["reason"], reason, (exe, group, modes, owners))
             shutil.rmtree(f"{self.tree.folder}/proc/{pid}")
 
+    def test_where_a_group_can_put_a_program_nothing_is_known_to_be_roots(self):
+        # With the sticky bit nobody replaces what is there, and yet a member of the group may bring a program.
+        for mode in (0o775, 0o1775):
+            self.tree.told["modes"] = {"/usr/sbin": mode}
+            self.tree.save()
+            shutil.rmtree(self.tree.folder + "/proc/812", ignore_errors=True)
+            self.tree.process(812, "sshd", LISTENER, exe="/usr/sbin/sshd", cgroup="/system.slice/ssh.service")
+            self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"}, oct(mode))
+
     def test_a_file_that_a_command_line_names_is_read_only_where_it_is_roots_and_a_file(self):
         os.mkfifo(self.tree.folder + "/etc/fifo")
         self.tree.write("/etc/long", KEYS + "#" * (1 << 18))

@@ -738,6 +738,16 @@ class FailedLogins(unittest.TestCase):
             told = security(tree, name="failed_logins")
             self.assertEqual((told["state"], told["count"]), ("ok", 2), older)
 
+    def test_of_several_dated_logs_the_last_one_stands_before_the_one_that_is_written(self):
+        # logrotate with dateext keeps four of them: what was refused just before it came by stands in the newest.
+        line = "Oct {} nas sshd[812]: " + FAILED + "\n"
+        tree = Tree(self, {"stamps": {"/var/log/secure": [NOW - 60, NOW - 60, 9]}}, boottime=86400.0 * 30)
+        tree.write("/var/log/secure", line.format(" 9 08:50:00"))
+        tree.write("/var/log/secure-20251009", line.format(" 3 03:00:00") + line.format(" 9 08:20:00") * 3)
+        tree.write("/var/log/secure-20250928", "Sep 25 03:00:00 nas sshd[7]: " + FAILED + "\n")
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["state"], told["count"]), ("ok", 4))
+
     def test_a_file_before_that_says_no_time_makes_no_log_shorter(self):
         # Begun with the machine, beside an empty one that logrotate has left.
         tree = Tree(self, {"stamps": {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}}, boottime=340.0)
@@ -763,6 +773,17 @@ class FailedLogins(unittest.TestCase):
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
         self.assertEqual((told["source"], told["count"]), ("btmp", 2))
+
+    def test_a_server_that_may_be_anybodys_may_leave_bad_logins_out_of_the_file(self):
+        tree = Tree(self)
+        tree.write("/var/log/btmp", struct.pack("=340xi40x", int(NOW) - 10))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["source"], told.get("count")), ("btmp", 1))
+        tree.process(900, "sshd", LISTENER, cgroup="/")
+        told = security(tree, name="failed_logins")
+        self.assertEqual(told, {"state": "unknown", "reason": "no_log", "source": "btmp"})
 
     def test_a_line_of_december_is_last_years_in_january(self):
         january = 1767225600.0 + 60  # 2026-01-01 00:01:00 UTC

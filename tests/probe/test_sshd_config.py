@@ -84,6 +84,17 @@ class MadeUp:
         )
 
 
+class WhomAMatchIsFor(unittest.TestCase):
+    def test_addresses_of_one_version_are_not_everybody(self):
+        text = "PasswordAuthentication yes\nMatch {}\nPasswordAuthentication no\n"
+        for criteria in ("Address 0.0.0.0/0", "Address ::/0", "User * Address ::/0", "Address 0.0.0.0/0,10.0.0.0/8"):
+            tree = Tree(self)
+            tree.write("/etc/ssh/sshd_config", text.format(criteria))
+            told, conditional = probe.sshd_settings(probe.sshd_lines(tree.host(), "/etc/ssh/sshd_config"))
+            self.assertEqual(told["passwordauthentication"], ["yes"], criteria)
+            self.assertEqual(conditional, {"passwordauthentication"}, criteria)
+
+
 @unittest.skipUnless(SSHD, "there is no sshd")
 class AgainstSshd(unittest.TestCase):
     maxDiff = None

@@ -136,6 +136,23 @@ class Room(unittest.TestCase):
         self.assertEqual((len(told["units"]), told["complete"]), (200, {"systemd": True}))
         self.assertNotIn("not_shown", told["counts"])
 
+    def test_what_changes_while_no_state_does_is_asked_for_again_after_some_minutes(self):
+        # A job that stays active without a process of its own: nothing else shows that it was run again.
+        listed = {" ".join(probe.SYSTEMCTL_LIST): {"output": "mounts.service loaded active exited"}}
+        show = " ".join([*probe.SYSTEMCTL_SHOW, probe.UNIT_PROPERTIES, "--", "mounts.service"])
+        tree = Tree(self, {"uid": 1000, "run": listed})
+        tree.write("/run/systemd/system/x")
+        tree.write(ADMIN + "/mounts.service", "[Service]")
+        host = tree.host()
+        one, told = probe.Probe(host), []
+        for seconds, restarts in ((0.0, 1), (10.0, 2), (probe.SHOW_SECONDS + 1, 3)):
+            host.told["run"][show] = {"output": f"Id=mounts.service\nMainPID=0\nNRestarts={restarts}\n"}
+            host.told["clocks"]["boottime"] = 1000.0 + seconds
+            reply = one.answer(probe.Request({"id": "1", "sections": ["services"]}))
+            self.assertFalse(reply["errors"])
+            told.append(reply["sections"]["services"]["units"][0]["restarts"])
+        self.assertEqual(told, [1, 1, 3])
+
     def test_the_service_manager_of_another_user_is_told_as_theirs(self):
         lines = [f"user@{uid}.service loaded failed failed" for uid in (0, 1000, 1501)]
         told = self.told(*lines, "user-runtime-dir@1501.service loaded failed failed")

@@ -257,6 +257,12 @@ class Image(unittest.TestCase):
         mounts = "/dev/vda3 / btrfs ro,relatime,subvol=/@/.snapshots/1/snapshot 0 0\n/dev/vda3 /var btrfs rw 0 0\n"
         self.assertEqual(self.image("/usr/sbin/transactional-update", self__mounts=mounts), "transactional")
 
+    def test_of_several_things_mounted_at_the_root_the_last_one_counts(self):
+        tool = "/usr/sbin/transactional-update"
+        first, last = "rootfs / rootfs rw 0 0\n", "/dev/vda3 / btrfs ro,relatime 0 0\n"
+        self.assertEqual(self.image(tool, self__mounts=first + last), "transactional")
+        self.assertIsNone(self.image(tool, self__mounts=last + first))
+
     def test_a_tool_that_is_only_installed_makes_no_image(self):
         self.assertIsNone(self.image("/usr/bin/bootc", cmdline="root=UUID=1 rw\n"))
         self.assertIsNone(self.image(cmdline="composefs=0123\n", self__mounts="/dev/sda1 / ext4 ro,relatime 0 0\n"))
