@@ -179,10 +179,14 @@ class HomeAssistant:
 
 
 def suggested(step: Json) -> Json:
-    """Return what a form is submitted with by a person who only goes on: what its fields suggest."""
+    """Return what a form is submitted with by a person who only goes on: what its fields suggest.
+
+    As the frontend does it: what is read-only is not sent.
+    """
     fields = step.get("data_schema") or []
     return {
         field["name"]: field["description"]["suggested_value"]
         for field in fields
         if "suggested_value" in field.get("description", {})
+        and not any((kind or {}).get("read_only") for kind in field.get("selector", {}).values())
     }

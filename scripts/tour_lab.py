@@ -172,4 +172,5 @@ class Home:
         """Return what the integration logged as warning or error, but for the key that the tour itself changes."""
         lines = self.log.read_text(errors="replace").splitlines()
         wrong = re.compile(r" (WARNING|ERROR|CRITICAL) \(\w+\) \[(?!homeassistant\.loader).*homelab_monitor")
-        return [line for line in lines if wrong.search(line) and "pi is suspended" not in line]
+        changed = re.compile(r"pi is offline: \S+ host key changed:")
+        return [line for line in lines if wrong.search(line) and not changed.search(line)]

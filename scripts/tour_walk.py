@@ -97,7 +97,7 @@ async def log_in(tour: Tour) -> None:
     await tour.page.locator("input[name=username]").fill(USERNAME)
     await tour.page.locator("input[name=password]").fill(LOGIN_PASSWORD)
     await tour.page.keyboard.press("Enter")
-    await expect(tour.page.get_by_text("Add integration")).to_be_visible()
+    await expect(tour.page.get_by_text("Add integration")).to_be_visible(timeout=60_000)
 
 
 async def find(tour: Tour) -> None:

@@ -35,6 +35,7 @@ from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
+import voluptuous as vol
 
 from custom_components.homelab_monitor import contact
 from custom_components.homelab_monitor.client import errors, keys
@@ -191,19 +192,21 @@ class Dialog:
         return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, {"next_step_id": option}))
 
     async def submit(self, **user_input: object) -> ConfigFlowResult:
-        """Fill the form in; what it shows and lets nobody change goes back with it."""
+        """Fill the form in; what it has to have and suggests goes back with it, as the frontend sends it."""
         assert self.result["type"] is FlowResultType.FORM
         given = self.shown | user_input
         return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, given))
 
     @property
     def shown(self) -> dict[str, object]:
-        """Return the fields of the form that can only be read."""
+        """Return the required fields of the form that suggest a value; the frontend sends none that is read-only."""
         fields = self.result["data_schema"].schema.items()
         return {
             str(name): name.description["suggested_value"]
             for name, selector in fields
-            if getattr(selector, "config", {}).get("read_only")
+            if isinstance(name, vol.Required)
+            and "suggested_value" in (name.description or {})
+            and not getattr(selector, "config", {}).get("read_only")
         }
 
     async def show(self, step) -> ConfigFlowResult:

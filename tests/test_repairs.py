@@ -74,10 +74,10 @@ class FixDialog:
 
     @property
     def shown_values(self) -> dict[str, object]:
-        """Return the fields of the form that can only be read; the frontend sends them, too."""
-        fields = self.result["data_schema"]
-        only_read = [each for each in fields if each.get("selector", {}).get("text", {}).get("read_only")]
-        return {each["name"]: each["description"]["suggested_value"] for each in only_read}
+        """Return the fields of the form that suggest a value; the frontend sends none that is read-only."""
+        fields = [each for each in self.result["data_schema"] if "suggested_value" in (each.get("description") or {})]
+        sent = [each for each in fields if not any(kind.get("read_only") for kind in each["selector"].values())]
+        return {each["name"]: each["description"]["suggested_value"] for each in sent}
 
     async def accept(self) -> None:
         """Accept the key that is shown, in both steps."""

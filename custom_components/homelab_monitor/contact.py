@@ -36,7 +36,8 @@ from .store import HostMemory, async_hand_over
 
 CONF_FINGERPRINT = "fingerprint"
 _TURNS: HassKey[WeakValueDictionary[Target, asyncio.Lock]] = HassKey(f"{DOMAIN}_install_turns")
-_SHOWN = TextSelector(TextSelectorConfig(read_only=True))
+# Not read-only: the frontend leaves out of what it sends what nobody could change (step-flow-form.ts).
+_SHOWN = TextSelector(TextSelectorConfig(autocomplete="off"))
 
 
 def confirmation(host_key: str) -> vol.Schema:
