@@ -53,7 +53,8 @@ you can enable it in its settings, *option* that it is there once that option of
 the machine tells its value: no swap, no swap usage.
 
 {SHOWN} items of a kind at most are shown by themselves. Of more, entities of new ones are *off*, except those of the
-primary interface and of what the options choose: services, filesystems, interfaces. What is enabled already stays so.
+primary interface and of what the options choose: services, filesystems, interfaces. What is enabled already stays so
+while it is known; what comes back to so many after a day is enabled only where you enabled, named or placed it.
 Of more containers only chosen ones have entities at all. What says *on (of few)* is *on* while no more than
 {SHOWN} of the host have entities, and *off* for new ones after that.
 """

@@ -24,8 +24,11 @@ FILESYSTEMS, CONTAINERS = 150, 30
 
 @pytest.fixture(autouse=True)
 def every_entity() -> Iterator[None]:
-    """Enable also what is disabled by default."""
-    with patch("homeassistant.helpers.entity.Entity.entity_registry_enabled_default", new=True):
+    """Enable also what is disabled by default, and what comes back to a crowd."""
+    with (
+        patch("homeassistant.helpers.entity.Entity.entity_registry_enabled_default", new=True),
+        patch("custom_components.homelab_monitor.entity._async_restore"),
+    ):
         yield
 
 

@@ -44,7 +44,7 @@ async def test_a_service_that_failed_once_is_asked_for_by_its_whole_name(
     assert [known.unit for known in again.items["service"].values()] == [unit(length)]
 
 
-@pytest.mark.parametrize("length", [*LENGTHS[:-1], 248])
+@pytest.mark.parametrize("length", LENGTHS)
 async def test_a_service_is_controlled_by_its_whole_name(
     hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry, length: int
 ) -> None:

@@ -22,7 +22,7 @@ from homeassistant.helpers.typing import ConfigType
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_forget_look
-from .entity import device_identifier
+from .entity import async_note_choices, device_identifier
 from .issues import async_hide_issues, async_remove_issues
 from .moves import Elsewhere, async_forget
 from .registration import async_watch_registry
@@ -83,6 +83,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
             coordinator.name = entry.title
 
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, async_stop))
+    async_note_choices(hass, entry)
     entry.async_on_unload(async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, async_rename))
     # Entities and parts of the host refer to its device.
     coordinator.device.async_update(store.memory.snapshot)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import ChildDeviceInfo, DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
@@ -22,7 +22,7 @@ from .attributes import fitting, shortened
 from .batches import async_spread
 from .client.bucket import Bucket
 from .client.items import SHOWN, Selection
-from .client.limits import ATTRIBUTES_LIMIT, ENTITY_WRITES, OWN_ATTRIBUTES_BYTES, STATE_LIMIT
+from .client.limits import ATTRIBUTES_LIMIT, DELETED_ENTITIES, ENTITY_WRITES, OWN_ATTRIBUTES_BYTES, STATE_LIMIT
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .settings import HostOptions
@@ -169,9 +169,14 @@ def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[An
 
 def _has_room(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
     """Return whether few others of a row are enabled: what a host calls special may be another item at each poll."""
-    others = {unique_id(coordinator, row, each) for each in row.subject.ids(coordinator) if each != item_id}
+    return _enabled_count(coordinator, row, but=item_id) < SHOWN
+
+
+def _enabled_count(coordinator: HomelabCoordinator, row: HomelabDescription[Any], but: str) -> int:
+    """Return how many entities of a row are enabled, beside that of one item."""
+    others = {unique_id(coordinator, row, each) for each in row.subject.ids(coordinator) if each != but}
     entries = er.async_entries_for_config_entry(er.async_get(coordinator.hass), coordinator.config_entry.entry_id)
-    return sum(each.unique_id in others and each.disabled_by is None for each in entries) < SHOWN
+    return sum(each.unique_id in others and each.disabled_by is None for each in entries)
 
 
 def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[Any], item_id: str) -> str:
@@ -247,13 +252,86 @@ def async_add_items[RowT: HomelabDescription[Any]](
     def async_add(wanted: Iterable[tuple[Place, RowT]]) -> None:
         """Add entities, unless the platform has gone meanwhile."""
         if entry.state in (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED):
-            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in wanted])
+            batch = list(wanted)
+            _async_restore(coordinator, platform, [(row, place[2]) for place, row in batch])
+            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in batch])
 
     refused = (row for row in every_row if not row.offered_fn(coordinator.options))
     _async_remove_rows(coordinator, platform, refused)
     _async_enable_rows(coordinator, platform, (row for row in rows if row.offered_fn is not always))
     async_check()
     entry.async_on_unload(coordinator.async_add_listener(async_check))
+
+
+@callback
+def _async_restore(
+    coordinator: HomelabCoordinator, platform: str, batch: Iterable[tuple[HomelabDescription[Any], str]]
+) -> None:
+    """Disable what comes back and has no room any more, before it is added.
+
+    Home Assistant brings a deleted entity back as it was, so that items of a crowd that come one at a time, each while
+    there are few, would all be enabled in the end. What a person had a hand in stays as it was.
+    """
+    registry, counts = er.async_get(coordinator.hass), dict[tuple[str, str], int]()
+    for row, item_id in batch:
+        known_as = unique_id(coordinator, row, item_id)
+        deleted = registry.deleted_entities.get((platform, DOMAIN, known_as))
+        if deleted is None or deleted.disabled_by is not None or _is_persons(deleted):
+            continue
+        if row.chosen_fn(coordinator.selection, row.subject.name(coordinator, item_id)):
+            continue
+        place = (row.subject.key, row.key)
+        if row.enabled_fn is always:
+            is_beyond = coordinator.is_crowd(row.subject.key)
+        else:
+            if place not in counts:
+                counts[place] = _enabled_count(coordinator, row, but=item_id)
+            is_beyond = counts[place] >= SHOWN
+            counts[place] += not is_beyond
+        if is_beyond:
+            back = registry.async_get_or_create(platform, DOMAIN, known_as, config_entry=coordinator.config_entry)
+            registry.async_update_entity(back.entity_id, disabled_by=er.RegistryEntryDisabler.INTEGRATION)
+
+
+_BY_A_PERSON: Final = {"enabled_by": "user"}
+
+
+def _is_persons(deleted: er.DeletedRegistryEntry) -> bool:
+    """Tell whether somebody enabled an entity, or made it their own: a name, an icon, an area, labels."""
+    options = deleted.options if isinstance(deleted.options, Mapping) else {}
+    is_theirs = deleted.name or deleted.icon or deleted.area_id or deleted.labels
+    return bool(is_theirs) or options.get(DOMAIN) == _BY_A_PERSON
+
+
+@callback
+def async_note_choices(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
+    """Note in an entity's options that a person has enabled it: Home Assistant keeps them when it is deleted."""
+
+    @callback
+    def async_note(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+        """Look at a change: what the integration had disabled is enabled."""
+        data = event.data
+        if data["action"] != "update" or data["changes"].get("disabled_by") is not er.RegistryEntryDisabler.INTEGRATION:
+            return
+        registry = er.async_get(hass)
+        entity = registry.async_get(data["entity_id"])
+        if entity is not None and entity.config_entry_id == entry.entry_id and entity.disabled_by is None:
+            registry.async_update_entity_options(entity.entity_id, DOMAIN, _BY_A_PERSON)
+
+    entry.async_on_unload(hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, async_note))
+
+
+@callback
+def _async_let_go(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget the oldest deleted entities of a host: Home Assistant keeps them for as long as the host is watched."""
+    registry = er.async_get(hass)
+    ours = [(key, each) for key, each in registry.deleted_entities.items() if each.config_entry_id == entry_id]
+    if len(ours) <= DELETED_ENTITIES:
+        return
+    ours.sort(key=lambda one: (_is_persons(one[1]), one[1].modified_at))
+    for key, _ in ours[:-DELETED_ENTITIES]:
+        registry.deleted_entities.pop(key)
+    registry.async_schedule_save()
 
 
 @callback
@@ -268,6 +346,7 @@ def _async_remove_gone(
         if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
             registry.async_remove(entity_id)
         _async_remove_device(coordinator, place[0], place[2])
+    _async_let_go(coordinator.hass, coordinator.config_entry.entry_id)
 
 
 @callback
@@ -334,6 +413,8 @@ def _async_switch(hass: HomeAssistant, registry: er.EntityRegistry, entity_id: s
     known = registry.async_get(entity_id)
     if known is not None and known.disabled_by is switched[0]:
         registry.async_update_entity(entity_id, disabled_by=switched[1])
+        # Whom the options name is enabled for as long as they do.
+        registry.async_update_entity_options(entity_id, DOMAIN, None)
         if not is_wanted:
             # Its last unloading left a state behind, which nobody takes away before the next start.
             hass.states.async_remove(entity_id)

@@ -288,6 +288,7 @@ class HostStore:
         return {
             "snapshot": self.memory.snapshot.as_dict(),
             "inventory": self.memory.inventory.as_dict(),
+            "pace": {"at": time.time(), **self.memory.inventory.pace()},
             "last_test": self.memory.last_test,
             "chosen_interfaces": list(self.memory.chosen_interfaces),
             "chosen_filesystems": list(self.memory.chosen_filesystems),
@@ -306,10 +307,12 @@ class HostStore:
 
 def _remembered(stored: Mapping[str, Any]) -> HostMemory:
     """Return what a file says; raise one of UNREADABLE where the most of it means nothing."""
-    test = stored.get("last_test")
+    test, inventory = stored.get("last_test"), restore_inventory(stored["inventory"])
+    if isinstance(pace := stored.get("pace"), dict):
+        inventory.keep_pace(pace, time.time() - number(pace.get("at"), time.time()))
     return HostMemory(
         snapshot=restore_snapshot(stored["snapshot"]),
-        inventory=restore_inventory(stored["inventory"]),
+        inventory=inventory,
         last_test=test if isinstance(test, dict) else None,
         chosen_interfaces=texts(stored.get("chosen_interfaces")),
         chosen_filesystems=texts(stored.get("chosen_filesystems")),

@@ -23,6 +23,16 @@ class Bucket:
         """Tell whether it is as good as a new one."""
         return self._tokens + (time.monotonic() - self._at) / self._seconds >= self._burst
 
+    @property
+    def left(self) -> float:
+        """Return how many tokens there are."""
+        return min(self._burst, self._tokens + (time.monotonic() - self._at) / self._seconds)
+
+    def set_left(self, tokens: float, seconds: float) -> None:
+        """Hold as many tokens as there were so many seconds ago, and what came back since."""
+        self._tokens = min(self._burst, max(0.0, tokens) + max(0.0, seconds) / self._seconds)
+        self._at = time.monotonic()
+
     def take(self) -> bool:
         """Take a token; tell whether there was one."""
         now = time.monotonic()

@@ -55,7 +55,7 @@ class PowerAction(StrEnum):
     RESTART = "restart"
 
 
-UNIT: Final = re.compile(r"(?![-.])(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,240}\.service")
+UNIT: Final = re.compile(r"(?![-.])(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,247}\.service")
 """systemd.unit(5): no other characters, and a backslash only as the start of an escape."""
 
 CONTAINER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")

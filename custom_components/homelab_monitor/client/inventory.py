@@ -29,9 +29,12 @@ from .limits import (
     NEW_ITEMS,
 )
 from .pairing import IDENTITIES, PROVISIONAL, pairs, place
+from .typed import number, texts
 
 MISSES_BEFORE_GONE = 3
 GONE_SECONDS = 24 * 3600.0
+_OWNERS = {False: "host", True: "guests"}
+"""Whose new ids are counted together."""
 _UNCALLED = 0
 """The number of an item before it has its first label."""
 
@@ -199,6 +202,19 @@ class Inventory:
     def as_dict(self) -> dict[str, object]:
         """Return the inventory as plain JSON values."""
         return dict(_ENCODER.encode(self.items))
+
+    def pace(self) -> dict[str, object]:
+        """Return, as plain JSON values, how many new ids there may be: a restart is no new beginning."""
+        left = {_OWNERS[is_guest]: round(bucket.left, 2) for is_guest, bucket in self.newcomers.items()}
+        return {"seen": sorted(self.seen), **left}
+
+    def keep_pace(self, stored: Mapping[str, Any], seconds: float) -> None:
+        """Go on with what `pace` told so many seconds ago; what does not fit is left out."""
+        self.seen.update(texts(stored.get("seen")))
+        for is_guest, bucket in self.newcomers.items():
+            left = number(stored.get(_OWNERS[is_guest]), None)
+            if left is not None:
+                bucket.set_left(left, seconds)
 
 
 def restore_inventory(stored: Mapping[str, Any]) -> Inventory:

@@ -172,8 +172,10 @@ EARLY_TURNS = (4, 60.0)
 """How often all sections are asked at once since a host says that it has booted, and hardware since there is some that
 is new, and how long until once more."""
 NEW_ITEMS = (200, 900.0)
-"""Items that come later than at the first look at their kind, and how long until one more: Home Assistant remembers
-the entities of each for good, also when they are deleted."""
+"""Items that come later than at the first look at their kind, and how long until one more, over restarts: a day has 96.
+Each becomes entities in the registry."""
+DELETED_ENTITIES = 2000
+"""Deleted entities of a host that Home Assistant remembers, to bring them back as they were: it keeps all of them."""
 KEY_LIMIT = 120
 """Characters of what an item is known by: it is in the ids of its entities, of which Home Assistant keeps those that
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""
