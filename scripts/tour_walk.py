@@ -97,7 +97,7 @@ async def log_in(tour: Tour) -> None:
     await tour.page.locator("input[name=username]").fill(USERNAME)
     await tour.page.locator("input[name=password]").fill(LOGIN_PASSWORD)
     await tour.page.keyboard.press("Enter")
-    await expect(tour.page.get_by_text("Add integration")).to_be_visible()
+    await expect(tour.page.get_by_text("Add integration")).to_be_visible(timeout=60_000)
 
 
 async def find(tour: Tour) -> None:
@@ -116,6 +116,10 @@ async def find(tour: Tour) -> None:
     await browser.at("config.step.user")
     await browser.choose("scan")
     await browser.at("config.step.scan")
+    await expect(browser.dialog.locator("input[name=networks]")).to_have_value(re.compile(r"^[\d./]+$"))
+    await browser.picture("03-networks")
+    await browser.go_on()
+    await browser.at("config.step.scanning")
     await browser.snapshot("03-scan")
     await browser.at("config.step.pick")
     watched = browser.dialog.locator(f'ha-checkbox[value="{tour.machines["pi"].address}"]')
