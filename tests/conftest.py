@@ -4,6 +4,7 @@
 import custom_components.homelab_monitor  # noqa: F401  # isort: skip
 
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import patch
 
 from freezegun.api import FrozenDateTimeFactory
@@ -23,6 +24,12 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("recorder_mock")  # it has to come before Home Assistant
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture(autouse=True)
+def _no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the neighbours of this machine from being suggested for a scan, or asked."""
+    monkeypatch.setattr("custom_components.homelab_monitor.client.scan.ARP_PATH", Path("/nonexistent/arp"))
 
 
 @pytest.fixture(autouse=True)

@@ -169,7 +169,9 @@ class Dialog:
 
     async def begin(self, step: str | None = None) -> Dialog:
         await self.show(self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER}))
-        if step:
+        if step == "scan":
+            await self.scan()
+        elif step:
             await self.choose(step)
         return self
 
@@ -190,6 +192,15 @@ class Dialog:
         assert self.result["type"] is FlowResultType.MENU
         assert option in self.result["menu_options"]
         return await self.show(self.hass.config_entries.flow.async_configure(self.flow_id, {"next_step_id": option}))
+
+    async def scan(self) -> ConfigFlowResult:
+        """Scan what is suggested."""
+        await self.choose("scan")
+        return await self.submit(networks=self.suggested("networks"))
+
+    def suggested(self, field: str) -> object:
+        """Return what a field of the form holds at first."""
+        return next(key.description["suggested_value"] for key in self.result["data_schema"].schema if key == field)
 
     async def submit(self, **user_input: object) -> ConfigFlowResult:
         """Fill the form in; what it has to have and suggests goes back with it, as the frontend sends it."""
@@ -1094,7 +1105,7 @@ async def test_a_scan_that_finds_nobody_offers_the_other_ways(hass: HomeAssistan
     with patch(f"{DISCOVERY}.scan", return_value=[]):
         dialog = await Dialog(hass).begin("scan")
         assert dialog.at == ("nothing_found", None)
-        await dialog.choose("scan")
+        await dialog.scan()
         assert dialog.at == ("nothing_found", None)
         await dialog.choose("address")
         assert dialog.at == ("address", None)
@@ -1135,6 +1146,71 @@ async def test_a_scan_asks_only_enabled_networks_and_knows_names_from_dhcp(hass:
     assert asked["interfaces"] == {"eth0"}
     assert asked["names"] == {"10.10.10.7": "printer"}
     assert told == [0.001, 0.5, 1.0]
+
+
+@asynccontextmanager
+async def in_front_of_networks(hass: HomeAssistant) -> AsyncIterator[tuple[Dialog, list[list[str]]]]:
+    """Give a person who is about to scan, and what is scanned then; nobody is."""
+    asked: list[list[str]] = []
+
+    async def scan(networks, **_how):
+        asked.append(list(map(str, networks)))
+        return []
+
+    with patch(f"{DISCOVERY}.scan", scan):
+        dialog = await Dialog(hass).begin()
+        await dialog.choose("scan")
+        yield dialog, asked
+
+
+async def test_before_a_scan_starts_it_is_said_which_networks_and_how_many_addresses(hass: HomeAssistant) -> None:
+    async with in_front_of_networks(hass) as (dialog, asked):
+        assert dialog.at == ("scan", None)
+        assert dialog.placeholders["networks"] == "- `10.10.10.0/24`: 254"
+        assert dialog.placeholders["addresses"] == "254"
+        assert dialog.suggested("networks") == "10.10.10.0/24"
+        assert asked == [], "only a click starts it"
+        await dialog.submit(networks="10.10.10.0/24")
+    assert asked == [["10.10.10.0/24"]]
+    assert dialog.at == ("nothing_found", None)
+
+
+async def test_other_networks_are_shown_with_their_number_before_they_are_scanned(hass: HomeAssistant) -> None:
+    async with in_front_of_networks(hass) as (dialog, asked):
+        await dialog.submit(networks="192.168.7.9/22 10.0.0.1, 192.168.4.0/25")
+        assert (dialog.at, asked) == (("scan", None), [])
+        assert dialog.placeholders["networks"] == "- `192.168.4.0/22`: 1,022\n- `10.0.0.1/32`: 1"
+        assert dialog.placeholders["addresses"] == "1,023"
+        await dialog.submit(networks=dialog.suggested("networks"))
+    assert asked == [["192.168.4.0/22", "10.0.0.1/32"]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "error", "words"),
+    [
+        ("", "no_networks", {}),
+        ("nas.lan", "invalid_network", {"network": "nas.lan"}),
+        ("10.0.0.0/33", "invalid_network", {"network": "10.0.0.0/33"}),
+        ("fd00::/64", "invalid_network", {"network": "fd00::/64"}),
+        ("10.0.0.0/24, 8.8.8.0/24", "public_network", {"network": "8.8.8.0/24"}),
+        ("0.0.0.0/0", "public_network", {"network": "0.0.0.0/0"}),
+        ("224.0.0.0/28", "public_network", {"network": "224.0.0.0/28"}),
+        ("10.0.0.0/8", "too_many_addresses", {"count": "16,777,214", "limit": "4,096"}),
+        ("10.0.0.0/21 10.1.0.0/21 10.2.0.0/28", "too_many_addresses", {"count": "4,106", "limit": "4,096"}),
+    ],
+)
+async def test_what_cannot_be_scanned_is_refused_with_the_reason_and_can_be_corrected(
+    hass: HomeAssistant, typed: str, error: str, words: dict[str, str]
+) -> None:
+    async with in_front_of_networks(hass) as (dialog, asked):
+        await dialog.submit(networks=typed)
+        assert dialog.result["step_id"] == "scan"
+        assert dialog.result["errors"] == {"networks": error}
+        assert words.items() <= dialog.placeholders.items()
+        assert TEXTS["error"][error].format(**dialog.placeholders)
+        assert dialog.suggested("networks") == typed
+        await dialog.submit(networks="10.10.10.0/24")
+    assert asked == [["10.10.10.0/24"]]
 
 
 # ---------------------------------------------------------------- paste, and one after the other

@@ -106,6 +106,77 @@ async def test_a_machine_that_proves_a_pinned_key_keeps_its_privileges(
     assert dict(entry.options) == CHOSEN | PRIVILEGES
 
 
+async def at_the_question(machine: Machine, dialog: Dialog) -> None:  # noqa: F811
+    """Add the machine, up to the question what it is."""
+    await dialog.submit(address=typed(machine))
+    await dialog.submit()
+    await dialog.submit()
+    assert dialog.at == ("collision", None)
+
+
+async def test_a_host_that_still_answers_where_it_is_known_is_left_as_it_is_at_first(
+    hass: HomeAssistant,
+    machine: Machine,
+    dialog: Dialog,  # noqa: F811
+) -> None:
+    entry = known(hass, machine, host="localhost")
+    before = dict(entry.data)
+    await at_the_question(machine, dialog)
+    assert dialog.result["menu_options"] == ["same_host", "moved", "clone"]
+    await dialog.choose("same_host")
+    assert dialog.ended == "same_host"
+    assert dict(entry.data) == before
+    assert dict(entry.options) == CHOSEN | PRIVILEGES
+
+
+async def test_a_host_that_is_another_machine_where_it_is_known_has_moved(
+    hass: HomeAssistant,
+    machine: Machine,
+    make_machine,  # noqa: F811
+    dialog: Dialog,  # noqa: F811
+) -> None:
+    other = await make_machine()
+    known(hass, machine, port=other.port)
+    await at_the_question(machine, dialog)
+    assert dialog.result["menu_options"] == ["moved", "clone"]
+
+
+@pytest.mark.parametrize("answer", ["moved", "reinstalled"])
+async def test_a_name_is_replaced_only_after_a_person_has_agreed(
+    hass: HomeAssistant,
+    machine: Machine,
+    dialog: Dialog,  # noqa: F811
+    answer: str,
+) -> None:
+    changes = {} if answer == "moved" else {"host_keys": [STRANGE_KEY]}
+    entry = known(hass, machine, host="localhost", **changes)
+    before = dict(entry.data)
+    await at_the_question(machine, dialog)
+    await dialog.choose(answer)
+    assert dialog.at == (answer, None)
+    assert dialog.placeholders["given_address"].startswith("localhost")
+    assert dict(entry.data) == before
+    await dialog.submit()
+    assert dialog.ended == answer
+    assert entry.data["host"] == "127.0.0.1"
+
+
+async def test_a_name_that_a_host_was_followed_away_from_is_a_name_as_well(
+    hass: HomeAssistant,
+    machine: Machine,
+    dialog: Dialog,  # noqa: F811
+) -> None:
+    entry = known(hass, machine, host="127.0.0.1", port=1, home_host="nas.example")
+    await at_the_question(machine, dialog)
+    assert dialog.result["menu_options"] == ["moved", "clone"]
+    await dialog.choose("moved")
+    assert dialog.at == ("moved", None)
+    assert dialog.placeholders["given_address"] == r"nas\.example\:1"
+    await dialog.submit()
+    assert dialog.ended == "moved"
+    assert entry.data["home_host"] == ""
+
+
 async def test_a_pinned_key_that_is_only_shown_proves_nothing(
     hass: HomeAssistant,
     machine: Machine,

@@ -5,6 +5,7 @@ What follows, from trust to test, is the same for all of them: `onboarding`.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState, ConfigFlowResult
@@ -26,7 +27,7 @@ import voluptuous as vol
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
 from .client.limits import ANNOUNCED_ADDRESSES
 from .client.names import name_of
-from .client.scan import Candidate
+from .client.scan import Candidate, NetworksError, count_addresses, parse_networks
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .discovery import (
@@ -37,6 +38,7 @@ from .discovery import (
     async_has_card,
     async_has_room,
     async_is_shown,
+    async_networks,
     async_remember_card,
     async_scan,
     async_show_card,
@@ -49,7 +51,7 @@ from .discovery import (
     label,
     looks_of,
 )
-from .markdown import escaped
+from .markdown import copyable, escaped
 from .moves import async_follow
 from .onboarding import WAYS_IN, OnboardingFlow
 from .options_flow import HomelabOptionsFlow
@@ -57,9 +59,11 @@ from .settings import HostAddress
 
 CONF_ADDRESSES = "addresses"
 CONF_HOSTS = "hosts"
+CONF_NETWORKS = "networks"
 
 _LINE = TextSelector(TextSelectorConfig(autocomplete="off"))
 _ADDRESS_SCHEMA = vol.Schema({vol.Required(CONF_ADDRESS): _LINE})
+_NETWORKS_SCHEMA = vol.Schema({vol.Required(CONF_NETWORKS): _LINE})
 _PASTE_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_ADDRESSES): TextSelector(TextSelectorConfig(multiline=True)),
@@ -77,6 +81,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Have found nothing yet."""
         super().__init__()
+        self._networks: list[IPv4Network] = []
+        """What a person has been shown to be scanned."""
         self._candidates: list[Candidate] = []
         self._suggested = ""
 
@@ -124,12 +130,41 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     # ------------------------------------------------------------ by scan
 
-    async def async_step_scan(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Look for SSH servers nearby, with progress."""
+    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Say what would be scanned, and let a person change that; only what was shown with its number is scanned."""
+        if user_input is None:
+            self._networks = await async_networks(self.hass)
+            return await self._async_scan_form(", ".join(map(str, self._networks)))
+        typed = user_input[CONF_NETWORKS]
+        try:
+            networks = parse_networks(typed)
+        except NetworksError as err:
+            return await self._async_scan_form(typed, err)
+        if networks != self._networks:
+            self._networks = networks
+            return await self._async_scan_form(", ".join(map(str, networks)))
+        return await self.async_step_scanning()
+
+    async def _async_scan_form(self, typed: str, refused: NetworksError | None = None) -> ConfigFlowResult:
+        """Show what would be scanned: each network, and how many addresses."""
+        lines = [f"- {copyable(str(each))}: {count_addresses([each]):,}" for each in self._networks]
+        return self.async_show_form(
+            step_id="scan",
+            data_schema=self.add_suggested_values_to_schema(_NETWORKS_SCHEMA, {CONF_NETWORKS: typed}),
+            errors={CONF_NETWORKS: refused.key} if refused else None,
+            description_placeholders={
+                "networks": "\n".join(lines),
+                "addresses": f"{count_addresses(self._networks):,}",
+                **(refused.placeholders if refused else {}),
+            },
+        )
+
+    async def async_step_scanning(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Look for SSH servers there, with progress."""
         if self._task is None:
             self._task = self._start(self._async_scan())
         if not self._task.done():
-            return self.async_show_progress(step_id="scan", progress_action="scan", progress_task=self._task)
+            return self.async_show_progress(step_id="scanning", progress_action="scan", progress_task=self._task)
         self._failure, self._task = self._task.result(), None
         if self._failure:
             return self.async_show_progress_done(next_step_id="address")
@@ -137,7 +172,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     async def _async_scan(self) -> None:
         """Remember who answers."""
-        self._candidates = await async_scan(self.hass, self.async_update_progress)
+        self._candidates = await async_scan(self.hass, self._networks, self.async_update_progress)
 
     async def async_step_nothing_found(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Say that nobody answered, and offer the other ways."""

@@ -6,9 +6,9 @@ person started.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 import logging
 import re
 
@@ -21,7 +21,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.limits import CARDS_LIMIT
 from .client.names import looks, name_of
-from .client.scan import Candidate, Platform, interfaces_to_scan, networks_to_scan, scan
+from .client.scan import Candidate, Platform, interfaces_to_scan, scan, suggested_networks
 from .client.ssh import Connection
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
@@ -80,11 +80,18 @@ class Card:
 # ---------------------------------------------------------------- scanning
 
 
-async def async_scan(hass: HomeAssistant, progress: Callable[[float], None]) -> list[Candidate]:
-    """Look for SSH servers in the networks that Home Assistant may use."""
+async def async_networks(hass: HomeAssistant) -> list[IPv4Network]:
+    """Return the networks that Home Assistant may use, to be suggested for a scan; nobody is contacted."""
+    return await hass.async_add_executor_job(suggested_networks, await async_get_adapters(hass))
+
+
+async def async_scan(
+    hass: HomeAssistant, networks: Sequence[IPv4Network], progress: Callable[[float], None]
+) -> list[Candidate]:
+    """Look for SSH servers in these networks, and nowhere else."""
     adapters = await async_get_adapters(hass)
     answered = await scan(
-        networks_to_scan(adapters),
+        networks,
         names=_names_from_dhcp(hass),
         interfaces=interfaces_to_scan(adapters),
         progress=_in_steps(progress),

@@ -52,7 +52,7 @@ from .client.report import Status
 from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
-from .contact import HostContact, async_read_host_key, confirmation, is_confirmed
+from .contact import HostContact, async_is_there, async_read_host_key, confirmation, is_confirmed
 from .discovery import (
     async_dismiss_cards,
     async_forget_card,
@@ -362,8 +362,22 @@ class OnboardingFlow(ConfigFlow):
     async def _async_ways_out(self, host_id: str) -> list[str]:
         """Return what a machine can be whose identity is taken."""
         entry = self._entry_of(host_id)
-        is_same = await self._async_is_same(entry)
-        return ["moved" if is_same else "reinstalled", "clone"]
+        if not await self._async_is_same(entry):
+            return ["reinstalled", "clone"]
+        # One machine may have many addresses; where it still is at the known one, nothing has to change.
+        return [*(["same_host"] if await self._async_is_at_home(entry) else []), "moved", "clone"]
+
+    async def _async_is_at_home(self, entry: ConfigEntry | None) -> bool:
+        """Tell whether a known host still lets us in where it is known."""
+        if entry is None:
+            return False
+        known, found = HostAddress.from_data(entry.data), list[bool]()
+
+        async def look() -> None:
+            """Log in there, which ends with the dialog."""
+            found.append(await async_is_there(self.hass, known))
+
+        return known.target.address != self._target.address and await self._async_try(look()) and found[0]
 
     async def _async_has_key(self, entry: ConfigEntry | None) -> bool:
         """Tell whether the machine has proven one of the entry's keys."""
@@ -382,13 +396,17 @@ class OnboardingFlow(ConfigFlow):
         """Ask what a machine is whose identity is taken."""
         return await self._async_finish()
 
-    async def async_step_moved(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take the new address for the known host."""
-        return await self._async_take_over("moved")
+    async def async_step_same_host(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Change nothing."""
+        return self._async_end("same_host", self._known_entry())
 
-    async def async_step_reinstalled(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
+    async def async_step_moved(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Take the new address for the known host."""
+        return await self._async_take_over("moved", is_confirmed=user_input is not None)
+
+    async def async_step_reinstalled(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Take the new address and the new host keys for the known host."""
-        return await self._async_take_over("reinstalled")
+        return await self._async_take_over("reinstalled", is_confirmed=user_input is not None)
 
     async def async_step_clone(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Give a copied machine an identity of its own."""
@@ -398,8 +416,8 @@ class OnboardingFlow(ConfigFlow):
             return self._async_end("already_configured", entry)
         return await self._async_create(host_id)
 
-    async def _async_take_over(self, reason: str) -> ConfigFlowResult:
-        """Let a known host be where this one is."""
+    async def _async_take_over(self, reason: str, *, is_confirmed: bool) -> ConfigFlowResult:
+        """Let a known host be where this one is; who gave it a name wants that to be looked up, and is asked first."""
         address = (await self._async_contact()).address
         entry = self._entry_of(address.host_id)
         if entry is None:
@@ -408,6 +426,9 @@ class OnboardingFlow(ConfigFlow):
         is_same = await self._async_is_same(entry)
         if self._is_changed(entry):
             return await self._async_finish()
+        given = HostAddress.from_data(entry.data).given.host
+        if not is_confirmed and given != address.target.host and not is_ip_address(given):
+            return await self._async_form(reason)
         if is_same and self._is_announced:
             address = address.with_home_of(HostAddress.from_data(entry.data))
         return self._async_hand_over(reason, entry, address, is_same=is_same)
@@ -524,6 +545,7 @@ class OnboardingFlow(ConfigFlow):
             "fingerprint_command": copyable(self._fingerprint_command()),
             "checklist": await self._async_checklist(),
             "name": escaped(entry.title if entry else self._title()),
+            "given_address": escaped(HostAddress.from_data(entry.data).given.address) if entry else "",
             "known_address": escaped(HostAddress.from_data(entry.data).target.address) if entry else "",
             "other_systems": await self._async_other_systems(commands),
             **commands,

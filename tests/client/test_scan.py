@@ -135,10 +135,14 @@ def _no_name(address: object, flags: int) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def listening(address: str, port: int, greeting: bytes, *, stays: bool = False) -> AsyncIterator[None]:
-    """Listen and greet whoever connects; then close, or stay silent."""
+async def listening(
+    address: str, port: int, greeting: bytes, asked: list[str] | None = None, *, stays: bool = False
+) -> AsyncIterator[None]:
+    """Listen and greet whoever connects, noting it in `asked`; then close, or stay silent."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if asked is not None:
+            asked.append(address)
         writer.write(greeting)
         if stays:
             await reader.read()
@@ -196,20 +200,48 @@ async def test_an_empty_scan_finds_nothing():
     assert await scan([]) == []
 
 
-async def test_known_neighbours_are_asked_with_their_mac_even_outside_the_swept_subnets(tmp_path):
-    row = "127.9.0.7 0x1 0x2 52:54:00:aa:35:11 * {}\n"
-    (tmp_path / "arp").write_text("header\n" + row.format("eth0") + row.replace("9.0.7", "9.0.8").format("wlan0"))
+async def test_known_neighbours_are_told_with_their_mac_and_nobody_outside_the_networks_is_asked(tmp_path):
+    row = "127.0.0.7 0x1 0x2 52:54:00:aa:35:11 * {}\n"
+    (tmp_path / "arp").write_text("header\n" + row.format("eth0") + row.replace("0.0.7", "9.0.8").format("eth0"))
     port = free_port()
+    asked = []
     async with (
         listening("127.0.0.2", port, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        listening("127.9.0.7", port, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        listening("127.9.0.8", port, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        listening("127.0.0.7", port, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        listening("127.9.0.8", port, b"SSH-2.0-OpenSSH_9.2p1\r\n", asked),
     ):
         found = await sweep(port, interfaces={"eth0"})
     assert [(each.address, each.source, each.mac) for each in found] == [
         ("127.0.0.2", "scan", None),
-        ("127.9.0.7", "arp", "52:54:00:aa:35:11"),
+        ("127.0.0.7", "arp", "52:54:00:aa:35:11"),
     ]
+    assert asked == []
+
+
+def test_neighbours_outside_of_the_swept_subnets_are_suggested_and_those_of_other_adapters_are_not(tmp_path):
+    row = "{} 0x1 0x2 52:54:00:aa:35:11 * {}\n"
+    others = (("10.1.2.9", "eth0"), ("10.1.9.9", "eth0"), ("10.1.8.1", "eth0"), ("172.17.0.2", "docker0"))
+    (tmp_path / "arp").write_text("header\n" + "".join(row.format(*each) for each in others))
+    adapters = [adapter("eth0", ("10.1.2.3", 16))]
+    suggested = [str(each) for each in scan_module.suggested_networks(adapters)]
+    assert suggested == ["10.1.2.0/24", "10.1.8.1/32", "10.1.9.9/32"]
+
+
+@pytest.mark.parametrize(
+    ("text", "networks", "count"),
+    [
+        ("192.168.1.7/24", ["192.168.1.0/24"], 254),
+        ("10.0.0.0/31;10.0.0.9", ["10.0.0.0/31", "10.0.0.9/32"], 3),
+        ("10.0.0.9 10.0.0.0/24\n10.0.0.0/24", ["10.0.0.0/24"], 254),
+        ("169.254.7.0/24 100.64.0.0/30 127.0.0.0/30", ["169.254.7.0/24", "100.64.0.0/30", "127.0.0.0/30"], 258),
+        ("10.0.0.0/20", ["10.0.0.0/20"], 4094),
+    ],
+)
+def test_networks_that_are_typed_are_read_and_counted(text, networks, count):
+    read = scan_module.parse_networks(text)
+    assert [str(each) for each in read] == networks
+    assert scan_module.count_addresses(read) == count
+    assert scan_module.count_addresses(read) == sum(1 for each in read for _ in each.hosts())
 
 
 async def test_names_come_from_who_knows_them_and_only_real_names_are_taken(monkeypatch):

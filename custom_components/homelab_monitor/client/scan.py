@@ -29,6 +29,9 @@ BANNER_SECONDS = 2.0
 LOOKUP_SECONDS = 2.0
 WHOLE_SUBNET_LIMIT = 512
 """Subnets with more addresses are swept only in the /24 around our own address."""
+SCAN_LIMIT = 4096
+"""Addresses that one scan asks at most: at 128 at once, most of a minute where nobody answers."""
+_NEIGHBOURS_SUGGESTED = 64
 
 ARP_PATH = Path("/proc/net/arp")
 ARP_STATISTICS_PATH = Path("/proc/net/stat/arp_cache")
@@ -38,6 +41,8 @@ _LEAST_CONNECTS = 8
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _LOOKUPS_AT_ONCE = 8
+_POINT_TO_POINT = 31
+"""From this prefix on a network has neither an address of its own nor a broadcast (RFC 3021)."""
 _COMPLETE = 0x2
 """ATF_COM of if_arp.h: the neighbour has answered."""
 _CONTAINER_BRIDGE = re.compile(
@@ -98,6 +103,64 @@ def networks_to_scan(adapters: Iterable[Adapter]) -> list[IPv4Network]:
         if (network := _subnet(each))
     )
     return list(networks)
+
+
+class NetworksError(ValueError):
+    """What was typed is not scanned; `key` says why, `placeholders` are plain text."""
+
+    def __init__(self, key: str, **placeholders: str) -> None:
+        """Keep what a person is told."""
+        super().__init__(key)
+        self.key = key
+        self.placeholders = placeholders
+
+
+def suggested_networks(adapters: Sequence[Adapter]) -> list[IPv4Network]:
+    """Return what to scan unless a person wants something else: subnets, and neighbours outside of them; blocking.
+
+    Of a large subnet only a part is swept, but who is in the neighbour table is known to be there.
+    """
+    networks = networks_to_scan(adapters)
+    neighbours = map(IPv4Address, _read_neighbours(interfaces_to_scan(adapters)))
+    others = sorted(each for each in neighbours if not any(each in network for network in networks))
+    return [*networks, *map(IPv4Network, others[:_NEIGHBOURS_SUGGESTED])]
+
+
+def parse_networks(text: str) -> list[IPv4Network]:
+    """Return the networks that were typed, none within another one; raise NetworksError.
+
+    Only networks that nobody has on the internet are scanned, and not more addresses than one scan can ask.
+    """
+    networks = [_typed_network(word) for word in re.split(r"[\s,;]+", text) if word]
+    if not networks:
+        raise NetworksError("no_networks")
+    known = set(networks)
+    networks = [
+        each
+        for each in dict.fromkeys(networks)
+        if not any(each.supernet(new_prefix=prefix) in known for prefix in range(each.prefixlen))
+    ]
+    if (count := count_addresses(networks)) > SCAN_LIMIT:
+        raise NetworksError("too_many_addresses", count=f"{count:,}", limit=f"{SCAN_LIMIT:,}")
+    return networks
+
+
+def _typed_network(word: str) -> IPv4Network:
+    """Return one network that was typed; raise NetworksError."""
+    try:
+        network = IPv4Network(word, strict=False)
+    except ValueError as err:
+        raise NetworksError("invalid_network", network=first_line(word)) from err
+    # Both ends: a network that is larger than a private one holds others.
+    ends = (network.network_address, network.broadcast_address)
+    if any(each.is_global or each.is_multicast or each.is_reserved or each.is_unspecified for each in ends):
+        raise NetworksError("public_network", network=str(network))
+    return network
+
+
+def count_addresses(networks: Iterable[IPv4Network]) -> int:
+    """Return how many addresses a scan of these networks asks: without those of a network and of its broadcast."""
+    return sum(each.num_addresses - (2 if each.prefixlen < _POINT_TO_POINT else 0) for each in networks)
 
 
 def interfaces_to_scan(adapters: Iterable[Adapter]) -> set[str]:
@@ -206,8 +269,9 @@ async def scan(  # noqa: PLR0913
 ) -> list[Candidate]:
     """Return the machines that answer with SSH, in order of their addresses.
 
-    `names` are known names by address, `interfaces` those whose neighbours may be asked (None: all), `progress` is
-    told the share that is done. This machine is found as well: it may be watched like any other.
+    Nobody outside of `networks` is asked. `names` are known names by address, `interfaces` those whose neighbours go
+    first (None: all), `progress` is told the share that is done. This machine is found as well: it may be watched
+    like any other.
     """
     before = await asyncio.to_thread(_read_neighbours, interfaces)
     sweep = _Sweep(port, timeout, connect_limit, progress or _ignore)
@@ -298,9 +362,10 @@ def _ignore(_share: float) -> None:
 
 
 def _addresses(networks: Iterable[IPv4Network], neighbours: Iterable[str]) -> list[str]:
-    """Return every address once: known neighbours first, as they are the likely ones."""
-    swept = (str(address) for network in networks for address in network.hosts())
-    return list(dict.fromkeys([*neighbours, *swept]))
+    """Return every address once: known neighbours first, as they are the likely ones; nobody outside is asked."""
+    swept = [str(address) for network in networks for address in network.hosts()]
+    inside = set(swept)
+    return list(dict.fromkeys([*(each for each in neighbours if each in inside), *swept]))
 
 
 def _read_neighbours(interfaces: Collection[str] | None) -> dict[str, str]:
