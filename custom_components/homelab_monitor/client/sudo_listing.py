@@ -102,6 +102,11 @@ def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool
     )
 
 
+def wants_terminal(words: str) -> bool:
+    """Tell whether sudo refuses for want of a terminal (`requiretty` of sudoers(5)); sudo-rs has no such option."""
+    return "you must have a tty to run sudo" in words
+
+
 def _last_word(entries: Sequence[_Entry]) -> bool | None:
     """Return what the entries come to: the last that fits counts, if none that may fit says otherwise after it."""
     answers: set[bool | None] = set()
