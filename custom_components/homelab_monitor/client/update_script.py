@@ -413,6 +413,9 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_allowed="allowed" in told,
     )
     has_rule = True if by_doas else listed.has_rule
+    is_refused = "refused" in told and not by_doas
+    if is_refused and listed.has_root_folder:
+        is_refused, has_rule = False, None
     is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
     if not by_doas and (
         is_cut
@@ -428,7 +431,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         unsafe=next((first_line(_path(place)) for place in places if not _is_roots_own(place)), ""),
         is_read_only="read_only" in told,
         has_rule=None if is_mute else has_rule,
-        is_refused="refused" in told and not by_doas,
+        is_refused=is_refused,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
         is_open=is_open,
