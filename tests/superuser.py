@@ -5,6 +5,7 @@ programs are real there, and nothing of it reaches this machine. Debian 12 has n
 the next release, fetched once from the mirror that this machine uses anyway, together with the libc they need.
 """
 
+import base64
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -120,6 +121,28 @@ class Place:
         else:
             self.sh("rm -f /etc/sudoers.d/*")
             self.write("/etc/sudoers.d/rules", text, 0o440)
+
+    def read_folder(self, *, alone: bool = False) -> None:
+        """Let doas be one that reads /etc/doas.d as Alpine's do: behind doas.conf, or before 3.19 alone.
+
+        Debian's is the same program without that patch: it is told to read a file of the same length of name, which
+        `settle` makes of all others in the order that the patch gives them.
+        """
+        patched = Path("/usr/bin/doas").read_bytes().replace(b"/etc/doas.conf", b"/run/doas.conf")
+        words = b"\0/etc/doas.d\0" + (b"no matching configuration files found\0" if alone else b"")
+        (self.folder / "upper/usr/bin").mkdir(parents=True, exist_ok=True)
+        self.sh("rm -f /usr/bin/doas")
+        fresh = base64.b64encode(patched + words).decode()
+        self.run("sh", "-c", "base64 -d >/usr/bin/doas && chmod 4755 /usr/bin/doas", stdin=fresh)
+        self.sh("mkdir -p -m 755 /etc/doas.d")
+
+    def settle(self, *, alone: bool = False) -> None:
+        """Let doas read what is in its files now."""
+        listed = self.sh("cd /etc/doas.d && ls -a").stdout.splitlines()
+        names = sorted((name for name in listed if name.endswith(".conf")), key=os.fsencode)
+        paths = [*([] if alone else ["/etc/doas.conf"]), *(f"/etc/doas.d/{name}" for name in names)]
+        texts = [self.run("cat", path).stdout for path in paths]
+        self.write("/run/doas.conf", "".join(texts))
 
     def ask(self, *argv: str, **options: str) -> subprocess.CompletedProcess[str]:
         """Run something as root, as the user mon and without a password."""

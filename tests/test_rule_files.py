@@ -339,8 +339,10 @@ def test_defaults_of_sudo_count(place: Place, lines: tuple[str, ...]) -> None:
 
 
 LATER = {
-    "another rule": ("mon ALL=(ALL:ALL) ALL", "another rule of sudo counts more", "updates_rule_overruled"),
-    "noexec": ("Defaults noexec", "sudo lets no script run from here: take out Defaults noexec", "updates_rule_noexec"),
+    "another rule": ("mon ALL=(ALL:ALL) ALL", "sudo does not let mon run it, as another", "updates_rule_overruled"),
+    "noexec": ("Defaults noexec", "sudo does not let mon run it", "updates_rule_noexec"),
+    "no terminal": ("Defaults requiretty", "sudo does not let mon run it", "updates_rule_stopped"),
+    "its effective user only": ("Defaults stay_setuid", "sudo does not let mon run it", "updates_rule_stopped"),
     "listpw": ("Defaults listpw=always", "sudo shows rules only with a password", "updates_rule_missing"),
     "a uid": (f"#61900 ALL=(root) NOPASSWD: {SCRIPT}", "/etc/sudoers, line 3: this rule lets", "updates_rule_open"),
 }

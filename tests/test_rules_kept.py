@@ -198,14 +198,14 @@ def test_only_a_later_rule_that_is_for_root_counts_more(place: Place, line: str,
     place.sh(f"echo '{line}' >>/etc/sudoers")
     assert place.run("visudo", "-c").returncode == 0
     status, words = apply(place, INSTALL)
-    assert (status, words.startswith("another rule of sudo counts more")) == (0 if counts else 1, not counts), words
+    assert (status, words.startswith("sudo does not let mon run it")) == (0 if counts else 1, not counts), words
     assert (place.ask(SCRIPT).returncode == 0) == counts
     assert judged(place)[1] == ("updates_rule_ready" if counts else "updates_rule_overruled")
 
 
 def test_a_setting_that_ends_the_job_is_told_where_there_is_no_systemd(place: Place) -> None:
     place.sh("sed -i '1i Defaults log_subcmds' /etc/sudoers")
-    words = f"sudo lets no script run from here: take out Defaults log_subcmds, or except {SCRIPT} from it\n"
+    words = f"sudo lets nothing run on from here: take out Defaults log_subcmds, or except {SCRIPT} from it\n"
     assert apply(place, INSTALL) == (1, words)
     place.sh(f"sed -i '1i Defaults!{SCRIPT} !log_subcmds' /etc/sudoers")
     assert apply(place, INSTALL) == (0, "")

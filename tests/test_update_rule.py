@@ -666,6 +666,17 @@ WITH_SUDO = {
     "little memory": (["Defaults rlimit_as=1", RULE], UNKNOWN),
     "no core": (["Defaults rlimit_core=0", RULE], READY),
     "open files": (["Defaults closefrom_override", RULE], UNKNOWN),
+    "exempt from a rule's password": (["Defaults>root exempt_group=mon", RULE.replace("NOPASSWD", "PASSWD")], UNKNOWN),
+    "every program looked at, and allowed": (
+        ["Defaults intercept", "mon ALL=(ALL) NOPASSWD: ALL"],
+        UNKNOWN,
+    ),
+    "everything in any root folder": (["mon ALL=(ALL) CHROOT=* NOPASSWD: ALL"], UNKNOWN),
+    "perhaps with arguments": (["mon ALL=(root) NOPASSWD: /usr/local/sbin/homelab_monitor-updat?", RULE], UNKNOWN),
+    "with arguments, perhaps without a password": (
+        ["Defaults!/usr/local/*/* !authenticate", f"mon ALL=(root) {SCRIPT}", RULE],
+        UNKNOWN,
+    ),
     "words that look like settings": (['Defaults badpass_message="no, noexec, \\"stay_setuid"', RULE], READY),
     "what does not matter": (
         ["Defaults use_pty, umask=0077, lecture=always, !root_sudo, secure_path=/bin", RULE],

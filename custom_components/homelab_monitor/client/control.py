@@ -36,8 +36,9 @@ from .errors import (
 )
 from .models import Container
 from .programs import INTERPRETERS
-from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, try_ways, wants_terminal
+from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, try_ways
 from .ssh import Connection
+from .sudo_listing import wants_terminal
 
 
 class RunAction(StrEnum):

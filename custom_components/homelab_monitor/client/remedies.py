@@ -16,7 +16,7 @@ import shlex
 from .command import CommandResult
 from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
 from .programs import FORCED_COMMAND
-from .root import Try, Ways, password_question, read_ways, try_ways, wants_terminal
+from .root import Try, Ways, password_question, read_ways, try_ways
 from .rule_remedies import (
     FIREWALL_COMMAND,
     INSTALL_COMMAND,
@@ -26,6 +26,7 @@ from .rule_remedies import (
     SMART_COMMAND,
 )
 from .ssh import Connection
+from .sudo_listing import wants_terminal
 from .update_script import (
     RULE_TAGS,
     UPDATE_COMMANDS,

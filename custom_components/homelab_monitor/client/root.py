@@ -166,11 +166,6 @@ def refusal_in(result: CommandResult) -> str:
     return line_with(_REFUSES, result.stderr) if result.exit_status == 1 and _REFUSES.search(result.stderr) else ""
 
 
-def wants_terminal(words: str) -> bool:
-    """Tell whether sudo refuses for want of a terminal (`requiretty` of sudoers(5)); sudo-rs has no such option."""
-    return "you must have a tty to run sudo" in words
-
-
 _WITH_PASSWORD: Final = "env LC_ALL=C SUDO_PROMPT={word}: sudo -S -k -- "  # noqa: S105
 """The prompt stands in the environment: one behind -p would stand before questions for something else, too."""
 

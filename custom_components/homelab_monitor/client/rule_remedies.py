@@ -10,7 +10,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 
 from typing import Final
 
-from .update_script import FILES, OLD_RULES, SCRIPT, UNIT, WALK, guard_line
+from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
@@ -22,7 +22,8 @@ _FOLDER: Final = SCRIPT.rpartition("/")[0]
 _BEGINNING: Final = f"""
 # Nothing below /usr/local is run, which some people share.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
+LC_ALL=C
+export PATH LC_ALL
 set -e
 umask 077
 # Some shells read backslashes in what echo prints.
@@ -47,8 +48,8 @@ judge() {{
 # One at a time. What an earlier one has left that was cut off is swept.
 walk /run
 lock=/run/homelab_monitor-rules
-work=; new=; held=
-end() {{ rm -rf $work; rm -f "$new"; [ -z "$held" ] || rmdir "$held"; }}
+work=; new=; held=; trying=
+end() {{ [ -z "$trying" ] || set_script $work/script; rm -rf $work; rm -f "$new"; [ -z "$held" ] || rmdir "$held"; }}
 trap end EXIT
 trap "exit 1" HUP INT TERM
 take() {{
@@ -72,7 +73,7 @@ put() {{
   cat "$1" >"$new" && mv -f "$new" "$2" && new=
 }}
 
-{FILES}printf %s "$files" >$work/files
+{FILES}{DOAS_FILES}printf %s "$files" >$work/files
 need_folder() {{
   is_sudo || stop "sudo is not installed: only its rules can allow this"
   [ -n "$is_read" ] ||
@@ -190,7 +191,7 @@ clean_all() {
   while IFS= read -r each; do if [ -r "$each" ]; then clean "$each" </dev/null; fi; done <$work/files
   kind=doas
   command -v doas >/dev/null || return 0
-  for each in /etc/doas.conf /etc/doas.d/*.conf; do if [ -f "$each" ]; then clean "$each"; fi; done
+  for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*conf; do if [ -f "$each" ]; then clean "$each"; fi; done
 }
 """
 _SMART: Final = """
@@ -252,9 +253,12 @@ cat >$work/script <<"END"
 umask 022
 mkdir -p {_FOLDER}
 umask 077
-put $work/script "$folder/{UNIT}" 0755
-chown 0:0 "$folder/{UNIT}"
-chmod 0755 "$folder/{UNIT}"
+set_script() {{
+  put "$1" "$folder/{UNIT}" 0755
+  chown 0:0 "$folder/{UNIT}"
+  chmod 0755 "$folder/{UNIT}"
+}}
+set_script $work/script
 """
 RULE_PREPARED: Final = f"""
 # Let this user run it, without any argument.
@@ -275,8 +279,13 @@ if is_sudo; then
 END
 elif command -v doas >/dev/null; then
   file=/etc/doas.conf
-  # Not every doas reads this folder; one that does names it.
-  if [ -d /etc/doas.d ] && grep -qF /etc/doas.d "$(command -v doas)"; then file={DOAS_RULE_FILE}; fi
+  if has_doas_folder; then
+    file={DOAS_RULE_FILE}
+    # What waits in the folder is not for us to let count.
+    case $(doas_files) in /etc/doas.conf*)
+      [ -e /etc/doas.conf ] || stop "doas is not enabled: there is no /etc/doas.conf";;
+    esac
+  fi
   walk $file
   prepare "${{at:-/}}" doas <<"END"
 {{doas_line}}
@@ -285,54 +294,63 @@ fi
 """
 """Root itself needs none."""
 RULE_IN_PLACE: Final = f"""
-if [ "$kind" = sudo ]; then
-  put $work/rules $rules 0440
-  chmod 0440 $rules
-elif [ -n "$rules" ]; then put $work/rules $rules 0644; fi
-
-# Users that a rule names; a group or an alias may be root.
-is_root() {{
-  set -f; IFS=", "; set -- $1; unset IFS; set +f
-  root=
-  for user; do case $user in root|ALL|"#0"|[%+A-Z]*) root=yes;; "!root"|"!ALL"|"!#0") root=;; esac; done
-  [ -n "$root" ]
-}}
-# See what sudo makes of it: the last rule that fits is the one that counts. It cuts no line for who reads from a pipe.
-if [ "$kind" = sudo ] && listed=$(sudo -n -l -U {{account}} 2>/dev/null); then
-  say "$listed" >$work/listed
-  last=
-  while read -r line; do
-    case $line in "("*"$folder/{UNIT}"*|"("*"{SCRIPT}"*|"("*")"*" ALL"|"("*")"*" ALL,"*) ;; *) continue;; esac
-    users=${{line#"("}}; users=${{users%%")"*}}
-    if is_root "${{users%%:*}}"; then last=$line; fi
-  done <$work/listed
-  case $last in
-    *"!"*|*" PASSWD: "*) tell "another rule of sudo counts more than the one that was installed: $last";;
-    *"NOPASSWD: "*) ;;
-    *) tell "another rule of sudo counts more than the one that was installed: $last";;
+as_user() {{ setsid su -s /bin/sh {{account}} -c "$1" </dev/null 2>&1 || :; }}
+try() {{
+  case $(as_user "echo ready") in *ready*) ;; *) return 0;; esac
+  cat >$work/trial <<"END"
+#!/bin/sh
+echo "it is being installed: try again" >&2
+echo "user $(id -u)"
+exit 1
+END
+  trying=yes
+  set_script $work/trial
+  answer=$(as_user "$(command -v sudo) -n -k -- {SCRIPT}")
+  set_script $work/script
+  trying=
+  case $answer in
+    *"user 0"*) ;;
+    *) tell "sudo does not let {{account}} run it, as another rule or a setting counts more: $answer"
+      say "What sudo lists:"; say "$listed"; return 0;;
   esac
   # What is set last counts, and most of all what is set for the script.
-  noexec=; requiretty=; logged=; concerns=yes
+  logged=; concerns=yes
   set -f
-  for word in $(sed "/ may run /q" $work/listed); do
+  for word in ${{listed%%" may run "*}}; do
     word=${{word%,}}
     case $word in
       Defaults!{SCRIPT}|Defaults!"$folder/{UNIT}"|Defaults!ALL|"Defaults>root"|"Defaults>ALL") concerns=yes;;
       Defaults!*|"Defaults>"*) concerns=;;
     esac
     case $concerns$word in
-      yesnoexec) noexec=$word;; yes!noexec) noexec=;;
-      yesrequiretty) requiretty=$word;; yes!requiretty) requiretty=;;
       # What a program leaves behind does not run on then; a unit of systemd does.
       yeslog_subcmds) [ -d /run/systemd/system ] || logged=$word;; yes!log_subcmds) logged=;;
-      yeslistpw=always|yeslistpw=all)
-        tell "sudo shows rules only with a password: take out Defaults ${{word%,}}";;
+      yeslistpw=always|yeslistpw=all) tell "sudo shows rules only with a password: take out Defaults $word";;
     esac
   done
-  for word in $noexec $requiretty $logged; do
-    tell "sudo lets no script run from here: take out Defaults $word, or except {SCRIPT} from it"
-  done
   set +f
+  [ -z "$logged" ] ||
+    tell "sudo lets nothing run on from here: take out Defaults $logged, or except {SCRIPT} from it"
+}}
+if [ "$kind" = sudo ]; then
+  put $work/rules $rules 0440
+  chmod 0440 $rules
+  # Whether that is enough only sudo knows, of all rules and settings: it is asked to run something harmless by that
+  # name. To sudo-rs a question that it refuses is a failed login, and a rule may name the sum of the file.
+  listed=$(sudo -n -l -U {{account}} 2>/dev/null) || :
+  case $version$listed in *sudo-rs*|*" sha"[0-9]*:*) ;; *) try;; esac
+elif [ -n "$rules" ]; then
+  put $work/rules $rules 0644
+  # The user may not read these files, so what doas makes of them is asked here.
+  ask() {{ su -s /bin/sh {{account}} -c "cat | doas -C /proc/self/fd/0 {SCRIPT}" 2>/dev/null || :; }}
+  case $(doas_rules | ask) in ""|*nopass*) ;; *)
+    last=
+    for each in $(doas_files | tr " " "?"); do
+      overrules() {{ {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} | ask; }}
+      case $(overrules) in *nopass*) ;; *) last=$each;; esac
+    done
+    tell "$last: a rule of this file counts more than the one that was installed. Change it by hand";;
+  esac
 fi
 """
 _REMOVE: Final = f"""

@@ -25,6 +25,8 @@ class Listed:
     """Whether some rule allows every command, if only with a password: then sudo's word on one tells nothing."""
     is_open: bool = False
     """Whether a rule allows arguments."""
+    has_root_folder: bool = False
+    """Whether the rule that counts has a root folder: sudo, asked about the program, then says no, and runs it."""
     overruled_by: str = ""
     """The rule that counts more than the one that would allow it."""
     stopped_by: str = ""
@@ -44,7 +46,7 @@ class _Entry:
     is_all: bool
     is_named: bool
     """Whether it names the program, and not a folder or a pattern."""
-    is_open: bool
+    is_open: bool | None
     tags: frozenset[str]
     chroot: str
     """Its root folder, where the rule names one."""
@@ -86,20 +88,31 @@ def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool
         has_rule = None
     last = next((entry for entry in reversed(entries) if entry.fits), None)
     stop = _stop(settings, last.tags if last else frozenset())
+    if stop == "intercept" and _names_others(lines[start:], paths):
+        # What the script starts is then looked at as well, and may be allowed.
+        stop = None
     # Who may run everything needs no way around; sudo-rs shows no settings.
     is_bound = last is not None and not last.is_all and not is_sudo_rs
     loose = _loose(settings, last) if last and is_bound else ""
     certain = [entry for entry in entries if entry.fits and entry.is_enough]
+    # A rule that may be about the script may let it have arguments.
+    is_unsure = is_bound and any(_both(entry.fits, entry.is_open) is None for entry in entries)
     return Listed(
-        has_rule=None if has_rule and (stop is None or loose is None) else has_rule,
+        has_rule=None if has_rule and (stop is None or loose is None or is_unsure) else has_rule,
         is_named=any(entry.is_named for entry in certain),
         has_all=any(entry.is_all for entry in entries),
         # An earlier rule still allows what the last one does not fit.
         is_open=not (last and last.is_all) and any(entry.is_open for entry in certain),
+        has_root_folder=last is not None and last.chroot != "",
         overruled_by=last.rule if last and has_rule is False and certain else "",
         stopped_by=stop or "",
         loosened_by=loose or "" if has_rule is not False else "",
     )
+
+
+def wants_terminal(words: str) -> bool:
+    """Tell whether sudo refuses for want of a terminal (`requiretty` of sudoers(5)); sudo-rs has no such option."""
+    return "you must have a tty to run sudo" in words
 
 
 def _last_word(entries: Sequence[_Entry]) -> bool | None:
@@ -146,9 +159,16 @@ def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs
         allows, is_all = not word.startswith("!"), path == "ALL"
         is_enough = _both(allows, _both(_needs_none(tags, settings), True if is_plain else None))
         # sudo-rs leaves out the quotes that say "without arguments".
-        is_open = bool(is_enough) and not is_all and arguments != '""' and not is_sudo_rs
+        is_open = _both(is_enough, not is_all and arguments != '""' and not is_sudo_rs)
         chroot = options.get("CHROOT", "").partition("=")[2]
         yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags), chroot, is_weighed)
+
+
+def _names_others(lines: Sequence[str], paths: Sequence[str]) -> bool:
+    """Tell whether rules allow anything else than the program."""
+    rules = [found[2] for line in lines if (found := _RULE.match(line))]
+    commands = [_TAG.sub("", command) for rule in rules for command in _COMMA.split(rule)]
+    return any(command.split(" ")[0] not in paths for command in commands if not command.startswith("!"))
 
 
 def _both(one: bool | None, other: bool | None) -> bool | None:  # noqa: FBT001
@@ -417,9 +437,10 @@ def _loose(settings: _Settings, entry: _Entry) -> str | None:
 
 def _needs_none(tags: set[str], settings: _Settings) -> bool | None:
     """Tell whether no password is needed; a rule's own tag counts more than a setting."""
+    # Whoever is of that group is asked for none, whatever a tag says.
+    groups = [part.get("exempt_group") for part in (settings.general, settings.as_root, settings.of_command)]
+    is_exempt = None if any(groups) or "exempt_group" in settings.maybe else False
     if tags & {"PASSWD", "NOPASSWD"}:
-        return "NOPASSWD" in tags
+        return True if "NOPASSWD" in tags else is_exempt
     asks = settings.value("authenticate", default=True)
-    if asks and "exempt_group" in settings.general:
-        return None
-    return None if asks is None else not asks
+    return None if asks is None else is_exempt if asks else True

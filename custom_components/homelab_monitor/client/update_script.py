@@ -15,7 +15,7 @@ from typing import Final
 
 from .errors import first_line
 from .limits import SUDO_LIST_CHARACTERS
-from .sudo_listing import read_listing
+from .sudo_listing import read_listing, wants_terminal
 
 UNIT: Final = "homelab_monitor-update"
 SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
@@ -290,6 +290,23 @@ if [ -n "$tops" ]; then is_read=$counts; fi
 """Shell without a single quote: the files of sudo's rules, in `files`, one a line; it calls `tell` and `$visudo`."""
 
 
+DOAS_FILES: Final = """
+# Whether doas reads /etc/doas.d, as that of Alpine does; it names what it reads.
+has_doas_folder() { [ -d /etc/doas.d ] && [ ! -L /etc/doas.d ] && grep -qsF /etc/doas.d "$(command -v doas)"; }
+# The files that doas reads, one a line, in its order: the last rule of all that fits counts.
+doas_files() {
+  has_doas_folder || { echo /etc/doas.conf; return 0; }
+  # Before Alpine 3.19 it reads nothing but the folder, and wants a file there.
+  grep -qsF "no matching configuration files" "$(command -v doas)" || echo /etc/doas.conf
+  for each in /etc/doas.d/.conf /etc/doas.d/.*.conf /etc/doas.d/*.conf; do
+    if [ -f "$each" ] || { [ -L "$each" ] && [ ! -e "$each" ]; }; then printf "%s\\n" "$each"; fi
+  done | LC_ALL=C sort
+}
+doas_rules() { doas_files | while IFS= read -r each; do cat "$each"; echo; done 2>/dev/null; }
+"""
+"""Shell without a single quote; the order is that of Alpine's configuration-directory.patch, whose names are bytes."""
+
+
 def _old_rules() -> Iterator[str]:
     """Yield what stood behind the user's name in the rules of earlier versions."""
     for command in (dict(UPDATE_COMMANDS) | {"apt": _OLD_APT}).values():
@@ -339,23 +356,40 @@ if have sudo; then
   esac
 fi
 if have doas; then
-  # Not every doas reads the folder; one that does names it.
-  grep -qsF /etc/doas.d "$(command -v doas)" && more=/etc/doas.d/*.conf || more=
-  for each in /etc/doas.conf $more; do
-    [ -e "$each" ] || continue
-    [ -r "$each" ] || {{ echo hidden; continue; }}
-    folded doas "$(limited doas -C "$each" "$file" 2>/dev/null)"
-    case $(limited doas -C "$each" "$file" anything 2>/dev/null),$(limited doas -C "$each" "$file-" 2>/dev/null) in
+{DOAS_FILES}
+  as_doas() {{ timed doas -C /proc/self/fd/0 "$@" 2>/dev/null; }}
+  stops=
+  if has_doas_folder && ! {{ [ -r /etc/doas.d ] && [ -x /etc/doas.d ]; }}; then stops=hidden; fi
+  while IFS= read -r each; do
+    # One that is missing, that others can change or that it cannot read to the end stops doas for everybody.
+    set -- $(ls -lnL "$each" 2>/dev/null)
+    case $1$3 in -????-??-*0) ;; *) stops=${{stops:-broken}}; continue;; esac
+    [ -r "$each" ] || {{ stops=hidden; continue; }}
+    limited doas -C "$each" 2>/dev/null || stops=${{stops:-broken}}
+  done <<END_OF_FILES
+$(doas_files)
+END_OF_FILES
+  if [ "$stops" ]; then printf '%s\n' "$stops"
+  else
+    answer=$(doas_rules | as_doas "$file"); folded doas "$answer"
+    case $(doas_rules | as_doas "$file" anything),$(doas_rules | as_doas "$file-") in
       *nopass,*nopass) echo all;;
       *nopass,*) echo open;;
+      *)
+        # What the caller sets comes along by a rule that says so. Is the one that counts among them?
+        case $answer,$(
+          doas_rules | sed -e ':a' -e '/\\$/{{N;s/\\\n/ /;ba' -e '}}' -e 's/[[:space:]]#.*//' \
+            -e '/[[:space:]]keepenv[[:space:]]/s/[[:space:]]nopass[[:space:]]/ /' \
+            -e '/[[:space:]]setenv[[:space:]]/s/[[:space:]]nopass[[:space:]]/ /' | as_doas "$file"
+        ) in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac;;
     esac
-  done
+  fi
 fi
 # A comment does not go on in the next line; a comma with a backslash ends no command; what is forbidden is harmless.
 visudo=visudo; have visudo || visudo=visudo-rs
 tell() {{ :; }}
 {FILES}
-for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*.conf; do files=$files$each$eol; done
+for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*conf; do files=$files$each$eol; done
 printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
     sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
@@ -390,6 +424,9 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_allowed="allowed" in told,
     )
     has_rule = True if by_doas else listed.has_rule
+    is_refused = "refused" in told and not by_doas
+    if is_refused and listed.has_root_folder:
+        is_refused, has_rule = False, None
     is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
     if not by_doas and (
         is_cut
@@ -397,19 +434,21 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         or (places and has_rule and not told.keys() & {"allowed", "refused"})
     ):
         has_rule = None
+    # Without a terminal sudo does not even list.
+    is_mute = not by_doas and wants_terminal("\n".join(told["sudo"]))
     return UpdatesRule(
         text="\n".join([*told["text"], ""]) if "text" in told else None,
         is_there=bool(places),
         unsafe=next((first_line(_path(place)) for place in places if not _is_roots_own(place)), ""),
         is_read_only="read_only" in told,
-        has_rule=has_rule,
-        is_refused="refused" in told and not by_doas,
+        has_rule=None if is_mute else has_rule,
+        is_refused=is_refused,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
         is_open=is_open,
         overruled_by="" if by_doas or is_cut else listed.overruled_by,
-        stopped_by="" if by_doas else listed.stopped_by,
-        loosened_by=listed.loosened_by,
+        stopped_by="requiretty" if is_mute else "" if by_doas else listed.stopped_by,
+        loosened_by="keepenv" if "keeps" in told else listed.loosened_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
 

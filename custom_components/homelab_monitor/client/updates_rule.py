@@ -78,7 +78,7 @@ def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None
         return Verdict(Status.AMBER, "updates_rule_refused", about)
     if rule.has_rule and rule.stopped_by == "noexec":
         return Verdict(Status.AMBER, "updates_rule_noexec", about)
-    if rule.has_rule and rule.stopped_by:
+    if rule.has_rule is not False and rule.stopped_by:
         return Verdict(Status.AMBER, "updates_rule_stopped", about | {"setting": rule.stopped_by})
     return None
 
