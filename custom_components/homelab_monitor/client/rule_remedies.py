@@ -300,7 +300,7 @@ try() {{
   cat >$work/trial <<"END"
 #!/bin/sh
 echo "it is being installed: try again" >&2
-echo "user $(id -u)"
+printf "user %s\\n" "$(id -u)"
 exit 1
 END
   trying=yes
