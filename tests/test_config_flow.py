@@ -1831,7 +1831,8 @@ async def test_closing_the_dialog_while_it_connects_stops_that(hass: HomeAssista
 
 # ---------------------------------------------------------------- texts
 
-OF_ERRORS = {"host", "detail", "expected", "offered", "module", "system", "methods", "path"}
+OF_NETWORKS = {"network", "count", "limit"}
+OF_ERRORS = {"host", "detail", "expected", "offered", "module", "system", "methods", "path"} | OF_NETWORKS
 """Words of errors: remote text that is safe as plain text, which errors are, and not as Markdown."""
 
 
@@ -1857,7 +1858,8 @@ def keys_of_controls() -> set[str]:
     return {kind.key for kind in kinds if re.search(rf"\b{kind.__name__}\b", theirs)}
 
 
-OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"}
+NETWORK_ERRORS = {"no_networks", "invalid_network", "public_network", "too_many_addresses"}
+OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"} | NETWORK_ERRORS
 OF_POLLS = {"hangs_up"}
 """Told of logins that go on for a while."""
 
