@@ -60,6 +60,7 @@ SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
 SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
 HELD = "/proc/self/fd/"
+ZONE_FILE = "/etc/localtime"
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -145,6 +146,47 @@ class RememberedEach(Remembered):
         return self.value  # type: ignore[no-any-return]
 
 
+class Zone:
+    """This machine's time zone, which the C library reads once in a process; several threads ask for it.
+
+    glibc looks again at a file only in tzset(3), and only where the name in TZ is another (or there is none), musl only
+    where the name is another: so it gets the same file by two names.
+    """
+
+    def __init__(self) -> None:
+        from _thread import allocate_lock  # noqa: PLC0415
+
+        self.known = None  # type: Any
+        self.lock = allocate_lock()
+
+    def offset(self, at: "float | None" = None) -> int:
+        """Return how far local time is ahead of UTC, at a moment (Unix seconds) or now, in seconds."""
+        with self.lock:
+            now = zone_stamp()
+            if now != self.known:
+                self.known = now
+                read_zone()
+            return time.localtime(at).tm_gmtoff
+
+
+def zone_stamp() -> "Any":
+    """Return what tells a zone's file from another and says when it was put there, None where there is none."""
+    try:
+        link, file = os.lstat(ZONE_FILE), os.stat(ZONE_FILE)
+    except OSError:
+        return None
+    return link.st_ctime, file.st_dev, file.st_ino, file.st_mtime, file.st_size
+
+
+def read_zone() -> None:
+    """Let the C library read the zone's file; what this session calls its own zone is not the machine's."""
+    folder, name = os.path.split(ZONE_FILE)
+    for path in (folder + "/./" + name, ZONE_FILE):
+        os.environ["TZ"] = ":" + path
+        time.tzset()
+    del os.environ["TZ"]  # children read the file by themselves
+
+
 # ---------------------------------------------------------------- the door to the system
 
 
@@ -156,6 +198,7 @@ class Host:
         self.unreaped = []  # type: list[Any]
         self.refused_until = {}  # type: dict[str, float]
         self.sudo_kind = Remembered()
+        self.zone = Zone()
 
     def path(self, path: str) -> bytes:
         """Return the real path, as bytes: under LC_ALL=C Python 3.6 cannot encode every name."""
@@ -436,9 +479,14 @@ class Host:
         """Return the wall clock."""
         return time.time()
 
-    def timezone_offset(self) -> int:
-        """Return how far local time is ahead of UTC, in seconds."""
-        return time.localtime().tm_gmtoff
+    def timezone_offset(self, at: "float | None" = None) -> int:
+        """Return how far local time is ahead of UTC, at a moment or now, in seconds."""
+        return self.zone.offset(at)
+
+    def timezone_since(self) -> float:
+        """Return when the time zone became what it is (Unix seconds), 0 where that is not known."""
+        told = zone_stamp()
+        return float(told[0]) if told else 0.0
 
     def uname(self) -> "tuple[str, str, str]":
         """Return host name, kernel release, architecture."""
@@ -575,9 +623,13 @@ class RecordedHost(Host):
         """Return the recorded clock, else the real one."""
         return self.told.get("clocks", {}).get("epoch") or super().epoch()
 
-    def timezone_offset(self) -> int:
+    def timezone_offset(self, at: "float | None" = None) -> int:  # noqa: ARG002
         """Return what was recorded."""
         return int(self.told.get("clocks", {}).get("timezone_offset", 0))
+
+    def timezone_since(self) -> float:
+        """Tell that this is not known: a copy of the file has another time."""
+        return 0.0
 
     def uname(self) -> "tuple[str, str, str]":
         """Return what was recorded."""
@@ -1832,6 +1884,8 @@ def is_stale(probe: Probe) -> bool:
 def prepare() -> None:
     """Be the least of the machine's worries, and speak the programs' own language."""
     os.environ["LC_ALL"] = "C"
+    if zone_stamp():
+        os.environ.pop("TZ", None)  # a login's own zone (PAM, SetEnv) is not that of the machine and its logs
     # An empty part would be the folder that we happen to be in.
     paths = [path for path in os.environ.get("PATH", "").split(":") if path]
     paths += [path for path in SEARCHED_FOLDERS if path not in paths]
