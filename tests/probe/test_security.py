@@ -439,6 +439,32 @@ class FailedLogins(unittest.TestCase):
         tree.write(SYSTEM_JOURNAL, journal_header(90000, NOW - 86400))
         return tree
 
+    def test_a_journal_of_which_a_file_was_ignored_does_not_tell_all(self):
+        # systemd 257, journal_access_check_and_warn(); it ends with 0 all the same.
+        folder = os.path.dirname(SYSTEM_JOURNAL)
+        old = put_away(80000, NOW - 90000)
+        for name, said_of, is_doubted in (
+            (SYSTEM_JOURNAL, "is truncated, ignoring file.", True),
+            (SYSTEM_JOURNAL, "uses an unsupported feature, ignoring file.\nUse SYSTEMD_LOG_LEVEL=debug …", True),
+            (folder + "/system@new.journal", "corrupted, ignoring file.", True),
+            (old, "corrupted, ignoring file.", False),
+            (folder + "/user-1000.journal", "corrupted, ignoring file.", False),
+        ):
+            for sudo in ((), ("security",)):
+                for count in (1, 12):
+                    errors = f"Journal file {name} {said_of}\n"
+                    tree = self.in_journal(entry(FAILED) * count, sudo=sudo, errors=errors)
+                    tree.told["uid"] = 1000 if sudo else 0
+                    tree.told["stamps"][old] = [NOW - 80000] * 3
+                    tree.save()
+                    with patch.object(probe, "may_read_journal", lambda _, allowed=not sudo: allowed):
+                        told = security(tree, sudo=sudo, name="failed_logins")
+                    if count == 12:
+                        self.assertEqual((told["state"], told.get("lower_bound", False)), ("warning", is_doubted))
+                    else:
+                        expected = ("unknown", "unreadable") if is_doubted else ("ok", "some")
+                        self.assertEqual((told["state"], told["reason"]), expected, (name, sudo))
+
     def test_only_what_root_wrote_in_the_name_of_an_ssh_server_is_asked_for(self):
         asked = [word for word in probe.JOURNAL if "=" in word and not word.startswith("-")]
         self.assertEqual(asked.count("_UID=0"), 1)

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from unittest.mock import patch
@@ -20,7 +21,7 @@ LOG = "/var/log/auth.log"
 
 
 def zone_file(path, *times):
-    """Write a zone (tzfile(5)) as (from when on, ahead of UTC); it takes the place of another as timedatectl does it."""
+    """Write a zone (tzfile(5)) as (from when on, ahead of UTC); it takes the place of another at once."""
     moments = [int(at) for at, _ in times[1:]]
     content = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, len(moments), len(times), 4)
     content += struct.pack(f">{len(moments)}l", *moments) + bytes(range(1, len(times)))
@@ -101,8 +102,6 @@ class TheMachines(InZone):
         self.assertIn(b'"timezone_offset_seconds": 7200', told)
 
     def test_threads_that_ask_while_it_changes_get_one_or_the_other(self):
-        import threading
-
         host, seen = probe.Host(), set()
         self.zone((0, HOUR))
         ends = time.monotonic() + 0.5

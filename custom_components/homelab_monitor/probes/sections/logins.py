@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..probe import Host, Json, Late, Request, TooLong, parse_json
     from .daemons import Daemons
     from .owners import LOGIN_SCOPE
-    from .security import CutOff, Unknown, as_root, seconds_for, verdict
+    from .security import CutOff, Unknown, seconds_for, told_root, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
 # What earlier versions asked, and rules of theirs still allow: it does not tell what journald dropped.
@@ -37,6 +37,8 @@ JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE,_SYSTEMD_UNIT"]
 JOURNAL_FOLDERS = ("/var/log/journal/", "/run/log/journal/")
 # A full file is put away under the number and time (microseconds) of its first entry (systemd, JOURNAL_FILE_FORMAT).
 JOURNAL_FILE = re.compile(r"system@[0-9a-f]{32}-([0-9a-f]{16})-([0-9a-f]{16})\.journal")
+# "… is truncated, ignoring file.", "… corrupted, ignoring file.", and so on; its status is 0 all the same (systemd, journalctl).
+JOURNAL_IGNORED = re.compile(r"^.*?(/\S+)?[^/\n]*ignoring file.*$", re.MULTILINE)
 JOURNAL_HEADER_BYTES = 192
 JOURNAL_MARKS = 20000
 # What may count, to throw the rest away while it is read; a message that is no text is written as a list of bytes.
@@ -253,7 +255,25 @@ def ask_journal(host: "Host", request: "Request", may_read: bool) -> "tuple[str,
         return err.told[1], "unreadable"
     if status and errors.strip():
         raise Unknown("unreadable")
-    return output, ""
+    return output, doubt_of_files(host, errors)
+
+
+def doubt_of_files(host: "Host", errors: str) -> str:
+    """Return why the journal may lack entries of the last hour by what journalctl complains of, "" where it has all.
+
+    Journal file /var/log/journal/0123456789abcdef0123456789abcdef/system.journal is truncated, ignoring file.
+    """
+    for told in JOURNAL_IGNORED.finditer(errors):
+        path = told.group(1) or ""
+        if os.path.basename(path).startswith("user-"):
+            continue
+        try:
+            is_old = host.stamp(path)[0] < host.epoch() - HOUR
+        except OSError:
+            is_old = False
+        if not is_old:
+            return "unreadable"
+    return ""
 
 
 def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
@@ -261,7 +281,8 @@ def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
     argv, doubt = JOURNAL, ""
     while True:
         try:
-            return as_root(host, request, argv, LinesCounted(), is_last=True), doubt
+            output, errors = told_root(host, request, argv, LinesCounted(), is_last=True)
+            return output, doubt or doubt_of_files(host, errors)
         except CutOff as err:
             return err.output, doubt or err.reason
         except Unknown as err:
