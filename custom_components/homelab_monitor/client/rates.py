@@ -12,7 +12,7 @@ from math import inf
 from typing import TypedDict
 
 from .models import Container, Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
-from .snapshot import Snapshot
+from .snapshot import Snapshot, is_another
 
 MAX_GAP_SECONDS = 900.0
 MIN_GAP_SECONDS = 0.001
@@ -157,7 +157,7 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
 
 def _interface(before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None) -> InterfaceRates:
     """Return the traffic of one interface."""
-    if before is None:
+    if before is None or is_another(before, now):
         return InterfaceRates()
     return InterfaceRates(
         receive_bytes_per_second=_rate(before.receive_bytes, now.receive_bytes, seconds),

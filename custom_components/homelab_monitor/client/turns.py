@@ -12,6 +12,9 @@ SELDOM_SECONDS = 600.0
 SELDOM_LATE_SECONDS = 60.0
 """When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
 
+OF_HARDWARE = ("hardware", "interfaces")
+"""What says what a new name is."""
+
 
 class Turns:
     """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
@@ -40,9 +43,10 @@ class Turns:
             self.start_over()
         self._boot_id = snapshot.boot_id
         unknown = unknown_hardware(snapshot)
-        if unknown != self._unknown_hardware:
-            self._due.pop("hardware", None)
-            self._unknown_hardware = unknown
+        if unknown - self._unknown_hardware:
+            for section in OF_HARDWARE:
+                self._due.pop(section, None)
+        self._unknown_hardware = unknown
 
 
 def _pause(section: str, before: Snapshot, reply: Reply) -> float:

@@ -272,6 +272,17 @@ class Host:
         except OSError:
             return False
 
+    def identity(self, path: str) -> "Any":
+        """Return what tells a thing of sysfs from another of the same name, None where there is none.
+
+        The kernel gives each a number of its own; the link of a class says in words which device it is.
+        """
+        real = self.path(path)
+        try:
+            return os.stat(real).st_ino, os.readlink(real) if os.path.islink(real) else b""
+        except OSError:
+            return None
+
     def link_name(self, path: str) -> str:
         """Return the last part of where a link leads, "" where it is none."""
         try:
@@ -1334,7 +1345,23 @@ def interface_type(host: Host, name: str) -> str:
 
 
 def known_interfaces(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
-    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes."""
+    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes.
+
+    At once where the number of one is another (netdevice(7), SIOCGIFINDEX): two may have changed names, or one that went
+    has left its name to another.
+    """
+    types = types_of(host, names, memo)
+    numbers = {name: host.number("/sys/class/net/" + name + "/ifindex") for name in types}
+    before = memo.get("numbers", numbers)
+    if any(before.get(name, number) != number for name, number in numbers.items()):
+        memo["types"].until = 0.0
+        types = types_of(host, names, memo)
+    memo["numbers"] = {name: numbers.get(name) for name in types}
+    return types
+
+
+def types_of(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
+    """Return type by name of the interfaces that count, as far as that is remembered."""
     each = memo.setdefault("types", RememberedEach()).each(host.boottime(), names, lambda name: interface_type(host, name))
     # Where there is a real card, a veth is somebody's other end; where there is none, it is a container's own.
     is_host = any(kind in ("physical", "wireless") for kind in each.values())
@@ -1361,6 +1388,9 @@ def collect_network(host: Host, request: Request, memo: "Json") -> "Json":
     if primary:
         section["primary"] = primary
     section["interfaces"] = {name: interface_counters(lines[name]) for name in types}
+    for name, number in memo["numbers"].items():
+        if number:
+            section["interfaces"][name]["number"] = number
     return section
 
 
@@ -1563,8 +1593,11 @@ def has_chips(host: Host, memo: "Json") -> bool:
 
 def collect_sensors(host: Host, request: Request, memo: "Json") -> "Json":
     """Read the chips' inputs; the list of them is made anew when chips come or go, and every 10 minutes."""
-    chips = sorted(host.names("/sys/class/hwmon"))
+    # hwmon0 may be another chip than it was: a driver that is loaded anew gets the lowest number that is free.
+    folders = {"/sys/class/hwmon/" + name for name in host.names("/sys/class/hwmon")}.union(memo.get("zones", ()))
+    chips = [(folder, host.identity(folder)) for folder in sorted(folders)]
     inputs = memo.setdefault("inputs", Remembered()).get(host.boottime(), chips, lambda: plan_inputs(host))
+    memo["zones"] = {os.path.dirname(one.path) for one in inputs if one.path.startswith("/sys/class/thermal/")}
     if not inputs:
         raise Missing("not_supported")
     positions = memo.setdefault("positions", {})
