@@ -55,19 +55,72 @@ class Sshd(unittest.TestCase):
         told = self.part("PasswordAuthentication yes\nInclude sshd_config.d/*.conf\n", more)
         self.assertEqual(told["reason"], "password_login")
 
-    def test_what_a_match_sets_is_said_and_does_not_count(self):
+    def test_a_password_that_a_match_lets_in_is_no_login_by_keys_only(self):
+        keys = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        on = "\n  PasswordAuthentication yes\n"
+        some, root = "password_login_for_some", "root_password_login_for_some"
+        for config, reason in (
+            (keys + "PermitRootLogin yes\nMatch User root" + on, root),
+            (keys + "Match Address 10.0.0.0/8" + on, some),
+            (keys + "PermitRootLogin yes\nMatch Address 10.0.0.0/8" + on, root),
+            (keys + "Match User *,!nobody" + on, some),
+            (keys + "PermitRootLogin yes\nMatch User *,!root" + on, some),
+            (keys + "PermitRootLogin yes\nMatch User bob" + on, some),
+            (keys + "PermitRootLogin yes\nMatch User bob Address 10.0.0.0/8" + on, some),
+            (keys + "UsePAM yes\nMatch Group family\nKbdInteractiveAuthentication yes\n", some),
+            (keys + "Match User root" + on + "  PermitRootLogin yes\n", root),
+            # In two blocks, of which somebody may be in both.
+            (keys + "PermitRootLogin no\nMatch Address 10.0.0.0/8\nPermitRootLogin yes\nMatch User root" + on, root),
+            (
+                keys + "PermitRootLogin no\nMatch Address 10.0.0.1\nPermitRootLogin yes\nMatch Address 10.0.0.2" + on,
+                some,
+            ),
+            # Passwords are on for all, root's in one block.
+            ("PermitRootLogin no\nMatch Address 10.0.0.0/8\nPermitRootLogin yes\n", root),
+            ("PermitRootLogin yes\nMatch User bob\nPasswordAuthentication no\n", "root_password_login"),
+            # A key is wanted as well; the first that matches counts; nobody is in both.
+            (keys + "Match User bob" + on + "AuthenticationMethods publickey,password\n", "keys_only"),
+            (keys + "AuthenticationMethods publickey\nMatch User bob" + on, "keys_only"),
+            (keys + "AuthenticationMethods publickey\nMatch User bob" + on + "AuthenticationMethods any\n", some),
+            (keys + "Match User bob\nPasswordAuthentication no" + on, "keys_only"),
+            (keys + "Match all\nPasswordAuthentication no\nMatch User bob" + on, "keys_only"),
+            (keys + "Match User bob\nX11Forwarding yes\n", "keys_only"),
+        ):
+            told = self.part(config)
+            is_on = reason != "keys_only"
+            self.assertEqual((told["reason"], told["password_login"]), (reason, is_on), config)
+            self.assertEqual(told["state"], "warning" if is_on else "ok")
+
+    def test_a_match_in_a_file_that_a_match_includes_is_for_whom_both_are(self):
+        config = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        config += "Match User bob\n  {}Include sshd_config.d/*.conf\n"
+        more = {"a.conf": "Match Address 10.0.0.0/8\nPasswordAuthentication yes\n"}
+        self.assertEqual(self.part(config.format(""), more)["reason"], "password_login_for_some")
+        self.assertEqual(self.part(config.format("PasswordAuthentication no\n  "), more)["reason"], "keys_only")
+
+    def test_what_a_match_sets_is_said(self):
         config = (
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "Match User backup\n  PermitRootLogin yes\n  Include /etc/ssh/sshd_config.d/*.conf\n"
         )
         told = self.part(config, {"a.conf": "PasswordAuthentication yes\n"})
-        self.assertEqual((told["state"], told["root_login"]), ("ok", "prohibit-password"))
+        self.assertEqual((told["reason"], told["root_login"]), ("password_login_for_some", "prohibit-password"))
         self.assertEqual(told["conditional"], ["passwordauthentication", "permitrootlogin"])
 
     def test_a_match_in_an_included_file_ends_with_it(self):
         config = "Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\n"
-        told = self.part(config, {"a.conf": "Match Address 10.0.0.0/8\nPermitRootLogin yes\n"})
+        told = self.part(config, {"a.conf": "Match User bob\nPermitRootLogin yes\n"})
         self.assertEqual((told["root_login"], told["conditional"]), ("no", ["permitrootlogin"]))
+
+    def test_root_who_may_log_in_from_somewhere_may_log_in(self):
+        for block, root in (
+            ("Address 10.0.0.0/8", "yes"),
+            ("User root", "yes"),
+            ("User bob", "no"),
+            ("User r*", "yes"),
+        ):
+            told = self.part(f"PermitRootLogin no\nMatch {block}\nPermitRootLogin yes\n")
+            self.assertEqual(told["root_login"], root, block)
 
     def test_match_all_is_for_everybody_and_wins_over_what_stands_before_it(self):
         self.assertEqual(self.part("Match all\nPermitRootLogin no\n")["root_login"], "no")

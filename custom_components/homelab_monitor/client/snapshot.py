@@ -176,8 +176,8 @@ class Snapshot:
     def _unsure(self, reply: Reply, told: Mapping[str, object]) -> frozenset[str]:
         """Return the names that may have become those of other disks and interfaces since the hardware was told.
 
-        A name that was away comes back with another disk; one that was not away may have become another's in between, and
-        all of them at a boot.
+        A name that was away comes back with another disk; one that was not away may have become another's in between,
+        and all of them at a boot.
         """
         hardware = told.get("hardware", self.sections.hardware)
         if not isinstance(hardware, Hardware):
