@@ -528,6 +528,21 @@ class Host:
         """Return the IP addresses of all interfaces as `read_addresses` shapes them; raises OSError."""
         return read_addresses()
 
+    def source_address(self) -> str:
+        """Return the IPv4 address that the kernel would send from to the internet, "" where it would not.
+
+        To connect a UDP socket looks the route up, with its `src`, and sends nothing (udp(7)); nobody has this address
+        (TEST-NET-2, RFC 5737).
+        """
+        import socket  # noqa: PLC0415
+
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+                door.connect(("198.51.100.1", 9))
+                return str(door.getsockname()[0])
+        except OSError:
+            return ""
+
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":
         """Yield the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
         return read_listeners(protocol, has_room)
@@ -551,7 +566,7 @@ class RecordedHost(Host):
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `modes` {path: rights}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
-    `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
+    `addresses`, `source_address`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
     """
 
@@ -661,6 +676,10 @@ class RecordedHost(Host):
     def addresses(self) -> "list[Json]":
         """Return what was recorded."""
         return self.recorded("addresses")  # type: ignore[no-any-return]
+
+    def source_address(self) -> str:
+        """Return what was recorded."""
+        return str(self.told.get("source_address", ""))
 
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":  # noqa: ARG002
         """Return what was recorded."""
