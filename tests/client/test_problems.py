@@ -131,6 +131,39 @@ def test_what_was_no_problem_yet_does_not_become_one_unread(court: Court) -> Non
     assert court.judged(600) == []
 
 
+def test_a_full_disk_that_becomes_read_only_is_still_full(court: Court) -> None:
+    disk = court.sections["filesystems"]["filesystems"][1]
+    court.fill(99)
+    assert court.judged() == ["disk_full /srv/my data"]
+    disk["read_only"] = True
+    assert court.judged(600) == ["disk_full /srv/my data"]
+    # Over a restart of ours, too.
+    court.judge = Judge(told=court.judge.told)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(50)
+    assert court.judged() == []
+    court.fill(99)
+    assert court.judged() == []
+
+
+def test_a_filesystem_that_the_kernel_made_read_only_is_a_problem(court: Court) -> None:
+    disk = court.sections["filesystems"]["filesystems"][1]
+    court.fill(50)
+    disk |= {"read_only": True}
+    assert court.judged() == []
+    disk |= {"read_only_by_error": True}
+    assert court.judged() == ["disk_read_only /srv/my data"]
+    court.fill(99)
+    assert court.judged() == ["disk_read_only /srv/my data"]
+    filesystems = court.sections["filesystems"]["filesystems"]
+    court.sections["filesystems"] |= {"filesystems": filesystems[:1], "late": ["/srv/my data"]}
+    assert court.judged() == ["disk_read_only /srv/my data"]
+    court.sections["filesystems"] |= {"filesystems": filesystems, "late": []}
+    disk |= {"read_only": False, "read_only_by_error": False}
+    court.fill(50)
+    assert court.judged() == []
+
+
 def test_a_disk_that_is_read_only_is_full_by_nature(court: Court) -> None:
     court.fill(100)
     court.sections["filesystems"]["filesystems"][1]["read_only"] = True

@@ -41,13 +41,51 @@ def test_cpu_shares_are_of_the_time_between_the_readings(later) -> None:
     assert (cpu.usage_percent, cpu.iowait_percent, cpu.cores) == (25.0, 25.0, (50.0, 0.0))
 
 
-def test_idle_time_that_runs_backwards_is_no_time(later) -> None:
-    later["sections"]["cpu"]["times"]["user"] += 5.0
-    later["sections"]["cpu"]["times"]["iowait"] -= 3.0
-    later["sections"]["cpu"]["times"]["idle"] += 5.0
-    cpu = rates(later).cpu
-    assert cpu is not None
+def cpu_after(later: dict[str, Any], **moved: float) -> Any:
+    """Return the shares after so many seconds of each kind."""
+    for kind, seconds in moved.items():
+        later["sections"]["cpu"]["times"][kind] += seconds
+    return rates(later).cpu
+
+
+def test_what_the_kernel_moves_from_iowait_to_idle_is_neither_new_nor_gone(later) -> None:
+    # proc_stat(5): iowait decreases when the task that was waited for wakes up elsewhere; idle has it then.
+    cpu = cpu_after(later, user=5.0, iowait=-3.0, idle=8.0)
     assert (cpu.usage_percent, cpu.iowait_percent) == (50.0, 0.0)
+    cpu = cpu_after(later, iowait=8.0, idle=-8.0)
+    assert (cpu.usage_percent, cpu.iowait_percent) == (50.0, 50.0)
+
+
+@pytest.mark.parametrize("kind", ["user", "nice", "system", "irq", "softirq", "steal"])
+def test_a_few_ticks_backwards_are_no_time(later, kind: str) -> None:
+    cpu = cpu_after(later, **{kind: -0.03, "idle": 15.0, "user": 5.0 - (0.03 if kind == "user" else 0.0)})
+    assert cpu.usage_percent == pytest.approx(25.0, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"])
+def test_time_that_runs_far_backwards_makes_no_shares(later, kind: str) -> None:
+    # A CPU that was taken off and put back, a container whose CPUs lxcfs counts anew: nobody knows what was used.
+    later["sections"]["cpu"]["times"][kind] += 100.0
+    before = deepcopy(later)
+    before["sections"]["cpu"]["at"] -= 10.0
+    cpu = later["sections"]["cpu"]
+    cpu["times"][kind] -= 100.0
+    cpu["times"]["idle" if kind != "idle" else "user"] += 2.0
+    cpu["times"]["system"] += 0.01
+    found = updated(Rates(), snapshot(before), snapshot(later)).cpu
+    assert found is not None
+    assert (found.usage_percent, found.iowait_percent, found.steal_percent) == (None, None, None)
+
+
+def test_a_core_whose_idle_time_runs_backwards_has_no_share(later) -> None:
+    before = deepcopy(PLAIN)
+    before["sections"]["cpu"]["cores"] = [[10.0, 100.0], [10.0, 100.0], [10.0, 100.0], [10.0, 100.0]]
+    # All of it new; idle a little back; idle far back; busy far back.
+    later["sections"]["cpu"]["cores"] = [[10.0, 5.0], [20.0, 109.98], [12.0, 101.0], [5.0, 105.0]]
+    later["sections"]["cpu"]["times"]["idle"] += 10.0
+    found = updated(Rates(), snapshot(before), snapshot(later)).cpu
+    assert found is not None
+    assert found.cores == (None, 100.0, None, None)
 
 
 def test_two_readings_at_nearly_the_same_moment_make_no_rate(later) -> None:

@@ -1,11 +1,13 @@
 """When each section is asked."""
 
+from dataclasses import replace
+
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.homelab_monitor.client.limits import EARLY_TURNS
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.models.machine import Hardware
+from custom_components.homelab_monitor.client.models.machine import DiskHardware, Hardware
 from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
 from custom_components.homelab_monitor.client.snapshot import Reply, Sections, Snapshot
 from custom_components.homelab_monitor.client.turns import LATE_SECONDS, Turns
@@ -88,3 +90,21 @@ def test_what_came_too_often_is_asked_for_once_there_is_time(freezer: FrozenDate
     turns.answered(turns.due(1.0), Snapshot(), reply(), 1.0)
     turns.see(told(19, is_boot=is_boot))
     assert "hardware" not in turns.due(2.0)
+
+
+def names(*disks: str) -> DiskIo:
+    return DiskIo(at=1.0, disks={name: DiskCounters(read_bytes=0, written_bytes=0) for name in disks})
+
+
+def test_a_name_that_comes_back_brings_the_turn_of_the_hardware_forward_each_time() -> None:
+    turns, snapshot = Turns(), Snapshot()
+    hardware = Hardware(threads=1, memory_bytes=1, disks={"sdb": DiskHardware(serial="A")})
+    for number, told in enumerate(("sdb", "", "sdb", "sdb", "", "sdb", "sdb")):
+        asked = "hardware" in turns.due(float(number))
+        assert asked is (number in (0, 3, 6))
+        assert ("interfaces" in turns.due(float(number))) is asked
+        sections = {"disk_io": names(*told.split())} | ({"hardware": hardware} if asked else {})
+        answer = replace(reply(), sections=sections)
+        snapshot = snapshot.merged(answer, float(number), 30.0)
+        turns.answered(SECTIONS if asked else EVERY_POLL, snapshot, answer, float(number))
+        turns.see(snapshot)

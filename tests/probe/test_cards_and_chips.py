@@ -2,6 +2,7 @@
 
 import os
 import unittest
+from unittest.mock import patch
 
 from place import probe
 from tree import Tree, section
@@ -282,6 +283,63 @@ class Chips(unittest.TestCase):
         self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
         self.assertEqual(len(self.sensors()["temperatures"]), 1)
 
+    def swap(self, folder, one, other):
+        """Give two things each other's names."""
+        for before, after in ((one, "x"), (other, one), ("x", other)):
+            os.rename(self.tree.folder + folder + before, self.tree.folder + folder + after)
+
+    def test_chips_that_change_numbers_between_two_polls_keep_their_own_values(self):
+        board = {"temp1_input": "31000", "temp1_label": "SYSTIN", "fan1_input": "700"}
+        self.tree.chip(0, "platform/nct6775.656/hwmon", "nct6775", **board)
+        self.tree.chip(1, "pci0000:00/0000:00:18.3/hwmon", "k10temp", temp1_input="71000", temp1_label="Tctl")
+        one = probe.Probe(self.tree.host())
+        before = section(None, "sensors", one)[0]
+        self.assertEqual(before["cpu_celsius"], 71.0)
+        # As the kernel shows it after rmmod of both, and modprobe in the other order.
+        for number in (0, 1):
+            os.remove(self.tree.folder + f"/sys/class/hwmon/hwmon{number}")
+        for number, place in ((0, "platform/nct6775.656"), (1, "pci0000:00/0000:00:18.3")):
+            folder = self.tree.folder + "/sys/devices/" + place + "/hwmon/hwmon"
+            os.rename(folder + str(number), folder + str(1 - number))
+            self.tree.link(f"/sys/class/hwmon/hwmon{1 - number}", f"../../devices/{place}/hwmon/hwmon{1 - number}")
+        told = section(None, "sensors", one)[0]
+        self.assertEqual((told["cpu_celsius"], told["fans"]), (71.0, before["fans"]))
+        by_id = {each["id"]: each["celsius"] for each in told["temperatures"]}
+        self.assertEqual(by_id, {each["id"]: each["celsius"] for each in before["temperatures"]})
+
+    def test_a_chip_that_took_the_number_of_another_is_not_that_one(self):
+        # A disk in a bay: the same number, the same place, another disk.
+        place = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/hwmon"
+        self.tree.chip(0, place, "drivetemp", temp1_input="34000", device__wwid="naa.5000c500a1b2c3d4\n")
+        one = probe.Probe(self.tree.host())
+        self.assertEqual(
+            section(None, "sensors", one)[0]["temperatures"][0]["id"], "drivetemp/naa.5000c500a1b2c3d4/temp1"
+        )
+        folder = self.tree.folder + "/sys/devices/" + place
+        os.rename(folder, folder + "-old")
+        os.remove(self.tree.folder + "/sys/class/hwmon/hwmon0")
+        self.tree.chip(0, place, "drivetemp", temp1_input="51000", device__wwid="naa.5000c500deadbeef\n")
+        told = section(None, "sensors", one)[0]["temperatures"][0]
+        self.assertEqual((told["id"], told["celsius"]), ("drivetemp/naa.5000c500deadbeef/temp1", 51.0))
+
+    def test_thermal_zones_that_change_numbers_are_read_by_their_kind(self):
+        self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
+        self.tree.files("/sys/class/thermal/thermal_zone1", type="gpu-thermal", temp="80000")
+        one = probe.Probe(self.tree.host())
+        self.assertEqual(section(None, "sensors", one)[0]["cpu_celsius"], 48.3)
+        self.swap("/sys/class/thermal/", "thermal_zone0", "thermal_zone1")
+        self.assertEqual(section(None, "sensors", one)[0]["cpu_celsius"], 48.3)
+
+    def test_what_does_not_change_is_planned_once(self):
+        self.tree.chip(0, "pci0000:00/0000:00:18.3/hwmon", "k10temp", temp1_input="71000", temp1_label="Tctl")
+        self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
+        one, planned = probe.Probe(self.tree.host()), []
+        plan = probe.plan_inputs
+        with patch.object(probe, "plan_inputs", lambda host: planned.append(1) or plan(host)):
+            for _ in range(4):
+                section(None, "sensors", one)
+        self.assertLessEqual(len(planned), 2)
+
     def test_graphics_cards_are_told_in_their_own_section(self):
         self.tree.chip(0, "pci0000:00/0000:03:00.0/hwmon", "amdgpu", temp1_input="48000")
         self.assertEqual(section(self.tree.host(), "sensors"), (None, "not_supported", None))
@@ -387,6 +445,29 @@ class Interfaces(unittest.TestCase):
         route = f"{zeros} 00 {zeros} 00 {'fe80'.ljust(32, '0')} 00000400 1 0 00000003 eth0"
         tree.write("/proc/net/ipv6_route", reject + "\n" + route + "\n")
         self.assertEqual(section(tree.host(), "network")[0]["primary"], "eth0")
+
+    def test_an_interface_has_the_number_that_tells_it_from_others_of_its_name(self):
+        tree = Tree(self)
+        tree.write("/proc/net/dev", NET_DEV)
+        for name, number in (("eth0", "2"), ("wlan0", "3")):
+            tree.files("/sys/class/net/" + name, device__x="", ifindex=number + "\n")
+        told = section(tree.host(), "network")[0]["interfaces"]
+        self.assertEqual({name: told[name].get("number") for name in ("eth0", "wlan0")}, {"eth0": 2, "wlan0": 3})
+
+    def test_an_interface_that_another_took_the_name_of_is_what_that_one_is(self):
+        # A bridge `lan0` was deleted, and a VPN of that name was made, between two polls.
+        tree = Tree(self)
+        tree.write("/proc/net/dev", "\n\nlan0: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n")
+        folder = "/sys/class/net/lan0/"
+        tree.files(folder, ifindex="7", iflink="7", uevent="DEVTYPE=bridge\n")
+        one = probe.Probe(tree.host())
+        for name in ("hardware", "interfaces", "network"):
+            section(None, name, one)
+        tree.files(folder, ifindex="8", iflink="8", uevent="INTERFACE=lan0\n", tun_flags="0x1001")
+        tree.write("/proc/meminfo", "MemTotal: 1 kB\n")
+        for name in ("hardware", "interfaces"):
+            told = section(None, name, one)
+            self.assertEqual(told[0]["interfaces"]["lan0"]["type"], "vpn", name)
 
     def test_sixty_pairs_of_containers_cost_no_look_into_sysfs(self):
         tree = Tree(self)

@@ -59,6 +59,33 @@ class ReadOnly(Told):
             with self.subTest(line):
                 self.assertIs(self.rows(line)["/data"]["read_only"], is_read_only)
 
+    def test_a_filesystem_that_the_kernel_made_read_only_is_told_from_one_that_is_mounted_so(self):
+        booted = 1760000000 - 1000
+        for options, errors, is_read_only, by_error in (
+            ("rw,errors=remount-ro", {}, False, False),
+            ("ro,errors=remount-ro", {}, True, False),
+            ("ro", {"errors_count": "0\n", "last_error_time": "0\n"}, True, False),
+            # The superblock remembers errors over boots, until e2fsck has seen to them.
+            ("ro", {"errors_count": "3\n", "last_error_time": f"{booted - 86400}\n"}, True, False),
+            ("ro,errors=remount-ro", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, True, True),
+            ("rw,errors=continue", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, False, False),
+            # Linux 6.15: it stays `rw` and refuses to be written (fs/ext4/super.c).
+            ("rw,errors=remount-ro,emergency_ro", {}, True, True),
+            ("rw,shutdown", {}, True, True),
+        ):
+            tree = self.machine(f"26 25 8:17 / /data rw,relatime - ext4 /dev/mapper/data {options}\n")
+            tree.write("/sys/dev/block/8:17/uevent", "DEVNAME=dm-3\n")
+            tree.files("/sys/fs/ext4/dm-3", **errors)
+            row = next(one for one in self.section(tree.host())["filesystems"] if one["mountpoint"] == "/data")
+            with self.subTest(options=options, errors=errors):
+                self.assertIs(row["read_only"], is_read_only)
+                self.assertIs(row.get("read_only_by_error", False), by_error)
+
+    def test_a_word_of_whoever_mounted_it_is_no_error_of_the_kernels(self):
+        fuse = "40 25 0:40 / /data rw - fuse.mergerfs a:b rw,user_id=0,group_id=0,allow_other,emergency_ro,shutdown\n"
+        row = self.rows(fuse)["/data"]
+        self.assertEqual((row["read_only"], row.get("read_only_by_error")), (False, None))
+
     def test_the_mount_that_names_a_filesystem_is_the_same_whoever_may_write_where(self):
         # CoreOS: the system is mounted read-only at /sysroot, and what may be written of it somewhere below /.
         lines = (

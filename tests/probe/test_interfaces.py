@@ -3,6 +3,7 @@
 import socket
 import struct
 import unittest
+from unittest.mock import patch
 
 from place import probe
 from tree import Tree, section
@@ -120,6 +121,32 @@ class Section(unittest.TestCase):
             one("eth0", "192.0.2.3"),
         ]
         self.assertEqual(self.primary(addresses), ["eth0", "192.0.2.2", "192.0.2.1", None])
+
+    def test_the_primary_address_is_the_one_that_the_route_names(self):
+        # ip route add default via 192.0.2.1 dev eth0 src 192.0.2.77
+        addresses = [
+            one("wg0", "192.0.2.9"),
+            one("eth0", "192.0.2.2"),
+            one("eth0", "192.0.2.77"),
+            one("eth0", "fe80::2", 64, "link"),
+        ]
+        for source, primary in (
+            ("192.0.2.77", "192.0.2.77"),
+            ("192.0.2.2", "192.0.2.2"),
+            ("", "192.0.2.2"),
+            ("192.0.2.9", "192.0.2.2"),  # by a rule of another table
+        ):
+            tree = self.tree(addresses=addresses, source_address=source)
+            tree.write("/proc/net/route", ROUTE.format("eth0", "010200C0"))
+            self.assertEqual(self.told(tree)["primary_address"], primary, source)
+
+    def test_the_kernel_is_asked_for_the_source_without_a_packet(self):
+        host = probe.Host()
+        with patch.object(socket.socket, "send", side_effect=AssertionError), patch.object(
+            socket.socket, "sendto", side_effect=AssertionError
+        ):
+            source = host.source_address()
+        self.assertIn(source, [""] + [one["address"] for one in host.addresses()])
 
     def test_a_link_without_a_gateway_has_a_primary_address_all_the_same(self):
         self.assertEqual(self.primary([one("wg0", "10.8.0.2", 32)], "wg0", "00000000"), ["wg0", "10.8.0.2", None, None])

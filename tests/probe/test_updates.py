@@ -161,6 +161,73 @@ class Others(unittest.TestCase):
         told, _, _ = section(machine(self, marks, metadata, {"pacman -Qu": {"status": 1}}).host(), "updates")
         self.assertEqual(told["pending"], 0)
 
+    def test_a_pacman_that_could_not_read_all_is_no_pacman_without_updates(self):
+        # pacman 6.0.2: a database that was cut, a missing Include, one repository of two that was never refreshed.
+        cut = "error: could not open file /var/lib/pacman/sync/core.db: truncated gzip input\n"
+        gone = "error: config file /etc/pacman.d/gone could not be read: No such file or directory\n"
+        never = "warning: database file for 'extra' does not exist (use '-Sy' to download)\n"
+        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/x"), ("/var/lib/pacman/sync/core.db",)
+        for status, output in ((1, ""), (0, said("pacman-qu-ignored"))):
+            for errors in (cut, gone, never, "warning: something else\n" + cut):
+                run = {"pacman -Qu": {"status": status, "output": output, "errors": errors}}
+                told = section(machine(self, marks, metadata, run).host(), "updates")
+                self.assertEqual(told, (None, None, "pacman: " + errors.split("\n")[-2]))
+        newer = "warning: linux: local (6.2-1) is newer than core (6.1-1)\n"
+        run = {"pacman -Qu": {"status": 1, "errors": newer}}
+        self.assertEqual(section(machine(self, marks, metadata, run).host(), "updates")[0]["pending"], 0)
+
+    def test_no_manager_that_complains_has_told_all_whatever_its_status(self):
+        cases = (  # synthetic, in the words of the tools
+            (probe.read_apk, probe.APK_LIST, "WARNING: Ignoring https://a.test/v3.20/main: BAD archive\n"),
+            (
+                probe.read_apk,
+                probe.APK_LIST,
+                "WARNING: opening from cache https://a.test/main: No such file or directory\n",
+            ),
+            (probe.read_apk, probe.APK_LIST, "ERROR: Unable to read database: Permission denied\n"),
+            (probe.read_opkg, probe.OPKG_LIST, "Collected errors:\n * opkg_conf_parse_file: Failed to open /etc/x.\n"),
+            (probe.read_dnf, probe.DNF_CHECK, "Error: Cache-only enabled but no cache for 'updates'\n"),
+            (probe.read_apt, probe.APT_TRY, "E: The package cache file is corrupted\n"),
+        )
+        for read, argv, errors in cases:
+            for status in (0, 1, 100, 101, 103):
+                tree = machine(self, ("/x",), ("/y",), {" ".join(argv): {"status": status, "errors": errors}})
+                with self.assertRaises(probe.Broken, msg=(argv, status)) as caught:
+                    read(tree.host())
+                self.assertIn(errors.strip().split("\n")[-1].strip(" *"), str(caught.exception))
+        said_xml = '<stream>\n<message type="error">Skipping repository oss because of the above error.</message>\n'
+        tree = machine(self, ("/x",), ("/y",), {" ".join(probe.ZYPPER_LIST): {"output": said_xml}})
+        self.assertRaises(probe.Broken, probe.read_zypper, tree.host())
+
+    def test_what_is_only_a_warning_takes_nothing_away(self):
+        cases = (
+            (probe.read_apk, probe.APK_LIST, "WARNING: opening /media/usb/apks: No such file or directory\n"),
+            (
+                probe.read_apt,
+                probe.APT_TRY,
+                "WARNING: apt does not have a stable CLI interface.\nW: Target is configured twice\n",
+            ),
+            (probe.read_dnf, probe.DNF_CHECK, "Failed to set locale, defaulting to C.UTF-8\n"),
+            (probe.read_opkg, probe.OPKG_LIST, "warning: x\n"),
+        )
+        for read, argv, errors in cases:
+            tree = machine(self, ("/x",), ("/y",), {" ".join(argv): {"errors": errors}})
+            self.assertEqual(read(tree.host())["pending"], 0, argv)
+
+    def test_what_is_only_asked_besides_costs_no_answer_when_it_complains(self):
+        run = {
+            " ".join(probe.DNF_CHECK): {"status": 100, "output": "demo.noarch 2-1 updates\n"},
+            " ".join([*probe.DNF_CHECK, "--security"]): {},
+            " ".join([*probe.RPM_VERSIONS, "demo.noarch"]): {
+                "status": 1,
+                "errors": "error: cannot open Packages database\n",
+            },
+            " ".join(probe.DNF_REBOOT): {"status": 1, "errors": "Error: No such command: needs-restarting.\n"},
+        }
+        metadata = "/var/cache/dnf/updates-1/repodata/repomd.xml"
+        told, _, _ = section(machine(self, ("/etc/dnf/dnf.conf",), (metadata,), run).host(), "updates")
+        self.assertEqual(told["packages"], [{"name": "demo", "available": "2-1", "security": False}])
+
     def test_apk_begins_a_version_at_the_last_dash_before_a_digit(self):  # synthetic, in the words of apk-tools 2.14
         names = [
             ("busybox", "1.36.1-r5", "1.36.1-r7"),

@@ -110,7 +110,7 @@ def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
     section = getattr(snapshot.sections, kind.section)
     if section is None or kind.section in {*snapshot.errors, *snapshot.missing} or snapshot.lacks_rows(kind.section):
         return False
-    if kind.needs and getattr(snapshot.sections, kind.needs) is None:
+    if kind.needs and (getattr(snapshot.sections, kind.needs) is None or snapshot.unsure & unknown_hardware(snapshot)):
         return False
     if getattr(section, "asleep", ()):
         return False
@@ -154,7 +154,8 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     # Before the hardware is known nobody can tell which disk is which.
     if section is None or hardware is None:
         return
-    disks = {name: hardware.disks[name] for name in section.disks if name in hardware.disks}
+    known = hardware.disks.keys() - snapshot.unsure
+    disks = {name: hardware.disks[name] for name in section.disks if name in known}
     labels = disk_labels(disks)
     for name, disk in disks.items():
         # A virtual disk often has none of the others; its bus gives it the same name at each boot.
@@ -167,7 +168,7 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     section, hardware = snapshot.sections.network, snapshot.sections.hardware
     if section is None or hardware is None:
         return
-    for name in section.interfaces:
+    for name in (each for each in section.interfaces if each not in snapshot.unsure):
         interface = hardware.interfaces.get(name, InterfaceHardware())
         keys = _keys(mac=interface.permanent_mac, name=name)
         yield Found(name=name, label=name, keys=keys)
@@ -247,13 +248,14 @@ def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[Found
 
 
 def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:
-    """Return the disks and interfaces that are there and that the section hardware does not know yet."""
+    """Return the disks and interfaces that are there and that the section hardware does not know yet, or no more."""
     sections = snapshot.sections
     disks = frozenset(sections.disk_io.disks if sections.disk_io else ())
     interfaces = frozenset(sections.network.interfaces if sections.network else ())
     if sections.hardware is None:
         return disks | interfaces
-    return (disks - sections.hardware.disks.keys()) | (interfaces - sections.hardware.interfaces.keys())
+    known = {*sections.hardware.disks, *sections.hardware.interfaces} - snapshot.unsure
+    return (disks | interfaces) - known
 
 
 def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:

@@ -73,7 +73,7 @@ class Judge:
     def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
         """Return what is wrong now, in a stable order."""
         now, told = snapshot.steady, frozenset(self.told)
-        readings = (*_readings(snapshot, thresholds, self.selection), *_cpu(rates, thresholds.cpu_percent))
+        readings = (*_readings(snapshot, thresholds, self.selection, told), *_cpu(rates, thresholds.cpu_percent))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
         held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
@@ -105,14 +105,26 @@ def _is_over(reading: _Reading, told: frozenset[Problem]) -> bool:
     return reading.value >= reading.limit - clear
 
 
-def _readings(snapshot: Snapshot, thresholds: Thresholds, selection: Selection) -> Iterator[_Reading]:
-    """Yield every value that can be a problem."""
+def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> Iterator[_Reading]:
+    """Yield how full the filesystems are, and those that an error made read-only.
+
+    What is read-only (an image, an installation medium) is full by nature; what became so while it was full still is.
+    """
+    section = snapshot.sections.filesystems
+    for item in section.filesystems if section else ():
+        problem = Problem(kind="disk_full", item=item.mountpoint)
+        if item.used_percent is not None and (not item.read_only or problem in told):
+            yield _Reading(problem=problem, value=item.used_percent, limit=limit, clear=2)
+        if item.read_only_by_error:
+            yield _Reading(problem=Problem(kind="disk_read_only", item=item.mountpoint), value=1, limit=1)
+
+
+def _readings(
+    snapshot: Snapshot, thresholds: Thresholds, selection: Selection, told: frozenset[Problem]
+) -> Iterator[_Reading]:
+    """Yield every value that can be a problem; `told` are those that were."""
     sections = snapshot.sections
-    for item in sections.filesystems.filesystems if sections.filesystems else ():
-        # What is read-only (an image, an installation medium) is full by nature.
-        if item.used_percent is not None and not item.read_only:
-            problem = Problem(kind="disk_full", item=item.mountpoint)
-            yield _Reading(problem=problem, value=item.used_percent, limit=thresholds.disk_percent, clear=2)
+    yield from _filesystems(snapshot, thresholds.disk_percent, told)
     # A cache that fills the memory (ZFS) is no want of it.
     if sections.memory and (used := sections.memory.needed_percent) is not None:
         problem = Problem(kind="memory_full")
@@ -160,6 +172,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
 
 _SECTIONS = {
     "disk_full": "filesystems",
+    "disk_read_only": "filesystems",
     "memory_full": "memory",
     "cpu_hot": "sensors",
     "cpu_busy": "cpu",
@@ -181,7 +194,7 @@ def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bo
         return snapshot.sections.memory is not None and snapshot.sections.memory.needed_percent is None
     if problem.kind == "service_failed":
         return snapshot.sections.services is not None and not lists_services(snapshot)
-    return problem.kind == "disk_full" and problem.item in late
+    return section == "filesystems" and problem.item in late
 
 
 def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:

@@ -9,13 +9,25 @@ None instead of a peak that never was.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import TypedDict
 
 from .models import Container, Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
-from .snapshot import Snapshot
+from .snapshot import Snapshot, is_another
 
 MAX_GAP_SECONDS = 900.0
 MIN_GAP_SECONDS = 0.001
 """Two readings that are less apart are one: no counter moves so fast, and a rate could be beyond all numbers."""
+
+LITTLE_SECONDS = 0.05
+"""By how much the time of a CPU may run backwards: a few ticks, as its kinds are not read at one moment."""
+
+
+class _Shares(TypedDict):
+    """The shares of all CPUs' time."""
+
+    usage_percent: float | None
+    iowait_percent: float | None
+    steal_percent: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,31 +100,38 @@ def _cpu(rates: Rates, before: Cpu | None, now: Cpu | None) -> CpuRates | None:
         return rates.cpu
     if _gap(before.at, now.at) is None:
         return None
-    spent = _spent(before.times, now.times)
-    total = sum(spent.values())
-    idle = spent["idle"] + spent["iowait"]
     same_cores = len(before.cores) == len(now.cores)
     return CpuRates(
-        usage_percent=percent(total - idle, total),
-        iowait_percent=percent(spent["iowait"], total),
-        steal_percent=percent(spent["steal"], total),
+        **_shares(before.times, now.times, LITTLE_SECONDS * max(1, len(now.cores))),
         cores=tuple(map(_core, before.cores, now.cores, strict=True)) if same_cores else (),
     )
 
 
-def _spent(before: CpuTimes, now: CpuTimes) -> dict[str, float]:
-    """Return the seconds per kind between two readings.
+def _shares(before: CpuTimes, now: CpuTimes, little: float) -> _Shares:
+    """Return the shares of the time between two readings, None where some of it ran backwards by more than a little.
 
-    idle and iowait may run backwards by a little (proc_stat(5)); that is no time.
+    Of idle and iowait only the sum counts: the kernel moves time from one to the other (proc_stat(5)).
     """
-    return {name: max(0.0, getattr(now, name) - getattr(before, name)) for name in CpuTimes.__slots__}
+    spent = {name: getattr(now, name) - getattr(before, name) for name in CpuTimes.__slots__}
+    iowait = spent.pop("iowait")
+    spent["idle"] += iowait
+    if any(seconds < -little for seconds in spent.values()):
+        return {"usage_percent": None, "iowait_percent": None, "steal_percent": None}
+    spent = {name: max(0.0, seconds) for name, seconds in spent.items()}
+    total = sum(spent.values())
+    return {
+        "usage_percent": percent(total - spent["idle"], total),
+        "iowait_percent": percent(min(max(0.0, iowait), spent["idle"]), total),
+        "steal_percent": percent(spent["steal"], total),
+    }
 
 
 def _core(before: tuple[float, float], now: tuple[float, float]) -> float | None:
-    """Return the busy share of one core."""
-    total = now[1] - before[1]
-    busy = min(max(0.0, now[0] - before[0]), max(0.0, total))
-    return percent(busy, total) if total > 0 else None
+    """Return the busy share of one core, None where its time ran backwards by more than a little."""
+    busy, total = now[0] - before[0], now[1] - before[1]
+    if total <= 0 or min(busy, total - busy) < -LITTLE_SECONDS:
+        return None
+    return percent(min(max(0.0, busy), total), total)
 
 
 def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, InterfaceRates]:
@@ -138,7 +157,7 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
 
 def _interface(before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None) -> InterfaceRates:
     """Return the traffic of one interface."""
-    if before is None:
+    if before is None or is_another(before, now):
         return InterfaceRates()
     return InterfaceRates(
         receive_bytes_per_second=_rate(before.receive_bytes, now.receive_bytes, seconds),

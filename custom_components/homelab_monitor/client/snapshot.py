@@ -14,7 +14,18 @@ from typing import Any
 from .decoding import Losses, decode_sections, decoder, encoder, parse
 from .errors import BadReply, first_line
 from .limits import NUMBER_LIMIT, STORED_BYTES
-from .models import ON_DEMAND, SECTIONS, Sections, Updates, Uptime
+from .models import (
+    ON_DEMAND,
+    SECTIONS,
+    DiskCounters,
+    DiskIo,
+    Hardware,
+    InterfaceCounters,
+    Network,
+    Sections,
+    Updates,
+    Uptime,
+)
 from .models.kinds import Epoch, Line
 
 PROTOCOL = 1
@@ -62,6 +73,8 @@ class Snapshot:
     """When that was of which a section tells how long ago it is, by the hub's clock; moves by what is proven alone."""
     losses: Mapping[str, Losses] = field(default_factory=dict)
     """What was not taken of a section, where something was not."""
+    unsure: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of disks and interfaces that may be of others than the section hardware has told of; not stored."""
     late: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Sections that were late, and how many of their readings in a row; not stored."""
     steady: float = field(default=0.0, compare=False)
@@ -154,10 +167,33 @@ class Snapshot:
             seconds=dict(self.seconds) | _of_polls(reply.seconds),
             moments=_without(self.moments, gone) | self._moments(polled, sent, received),
             losses=_without(self.losses, told - kept) | _of_polls(reply.losses),
+            unsure=self._unsure(reply, polled),
             late=self._late(reply, told),
             steady=steady,
             heard=_without(self.heard, gone) | dict.fromkeys(polled, steady),
         )
+
+    def _unsure(self, reply: Reply, told: Mapping[str, object]) -> frozenset[str]:
+        """Return the names that may have become those of other disks and interfaces since the hardware was told.
+
+        A name that was away comes back with another disk; one that was not away may have become another's in between,
+        and all of them at a boot.
+        """
+        hardware = told.get("hardware", self.sections.hardware)
+        if not isinstance(hardware, Hardware):
+            return frozenset()
+        unsure: set[str] = set()
+        is_same_boot = self.boot_id in ("", reply.boot_id)
+        if "hardware" not in told:
+            unsure |= self.unsure if is_same_boot else {*hardware.disks, *hardware.interfaces}
+        for section, known in (("disk_io", hardware.disks), ("network", hardware.interfaces)):
+            before, now = (_by_name(each) for each in (getattr(self.sections, section), told.get(section)))
+            if now is None:
+                continue
+            unsure |= known.keys() - now.keys()
+            if "hardware" not in told and before is not None and is_same_boot:
+                unsure |= {name for name in before.keys() & now.keys() if is_another(before[name], now[name])}
+        return frozenset(unsure)
 
     def _moments(self, told: Mapping[str, object], sent: float, received: float) -> dict[str, float]:
         """Return the moments that a reply tells, each as near to what was known of it as the reply allows."""
@@ -176,7 +212,7 @@ class Snapshot:
         return plain
 
 
-_NOT_STORED = ("sections", "losses", "late", "steady", "heard")
+_NOT_STORED = ("sections", "losses", "unsure", "late", "steady", "heard")
 """Fields of a snapshot that are stored in another way, or mean nothing after a restart."""
 
 
@@ -236,6 +272,23 @@ def decode_reply(host: str, payload: bytes, asked: Iterable[str] = tuple(TYPES))
 def keep_seconds(section: str) -> float:
     """Return how long a section keeps its last good value while it fails."""
     return MISSED_ROUNDS * SECTIONS[section].every_seconds
+
+
+def _by_name(section: object) -> Mapping[str, DiskCounters | InterfaceCounters] | None:
+    """Return the counters of a section by the names of disks or interfaces, None of one that was not told."""
+    if isinstance(section, DiskIo):
+        return section.disks
+    return section.interfaces if isinstance(section, Network) else None
+
+
+def is_another(before: DiskCounters | InterfaceCounters, now: DiskCounters | InterfaceCounters) -> bool:
+    """Tell whether a name may have become another's between two readings of its counters."""
+    if isinstance(before, InterfaceCounters) and isinstance(now, InterfaceCounters):
+        # The kernel gives no number a second time until the next boot.
+        return None not in (before.number, now.number) and before.number != now.number
+    if isinstance(before, DiskCounters) and isinstance(now, DiskCounters):
+        return now.read_bytes < before.read_bytes or now.written_bytes < before.written_bytes
+    return False
 
 
 def _seconds_ago(section: object) -> float | None:

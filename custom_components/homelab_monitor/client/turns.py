@@ -18,6 +18,9 @@ SELDOM_SECONDS = 600.0
 SELDOM_LATE_SECONDS = 60.0
 """When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
 
+OF_HARDWARE = ("hardware", "interfaces")
+"""What says what a new name is."""
+
 
 class Turns:
     """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
@@ -50,11 +53,12 @@ class Turns:
             self._is_boot_owed = False
             self.start_over()
         unknown = unknown_hardware(snapshot)
-        self._is_plug_owed |= unknown != self._unknown_hardware
+        self._is_plug_owed = bool(unknown) and (self._is_plug_owed or bool(unknown - self._unknown_hardware))
         self._unknown_hardware = unknown
         if self._is_plug_owed and self._plugs.take():
             self._is_plug_owed = False
-            self._due.pop("hardware", None)
+            for section in OF_HARDWARE:
+                self._due.pop(section, None)
 
 
 def _pause(section: str, before: Snapshot, reply: Reply) -> float:

@@ -60,6 +60,7 @@ SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
 SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
 HELD = "/proc/self/fd/"
+ZONE_FILE = "/etc/localtime"
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
@@ -145,6 +146,47 @@ class RememberedEach(Remembered):
         return self.value  # type: ignore[no-any-return]
 
 
+class Zone:
+    """This machine's time zone, which the C library reads once in a process; several threads ask for it.
+
+    glibc looks again at a file only in tzset(3), and only where the name in TZ is another (or there is none), musl only
+    where the name is another: so it gets the same file by two names.
+    """
+
+    def __init__(self) -> None:
+        from _thread import allocate_lock  # noqa: PLC0415
+
+        self.known = None  # type: Any
+        self.lock = allocate_lock()
+
+    def offset(self, at: "float | None" = None) -> int:
+        """Return how far local time is ahead of UTC, at a moment (Unix seconds) or now, in seconds."""
+        with self.lock:
+            now = zone_stamp()
+            if now != self.known:
+                self.known = now
+                read_zone()
+            return time.localtime(at).tm_gmtoff
+
+
+def zone_stamp() -> "Any":
+    """Return what tells a zone's file from another and says when it was put there, None where there is none."""
+    try:
+        link, file = os.lstat(ZONE_FILE), os.stat(ZONE_FILE)
+    except OSError:
+        return None
+    return link.st_ctime, file.st_dev, file.st_ino, file.st_mtime, file.st_size
+
+
+def read_zone() -> None:
+    """Let the C library read the zone's file; what this session calls its own zone is not the machine's."""
+    folder, name = os.path.split(ZONE_FILE)
+    for path in (folder + "/./" + name, ZONE_FILE):
+        os.environ["TZ"] = ":" + path
+        time.tzset()
+    del os.environ["TZ"]  # children read the file by themselves
+
+
 # ---------------------------------------------------------------- the door to the system
 
 
@@ -156,6 +198,7 @@ class Host:
         self.unreaped = []  # type: list[Any]
         self.refused_until = {}  # type: dict[str, float]
         self.sudo_kind = Remembered()
+        self.zone = Zone()
 
     def path(self, path: str) -> bytes:
         """Return the real path, as bytes: under LC_ALL=C Python 3.6 cannot encode every name."""
@@ -228,6 +271,17 @@ class Host:
             return bool(os.stat(self.path(path)).st_mode & 0o111)
         except OSError:
             return False
+
+    def identity(self, path: str) -> "Any":
+        """Return what tells a thing of sysfs from another of the same name, None where there is none.
+
+        The kernel gives each a number of its own; the link of a class says in words which device it is.
+        """
+        real = self.path(path)
+        try:
+            return os.stat(real).st_ino, os.readlink(real) if os.path.islink(real) else b""
+        except OSError:
+            return None
 
     def link_name(self, path: str) -> str:
         """Return the last part of where a link leads, "" where it is none."""
@@ -436,9 +490,14 @@ class Host:
         """Return the wall clock."""
         return time.time()
 
-    def timezone_offset(self) -> int:
-        """Return how far local time is ahead of UTC, in seconds."""
-        return time.localtime().tm_gmtoff
+    def timezone_offset(self, at: "float | None" = None) -> int:
+        """Return how far local time is ahead of UTC, at a moment or now, in seconds."""
+        return self.zone.offset(at)
+
+    def timezone_since(self) -> float:
+        """Return when the time zone became what it is (Unix seconds), 0 where that is not known."""
+        told = zone_stamp()
+        return float(told[0]) if told else 0.0
 
     def uname(self) -> "tuple[str, str, str]":
         """Return host name, kernel release, architecture."""
@@ -469,6 +528,21 @@ class Host:
         """Return the IP addresses of all interfaces as `read_addresses` shapes them; raises OSError."""
         return read_addresses()
 
+    def source_address(self) -> str:
+        """Return the IPv4 address that the kernel would send from to the internet, "" where it would not.
+
+        To connect a UDP socket looks the route up, with its `src`, and sends nothing (udp(7)); nobody has this address
+        (TEST-NET-2, RFC 5737).
+        """
+        import socket  # noqa: PLC0415
+
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+                door.connect(("198.51.100.1", 9))
+                return str(door.getsockname()[0])
+        except OSError:
+            return ""
+
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":
         """Yield the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
         return read_listeners(protocol, has_room)
@@ -492,7 +566,7 @@ class RecordedHost(Host):
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `modes` {path: rights}, `run` {command: {status,
     output, errors} or a file's name in the tree}, `lists` {folder: names added to those in the tree}, `permanent_macs`,
-    `addresses`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
+    `addresses`, `source_address`, `listeners` {protocol: rows}, `open_sockets` {pid: inodes}, `group_ids` {number: path}, `denied` [sockets
     that the user may not use]. A socket that speaks HTTP is a folder of answers.
     """
 
@@ -575,9 +649,13 @@ class RecordedHost(Host):
         """Return the recorded clock, else the real one."""
         return self.told.get("clocks", {}).get("epoch") or super().epoch()
 
-    def timezone_offset(self) -> int:
+    def timezone_offset(self, at: "float | None" = None) -> int:  # noqa: ARG002
         """Return what was recorded."""
         return int(self.told.get("clocks", {}).get("timezone_offset", 0))
+
+    def timezone_since(self) -> float:
+        """Tell that this is not known: a copy of the file has another time."""
+        return 0.0
 
     def uname(self) -> "tuple[str, str, str]":
         """Return what was recorded."""
@@ -598,6 +676,10 @@ class RecordedHost(Host):
     def addresses(self) -> "list[Json]":
         """Return what was recorded."""
         return self.recorded("addresses")  # type: ignore[no-any-return]
+
+    def source_address(self) -> str:
+        """Return what was recorded."""
+        return str(self.told.get("source_address", ""))
 
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":  # noqa: ARG002
         """Return what was recorded."""
@@ -1282,7 +1364,23 @@ def interface_type(host: Host, name: str) -> str:
 
 
 def known_interfaces(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
-    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes."""
+    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes.
+
+    At once where the number of one is another (netdevice(7), SIOCGIFINDEX): two may have changed names, or one that went
+    has left its name to another.
+    """
+    types = types_of(host, names, memo)
+    numbers = {name: host.number("/sys/class/net/" + name + "/ifindex") for name in types}
+    before = memo.get("numbers", numbers)
+    if any(before.get(name, number) != number for name, number in numbers.items()):
+        memo["types"].until = 0.0
+        types = types_of(host, names, memo)
+    memo["numbers"] = {name: numbers.get(name) for name in types}
+    return types
+
+
+def types_of(host: Host, names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
+    """Return type by name of the interfaces that count, as far as that is remembered."""
     each = memo.setdefault("types", RememberedEach()).each(host.boottime(), names, lambda name: interface_type(host, name))
     # Where there is a real card, a veth is somebody's other end; where there is none, it is a container's own.
     is_host = any(kind in ("physical", "wireless") for kind in each.values())
@@ -1309,6 +1407,9 @@ def collect_network(host: Host, request: Request, memo: "Json") -> "Json":
     if primary:
         section["primary"] = primary
     section["interfaces"] = {name: interface_counters(lines[name]) for name in types}
+    for name, number in memo["numbers"].items():
+        if number:
+            section["interfaces"][name]["number"] = number
     return section
 
 
@@ -1511,8 +1612,11 @@ def has_chips(host: Host, memo: "Json") -> bool:
 
 def collect_sensors(host: Host, request: Request, memo: "Json") -> "Json":
     """Read the chips' inputs; the list of them is made anew when chips come or go, and every 10 minutes."""
-    chips = sorted(host.names("/sys/class/hwmon"))
+    # hwmon0 may be another chip than it was: a driver that is loaded anew gets the lowest number that is free.
+    folders = {"/sys/class/hwmon/" + name for name in host.names("/sys/class/hwmon")}.union(memo.get("zones", ()))
+    chips = [(folder, host.identity(folder)) for folder in sorted(folders)]
     inputs = memo.setdefault("inputs", Remembered()).get(host.boottime(), chips, lambda: plan_inputs(host))
+    memo["zones"] = {os.path.dirname(one.path) for one in inputs if one.path.startswith("/sys/class/thermal/")}
     if not inputs:
         raise Missing("not_supported")
     positions = memo.setdefault("positions", {})
@@ -1832,6 +1936,8 @@ def is_stale(probe: Probe) -> bool:
 def prepare() -> None:
     """Be the least of the machine's worries, and speak the programs' own language."""
     os.environ["LC_ALL"] = "C"
+    if zone_stamp():
+        os.environ.pop("TZ", None)  # a login's own zone (PAM, SetEnv) is not that of the machine and its logs
     # An empty part would be the folder that we happen to be in.
     paths = [path for path in os.environ.get("PATH", "").split(":") if path]
     paths += [path for path in SEARCHED_FOLDERS if path not in paths]

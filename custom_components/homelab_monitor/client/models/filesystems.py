@@ -21,6 +21,8 @@ class Filesystem:
     inodes_total: int | None = None
     inodes_used: int | None = None
     read_only: bool = False
+    read_only_by_error: bool = False
+    """Whether the kernel has made it so, or an error since the boot may have."""
     age_seconds: Age | None = None
     """How old its values were: what autofs mounts is not asked each time, as that would keep it mounted."""
 

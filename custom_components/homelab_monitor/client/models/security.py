@@ -25,7 +25,10 @@ class Firewall(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshServer(SecurityPart):
-    """Who may log in how; `conditional` names settings that are others for some visitors, None where unknown."""
+    """Who may log in how: the most that any visitor may.
+
+    `conditional` names settings that are others for some visitors, None where unknown.
+    """
 
     source: str | None = None
     ports: tuple[int, ...] = ()

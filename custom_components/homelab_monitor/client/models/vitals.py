@@ -118,10 +118,14 @@ class Uptime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceCounters:
-    """Traffic counters of one network interface since it came up."""
+    """Traffic counters of one network interface since it came up.
+
+    `number` is the kernel's, which no other interface gets until the next boot.
+    """
 
     receive_bytes: int
     transmit_bytes: int
+    number: int | None = None
     receive_packets: int = 0
     transmit_packets: int = 0
     receive_errors: int = 0

@@ -256,8 +256,30 @@ def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
         told[key] = count * unit_bytes
     if inodes:
         told.update(inodes_total=inodes, inodes_used=difference(inodes, free_inodes))
-    told["read_only"] = "ro" in mount.told
+    told["read_only"] = "ro" in mount.told or is_stopped(mount)
     return told_of(told)
+
+
+# Since Linux 6.15 ext4 stays `rw` after an error, and refuses to be written (fs/ext4/super.c); ioctl_ext4(2), SHUTDOWN.
+STOPPED = {"emergency_ro", "shutdown"}
+
+
+def is_stopped(mount: Mount) -> bool:
+    """Tell whether the kernel itself says of a filesystem that it takes nothing more."""
+    return mount.kind.startswith("ext") and not STOPPED.isdisjoint(mount.told)
+
+
+def is_read_only_by_error(host: "Host", mount: Mount, device: str) -> bool:
+    """Tell whether a filesystem that is read-only had an error since the boot, which may have made it so (errors=remount-ro).
+
+    The superblock remembers errors for longer: until e2fsck(8) has seen to them.
+    """
+    if is_stopped(mount):
+        return True
+    if "ro" not in mount.told or not mount.kind.startswith("ext") or not device:
+        return False
+    last = host.number(f"/sys/fs/ext4/{device}/last_error_time")
+    return last is not None and last > host.epoch() - host.boottime()
 
 
 def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Json]":
@@ -315,10 +337,13 @@ class Report:
     def add_row(self, mount: Mount, sizes: "tuple[int, ...]", age: float) -> None:
         """Tell of a mount that answered."""
         try:
-            row = filesystem(mount, sizes, self.uuids.get(kernel_name(self.host, mount), ""))
+            device = kernel_name(self.host, mount)
+            row = filesystem(mount, sizes, self.uuids.get(device, ""))
         except OSError:
             self.closed.append(mount.mountpoint)
             return
+        if row["read_only"] and is_read_only_by_error(self.host, mount, device):
+            row["read_only_by_error"] = True
         if age:
             row["age_seconds"] = round(age)
         self.rows[mount.mountpoint] = row

@@ -173,7 +173,7 @@ def sysfs_values(host: "Host", card: "Card", memo: "Json") -> "Iterator[tuple[st
 def monitor_values(host: "Host", folder: str, memo: "Json") -> "Iterator[tuple[str, object]]":
     """Yield what the card's hardware monitor tells (Documentation/hwmon/sysfs-interface.rst, gpu/amdgpu/thermal.rst)."""
     temperature = memo.setdefault("temperature of " + folder, Remembered())
-    name = temperature.get(host.boottime(), None, lambda: main_temperature(host, folder))
+    name = temperature.get(host.boottime(), host.identity(folder), lambda: main_temperature(host, folder))
     yield "temperature_celsius", degrees(host.number(folder + name))
     yield "power_watts", microwatts(host, folder, "power1_average", "power1_input")
     yield "power_limit_watts", microwatts(host, folder, "power1_cap", "power1_max") or None

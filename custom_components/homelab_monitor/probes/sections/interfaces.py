@@ -88,14 +88,19 @@ def gateway(version: int, word: str) -> str:
     return socket.inet_ntop(socket.AF_INET, int(word, 16).to_bytes(4, sys.byteorder))
 
 
-def primary_address(addresses: "list[Json]", routes: "dict[int, tuple[str, str]]") -> str:
-    """Return the address that the machine is reached at: of the primary interface, in the gateway's network, lasting."""
+def primary_address(addresses: "list[Json]", routes: "dict[int, tuple[str, str]]", source: str) -> str:
+    """Return the address that the machine is reached at: of the primary interface, in the gateway's network, lasting.
+
+    Of those for IPv4 the one that the route names as its `source` comes first.
+    """
     for version, (interface, word) in routes.items():
         usable = [
             one
             for one in addresses
             if one["interface"] == interface and one["version"] == version and one["scope"] == "global"
         ]
+        if any(one["address"] == source for one in usable):
+            return source
         lasting = [one for one in usable if "temporary" not in one and "deprecated" not in one] or usable
         near = [one for one in lasting if is_in_network(gateway(version, word), one)]
         if lasting:
@@ -138,7 +143,7 @@ def collect_interfaces(host: "Host", request: "Request", memo: "Json") -> "Json"
     """Tell the interfaces that count, their addresses, and the way out."""
     names = tuple(name for name, _ in parse_net_dev(host.read("/proc/net/dev")))
     addresses, routes = list_addresses(host), default_routes(host)
-    section = {"primary": primary_interface(routes), "primary_address": primary_address(addresses or [], routes)}  # type: Json
+    section = {"primary": primary_interface(routes), "primary_address": primary_address(addresses or [], routes, host.source_address())}  # type: Json
     for version, (_, word) in routes.items():
         section[f"gateway_ipv{version}"] = gateway(version, word)
     section = {key: value for key, value in section.items() if value}

@@ -18,12 +18,12 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable, Iterator
+    from typing import Any, Iterable, Iterator
 
     from ..probe import Host, Json, Late, Request, TooLong, parse_json
     from .daemons import Daemons
     from .owners import LOGIN_SCOPE
-    from .security import CutOff, Unknown, as_root, seconds_for, verdict
+    from .security import CutOff, Unknown, seconds_for, told_root, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
 # What earlier versions asked, and rules of theirs still allow: it does not tell what journald dropped.
@@ -37,6 +37,8 @@ JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE,_SYSTEMD_UNIT"]
 JOURNAL_FOLDERS = ("/var/log/journal/", "/run/log/journal/")
 # A full file is put away under the number and time (microseconds) of its first entry (systemd, JOURNAL_FILE_FORMAT).
 JOURNAL_FILE = re.compile(r"system@[0-9a-f]{32}-([0-9a-f]{16})-([0-9a-f]{16})\.journal")
+# "… is truncated, ignoring file.", "… corrupted, ignoring file.", and so on; its status is 0 all the same (systemd, journalctl).
+JOURNAL_IGNORED = re.compile(r"^.*?(/\S+)?[^/\n]*ignoring file.*$", re.MULTILINE)
 JOURNAL_HEADER_BYTES = 192
 JOURNAL_MARKS = 20000
 # What may count, to throw the rest away while it is read; a message that is no text is written as a list of bytes.
@@ -74,6 +76,11 @@ KINDS = (
     ("stranger", STRANGER),
     ("stranger", STRANGER_DROPBEAR),
 )
+NEW_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):?(\d\d))")
+OLD_TIME = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\S*)")
+QUARTER = 900  # of an hour: zones are multiples of it
+FURTHEST_ZONE = 14 * HOUR
+WRITTEN_WITHIN = 30.0
 # Month and clock, or ISO time; host, with BusyBox facility and level; program and process.
 LOG_LINE = re.compile(
     r"(?:[A-Z][a-z]{2} +\d{1,2} [\d:]{8}|\d{4}-\d\d-\d\dT\S{8,30}) \S+ (?:[a-z0-9]+\.[a-z]+ )?"
@@ -248,7 +255,25 @@ def ask_journal(host: "Host", request: "Request", may_read: bool) -> "tuple[str,
         return err.told[1], "unreadable"
     if status and errors.strip():
         raise Unknown("unreadable")
-    return output, ""
+    return output, doubt_of_files(host, errors)
+
+
+def doubt_of_files(host: "Host", errors: str) -> str:
+    """Return why the journal may lack entries of the last hour by what journalctl complains of, "" where it has all.
+
+    Journal file /var/log/journal/0123456789abcdef0123456789abcdef/system.journal is truncated, ignoring file.
+    """
+    for told in JOURNAL_IGNORED.finditer(errors):
+        path = told.group(1) or ""
+        if os.path.basename(path).startswith("user-"):
+            continue
+        try:
+            is_old = host.stamp(path)[0] < host.epoch() - HOUR
+        except OSError:
+            is_old = False
+        if not is_old:
+            return "unreadable"
+    return ""
 
 
 def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
@@ -256,7 +281,8 @@ def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
     argv, doubt = JOURNAL, ""
     while True:
         try:
-            return as_root(host, request, argv, LinesCounted(), is_last=True), doubt
+            output, errors = told_root(host, request, argv, LinesCounted(), is_last=True)
+            return output, doubt or doubt_of_files(host, errors)
         except CutOff as err:
             return err.output, doubt or err.reason
         except Unknown as err:
@@ -275,49 +301,102 @@ def by_journal(host: "Host", request: "Request") -> "tuple[int, str] | None":
     return count_failed(journal.messages), journal.doubt() or told[1]
 
 
-def log_time(line: str, now: float, offset: float) -> "float | None":
-    """Return when a line of syslog was written (Unix seconds); without a year it is the last one that fits.
+class LocalClock:
+    """By which clock the lines of a file of syslog were written: by the machine's zone, and by one that its writer kept.
 
-    `offset` is how far the local time of such lines is ahead of UTC.
+    A daemon may go on with the zone that it was started with. The time of the file is that of its last line: where the
+    two are apart by a zone, the lines of that machine may be meant so as well. Nothing is taken away by that: the last
+    line may be anybody's.
+    """
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+        self.now = host.epoch()
+        self.kept = {}  # type: dict[str, set[int]]
+
+    def offsets(self, local: float) -> "set[int]":
+        """Return how far a local time (as if it were UTC) may be ahead of UTC: in the hour that comes twice it is either.
+
+        In the hour that never was, what is before it and after.
+        """
+        around = {self.host.timezone_offset(local + away) for away in (-DAY, DAY)}
+        return {one for one in around if self.host.timezone_offset(local - one) == one} or around
+
+    def moments(self, local: float, machine: str) -> "list[float]":
+        """Return when a machine's local time may have been (Unix seconds), as far as it is past."""
+        offsets = self.offsets(local) | self.kept.get(machine, set())
+        return [local - one for one in offsets if local - one <= self.now + HOUR]
+
+    def look(self, path: str, lines: "list[str]") -> None:
+        """See by its last line, and the time of the file, which zone its writer keeps."""
+        told = next(filter(None, map(OLD_TIME.match, reversed(lines))), None)
+        try:
+            written = self.host.stamp(path)[0]
+        except OSError:
+            return
+        for local in local_times(told, written) if told else ():
+            ahead = local - written
+            zone = QUARTER * round(ahead / QUARTER)
+            if abs(zone) <= FURTHEST_ZONE and abs(ahead - zone) <= WRITTEN_WITHIN and told:
+                self.kept.setdefault(told.group(6), set()).add(zone)
+
+
+def local_times(told: "Any", now: float) -> "list[float]":
+    """Return what a time without a year may be, as if it were UTC, the latest first."""
+    import calendar  # noqa: PLC0415
+
+    if told.group(1) not in MONTHS:
+        return []
+    month, clock = MONTHS.index(told.group(1)) + 1, [int(part) for part in told.groups()[1:5]]
+    year = time.gmtime(now).tm_year
+    return [float(calendar.timegm((one, month, *clock))) for one in (year + 1, year, year - 1)]
+
+
+def log_times(line: str, clock: LocalClock) -> "list[float]":
+    """Return when a line of syslog may have been written (Unix seconds); without a year it is the last one that fits.
 
     Nov 24 23:33:01 nas sshd[812]: …
     2026-11-24T23:33:01.123456+01:00 nas sshd[812]: …
     """
     import calendar  # noqa: PLC0415
 
-    new = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):?(\d\d))", line)
+    new = NEW_TIME.match(line)
     if new:
         ahead = int(new.group(8) or 0) * HOUR + int(new.group(9) or 0) * 60
         utc = float(calendar.timegm(tuple(map(int, new.groups()[:6]))))
-        return utc + ahead if new.group(7) == "-" else utc - ahead
-    old = re.match(r"([A-Z][a-z]{2}) +(\d+) (\d\d):(\d\d):(\d\d) ", line)
-    if not old or old.group(1) not in MONTHS:
-        return None
-    month, clock = MONTHS.index(old.group(1)) + 1, [int(part) for part in old.groups()[1:]]
-    year = time.gmtime(now).tm_year
-    local = [float(calendar.timegm((one, month, *clock))) - offset for one in (year + 1, year, year - 1)]
-    return next((one for one in local if one <= now + HOUR), None)
+        return [utc + ahead if new.group(7) == "-" else utc - ahead]
+    old = OLD_TIME.match(line)
+    if not old:
+        return []
+    moments = (clock.moments(local, old.group(6)) for local in local_times(old, clock.now))
+    return next(filter(None, moments), [])
 
 
-def log_messages(lines: "list[str]", since: float, now: float, offset: float) -> "Iterator[tuple[str, int, str]]":
-    """Yield process, how often, and text of the messages of SSH servers in lines of syslog.
+def log_messages(lines: "list[str]", since: float, clock: LocalClock) -> "Iterator[tuple[str, int, str]]":
+    """Yield process, how often, and text of the messages of SSH servers in lines of syslog that may be that new.
 
     Nov 24 23:33:01 nas sshd[812]: Invalid user admin from 192.0.2.7 port 40024
     Nov 24 23:33:01 nas sshd[812]: message repeated 2 times: [ Failed password for root from 192.0.2.7 port 40022 ssh2]
     """
     for line in lines:
         told = LOG_LINE.fullmatch(line)
-        if told and (log_time(line, now, offset) or 0) > since:
+        if told and any(at > since for at in log_times(line, clock)):
             pid, times, repeated, text = told.groups()
             yield pid, int(times or 1), text if times is None else repeated
 
 
-def log_part(host: "Host", path: str) -> "tuple[list[str], float]":
-    """Return the last lines of a file of syslog and when the first of them was written; raises OSError."""
-    now, offset = host.epoch(), host.timezone_offset()
+def log_part(host: "Host", path: str, clock: LocalClock) -> "tuple[list[str], float]":
+    """Return the last lines of a file of syslog and since when their times can be told; raises OSError.
+
+    That is the first line, and for times of a zone, when the zone became what it is.
+    """
     lines = host.tail(path, LOG_TAIL_BYTES).decode("utf-8", "replace").split("\n")
-    times = (log_time(line, now, offset) for line in lines)
-    return lines, next((at for at in times if at is not None), now)
+    clock.look(path, lines)
+    for line in lines:
+        moments = log_times(line, clock)
+        if moments:
+            return lines, max(moments) if NEW_TIME.match(line) else max(*moments, host.timezone_since())
+    return lines, clock.now
 
 
 def before(host: "Host", path: str) -> "list[str]":
@@ -332,18 +411,18 @@ def by_log(host: "Host", path: str) -> "tuple[int, str]":
 
     One that nobody writes any more tells nothing.
     """
-    now, offset = host.epoch(), host.timezone_offset()
-    if host.stamp(path)[0] < now - DAY:
+    clock, hour_ago = LocalClock(host), host.epoch() - HOUR
+    if host.stamp(path)[0] < clock.now - DAY:
         raise FileNotFoundError(path)
-    lines, start = log_part(host, path)
-    for older in before(host, path) if start > now - HOUR else ():
+    lines, start = log_part(host, path, clock)
+    for older in before(host, path) if start > hour_ago else ():
         try:
-            told, begun = log_part(host, older)
+            told, begun = log_part(host, older, clock)
         except OSError:
             continue
         lines, start = told + lines, min(start, begun)
         break
-    count = count_failed(log_messages(lines, now - HOUR, now, offset))
+    count = count_failed(log_messages(lines, hour_ago, clock))
     return count, "" if reaches_back(host, start) else "log_too_short"
 
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Tuple
 
-    from ..probe import Broken, Host, Json, Missing, lines_of, reason_in
+    from ..probe import Broken, Host, Json, Missing, first_line, lines_of, reason_in
     from .updates import paths_of
 
     Row = Tuple[str, Json]  # by what the manager tells packages apart
@@ -34,17 +34,35 @@ PACMAN_LIST = ["pacman", "-Qu"]
 APK_LIST = ["apk", "--no-network", "version", "-l", "<"]
 OPKG_LIST = ["opkg", "list-upgradable"]
 ZYPPER_NEEDS_REBOOT = 102  # zypper(8), exit codes
+# What a manager says when it has not read all that it should have, and ends as if there were no updates, or fewer: pacman
+# -Qu with 1 also where there are none, and with 0 where another repository has some; apk version always with 0.
+NOT_ALL_READ = re.compile(
+    r"^(?:E:|(?:[\w./-]{1,40}: )?(?:[Ee]rror|ERROR|[Ff]atal|FATAL):)[ \t]+\S.*"
+    r"|^[ \t]*\* [\w.-]+:[ \t].*"  # opkg
+    r"|^warning: database file for .* does not exist.*"  # pacman
+    r"|^WARNING: (?:Ignoring|(?:updating and )?opening)(?: from cache)? (?!/).*"  # apk; a path is a medium that may be away
+    r'|(?<=<message type="error">)[^<]+',
+    re.MULTILINE,
+)
 
 
-def told_by(host: "Host", argv: "list[str]", good: "tuple[int, ...]" = (0,)) -> "tuple[int, str]":
-    """Return status and output of a package manager; raises Broken with its reason when it fails."""
+def told_by(host: "Host", argv: "list[str]", good: "tuple[int, ...] | None" = (0,)) -> "tuple[int, str]":
+    """Return status and output of a package manager; raises Broken with its reason when it fails, or has not read all.
+
+    A status says too little where one stands for several ends. None is good whatever it is where the words are judged.
+    """
     try:
         status, output, errors = host.run(argv, MANAGER_SECONDS)
     except FileNotFoundError:
         raise Missing("not_installed") from None
+    if good is None:
+        return status, output
     if status not in good:
         words = reason_in(errors) or reason_in(output) or f"ended with status {status}"
         raise Broken(f"{argv[0]}: {words}")
+    unread = NOT_ALL_READ.search(errors) or (NOT_ALL_READ.search(output) if argv[: len(ZYPPER)] == ZYPPER else None)
+    if unread:
+        raise Broken(f"{argv[0]}: {first_line(unread.group())}")
     return status, output
 
 
@@ -129,7 +147,7 @@ def read_dnf(host: "Host") -> "Json":
     security, old = {}, {}  # type: dict[str, str], dict[str, str]
     if new:
         security = dict(parse_dnf(told_by(host, [*DNF_CHECK, "--security"], (0, 100))[1]))
-        lines = lines_of(told_by(host, [*RPM_VERSIONS, *sorted(new)], tuple(range(256)))[1])
+        lines = lines_of(told_by(host, [*RPM_VERSIONS, *sorted(new)], None)[1])
         old = dict(line.split() for line in lines if len(line.split()) == 2)
     pending = {}  # type: dict[str, Json]
     for name, version in new.items():
@@ -141,7 +159,7 @@ def read_dnf(host: "Host") -> "Json":
 
 def dnf_wants_reboot(host: "Host") -> "bool | None":
     """Return dnf's own judgement (plugin needs-restarting), None where it has none."""
-    output = told_by(host, DNF_REBOOT, tuple(range(256)))[1]
+    output = told_by(host, DNF_REBOOT, None)[1]
     if "Reboot is required" in output:
         return True
     return False if "Reboot should not be necessary" in output else None
@@ -196,7 +214,7 @@ def read_zypper(host: "Host") -> "Json":
 
 def zypper_wants_reboot(host: "Host") -> "bool | None":
     """Return zypper's own judgement, None where it has none."""
-    status, _ = told_by(host, ZYPPER_REBOOT, tuple(range(256)))
+    status, _ = told_by(host, ZYPPER_REBOOT, None)
     return {0: False, ZYPPER_NEEDS_REBOOT: True}.get(status)
 
 
