@@ -5,6 +5,7 @@ polls, after each that finds the host online, and remembered as long as nobody h
 """
 
 import asyncio
+from contextlib import suppress
 import logging
 import time
 from typing import Final
@@ -14,6 +15,7 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .client.errors import HomelabError, UpgradeFailed, UpgradeLost
 from .client.happenings import Happening
+from .client.patience import TimeLimit
 from .client.upgrade import Phase, Upgrade, read_upgrade, start_upgrade
 from .const import CONF_INSTALL_UPDATES, DOMAIN
 from .controls import require, translated
@@ -75,7 +77,9 @@ class HostUpgrade:
             # A look may have taken minutes: by now the host may be off, set up anew or no longer watched.
             require(self._coordinator, CONF_INSTALL_UPDATES)
             end = self._end or await self._async_start()
-        await asyncio.wait({end}, timeout=WAIT_SECONDS)
+        with suppress(TimeoutError):
+            async with TimeLimit(WAIT_SECONDS):
+                await asyncio.wait({end})
         if not end.done():
             raise self._unseen("still_upgrading")
         if end.cancelled():
