@@ -156,7 +156,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._untold: tuple[Happening, ...] = ()
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._baseline = Baseline()
-        self._judge = Judge(selection=self.selection, told=store.memory.problems)
+        self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -175,7 +175,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the state to start with: the host is as it was, until the first poll has ended."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
-        self._baseline = self._last_look() or starting_from(snapshot)
+        self._baseline = self._last_look() or starting_from(snapshot, time.monotonic())
         memory = self.store.memory
         state = HostState(
             snapshot=snapshot,
@@ -315,7 +315,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        self._baseline, happenings = advance(self._baseline, snapshot)
+        self._baseline, happenings = advance(self._baseline, snapshot, self.options.stale_after)
+        if any(each.type == "rebooted" for each in happenings):
+            self._judge.start_over()
         state = replace(
             before,
             snapshot=snapshot,
