@@ -206,3 +206,27 @@ async def test_a_chosen_threshold_is_a_problem_once_it_lasts_and_until_it_is_cle
         fill(percent)
         await host.move(seconds, step=5)
         assert host.state("binary_sensor.plain_problem") == expected, (percent, seconds)
+
+
+async def test_what_fails_in_the_boot_after_a_restart_of_home_assistant_is_told(
+    hass: HomeAssistant, host: Host, told
+) -> None:
+    """A PC is switched off in the evening, Home Assistant is restarted, and in the morning a service fails there."""
+    units = host.session.sections["services"]["units"]
+    for unit in units:
+        unit["active_state"] = "active"
+    await host.start(may_be_off=True)
+    await host.move(60)
+    host.session.error = Unreachable("plain")
+    await host.move(RELOAD_SECONDS, step=5)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    await host.move(RELOAD_SECONDS + 10, step=10)
+    await host.start_again()
+    told.clear()
+    await host.move(3600, step=60)
+    host.session.error = None
+    units[0]["active_state"] = "failed"
+    host.session.document["boot_id"] = "another"
+    host.session.sections["uptime"]["uptime_seconds"] = 40.0
+    await host.move(310, step=5)
+    assert types(told)[-3:] == ["host_online", "rebooted", "service_failed"]

@@ -14,6 +14,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homelab_monitor.capability import remedy_lock
@@ -27,6 +28,7 @@ from custom_components.homelab_monitor.client.errors import (
 )
 from custom_components.homelab_monitor.client.facts import Family
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.client.models import System
 from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.snapshot import Snapshot
@@ -35,7 +37,7 @@ from custom_components.homelab_monitor.const import CONF_SUDO, DOMAIN
 from custom_components.homelab_monitor.issues import async_update_issues
 from custom_components.homelab_monitor.repairs import HostKeyFlow
 
-from .scripted import Host
+from .scripted import HOST_ID, Host, make_entry
 
 MODULE = "custom_components.homelab_monitor.repairs"
 TEXTS = json.loads(
@@ -158,6 +160,7 @@ class Script:
         self.reports: list[Report] = []
         self.key: str | HomelabError = NEW_KEY
         self.proof: HomelabError | None = None
+        self.system: System | None = None
         self.proven: list[str] = []
         self.ran: list[tuple[str, str | None]] = []
         self.tests: list[tuple[str, ...]] = []
@@ -182,10 +185,11 @@ class Script:
         self.tests.append(host_keys)
         return self.reports.pop(0), None
 
-    async def require_proof(self, _hass: object, _target: object, host_key: str) -> None:
+    async def require_proof(self, _hass: object, _target: object, host_key: str) -> System | None:
         self.proven.append(host_key)
         if self.proof is not None:
             raise self.proof
+        return self.system
 
     async def read_host_key(self, *_: object, known: tuple[str, ...]) -> OfferedKey:
         assert known, "the types of the pinned keys are asked for first"
@@ -610,6 +614,68 @@ async def test_a_key_that_is_only_shown_is_not_pinned(
     if step == "unreachable":
         assert failure.what in dialog.shown
         await dialog.choose("review")
+    await dialog.accept()
+    assert host.entry.data["host_keys"] == [NEW_KEY]
+
+
+@pytest.fixture
+def pi(hass: HomeAssistant) -> MockConfigEntry:
+    """Return the entry of another host that is watched; its address may be this one's by now."""
+    entry = make_entry()
+    data = {**entry.data, "host": "127.0.0.2", "host_id": "f" * 32, "host_keys": [NEW_KEY], "machine": "e" * 32}
+    other = MockConfigEntry(domain=DOMAIN, title="pi", unique_id="f" * 32, data=data)
+    other.add_to_hass(hass)
+    return other
+
+
+async def test_the_key_of_another_host_of_ours_is_not_accepted(
+    host: Host, script: Script, begin, pi: MockConfigEntry
+) -> None:
+    """Two hosts have swapped their addresses: that one becomes the other is in nobody's mind."""
+    dialog = await begin(KEY)
+    assert (dialog.at, dialog.options) == ("other_host", ["review", "ignore"])
+    assert "pi answers at" in dialog.shown
+    script.key = OLD_KEY
+    await dialog.choose("review")
+    assert dialog.at == "same_again"
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+async def test_a_key_that_another_host_has_got_meanwhile_is_not_accepted(
+    hass: HomeAssistant, host: Host, script: Script, begin, pi: MockConfigEntry
+) -> None:
+    hass.config_entries.async_update_entry(pi, data={**pi.data, "host_keys": ["ssh-ed25519 AAAA"]})
+    dialog = await begin(KEY)
+    assert dialog.at == "review"
+    hass.config_entries.async_update_entry(pi, data={**pi.data, "host_keys": [NEW_KEY]})
+    await dialog.accept()
+    assert dialog.at == "other_host"
+    assert (host.entry.data["host_keys"], script.proven) == ([OLD_KEY], [])
+
+
+@pytest.mark.parametrize("told", ["e" * 32, "f" * 32], ids=["noted", "id"])
+async def test_the_machine_of_another_host_is_not_accepted_with_a_new_key_either(
+    host: Host, script: Script, begin, pi: MockConfigEntry, told: str
+) -> None:
+    """The other host was given new keys, and then this one's address."""
+    keys = {"host_keys": ["ssh-ed25519 AAAA"], "machine": "" if told == "f" * 32 else told}
+    host.hass.config_entries.async_update_entry(pi, data={**pi.data, **keys})
+    script.system = System(hostname="pi", kernel="6", architecture="x86_64", machine_id_hash=told)
+    dialog = await begin(KEY)
+    await dialog.accept()
+    assert dialog.at == "other_host"
+    assert "pi answers at" in dialog.shown
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+
+
+async def test_of_clones_the_one_that_it_was_is_accepted(
+    hass: HomeAssistant, host: Host, script: Script, begin, pi: MockConfigEntry
+) -> None:
+    """Both say one machine-id; this one was given a key of its own."""
+    hass.config_entries.async_update_entry(pi, data={**pi.data, "host_keys": ["ssh-ed25519 AAAA"], "machine": HOST_ID})
+    script.system = System(hostname="nas", kernel="6", architecture="x86_64", machine_id_hash=HOST_ID)
+    script.reports = [report(KEY)]
+    dialog = await begin(KEY)
     await dialog.accept()
     assert host.entry.data["host_keys"] == [NEW_KEY]
 

@@ -276,6 +276,54 @@ async def test_a_reboot_meanwhile_is_an_interruption(hass: HomeAssistant, host: 
     assert hass.states.get(EVENTS).attributes["reason"] == "upgrade_lost"
 
 
+LEFT = {
+    "nothing": ({"pending": 0, "security": 0, "packages": []}, False),
+    "something new": ({"pending": 1, "packages": [{"name": "vim", "installed": "10", "available": "11"}]}, False),
+    "half of one": ({"pending": 1, "unfinished": 1, "packages": []}, True),
+    "what was pending": ({}, True),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "reloaded"])
+async def test_of_a_job_before_a_reboot_only_what_it_left_proves_a_failure(
+    hass: HomeAssistant, host: Host, left: str, *, is_watched: bool
+) -> None:
+    """It may have ended well, and the host was rebooted for its new kernel before anybody looked."""
+    told, waiting = await started(hass, host)
+    await later(host, 20)
+    changes, has_failed = LEFT[left]
+    if not is_watched:
+        assert await hass.config_entries.async_unload(host.entry.entry_id)
+        with pytest.raises(HomeAssistantError, match="nobody waits"):
+            await waiting
+    told.job = NONE
+    host.session.sections["updates"] |= changes
+    host.session.document["boot_id"] = "22222222-3333-4444-5555-666666666666"
+    host.session.sections["uptime"]["uptime_seconds"] = 30.0
+    if not is_watched:
+        await host.start_again()
+    await later(host, 60)
+    assert (hass.states.get(EVENTS).attributes.get("reason") == "upgrade_lost") is has_failed
+    assert host.entry.runtime_data.store.memory.upgrade_failure == ("upgrade_lost" if has_failed else "")
+    assert host.entry.runtime_data.store.memory.upgrade == ""
+    if is_watched:
+        words = "was interrupted" if has_failed else "before it was seen how"
+        with pytest.raises(HomeAssistantError, match=words):
+            await waiting
+
+
+async def test_a_host_that_tells_nothing_of_its_packages_proves_no_failure(hass: HomeAssistant, host: Host) -> None:
+    told, waiting = await started(hass, host)
+    told.job = NONE
+    host.session.document["missing"]["updates"] = "timed_out"
+    host.session.document["sections"].pop("updates")
+    await later(host, 20)
+    with pytest.raises(HomeAssistantError, match="before it was seen how"):
+        await waiting
+    assert hass.states.get(EVENTS).attributes.get("event_type") != "update_failed"
+
+
 @pytest.mark.parametrize("end", [DONE, FAILED, LOST], ids=["done", "failed", "lost"])
 async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
     hass: HomeAssistant, host: Host, end: str
@@ -315,6 +363,7 @@ async def of_a_backup(  # noqa: PLR0913
         "upgrade": "apt",
         "upgrade_started": time.time() - 86400 * days,
         "upgrade_boot_id": boot_id,
+        "upgrade_wanted": ["vim 2:9.0.1378-2+deb12u2"],
     }
     told.job = end
     await host.start_again()
@@ -437,9 +486,9 @@ async def test_who_waits_is_told_after_an_hour_that_it_goes_on(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert WAIT_SECONDS == 3600
-    monkeypatch.setattr("custom_components.homelab_monitor.upgrade.WAIT_SECONDS", 3)
+    monkeypatch.setattr("custom_components.homelab_monitor.upgrade.WAIT_SECONDS", 10)
     told, waiting = await started(hass, host)
-    await later(host, 5)
+    await later(host, 10)
     with pytest.raises(HomeAssistantError, match="still installing"):
         await waiting
     assert in_progress(hass)

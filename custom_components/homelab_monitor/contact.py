@@ -75,12 +75,18 @@ async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:
         await contact.async_close()
 
 
-async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str) -> None:
-    """Raise HomelabError unless the machine at that address proves the key; then it may refuse ours or hang up."""
+async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str) -> System | None:
+    """Raise HomelabError unless the machine at that address proves the key; then it may refuse ours or hang up.
+
+    Return what the machine says of itself, None where it says nothing.
+    """
     contact = await HostContact.async_prepare(hass, target, (host_key,))
     try:
         with suppress(KeyRefused, LoginCut):
             await contact.async_log_in()
+            with suppress(HomelabError):
+                return await contact.async_system()
+        return None
     finally:
         await contact.async_close()
 

@@ -36,6 +36,7 @@ from .client.errors import (
 from .client.happenings import Baseline, Happening, advance, starting_from
 from .client.items import SHOWN, Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
+from .client.patience import STANDSTILL_SECONDS
 from .client.problems import Judge, Thresholds
 from .client.rates import Rates, updated
 from .client.report import Report, restore_report
@@ -133,8 +134,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._rest_until = -math.inf
         self._is_taking_in = False
         self._last_success: float | None = None
+        self._asked: float | None = None
+        """When the first poll was sent that nobody has answered since: that is when silence begins."""
+        self._next_due = math.inf
+        """When the next poll should begin at the latest."""
+        self._is_excused = False
+        """Whether the polls since the last success were late by our own fault once."""
         self._changed = time.monotonic()
         self._unsub_stale: CALLBACK_TYPE | None = None
+        self._stale_due = math.inf
         self._is_reported_offline = False
         self._lines, self._alarm_lines = Bucket(*LOG_LINES), Bucket(*ALARM_WRITES)
         self._unlogged = 0
@@ -148,7 +156,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._untold: tuple[Happening, ...] = ()
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._baseline = Baseline()
-        self._judge = Judge(selection=self.selection, told=store.memory.problems)
+        self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -167,7 +175,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Return the state to start with: the host is as it was, until the first poll has ended."""
         snapshot = self.store.memory.snapshot
         rates = updated(Rates(), Snapshot(), snapshot)
-        self._baseline = self._last_look() or starting_from(snapshot)
+        self._baseline = self._last_look() or starting_from(snapshot, time.monotonic())
         memory = self.store.memory
         state = HostState(
             snapshot=snapshot,
@@ -209,20 +217,35 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if started < self._rest_until:
             self.update_interval = timedelta(seconds=self._rest_until - started)
             return replace(self.data, happenings=())
+        self._note_standstill(started)
         self._say_fault()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
         sections = self._turns.due(started + self.options.interval / 2)
         try:
             reply = await self.session.poll(sections, self._watch(sections), self._sudo(sections))
         except HomelabError as err:
-            state = self._failed(err)
+            state = self._failed(err, started)
         else:
             self._is_taking_in = True
             state = self._succeeded(sections, reply, started, time.monotonic() - started)
             self._is_taking_in = False
         self._is_news = self.has_polled = True
+        if self.update_interval and not self.config_entry.pref_disable_polling:
+            self._next_due = time.monotonic() + self.update_interval.total_seconds()
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
         return state
+
+    def _note_standstill(self, now: float) -> None:
+        """Take no standstill of ours for the silence of a host that nobody has asked meanwhile."""
+        late = now - self._next_due
+        # Home Assistant shifts polls by up to a second.
+        if late > self.options.interval + STANDSTILL_SECONDS:
+            self._changed += late
+        if late > 2 * STANDSTILL_SECONDS and not self._is_excused:
+            self._is_excused, self._asked = True, None
+        self._next_due = math.inf
+        if self._asked is None:
+            self._asked = now
 
     def _told_now(self, happenings: tuple[Happening, ...]) -> tuple[Happening, ...]:
         """Return what is told at once; while nobody listens it waits."""
@@ -292,7 +315,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        self._baseline, happenings = advance(self._baseline, snapshot)
+        self._baseline, happenings = advance(self._baseline, snapshot, self.options.stale_after)
+        if any(each.type == "rebooted" for each in happenings):
+            self._judge.start_over()
         state = replace(
             before,
             snapshot=snapshot,
@@ -304,7 +329,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=self._judge.problems(snapshot, self._thresholds, rates),
         )
         self._tries = self._refusals = self._limited = self._cuts = 0
-        self._last_success = now
+        self._last_success, self._asked, self._is_excused = now, None, False
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
@@ -319,8 +344,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         digest = hashlib.sha256(self.address.host_id.encode()).digest()
         return max(1.0, self.options.interval * digest[0] / 255)
 
-    def _failed(self, err: HomelabError) -> HostState:
-        """Note a failed poll and when to try again."""
+    def _failed(self, err: HomelabError, started: float) -> HostState:
+        """Note a poll that failed, begun at `started`, and when to try again."""
+        if self._asked is None:
+            # Something else was answered while it was under way.
+            self._asked = started
         if isinstance(err, NoGreeting) and (self._refusals or self._limited):
             # A server that has refused logins limits them next, and not every one can still say so.
             err = LoginsLimited(err.host, err.detail)
@@ -362,10 +390,19 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
 
     def _is_stale(self) -> bool:
-        """Return whether the last success is too long ago."""
-        if self._last_success is None:
-            return True
-        return time.monotonic() - self._last_success >= self.options.stale_after
+        """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
+        return self._last_success is None or time.monotonic() >= self._stale_at(self._last_success)
+
+    def _stale_at(self, heard: float) -> float:
+        """Return when a host that was heard last at a moment is offline, if it stays silent.
+
+        Where polls came in time the two are the same; after a standstill of ours it is asked first.
+        """
+        if self.config_entry.pref_disable_polling:
+            return heard + self.options.stale_after
+        asked = time.monotonic() if self._asked is None else self._asked
+        patience = self.options.stale_after - self.options.interval - STANDSTILL_SECONDS
+        return max(heard + self.options.stale_after, asked + patience)
 
     def _retry_seconds(self, status: Status) -> float:
         """Return when to try again."""
@@ -507,9 +544,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if not (self.config_entry.pref_disable_polling or self._is_closed):
             job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
             now = time.monotonic()
-            age = 0.0 if anew or self._last_success is None else now - self._last_success
-            left = self.options.stale_after - age
-            self._unsub_stale = async_call_later(self.hass, left, job)
+            heard = now if anew or self._last_success is None else self._last_success
+            self._stale_due = heard + self.options.stale_after
+            self._unsub_stale = async_call_later(self.hass, self._stale_due - now, job)
 
     def _disarm_stale_timer(self) -> None:
         """Cancel the timer."""
@@ -523,10 +560,26 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._unsub_stale = None
         if self.data.is_online and not self._is_heard:
             self._arm_stale_timer(anew=True)
+        elif self.data.is_online and self._waits_on():
+            return
         elif self.data.is_online:
             fault = None if self.last_update_success else InternalError(self.name, _SEE_LOG)
             self.data = self._enter(self.data, Status.OFFLINE, self.data.error or fault)
             self.async_update_listeners()
+
+    def _waits_on(self) -> bool:
+        """Wait for the poll that is under way, or the next one, where nobody had the time to answer it."""
+        now = time.monotonic()
+        if now - self._stale_due > STANDSTILL_SECONDS:
+            # An answer may have come that nobody here has read yet.
+            self._asked = now
+        until = self._stale_at(-math.inf)
+        if until <= now:
+            return False
+        self._stale_due = until
+        job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
+        self._unsub_stale = async_call_later(self.hass, until - now, job)
+        return True
 
     # ------------------------------------------------------------ items and device
 

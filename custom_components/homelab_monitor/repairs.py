@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import CONF_PASSWORD
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
@@ -27,7 +27,9 @@ from .capability import Ended, async_connect, async_test_host, async_while_loade
 from .checklist import check_name, finding, symbol, words
 from .client.errors import HomelabError, HostKeyChanged, first_line
 from .client.facts import Family, family_of
+from .client.identity import is_it
 from .client.keys import fingerprint, fingerprint_command
+from .client.models import System
 from .client.remedies import Outcome, Remedy, RemedyResult, Where, remedy_for, run_remedy
 from .client.report import CheckResult, Report, Status, restore_report
 from .client.scan import platform_of
@@ -448,6 +450,8 @@ class HostKeyFlow(CheckFlow):
         self._pinned: tuple[str, ...] = self._address.host_keys
         """The keys that are shown beside it: no others are replaced."""
         self._failure = ""
+        self._other: ConfigEntry[Any] | None = None
+        """Another host of ours, which is what answers."""
 
     @override
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
@@ -487,6 +491,8 @@ class HostKeyFlow(CheckFlow):
             return await self.async_step_unreachable()
         if fingerprint(self._offered.line) in map(fingerprint, self._pinned):
             return await self.async_step_same_again()
+        if self._is_key_of_another(self._offered.line):
+            return await self.async_step_other_host()
         return await self._async_menu("review", ["accept", "test", "ignore"])
 
     async def async_step_unreachable(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
@@ -515,6 +521,31 @@ class HostKeyFlow(CheckFlow):
         """Show what is still wrong."""
         return await self._async_menu("still_wrong", ["review", "ignore"])
 
+    async def async_step_other_host(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Say which other host of ours answers: it has a device of its own, and this one is to be found elsewhere."""
+        return await self._async_menu("other_host", ["review", "ignore"])
+
+    def _is_key_of_another(self, host_key: str) -> bool:
+        """Tell whether another entry has pinned a key, and note which one."""
+        shown = fingerprint(host_key)
+        self._other = next(
+            (each for each, address in self._others() if shown in map(fingerprint, address.host_keys)), None
+        )
+        return self._other is not None
+
+    def _is_another(self, system: System | None) -> bool:
+        """Tell whether a machine says that it is the one of another entry and not of this one, and note which one."""
+        if not is_it(self._address.host_id, self._address.machine, (), system):
+            self._other = next(
+                (each for each, address in self._others() if is_it(address.host_id, address.machine, (), system)), None
+            )
+        return self._other is not None
+
+    def _others(self) -> list[tuple[ConfigEntry[Any], HostAddress]]:
+        """Return the other entries, those that are switched off included."""
+        entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        return [(each, HostAddress.from_data(each.data)) for each in entries if each is not self._entry]
+
     async def _async_pin(self, host_key: str) -> str:
         """Let the entry start again with the accepted key, once the machine has proven that it has it, and test it."""
         if step := self._obstacle(host_key) or await self._async_unproven(host_key) or self._obstacle(host_key):
@@ -539,13 +570,15 @@ class HostKeyFlow(CheckFlow):
         if self._is_changed:
             return "changed"
         is_as_shown = HostAddress.from_data(self._entry.data).host_keys == self._pinned
-        return None if host_key and is_as_shown else "review"
+        if not (host_key and is_as_shown):
+            return "review"
+        return "other_host" if self._is_key_of_another(host_key) else None
 
     async def _async_unproven(self, host_key: str) -> str | None:
         """Return the step that says why the machine does not prove that key: anybody who has seen one can show it."""
         try:
             proof = async_require_proof(self.hass, self._address.target, host_key)
-            await async_while_loaded(self.hass, self._entry, proof)
+            system = await async_while_loaded(self.hass, self._entry, proof)
         except Ended:
             return "ended"
         except HostKeyChanged:
@@ -553,7 +586,7 @@ class HostKeyFlow(CheckFlow):
         except HomelabError as err:
             self._failure = str(err)
             return "unreachable"
-        return None
+        return "other_host" if self._is_another(system) else None
 
     @override
     async def _async_placeholders(self) -> dict[str, str]:
@@ -567,6 +600,7 @@ class HostKeyFlow(CheckFlow):
             | {
                 "expected": copyable("\n".join(map(fingerprint, self._pinned))),
                 "offered": copyable(fingerprint(offered.line) if offered else ""),
+                "other_name": escaped(self._other.title) if self._other else "",
                 "fingerprint_command": copyable(
                     fingerprint_command(offered.line, platform_of(offered.server_version)) if offered else ""
                 ),

@@ -186,6 +186,8 @@ class HostMemory:
     """When that was last known to run, by the wall clock: the store may come back from a backup."""
     upgrade_boot_id: str = ""
     """The boot of the host in which it ran."""
+    upgrade_wanted: tuple[str, ...] = ()
+    """Some of the packages that were pending when it began: name and version."""
     upgrade_failure: str = ""
     """How the last one failed, as the key of an error; "" where it did not."""
     online: bool | None = None
@@ -301,6 +303,7 @@ class HostStore:
             "upgrade": self.memory.upgrade,
             "upgrade_started": self.memory.upgrade_started,
             "upgrade_boot_id": self.memory.upgrade_boot_id,
+            "upgrade_wanted": list(self.memory.upgrade_wanted),
             "upgrade_failure": self.memory.upgrade_failure,
         }
 
@@ -323,6 +326,7 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         upgrade=text(stored.get("upgrade")),
         upgrade_started=number(stored.get("upgrade_started"), None),
         upgrade_boot_id=text(stored.get("upgrade_boot_id")),
+        upgrade_wanted=texts(stored.get("upgrade_wanted")),
         upgrade_failure=text(stored.get("upgrade_failure")),
     )
 

@@ -5,6 +5,7 @@ polls, after each that finds the host online, and remembered as long as nobody h
 """
 
 import asyncio
+from contextlib import suppress
 import logging
 import time
 from typing import Final
@@ -12,8 +13,10 @@ from typing import Final
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 
-from .client.errors import HomelabError, UpgradeFailed, UpgradeLost
+from .client.errors import HomelabError, UpgradeFailed, UpgradeLost, UpgradeUnknown
 from .client.happenings import Happening
+from .client.models import Updates
+from .client.patience import TimeLimit
 from .client.upgrade import Phase, Upgrade, read_upgrade, start_upgrade
 from .const import CONF_INSTALL_UPDATES, DOMAIN
 from .controls import require, translated
@@ -27,6 +30,8 @@ WAIT_SECONDS: Final = 3600.0
 """How long who asked for the updates is kept waiting for their end."""
 TOLD_SECONDS: Final = 86400.0
 """How old a job may be, of which only the store knows: that may come from a backup, and its end was told long ago."""
+WANTED_KEPT: Final = 50
+"""Of how many pending packages is remembered that they were; one is enough."""
 CHANGED: Final = ("updates", "services", "containers")
 """The sections that tell something else once packages were installed."""
 
@@ -64,6 +69,11 @@ class HostUpgrade:
         return self._memory.upgrade or (updates.manager if updates else "")
 
     @property
+    def _updates(self) -> Updates | None:
+        """Return what the host told last of its packages."""
+        return self._coordinator.data.snapshot.sections.updates
+
+    @property
     def _boot_id(self) -> str:
         """Return in which of its boots the host is."""
         return self._coordinator.data.snapshot.boot_id or ""
@@ -75,7 +85,9 @@ class HostUpgrade:
             # A look may have taken minutes: by now the host may be off, set up anew or no longer watched.
             require(self._coordinator, CONF_INSTALL_UPDATES)
             end = self._end or await self._async_start()
-        await asyncio.wait({end}, timeout=WAIT_SECONDS)
+        with suppress(TimeoutError):
+            async with TimeLimit(WAIT_SECONDS):
+                await asyncio.wait({end})
         if not end.done():
             raise self._unseen("still_upgrading")
         if end.cancelled():
@@ -152,6 +164,7 @@ class HostUpgrade:
         self._memory.upgrade = manager
         self._memory.upgrade_started = time.time() if manager else None
         self._memory.upgrade_boot_id = self._boot_id if manager else ""
+        self._memory.upgrade_wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
         # Of a host that was removed meanwhile no file may come back.
         entry = self._coordinator.config_entry
         if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
@@ -187,15 +200,19 @@ class HostUpgrade:
 
     async def _async_ended(self, found: Upgrade | None) -> None:
         """Tell how it ended, where that is known, and let every entity follow."""
+        if found and found.phase is Phase.UNKNOWN and await self._async_has_left_something():
+            found = Upgrade(phase=Phase.LOST)
         error = self._error(found) if found else None
+        has_failed = error is not None and not isinstance(error, UpgradeUnknown)
         if found:
-            self._note_failure(error.key if error else "")
+            self._note_failure(error.key if error and has_failed else "")
         await self._async_remember("")
         for section in CHANGED:
             await self._coordinator.async_ask_again(section)
         end, self._end = self._end, None
         if error:
             _LOGGER.warning("%s", error)
+        if error and has_failed:
             # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.
             self._coordinator.async_tell(Happening(type="update_failed", about={"reason": error.key}))
         else:
@@ -209,16 +226,36 @@ class HostUpgrade:
         if self._end is None:
             started = self._memory.upgrade_started
             is_old = started is None or abs(time.time() - started) > TOLD_SECONDS
-            # What a reboot ended leaves nothing; what lies there after one is of another job.
-            return None if is_old or (is_other_boot and found.phase is not Phase.NONE) else found
-        return Upgrade(phase=Phase.LOST) if is_other_boot else found
+            # A reboot leaves nothing; what lies there after one is of another job.
+            if is_old or (is_other_boot and found.phase is not Phase.NONE):
+                return None
+        return Upgrade(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
+
+    async def _async_has_left_something(self) -> bool:
+        """Return whether the packages prove that the job did not end well: it would have installed what was pending.
+
+        Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing.
+        """
+        wanted, before = frozenset(self._memory.upgrade_wanted), self._updates
+        await self._coordinator.async_ask_again("updates")
+        now = self._updates
+        if now is None or now is before:
+            return False
+        return bool(now.unfinished) or not wanted.isdisjoint(_pending(now))
 
     def _error(self, found: Upgrade) -> HomelabError | None:
-        """Return what a person has to know of the end; a job that left nothing was ended by a reboot."""
+        """Return what a person has to know of the end."""
         host = self._coordinator.address.target.host
         match found.phase:
             case Phase.FAILED:
                 return UpgradeFailed(host, found.detail)
-            case Phase.LOST | Phase.NONE:
+            case Phase.LOST:
                 return UpgradeLost(host)
+            case Phase.UNKNOWN:
+                return UpgradeUnknown(host)
         return None
+
+
+def _pending(updates: Updates | None) -> tuple[str, ...]:
+    """Return name and version of the packages that are to be installed, as far as the host lists them."""
+    return tuple(f"{each.name} {each.available}" for each in updates.packages) if updates else ()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.happenings import Baseline, advance
+from custom_components.homelab_monitor.client.happenings import Baseline, advance, starting_from
 from custom_components.homelab_monitor.client.limits import UNREAD_LIMIT
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 
@@ -22,14 +22,15 @@ class Looks:
         self.baseline = Baseline()
         self.snapshot = Snapshot()
         self.now = 1000.0
+        self.booted = 0.0
 
     def look(self) -> list[tuple[str, dict[str, str]]]:
         """Let ten seconds pass and return what happened."""
         self.now += 10
-        self.document["sections"].get("uptime", {})["uptime_seconds"] = self.now
+        self.document["sections"].get("uptime", {})["uptime_seconds"] = self.now - self.booted
         reply = decode_reply("plain", json.dumps(self.document).encode())
         self.snapshot = self.snapshot.merged(reply, self.now, 30.0)
-        self.baseline, happened = advance(self.baseline, self.snapshot)
+        self.baseline, happened = advance(self.baseline, self.snapshot, 30.0)
         return [(each.type, dict(each.about)) for each in happened]
 
     @property
@@ -61,10 +62,161 @@ def test_a_unit_that_is_tried_again_has_not_recovered(looks: Looks) -> None:
     for state in ("activating", "deactivating", "failed", "activating"):
         looks.unit["active_state"] = state
         assert looks.look() == []
-    looks.unit["active_state"] = "inactive"
+    looks.unit.update(active_state="inactive", result="success")
     assert looks.look() == [("service_recovered", {"service": "backup.service"})]
     looks.unit["active_state"] = "activating"
     assert looks.look() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"active_state": "inactive", "result": "success"},
+        {"active_state": "inactive", "load_state": "masked"},
+        {"active_state": "inactive", "load_state": "not-found", "result": "success"},
+        {"active_state": "inactive", "result": "exit-code"},
+        None,
+    ],
+    ids=["not run since", "masked", "removed", "stopped", "gone"],
+)
+@pytest.mark.parametrize("is_rebooted", [False, True])
+def test_a_service_that_nobody_has_seen_well_is_not_told_to_be(
+    looks: Looks, state: dict[str, Any] | None, is_rebooted: bool
+) -> None:
+    units = looks.document["sections"]["services"]["units"]
+    unit = looks.unit
+    if is_rebooted:
+        looks.document["boot_id"] = "another"
+    if state is None:
+        units.remove(unit)
+    else:
+        unit |= state
+    told = [each for _ in range(5) for each in looks.look()]
+    assert [each for each in told if each[0] != "rebooted"] == []
+    if state is None or state.get("load_state") == "not-found":
+        return
+    unit |= {"active_state": "active", "load_state": "loaded"}
+    assert looks.look() == [("service_recovered", {"service": "backup.service"})], "seen at last"
+    assert looks.look() == []
+
+
+@pytest.mark.parametrize("result", ["exit-code", "signal", None])
+def test_a_job_that_was_stopped_while_it_was_tried_again_is_not_well(looks: Looks, result: str | None) -> None:
+    for state in ("activating", "deactivating", "inactive"):
+        looks.unit.update(active_state=state, result=result)
+        assert looks.look() == []
+
+
+def restarted(looks: Looks) -> None:
+    """Begin anew with what the store knows."""
+    looks.snapshot = restore_snapshot(json.loads(json.dumps(looks.snapshot.as_dict())))
+    looks.baseline = starting_from(looks.snapshot, looks.now)
+
+
+def fail_all(looks: Looks) -> None:
+    """Let everything fail that can."""
+    looks.document["sections"]["services"]["units"][1] |= {"name": "web.service", "active_state": "failed"}
+    looks.document["sections"]["gpu"]["gpus"][0]["state"] = "lost"
+    section = looks.document["sections"]["containers"]
+    section["at"] = looks.now
+    section["containers"][0] |= {"state": "exited", "exit_code": 1}
+    section["containers"][1] |= {"health": "unhealthy"}
+
+
+@pytest.fixture
+def busy() -> Looks:
+    """A host with something of each kind."""
+    looks = Looks()
+    looks.document["sections"]["services"]["units"][1:] = [{"name": "web.service", "active_state": "active"}]
+    del looks.document["missing"]["gpu"]
+    looks.document["missing"].pop("containers", None)
+    looks.document["sections"]["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "T400"}]}
+    rows = [
+        {"name": name, "engine": "docker", "owner": "root", "id": f"{number:064x}", "state": "running", "restarts": 0}
+        for number, name in enumerate(("db", "web"))
+    ]
+    looks.document["sections"]["containers"] = {
+        "at": 1.0,
+        "complete": {"docker/root": True},
+        "containers": rows,
+        "engines": [],
+    }
+    looks.look()
+    return looks
+
+
+ALL = {"service_failed", "gpu_lost", "container_died", "container_unhealthy"}
+
+
+@pytest.mark.parametrize("boot_id", ["another", None], ids=["machine", "lxc"])
+def test_what_fails_in_a_boot_that_we_were_there_for_is_news_also_after_a_restart_of_ours(
+    busy: Looks, boot_id: str | None
+) -> None:
+    restarted(busy)
+    busy.now += 8 * 3600
+    busy.document["boot_id"] = boot_id or busy.document["boot_id"]
+    fail_all(busy)
+    busy.booted = busy.now - 40
+    told = [kind for _ in range(10) for kind, _ in busy.look()]
+    assert sorted(told) == sorted(ALL | {"rebooted"})
+
+
+def test_of_a_boot_before_we_were_there_nobody_knows_what_is_new(busy: Looks) -> None:
+    """The host was started while Home Assistant was down."""
+    busy.now += 600
+    restarted(busy)
+    busy.document["boot_id"] = "another"
+    busy.booted = busy.now - 40
+    fail_all(busy)
+    assert [kind for _ in range(10) for kind, _ in busy.look()] == ["rebooted"]
+
+
+def test_what_changed_in_the_same_boot_while_we_were_away_is_no_news(busy: Looks) -> None:
+    restarted(busy)
+    fail_all(busy)
+    assert [each for _ in range(10) for each in busy.look()] == []
+    busy.document["sections"]["services"]["units"].append({"name": "new.service", "active_state": "failed"})
+    assert busy.look() == [("service_failed", {"service": "new.service"})]
+
+
+def test_the_first_reply_of_a_new_boot_may_be_that_to_a_control(busy: Looks) -> None:
+    """It tells of services alone, so that nobody knows yet when the boot was."""
+    restarted(busy)
+    busy.now += 3600
+    busy.document["boot_id"] = "another"
+    fail_all(busy)
+    whole = busy.document["sections"]
+    busy.document["sections"] = {"services": whole["services"]}
+    assert busy.look() == [("rebooted", {})]
+    busy.document["sections"] = whole
+    busy.booted = busy.now - 20
+    assert sorted(kind for _ in range(10) for kind, _ in busy.look()) == sorted(ALL)
+
+
+def test_a_reboot_is_told_once_when_its_first_reply_tells_no_uptime(looks: Looks) -> None:
+    looks.look()
+    whole = looks.document["sections"]
+    looks.document["boot_id"] = "another"
+    looks.document["sections"] = {"services": whole["services"]}
+    assert looks.look() == [("rebooted", {})]
+    looks.document["sections"] = whole
+    looks.booted = looks.now - 5
+    assert [each for _ in range(3) for each in looks.look()] == []
+
+
+@pytest.mark.parametrize("gap", [40, 3600])
+@pytest.mark.parametrize("is_rebooted", [False, True])
+def test_a_card_is_lost_when_that_lasts_while_somebody_looks(busy: Looks, gap: float, is_rebooted: bool) -> None:
+    busy.document["sections"]["gpu"]["gpus"][0]["state"] = "lost"
+    assert busy.look() == []
+    if is_rebooted:
+        busy.document["boot_id"] = "another"
+        gap = 20
+    else:
+        busy.now += gap
+    told = [kind for _ in range(6) for kind, _ in busy.look()]
+    assert "gpu_lost" not in told
+    assert busy.look() == [("gpu_lost", {"gpu": "T400"})]
 
 
 def test_a_unit_that_fails_while_services_cannot_be_read_is_told_afterwards(looks: Looks) -> None:

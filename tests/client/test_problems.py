@@ -1,5 +1,6 @@
 """Problems last a while before they are told, and are over only when they are clearly over."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 import json
@@ -21,7 +22,7 @@ class Court:
     def __init__(self) -> None:
         self.document: dict[str, Any] = deepcopy(PLAIN)
         self.document["sections"]["services"]["units"] = []
-        self.judge = Judge()
+        self.judge = Judge(patience=30.0)
         self.thresholds = Thresholds(disk_percent=90, memory_percent=95)
         self.rates = Rates()
         self.now = 1000.0
@@ -322,3 +323,52 @@ def test_a_cpu_has_to_be_busy_for_a_quarter_of_an_hour_and_is_not_any_more_when_
     assert court.judged() == ["cpu_busy"], "not known is not over"
     court.work(89.9)
     assert court.judged() == []
+
+
+def _hot(court: Court) -> None:
+    court.sections["sensors"]["cpu_celsius"] = 120.0
+
+
+def _full_memory(court: Court) -> None:
+    court.sections["memory"]["available_bytes"] = 1
+
+
+def _busy_cpu(court: Court) -> None:
+    court.thresholds = replace(court.thresholds, cpu_percent=80)
+    court.work(99)
+
+
+def _lost_card(court: Court) -> None:
+    del court.document["missing"]["gpu"]
+    court.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "T400", "state": "lost"}]}
+
+
+def _broken_driver(court: Court) -> None:
+    court.document["errors"]["gpu"] = "NVML: Driver/library version mismatch"
+
+
+HELD = [(_hot, 60), (_full_memory, 300), (_busy_cpu, 900), (_lost_card, 60), (_broken_driver, 60)]
+
+
+@pytest.mark.parametrize(("begin", "seconds"), HELD)
+@pytest.mark.parametrize("gap", [40.0, 8 * 3600.0])
+def test_time_in_which_nobody_was_asked_is_none_in_which_something_lasted(
+    court: Court, begin: Callable[[Court], None], seconds: float, gap: float
+) -> None:
+    court.judged(20)
+    begin(court)
+    assert court.judged(seconds) == []
+    court.now += gap
+    assert court.judged(seconds) == []
+    assert len(court.judged(20)) == 1
+    court.now += gap
+    assert len(court.judged(10)) == 1, "what was told is not over"
+
+
+@pytest.mark.parametrize(("begin", "seconds"), HELD)
+def test_another_boot_begins_it_anew(court: Court, begin: Callable[[Court], None], seconds: float) -> None:
+    begin(court)
+    assert court.judged(seconds) == []
+    court.document["boot_id"] = "another"
+    assert court.judged(seconds) == []
+    assert len(court.judged(20)) == 1

@@ -35,6 +35,7 @@ from .errors import (
     reason_in,
 )
 from .models import Container
+from .patience import TimeLimit
 from .programs import INTERPRETERS
 from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, try_ways
 from .ssh import Connection
@@ -239,7 +240,7 @@ async def _has_gone(connection: Connection, life: str) -> bool:
 async def _look(connection: Connection, life: str) -> _Seen:
     """Look at a machine over a new connection."""
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with TimeLimit(_LOOK_SECONDS):
             again = await connection.again()
             try:
                 words = (await again.run("sh", stdin=_LOOK_SCRIPT, timeout=_LOOK_SECONDS)).stdout.split()

@@ -406,6 +406,13 @@ class UpgradeLost(HomelabError):
     what = "installing updates was interrupted"
 
 
+class UpgradeUnknown(HomelabError):
+    """The host was booted anew before anybody saw how installing the updates ended."""
+
+    key = "upgrade_unknown"
+    what = "nobody has seen how installing updates ended"
+
+
 class NoSuchUnit(HomelabError):
     """The host has no service of that name."""
 

@@ -2,20 +2,26 @@
 
 A happening is told once, against a baseline: what a section last told. A section that was not
 told leaves its part of the baseline as it is, so that nothing is missed and nothing told twice.
+
+After a restart of ours the baseline is what was stored. What a host then tells of a boot that began before we did may
+have happened while nobody looked, and is no news; of a boot that we were there for all of it is.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
+import math
 
 from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
 from .limits import UNREAD_LIMIT
-from .models import Container
+from .models import Container, Service
 from .snapshot import Snapshot
 
 REBOOT_SECONDS = 2.0
 """How much shorter the uptime must have become: lxcfs makes a container's from whole seconds."""
+_STORED = frozenset({"services", "gpu", "containers"})
+"""Sections that happenings are made of."""
 SURE_SECONDS = 60.0
 """How long a card must be lost: a driver that is being replaced loses its cards for a moment."""
 
@@ -53,29 +59,93 @@ class Baseline:
 
     boot_id: str = ""
     uptime_seconds: float | None = None
+    """As it was told last in that boot."""
     failed_units: frozenset[str] | None = None
+    """Units that failed and have not been settled since."""
+    retried_units: frozenset[str] = frozenset()
+    """Those of them that were started again."""
+    doubtful_units: frozenset[str] = frozenset()
+    """Units that failed, and that nobody has seen well since they no longer count as failed."""
+    well_units: frozenset[str] = frozenset()
+    """Those of them that the last look at the units found to be well."""
     lost_gpus: frozenset[str] | None = None
     gpus: frozenset[str] = frozenset()
     """All cards that were told last."""
     suspects: Mapping[str, float] = field(default_factory=dict)
     """Cards that do not answer, and since when; lost when that lasts."""
     containers: ContainersLook = field(default_factory=ContainersLook)
+    looked: float | None = None
+    """When anything was told last, by the steady clock."""
+    started: float = math.inf
+    """When we began to watch, by the steady clock, where something is from the store."""
+    stored: frozenset[str] = frozenset()
+    """Sections of which only the store has told yet."""
 
 
-def advance(baseline: Baseline, snapshot: Snapshot) -> tuple[Baseline, tuple[Happening, ...]]:
-    """Return the new baseline and what happened since the old one."""
-    suspects = _suspects(baseline, snapshot)
+def advance(
+    baseline: Baseline, snapshot: Snapshot, patience: float = math.inf
+) -> tuple[Baseline, tuple[Happening, ...]]:
+    """Return the new baseline and what happened since the old one.
+
+    After more than `patience` seconds without a look nobody knows what lasted.
+    """
+    told = _told(baseline, snapshot)
+    before = _trusted(baseline, snapshot, told)
     now = replace(
-        baseline,
+        before,
         boot_id=snapshot.boot_id,
-        uptime_seconds=_uptime(snapshot, baseline.uptime_seconds),
-        failed_units=_failed_units(baseline, snapshot),
-        lost_gpus=_lost_gpus(baseline, suspects, snapshot.steady),
-        gpus=frozenset(gpu_labels(snapshot).values()) or baseline.gpus,
-        suspects=suspects or {},
-        containers=_containers(baseline.containers, snapshot),
+        uptime_seconds=_uptime(before, snapshot),
+        looked=snapshot.steady,
+        stored=before.stored - told,
     )
-    return now, tuple(_between(baseline, now))
+    if _has_rebooted(before, now) or (before.looked is not None and snapshot.steady - before.looked > patience):
+        before = replace(before, suspects={})
+    if "services" in told:
+        now = _with_services(now, before, snapshot)
+    if "gpu" in told:
+        suspects = _suspects(before, snapshot)
+        now = replace(
+            now,
+            lost_gpus=_lost_gpus(before, suspects, snapshot.steady),
+            gpus=frozenset(gpu_labels(snapshot).values()) or before.gpus,
+            suspects=suspects or {},
+        )
+    else:
+        now = replace(now, suspects=before.suspects)
+    if "containers" in told:
+        now = replace(now, containers=_containers(before.containers, snapshot))
+    return now, tuple(_between(before, now))
+
+
+def _told(baseline: Baseline, snapshot: Snapshot) -> frozenset[str]:
+    """Return the sections that something is told of; what the store knows waits until it is clear in which boot."""
+    containers_section = snapshot.sections.containers
+    told = {
+        "services": is_told(snapshot, "services"),
+        # Of a driver that fails, and of what is no longer there, no section tells.
+        "gpu": is_told(snapshot, "gpu") or bool(gpu_failure(snapshot)) or snapshot.sections.gpu is None,
+        "containers": containers_section is not None and containers_section.at != baseline.containers.at,
+    }
+    waiting = frozenset[str]() if is_told(snapshot, "uptime") else baseline.stored
+    return frozenset(name for name, is_one in told.items() if is_one) - waiting
+
+
+def is_told(snapshot: Snapshot, section: str) -> bool:
+    """Return whether a section is of the last reply itself, as against kept from one before."""
+    return snapshot.heard.get(section) == snapshot.steady
+
+
+def _trusted(baseline: Baseline, snapshot: Snapshot, told: frozenset[str]) -> Baseline:
+    """Return the baseline without what was stored of sections that now tell of a boot which began before we did."""
+    uptime = snapshot.sections.uptime
+    if uptime is None or snapshot.steady - baseline.started > uptime.uptime_seconds:
+        return baseline
+    first = baseline.stored & told
+    if "services" in first:
+        baseline = replace(baseline, failed_units=None)
+    if "gpu" in first:
+        baseline = replace(baseline, lost_gpus=None)
+    return replace(baseline, containers=ContainersLook()) if "containers" in first else baseline
 
 
 def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
@@ -83,7 +153,7 @@ def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
     if _has_rebooted(before, now):
         yield Happening(type="rebooted", about={})
     yield from _new("service_failed", "service", before.failed_units, now.failed_units)
-    yield from _new("service_recovered", "service", now.failed_units, before.failed_units)
+    yield from _new("service_recovered", "service", before.well_units, now.well_units)
     yield from _new("gpu_lost", "gpu", before.lost_gpus, now.lost_gpus)
     yield from _new_containers("container_died", before.containers, now.containers, lambda look: look.died)
     yield from _new_containers("container_unhealthy", before.containers, now.containers, lambda look: look.unhealthy)
@@ -101,15 +171,28 @@ def _has_rebooted(before: Baseline, now: Baseline) -> bool:
     return now.uptime_seconds < before.uptime_seconds - REBOOT_SECONDS
 
 
-def _uptime(snapshot: Snapshot, before: float | None = None) -> float | None:
-    """Return the host's uptime as it was told last."""
+def _uptime(before: Baseline, snapshot: Snapshot) -> float | None:
+    """Return the uptime as it was told last in this boot; that of a boot before means nothing in it."""
     uptime = snapshot.sections.uptime
-    return before if uptime is None else uptime.uptime_seconds
+    if uptime is not None and is_told(snapshot, "uptime"):
+        return uptime.uptime_seconds
+    return before.uptime_seconds if before.boot_id == snapshot.boot_id else None
 
 
-def starting_from(snapshot: Snapshot) -> Baseline:
-    """Return where to start from after a restart of ours: what changed meanwhile is no news, but a reboot."""
-    return Baseline(boot_id=snapshot.boot_id, uptime_seconds=_uptime(snapshot))
+def starting_from(snapshot: Snapshot, started: float) -> Baseline:
+    """Return where to start from after a restart of ours, at a moment of the steady clock."""
+    uptime = snapshot.sections.uptime
+    first = _with_services(Baseline(), Baseline(), snapshot)
+    return Baseline(
+        boot_id=snapshot.boot_id,
+        uptime_seconds=None if uptime is None else uptime.uptime_seconds,
+        failed_units=first.failed_units,
+        lost_gpus=lost_gpus(snapshot) if snapshot.sections.gpu else None,
+        gpus=frozenset(gpu_labels(snapshot).values()),
+        containers=_containers(ContainersLook(), snapshot),
+        started=started,
+        stored=_STORED,
+    )
 
 
 def _new(happening: str, about: str, before: frozenset[str] | None, now: frozenset[str] | None) -> Iterator[Happening]:
@@ -136,17 +219,42 @@ def _template(unit: str) -> str:
     return name + at if at else ""
 
 
-def _failed_units(baseline: Baseline, snapshot: Snapshot) -> frozenset[str] | None:
-    """Return the units that failed; one that is only tried again has not recovered, nor one that had no room."""
+def _with_services(now: Baseline, before: Baseline, snapshot: Snapshot) -> Baseline:
+    """Return the baseline with what is told of the units.
+
+    One that is only tried again has not recovered, nor one that had no room. That one has not failed any more is no
+    proof that it is well: a reboot, a mask or `systemctl reset-failed` make it so as well.
+    """
     if snapshot.sections.services is None:
-        return baseline.failed_units
-    before = baseline.failed_units or frozenset()
+        return now
+    failed_before = before.failed_units or frozenset()
     told = {unit.name: unit for unit in services(snapshot) if unit.speaks_for_host}
-    failed = frozenset(name for name, unit in told.items() if unit.has_failed or (unit.is_unsettled and name in before))
-    if lists_services(snapshot):
-        return failed
+    failed = frozenset(
+        name for name, unit in told.items() if unit.has_failed or (unit.is_unsettled and name in failed_before)
+    )
     # A host may tell of others each time, and never of all.
-    return failed | frozenset(islice(sorted(before - told.keys()), UNREAD_LIMIT))
+    is_whole = lists_services(snapshot)
+    unread = frozenset[str]() if is_whole else frozenset(islice(sorted(failed_before - told.keys()), UNREAD_LIMIT))
+    retried = frozenset(
+        name
+        for name in failed
+        if told[name].is_unsettled and (told[name].active_state == "activating" or name in before.retried_units)
+    )
+    was_wrong = failed_before | before.doubtful_units
+    well = frozenset(name for name in was_wrong & told.keys() if _is_well(told[name], before.retried_units))
+    known = was_wrong & told.keys() if is_whole else was_wrong
+    return replace(
+        now,
+        failed_units=failed | unread,
+        retried_units=retried | (before.retried_units & unread),
+        doubtful_units=frozenset(islice(sorted(known - failed - unread - well), UNREAD_LIMIT)),
+        well_units=well,
+    )
+
+
+def _is_well(unit: Service, retried: frozenset[str]) -> bool:
+    """Return whether a unit that had failed is seen to be well: it runs, or it ran again and ended well."""
+    return unit.is_running or (unit.has_ended_well and unit.name in retried)
 
 
 def _suspects(baseline: Baseline, snapshot: Snapshot) -> Mapping[str, float] | None:

@@ -5,11 +5,11 @@ to the other: the login proves the template. So a connection knows which machine
 that from the one that answers, it carries no request, no command and no password.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from .errors import BadReply, HomelabError, NoPython, PythonIncomplete
 from .framing import Marker
+from .patience import TimeLimit
 from .probe import Probe
 from .programs import BOOTSTRAP, INTERPRETERS, Programs
 from .snapshot import PROTOCOL
@@ -32,7 +32,7 @@ async def start_probe(  # noqa: PLR0913
     try:
         process = await connection.start(BOOTSTRAP.format(interpreter=interpreter), probe, timeout=timeout)
         seconds = timeout
-        async with asyncio.timeout(seconds):
+        async with TimeLimit(seconds):
             await probe.greet(process)
         seconds = STALLED_SECONDS
         marker = await send(connection, probe, payload)

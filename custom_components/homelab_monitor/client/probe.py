@@ -26,6 +26,7 @@ from .errors import (
 )
 from .framing import REPLY_LIMIT, Hello, Marker, RawReply, Record, ReplyParser, Unasked
 from .limits import SILENCE_SECONDS, UNASKED_RECORDS
+from .patience import TimeLimit
 from .programs import INTERPRETERS
 from .ssh import Process
 
@@ -107,7 +108,7 @@ class Probe:
             return late
         self._process.write_eof()
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with TimeLimit(SILENCE_SECONDS):
                 await self._record()
         except TimeoutError:
             # OpenSSH ends no forced command because we ask for it: each try may leave one behind.
@@ -133,7 +134,7 @@ class Probe:
         if self._process is not None:
             self._process.write_eof()
         with suppress(HomelabError, TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with TimeLimit(seconds):
                 await self._record()
         self.stop()
 

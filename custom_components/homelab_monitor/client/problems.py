@@ -2,12 +2,14 @@
 
 A judge is asked at every poll. What comes and goes around a threshold is told once it has lasted
 (`hold_seconds`) and until it is clearly over (`clear` below the threshold). What nobody can read any more is
-not over: a full disk that hangs is still full.
+not over: a full disk that hangs is still full. What lasts is what polls have seen last: time in which nobody was asked
+and another boot of the host begin it anew.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+import math
 from operator import attrgetter
 
 from .items import (
@@ -69,10 +71,17 @@ class Judge:
     selection: Selection = field(default_factory=Selection)
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
+    patience: float = math.inf
+    """How many seconds between two looks are no gap."""
+    looked: float | None = None
+    boot_id: str = ""
 
     def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
         """Return what is wrong now, in a stable order."""
         now, told = snapshot.steady, frozenset(self.told)
+        if snapshot.boot_id != self.boot_id or (self.looked is not None and now - self.looked > self.patience):
+            self.start_over()
+        self.looked, self.boot_id = now, snapshot.boot_id
         readings = (*_readings(snapshot, thresholds, self.selection, told), *_cpu(rates, thresholds.cpu_percent))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
@@ -82,6 +91,10 @@ class Judge:
         self.since = over | {problem: self.since.get(problem, now) for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
+
+    def start_over(self) -> None:
+        """Forget for how long something has lasted; what was told stays told while it is the case."""
+        self.since.clear()
 
 
 def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callable[[Problem], bool]:

@@ -5,12 +5,12 @@ pam_faillock counts. So its input stays open while a question may come, and a su
 is killed while it waits. It may be: until it lets somebody in, it runs with the real id of who called it.
 """
 
-import asyncio
 from contextlib import suppress
 from typing import Protocol
 
 from .command import Output, Question
 from .limits import ENDING_SECONDS, QUESTION_SECONDS
+from .patience import TimeLimit
 
 
 class Asking(Protocol):
@@ -44,7 +44,7 @@ async def _has_news(output: Output, seconds: float | None) -> bool:
     """Wait until it asks, works or ends; tell whether it did in time."""
     output.news.clear()
     try:
-        async with asyncio.timeout(seconds):
+        async with TimeLimit(seconds):
             await output.news.wait()
     except TimeoutError:
         return False
@@ -55,5 +55,5 @@ async def _end(process: Asking, output: Output) -> None:
     """End the command where it waits; a server that passes no signal on closes its input afterwards."""
     process.strike()
     with suppress(TimeoutError):
-        async with asyncio.timeout(ENDING_SECONDS):
+        async with TimeLimit(ENDING_SECONDS):
             await output.complete.wait()

@@ -19,6 +19,7 @@ from typing import Literal, TypedDict
 
 from .errors import first_line, lines_of
 from .names import name_of
+from .patience import TimeLimit
 
 SSH_PORT = 22
 CONNECT_LIMIT = 128
@@ -244,7 +245,7 @@ async def read_banner(reader: asyncio.StreamReader) -> str | None:
     """
     received = b""
     with suppress(TimeoutError, OSError):
-        async with asyncio.timeout(BANNER_SECONDS):
+        async with TimeLimit(BANNER_SECONDS):
             while len(received) < _BANNER_BYTES and not re.search(rb"^SSH-[^\n]*\n", received, re.MULTILINE):
                 if not (chunk := await reader.read(_BANNER_BYTES)):
                     break
@@ -333,7 +334,7 @@ class _Sweep:
     async def _ask(self, address: str) -> bool:
         """Connect and read the greeting; return False when this machine could not even ask."""
         try:
-            async with asyncio.timeout(self.seconds):
+            async with TimeLimit(self.seconds):
                 reader, writer = await asyncio.open_connection(address, self.port)
         except TimeoutError:
             self.silent.add(address)
@@ -397,7 +398,7 @@ async def _reverse_names(addresses: Collection[str]) -> dict[str, str]:
     lookups: list[Awaitable[tuple[str, str]]] = [loop.run_in_executor(pool, _reverse_name, each) for each in addresses]
     names: dict[str, str] = {}
     try:
-        async with asyncio.timeout(LOOKUP_SECONDS):
+        async with TimeLimit(LOOKUP_SECONDS):
             for lookup in asyncio.as_completed(lookups):
                 address, name = await lookup
                 names[address] = name

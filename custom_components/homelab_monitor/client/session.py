@@ -33,6 +33,7 @@ from .errors import (
 from .introduction import Send, ask_who, start_probe
 from .keys import KeyPair
 from .limits import EXCESS_FORGOTTEN_SECONDS, EXCESS_REST_LIMIT, EXCESS_REST_SECONDS
+from .patience import TimeLimit
 from .probe import Probe
 from .programs import INTERPRETERS, Programs
 from .snapshot import Reply, decode_reply
@@ -229,7 +230,7 @@ class ProbeSession:
         for opening in self._opening:
             opening.cancel()
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with TimeLimit(CLOSE_SECONDS):
                 await self.disconnect()
                 await asyncio.gather(*(connection.close() for connection in self._lent))
 
@@ -256,7 +257,7 @@ class ProbeSession:
     async def _reply(self, probe: Probe, request: _Request, seconds: float) -> Reply:
         """Send one request line and return the typed reply, as far as it was asked."""
         try:
-            async with asyncio.timeout(seconds):
+            async with TimeLimit(seconds):
                 raw = await probe.ask(request.id, request.line)
         except TimeoutError as err:
             raise TimedOut(self._target.host, f"no reply within {seconds:g} s") from err

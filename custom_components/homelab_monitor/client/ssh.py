@@ -48,6 +48,7 @@ from .host_keys import renewed
 from .identity import is_another
 from .keys import KeyPair, fingerprint
 from .limits import COMMAND_OUTPUT_BYTES, HELLO_SECONDS, SILENCE_SECONDS, UNCLOSED_CHANNELS
+from .patience import TimeLimit
 from .question import answer_once
 from .safe_logs import escape_logs
 from .target import Target
@@ -296,7 +297,7 @@ class Connection:
     ) -> Self:
         """Return an authenticated connection; raise the error that says why there is none."""
         try:
-            async with asyncio.timeout(seconds):
+            async with TimeLimit(seconds):
                 conn = await _connect(target, client, login)
         except _FAILURES as err:
             error = client.explain(target.host, err, refused)
@@ -375,7 +376,7 @@ class Connection:
         """Start a command on a channel of its own."""
         process = Process(receiver, self._client.wire, self._unclosed)
         try:
-            async with asyncio.timeout(timeout):
+            async with TimeLimit(timeout):
                 await self._conn.create_session(
                     lambda: process, command, encoding=None, env=None, send_env=None, request_pty=False
                 )
@@ -454,7 +455,7 @@ class Connection:
         process = await self.start(ANNOUNCED + command if reads else command, output, timeout=seconds)
         try:
             with self._client.wire.command():
-                async with asyncio.timeout(seconds):
+                async with TimeLimit(seconds):
                     if reads:
                         await self._hear_hello(process, output, may_run=question is not None)
                     if question is not None:
@@ -482,13 +483,13 @@ class Connection:
         `may_run`: it does its work without reading where it has nothing to ask, whether its hello was heard or not.
         """
         try:
-            async with asyncio.timeout(HELLO_SECONDS):
+            async with TimeLimit(HELLO_SECONDS):
                 await output.begun.wait()
         except TimeoutError:
             # A shell that waits for commands ends with its input, a slow host does not. The end can be sent to anybody.
             process.write_eof()
             with suppress(TimeoutError):
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with TimeLimit(SILENCE_SECONDS):
                     await output.complete.wait()
             raise _maybe(self._not_run(process, output), may_run=may_run) from None
         if not output.has_begun:
@@ -517,7 +518,7 @@ class Connection:
         self._conn.close()
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
+                async with TimeLimit(CLOSE_SECONDS):
                     await self._conn.wait_closed()
         finally:
             self._conn.abort()
@@ -549,7 +550,7 @@ async def _shake_hands(host: str, port: int, seconds: float, known: Sequence[str
     first = _algorithms(_import_keys(known)) if known else []
     algorithms = tuple(dict.fromkeys((*first, *_algorithms(()))))
     try:
-        async with asyncio.timeout(seconds):
+        async with TimeLimit(seconds):
             conn = await _connect(target, client, {"client_keys": None, "preferred_auth": "none"}, algorithms)
     except _FAILURES as err:
         if client.offered:

@@ -10,6 +10,7 @@ import time
 
 from .errors import ProbeStarting
 from .framing import Marker
+from .patience import TimeLimit
 from .probe import Probe
 from .ssh import Connection
 
@@ -79,7 +80,7 @@ async def load(connection: Connection, probe: Probe, payload: bytes) -> Marker:
     loading = asyncio.create_task(probe.load(payload))
     acknowledged, moved = connection.bytes_sent, time.monotonic()
     try:
-        async with asyncio.timeout(START_SECONDS):
+        async with TimeLimit(START_SECONDS):
             while time.monotonic() - moved < STALLED_SECONDS:
                 done, _ = await asyncio.wait({loading}, timeout=min(_LOOK_SECONDS, STALLED_SECONDS))
                 if done:

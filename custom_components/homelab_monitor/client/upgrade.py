@@ -43,6 +43,8 @@ class Phase(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     """It was ended from outside, and says nothing."""
+    UNKNOWN = "unknown"
+    """A reboot has taken away what it said, before or after its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from .kinds import Age, Line
 
 UNSETTLED_STATES = frozenset({"activating", "deactivating"})
 """On the way to another state: nobody knows yet whether a unit that had failed is well."""
+RUNNING_STATES = frozenset({"active", "reloading", "refreshing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,16 @@ class Service:
     def is_unsettled(self) -> bool:
         """Return whether it is being started or stopped; one that failed may well fail again."""
         return self.active_state in UNSETTLED_STATES
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether it is active."""
+        return self.active_state in RUNNING_STATES
+
+    @property
+    def has_ended_well(self) -> bool:
+        """Return whether a job has nothing to complain of; so it is after a reboot, too, before it has run."""
+        return self.active_state == "inactive" and self.load_state == "loaded" and self.result == "success"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
