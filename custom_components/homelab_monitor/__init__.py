@@ -23,7 +23,7 @@ from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_forget_look
 from .entity import async_note_choices, device_identifier
-from .issues import async_hide_issues, async_remove_issues
+from .issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .moves import Elsewhere, async_forget
 from .registration import async_watch_registry
 from .services import async_setup_services
@@ -81,6 +81,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
         """Let events, errors and log lines say the name that people give the host; a new one sets nothing up anew."""
         if changed is entry:
             coordinator.name = entry.title
+            async_rename_issues(hass, entry)
 
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, async_stop))
     async_note_choices(hass, entry)
@@ -97,6 +98,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
 async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
     """Unload one host, save what it told last, and end its probe."""
     coordinator = entry.runtime_data
+    coordinator.async_leave()
     await async_take_down(hass, entry)
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:

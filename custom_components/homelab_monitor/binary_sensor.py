@@ -17,7 +17,9 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
 
 from .checklist import words
+from .client.bucket import Bucket
 from .client.items import gpu_failure, gpus, lost_gpus
+from .client.limits import ANSWER_WRITES
 from .client.models import Gpu, Security, SecurityPart
 from .client.problems import Problem
 from .const import DOMAIN
@@ -244,6 +246,19 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
         """Know the texts of the language."""
         super().__init__(coordinator, description, item_id)
         self._texts = texts
+        self._answers = Bucket(*ANSWER_WRITES)
+        self._answer: tuple[bool, bool | None] | None = None
+        """What was written last."""
+
+    @override
+    def _may_write(self) -> bool:
+        """Tell whether a change may be written now: a yes or no that is waited for soon, whatever else has changed."""
+        answer = (self.available, self.is_on)
+        is_waited_for = self.entity_description.stays_available and answer != self._answer
+        may_write = (is_waited_for and self._answers.take()) or super()._may_write()
+        if may_write:
+            self._answer = answer
+        return may_write
 
     @property
     @override

@@ -87,6 +87,8 @@ class _LastLook:
     at: float
     baseline: Baseline
     untold: tuple[Happening, ...]
+    is_held: bool
+    """Whether the host is back and nobody was told yet."""
 
 
 _LAST_LOOKS: HassKey[dict[str, _LastLook]] = HassKey(f"{DOMAIN}_last_looks")
@@ -150,7 +152,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_phased = False
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
-        self._is_closed = False
+        self._is_closed = self._is_leaving = self._was_held = False
         self._is_heard = hass.state is CoreState.running
         """Whether automations listen: what they are not told they never learn."""
         self._untold: tuple[Happening, ...] = ()
@@ -185,7 +187,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             may_be_off=self.options.may_be_off,
             since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
             last_test=restore_report(memory.last_test),
-            is_held=not self._is_heard and memory.online is False,
+            is_held=self._was_held or (not self._is_heard and memory.online is False),
         )
         if memory.age_seconds < self.options.stale_after:
             # The config flow has just seen it.
@@ -201,7 +203,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if seen is None or time.monotonic() - seen.at > RELOAD_SECONDS:
             return None
         # Told when the next ones begin to listen, if the last ones were not there yet.
-        self._untold, self._is_heard = seen.untold, self._is_heard and not seen.untold
+        self._untold, self._was_held = seen.untold, seen.is_held
+        self._is_heard = self._is_heard and not seen.untold and not seen.is_held
         return seen.baseline
 
     # ------------------------------------------------------------ polling
@@ -224,8 +227,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         try:
             reply = await self.session.poll(sections, self._watch(sections), self._sudo(sections))
         except HomelabError as err:
+            if self._is_leaving:
+                return replace(self.data, happenings=())
             state = self._failed(err, started)
         else:
+            if self._is_leaving:
+                return replace(self.data, happenings=())
             self._is_taking_in = True
             state = self._succeeded(sections, reply, started, time.monotonic() - started)
             self._is_taking_in = False
@@ -260,6 +267,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
         @callback
         def async_tell_all(_now: datetime) -> None:
+            if self._is_leaving:
+                return
             self._is_heard, untold, self._untold = True, self._untold, ()
             if not self._is_closed:
                 since = dt_util.utcnow() if self.data.is_held and self.data.is_online else self.data.since
@@ -436,12 +445,20 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             # The next poll says it where it counts.
             _LOGGER.debug("%s: %s", self.name, err)
             return
+        if self._is_leaving:
+            return
         self.data = self._succeeded([section], reply, started, self.data.poll_seconds)
         self.async_update_listeners()
 
     @callback
     def async_tell(self, *happenings: Happening) -> None:
         """Let all entities look again, and tell what happened beside the polls; what a poll brought is told already."""
+        if self._is_leaving:
+            # Its listeners go one after the other: the next ones tell it.
+            looks = self.hass.data.get(_LAST_LOOKS, {})
+            if look := looks.get(self.config_entry.entry_id):
+                looks[self.config_entry.entry_id] = replace(look, untold=(*look.untold, *happenings)[:UNTOLD_LIMIT])
+            happenings = ()
         self.data = replace(self.data, happenings=self._told_now(happenings))
         self.async_update_listeners()
 
@@ -465,11 +482,23 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._turns.start_over()
         await self.async_resume()
 
+    @callback
+    def async_leave(self) -> None:
+        """Leave to the next one what was told: entities go now, and what is answered from here on nobody would hear."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        self._disarm_stale_timer()
+        look = _LastLook(
+            at=time.monotonic(),
+            baseline=self._baseline,
+            untold=self._untold,
+            is_held=self.data.is_held and not self._is_heard,
+        )
+        self.hass.data.setdefault(_LAST_LOOKS, {})[self.config_entry.entry_id] = look
+
     async def async_close(self) -> None:
         """Stop everything that this host keeps running, for good."""
-        if not self._is_closed:
-            look = _LastLook(at=time.monotonic(), baseline=self._baseline, untold=self._untold)
-            self.hass.data.setdefault(_LAST_LOOKS, {})[self.config_entry.entry_id] = look
         self._is_closed = True
         self._disarm_stale_timer()
         await self.session.close()

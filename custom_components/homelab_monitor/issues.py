@@ -83,6 +83,16 @@ def async_update_issues(
 
 
 @callback
+def async_rename_issues(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Let the issues of a host say the name that a person has given it."""
+    registry = ir.async_get(hass)
+    for check, row in _rows(hass, entry.entry_id).items():
+        issue = registry.async_get_issue(DOMAIN, issue_id(entry.entry_id, check))
+        if issue is not None and issue.active:
+            _create(hass, entry, row, at_once=True)
+
+
+@callback
 def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
     """Delete every issue of a host that is no longer watched."""
     hass.data.get(_STREAKS, {}).pop(entry_id, None)

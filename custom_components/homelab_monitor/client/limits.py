@@ -206,6 +206,8 @@ EVENT_OWNERS = 8
 """Owners whose events of one type are counted for themselves; those of all others are counted together."""
 ENTITY_WRITES = (20, 60.0)
 """Changes of what an entity says in words at once, and how long until one more; numbers are not counted."""
+ANSWER_WRITES = (20, 15.0)
+"""The same for a yes or no that automations wait for, counted apart: what is said about it takes none of these."""
 STORE_SAVES = (5, 900.0)
 """Saves of what is remembered that do not wait, and how long until one more: as often as the rest is saved anyway."""
 JUDGEMENTS = (5, 900.0)
