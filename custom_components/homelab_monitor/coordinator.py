@@ -143,6 +143,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_excused = False
         """Whether the polls since the last success were late by our own fault once."""
         self._changed = time.monotonic()
+        self._stood = 0.0
+        """For how many of the seconds since then we stood still."""
         self._unsub_stale: CALLBACK_TYPE | None = None
         self._stale_due = math.inf
         self._is_reported_offline = False
@@ -247,7 +249,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         late = now - self._next_due
         # Home Assistant shifts polls by up to a second.
         if late > self.options.interval + STANDSTILL_SECONDS:
-            self._changed += late
+            self._stood += late
         if late > 2 * STANDSTILL_SECONDS and not self._is_excused:
             self._is_excused, self._asked = True, None
         self._next_due = math.inf
@@ -517,7 +519,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             happenings = self._told_now(happenings)
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
-        self._changed = time.monotonic()
+        self._changed, self._stood = time.monotonic(), 0.0
         since = self._since(status, state)
         self.store.memory.online, self.store.memory.since = status in ONLINE, since.timestamp()
         self.store.async_changed()
@@ -561,7 +563,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _silent_seconds(self, state: HostState) -> float:
         """Return for how long nothing was heard of a host, restarts of ours included; 0 until it is surely offline."""
         here = time.monotonic() - self._changed
-        if state.is_online or here < AFTER_POWER_CUT_SECONDS:
+        if state.is_online or here - self._stood < AFTER_POWER_CUT_SECONDS:
             return 0.0
         # How long we were away only the wall clock knows; where it was set back meanwhile, what we saw counts.
         return max(here, time.time() - state.snapshot.received if state.snapshot.received else 0.0)
