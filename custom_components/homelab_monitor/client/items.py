@@ -14,7 +14,7 @@ from typing import Final
 
 from .inventory import Found
 from .labels import disk_labels, input_labels, told_apart
-from .models import Container, Fan, Filesystem, Gpu, InterfaceHardware, Service, Temperature
+from .models import Container, Fan, Filesystem, Gpu, Service, Temperature
 from .rates import ContainerRates, Rates
 from .snapshot import Snapshot
 
@@ -168,8 +168,10 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     section, hardware = snapshot.sections.network, snapshot.sections.hardware
     if section is None or hardware is None:
         return
-    for name in (each for each in section.interfaces if each not in snapshot.unsure):
-        interface = hardware.interfaces.get(name, InterfaceHardware())
+    # A card that got another name is known by its address: by its name alone it would be a new one.
+    known = hardware.interfaces.keys() - snapshot.unsure
+    for name in (each for each in section.interfaces if each in known):
+        interface = hardware.interfaces[name]
         keys = _keys(mac=interface.permanent_mac, name=name)
         yield Found(name=name, label=name, keys=keys)
 
