@@ -1082,16 +1082,12 @@ CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "ste
 
 
 def cpu_times(counted: "list[int]", ticks: int) -> "dict[str, float]":
-    """Return seconds by state; the kernel counts guests in user and nice as well, so they go out there."""
-    states = (counted + [0] * 10)[:10]
-    for place, guests in ((0, 8), (1, 9)):
-        left = difference(states[place], states[guests])
-        states[place] = states[place] if left is None else left
-    return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, states)}
+    """Return seconds by state, which together are all the time there is: that of guests is in user and nice already."""
+    return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, counted + [0] * 8)}
 
 
 def core_times(counted: "list[int]", ticks: int) -> "list[float]":
-    """Return (busy, total) seconds of one core; guests are in user already."""
+    """Return (busy, total) seconds of one core, of the same states."""
     total = sum(counted[:8])
     idle = sum(counted[3:5])
     return [round((total - idle) / ticks, 2), round(total / ticks, 2)]
