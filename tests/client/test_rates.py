@@ -49,8 +49,8 @@ def cpu_after(later: dict[str, Any], **moved: float) -> Any:
     return rates(later).cpu
 
 
-# (proc_stat(5): the columns of a second sample, in ticks, of which the first has none; guest is in user, guest_nice in nice) →
-# busy, iowait and steal in percent of the time that the first eight columns are, as `top` and `mpstat` count it.
+# The columns of proc_stat(5) in a second sample, in ticks, of which the first has none (guest is in user, guest_nice in
+# nice) → busy, iowait and steal in percent of the time that the first eight are, as `top` and `mpstat` count it.
 SAMPLES = [
     ("1000 0 0 1000 0 0 0 0 1000 0", 50.0, 0.0, 0.0),
     ("1960 0 0 40 0 0 0 0 1960 0", 98.0, 0.0, 0.0),
@@ -61,7 +61,9 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("columns", "busy", "iowait", "steal"), SAMPLES)
-def test_who_is_busy_in_virtual_machines_is_busy_once(later, columns: str, busy: float, iowait: float, steal: float) -> None:
+def test_who_is_busy_in_virtual_machines_is_busy_once(
+    later, columns: str, busy: float, iowait: float, steal: float
+) -> None:
     probe = load_probe()
     for document, told in ((before := deepcopy(later), "0 " * 10), (later, columns)):
         document["sections"]["cpu"]["times"], cores = probe.parse_stat(f"cpu  {told}\ncpu0 {told}\ncpu1 {told}\n", 100)

@@ -135,7 +135,7 @@ class Conversations(unittest.TestCase):
             self.assertIn("load", probe.ask("load")[1]["sections"])
             with open(f"/proc/{probe.process.pid}/status") as file:
                 size = next(int(line.split()[1]) for line in file if line.startswith("VmSize")) << 10
-            # pthread_create(3) fails with EAGAIN where there is no room for a stack, as where process numbers are used up.
+            # pthread_create(3): EAGAIN where there is no room for a stack, as where process numbers are used up.
             before = resource.prlimit(probe.process.pid, resource.RLIMIT_AS)
             resource.prlimit(probe.process.pid, resource.RLIMIT_AS, (size + (1 << 20), before[1]))
             reply = probe.ask("load", "filesystems", "security", "uptime")[1]
@@ -146,10 +146,12 @@ class Conversations(unittest.TestCase):
             self.assertEqual(set(probe.ask("load", "filesystems")[1]["sections"]), {"load", "filesystems"})
 
     def test_whatever_else_goes_wrong_ends_it_at_once_and_is_said(self):
-        waits = b"def collect_uptime(host: Host, request: Request, memo: \"Json\") -> \"Json\":\n"
+        waits = b'def collect_uptime(host: Host, request: Request, memo: "Json") -> "Json":\n'
         odd = SOURCE.replace(b"        stale = is_stale(probe)\n", b"        raise KeyError('odd')\n")
         # One thread that never comes back, and one that holds up the end of an interpreter.
-        stuck = b"    import threading\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    time.sleep(60)\n"
+        stuck = (
+            b"    import threading\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    time.sleep(60)\n"
+        )
         odd = odd.replace(b'Collector("uptime", collect_uptime)', b'Collector("uptime", collect_uptime, 0.2)')
         self.assertIn(waits, odd)
         with Conversation(odd.replace(waits, waits + stuck)) as probe:

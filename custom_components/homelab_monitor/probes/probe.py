@@ -298,9 +298,13 @@ class Host:
 
     def tail(self, path: str, size: int) -> bytes:
         """Return a file's last bytes, the first line of which may lack its beginning; raises OSError."""
+        return self.tail_of(path, size)[2]
+
+    def tail_of(self, path: str, size: int) -> "tuple[int, int, bytes]":
+        """Return the number of a file, where its last bytes begin, and those; raises OSError."""
         with open(self.path(path), "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read(size)
+            start = file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return os.fstat(file.fileno()).st_ino, start, file.read(size)
 
     def head(self, path: str, size: int) -> bytes:
         """Return a file's first bytes; raises OSError."""
