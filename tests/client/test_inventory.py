@@ -251,7 +251,7 @@ def test_another_filesystem_at_the_same_mountpoint_goes_on_as_the_one_before() -
 
 
 def test_who_lends_the_uuid_of_a_filesystem_that_is_still_there_gets_nothing_of_it() -> None:
-    # udev's link by a UUID leads to one device, the one that came last: an image of a user's, a clone, a snapshot of LVM.
+    # udev links a UUID to the device that came last: an image of a user's, a clone, a snapshot of LVM.
     inventory = Inventory()
     match(inventory, filesystem("/srv", "u-1"), filesystem("/", "u-0"))
     lent = [filesystem("/srv"), filesystem("/media/eve/disk", "u-1"), filesystem("/", "u-0")]
