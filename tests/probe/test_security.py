@@ -390,6 +390,11 @@ def entry(message, pid=812, program="/usr/sbin/sshd", **more):
     return json.dumps(told) + "\n"
 
 
+def bad_logins(*ago, line=b"ssh:notty"):
+    """Return records of btmp(5), each so many seconds old."""
+    return b"".join(struct.pack("=8x32s300xi40x", line, int(NOW) - each) for each in ago)
+
+
 def journal_header(number, at):
     """Return the beginning of a journal's file whose first entry has this number and time (Unix seconds)."""
     return b"LPKSHHRH" + bytes(160) + struct.pack("<QQQ", number, 0, int(at * 1e6))
@@ -926,7 +931,7 @@ class FailedLogins(unittest.TestCase):
     def test_bad_logins_of_the_file_before_count_as_well(self):
         tree = Tree(self, {"stamps": {"/var/log/btmp.1": [NOW - 60, NOW - 60, 9]}})
         tree.write("/var/log/btmp")
-        tree.write("/var/log/btmp.1", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.write("/var/log/btmp.1", bad_logins(10, 100, 4000))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
@@ -934,7 +939,7 @@ class FailedLogins(unittest.TestCase):
 
     def test_a_server_that_may_be_anybodys_may_leave_bad_logins_out_of_the_file(self):
         tree = Tree(self)
-        tree.write("/var/log/btmp", struct.pack("=340xi40x", int(NOW) - 10))
+        tree.write("/var/log/btmp", bad_logins(10))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
@@ -943,13 +948,27 @@ class FailedLogins(unittest.TestCase):
         told = security(tree, name="failed_logins")
         self.assertEqual(told, {"state": "unknown", "reason": "no_log", "source": "btmp"})
 
+    def test_who_mistypes_at_su_is_no_refused_login(self):
+        tree = Tree(self)
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+        others = [bad_logins(*[10] * 12, line=line) for line in (b"pts/0", b"tty1", b"", b"ssh", b":0", b"ssh:nottyx")]
+        tree.write("/var/log/btmp", b"".join(others) + bad_logins(10, 20))
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["state"], told["count"]), ("ok", 2))
+        with patch.object(probe, "BTMP_BYTES", 384 * 4):
+            tree.write("/var/log/btmp", bad_logins(*[10] * 9) + bad_logins(*[5] * 4, line=b"pts/0"))
+            self.assertEqual(security(tree, name="failed_logins")["reason"], "log_too_short", "they pushed it out")
+            tree.write("/var/log/btmp", bad_logins(9000, 8000, 7000, 6000, 5000, 4))
+            self.assertEqual(security(tree, name="failed_logins")["count"], 1)
+
     def test_a_log_that_nobody_writes_any_more_tells_nothing(self):
         told = self.by_file([f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"], age=90000)
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
 
     def test_the_file_of_bad_logins_is_the_last_to_be_asked(self):
         tree = Tree(self)
-        tree.write("/var/log/btmp", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.write("/var/log/btmp", bad_logins(10, 100, 4000))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")

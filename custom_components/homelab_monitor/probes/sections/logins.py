@@ -63,6 +63,7 @@ MARK_BYTES = 4096  # of the end of a file, to know it again
 NOTED_SECONDS = 240.0  # between two notes of where a log ends
 CLOCK_SECONDS = 300.0  # by which a line may be dated before it was written
 BTMP_RECORD_BYTES = 384
+BTMP_BYTES = 4096 * BTMP_RECORD_BYTES
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 # A name is cut at 100 characters, each of which may take four (vis(3)); it may hold spaces and look like what follows.
 PASSWORD = re.compile(r"Failed password for .{0,410} from \S{1,200} port \d{1,5} ssh2")
@@ -503,14 +504,20 @@ def by_log(host: "Host", path: str, memo: "Json") -> "tuple[int, str]":
     return count, "" if log.begun and not is_moved else "log_too_short"
 
 
-def by_btmp(host: "Host") -> int:
-    """Return the count by the file of bad logins (btmp(5)), and the one before it; raises OSError."""
-    raw, size = host.tail("/var/log/btmp", 4096 * BTMP_RECORD_BYTES), BTMP_RECORD_BYTES
-    for _, older in before(host, "/var/log/btmp")[-1:]:
-        raw = (host.tail(older, 4096 * BTMP_RECORD_BYTES) if older else b"") + raw
-    since = host.epoch() - HOUR
-    times = (int.from_bytes(raw[at + 340 : at + 344], "little") for at in range(0, len(raw) - size + 1, size))
-    return sum(1 for one in times if one > since)
+def by_btmp(host: "Host") -> "tuple[int, str]":
+    """Return the count by the file of bad logins (btmp(5)) and the one before it, and why it may not be all; raises OSError.
+
+    Each program that lets in writes there, such as su(1) with its terminal; sshd writes this line (OpenSSH, loginrec.c).
+    """
+    since, count, doubt = host.epoch() - HOUR, 0, ""
+    for written, path in [(since + 1, "/var/log/btmp"), *before(host, "/var/log/btmp")[-1:]]:
+        raw = host.tail(path, BTMP_BYTES) if path else b""
+        records = [raw[at : at + BTMP_RECORD_BYTES] for at in range(0, len(raw), BTMP_RECORD_BYTES)]
+        times = [int.from_bytes(one[340:344], "little") for one in records]
+        count += sum(at > since and one[8:40].rstrip(b"\0") == b"ssh:notty" for one, at in zip(records, times))
+        if written > since and (times[0] > since if len(raw) == BTMP_BYTES else not path):
+            doubt = "log_too_short"
+    return count, doubt
 
 
 def failed_logins(host: "Host", request: "Request", daemons: "Daemons", memo: "Json") -> "Json":
@@ -533,7 +540,8 @@ def failed_logins(host: "Host", request: "Request", daemons: "Daemons", memo: "J
     for path in (*logs, *more, "/var/log/btmp"):
         try:
             if path.endswith("btmp"):
-                count, doubt = by_btmp(host), "" if daemons.write_btmp() else "no_log"
+                count, doubt = by_btmp(host)
+                doubt = doubt if daemons.write_btmp() else "no_log"
             else:
                 count, doubt = by_log(host, path, memo)
                 doubt = unsaid or doubt
