@@ -250,6 +250,40 @@ def test_another_filesystem_at_the_same_mountpoint_goes_on_as_the_one_before() -
     assert both == {"u-1": "/backup", "u-2": "/restore"}
 
 
+def test_who_lends_the_uuid_of_a_filesystem_that_is_still_there_gets_nothing_of_it() -> None:
+    # udev links a UUID to the device that came last: an image of a user's, a clone, a snapshot of LVM.
+    inventory = Inventory()
+    match(inventory, filesystem("/srv", "u-1"), filesystem("/", "u-0"))
+    lent = [filesystem("/srv"), filesystem("/media/eve/disk", "u-1"), filesystem("/", "u-0")]
+    for poll, order in enumerate(permutations(lent)):
+        told = match(inventory, *order, now=60.0 * poll)
+        assert told == {"u-1": "/srv", "u-1#2": "/media/eve/disk", "u-0": "/"}
+        inventory = restore_inventory(json.loads(json.dumps(inventory.as_dict())))
+    assert match(inventory, filesystem("/srv", "u-1"), filesystem("/", "u-0")) == {"u-1": "/srv", "u-0": "/"}
+    assert match(inventory, filesystem("/data", "u-1"), filesystem("/", "u-0")) == {"u-1": "/data", "u-0": "/"}
+
+
+def test_a_filesystem_that_gets_its_uuid_back_stays_itself() -> None:
+    inventory = Inventory()
+    match(inventory, filesystem("/srv"), filesystem("/media/eve/disk", "u-1"))
+    assert match(inventory, filesystem("/srv", "u-1")) == {"/srv": "/srv"}
+    both = match(inventory, filesystem("/srv"), filesystem("/media/eve/disk", "u-1"))
+    assert both == {"/srv": "/srv", "u-1": "/media/eve/disk"}
+
+
+def test_a_filesystem_moves_with_its_uuid_from_a_place_that_it_has_left() -> None:
+    inventory = Inventory()
+    match(inventory, filesystem("/srv", "u-1"), filesystem("/data", "u-2"))
+    assert match(inventory, filesystem("/new", "u-1"), filesystem("/srv", "u-2")) == {"u-1": "/new", "u-2": "/srv"}
+
+
+def test_what_is_another_kind_of_filesystem_lends_nothing() -> None:
+    inventory = Inventory()
+    match(inventory, filesystem("/srv", "u-1"))
+    pool = Found(name="/srv", label="/srv", keys={"dataset": "tank/srv", "mountpoint": "/srv"})
+    assert match(inventory, pool, filesystem("/old", "u-1")) == {"u-1": "/old", "tank/srv": "/srv"}
+
+
 def test_the_strongest_of_two_identities_decides() -> None:
     inventory = Inventory()
     one, other = {"wwn": "W1", "serial": "dock"}, {"serial": "dock"}

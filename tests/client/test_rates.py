@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.rates import Rates, updated
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from tests.big_host import load_probe
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 
@@ -46,6 +47,32 @@ def cpu_after(later: dict[str, Any], **moved: float) -> Any:
     for kind, seconds in moved.items():
         later["sections"]["cpu"]["times"][kind] += seconds
     return rates(later).cpu
+
+
+# The columns of proc_stat(5) in a second sample, in ticks, of which the first has none (guest is in user, guest_nice in
+# nice) → busy, iowait and steal in percent of the time that the first eight are, as `top` and `mpstat` count it.
+SAMPLES = [
+    ("1000 0 0 1000 0 0 0 0 1000 0", 50.0, 0.0, 0.0),
+    ("1960 0 0 40 0 0 0 0 1960 0", 98.0, 0.0, 0.0),
+    ("600 400 100 500 200 50 50 100 500 300", 65.0, 10.0, 5.0),
+    ("0 500 0 500 0 0 0 0 0 500", 50.0, 0.0, 0.0),
+    ("250 0 250 500 0 0 0 0 0 0", 50.0, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("columns", "busy", "iowait", "steal"), SAMPLES)
+def test_who_is_busy_in_virtual_machines_is_busy_once(
+    later, columns: str, busy: float, iowait: float, steal: float
+) -> None:
+    probe = load_probe()
+    for document, told in ((before := deepcopy(later), "0 " * 10), (later, columns)):
+        document["sections"]["cpu"]["times"], cores = probe.parse_stat(f"cpu  {told}\ncpu0 {told}\ncpu1 {told}\n", 100)
+        document["sections"]["cpu"]["cores"] = cores
+    before["sections"]["cpu"]["at"] -= 10.0
+    cpu = updated(Rates(), snapshot(before), snapshot(later)).cpu
+    assert cpu is not None
+    assert (cpu.usage_percent, cpu.iowait_percent, cpu.steal_percent) == pytest.approx((busy, iowait, steal))
+    assert cpu.cores == pytest.approx((busy, busy))
 
 
 def test_what_the_kernel_moves_from_iowait_to_idle_is_neither_new_nor_gone(later) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -128,6 +129,35 @@ class Conversations(unittest.TestCase):
     def test_it_ends_by_itself_when_nobody_asks(self):
         with Conversation(SOURCE.replace(b"IDLE_SECONDS = 600.0", b"IDLE_SECONDS = 0.5")) as probe:
             self.assertEqual(probe.process.wait(5), 0)
+
+    def test_where_no_thread_can_be_started_only_the_sections_that_need_one_fail(self):
+        with Conversation() as probe:
+            self.assertIn("load", probe.ask("load")[1]["sections"])
+            with open(f"/proc/{probe.process.pid}/status") as file:
+                size = next(int(line.split()[1]) for line in file if line.startswith("VmSize")) << 10
+            # pthread_create(3): EAGAIN where there is no room for a stack, as where process numbers are used up.
+            before = resource.prlimit(probe.process.pid, resource.RLIMIT_AS)
+            resource.prlimit(probe.process.pid, resource.RLIMIT_AS, (size + (1 << 20), before[1]))
+            reply = probe.ask("load", "filesystems", "security", "uptime")[1]
+            self.assertEqual(set(reply["sections"]), {"load", "uptime"})
+            self.assertEqual(set(reply["errors"]), {"filesystems", "security"})
+            self.assertRegex(reply["errors"]["filesystems"], "thread")
+            resource.prlimit(probe.process.pid, resource.RLIMIT_AS, before)
+            self.assertEqual(set(probe.ask("load", "filesystems")[1]["sections"]), {"load", "filesystems"})
+
+    def test_whatever_else_goes_wrong_ends_it_at_once_and_is_said(self):
+        waits = b'def collect_uptime(host: Host, request: Request, memo: "Json") -> "Json":\n'
+        odd = SOURCE.replace(b"        stale = is_stale(probe)\n", b"        raise KeyError('odd')\n")
+        # One thread that never comes back, and one that holds up the end of an interpreter.
+        stuck = (
+            b"    import threading\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    time.sleep(60)\n"
+        )
+        odd = odd.replace(b'Collector("uptime", collect_uptime)', b'Collector("uptime", collect_uptime, 0.2)')
+        self.assertIn(waits, odd)
+        with Conversation(odd.replace(waits, waits + stuck)) as probe:
+            self.assertEqual(probe.ask("uptime")[1]["missing"], {"uptime": "timed_out"})
+            self.assertEqual(probe.process.wait(5), 1)
+            self.assertIn(b"KeyError: 'odd'", probe.process.stderr.read())
 
     def test_it_stays_small(self):
         with Conversation() as probe:

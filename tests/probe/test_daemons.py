@@ -60,6 +60,30 @@ class Answers(unittest.TestCase):
         shutil.rmtree(self.tree.folder + "/proc/812")
         self.assertEqual(self.part(), NOT_SUPPORTED)
 
+    def test_who_has_ended_and_is_not_waited_for_is_no_daemon_and_costs_next_to_nothing(self):
+        # A setuid program by the name of sshd: its folder in /proc stays root's, who called it is its real user.
+        for pid in range(300, 400):
+            self.tree.process(pid, "sshd", uid=61001)
+            with open(f"{self.tree.folder}/proc/{pid}/stat") as file:
+                told = file.read()
+            self.tree.write(f"/proc/{pid}/stat", told.replace(") S ", ") Z "))
+            self.tree.write(f"/proc/{pid}/cmdline")
+        self.tree.process(812, "sshd", LISTENER)
+        asked = []
+
+        class Slow(probe.RecordedHost):
+            def read_bytes(self, path):
+                if path.startswith("/proc/3"):
+                    asked.append(path)
+                    time.sleep(0.002)
+                return super().read_bytes(path)
+
+        with patch.object(probe, "DAEMONS_SECONDS", 0.1):
+            daemons = probe.Daemons(Slow(self.tree.folder))
+        self.assertEqual([one.pid for one in daemons.called("sshd")], [812])
+        self.assertFalse(daemons.is_late)
+        self.assertEqual(len(asked), 100, "one file of each")
+
     def test_where_processes_are_hidden_nobody_knows(self):
         shutil.rmtree(self.tree.folder + "/proc/1")
         self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})

@@ -14,7 +14,8 @@ class Parsers(unittest.TestCase):
 
     def test_guest_time_is_counted_once(self):
         times, cores = probe.parse_stat("cpu  100 20 30 400 50 1 2 3 40 10\ncpu0 100 20 30 400 50 1 2 3 40 10\n", 100)
-        self.assertEqual((times["user"], times["nice"]), (0.6, 0.1))
+        self.assertEqual((times["user"], times["nice"]), (1.0, 0.2))
+        self.assertEqual(round(sum(times.values()), 2), 6.06)
         # Busy is all but idle and iowait, with guests inside user: 606 - 450 ticks.
         self.assertEqual(cores, [[1.56, 6.06]])
 

@@ -390,6 +390,11 @@ def entry(message, pid=812, program="/usr/sbin/sshd", **more):
     return json.dumps(told) + "\n"
 
 
+def bad_logins(*ago, line=b"ssh:notty"):
+    """Return records of btmp(5), each so many seconds old."""
+    return b"".join(struct.pack("=8x32s300xi40x", line, int(NOW) - each) for each in ago)
+
+
 def journal_header(number, at):
     """Return the beginning of a journal's file whose first entry has this number and time (Unix seconds)."""
     return b"LPKSHHRH" + bytes(160) + struct.pack("<QQQ", number, 0, int(at * 1e6))
@@ -775,8 +780,10 @@ class FailedLogins(unittest.TestCase):
             self.assertTrue(probe.MAYBE_FAILED.search(entry(message).replace('": ', '" : ').encode()), message)
 
     def by_file(self, lines, name="auth.log", age=60.0, **clocks):
-        tree = Tree(self, {"stamps": {"/var/log/" + name: [NOW - age, NOW - age, 9]}}, **clocks)
+        stamps = {"/var/log/" + name: [NOW - age, NOW - age, 9], f"/var/log/{name}.1": [NOW - 7200, NOW - 7200, 9]}
+        tree = Tree(self, {"stamps": stamps}, **clocks)
         tree.write("/var/log/" + name, "\n".join(lines) + "\n")
+        tree.write(f"/var/log/{name}.1", "put away before\n")
         return security(tree, name="failed_logins")
 
     def test_a_log_with_local_time_counts_the_last_hour(self):
@@ -805,34 +812,111 @@ class FailedLogins(unittest.TestCase):
         told = self.by_file(lines)
         self.assertEqual((told["source"], told["count"]), ("auth.log", 4))
 
+    def logs(self, told, name="auth.log", **clocks):
+        """Return a machine with files of a log, each (when it was last written, seconds ago, and its lines)."""
+        stamps = {f"/var/log/{name}{end}": [NOW - ago, NOW - ago, 9] for end, (ago, _) in told.items()}
+        tree = Tree(self, {"stamps": stamps}, **dict({"boottime": 86400.0 * 30}, **clocks))
+        for end, (_, lines) in told.items():
+            tree.write(f"/var/log/{name}{end}", "".join(line + "\n" for line in lines))
+        return tree
+
     def test_a_log_that_was_begun_within_the_hour_counts_with_the_one_before_it(self):
         line = "Oct  9 {} nas sshd[812]: " + FAILED
-        for older in (".1", ".0", "-20251009"):
-            stamps = {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}
-            tree = Tree(self, {"stamps": stamps}, boottime=86400.0)
-            tree.write("/var/log/auth.log", line.format("08:50:00") + "\n")
-            told = security(tree, name="failed_logins")
-            self.assertEqual(told, {"state": "unknown", "reason": "log_too_short", "source": "auth.log"})
-            tree.write("/var/log/auth.log" + older, "".join(line.format(at) + "\n" for at in ("07:50:00", "08:20:00")))
-            told = security(tree, name="failed_logins")
+        too_short = {"state": "unknown", "reason": "log_too_short", "source": "auth.log"}
+        for older, oldest in ((".1", ".2.gz"), (".0", ".1"), ("-20251009", "-20251002.xz"), (".1", ".2")):
+            files = {"": (60, [line.format("08:50:00")])}
+            self.assertEqual(security(self.logs(files), name="failed_logins"), too_short)
+            files[older] = (1800, [line.format(at) for at in ("07:50:00", "08:20:00")])
+            # It may have been begun a minute before.
+            self.assertEqual(security(self.logs(files), name="failed_logins"), too_short)
+            files[oldest] = (3500, ["x"])
+            self.assertEqual(security(self.logs(files), name="failed_logins"), too_short)
+            files[oldest] = (7200, ["x"])
+            told = security(self.logs(files), name="failed_logins")
             self.assertEqual((told["state"], told["count"]), ("ok", 2), older)
+
+    def test_what_a_line_says_of_its_time_proves_no_log_whole(self):
+        # BusyBox and GNU inetutils keep the time that a sender wrote, and any user may send.
+        refused = "Oct  9 08:50:00 nas sshd[812]: " + FAILED
+        for first in ("Oct  7 08:00:00 nas eve: x", "2025-10-07T08:00:00Z nas eve: x", "Oct 10 08:00:00 nas eve: x"):
+            for older in ({}, {".1": (600, [first])}, {".1": (600, [first]), ".2.gz": (900, [])}, {".1.gz": (600, [])}):
+                told = security(self.logs(dict({"": (60, [first, refused])}, **older)), name="failed_logins")
+                self.assertEqual(told, {"state": "unknown", "reason": "log_too_short", "source": "auth.log"})
+        self.assertEqual(
+            security(self.logs({"": (60, [first, refused]), ".1.gz": (7200, [])}), name="failed_logins")["count"], 1
+        )
+
+    def test_a_refused_login_that_is_dated_before_its_file_was_begun_counts(self):
+        # In its file it stands behind what was put away two hours ago.
+        for at, count in (
+            ("Oct  7 08:00:00", 1),
+            ("Oct 10 08:00:00", 1),
+            ("Oct  9 07:00:00", 0),
+            ("Oct  9 08:00:00", 1),
+        ):
+            files = {"": (60, [f"{at} nas sshd[812]: {FAILED}"]), ".1": (7200, [])}
+            self.assertEqual(security(self.logs(files), name="failed_logins")["count"], count, at)
+
+    def seen_again(self, before, after, whose="auth.log", older=None, seconds=3700.0):
+        """Return what a living probe tells of a log, when it has become another one, and after an hour."""
+        tree = self.logs({"": (60, before)})
+        host = tree.host()
+        living = probe.Probe(host)
+        request = probe.Request({"id": "1", "sections": ["security"]})
+        first = living.answer(request)["sections"]["security"]["failed_logins"]
+        self.assertEqual(first["reason"], "log_too_short")
+        clocks = host.told["clocks"]
+        clocks.update(epoch=clocks["epoch"] + seconds, boottime=clocks["boottime"] + seconds)
+        path = tree.folder + "/var/log/"
+        host.told["stamps"]["/var/log/auth.log"] = [clocks["epoch"] - 5] * 2 + [9]
+        if older is not None:
+            os.rename(path + "auth.log", path + "auth.log.1")
+            host.told["stamps"]["/var/log/auth.log.1"] = [clocks["epoch"] - 600] * 2 + [9]
+            with open(path + "auth.log.1", "a") as file:
+                file.write("".join(line + "\n" for line in older))
+        with open(path + "auth.log", "wb" if older is None else "xb") as file:  # the same file, or a new one
+            file.write("".join(line + "\n" for line in after).encode())
+        return living.answer(request)["sections"]["security"]["failed_logins"]
+
+    def test_where_a_log_ended_an_hour_ago_the_hour_begins(self):
+        line = "Oct  9 {} nas sshd[812]: " + FAILED
+        before, new = [line.format("08:50:00")] * 3, [line.format(at) for at in ("09:00:00", "09:30:00", "08:00:00")]
+        told = self.seen_again(before, before + new)
+        self.assertEqual((told["state"], told["count"]), ("ok", 3), "dated before it was written")
+        told = self.seen_again(before, new[:1], older=new[1:2])
+        self.assertEqual((told["state"], told["count"]), ("ok", 2))
+        for changed in (new[:1] * 9, [], [line.format("08:51:00")] * 5):
+            self.assertEqual(self.seen_again(before, changed)["reason"], "log_too_short")
+        self.assertEqual(self.seen_again(before, before + new, seconds=1800.0)["reason"], "log_too_short")
+        with patch.object(probe, "LOG_TAIL_BYTES", 400):
+            self.assertEqual(self.seen_again(before, before + new * 3)["reason"], "log_too_short")
+        with patch.multiple(probe, LOG_TAIL_BYTES=400, MARK_BYTES=60):
+            self.assertEqual(self.seen_again(before, before + new)["count"], 3)
+
+    def test_a_log_that_none_was_put_away_of_is_as_old_as_its_file(self):
+        line = f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"
+        for born, older, reason in (
+            (7200, {}, "some"),
+            (60, {}, "log_too_short"),
+            (7200, {".1": (60, [])}, "log_too_short"),
+        ):
+            tree = self.logs(dict({"": (60, [line])}, **older))
+            with patch.object(probe, "birth", lambda *_, born=born: NOW - born):
+                self.assertEqual(security(tree, name="failed_logins")["reason"], reason)
 
     def test_of_several_dated_logs_the_last_one_stands_before_the_one_that_is_written(self):
         # logrotate with dateext keeps four of them: what was refused just before it came by stands in the newest.
-        line = "Oct {} nas sshd[812]: " + FAILED + "\n"
-        tree = Tree(self, {"stamps": {"/var/log/secure": [NOW - 60, NOW - 60, 9]}}, boottime=86400.0 * 30)
-        tree.write("/var/log/secure", line.format(" 9 08:50:00"))
-        tree.write("/var/log/secure-20251009", line.format(" 3 03:00:00") + line.format(" 9 08:20:00") * 3)
-        tree.write("/var/log/secure-20250928", "Sep 25 03:00:00 nas sshd[7]: " + FAILED + "\n")
-        told = security(tree, name="failed_logins")
+        line = "Oct {} nas sshd[812]: " + FAILED
+        files = {"": (60, [line.format(" 9 08:50:00")])}
+        files["-20251009"] = (600, [line.format(" 3 03:00:00")] + [line.format(" 9 08:20:00")] * 3)
+        files["-20250928"] = (86400 * 11, ["Sep 25 03:00:00 nas sshd[7]: " + FAILED])
+        told = security(self.logs(files, name="secure"), name="failed_logins")
         self.assertEqual((told["state"], told["count"]), ("ok", 4))
 
-    def test_a_file_before_that_says_no_time_makes_no_log_shorter(self):
+    def test_a_log_of_this_boot_needs_none_that_is_older(self):
         # Begun with the machine, beside an empty one that logrotate has left.
-        tree = Tree(self, {"stamps": {"/var/log/auth.log": [NOW - 60, NOW - 60, 9]}}, boottime=340.0)
-        tree.write("/var/log/auth.log", f"Oct  9 08:52:20 nas sshd[812]: {FAILED}\n")
-        tree.write("/var/log/auth.log.1")
-        told = security(tree, name="failed_logins")
+        files = {"": (60, [f"Oct  9 08:52:20 nas sshd[812]: {FAILED}"]), ".1": (400, [])}
+        told = security(self.logs(files, boottime=340.0), name="failed_logins")
         self.assertEqual((told["state"], told.get("count")), ("ok", 1))
 
     def test_of_a_log_that_is_longer_than_what_is_read_only_many_are_certain(self):
@@ -845,9 +929,9 @@ class FailedLogins(unittest.TestCase):
             self.assertEqual((told["state"], told["lower_bound"]), ("warning", True))
 
     def test_bad_logins_of_the_file_before_count_as_well(self):
-        tree = Tree(self)
+        tree = Tree(self, {"stamps": {"/var/log/btmp.1": [NOW - 60, NOW - 60, 9]}})
         tree.write("/var/log/btmp")
-        tree.write("/var/log/btmp.1", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.write("/var/log/btmp.1", bad_logins(10, 100, 4000))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
@@ -855,7 +939,7 @@ class FailedLogins(unittest.TestCase):
 
     def test_a_server_that_may_be_anybodys_may_leave_bad_logins_out_of_the_file(self):
         tree = Tree(self)
-        tree.write("/var/log/btmp", struct.pack("=340xi40x", int(NOW) - 10))
+        tree.write("/var/log/btmp", bad_logins(10))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")
@@ -864,13 +948,27 @@ class FailedLogins(unittest.TestCase):
         told = security(tree, name="failed_logins")
         self.assertEqual(told, {"state": "unknown", "reason": "no_log", "source": "btmp"})
 
+    def test_who_mistypes_at_su_is_no_refused_login(self):
+        tree = Tree(self)
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+        others = [bad_logins(*[10] * 12, line=line) for line in (b"pts/0", b"tty1", b"", b"ssh", b":0", b"ssh:nottyx")]
+        tree.write("/var/log/btmp", b"".join(others) + bad_logins(10, 20))
+        told = security(tree, name="failed_logins")
+        self.assertEqual((told["state"], told["count"]), ("ok", 2))
+        with patch.object(probe, "BTMP_BYTES", 384 * 4):
+            tree.write("/var/log/btmp", bad_logins(*[10] * 9) + bad_logins(*[5] * 4, line=b"pts/0"))
+            self.assertEqual(security(tree, name="failed_logins")["reason"], "log_too_short", "they pushed it out")
+            tree.write("/var/log/btmp", bad_logins(9000, 8000, 7000, 6000, 5000, 4))
+            self.assertEqual(security(tree, name="failed_logins")["count"], 1)
+
     def test_a_log_that_nobody_writes_any_more_tells_nothing(self):
         told = self.by_file([f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"], age=90000)
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
 
     def test_the_file_of_bad_logins_is_the_last_to_be_asked(self):
         tree = Tree(self)
-        tree.write("/var/log/btmp", b"".join(struct.pack("=340xi40x", int(NOW) - ago) for ago in (10, 100, 4000)))
+        tree.write("/var/log/btmp", bad_logins(10, 100, 4000))
         tree.process(812, "sshd", LISTENER)
         tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
         told = security(tree, name="failed_logins")

@@ -62,7 +62,9 @@ class InZone(unittest.TestCase):
 
     def log(self, *lines, **more):
         """Return a machine whose log has these lines, each (ahead of UTC, seconds ago, how often)."""
-        tree = Tree(self, {"stamps": {LOG: [NOW - more.get("age", 60.0)] * 2 + [9]}}, boottime=864000.0)
+        stamps = {LOG: [NOW - more.get("age", 60.0)] * 2 + [9], LOG + ".1": [NOW - 31 * HOUR] * 2 + [9]}
+        tree = Tree(self, {"stamps": stamps}, boottime=864000.0)
+        tree.write(LOG + ".1", "put away before\n")
         text = ""
         for ahead, ago, times in ((more.get("first", lines[0][0]), 30 * HOUR, 0), *lines):
             at = time.strftime("%b %e %H:%M:%S", time.gmtime(NOW - ago + ahead))
@@ -175,7 +177,13 @@ class TheLogs(InZone):
 
     def test_a_line_of_december_is_last_years_in_january(self):
         january = 1767225600.0 + 60  # 2026-01-01 00:01:00 UTC
-        tree = Tree(self, {"stamps": {LOG: [january - 120] * 2 + [9]}}, epoch=january, boottime=9e5)
+        tree = Tree(
+            self,
+            {"stamps": {LOG: [january - 120] * 2 + [9], LOG + ".1": [january - 3e5] * 2 + [9]}},
+            epoch=january,
+            boottime=9e5,
+        )
+        tree.write(LOG + ".1", "put away before\n")
         tree.write(LOG, f"Dec 29 00:00:00 nas cron[7]: x\nDec 31 23:59:00 nas sshd[812]: {FAILED}\n")
         self.zone((0, 0))
         self.assertEqual(self.failed(tree)["count"], 1)

@@ -6,10 +6,11 @@ the UUID of the first. A place (a port, a mountpoint) separates such twins, and 
 read just now. A provisional key tells one only while nothing else is known of it: `sdb` is another disk's name the next
 time.
 
-So an identity that only one known and one found item have is decisive. What twins share pairs them where they have kept
-their places; what is left of them then is paired in any order, as nobody can tell them apart: they may swap, but there
-are never more of them than there were at once. An identity that both have and that differs keeps two items apart. Every
-step is a few looks into hash maps, as a host may tell thousands of items that share one key.
+So an identity that only one known and one found item have is decisive, unless it can be lent and its item is still
+where it was. What twins share pairs them where they have kept their places; what is left of them then is paired in any
+order, as nobody can tell them apart: they may swap, but there are never more of them than there were at once. An
+identity that both have and that differs keeps two items apart. Every step is a few looks into hash maps, as a host may
+tell thousands of items that share one key.
 """
 
 from collections import deque
@@ -24,6 +25,9 @@ PLACES = ("path", "pci", "mountpoint", "name", "id")
 SUCCESSION = frozenset({"pci", "mountpoint", "name"})
 """Places that are what people mean: whoever comes to one that was left goes on as the one before, like another backup
 disk at `/backup`. A port of a disk is none: another disk there is another disk."""
+LENDING = frozenset({"mountpoint"})
+"""Places whose items' identities are told of one of several that have them: udev links a UUID to the device that came
+last, be it a snapshot, a clone or an image that a user made. Who is still at its place without it has only lent it."""
 PROVISIONAL = frozenset({"kernel_name"})
 
 type Keys = Mapping[str, str]
@@ -115,6 +119,7 @@ class _Pairing:
         told = {kind for mark in self._all_found.values() for kind in mark.identities}
         kinds = [kind for kind in IDENTITIES if kind in told]
         several = [each for size in range(len(kinds), 0, -1) for each in combinations(kinds, size)]
+        yield self._pair_lenders
         yield from (lambda each=each: self._pair_only(each) for each in several)
         yield from (lambda each=each: self._pair(lambda mark: mark.identity_there(each), each) for each in several)
         yield lambda: self._pair(lambda mark: mark.place, ())
@@ -126,6 +131,14 @@ class _Pairing:
         """Note a pair."""
         self.ids[name] = item_id
         del self.known[item_id], self.found[name]
+
+    def _pair_lenders(self) -> None:
+        """Pair what is where it was and tells no identity, or had none: what another one has of it decides nothing."""
+        known = {mark.place: item_id for item_id, mark in self.known.items() if mark.place and mark.place[0] in LENDING}
+        for name, mark in list(self.found.items()):
+            item_id = known.get(mark.place) if mark.place else None
+            if item_id in self.known and not (mark.identities and self.known[item_id].identities):
+                self._add(name, item_id)
 
     def _pair_only(self, kinds: tuple[str, ...]) -> None:
         """Pair what nobody else shares these identities with, unless a stronger one says that they are two."""

@@ -298,9 +298,13 @@ class Host:
 
     def tail(self, path: str, size: int) -> bytes:
         """Return a file's last bytes, the first line of which may lack its beginning; raises OSError."""
+        return self.tail_of(path, size)[2]
+
+    def tail_of(self, path: str, size: int) -> "tuple[int, int, bytes]":
+        """Return the number of a file, where its last bytes begin, and those; raises OSError."""
         with open(self.path(path), "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read(size)
+            start = file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return os.fstat(file.fileno()).st_ino, start, file.read(size)
 
     def head(self, path: str, size: int) -> bytes:
         """Return a file's first bytes; raises OSError."""
@@ -1082,16 +1086,12 @@ CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "ste
 
 
 def cpu_times(counted: "list[int]", ticks: int) -> "dict[str, float]":
-    """Return seconds by state; the kernel counts guests in user and nice as well, so they go out there."""
-    states = (counted + [0] * 10)[:10]
-    for place, guests in ((0, 8), (1, 9)):
-        left = difference(states[place], states[guests])
-        states[place] = states[place] if left is None else left
-    return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, states)}
+    """Return seconds by state, which together are all the time there is: that of guests is in user and nice already."""
+    return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, counted + [0] * 8)}
 
 
 def core_times(counted: "list[int]", ticks: int) -> "list[float]":
-    """Return (busy, total) seconds of one core; guests are in user already."""
+    """Return (busy, total) seconds of one core, of the same states."""
     total = sum(counted[:8])
     idle = sum(counted[3:5])
     return [round((total - idle) / ticks, 2), round(total / ticks, 2)]
@@ -1726,18 +1726,19 @@ def collect(collector: Collector, host: Host, request: Request, memo: "Json") ->
     """Run one collector; whatever goes wrong in it stays in it."""
     begun = time.monotonic()
     try:
-        kind, content = "sections", collector.read(host, request, memo)  # type: tuple[str, Json | str]
-    except Missing as reason:
-        kind, content = "missing", reason.reason
-    except Late:
-        kind, content = "missing", "timed_out"
-    except PermissionError:
-        kind, content = "missing", "permission_denied"
-    except Broken as err:
-        kind, content = "errors", first_line(str(err))
+        return Outcome("sections", collector.read(host, request, memo), time.monotonic() - begun)
     except Exception as err:  # noqa: BLE001 - one section must never take the others with it
-        kind, content = "errors", first_line(f"{type(err).__name__}: {err}")
-    return Outcome(kind, content, time.monotonic() - begun)
+        return failure(err, begun)
+
+
+def failure(err: Exception, begun: float) -> Outcome:
+    """Return what a section comes to that could not be collected."""
+    if isinstance(err, (Missing, Late, PermissionError)):
+        kind = "missing"
+        said = err.reason if isinstance(err, Missing) else "timed_out" if isinstance(err, Late) else "permission_denied"
+    else:
+        kind, said = "errors", first_line(str(err) if isinstance(err, Broken) else f"{type(err).__name__}: {err}")
+    return Outcome(kind, said, time.monotonic() - begun)
 
 
 class Worker:
@@ -1815,11 +1816,17 @@ class Probe:
         begun = time.monotonic()
         outcomes = {name: Outcome("missing", "not_supported", 0.0) for name in request.sections}
         known = [self.collectors[name] for name in request.sections if name in self.collectors]
-        blocking = [one for one in known if one.budget and one.may_block(self.host, self.memos[one.name])]
-        started = [self.begin(one, request) for one in blocking]
+        started, others = [], []
         for one in known:
-            if one not in blocking:
-                outcomes[one.name] = collect(one, self.host, request, self.memos[one.name])
+            try:
+                if one.budget and one.may_block(self.host, self.memos[one.name]):
+                    started.append(self.begin(one, request))
+                else:
+                    others.append(one)
+            except Exception as err:  # noqa: BLE001 - where others use up all processes, no thread can be started
+                outcomes[one.name] = failure(err, begun)
+        for one in others:
+            outcomes[one.name] = collect(one, self.host, request, self.memos[one.name])
         for worker, has_begun in started:
             left = min(worker.patience(), request.timeout) - (time.monotonic() - begun)
             outcome = worker.finish(left) if has_begun else None
@@ -1952,10 +1959,7 @@ def show(host: Host) -> None:
     """Print one readable reply, for a person who wants to see what is told."""
     wanted = sys.argv[1:] or polled_sections()
     reply = Probe(host).answer(Request({"id": "by-hand", "sections": wanted, "timeout": 60}))
-    try:
-        write(1, json.dumps(clean(reply), indent=2).encode("ascii") + b"\n")
-    except BrokenPipeError:
-        return  # who reads it has seen enough
+    write(1, json.dumps(clean(reply), indent=2).encode("ascii") + b"\n")
 
 
 def main() -> None:
@@ -1964,20 +1968,26 @@ def main() -> None:
     The bootstrap compiles this file under the name probe.py without a file behind it; run by hand it is
     either a file or standard input, which is at its end by now.
     """
-    prepare()
-    root = os.environ.get("HOMELAB_MONITOR_ROOT", "/")
-    host = Host() if root == "/" else RecordedHost(root)
-    if "__file__" in globals() or main.__code__.co_filename != "probe.py":
-        show(host)
-        # Not by returning: the interpreter would wait for the threads, and they wait for requests.
-        os._exit(0)
-    replies = os.dup(1)
-    os.dup2(2, 1)  # whatever prints by mistake does not get between the replies
+    status = 1
     try:
-        serve(host, sys.stdin.buffer, replies)
+        prepare()
+        root = os.environ.get("HOMELAB_MONITOR_ROOT", "/")
+        host = Host() if root == "/" else RecordedHost(root)
+        if "__file__" in globals() or main.__code__.co_filename != "probe.py":
+            show(host)
+        else:
+            replies = os.dup(1)
+            os.dup2(2, 1)  # whatever prints by mistake does not get between the replies
+            serve(host, sys.stdin.buffer, replies)
+        status = 0
     except BrokenPipeError:
-        os._exit(0)
-    os._exit(0)  # at once, even if a thread is stuck in the kernel
+        status = 0  # who reads it has seen enough
+    except BaseException:  # noqa: BLE001 - said, and then it is the end
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        # At once, even if a thread is stuck in the kernel: the interpreter would wait for all, and they wait for requests.
+        os._exit(status)
 
 
 if __name__ == "__main__":

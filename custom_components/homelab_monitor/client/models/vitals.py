@@ -9,7 +9,7 @@ from .ranges import difference, percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """Seconds since boot that the CPUs spent, summed; guest time counted once."""
+    """Seconds since boot that the CPUs spent, summed; user and nice have that of guests in them (proc_stat(5))."""
 
     user: float
     nice: float

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 CRONS = frozenset({"cron", "crond", "fcron", "anacron"})
 SSH_SESSIONS = frozenset({"sshd-session", "sshd-auth"})  # since OpenSSH 9.8
 DAEMONS = CRONS | SSH_SESSIONS | {"sshd", "dropbear", "fail2ban-server"}
-DAEMONS_SECONDS = 0.5
+DAEMONS_SECONDS = 0.5  # for those that have one of the names
+CROWD_SECONDS = 2.0  # for all, of which most are passed over
 # By kind: what the program is called, and what is in the name of its service.
 DAEMON_PROGRAMS = {
     "sshd": r"sshd",
@@ -95,24 +96,32 @@ class Daemon:
         return max(self.started, written if written <= host.epoch() else 0.0)
 
 
-def daemon_of(host: "Host", pid: int, own: "list[int]") -> "Daemon | None":
-    """Return a process of root's that has one of the names, None for any other, also for one in a container.
+def name_of(host: "Host", pid: int) -> "tuple[str, list[str]] | None":
+    """Return which of the names a living process has and what else is in its `stat`, None for one that is none of root's.
 
-    Whose folder it is in /proc costs least: a crowd of another user's is passed over by that. `own` are the probe's parents.
+    Whose folder it is in /proc costs least: a crowd of another user's is passed over by that.
     """
-    folder = f"/proc/{pid}/"
     if host.owner(f"/proc/{pid}") != 0:
         return None
-    name = host.text(folder + "comm")
-    if name not in DAEMONS:
-        return None
+    # Who has ended and is not waited for is nobody's daemon, and still root's folder with a setuid program's name.
+    name, _, rest = host.text(f"/proc/{pid}/stat").partition("(")[2].rpartition(")")
+    told = rest.split()
+    return None if name not in DAEMONS or told[:1] == ["Z"] else (name, told)
+
+
+def daemon_of(host: "Host", pid: int, name: str, told: "list[str]", own: "list[int]") -> "Daemon | None":
+    """Return a process of that name if it is root's, None for any other, also for one in a container.
+
+    `own` are the probe's parents.
+    """
+    folder = f"/proc/{pid}/"
     status = status_of(host, pid)
     # It has a second number where it is in a PID namespace of its own (proc_pid_status(5)).
     inner = next((line.split() for line in status.split(b"\n") if line.startswith(b"NSpid:")), [])
     if uid_in(status) != 0 or len(inner) > 2:
         return None
     try:
-        started = int(host.read(folder + "stat").rpartition(")")[2].split()[19]) / host.ticks()
+        started = int(told[19]) / host.ticks()
         line = host.read(folder + "cmdline").rstrip("\0")
     except (OSError, IndexError, ValueError):
         return None
@@ -213,14 +222,17 @@ class Daemons:
         self.host = host
         self.found = []  # type: list[Daemon]
         self.is_quiet = False  # of the SSH servers: at least one does not write each refused login to a log
-        deadline, names = time.monotonic() + DAEMONS_SECONDS, host.names("/proc", PIDS_LISTED)
+        begun, left, names = time.monotonic(), DAEMONS_SECONDS, host.names("/proc", PIDS_LISTED)
         self.is_late = len(names) >= PIDS_LISTED
         own = parents(host)
         for pid in sorted(int(name) for name in names if name.isdigit()):
-            one = daemon_of(host, pid, own)
+            at = time.monotonic()
+            name = name_of(host, pid)
+            one = daemon_of(host, pid, *name, own=own) if name else None
             if one:
                 self.found.append(one)
-            if time.monotonic() > deadline:
+            left -= time.monotonic() - at if name else 0.0
+            if left < 0 or at - begun > CROWD_SECONDS:
                 self.is_late = True
                 break
 

@@ -59,7 +59,11 @@ MANY_FAILED_LOGINS = 10
 LOG_FILES = ("/var/log/auth.log", "/var/log/secure")
 BUSYBOX_LOG = "/var/log/messages"  # elsewhere it may be everything but the logins
 LOG_TAIL_BYTES = 1 << 20
+MARK_BYTES = 4096  # of the end of a file, to know it again
+NOTED_SECONDS = 240.0  # between two notes of where a log ends
+CLOCK_SECONDS = 300.0  # by which a line may be dated before it was written
 BTMP_RECORD_BYTES = 384
+BTMP_BYTES = 4096 * BTMP_RECORD_BYTES
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 # A name is cut at 100 characters, each of which may take four (vis(3)); it may hold spaces and look like what follows.
 PASSWORD = re.compile(r"Failed password for .{0,410} from \S{1,200} port \d{1,5} ssh2")
@@ -372,41 +376,117 @@ def log_times(line: str, clock: LocalClock) -> "list[float]":
     return next(filter(None, moments), [])
 
 
-def log_messages(lines: "list[str]", since: float, clock: LocalClock) -> "Iterator[tuple[str, int, str]]":
+def log_messages(lines: "list[str]", begun: float, since: float, clock: LocalClock) -> "Iterator[tuple[str, int, str]]":
     """Yield process, how often, and text of the messages of SSH servers in lines of syslog that may be that new.
+
+    `begun` is when they were begun (Unix seconds): what is dated before that was written at another time than it says.
 
     Nov 24 23:33:01 nas sshd[812]: Invalid user admin from 192.0.2.7 port 40024
     Nov 24 23:33:01 nas sshd[812]: message repeated 2 times: [ Failed password for root from 192.0.2.7 port 40022 ssh2]
     """
     for line in lines:
         told = LOG_LINE.fullmatch(line)
-        if told and any(at > since for at in log_times(line, clock)):
-            pid, times, repeated, text = told.groups()
-            yield pid, int(times or 1), text if times is None else repeated
+        if told:
+            moments = log_times(line, clock)
+            if not moments or max(moments) > since or max(moments) < begun - CLOCK_SECONDS:
+                pid, times, repeated, text = told.groups()
+                yield pid, int(times or 1), text if times is None else repeated
 
 
-def log_part(host: "Host", path: str, clock: LocalClock) -> "tuple[list[str], float]":
-    """Return the last lines of a file of syslog and since when their times can be told; raises OSError.
+class Log:
+    """The end of a log in files of syslog, and since when it is certainly whole.
 
-    That is the first line, and for times of a zone, when the zone became what it is.
+    Dates of lines tell nothing of that, as some daemons keep the one that a sender wrote: the kernel does, and what this
+    process has seen. The files that were put away are older than their last change. What is in one that was read from its
+    beginning came after them. And where a file ended an hour ago the last hour begins.
     """
-    lines = host.tail(path, LOG_TAIL_BYTES).decode("utf-8", "replace").split("\n")
-    clock.look(path, lines)
-    for line in lines:
-        moments = log_times(line, clock)
-        if moments:
-            return lines, max(moments) if NEW_TIME.match(line) else max(*moments, host.timezone_since())
-    return lines, clock.now
+
+    def __init__(self, host: "Host", path: str, seen: "list[Any]") -> None:
+        self.host = host
+        self.parts = [host.tail_of(path, LOG_TAIL_BYTES)]
+        self.begun = 0.0  # Unix seconds, 0 where that is not known
+        self.look_back(path, seen)
+        self.remember(seen)
+
+    def look_back(self, path: str, seen: "list[Any]") -> None:
+        """Read as many files as it takes, two at most."""
+        now, boottime = self.host.epoch(), self.host.boottime()
+        bound = max(now - HOUR, now - boottime)
+        older = before(self.host, path)
+        while not self.is_seen(seen, boottime) and self.parts[0][1] == 0:
+            if not older:
+                self.look_at_birth(path if len(self.parts) == 1 else "")
+                return
+            written, place = older.pop()
+            if written <= bound:
+                self.begun = written
+                return
+            if len(self.parts) > 1 or not place:
+                return
+            try:
+                part = self.host.tail_of(place, LOG_TAIL_BYTES)
+            except OSError:
+                return
+            if part[0] == self.parts[0][0]:  # put away just now
+                return
+            self.parts.insert(0, part)
+
+    def is_seen(self, seen: "list[Any]", boottime: float) -> bool:
+        """Tell whether the first file is one that was seen an hour ago; what it had then is left out."""
+        number, start, raw = self.parts[0]
+        for at, known, size, mark in reversed(seen):
+            end = size - start
+            is_same = known == number and 0 <= end <= len(raw) and (start == 0 or end >= MARK_BYTES)
+            if at <= boottime - HOUR and is_same and mark == mark_of(raw[:end]):
+                self.begun = self.host.epoch() - boottime + at
+                self.parts[0] = (number, size, raw[raw.rfind(b"\n", 0, end) + 1 :])
+                return True
+        return False
+
+    def look_at_birth(self, path: str) -> None:
+        """Take for the beginning when the only file was made."""
+        try:
+            born = birth(self.host, path) if path else 0.0
+        except Unknown:
+            return
+        if born and reaches_back(self.host, born):
+            self.begun = born
+
+    def remember(self, seen: "list[Any]") -> None:
+        """Note where the log ends now; of what was noted an hour ago and earlier the last is enough."""
+        at, (number, start, raw) = self.host.boottime(), self.parts[-1]
+        if not seen or seen[-1][0] <= at - NOTED_SECONDS:
+            seen.append((at, number, start + len(raw), mark_of(raw)))
+        while len(seen) > 1 and seen[1][0] <= at - HOUR:
+            del seen[0]
+
+    def lines(self) -> "list[str]":
+        """Return the lines that were read."""
+        return [line for part in self.parts for line in part[2].decode("utf-8", "replace").split("\n")]
 
 
-def before(host: "Host", path: str) -> "list[str]":
-    """Return where the lines may stand that were written before a file was begun (logrotate(8), syslogd of BusyBox)."""
+def mark_of(raw: bytes) -> int:
+    """Return what tells the end of a file from that of another one."""
+    return hash(raw[-MARK_BYTES:])
+
+
+def before(host: "Host", path: str) -> "list[tuple[float, str]]":
+    """Return when the files were last written that stand before one (logrotate(8), syslogd of BusyBox), the last one last.
+
+    With the path of each, "" where it is compressed.
+    """
     folder, name = os.path.split(path)
-    dated = (one for one in host.names(folder) if re.fullmatch(re.escape(name) + r"-\d{8}", one))
-    return [path + ".0", path + ".1", *(folder + "/" + one for one in sorted(dated)[-1:])]
+    found = []
+    for one in host.names(folder):
+        told = re.fullmatch(re.escape(name) + r"[.-]\d[\d-]*(\.\w{1,4})?", one)
+        try:
+            found += [(host.stamp(folder + "/" + one)[0], "" if told.group(1) else folder + "/" + one)] if told else []
+        except OSError:
+            continue
+    return sorted(found)
 
 
-def by_log(host: "Host", path: str) -> "tuple[int, str]":
+def by_log(host: "Host", path: str, memo: "Json") -> "tuple[int, str]":
     """Return the count by a file of syslog and why it may not be all; raises OSError.
 
     One that nobody writes any more tells nothing.
@@ -414,33 +494,33 @@ def by_log(host: "Host", path: str) -> "tuple[int, str]":
     clock, hour_ago = LocalClock(host), host.epoch() - HOUR
     if host.stamp(path)[0] < clock.now - DAY:
         raise FileNotFoundError(path)
-    lines, start = log_part(host, path, clock)
-    for older in before(host, path) if start > hour_ago else ():
-        try:
-            told, begun = log_part(host, older, clock)
-        except OSError:
-            continue
-        lines, start = told + lines, min(start, begun)
-        break
-    count = count_failed(log_messages(lines, hour_ago, clock))
-    return count, "" if reaches_back(host, start) else "log_too_short"
+    log = Log(host, path, memo.setdefault("ends", []))
+    lines = log.lines()
+    clock.look(path, lines)
+    # What was written before the zone became what it is may say another time.
+    zoned = host.timezone_since()
+    count = count_failed(log_messages(lines, log.begun if zoned < log.begun else 0.0, hour_ago, clock))
+    is_moved = zoned > hour_ago and any(map(OLD_TIME.match, lines))
+    return count, "" if log.begun and not is_moved else "log_too_short"
 
 
-def by_btmp(host: "Host") -> int:
-    """Return the count by the file of bad logins (btmp(5)), and the one before it; raises OSError."""
-    raw, size = host.tail("/var/log/btmp", 4096 * BTMP_RECORD_BYTES), BTMP_RECORD_BYTES
-    for older in before(host, "/var/log/btmp"):
-        try:
-            raw = host.tail(older, 4096 * BTMP_RECORD_BYTES) + raw
-        except OSError:
-            continue
-        break
-    since = host.epoch() - HOUR
-    times = (int.from_bytes(raw[at + 340 : at + 344], "little") for at in range(0, len(raw) - size + 1, size))
-    return sum(1 for one in times if one > since)
+def by_btmp(host: "Host") -> "tuple[int, str]":
+    """Return the count by the file of bad logins (btmp(5)) and the one before it, and why it may not be all; raises OSError.
+
+    Each program that lets in writes there, such as su(1) with its terminal; sshd writes this line (OpenSSH, loginrec.c).
+    """
+    since, count, doubt = host.epoch() - HOUR, 0, ""
+    for written, path in [(since + 1, "/var/log/btmp"), *before(host, "/var/log/btmp")[-1:]]:
+        raw = host.tail(path, BTMP_BYTES) if path else b""
+        records = [raw[at : at + BTMP_RECORD_BYTES] for at in range(0, len(raw), BTMP_RECORD_BYTES)]
+        times = [int.from_bytes(one[340:344], "little") for one in records]
+        count += sum(at > since and one[8:40].rstrip(b"\0") == b"ssh:notty" for one, at in zip(records, times))
+        if written > since and (times[0] > since if len(raw) == BTMP_BYTES else not path):
+            doubt = "log_too_short"
+    return count, doubt
 
 
-def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
+def failed_logins(host: "Host", request: "Request", daemons: "Daemons", memo: "Json") -> "Json":
     """Return how many logins failed in the last hour, by the first source that can be read.
 
     A server that logs errors only does not tell of them, and one that was not looked at may be such a one; btmp tells what is written there only, by whoever does.
@@ -460,9 +540,10 @@ def failed_logins(host: "Host", request: "Request", daemons: "Daemons") -> "Json
     for path in (*logs, *more, "/var/log/btmp"):
         try:
             if path.endswith("btmp"):
-                count, doubt = by_btmp(host), "" if daemons.write_btmp() else "no_log"
+                count, doubt = by_btmp(host)
+                doubt = doubt if daemons.write_btmp() else "no_log"
             else:
-                count, doubt = by_log(host, path)
+                count, doubt = by_log(host, path, memo)
                 doubt = unsaid or doubt
         except FileNotFoundError:
             continue

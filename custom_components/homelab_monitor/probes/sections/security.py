@@ -521,7 +521,7 @@ def collect_security(host: "Host", request: "Request", memo: "Json") -> "Json":
         "access_control": access_control(host),
         "fail2ban": fail2ban(host, request, daemons),
         "automatic_updates": automatic_updates(host, request, daemons),
-        "failed_logins": failed_logins(host, request, daemons),
+        "failed_logins": failed_logins(host, request, daemons, memo),
     }
     return {name: part for name, part in told.items() if part is not None}
 
