@@ -208,6 +208,53 @@ def test_what_is_not_exactly_ours_stays_in_doas_conf(place: Place) -> None:
     assert place.sh("stat -c '%a %u' /etc/doas.conf").stdout == "600 0\n"
 
 
+ATTACKER = """#!/bin/sh
+"$0.real" "$@"
+status=$?
+cd /usr/local/sbin || exit 1
+for each in .home* home* /etc/sudoers.d/.home* /etc/sudoers.d/zz* /etc/.home* /etc/doas.conf; do
+  [ -f "$each" ] || continue
+  setpriv --reuid=61900 --regid=61900 --clear-groups sh -c ': >>"$1"' sh "$each" 2>/dev/null || continue
+  stat -c %i "$each" >>/tmp/held
+done
+exit $status
+"""
+"""After each step of root's the account opens for writing what it can, and keeps it: a file is known by its inode."""
+SPOILED = {
+    "the account's": "chown mon",
+    "its group's": "chmod 775 {0}; chgrp mon",
+    # As also an access list is shown, in the place of the group.
+    "everybody's": "chmod 777",
+}
+
+
+@every_way
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_who_could_change_the_script_has_no_hold_on_what_the_repair_puts_there(place: Place, spoil: str) -> None:
+    assert apply(place, INSTALL) == (0, "")
+    # While it is open, no other file gets its inode.
+    place.sh(f"{spoil.format(SCRIPT)} {SCRIPT}; echo held >/tmp/held; sleep 300 <{SCRIPT} >/dev/null 2>&1 &")
+    place.write("/tmp/attacker", ATTACKER, 0o755)
+    tools = "cat cp chown chmod mv"
+    place.sh(f"for each in {tools}; do cp -p /usr/bin/$each /usr/bin/$each.real; done")
+    place.sh(f"for each in {tools}; do cp.real /tmp/attacker /usr/bin/new; mv.real -f /usr/bin/new /usr/bin/$each; done")
+    assert apply(place, INSTALL) == (0, "")
+    held = place.sh("cat.real /tmp/held").stdout.split()
+    assert len(held) > 1, "the one that was there"
+    assert place.sh(f"stat -c %i {SCRIPT}").stdout.strip() not in held
+    # What was not yet in place is as good as the file: it is the same one.
+    assert set(held[1:]) == {held[1]}
+    assert place.sh(f"stat -c '%a %u:%g' {SCRIPT}").stdout == "755 0:0\n"
+
+
+@both_sudos
+def test_a_rule_file_of_ours_is_made_anew_with_the_mode_it_needs(place: Place) -> None:
+    assert apply(place, INSTALL) == (0, "")
+    place.sh(f"chgrp 61900 {RULE_FILE}; chmod 644 {RULE_FILE}; chmod 2755 /etc/sudoers.d; chgrp 61900 /etc/sudoers.d")
+    assert apply(place, INSTALL) == (0, "")
+    assert place.sh(f"stat -c '%a %u:%g' {RULE_FILE}").stdout == "440 0:0\n"
+
+
 # ---------------------------------------------------------------- the disks
 
 
