@@ -659,3 +659,79 @@ def test_the_lock_is_no_door_for_who_can_write_in_run(place: Place) -> None:
     place.sh("chmod 1777 /run; ln -s /etc/planted /run/homelab_monitor-rules.lock")
     assert apply(place, INSTALL) == (1, "not only root can change /run\n")
     assert place.sh("ls /etc/planted").returncode != 0
+
+
+# ---------------------------------------------------------------- what doas reads
+
+BRINGS = {
+    "a brace ends a word": "permit nopass setenv{ FOO } mon as root cmd @ args",
+    "no blanks at all": "permit nopass setenv{FOO}mon as root cmd @ args",
+    "its options in another order": "permit setenv { X=1 FOO }nopass mon as root cmd @ args",
+    "tabs": "permit\tnopass\tkeepenv\tmon as root cmd @ args",
+    "a letter with a backslash": "permit nopass keep\\env mon as root cmd @ args",
+    "quotes": 'permit nopass setenv { "FOO" } "mon" as "root" cmd "@" args',
+    "from another variable": "permit nopass setenv { FOO=$FOO } mon as root cmd @ args",
+    "under a comment that ends in a backslash": "# admins \\\npermit nopass keepenv mon as root cmd @ args",
+    "before a comment that ends in a backslash": "permit nopass keepenv mon as root cmd @ args # \\\npermit mon cmd /x",
+    "a comment within a word": "permit nopass keepenv mon as root cmd @ args#\\",
+    "a line that goes on": "permit nopass keepenv \\\n mon as root cmd \\\n @ args",
+    "behind a quoted #": 'permit nopass keepenv mon cmd "/x #y"\npermit nopass keepenv mon as root cmd @ args',
+}
+KEEPS_OUT = {
+    "ours": "permit nopass mon as root cmd @ args",
+    "ours under a comment that ends in a backslash": "# /\\_/\\\npermit nopass mon as root cmd @ args",
+    "ours behind a quoted #": 'permit nopass setenv { X="a #b" } mon as root cmd @ args # keepenv',
+    "it takes one out": "permit nopass setenv { -FOO } mon as root cmd @ args",
+    "a value of its own": "permit nopass setenv { X=1 FOO=2 } mon as root cmd @ args",
+    "a word like it": 'permit nopass mon as root cmd "/usr/bin/id" args "keepenv" "a=$b"\npermit nopass mon as root cmd @ args',
+    "an earlier rule": "permit nopass keepenv mon as root cmd @ args\npermit nopass mon as root cmd @ args",
+    "for another one": "permit nopass mon as root cmd @ args\npermit nopass keepenv mon as root cmd /usr/bin/id",
+}
+
+
+@doas
+@pytest.mark.parametrize("brings", [True, False])
+def test_ready_is_said_exactly_where_doas_keeps_variables_of_the_caller_from_the_script(
+    place: Place, brings: bool
+) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    assert apply(place, INSTALL) == (0, "")
+    script = place.sh(f"cat {SCRIPT}").stdout
+    for name, rule in (BRINGS if brings else KEEPS_OUT).items():
+        place.allow(rule.replace("@", SCRIPT))
+        place.write(SCRIPT, '#!/bin/sh\necho "$(id -u) $FOO"\n', 0o755)
+        ran = place.sh(f"FOO=evil doas -n {SCRIPT}", user="mon")
+        assert (name, ran.stdout[:2], "evil" in ran.stdout) == (name, "0 ", brings), ran
+        place.write(SCRIPT, script, 0o755)
+        found = "updates_rule_loose" if brings else "updates_rule_ready"
+        assert (name, judged(place)[1]) == (name, found)
+        # A rule of ours at the end cures it.
+        status, words = apply(place, INSTALL)
+        assert (name, judged(place)[1]) == (name, "updates_rule_ready"), words
+        assert (name, place.ask(SCRIPT).returncode) == (name, 0)
+
+
+@doas
+@pytest.mark.parametrize(
+    "head", ["permit persist :wheel # admins \\", "# /\\_/\\ ", "#\\", 'permit nopass root cmd "a #b" args # \\', "\\\n"]
+)
+def test_a_rule_of_ours_is_found_and_taken_out_below_what_only_looks_like_its_beginning(
+    place: Place, head: str
+) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    place.write("/etc/doas.conf", f"{head}\n")
+    for _ in range(2):
+        assert apply(place, INSTALL) == (0, "")
+        assert judged(place)[1] == "updates_rule_ready"
+        assert place.sh("cat /etc/doas.conf").stdout == f"{head}\n{update_doas_line('mon')}\n"
+    assert apply(place, REMOVE) == (0, "")
+    assert place.sh("cat /etc/doas.conf").stdout == f"{head}\n"
+
+
+@doas
+def test_the_job_of_old_is_found_in_what_doas_reads(place: Place) -> None:
+    rule = "permit nopass mon as root cmd /usr/bin/systemd-run args \\\n --unit=homelab_monitor-update /bin/sh"
+    for text, is_old in ((f"# \\\n{rule}", True), (f"deny {rule[14:]}", False), (f"# {rule.replace(chr(10), '')}", False)):
+        place.write("/etc/doas.conf", f"{text}\n")
+        assert place.sh("doas -C /etc/doas.conf").returncode == 0
+        assert (text, judged(place, wanted=False)[1] == "updates_rule_old") == (text, is_old)

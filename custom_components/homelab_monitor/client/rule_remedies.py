@@ -89,7 +89,8 @@ need_folder() {{
 _SIFT: Final = """
 # Copy a file without the rules of ours; tell of other rules that name what is ours.
 sift() {
-  : >$work/sifted; taken=; number=0; from=1; whole=; lines=
+  : >$work/sifted; taken=; number=0; from=1; whole=; lines=; sifted=$1
+  if [ "$kind" = doas ]; then read_doas <"$1"; return 0; fi
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1)); lines=$lines$line$break
     # A comment does not go on where its line ends, whatever it ends in.
@@ -105,15 +106,20 @@ sift() {
   done <"$1"
   if [ -n "$lines" ]; then sift_rule "$1"; fi
 }
+on_rule() { whole=$exact; lines=$text; sift_rule "$sifted"; }
 sift_rule() {
   set -f
   place="$1, line $from"; set -- $whole; rule="$*"
   set +f
   if is_ours "${rule%% *}" "${rule#* }"; then taken=yes; return 0; fi
   printf %s "$lines" >>$work/sifted
-  case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
-  rule=${rule%%" #"[!0-9-]*}
-  case $kind$rule in doas"deny "*) return 0;; esac
+  if [ "$kind" = doas ]; then
+    rule=$plain
+    case $rule in "deny "*) return 0;; esac
+  else
+    case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
+    rule=${rule%%" #"[!0-9-]*}
+  fi
   tell_of_script
   tell_of_job
 }
