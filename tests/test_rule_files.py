@@ -237,7 +237,9 @@ def test_who_could_change_the_script_has_no_hold_on_what_the_repair_puts_there(p
     place.write("/tmp/attacker", ATTACKER, 0o755)
     tools = "cat cp chown chmod mv"
     place.sh(f"for each in {tools}; do cp -p /usr/bin/$each /usr/bin/$each.real; done")
-    place.sh(f"for each in {tools}; do cp.real /tmp/attacker /usr/bin/new; mv.real -f /usr/bin/new /usr/bin/$each; done")
+    place.sh(
+        f"for each in {tools}; do cp.real /tmp/attacker /usr/bin/new; mv.real -f /usr/bin/new /usr/bin/$each; done"
+    )
     assert apply(place, INSTALL) == (0, "")
     held = place.sh("cat.real /tmp/held").stdout.split()
     assert len(held) > 1, "the one that was there"
@@ -713,7 +715,8 @@ def test_ready_is_said_exactly_where_doas_keeps_variables_of_the_caller_from_the
 
 @doas
 @pytest.mark.parametrize(
-    "head", ["permit persist :wheel # admins \\", "# /\\_/\\ ", "#\\", 'permit nopass root cmd "a #b" args # \\', "\\\n"]
+    "head",
+    ["permit persist :wheel # admins \\", "# /\\_/\\ ", "#\\", 'permit nopass root cmd "a #b" args # \\', "\\\n"],
 )
 def test_a_rule_of_ours_is_found_and_taken_out_below_what_only_looks_like_its_beginning(
     place: Place, head: str
@@ -731,7 +734,11 @@ def test_a_rule_of_ours_is_found_and_taken_out_below_what_only_looks_like_its_be
 @doas
 def test_the_job_of_old_is_found_in_what_doas_reads(place: Place) -> None:
     rule = "permit nopass mon as root cmd /usr/bin/systemd-run args \\\n --unit=homelab_monitor-update /bin/sh"
-    for text, is_old in ((f"# \\\n{rule}", True), (f"deny {rule[14:]}", False), (f"# {rule.replace(chr(10), '')}", False)):
+    for text, is_old in (
+        (f"# \\\n{rule}", True),
+        (f"deny {rule[14:]}", False),
+        (f"# {rule.replace(chr(10), '')}", False),
+    ):
         place.write("/etc/doas.conf", f"{text}\n")
         assert place.sh("doas -C /etc/doas.conf").returncode == 0
         assert (text, judged(place, wanted=False)[1] == "updates_rule_old") == (text, is_old)
