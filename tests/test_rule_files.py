@@ -208,6 +208,55 @@ def test_what_is_not_exactly_ours_stays_in_doas_conf(place: Place) -> None:
     assert place.sh("stat -c '%a %u' /etc/doas.conf").stdout == "600 0\n"
 
 
+ATTACKER = """#!/bin/sh
+"$0.real" "$@"
+status=$?
+cd /usr/local/sbin || exit 1
+for each in .home* home* /etc/sudoers.d/.home* /etc/sudoers.d/zz* /etc/.home* /etc/doas.conf; do
+  [ -f "$each" ] || continue
+  setpriv --reuid=61900 --regid=61900 --clear-groups sh -c ': >>"$1"' sh "$each" 2>/dev/null || continue
+  stat -c %i "$each" >>/tmp/held
+done
+exit $status
+"""
+"""After each step of root's the account opens for writing what it can, and keeps it: a file is known by its inode."""
+SPOILED = {
+    "the account's": "chown mon",
+    "its group's": "chmod 775 {0}; chgrp mon",
+    # As also an access list is shown, in the place of the group.
+    "everybody's": "chmod 777",
+}
+
+
+@every_way
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_who_could_change_the_script_has_no_hold_on_what_the_repair_puts_there(place: Place, spoil: str) -> None:
+    assert apply(place, INSTALL) == (0, "")
+    # While it is open, no other file gets its inode.
+    place.sh(f"{spoil.format(SCRIPT)} {SCRIPT}; echo held >/tmp/held; sleep 300 <{SCRIPT} >/dev/null 2>&1 &")
+    place.write("/tmp/attacker", ATTACKER, 0o755)
+    tools = "cat cp chown chmod mv"
+    place.sh(f"for each in {tools}; do cp -p /usr/bin/$each /usr/bin/$each.real; done")
+    place.sh(
+        f"for each in {tools}; do cp.real /tmp/attacker /usr/bin/new; mv.real -f /usr/bin/new /usr/bin/$each; done"
+    )
+    assert apply(place, INSTALL) == (0, "")
+    held = place.sh("cat.real /tmp/held").stdout.split()
+    assert len(held) > 1, "the one that was there"
+    assert place.sh(f"stat -c %i {SCRIPT}").stdout.strip() not in held
+    # What was not yet in place is as good as the file: it is the same one.
+    assert set(held[1:]) == {held[1]}
+    assert place.sh(f"stat -c '%a %u:%g' {SCRIPT}").stdout == "755 0:0\n"
+
+
+@both_sudos
+def test_a_rule_file_of_ours_is_made_anew_with_the_mode_it_needs(place: Place) -> None:
+    assert apply(place, INSTALL) == (0, "")
+    place.sh(f"chgrp 61900 {RULE_FILE}; chmod 644 {RULE_FILE}; chmod 2755 /etc/sudoers.d; chgrp 61900 /etc/sudoers.d")
+    assert apply(place, INSTALL) == (0, "")
+    assert place.sh(f"stat -c '%a %u:%g' {RULE_FILE}").stdout == "440 0:0\n"
+
+
 # ---------------------------------------------------------------- the disks
 
 
@@ -612,3 +661,84 @@ def test_the_lock_is_no_door_for_who_can_write_in_run(place: Place) -> None:
     place.sh("chmod 1777 /run; ln -s /etc/planted /run/homelab_monitor-rules.lock")
     assert apply(place, INSTALL) == (1, "not only root can change /run\n")
     assert place.sh("ls /etc/planted").returncode != 0
+
+
+# ---------------------------------------------------------------- what doas reads
+
+BRINGS = {
+    "a brace ends a word": "permit nopass setenv{ FOO } mon as root cmd @ args",
+    "no blanks at all": "permit nopass setenv{FOO}mon as root cmd @ args",
+    "its options in another order": "permit setenv { X=1 FOO }nopass mon as root cmd @ args",
+    "tabs": "permit\tnopass\tkeepenv\tmon as root cmd @ args",
+    "a letter with a backslash": "permit nopass keep\\env mon as root cmd @ args",
+    "quotes": 'permit nopass setenv { "FOO" } "mon" as "root" cmd "@" args',
+    "from another variable": "permit nopass setenv { FOO=$FOO } mon as root cmd @ args",
+    "under a comment that ends in a backslash": "# admins \\\npermit nopass keepenv mon as root cmd @ args",
+    "before a comment that ends in a backslash": "permit nopass keepenv mon as root cmd @ args # \\\npermit mon cmd /x",
+    "a comment within a word": "permit nopass keepenv mon as root cmd @ args#\\",
+    "a line that goes on": "permit nopass keepenv \\\n mon as root cmd \\\n @ args",
+    "behind a quoted #": 'permit nopass keepenv mon cmd "/x #y"\npermit nopass keepenv mon as root cmd @ args',
+}
+KEEPS_OUT = {
+    "ours": "permit nopass mon as root cmd @ args",
+    "ours under a comment that ends in a backslash": "# /\\_/\\\npermit nopass mon as root cmd @ args",
+    "ours behind a quoted #": 'permit nopass setenv { X="a #b" } mon as root cmd @ args # keepenv',
+    "it takes one out": "permit nopass setenv { -FOO } mon as root cmd @ args",
+    "a value of its own": "permit nopass setenv { X=1 FOO=2 } mon as root cmd @ args",
+    "a word like it": 'permit nopass mon as root cmd "/usr/bin/id" args "keepenv" "a=$b"\npermit nopass mon as root cmd @ args',
+    "an earlier rule": "permit nopass keepenv mon as root cmd @ args\npermit nopass mon as root cmd @ args",
+    "for another one": "permit nopass mon as root cmd @ args\npermit nopass keepenv mon as root cmd /usr/bin/id",
+}
+
+
+@doas
+@pytest.mark.parametrize("brings", [True, False])
+def test_ready_is_said_exactly_where_doas_keeps_variables_of_the_caller_from_the_script(
+    place: Place, brings: bool
+) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    assert apply(place, INSTALL) == (0, "")
+    script = place.sh(f"cat {SCRIPT}").stdout
+    for name, rule in (BRINGS if brings else KEEPS_OUT).items():
+        place.allow(rule.replace("@", SCRIPT))
+        place.write(SCRIPT, '#!/bin/sh\necho "$(id -u) $FOO"\n', 0o755)
+        ran = place.sh(f"FOO=evil doas -n {SCRIPT}", user="mon")
+        assert (name, ran.stdout[:2], "evil" in ran.stdout) == (name, "0 ", brings), ran
+        place.write(SCRIPT, script, 0o755)
+        found = "updates_rule_loose" if brings else "updates_rule_ready"
+        assert (name, judged(place)[1]) == (name, found)
+        # A rule of ours at the end cures it.
+        status, words = apply(place, INSTALL)
+        assert (name, judged(place)[1]) == (name, "updates_rule_ready"), words
+        assert (name, place.ask(SCRIPT).returncode) == (name, 0)
+
+
+@doas
+@pytest.mark.parametrize(
+    "head",
+    ["permit persist :wheel # admins \\", "# /\\_/\\ ", "#\\", 'permit nopass root cmd "a #b" args # \\', "\\\n"],
+)
+def test_a_rule_of_ours_is_found_and_taken_out_below_what_only_looks_like_its_beginning(
+    place: Place, head: str
+) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    place.write("/etc/doas.conf", f"{head}\n")
+    for _ in range(2):
+        assert apply(place, INSTALL) == (0, "")
+        assert judged(place)[1] == "updates_rule_ready"
+        assert place.sh("cat /etc/doas.conf").stdout == f"{head}\n{update_doas_line('mon')}\n"
+    assert apply(place, REMOVE) == (0, "")
+    assert place.sh("cat /etc/doas.conf").stdout == f"{head}\n"
+
+
+@doas
+def test_the_job_of_old_is_found_in_what_doas_reads(place: Place) -> None:
+    rule = "permit nopass mon as root cmd /usr/bin/systemd-run args \\\n --unit=homelab_monitor-update /bin/sh"
+    for text, is_old in (
+        (f"# \\\n{rule}", True),
+        (f"deny {rule[14:]}", False),
+        (f"# {rule.replace(chr(10), '')}", False),
+    ):
+        place.write("/etc/doas.conf", f"{text}\n")
+        assert place.sh("doas -C /etc/doas.conf").returncode == 0
+        assert (text, judged(place, wanted=False)[1] == "updates_rule_old") == (text, is_old)

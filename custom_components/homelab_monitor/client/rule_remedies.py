@@ -66,11 +66,15 @@ rm -rf $lock.??????
 rm -f /etc/.homelab_monitor.?????? /etc/sudoers.d/.homelab_monitor.?????? {_FOLDER}/.homelab_monitor.??????
 work=$(mktemp -d $lock.XXXXXX)
 
-# Put a file in place, with the owner and mode of the one that was there.
+# Put a new file in place, of root and with this mode: who has opened the one that was there has no hold on it.
 put() {{
-  new=$(mktemp "${{2%/*}}/.homelab_monitor.XXXXXX") &&
-  if [ -e "$2" ]; then cp -p "$2" "$new"; else chmod "$3" "$new"; fi &&
-  cat "$1" >"$new" && mv -f "$new" "$2" && new=
+  make "$1" "$2" && chown 0:0 "$new" && chmod "$3" "$new" && mv -f "$new" "$2" && new=
+}}
+make() {{ new=$(mktemp "${{2%/*}}/.homelab_monitor.XXXXXX") && cat "$1" >"$new"; }}
+# Put a file of somebody in place, with the owner and mode of the one that was there: only root can change that.
+change() {{
+  if [ ! -e "$2" ]; then put "$@"; return; fi
+  judge "$2" && make "$1" "$2" && cp -p "$2" "$new" && cat "$1" >"$new" && mv -f "$new" "$2" && new=
 }}
 
 {FILES}{DOAS_FILES}printf %s "$files" >$work/files
@@ -85,7 +89,8 @@ need_folder() {{
 _SIFT: Final = """
 # Copy a file without the rules of ours; tell of other rules that name what is ours.
 sift() {
-  : >$work/sifted; taken=; number=0; from=1; whole=; lines=
+  : >$work/sifted; taken=; number=0; from=1; whole=; lines=; sifted=$1
+  if [ "$kind" = doas ]; then read_doas <"$1"; return 0; fi
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1)); lines=$lines$line$break
     # A comment does not go on where its line ends, whatever it ends in.
@@ -101,15 +106,20 @@ sift() {
   done <"$1"
   if [ -n "$lines" ]; then sift_rule "$1"; fi
 }
+on_rule() { whole=$exact; lines=$text; sift_rule "$sifted"; }
 sift_rule() {
   set -f
   place="$1, line $from"; set -- $whole; rule="$*"
   set +f
   if is_ours "${rule%% *}" "${rule#* }"; then taken=yes; return 0; fi
   printf %s "$lines" >>$work/sifted
-  case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
-  rule=${rule%%" #"[!0-9-]*}
-  case $kind$rule in doas"deny "*) return 0;; esac
+  if [ "$kind" = doas ]; then
+    rule=$plain
+    case $rule in "deny "*) return 0;; esac
+  else
+    case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
+    rule=${rule%%" #"[!0-9-]*}
+  fi
   tell_of_script
   tell_of_job
 }
@@ -168,7 +178,7 @@ clean() {
   target=${at:-/}
   if is_valid "$target" && ! is_valid $work/sifted; then
     tell "$1: $(check $work/sifted 2>&1)"
-  elif put $work/sifted "$target"; then
+  elif change $work/sifted "$target"; then
     drop "$1"
   else
     tell "$1: nothing was changed"
@@ -235,7 +245,6 @@ done <$work/more
 $visudo -cf $work/rules
 walk @FILE@
 put $work/rules "$at" 0440
-chmod 0440 "$at"
 """
 
 _INSTALL: Final = f"""
@@ -253,11 +262,7 @@ cat >$work/script <<"END"
 umask 022
 mkdir -p {_FOLDER}
 umask 077
-set_script() {{
-  put "$1" "$folder/{UNIT}" 0755
-  chown 0:0 "$folder/{UNIT}"
-  chmod 0755 "$folder/{UNIT}"
-}}
+set_script() {{ put "$1" "$folder/{UNIT}" 0755; }}
 set_script $work/script
 """
 RULE_PREPARED: Final = f"""
@@ -334,13 +339,12 @@ END
 }}
 if [ "$kind" = sudo ]; then
   put $work/rules $rules 0440
-  chmod 0440 $rules
   # Whether that is enough only sudo knows, of all rules and settings: it is asked to run something harmless by that
   # name. To sudo-rs a question that it refuses is a failed login, and a rule may name the sum of the file.
   listed=$(sudo -n -l -U {{account}} 2>/dev/null) || :
   case $version$listed in *sudo-rs*|*" sha"[0-9]*:*) ;; *) try;; esac
 elif [ -n "$rules" ]; then
-  put $work/rules $rules 0644
+  change $work/rules $rules 0644
   # The user may not read these files, so what doas makes of them is asked here.
   ask() {{ su -s /bin/sh {{account}} -c "cat | doas -C /proc/self/fd/0 {SCRIPT}" 2>/dev/null || :; }}
   case $(doas_rules | ask) in ""|*nopass*) ;; *)

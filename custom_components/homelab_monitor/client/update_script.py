@@ -303,6 +303,64 @@ doas_files() {
   done | LC_ALL=C sort
 }
 doas_rules() { doas_files | while IFS= read -r each; do cat "$each"; echo; done 2>/dev/null; }
+
+# Take a text of doas.conf(5) apart as doas does (yylex in its parse.y), and call on_rule for each rule: its lines are
+# in text, from the line of the number from on, what its words mean in plain, how they are written in exact, its lines
+# without nopass in strict; loose says whether variables of the caller come along.
+slash=$(printf "%b" "\\0134"); tab=$(printf "%b" "\\t")
+break="
+"
+read_doas() {
+  number=0; from=1; text=; forget_rule
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1)); text=$text$line$break; rest=$line
+    while [ -n "$rest" ]; do
+      char=${rest%"${rest#?}"}; rest=${rest#?}
+      case $quoted$escaped$char in
+        # A comment begins also in the middle of a word, and ends where its line ends, whatever it ends in.
+        "#") end_word; exact="$exact #$rest"; break;;
+        " "|"$tab") end_word; strict=$strict$char;;
+        "{"|"}")
+          end_word; other=; strict=$strict$char; plain="$plain $char"; exact="$exact $char"
+          if [ "$char" = "{" ]; then in_braces=yes; else in_braces=; fi;;
+        "$slash"|q"$slash") escaped=e;;
+        \\"|q\\")
+          if [ -n "$quoted" ]; then quoted=; else quoted=q; was_quoted=yes; other=yes; fi
+          raw=$raw$char; written=$written$char;;
+        *)
+          word=$word$char
+          if [ -n "$escaped" ]; then char=$slash$char; escaped=; fi
+          raw=$raw$char; written=$written$char;;
+      esac
+    done
+    # A word that goes on in the next line is none of those that doas knows.
+    if [ -n "$escaped" ]; then escaped=; other=yes; raw=$raw$slash$break; continue; fi
+    end_rule
+  done
+  if [ -n "$text" ]; then end_rule; fi
+}
+end_word() {
+  if [ -z "$word$was_quoted" ]; then strict=$strict$raw; raw=; return 0; fi
+  exact="$exact $written"
+  if [ -n "$word" ]; then plain="$plain $word"; else plain="$plain $written"; fi
+  if [ -n "$in_braces" ]; then
+    # What it takes out or gives a value of its own is not the one of the caller.
+    case $word in -*) ;; *=\\$*) loose=yes;; *=*) ;; *) loose=yes;; esac
+  else
+    case $other$word in nopass) raw=;; keepenv) loose=yes;; esac
+  fi
+  strict=$strict$raw
+  raw=; written=; word=; other=; was_quoted=
+}
+end_rule() {
+  end_word
+  plain=${plain# }; exact=${exact# }; strict=$strict$break
+  on_rule
+  from=$((number + 1)); text=; forget_rule
+}
+forget_rule() {
+  raw=; written=; word=; plain=; exact=; strict=; loose=; in_braces=; quoted=; escaped=; other=; was_quoted=
+}
 """
 """Shell without a single quote; the order is that of Alpine's configuration-directory.patch, whose names are bytes."""
 
@@ -377,11 +435,8 @@ END_OF_FILES
       *nopass,*) echo open;;
       *)
         # What the caller sets comes along by a rule that says so. Is the one that counts among them?
-        case $answer,$(
-          doas_rules | sed -e ':a' -e '/\\$/{{N;s/\\\n/ /;ba' -e '}}' -e 's/[[:space:]]#.*//' \
-            -e '/[[:space:]]keepenv[[:space:]]/s/[[:space:]]nopass[[:space:]]/ /' \
-            -e '/[[:space:]]setenv[[:space:]]/s/[[:space:]]nopass[[:space:]]/ /' | as_doas "$file"
-        ) in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac;;
+        on_rule() {{ if [ "$loose" ]; then printf %s "$strict"; else printf %s "$text"; fi; }}
+        case $answer,$(doas_rules | read_doas | as_doas "$file") in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac;;
     esac
   fi
 fi
@@ -389,12 +444,17 @@ fi
 visudo=visudo; have visudo || visudo=visudo-rs
 tell() {{ :; }}
 {FILES}
-for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*conf; do files=$files$each$eol; done
 printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
     sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
-      -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' -e '/^ *deny /d' "$each" | grep -qs '{_OLD_JOB}' && echo old
+      -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" | grep -qs '{_OLD_JOB}' && echo old
 done
+if have doas; then
+  on_rule() {{ case $plain in "deny "*) ;; *) printf '%s\n' "$plain" | tr -d ,;; esac; }}
+  for each in /etc/doas.conf /etc/doas.d/*.conf /etc/doas.d/.*conf; do
+    [ -f "$each" ] && [ -r "$each" ] && read_doas <"$each" | grep -qs '{_OLD_JOB}' && echo old
+  done
+fi
 """
 """The part of the facts' script that tells of the rule."""
 
