@@ -6,10 +6,11 @@ from pathlib import Path
 import re
 import shutil
 
-from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.common import async_fire_time_changed
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.homelab_monitor.client.errors import (
     HomelabError,
@@ -20,8 +21,9 @@ from custom_components.homelab_monitor.client.errors import (
 )
 from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
+from custom_components.homelab_monitor.const import DOMAIN
 
-from .scripted import Host
+from .scripted import Host, make_entry
 
 FOLDER = Path(__file__).parents[1] / "blueprints" / "automation" / "homelab_monitor"
 
@@ -512,3 +514,246 @@ async def test_a_reboot_that_is_due_while_its_host_is_away_is_told(
     host.session.error = None
     await host.move(1800, step=5)
     assert [each["what"] for each in notes] == ["due"]
+
+
+# ---------------------------------------------------------------- several hosts, over reloads and starts
+
+OTHER_ID = "ffeeddccbbaa99887766554433221100"
+BOTH = ["binary_sensor.plain_connectivity", "binary_sensor.second_connectivity"]
+MINUTE = 60
+
+
+class TwoHosts:
+    """Two hosts and an automation made from the blueprint, in a Home Assistant that is started anew."""
+
+    def __init__(self, hass: HomeAssistant, host: Host, notes: list[dict[str, object]], options: dict[str, object]):
+        self.hass, self.notes = hass, notes
+        other = Host(hass, host.freezer)
+        data = {**host.entry.data, "host_id": OTHER_ID, "host": "127.0.0.2"}
+        if options:
+            host.entry = make_entry(**options)
+        other.entry = MockConfigEntry(domain=DOMAIN, title="second", unique_id=OTHER_ID, data=data, options=options)
+        self.hosts = [host, other]
+        self.runs = 0
+
+    async def start(self, **inputs: object) -> None:
+        for host in self.hosts:
+            await host.start()
+        await self.use(**inputs)
+
+    async def use(self, **inputs: object) -> None:
+        await use(
+            self.hass,
+            "host_offline",
+            hosts=BOTH,
+            minutes=5,
+            offline_actions=note(what="{{ host }} gone"),
+            online_actions=note(what="{{ host }} back"),
+            **inputs,
+        )
+
+        @callback
+        def count(event: Event[EventStateChangedData]) -> None:
+            before, now = event.data["old_state"], event.data["new_state"]
+            if before and now:
+                self.runs += before.attributes.get("last_triggered") != now.attributes.get("last_triggered")
+
+        async_track_state_change_event(self.hass, ["automation.host_offline"], count)
+
+    async def let_pass(self, minutes: float) -> None:
+        """Let time pass for both: nobody waits for actions that wait."""
+        for _ in range(round(minutes * MINUTE / 5)):
+            for host in self.hosts:
+                host.session.advance(5)
+            self.hosts[0].freezer.tick(5)
+            async_fire_time_changed(self.hass)
+            for _ in range(40):
+                await asyncio.sleep(0)
+
+    def cut(self, which: int) -> None:
+        self.hosts[which].session.error = Unreachable("plain")
+
+    def heal(self, which: int) -> None:
+        self.hosts[which].session.error = None
+
+    async def reload(self) -> None:
+        for host in self.hosts:
+            await host.reload()
+
+    async def restart(self, down: float = 0.5) -> None:
+        """End Home Assistant and start it: what its automations waited for is lost, and they begin last."""
+        for host in self.hosts:
+            assert await self.hass.config_entries.async_unload(host.entry.entry_id)
+        await self.hass.services.async_call("automation", "turn_off", {"entity_id": "all"}, blocking=True)
+        self.hass.set_state(CoreState.not_running)
+        await self.let_pass(down)
+        for host in self.hosts:
+            self.hass.states.async_remove(f"binary_sensor.{host.entry.title}_connectivity")
+        for host in self.hosts:
+            await host.start_again()
+        await self.let_pass(0.25)
+        await self.hass.async_start()
+        await self.hass.services.async_call("automation", "turn_on", {"entity_id": "all"}, blocking=True)
+        await self.let_pass(0.25)
+
+    @property
+    def told(self) -> list[object]:
+        return [each["what"] for each in self.notes]
+
+
+@pytest.fixture
+def options() -> dict[str, object]:
+    return {}
+
+
+@pytest.fixture
+def two(hass: HomeAssistant, host: Host, notes: list[dict[str, object]], options: dict[str, object]) -> TwoHosts:
+    return TwoHosts(hass, host, notes, options)
+
+
+async def test_two_restarts_within_the_minutes_lose_nothing_and_show_no_idle_run(two: TwoHosts) -> None:
+    await two.start()
+    two.cut(0)
+    await two.let_pass(2)
+    await two.restart()
+    await two.let_pass(0.5)
+    await two.restart()
+    assert (two.told, two.runs) == ([], 0)
+    await two.let_pass(4)
+    assert (two.told, two.runs) == (["plain gone"], 1)
+    await two.restart()
+    await two.let_pass(10)
+    assert (two.told, two.runs) == (["plain gone"], 1)
+    two.heal(0)
+    await two.let_pass(2)
+    assert (two.told, two.runs) == (["plain gone", "plain back"], 2)
+    await two.restart()
+    await two.let_pass(10)
+    assert two.runs == 2
+
+
+async def test_a_reload_in_the_middle_of_the_wait_does_not_begin_it_anew(two: TwoHosts) -> None:
+    await two.start()
+    two.cut(0)
+    await two.let_pass(3.5)
+    await two.reload()
+    await two.let_pass(1.5)
+    assert two.told == []
+    await two.let_pass(1)
+    assert two.told == ["plain gone"]
+
+
+@pytest.mark.parametrize("again", [TwoHosts.reload, TwoHosts.restart])
+async def test_each_of_several_hosts_is_told_whatever_was_told_of_another(two: TwoHosts, again) -> None:
+    await two.start()
+    two.cut(0)
+    await two.let_pass(4)
+    two.cut(1)
+    await two.let_pass(2)
+    assert two.told == ["plain gone"]
+    # The automation has run for the first since the second went.
+    await again(two)
+    await two.let_pass(8)
+    assert two.told == ["plain gone", "second gone"]
+    two.heal(1)
+    await two.let_pass(2)
+    await again(two)
+    await two.let_pass(8)
+    assert two.told == ["plain gone", "second gone", "second back"]
+    two.heal(0)
+    await two.let_pass(2)
+    assert two.told[3:] == ["plain back"]
+
+
+@pytest.mark.parametrize("again", [TwoHosts.reload, TwoHosts.restart])
+async def test_an_absence_shorter_than_the_minutes_is_not_told_over_a_restart(two: TwoHosts, again) -> None:
+    await two.start()
+    two.cut(0)
+    await two.let_pass(2)
+    await again(two)
+    two.heal(0)
+    await two.let_pass(10)
+    assert (two.told, two.runs) == ([], 0)
+
+
+@pytest.mark.parametrize(("before", "told"), [(2, []), (7, ["plain gone", "plain back"])])
+async def test_a_host_that_came_back_while_home_assistant_was_down_is_back_where_its_absence_was_told(
+    two: TwoHosts, before: float, told: list[str]
+) -> None:
+    await two.start()
+    two.cut(0)
+    await two.let_pass(before)
+    two.heal(0)
+    # Longer than the minutes in any case, but nobody was there to tell of it.
+    await two.restart(down=20)
+    await two.let_pass(10)
+    assert (two.told, two.runs) == (told, len(told))
+    await two.restart()
+    await two.let_pass(10)
+    assert (two.told, two.runs) == (told, len(told))
+
+
+@pytest.mark.parametrize(("options", "wanted"), [({"may_be_off": True}, False), ({"may_be_off": True}, True)])
+async def test_an_expected_absence_is_told_where_that_is_wanted_over_restarts(two: TwoHosts, *, wanted: bool) -> None:
+    await two.start(expected=wanted)
+    two.cut(0)
+    await two.let_pass(2)
+    await two.restart()
+    await two.let_pass(6)
+    await two.restart()
+    two.heal(0)
+    await two.restart(down=6)
+    await two.let_pass(6)
+    assert two.told == (["plain gone", "plain back"] if wanted else [])
+    assert two.runs == len(two.told)
+
+
+async def test_a_host_with_another_key_is_told_once_and_back_when_that_was_accepted(two: TwoHosts) -> None:
+    await two.start()
+    two.hosts[0].session.error = HostKeyChanged("plain", expected="a", offered="b")
+    await two.let_pass(8)
+    assert two.told == ["plain gone"]
+    await two.reload()
+    # Accepting sets the host up anew.
+    two.heal(0)
+    await two.hosts[0].reload()
+    await two.let_pass(1)
+    assert two.told == ["plain gone", "plain back"]
+    two.hosts[0].session.error = HostKeyChanged("plain", expected="b", offered="c")
+    await two.let_pass(2)
+    two.heal(0)
+    await two.hosts[0].reload()
+    await two.let_pass(8)
+    assert len(two.told) == 2
+
+
+async def test_a_host_that_was_not_known_is_told_as_gone_before_it_is_told_as_back(two: TwoHosts) -> None:
+    two.cut(0)
+    await two.use()
+    await two.hosts[0].start()
+    await two.let_pass(6)
+    two.heal(0)
+    await two.let_pass(2)
+    assert two.told == ["plain gone", "plain back"]
+
+
+@pytest.mark.parametrize("name", ["service_failed", "gpu_telemetry_lost", "host_offline", "reboot_required"])
+async def test_deleting_a_host_is_no_error(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    await host.start()
+    inputs = {
+        "host_offline": {"hosts": BOTH, "offline_actions": note(what="gone")},
+        "reboot_required": {"hosts": ["binary_sensor.plain_reboot_required"], "actions": note(what="due")},
+    }
+    await use(hass, name, **inputs.get(name, {"events": ["event.plain_events"], "actions": note(what="it")}))
+    unit = host.session.sections["services"]["units"][0]
+    unit["active_state"] = "active"
+    await host.move(70)
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    caplog.clear()
+    assert await hass.config_entries.async_remove(host.entry.entry_id)
+    await hass.async_block_till_done()
+    assert [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")] == []
+    assert notes == []

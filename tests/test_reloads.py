@@ -1,13 +1,21 @@
 """A reload or a restart: everything is as it was said last, until the first poll has ended."""
 
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+import asyncio
+import time
+
+from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 from pytest_homeassistant_custom_component.common import mock_restore_cache_with_extra_data
 
-from custom_components.homelab_monitor.client.errors import Unreachable
+from custom_components.homelab_monitor.client.errors import TimedOut, Unreachable
+from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.contact import HostContact
+from custom_components.homelab_monitor.settings import HostAddress
+from custom_components.homelab_monitor.store import HostStore
 
-from .scripted import CONNECTIVITY, Host
+from .scripted import CONNECTIVITY, HOST_ID, Host
 
 PROBLEM = "binary_sensor.plain_problem"
 CPU = "sensor.plain_cpu_usage"
@@ -121,3 +129,93 @@ async def test_a_restart_shows_what_was_said_last(hass: HomeAssistant, host: Hos
     await host.start_again()
     assert said[CPU][0] == "12.5"
     assert said[CONNECTIVITY] == ["on"]
+
+
+# ---------------------------------------------------------------- a host that was just added
+
+
+async def add(host: Host, seconds: float = 0) -> None:
+    """Let a dialog test the host and hand it over, and set it up after it was read for so long."""
+    contact = HostContact(HostAddress.from_data(host.entry.data).target, (), host.session, asyncio.Lock())
+    contact.snapshot = Snapshot().merged(host.session.answer(list(SECTIONS)), time.time(), 30.0)
+    contact._seen = time.monotonic()
+    await host.move(seconds, step=10)
+    contact.async_hand_over(host.hass, HOST_ID)
+    await host.start()
+    await host.move(10)
+
+
+def told_of(host: Host) -> list[str]:
+    """Return a list that is filled with what the event entity tells."""
+    found: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        before, now = event.data["old_state"], event.data["new_state"]
+        if now and before and before.state != "unavailable" and now.state not in ("unavailable", before.state):
+            found.append(now.attributes["event_type"])
+
+    async_track_state_change_event(host.hass, ["event.plain_events"], note)
+    return found
+
+
+@pytest.mark.parametrize("read", [0, 20, 60], ids=lambda seconds: f"read for {seconds} s")
+@pytest.mark.parametrize("is_restart", [False, True], ids=["reload", "restart"])
+async def test_a_host_that_goes_around_the_first_reload_after_it_was_added_is_told(
+    hass: HomeAssistant, host: Host, read: int, *, is_restart: bool
+) -> None:
+    await add(host, read)
+    assert host.state(CONNECTIVITY) == "on"
+    since = hass.states.get(CONNECTIVITY).attributes["since"]
+    events = told_of(host)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    if is_restart:
+        await host.move(200, step=10)
+        hass.set_state(CoreState.not_running)
+    host.session.error = Unreachable("plain")
+    shown: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        shown.append(event.data["new_state"].state)
+
+    async_track_state_change_event(hass, [CONNECTIVITY], note)
+    await host.start_again()
+    if is_restart:
+        assert hass.states.get(CONNECTIVITY).attributes["since"] == since
+        await hass.async_start()
+    await host.move(60)
+    assert "unknown" not in shown
+    assert (host.state(CONNECTIVITY), events) == ("off", ["host_offline"])
+    host.session.error = None
+    await host.move(61)
+    assert (host.state(CONNECTIVITY), events) == ("on", ["host_offline", "host_online"])
+
+
+async def test_a_host_that_told_the_dialog_nothing_is_not_known_to_be_there(hass: HomeAssistant, host: Host) -> None:
+    contact = HostContact(HostAddress.from_data(host.entry.data).target, (), host.session, asyncio.Lock())
+    contact.async_hand_over(hass, HOST_ID)
+    assert (await HostStore(hass, "entry", HOST_ID).async_load()).online is None
+
+
+async def test_why_a_host_is_offline_is_said_over_a_reload(hass: HomeAssistant, host: Host) -> None:
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    host.session.error = TimedOut("plain")
+    await host.move(60)
+    assert host.reason == "timed_out"
+    said: list[str | None] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        if (now := event.data["new_state"]) and now.state == "off":
+            said.append(now.attributes["reason"])
+
+    async_track_state_change_event(hass, [CONNECTIVITY], note)
+    await host.reload()
+    assert set(said) == {"timed_out"}
+    host.session.error = None
+    await host.move(61)
+    await host.reload()
+    assert host.reason is None

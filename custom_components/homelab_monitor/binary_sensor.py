@@ -48,11 +48,17 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
 def _reason(state: HostState) -> Mapping[str, Any]:
     """Return the status, and the error that is behind it."""
     reason = state.error.key if state.error else None
-    is_expected = state.may_be_off and state.is_known and not state.is_online
     since = state.since.isoformat(timespec="seconds") if state.is_known else None
-    return {"status": state.status.value, "reason": reason, "since": since} | (
-        {"expected": True} if is_expected else {}
-    )
+    about: dict[str, Any] = {"status": state.status.value, "reason": reason, "since": since}
+    if not state.is_known or state.is_shown_online:
+        return about
+    if not state.is_online:
+        about["reason"] = reason or state.last_reason or None
+    if state.may_be_off:
+        about["expected"] = True
+    # An absence that began before a reload or a start: what automations were told of it, and when they can be again.
+    watched = {"watched_until": state.watched_until, "watched_again": state.watched_again}
+    return about | {name: moment.isoformat(timespec="milliseconds") for name, moment in watched.items() if moment}
 
 
 def _reasons(state: HostState) -> Mapping[str, Any]:
@@ -147,7 +153,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.CONNECTIVITY,
         stays_available=True,
         attributes_fn=_reason,
-        is_on_fn=lambda state: state.is_online and not state.is_held if state.is_known else None,
+        is_on_fn=lambda state: state.is_shown_online if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="problem",

@@ -203,5 +203,9 @@ class HostContact:
     @callback
     def async_hand_over(self, hass: HomeAssistant, identity: str) -> None:
         """Let what was seen at the test be the first state of the entry that is about to be created."""
-        memory = HostMemory(snapshot=self.snapshot, last_test=self.report.as_dict(), seen=self._seen)
+        # Of a host that told nothing nobody knows whether it is there.
+        online, since = (True, self.snapshot.received) if self.snapshot.received else (None, None)
+        memory = HostMemory(
+            snapshot=self.snapshot, last_test=self.report.as_dict(), online=online, since=since, seen=self._seen
+        )
         async_hand_over(hass, identity, memory)

@@ -191,12 +191,17 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             last_test=restore_report(memory.last_test),
             is_held=self._was_held or (not self._is_heard and memory.online is False),
         )
+        if memory.online is False or state.is_held:
+            until = None if memory.watched_until is None else dt_util.utc_from_timestamp(memory.watched_until)
+            again = dt_util.utcnow() if self._is_heard else None
+            state = replace(state, last_reason=memory.reason, watched_until=until, watched_again=again)
         if memory.age_seconds < self.options.stale_after:
             # The config flow has just seen it.
             self._last_success = memory.seen
         elif not memory.online:
             return state if memory.online is None else replace(state, status=Status.OFFLINE)
         self._arm_stale_timer()
+        self._remember(Status.ONLINE, state.since)
         return replace(state, status=Status.ONLINE)
 
     def _last_look(self) -> Baseline | None:
@@ -273,9 +278,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
                 return
             self._is_heard, untold, self._untold = True, self._untold, ()
             if not self._is_closed:
-                since = dt_util.utcnow() if self.data.is_held and self.data.is_online else self.data.since
-                self.data = replace(self.data, is_held=False, since=since)
-                self.store.memory.since = since.timestamp()
+                now, before = dt_util.utcnow(), self.data
+                self.data = replace(before, is_held=False)
+                if before.is_held and before.is_online:
+                    self.data = replace(self.data, since=now, watched_until=None, watched_again=None)
+                elif before.is_held:
+                    self.data = replace(self.data, watched_again=now)
+                if before.is_known:
+                    self._remember(self.data.status, self.data.since)
                 self.async_tell(*untold)
 
         if not self._is_heard:
@@ -489,6 +499,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Leave to the next one what was told: entities go now, and what is answered from here on nobody would hear."""
         if self._is_leaving:
             return
+        self._note_watched()
         self._is_leaving = True
         self._disarm_stale_timer()
         look = _LastLook(
@@ -501,9 +512,16 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     async def async_close(self) -> None:
         """Stop everything that this host keeps running, for good."""
+        self._note_watched()
         self._is_closed = True
         self._disarm_stale_timer()
         await self.session.close()
+
+    def _note_watched(self) -> None:
+        """Remember until when automations could see what this run shows."""
+        if self._is_heard and not (self._is_leaving or self._is_closed):
+            self.store.memory.watched_until = time.time()
+            self.store.async_changed()
 
     # ------------------------------------------------------------ status
 
@@ -515,17 +533,26 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         is_alarm = isinstance(err, _ALARMS) and not isinstance(state.error, _ALARMS)
         if is_alarm or status is not state.status:
             self._log_change(status, err, is_alarm=is_alarm)
+        if (reason := err.key if err else "") != self.store.memory.reason:
+            self.store.memory.reason = reason
+            self.store.async_changed()
         if status is state.status:
             happenings = self._told_now(happenings)
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
         self._changed, self._stood = time.monotonic(), 0.0
         since = self._since(status, state)
-        self.store.memory.online, self.store.memory.since = status in ONLINE, since.timestamp()
-        self.store.async_changed()
+        self._remember(status, since)
         if self._is_news:
             happenings = (*self._gone_or_back(state, status, err), *happenings)
+        if status in ONLINE and not state.is_held:
+            state = replace(state, watched_until=None, watched_again=None)
         return replace(state, status=status, error=err, since=since, happenings=self._told_now(happenings))
+
+    def _remember(self, status: Status, since: datetime) -> None:
+        """Remember whether the host is there, and since when: whatever status is shown, the next run starts from it."""
+        self.store.memory.online, self.store.memory.since = status in ONLINE, since.timestamp()
+        self.store.async_changed()
 
     @staticmethod
     def _since(status: Status, before: HostState) -> datetime:

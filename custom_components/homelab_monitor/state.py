@@ -51,6 +51,12 @@ class HostState:
     """The last whole capability test, None where there was none yet."""
     is_held: bool = False
     """Whether nobody listens yet: a host that was offline is told to be back when automations have begun."""
+    last_reason: str = ""
+    """Why the host was offline when it was last looked at before this run, as the key of an error."""
+    watched_until: datetime | None = None
+    """Until when automations could see an absence that began before this run; None: not known."""
+    watched_again: datetime | None = None
+    """Since when they can see that absence again."""
     may_be_off: bool = False
     """Whether nobody minds when the host is off."""
 
@@ -63,6 +69,11 @@ class HostState:
     def is_known(self) -> bool:
         """Return whether anybody knows if the host is there."""
         return self.status is not Status.STARTING
+
+    @property
+    def is_shown_online(self) -> bool:
+        """Return whether people and automations are told that the host is online."""
+        return self.is_online and not self.is_held
 
     @property
     def present_problems(self) -> tuple[Problem, ...]:

@@ -194,6 +194,10 @@ class HostMemory:
     """Whether the host was online when it was last looked at; None: nobody has looked."""
     since: float | None = None
     """Since when, by the wall clock."""
+    reason: str = ""
+    """Why it was offline, as the key of an error; "" where it was not, or nobody knows."""
+    watched_until: float | None = None
+    """Until when automations could see that, by the wall clock."""
     problems: tuple[Problem, ...] = ()
     """What was wrong with it."""
     seen: float | None = None
@@ -297,6 +301,8 @@ class HostStore:
             "chosen_services": list(self.memory.chosen_services),
             "online": self.memory.online,
             "since": self.memory.since,
+            "reason": self.memory.reason,
+            "watched_until": self.memory.watched_until,
             "problems": [[each.kind, each.item] for each in self.memory.problems if len(each.item) <= NAME_LIMIT][
                 :PROBLEMS_STORED
             ],
@@ -321,7 +327,9 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         chosen_filesystems=texts(stored.get("chosen_filesystems")),
         chosen_services=texts(stored.get("chosen_services")),
         online=online if isinstance(online := stored.get("online"), bool) else None,
-        since=since if 0 <= (since := number(stored.get("since"), -1.0)) < _NO_TIME else None,
+        since=_moment(stored.get("since")),
+        reason=text(stored.get("reason")),
+        watched_until=_moment(stored.get("watched_until")),
         problems=_problems(stored.get("problems")),
         upgrade=text(stored.get("upgrade")),
         upgrade_started=number(stored.get("upgrade_started"), None),
@@ -329,6 +337,12 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         upgrade_wanted=texts(stored.get("upgrade_wanted")),
         upgrade_failure=text(stored.get("upgrade_failure")),
     )
+
+
+def _moment(stored: object) -> float | None:
+    """Return a time of the wall clock that a file holds, None where it means nothing."""
+    moment = number(stored, -1.0)
+    return moment if 0 <= moment < _NO_TIME else None
 
 
 def _problems(stored: object) -> tuple[Problem, ...]:
