@@ -408,7 +408,7 @@ async def test_a_host_that_refuses_when_home_assistant_starts_is_told_as_gone(
     await host.move(20)
     is_alarm = isinstance(error, HostKeyChanged)
     assert host.state("binary_sensor.plain_connectivity") == ("off" if is_alarm else "on")
-    await started(hass)
+    await hass.async_start()
     await let_pass(host, 200)
     assert [each["what"] for each in notes] == ["gone"]
 
