@@ -21,7 +21,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.limits import CARDS_LIMIT
 from .client.names import looks, name_of
-from .client.scan import Candidate, Platform, interfaces_to_scan, scan, suggested_networks
+from .client.scan import Candidate, Platform, interfaces_to_scan, may_be_scanned, scan, suggested_networks
 from .client.ssh import Connection
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
@@ -238,8 +238,7 @@ def is_neighbour(ip: str) -> bool:
     except ValueError:
         return False
     address = getattr(address, "ipv4_mapped", None) or address
-    is_everybodys = address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved
-    return not is_everybodys and not leads_here(address)
+    return may_be_scanned(address) and not leads_here(address)
 
 
 def leads_here(address: IPv4Address | IPv6Address) -> bool:
