@@ -99,7 +99,6 @@ class OnboardingFlow(ConfigFlow):
         """The same of a machine that has proven the confirmed key: what is to be written there depends on it."""
         self._sources: tuple[str, ...] = ()
         self._queue = ""
-        self._found = ""
         self._announced = ""
         """The address that somebody in the network announced, or that a known host was followed to."""
         self._menu = "user"
@@ -117,6 +116,11 @@ class OnboardingFlow(ConfigFlow):
         self._is_in = False
         """Whether the last password has let our key in."""
         self._is_over = False
+
+    @property
+    def _found(self) -> str:
+        """Return what a machine that was found is called, as far as that may be shown now."""
+        return ""
 
     # ------------------------------------------------------------ trust
 

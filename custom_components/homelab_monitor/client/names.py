@@ -4,6 +4,7 @@ A name is normalised first and judged last, as it will be shown: whatever is tak
 one of it (`192.0.2.1.local`).
 """
 
+from functools import lru_cache
 from ipaddress import ip_address
 import re
 
@@ -63,6 +64,7 @@ def _is_hardware_address(name: str) -> bool:
     return _HARDWARE_ADDRESS.fullmatch(re.sub(r"[._-]", "", name)) is not None
 
 
+@lru_cache(maxsize=4096)
 def looks(name: str) -> frozenset[str]:
     """Return what a name looks like, as a whole and without its domain: names that share one may be confused.
 
