@@ -353,7 +353,7 @@ def _means(card: Card, addresses: Collection[str]) -> bool:
 
 @callback
 def async_show_cards(hass: HomeAssistant, machines: Iterable[Found]) -> None:
-    """Offer machines under *Discovered*, as many as there is room for; those that wait there or are ignored need none."""
+    """Offer machines under *Discovered*, as far as there is room; those that wait there or are ignored need none."""
     shown = [card for card in hass.data.get(_CARDS, {}).values() if not card.is_announced]
     known = {name for card in shown for name in card.known_as}
     known.update(entry.unique_id for entry in hass.config_entries.async_entries(DOMAIN) if entry.unique_id)
