@@ -822,7 +822,7 @@ async def test_another_machine_at_a_known_address_is_not_taken_for_the_old_one(
 ) -> None:
     entry_of(host, host_id=OTHER_ID, host_keys=["ssh-ed25519 AAAA"]).add_to_hass(hass)
     await dialog.submit(address=typed(host))
-    assert dialog.at == ("trust", None)
+    assert dialog.at == ("trust", "host_key_changed")
 
 
 @pytest.fixture
@@ -1466,7 +1466,7 @@ async def test_reconfigure_goes_on_about_the_address_that_a_person_gave_where_th
         await host.stop()
     dialog = await Dialog(hass).reconfigure(entry)
     await dialog.submit(address=f"monitor@{given}:{host.port}")
-    assert dialog.at == (("trust", None) if is_stranger else ("reconfigure", "connection_refused"))
+    assert dialog.at == (("trust", "host_key_changed") if is_stranger else ("reconfigure", "connection_refused"))
     assert given in dialog.placeholders["address"].replace("\\", "")
     assert dict(entry.data) == before
 
@@ -1719,7 +1719,7 @@ async def test_a_reinstalled_machine_keeps_its_history(hass: HomeAssistant, host
     entry.add_to_hass(hass)
     dialog = await Dialog(hass).reconfigure(entry)
     await dialog.submit(address=typed(host))
-    assert dialog.at == ("trust", None)
+    assert dialog.at == ("trust", "host_key_changed")
     await dialog.submit()
     await dialog.submit()
     assert dialog.at == ("other_machine", None)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import asyncssh
 from homeassistant.core import HomeAssistant
@@ -12,13 +12,23 @@ from homeassistant.data_entry_flow import InvalidData
 from homeassistant.exceptions import HomeAssistantError
 import pytest
 
-from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut
+from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut, Unreachable
 from custom_components.homelab_monitor.client.keys import authorized_line, dropbear_line, fingerprint
 from custom_components.homelab_monitor.contact import async_require_proof
 
 from . import fake_host as fakes
 from .fake_host import FakeHost
-from .test_config_flow import CONTACT, PASSWORD, Dialog, Machine, entry_of, host, make_machine, setup_entry  # noqa: F401
+from .test_config_flow import (  # noqa: F401 - fixtures among them
+    CONTACT,
+    PASSWORD,
+    TEXTS,
+    Dialog,
+    Machine,
+    entry_of,
+    host,
+    make_machine,
+    setup_entry,
+)
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -414,3 +424,59 @@ async def test_a_dropbear_gets_no_line_with_addresses_and_is_offered_none(
     await dialog.choose("install")
     await dialog.submit(password=PASSWORD)
     assert host.authorized == f"{line}\n"
+
+
+# ---------------------------------------------------------------- a known host beside it
+
+
+def words(dialog: Dialog) -> str:
+    """Return the error of a form as a person reads it."""
+    return TEXTS["error"][dialog.result["errors"]["base"]].format_map(dialog.placeholders)
+
+
+@pytest.mark.parametrize("username", ["monitor", "anna"], ids=["as it was", "another user"])
+async def test_another_key_than_the_known_one_is_not_shown_like_a_first_one_by_reconfigure(
+    hass: HomeAssistant, between: Between, told: list[str], username: str
+) -> None:
+    entry = entry_of(between.real, port=between.port)
+    entry.add_to_hass(hass)
+    known, foreign = entry.data["host_keys"][0], between.own.host_keys[0]
+    between.passes = lambda _: False
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=f"{username}@127.0.0.1:{between.port}")
+    assert dialog.at == ("trust", "host_key_changed")
+    assert fingerprint(foreign) in dialog.placeholders["fingerprints"]
+    assert all(part in words(dialog) for part in (fingerprint(known), fingerprint(foreign), "do not continue"))
+    assert entry.data["host_keys"] == [known]
+    assert told == []
+
+
+@pytest.mark.parametrize("name", ["address", "paste"])
+async def test_another_key_than_the_known_one_is_not_shown_like_a_first_one_by_any_way_to_the_address(
+    hass: HomeAssistant, between: Between, name: str
+) -> None:
+    entry = entry_of(between.real, port=between.port)
+    entry.add_to_hass(hass)
+    between.passes = lambda _: False
+    typed = f"anna@127.0.0.1:{between.port}"
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=f"anna@127.0.0.1:{between.own.port}")
+    assert dialog.at == ("trust", None), "nobody is known there"
+    dialog = await Dialog(hass).begin(name)
+    await dialog.submit(**({"addresses": typed} if name == "paste" else {"address": typed}))
+    assert dialog.at == ("trust", "host_key_changed")
+    assert fingerprint(entry.data["host_keys"][0]) in words(dialog)
+
+
+async def test_the_known_key_is_asked_for_where_a_host_has_keys_of_several_types(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    asked = AsyncMock(side_effect=Unreachable("nas"))
+    entry = entry_of(host)
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).begin("address")
+    with patch(f"{CONTACT}.read_host_key", asked):
+        await dialog.submit(address=f"anna@127.0.0.1:{host.port}")
+        await dialog.submit(address="anna@127.0.0.1:1")
+    assert [call.args[3] for call in asked.await_args_list] == [tuple(entry.data["host_keys"]), ()]

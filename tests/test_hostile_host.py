@@ -14,6 +14,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, LISTS, PATH_LIMIT
 from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.ssh import OfferedKey
 from custom_components.homelab_monitor.client.target import Target
 from custom_components.homelab_monitor.contact import HostContact
 from custom_components.homelab_monitor.discovery import is_neighbour
@@ -130,7 +131,8 @@ async def test_a_host_is_looked_for_a_few_times_a_minute_however_often_it_is_ann
     hass: HomeAssistant, host: Host
 ) -> None:
     host.entry.add_to_hass(hass)
-    with patch("custom_components.homelab_monitor.moves.async_read_host_key") as looks:
+    shown = OfferedKey(host.entry.data["host_keys"][0], "")
+    with patch("custom_components.homelab_monitor.moves.async_read_host_key", return_value=shown) as looks:
         for number in range(60):
             host.freezer.tick(1)
             async_follow(hass, host.entry, f"192.168.1.{number}")

@@ -13,7 +13,7 @@ LAYERS: tuple[set[str], ...] = (
     {"client.models.*"},
     {"client.*"},
     {"const", "markdown", "attributes"},
-    {"batches", "offers"},
+    {"alarms", "batches", "offers"},
     {"settings", "state", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "registration", "discovery", "contact"},
     {"entity", "subjects", "capability", "controls", "moves"},

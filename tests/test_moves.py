@@ -16,6 +16,7 @@ import pytest_socket
 
 from custom_components.homelab_monitor.client.errors import HostKeyChanged, TimedOut, Unreachable
 from custom_components.homelab_monitor.client.limits import MOVES_AT_ONCE, MOVES_FORGOTTEN_SECONDS, MOVES_KEPT
+from custom_components.homelab_monitor.client.ssh import OfferedKey
 from custom_components.homelab_monitor.client.target import Target
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
@@ -33,6 +34,7 @@ MAC = "02:00:00:00:00:09"
 HOME, ELSEWHERE = "127.0.0.1", "127.0.0.9"
 SILENT = patch(f"{MOVES}.async_read_host_key", AsyncMock(side_effect=TimedOut(HOME)))
 """Somebody keeps what is sent to the known address from arriving."""
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 
 async def lease(hass: HomeAssistant, ip: str) -> None:
@@ -190,7 +192,7 @@ async def test_announcements_for_many_hosts_wait_their_turn_and_hold_no_way_back
     never = asyncio.Event()
     looked: list[str] = []
 
-    async def keep_waiting(target: Target) -> None:
+    async def keep_waiting(target: Target, _: object) -> None:
         looked.append(target.host)
         await never.wait()
 
@@ -255,7 +257,7 @@ async def test_an_entry_that_is_over_or_changed_meanwhile_is_not_followed(
         else:
             hass.config_entries.async_update_entry(watched, data={**watched.data, "username": "anna"})
 
-    async def look(_: object) -> None:
+    async def look(*_: object) -> None:
         await at("look")
         raise TimedOut(HOME)
 
@@ -375,9 +377,10 @@ class Town:
         self.knocked: list[str] = []
         """Where a login was tried, but for the way back."""
 
-    async def read_host_key(self, target: Target) -> None:
+    async def read_host_key(self, target: Target, known: tuple[str, ...]) -> OfferedKey:
         if target.host not in self.hosts | self.strangers:
             raise TimedOut(target.host)
+        return OfferedKey(known[0] if target.host in self.hosts else OTHER_KEY, "")
 
     async def is_there(self, _: HomeAssistant, known: HostAddress) -> bool:
         self.knocked.append(known.target.host)
@@ -505,7 +508,7 @@ async def test_a_house_that_gets_other_addresses_is_followed_to_the_last_host(
     entries = many(hass, watched.machine, 24)
     most = now = 0
 
-    async def silence(target: Target) -> None:
+    async def silence(target: Target, _: object) -> None:
         nonlocal most, now
         now += 1
         most = max(most, now)
@@ -652,7 +655,7 @@ async def test_a_look_ends_with_its_entry(hass: HomeAssistant, freezer: FrozenDa
     host = await gone(hass, freezer)
     ended = asyncio.Event()
 
-    async def hang(_: Target) -> None:
+    async def hang(*_: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:

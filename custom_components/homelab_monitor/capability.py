@@ -15,6 +15,7 @@ from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
+from .alarms import async_alarm
 from .client.bucket import Bucket
 from .client.checks import run_checks
 from .client.introduction import ask_who
@@ -173,6 +174,8 @@ async def async_take_report(
     hass: HomeAssistant, entry: HomelabConfigEntry, report: Report, *, reconnect: bool = False
 ) -> None:
     """Store a report, let issues follow it, and let polling go on where the host turned out well."""
+    if report.error is not None:
+        async_alarm(entry, report.error)
     async_update_issues(hass, entry, report.rows, at_once=True)
     login = report.row("login")
     if login is not None and login.status is CheckStatus.RED:

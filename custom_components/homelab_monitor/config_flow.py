@@ -22,10 +22,12 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
+from .checklist import words
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
-from .client.limits import ANNOUNCED_ADDRESSES
+from .client.limits import ANNOUNCED_ADDRESSES, ROWS_LIMIT
 from .client.names import name_of
 from .client.scan import Candidate, NetworksError, count_addresses, parse_networks
 from .client.target import Target
@@ -41,8 +43,8 @@ from .discovery import (
     async_networks,
     async_remember_card,
     async_scan,
-    async_show_card,
-    async_watching,
+    async_show_cards,
+    async_watched,
     entry_at,
     found,
     found_target,
@@ -85,6 +87,9 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """What a person has been shown to be scanned."""
         self._candidates: list[Candidate] = []
         self._suggested = ""
+        self._machine: Found | None = None
+        """What was found, with the name that somebody said: what is shown of that is judged whenever it is shown."""
+        self._card: Card | None = None
 
     @staticmethod
     @callback
@@ -123,8 +128,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         first, *others = machines
         self._queue = self.flow_id
         await async_enqueue(self.hass, self._queue, others)
-        self._platform, self._suggested = first.platform, first.typed
-        self._found = _name_of(first, self._taken_looks())
+        self._platform, self._suggested, self._machine = first.platform, first.typed, first
         self._announced = "" if first.is_typed else first.host
         return await self.async_step_address({CONF_ADDRESS: first.typed})
 
@@ -182,7 +186,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Take those that were picked; the others become cards that can be ignored."""
         if user_input is not None:
             # One that seems to be watched as well: its key shows whether it is that machine.
-            machines = [each for each in self._candidates if each.address in user_input[CONF_HOSTS]]
+            picked = set(user_input[CONF_HOSTS])
+            machines = [each for each in self._candidates if each.address in picked]
             username = user_input.get(CONF_USERNAME, "")
             if not machines:
                 self._show_cards(machines)
@@ -194,34 +199,40 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
 
     def _pick_schema(self) -> vol.Schema:
-        """Return the list of the machines that answered."""
-        taken = self._taken_looks()
-        options = [SelectOptionDict(value=each.address, label=self._label(each, taken)) for each in self._candidates]
+        """Return the list of the machines that answered, as many as fit on a page."""
+        taken, watched = self._taken_looks(), self._watched()
+        options = [
+            SelectOptionDict(value=each.address, label=_label(each, watched.get(each.address), taken))
+            for each in self._candidates[:ROWS_LIMIT]
+        ]
         hosts = SelectSelector(SelectSelectorConfig(options=options, multiple=True, mode=SelectSelectorMode.LIST))
         return vol.Schema({vol.Required(CONF_HOSTS, default=list): hosts, vol.Optional(CONF_USERNAME): _LINE})
 
-    def _label(self, candidate: Candidate, taken: frozenset[str]) -> str:
-        """Return the line of a machine that answered."""
-        entry = self._entry_watching(candidate)
-        return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
+    async def _async_more(self) -> str:
+        """Return the paragraph that says how many more have answered than are listed, nothing where all are."""
+        if (more := len(self._candidates) - ROWS_LIMIT) <= 0:
+            return ""
+        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        text = words(texts, "found", "more").format(count=f"{more:,}", limit=f"{ROWS_LIMIT:,}")
+        return f"⚠️ {text}\n\n"
+
+    @override
+    async def _async_placeholders(self) -> dict[str, str]:
+        """Add what is said of a scan."""
+        return await super()._async_placeholders() | {"more": await self._async_more()}
 
     def _taken_looks(self) -> frozenset[str]:
         """Return what the names of all hosts look like."""
         return looks_of(self._async_current_entries(include_ignore=False))
 
-    def _new_candidates(self) -> list[Candidate]:
-        """Return the machines that nobody watches yet."""
-        return [each for each in self._candidates if self._entry_watching(each) is None]
-
-    def _entry_watching(self, candidate: Candidate) -> ConfigEntry | None:
-        """Return the entry whose polls go to a machine, one that was added meanwhile, too."""
-        return async_watching(self._async_current_entries(include_ignore=False), candidate.address)
+    def _watched(self) -> dict[str, ConfigEntry]:
+        """Return address → entry whose polls go there, of one that was added meanwhile, too."""
+        return async_watched(self._async_current_entries(include_ignore=False))
 
     def _show_cards(self, picked: list[Candidate]) -> None:
-        """Offer the machines that were not picked under *Discovered*."""
-        for each in self._new_candidates():
-            if each not in picked:
-                async_show_card(self.hass, found(each))
+        """Offer the machines that nobody watches yet, and that were not picked, under *Discovered*."""
+        others = self._watched().keys() | {each.address for each in picked}
+        async_show_cards(self.hass, (found(each) for each in self._candidates if each.address not in others))
 
     # ------------------------------------------------------------ by discovery
 
@@ -274,14 +285,36 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     async def _async_show_card(self, machine: Found, card: Card) -> ConfigFlowResult:
         """Wait for a person."""
-        name = _name_of(machine, self._taken_looks())
-        if not machine.is_typed and async_is_shown(self.hass, name, self.flow_id):
-            name = ""
-        async_remember_card(self.hass, self.flow_id, replace(card, name=name))
-        self.context["title_placeholders"] = {"name": name or machine.address}
-        self._suggested, self._found = machine.typed, name
+        self._machine, self._card, self._suggested = machine, replace(card, judge=self._judge_name), machine.typed
+        self._judge_name(self._taken_looks())
         self._announced = "" if machine.is_typed else machine.host
         return await self.async_step_address()
+
+    @callback
+    def _judge_name(self, taken: frozenset[str]) -> None:
+        """Call the card by the name that may be shown by now."""
+        if self._machine is None or self._card is None:
+            return
+        name = self._shown_name(taken)
+        async_remember_card(self.hass, self.flow_id, replace(self._card, name=name))
+        title = {"name": name or self._machine.address}
+        if "title_placeholders" not in self.context:
+            self.context["title_placeholders"] = title
+        elif self.context["title_placeholders"] != title:
+            self.async_update_title_placeholders(title)
+
+    def _shown_name(self, taken: frozenset[str]) -> str:
+        """Return what the machine is called, "" where that looks like the name of a host or of another card."""
+        if (machine := self._machine) is None:
+            return ""
+        name = _name_of(machine, taken)
+        is_card_of_others = self._card is not None and not machine.is_typed
+        return "" if is_card_of_others and async_is_shown(self.hass, name, self.flow_id) else name
+
+    @property
+    @override
+    def _found(self) -> str:
+        return self._shown_name(self._taken_looks())
 
     @override
     async def async_step_dhcp(self, discovery_info: DhcpServiceInfo) -> ConfigFlowResult:
@@ -349,6 +382,11 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             return step
         self._target, self._failure = given, failure
         return None
+
+
+def _label(candidate: Candidate, entry: ConfigEntry | None, taken: frozenset[str]) -> str:
+    """Return the line of a machine that answered, and that an entry may be about."""
+    return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
 
 
 def _name_of(machine: Found, taken: frozenset[str]) -> str:

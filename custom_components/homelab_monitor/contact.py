@@ -54,9 +54,9 @@ def is_confirmed(host_key: str, user_input: Mapping[str, Any]) -> bool:
     return bool(host_key) and user_input.get(CONF_FINGERPRINT) == fingerprint(host_key)
 
 
-async def async_read_host_key(target: Target) -> OfferedKey:
-    """Return the key that the machine at that address shows, in one handshake; raise HomelabError."""
-    return await read_host_key(target.host, target.port, DEFAULT_TIMEOUT)
+async def async_read_host_key(target: Target, known: Sequence[str] = ()) -> OfferedKey:
+    """Return the key that the machine at that address shows, one of a known type first; raise HomelabError."""
+    return await read_host_key(target.host, target.port, DEFAULT_TIMEOUT, known)
 
 
 async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:

@@ -14,6 +14,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
+from .alarms import async_alarm
 from .client.addresses import card_addresses
 from .client.bucket import Bucket
 from .client.control import (
@@ -234,6 +235,7 @@ async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
     try:
         yield
     except HomelabError as err:
+        async_alarm(coordinator.config_entry, err)
         raise _in_words(coordinator, err) from err
 
 

@@ -21,12 +21,12 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
+from .alarms import async_alarm
 from .client.bucket import Bucket
 from .client.errors import (
-    AnotherMachine,
+    ALARMS,
     HangsUp,
     HomelabError,
-    HostKeyChanged,
     InternalError,
     KeyRefused,
     LoginCut,
@@ -64,9 +64,8 @@ CUT_RETRY_SECONDS = (15, 120, 300)
 """A login that ends without a word may be one that the server counts as refused: fail2ban bans after five in 10 min."""
 CUT_LOGINS, CUT_LOGINS_SECONDS = 4, 900.0
 """So many in a row, over so long, are more than a bad moment. They are no verdict either: somebody may cut each."""
-_REFUSALS = (KeyRefused, HostKeyChanged, AnotherMachine)
+_REFUSALS = (KeyRefused, *ALARMS)
 """One side does not believe the other; nothing but the next handshake follows from it."""
-_ALARMS = (HostKeyChanged, AnotherMachine)
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
 AUTOMATIONS_SECONDS = 5.0
@@ -403,8 +402,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         return HangsUp(err.host, err.detail) if goes_on else err
 
     def _status_after(self, err: HomelabError) -> Status:
-        """Return the status that a failed poll leads to; a host goes only when somebody listens."""
-        if self.data.is_online and not self._is_heard:
+        """Return the status that a failed poll leads to; a host goes only when somebody listens.
+
+        Who answers in its place may be gone by then, and would leave nothing behind: that counts at once.
+        """
+        if self.data.is_online and not self._is_heard and not isinstance(err, ALARMS):
             return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
@@ -454,12 +456,25 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         try:
             reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
-            # The next poll says it where it counts.
+            # What is no alarm the next poll says, where it counts.
             _LOGGER.debug("%s: %s", self.name, err)
+            async_alarm(self.config_entry, err)
             return
         if self._is_leaving:
             return
         self.data = self._succeeded([section], reply, started, self.data.poll_seconds)
+        self.async_update_listeners()
+
+    @callback
+    def async_alarm(self, err: HomelabError) -> None:
+        """Take the answer of another machine for one that a poll got; `alarms.async_alarm` says whose that is.
+
+        What has been said already is not begun anew: the polls go on in their own rhythm.
+        """
+        if self._is_closed or isinstance(self.data.error, ALARMS):
+            return
+        self.data = self._failed(err, time.monotonic())
+        self.judgement.async_polled(self.data.snapshot, err, self.data.poll_seconds, 0.0)
         self.async_update_listeners()
 
     @callback
@@ -530,7 +545,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     ) -> HostState:
         """Return the state with its new status; log once down and once back."""
         # Whatever the host was before: that somebody answers in its place is said.
-        is_alarm = isinstance(err, _ALARMS) and not isinstance(state.error, _ALARMS)
+        is_alarm = isinstance(err, ALARMS) and not isinstance(state.error, ALARMS)
         if is_alarm or status is not state.status:
             self._log_change(status, err, is_alarm=is_alarm)
         if (reason := err.key if err else "") != self.store.memory.reason:

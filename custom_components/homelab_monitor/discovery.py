@@ -8,20 +8,28 @@ person started.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 import logging
 import re
 
 from homeassistant.components.network import async_get_adapters
-from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    SOURCE_INTEGRATION_DISCOVERY,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers import discovery_flow
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.util.hass_dict import HassKey
 
 from .client.limits import CARDS_LIMIT
 from .client.names import looks, name_of
-from .client.scan import Candidate, Platform, interfaces_to_scan, scan, suggested_networks
+from .client.scan import Candidate, Platform, interfaces_to_scan, may_be_scanned, scan, suggested_networks
 from .client.ssh import Connection
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
@@ -33,6 +41,7 @@ _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
+_IS_JUDGING: HassKey[bool] = HassKey(f"{DOMAIN}_cards_judged")
 _ADDED = "✅ "
 
 
@@ -75,6 +84,8 @@ class Card:
     """Anybody in the network can have put it there; it hinders nothing that a person started."""
     name: str = ""
     """What it is called where people see it."""
+    judge: Callable[[frozenset[str]], None] | None = None
+    """Judges the name anew, beside what the names of the hosts look like by now."""
 
 
 # ---------------------------------------------------------------- scanning
@@ -200,10 +211,16 @@ def async_peer(entry: ConfigEntry) -> tuple[str, int]:
 
 
 @callback
-def async_watching(entries: Iterable[ConfigEntry], address: str) -> ConfigEntry | None:
-    """Return the entry of the machine at an address, as far as that is certain."""
+def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
+    """Return address → entry of the machine there, as far as that is certain: one look at each entry for all machines.
+
+    Where one is connected to now goes before where another one is said to be.
+    """
     known = list(entries)
-    return next((entry for entry in known if async_peer(entry)[0] == address), None) or entry_at(known, {address})
+    at_home = {
+        name: entry for entry in reversed(known) for name in _names(HostAddress.from_data(entry.data).target.host)
+    }
+    return at_home | {peer: entry for entry in reversed(known) if (peer := async_peer(entry)[0])}
 
 
 def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
@@ -238,8 +255,7 @@ def is_neighbour(ip: str) -> bool:
     except ValueError:
         return False
     address = getattr(address, "ipv4_mapped", None) or address
-    is_everybodys = address.is_global or address.is_multicast or address.is_unspecified or address.is_reserved
-    return not is_everybodys and not leads_here(address)
+    return may_be_scanned(address) and not leads_here(address)
 
 
 def leads_here(address: IPv4Address | IPv6Address) -> bool:
@@ -261,8 +277,22 @@ def is_ip_address(host: str) -> bool:
 
 @callback
 def async_remember_card(hass: HomeAssistant, flow_id: str, card: Card) -> None:
-    """Note which machine a discovered flow is about."""
+    """Note which machine a discovered flow is about; its name is judged again when hosts are added or renamed."""
     hass.data.setdefault(_CARDS, {})[flow_id] = card
+    if not hass.data.get(_IS_JUDGING):
+        hass.data[_IS_JUDGING] = True
+        async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, partial(_async_judge_names, hass))
+
+
+@callback
+def _async_judge_names(hass: HomeAssistant, _change: ConfigEntryChange, entry: ConfigEntry) -> None:
+    """Judge the names of all cards beside those of all hosts."""
+    if entry.domain != DOMAIN or not (cards := hass.data.get(_CARDS)):
+        return
+    taken = looks_of(hass.config_entries.async_entries(DOMAIN, include_ignore=False))
+    for card in list(cards.values()):
+        if card.judge is not None:
+            card.judge(taken)
 
 
 @callback
@@ -293,10 +323,16 @@ def async_has_room(hass: HomeAssistant, card: Card) -> bool:
     others = hass.data.get(_CARDS, {}).values()
     if sum(other.is_announced is card.is_announced for other in others) < CARDS_LIMIT:
         return True
+    _async_say_full(hass)
+    return False
+
+
+@callback
+def _async_say_full(hass: HomeAssistant) -> None:
+    """Say once that there is no room."""
     if not hass.data.get(_IS_FULL):
         hass.data[_IS_FULL] = True
         _LOGGER.info("%d discovered machines wait to be added; others are left out until there is room", CARDS_LIMIT)
-    return False
 
 
 @callback
@@ -316,9 +352,21 @@ def _means(card: Card, addresses: Collection[str]) -> bool:
 
 
 @callback
-def async_show_card(hass: HomeAssistant, machine: Found) -> None:
-    """Offer a machine under *Discovered*."""
-    discovery_flow.async_create_flow(hass, DOMAIN, {"source": SOURCE_INTEGRATION_DISCOVERY}, machine)
+def async_show_cards(hass: HomeAssistant, machines: Iterable[Found]) -> None:
+    """Offer machines under *Discovered*, as far as there is room; those that wait there or are ignored need none."""
+    shown = [card for card in hass.data.get(_CARDS, {}).values() if not card.is_announced]
+    known = {name for card in shown for name in card.known_as}
+    known.update(entry.unique_id for entry in hass.config_entries.async_entries(DOMAIN) if entry.unique_id)
+    left = CARDS_LIMIT - len(shown)
+    for machine in machines:
+        if not known.isdisjoint((machine.address, machine.unique_id)):
+            continue
+        if left <= 0:
+            _async_say_full(hass)
+            return
+        left -= 1
+        known.update((machine.address, machine.unique_id))
+        discovery_flow.async_create_flow(hass, DOMAIN, {"source": SOURCE_INTEGRATION_DISCOVERY}, machine)
 
 
 async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Found]) -> None:

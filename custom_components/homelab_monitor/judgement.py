@@ -13,9 +13,10 @@ import weakref
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
+from .alarms import async_alarm
 from .client.bucket import Bucket
 from .client.checks import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, check_connection, judge, judge_poll
-from .client.errors import HomelabError
+from .client.errors import ALARMS, HomelabError
 from .client.items import left_out
 from .client.limits import JUDGEMENTS
 from .client.report import Report, Status
@@ -133,7 +134,11 @@ class HostJudgement:
 
     async def _async_judge_whole(self, evidence: Evidence) -> None:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
-        report = await check_connection(self._session, evidence)
+        try:
+            report = await check_connection(self._session, evidence)
+        except ALARMS as err:
+            async_alarm(self._entry, err)
+            return
         async_update_issues(self._hass, self._entry, report.rows, at_once=True)
         self._lost = async_lost_issues(self._hass, self._entry.entry_id)
         self.async_start_over()

@@ -16,8 +16,10 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
+from .alarms import async_alarm
 from .client.bucket import Bucket
 from .client.errors import HomelabError, TimedOut, Unreachable
+from .client.host_keys import changed_key
 from .client.limits import (
     LOOKS_BACK,
     MOVES,
@@ -171,7 +173,7 @@ class Announced:
     async def _async_try(self, known: HostAddress, ip: str) -> None:
         """Follow to an announced address, or back to the one that a person gave, if the known one is silent."""
         hass, entry = self._hass, self._entry
-        if not _stands(hass, entry, known) or not await _async_is_silent(known.target):
+        if not _stands(hass, entry, known) or not await _async_is_silent(entry, known):
             return
         announced = known.at(replace(known.target, host=ip))
         # Who has just been looked for at home is not asked there again for each address.
@@ -192,14 +194,18 @@ def _is_free(hass: HomeAssistant, entry: ConfigEntry[Any], there: HostAddress) -
     )
 
 
-async def _async_is_silent(target: Target) -> bool:
-    """Tell whether nobody answers there."""
+async def _async_is_silent(entry: ConfigEntry[Any], known: HostAddress) -> bool:
+    """Tell whether nobody answers at the known address; somebody else who does is an alarm."""
     try:
-        await async_read_host_key(target)
+        offered = await async_read_host_key(known.target, known.host_keys)
     except Unreachable, TimedOut:
         return True
     except HomelabError:
         return False
+    if HostAddress.from_data(entry.data) == known and (
+        changed := changed_key(known.target.host, known.host_keys, offered.line)
+    ):
+        async_alarm(entry, changed)
     return False
 
 

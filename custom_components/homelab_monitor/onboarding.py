@@ -27,6 +27,7 @@ from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, Tex
 from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
+from .alarms import async_alarm
 from .checklist import async_checklist, words
 from .client.errors import (
     HomelabError,
@@ -36,6 +37,7 @@ from .client.errors import (
     UnsupportedSystem,
     without_frames,
 )
+from .client.host_keys import changed_key
 from .client.identity import clone_id
 from .client.keys import (
     authorized_line,
@@ -97,7 +99,6 @@ class OnboardingFlow(ConfigFlow):
         """The same of a machine that has proven the confirmed key: what is to be written there depends on it."""
         self._sources: tuple[str, ...] = ()
         self._queue = ""
-        self._found = ""
         self._announced = ""
         """The address that somebody in the network announced, or that a known host was followed to."""
         self._menu = "user"
@@ -115,6 +116,11 @@ class OnboardingFlow(ConfigFlow):
         self._is_in = False
         """Whether the last password has let our key in."""
         self._is_over = False
+
+    @property
+    def _found(self) -> str:
+        """Return what a machine that was found is called, as far as that may be shown now."""
+        return ""
 
     # ------------------------------------------------------------ trust
 
@@ -134,7 +140,7 @@ class OnboardingFlow(ConfigFlow):
 
     async def _async_read_host_key(self) -> None:
         """Learn the key that is shown to the person, the only one that is trusted when it is confirmed."""
-        offered = await async_read_host_key(self._target)
+        offered = await async_read_host_key(self._target, self._keys_here())
         self._offered = offered.line
         self._platform = platform_of(offered.server_version) or self._platform
 
@@ -150,8 +156,33 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_entered() or await self._async_ask_again() or await self._async_trust_form()
 
     async def _async_trust_form(self, error: str | None = None) -> ConfigFlowResult:
-        """Show the one key that can be confirmed."""
+        """Show the one key that can be confirmed; one that is not the known one is never shown like a first one."""
+        changed = self._changed_key()
+        self._failure = self._failure or changed
         return await self._async_form("trust", confirmation(self._offered), error=error)
+
+    def _changed_key(self) -> HostKeyChanged | None:
+        """Return the error that says that the key is none of those that are known here; None at a first contact.
+
+        Of an entry whose polls go to this very address that is the alarm, too.
+        """
+        known = self._keys_here()
+        changed = changed_key(self._target.host, known, self._offered) if known else None
+        if changed is not None:
+            for entry in self._known_here():
+                if HostAddress.from_data(entry.data).target.address == self._target.address:
+                    async_alarm(entry, changed)
+        return changed
+
+    def _known_here(self) -> list[ConfigEntry]:
+        """Return the entry that this dialog is about, else those whose hosts are known at this address."""
+        if "entry_id" in self.context:
+            return [entry] if (entry := self._known_entry()) else []
+        return [entry for entry in self._other_entries() if self._is_address_of(entry)]
+
+    def _keys_here(self) -> tuple[str, ...]:
+        """Return the keys of these hosts."""
+        return tuple(key for entry in self._known_here() for key in HostAddress.from_data(entry.data).host_keys)
 
     async def _async_entered(self) -> ConfigFlowResult | None:
         """Log in and go on, to the ways in where our key is refused; None when something else went wrong."""
@@ -173,9 +204,12 @@ class OnboardingFlow(ConfigFlow):
 
     def _is_here(self, entry: ConfigEntry) -> bool:
         """Tell whether a known host has this address, or is connected to there, and one of the keys that are shown."""
+        return self._is_address_of(entry) and self._offered in HostAddress.from_data(entry.data).host_keys
+
+    def _is_address_of(self, entry: ConfigEntry) -> bool:
+        """Tell whether a known host has this address, or is connected to there."""
         known, here = HostAddress.from_data(entry.data), (self._target.host, self._target.port)
-        is_address = here in {(known.target.host, known.target.port), async_peer(entry)}
-        return is_address and self._offered in known.host_keys
+        return here in {(known.target.host, known.target.port), async_peer(entry)}
 
     def _other_entries(self) -> list[ConfigEntry]:
         """Return the entries of the hosts that this flow is not about."""

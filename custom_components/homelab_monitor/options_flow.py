@@ -22,6 +22,7 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
+from .alarms import async_alarm
 from .client.errors import HomelabError
 from .client.items import containers
 from .client.models import Filesystems, Services
@@ -127,7 +128,8 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         """Ask for every service, None when there is no answer."""
         try:
             reply = await self.config_entry.runtime_data.session.poll(["services"], _EVERY_SERVICE)
-        except HomelabError:
+        except HomelabError as err:
+            async_alarm(self.config_entry, err)
             return None
         told = reply.sections.get("services")
         return told if isinstance(told, Services) else None

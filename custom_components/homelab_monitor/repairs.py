@@ -23,10 +23,12 @@ from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, Tex
 from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
+from .alarms import async_alarm
 from .capability import Ended, async_connect, async_test_host, async_while_loaded, remedy_lock
 from .checklist import check_name, finding, symbol, words
 from .client.errors import HomelabError, HostKeyChanged, first_line
 from .client.facts import Family, family_of
+from .client.host_keys import changed_key
 from .client.identity import is_it
 from .client.keys import fingerprint, fingerprint_command
 from .client.models import System
@@ -347,6 +349,7 @@ class RemedyFlow(CheckFlow):
         except HomelabError as err:
             # Not the error itself: the frames of its traceback hold the password.
             self._lost, self._may_have_run = str(err), err.may_have_run
+            async_alarm(self._entry, err)
             return await self._async_test() if err.may_have_run else "not_run"
         if self._result.outcome in (Outcome.NEEDS_PASSWORD, Outcome.WRONG_PASSWORD):
             return "password"
@@ -484,6 +487,8 @@ class HostKeyFlow(CheckFlow):
             self._offered, self._failure = None, str(err)
         else:
             self._failure = ""
+            if changed := changed_key(target.host, self._pinned, self._offered.line):
+                async_alarm(self._entry, changed)
 
     async def _async_show_key(self) -> RepairsFlowResult:
         """Show the key that was seen last, or why none can be."""

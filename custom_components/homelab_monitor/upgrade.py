@@ -13,6 +13,7 @@ from typing import Final
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 
+from .alarms import async_alarm
 from .client.errors import HomelabError, UpgradeFailed, UpgradeLost, UpgradeUnknown
 from .client.happenings import Happening
 from .client.models import Updates
@@ -180,6 +181,7 @@ class HostUpgrade:
                     found = await read_upgrade(connection, host, self._manager)
             except HomelabError as err:
                 _LOGGER.debug("%s: %s", self._coordinator.name, err)
+                async_alarm(self._coordinator.config_entry, err)
                 return
             self._is_unsure = False
             if found.phase is Phase.RUNNING:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 import errno
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 import socket
 
 import pytest
@@ -225,6 +225,41 @@ def test_neighbours_outside_of_the_swept_subnets_are_suggested_and_those_of_othe
     adapters = [adapter("eth0", ("10.1.2.3", 16))]
     suggested = [str(each) for each in scan_module.suggested_networks(adapters)]
     assert suggested == ["10.1.2.0/24", "10.1.8.1/32", "10.1.9.9/32"]
+
+
+FORGED = [
+    "240.1.2.3", "255.255.255.255", "0.0.0.0", "224.0.0.1", "127.0.0.9", "169.254.1.1", "100.64.0.1", "10.0.0.5",
+    "172.16.0.1", "192.168.0.1", "192.0.2.1", "198.18.0.1", "8.8.8.8",
+]  # fmt: skip
+"""Senders of ARP requests: any of them may stand in the table, whoever sent the packet."""
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_no_packet_of_another_network_changes_what_is_suggested(tmp_path, forged):
+    (tmp_path / "arp").write_text(f"header\n{forged} 0x1 0x2 02:00:00:00:00:66 * eth0\n")
+    adapters = [adapter("eth0", ("192.168.1.10", 24)), adapter("eth1", ("10.9.2.3", 16))]
+    suggested = ", ".join(map(str, scan_module.suggested_networks(adapters)))
+    assert suggested == "192.168.1.0/24, 10.9.2.0/24"
+    scan_module.parse_networks(suggested)
+
+
+def test_what_is_suggested_can_be_scanned_however_many_networks_and_neighbours_there_are(tmp_path):
+    row = "10.{}.200.{} 0x1 0x2 02:00:00:00:00:66 * eth0\n"
+    (tmp_path / "arp").write_text("header\n" + "".join(row.format(net, n) for net in range(40) for n in range(1, 200)))
+    adapters = [adapter("eth0", *((f"10.{net}.2.3", 16) for net in range(40)))]
+    suggested = scan_module.suggested_networks(adapters)
+    assert len(suggested) > 64
+    assert scan_module.parse_networks(", ".join(map(str, suggested))) == suggested
+
+
+@pytest.mark.parametrize("address", FORGED)
+def test_one_definition_says_what_is_read_from_the_table_typed_and_announced(address):
+    table = f"header\n{address} 0x1 0x2 02:00:00:00:00:66 * eth0\n"
+    allowed = scan_module.may_be_scanned(ip_address(address))
+    assert bool(read_arp(table)) is allowed
+    with nullcontext() if allowed else pytest.raises(scan_module.NetworksError):
+        scan_module.parse_networks(address)
+    assert allowed is (address not in {*FORGED[:4], "8.8.8.8"})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import time
 
 from .errors import (
+    ALARMS,
     AnotherMachine,
     BadReply,
     ChannelRefused,
@@ -30,6 +31,7 @@ from .errors import (
     SessionRefused,
     UnsupportedSystem,
     first_line,
+    without_frames,
 )
 from .facts import (
     FACTS_COMMAND,
@@ -129,13 +131,22 @@ async def run_checks(
     started_at, started = time.time(), time.monotonic()
     known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates)
     evidence = await gather(session, known, tell)
-    report = Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
+    report = Report(
+        rows=judge(evidence),
+        at=started_at,
+        seconds=time.monotonic() - started,
+        family=evidence.family,
+        error=without_frames(evidence.error) if evidence.error else None,
+    )
     tell(1.0)
     return report, evidence.snapshot
 
 
 async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
-    """Judge a host over the living connection of its polling, whose last reply is part of the evidence."""
+    """Judge a host over the living connection of its polling, whose last reply is part of the evidence.
+
+    Raise HostKeyChanged or AnotherMachine where that had to be opened anew, and somebody else has answered.
+    """
     started_at, started = time.time(), time.monotonic()
     evidence = replace(evidence, is_connected=True, facts=await _ask_facts(session))
     return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
@@ -152,7 +163,10 @@ async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[floa
     tell(0.6)
     if isinstance(evidence.error, (UnsupportedSystem, AnotherMachine, *_SHELL_ERRORS)):
         return evidence  # Nobody would answer who runs no commands, and another machine is asked nothing.
-    return replace(evidence, facts=await _ask_facts(session))
+    try:
+        return replace(evidence, facts=await _ask_facts(session))
+    except ALARMS as err:
+        return replace(evidence, error=err)
 
 
 async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
@@ -201,6 +215,8 @@ async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float) -
         await asyncio.sleep(AGAIN_SECONDS)
         try:
             snapshot = await _poll(session, snapshot, sorted(snapshot.late))
+        except ALARMS:
+            raise
         except HomelabError:
             break
     return snapshot
@@ -212,10 +228,15 @@ def _rtt_seconds(connection: Connection | None) -> float | None:
 
 
 async def _ask_facts(session: ProbeSession) -> Facts | None:
-    """Run the script; a host that runs nothing but the probe (forced command) tells no facts."""
+    """Run the script; a host that runs nothing but the probe (forced command) tells no facts.
+
+    Raise HostKeyChanged or AnotherMachine: who answers in place of the host is not silent.
+    """
     try:
         connection = await session.connect()
         result = await connection.run(FACTS_COMMAND, stdin=FACTS_SCRIPT.encode(), timeout=FACTS_SECONDS)
+    except ALARMS:
+        raise
     except HomelabError:
         return None
     facts = parse_facts(result.stdout)

@@ -180,6 +180,10 @@ class AnotherMachine(HomelabError):
     hard = True
 
 
+ALARMS = (HostKeyChanged, AnotherMachine)
+"""Somebody else answers in the place of the host: it matters whoever sees it, and whatever came after it."""
+
+
 class KeyRefused(HomelabError):
     """The login with our key was refused, and the server showed nothing of why: its log says it."""
 

@@ -8,7 +8,17 @@ nothing, as dropbear never sends one.
 
 from collections.abc import Collection, Sequence
 
+from .errors import HostKeyChanged
+from .keys import fingerprint
 from .limits import HOST_KEYS_LIMIT
+
+
+def changed_key(host: str, pinned: Collection[str], offered: str) -> HostKeyChanged | None:
+    """Return the error that says that a key is none of those that are pinned, None where it is one of them."""
+    if offered in pinned:
+        return None
+    expected = ", ".join(filter(None, map(fingerprint, pinned)))
+    return HostKeyChanged(host, expected=expected or "no key", offered=fingerprint(offered))
 
 
 def renewed(pinned: Sequence[str], in_use: str, listed: Collection[str], proven: Sequence[str]) -> tuple[str, ...]:

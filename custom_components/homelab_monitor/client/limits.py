@@ -260,5 +260,8 @@ perhaps, which may shut out who knocks too often."""
 CARDS_LIMIT = 50
 """Machines that wait to be added, of those that were announced and of those that a scan found: what is beyond them is
 dropped. What a person picks is not."""
+ROWS_LIMIT = 512
+"""Machines that a scan lists to be picked, as many as a whole subnet has: who answers at every address of many fills no
+page with rows."""
 ANNOUNCED_ADDRESSES = 8
 """Addresses of one machine that an announcement counts for: no other machine at one of them gets a card of its own."""

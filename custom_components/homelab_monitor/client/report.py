@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from .errors import HomelabError
 from .facts import Family
 from .limits import EPOCH_LIMIT
 
@@ -67,6 +68,8 @@ class Report:
     at: float = 0.0
     seconds: float = 0.0
     family: Family = Family.OTHER
+    error: HomelabError | None = field(default=None, compare=False, repr=False)
+    """What ended the test early; it is not stored."""
 
     @property
     def hindrance(self) -> CheckResult | None:

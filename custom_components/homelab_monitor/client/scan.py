@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 import errno
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from pathlib import Path
 import re
 import socket
@@ -95,15 +95,24 @@ class Candidate:
 
 
 def networks_to_scan(adapters: Iterable[Adapter]) -> list[IPv4Network]:
-    """Return the private subnets of the enabled adapters, each once."""
-    networks = dict.fromkeys(
-        network
+    """Return what is swept of the private subnets of the enabled adapters, each once."""
+    return list(dict.fromkeys(map(_swept, _own_addresses(adapters))))
+
+
+def _own_subnets(adapters: Iterable[Adapter]) -> list[IPv4Network]:
+    """Return the private subnets of the enabled adapters as they are, each once."""
+    return list(dict.fromkeys(each.network for each in _own_addresses(adapters)))
+
+
+def _own_addresses(adapters: Iterable[Adapter]) -> list[IPv4Interface]:
+    """Return our own private addresses in networks with others."""
+    return [
+        address
         for adapter in adapters
         if adapter["enabled"] and not is_container_bridge(adapter["name"])
         for each in adapter["ipv4"]
-        if (network := _subnet(each))
-    )
-    return list(networks)
+        if (address := _own_address(each))
+    ]
 
 
 class NetworksError(ValueError):
@@ -117,13 +126,23 @@ class NetworksError(ValueError):
 
 
 def suggested_networks(adapters: Sequence[Adapter]) -> list[IPv4Network]:
-    """Return what to scan unless a person wants something else: subnets, and neighbours outside of them; blocking.
+    """Return what to scan unless a person wants something else: subnets, and neighbours in the rest of them; blocking.
 
-    Of a large subnet only a part is swept, but who is in the neighbour table is known to be there.
+    Of a large subnet only a part is swept, but who is in the neighbour table is known to be there. Not more than one
+    scan can ask. Nor who is elsewhere: a single packet puts any address into that table (ARP proves nothing).
     """
-    networks = networks_to_scan(adapters)
+    networks, asked = list[IPv4Network](), 0
+    for network in networks_to_scan(adapters):
+        asked += count_addresses([network])
+        if asked <= SCAN_LIMIT - _NEIGHBOURS_SUGGESTED:
+            networks.append(network)
+    whole = _own_subnets(adapters)
     neighbours = map(IPv4Address, _read_neighbours(interfaces_to_scan(adapters)))
-    others = sorted(each for each in neighbours if not any(each in network for network in networks))
+    others = sorted(
+        each
+        for each in neighbours
+        if any(each in subnet for subnet in whole) and not any(each in network for network in networks)
+    )
     return [*networks, *map(IPv4Network, others[:_NEIGHBOURS_SUGGESTED])]
 
 
@@ -154,9 +173,14 @@ def _typed_network(word: str) -> IPv4Network:
         raise NetworksError("invalid_network", network=first_line(word)) from err
     # Both ends: a network that is larger than a private one holds others.
     ends = (network.network_address, network.broadcast_address)
-    if any(each.is_global or each.is_multicast or each.is_reserved or each.is_unspecified for each in ends):
+    if not all(map(may_be_scanned, ends)):
         raise NetworksError("public_network", network=str(network))
     return network
+
+
+def may_be_scanned(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address can be that of one machine in a network that nobody has on the internet."""
+    return not (address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def count_addresses(networks: Iterable[IPv4Network]) -> int:
@@ -174,15 +198,19 @@ def is_container_bridge(name: str) -> bool:
     return _CONTAINER_BRIDGE.match(name) is not None
 
 
-def _subnet(each: AdapterAddress) -> IPv4Network | None:
-    """Return the subnet to sweep around one address, None where a sweep makes no sense."""
+def _own_address(each: AdapterAddress) -> IPv4Interface | None:
+    """Return one address of ours with its subnet, None where a sweep of that makes no sense."""
     try:
         interface = IPv4Interface(f"{each['address']}/{each['network_prefix']}")
     except ValueError:
         return None
+    is_alone = interface.is_loopback or interface.is_link_local or interface.network.num_addresses == 1
+    return interface if may_be_scanned(interface.ip) and not is_alone else None
+
+
+def _swept(interface: IPv4Interface) -> IPv4Network:
+    """Return the subnet to sweep around an address of ours."""
     network = interface.network
-    if interface.is_loopback or interface.is_link_local or interface.is_global or network.num_addresses == 1:
-        return None
     if network.num_addresses <= WHOLE_SUBNET_LIMIT:
         return network
     return IPv4Network((interface.ip, 24), strict=False)
@@ -210,7 +238,7 @@ def _is_neighbour(address: str, flags: str, mac: str) -> bool:
     """Tell whether a row is a machine in a private network that has answered."""
     try:
         has_answered = int(flags, 16) & _COMPLETE and mac != "00:00:00:00:00:00"
-        return bool(has_answered) and not IPv4Address(address).is_global
+        return bool(has_answered) and may_be_scanned(IPv4Address(address))
     except ValueError, AddressValueError:
         return False
 

@@ -31,7 +31,6 @@ from .errors import (
     ConnectionLost,
     ConnectionRefused,
     HomelabError,
-    HostKeyChanged,
     KeyRefused,
     LoginRefused,
     LoginsLimited,
@@ -44,9 +43,9 @@ from .errors import (
     first_line,
     only_asking,
 )
-from .host_keys import renewed
+from .host_keys import changed_key, renewed
 from .identity import is_another
-from .keys import KeyPair, fingerprint
+from .keys import KeyPair
 from .limits import COMMAND_OUTPUT_BYTES, HELLO_SECONDS, SILENCE_SECONDS, UNCLOSED_CHANNELS
 from .patience import TimeLimit
 from .question import answer_once
@@ -843,10 +842,7 @@ async def _judge_host_key(target: Target, client: _Client, seconds: float, error
             return asked if isinstance(error, ConnectionLost) else error
         except HomelabError:
             return error
-    if offered in client.pinned:
-        return error
-    expected = ", ".join(filter(None, map(fingerprint, client.pinned)))
-    return HostKeyChanged(target.host, expected=expected or "no key", offered=fingerprint(offered))
+    return changed_key(target.host, client.pinned, offered) or error
 
 
 def _import_keys(lines: Sequence[str]) -> list[SSHKey]:
