@@ -225,7 +225,7 @@ def test_no_text_holds_html_a_url_or_a_loose_end(path: str, text: str) -> None:
 
 
 def test_every_rule_file_that_is_named_is_read_and_sorts_after_a_users_own() -> None:
-    """In /etc/sudoers.d the last rule that fits wins, in the order of names; a dot or a `~` keeps a file from being read.
+    """In /etc/sudoers.d the last rule that fits wins, in the order of names; one with a dot or a `~` is not read.
 
     Only names in texts and in the commands of remedies: the script that reads other people's rules names none.
     """
