@@ -67,6 +67,7 @@ class ScriptedSession:
         self.asked_aside: list[tuple[Any, ...]] = []
         self.shell = ScriptedShell()
         self.closed = 0
+        self.disconnected = 0
         self.connection = None
         self.host_keys: tuple[str, ...] = ()
         self.afresh = True
@@ -128,6 +129,7 @@ class ScriptedSession:
 
     async def disconnect(self) -> None:
         """End the connection."""
+        self.disconnected += 1
 
     async def close(self) -> None:
         """End everything."""

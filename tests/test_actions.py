@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
 from homeassistant.util import dt as dt_util
@@ -174,6 +175,43 @@ async def test_what_is_not_told_has_a_reason(  # noqa: PLR0913, PLR0917
     with pytest.raises(HomeAssistantError) as raised:
         await ask(hass, host, "get_log")
     assert raised.value.translation_key == key
+    assert words in str(raised.value)
+
+
+async def test_the_next_try_after_a_refusal_logs_in_anew_once_a_minute_at_most(
+    hass: HomeAssistant, host: Host, freezer: FrozenDateTimeFactory
+) -> None:
+    """The error says which group may read the log; who joins it is a member from the next login on."""
+    host.session.document["missing"]["logs"] = "permission_denied"
+    await host.start()
+    logins = []
+    for seconds in (0, 1, 1, 1, 60, 1):
+        freezer.tick(seconds)
+        with pytest.raises(HomeAssistantError):
+            await ask(hass, host, "get_log")
+        logins.append(host.session.disconnected)
+    assert logins == [0, 1, 1, 1, 2, 2]
+    del host.session.document["missing"]["logs"]
+    host.session.sections["logs"] = {"lines": ["a"], "truncated": False}
+    freezer.tick(61)
+    for _ in range(2):
+        assert (await ask(hass, host, "get_log"))["lines"] == ["a"]
+        freezer.tick(61)
+    assert host.session.disconnected == 3, "nothing was refused since"
+
+
+@pytest.mark.parametrize(
+    ("named", "words"), [("nope", "plain has no service nope.service"), ("web", "no container web")]
+)
+async def test_what_the_host_does_not_have_is_refused(hass: HomeAssistant, busy: Host, named: str, words: str) -> None:
+    row = {"engine": "docker", "owner": "root", "id": "91ce74022074", "name": "web", "state": "running"}
+    busy.session.document["missing"].pop("containers", None)
+    busy.session.document["sections"] |= {"containers": {"at": 1.0, "engines": [], "containers": [row]}}
+    busy.session.document["missing"]["logs"] = "not_installed"
+    await busy.move(40)
+    about = {"service": named} if named == "nope" else {"service": None, "container": named}
+    with pytest.raises(ServiceValidationError) as raised:
+        await ask(hass, busy, "get_log", **about)
     assert words in str(raised.value)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import time
 from unittest.mock import patch
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.components import persistent_notification
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
@@ -108,12 +109,19 @@ async def test_a_passed_test_resumes_polling_and_a_red_one_does_not(
     assert issues(hass) == {"docker"}
 
 
-async def test_a_test_of_a_host_that_is_online_asks_for_no_poll(hass: HomeAssistant, host: Host, tests: Script) -> None:
+async def test_a_test_lets_the_polls_of_a_host_log_in_anew_once_a_minute_at_most(
+    hass: HomeAssistant, host: Host, tests: Script, freezer: FrozenDateTimeFactory
+) -> None:
+    """What was allowed by hand counts for a new login: groups, and a rule for what sudo has refused to the probe."""
     await host.start()
     asked = len(host.session.asked)
     await press(hass)
-    assert tests.asked == 1
-    assert len(host.session.asked) == asked
+    await press(hass)
+    assert tests.asked == 2
+    assert (host.session.disconnected, len(host.session.asked)) == (1, asked + 1)
+    freezer.tick(61)
+    await press(hass)
+    assert host.session.disconnected == 2
 
 
 async def test_a_refused_login_asks_to_authenticate_again_and_is_no_issue(

@@ -303,6 +303,7 @@ def entry_of(machine: FakeHost, /, *, host_id: str = HOST_ID, **changes: object)
         "home_host": "",
         "home_port": 0,
         "machine": host_id,
+        "key_sources": [],
     }
     return MockConfigEntry(domain=DOMAIN, title="cloudy", unique_id=host_id, data=data | changes)
 

@@ -120,6 +120,11 @@ async def test_who_may_not_is_told_what_to_allow(hass: HomeAssistant, host: Host
         "plain does not let the user mon do this: sudo: a password is required. Allow this command on it, "
         "through sudo without a password or through polkit: /usr/bin/systemctl restart -- nginx.service"
     )
+    assert host.session.disconnected == 0
+    knows(host, "nginx.service")
+    host.session.shell.say()
+    await control(hass, host)
+    assert host.session.disconnected == 1, "groups that were given meanwhile count from the next login on"
 
 
 async def test_a_service_is_controlled_only_where_the_options_say_so(hass: HomeAssistant, host: Host) -> None:

@@ -14,7 +14,10 @@ import pytest
 
 from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut, Unreachable
 from custom_components.homelab_monitor.client.keys import authorized_line, dropbear_line, fingerprint
+from custom_components.homelab_monitor.client.scan import Candidate
 from custom_components.homelab_monitor.contact import async_require_proof
+from custom_components.homelab_monitor.discovery import Found
+from custom_components.homelab_monitor.settings import HostAddress
 
 from . import fake_host as fakes
 from .fake_host import FakeHost
@@ -321,6 +324,120 @@ async def test_no_addresses_are_no_limit(hass: HomeAssistant) -> None:
     assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": "192.0.2.7"}]
     await dialog.submit()
     assert dialog.placeholders["key_line"].startswith("`restrict ssh-ed25519 ")
+
+
+LIMITED = 'restrict,from="192.0.2.9" '
+
+
+@pytest.mark.parametrize("way", ["scan", "paste"])
+@pytest.mark.parametrize("when", ["first", "at the first machine"])
+async def test_the_limit_holds_for_all_that_were_picked_together(
+    hass: HomeAssistant,
+    make_machine,  # noqa: F811
+    way: str,
+    when: str,
+) -> None:
+    machines = [await make_machine() for _ in range(3)]
+    for number, machine in enumerate(machines):
+        machine.accepts_key, machine.password = False, PASSWORD
+        machine.sections |= {"system": machine.sections["system"] | {"machine_id_hash": f"{number + 1:032x}"}}
+    dialog = await Dialog(hass).begin()
+    if when == "first":
+        await dialog.choose("limit")
+        await dialog.submit(sources="192.0.2.9")
+    lines = [str(each.target) for each in machines]
+    if way == "scan":
+        # A scan finds port 22 alone; what follows it reads the same address as a line that was typed.
+        candidates = [Candidate(address=f"192.0.2.{number}", banner="SSH-2.0-OpenSSH_9.6") for number in (1, 2, 3)]
+        ports = {each.address: line for each, line in zip(candidates, lines, strict=True)}
+        typed = Found.typed.fget
+        with (
+            patch("custom_components.homelab_monitor.config_flow.async_scan", return_value=candidates),
+            patch.object(Found, "typed", property(lambda it: ports.get(it.host) or typed(it))),
+        ):
+            await dialog.scan()
+            await dialog.submit(hosts=list(ports), username="monitor")
+    else:
+        await dialog.choose("paste")
+        await dialog.submit(addresses="\n".join(lines))
+    for number, machine in enumerate(machines):
+        if number:
+            await dialog.open(dialog.result["next_flow"][1])
+            await dialog.submit(address=str(machine.target))
+        await dialog.submit()
+        assert dialog.at == ("authorize", None)
+        if when != "first" and not number:
+            assert "from=" not in dialog.placeholders["key_line"]
+            await dialog.choose("limit")
+            await dialog.submit(sources="192.0.2.9")
+        assert dialog.placeholders["key_line"].startswith(f"`{LIMITED}")
+        await dialog.choose("install")
+        await dialog.submit(password=PASSWORD)
+        assert machine.authorized.startswith(LIMITED)
+        await dialog.submit()
+        assert dialog.result["data"]["key_sources"] == ["192.0.2.9"]
+
+
+async def test_the_limit_of_a_host_holds_when_its_key_is_let_in_again(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    entry = entry_of(host, key_sources=["192.0.2.9"])
+    entry.add_to_hass(hass)
+    host.accepts_key, host.password = False, PASSWORD
+    dialog = await Dialog(hass).reauth(entry)
+    assert dialog.placeholders["key_line"].startswith(f"`{LIMITED}")
+    await dialog.choose("limit")
+    assert dialog.suggested("sources") == "192.0.2.9"
+    await dialog.submit(sources="192.0.2.10")
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    assert dialog.ended == "reauth_successful"
+    assert host.authorized.startswith('restrict,from="192.0.2.10" ')
+    assert entry.data["key_sources"] == ["192.0.2.10"]
+
+
+@pytest.mark.parametrize(("typed", "kept"), [(None, ["192.0.2.9"]), ("", []), ("192.0.2.10", ["192.0.2.10"])])
+async def test_the_limit_of_a_host_holds_when_it_is_reconfigured(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    typed: str | None,
+    kept: list[str],
+) -> None:
+    entry = entry_of(host, key_sources=["192.0.2.9"])
+    entry.add_to_hass(hass)
+    host.accepts_key, host.password = False, PASSWORD
+    dialog = await Dialog(hass).reconfigure(entry)
+    await dialog.submit(address=str(host.target))
+    assert dialog.placeholders["key_line"].startswith(f"`{LIMITED}")
+    if typed is not None:
+        await dialog.choose("limit")
+        await dialog.submit(sources=typed)
+    await dialog.choose("install")
+    await dialog.submit(password=PASSWORD)
+    await dialog.submit()
+    assert dialog.ended == "reconfigure_successful"
+    assert entry.data["key_sources"] == kept
+
+
+async def test_a_host_that_moves_or_comes_again_keeps_its_limit(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+) -> None:
+    entry = entry_of(host, host="192.0.2.20", key_sources=["192.0.2.9"])
+    entry.add_to_hass(hass)
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=str(host.target))
+    await dialog.submit()
+    await dialog.submit()
+    await dialog.choose("moved")
+    assert dialog.ended == "moved"
+    assert entry.data["key_sources"] == ["192.0.2.9"]
+
+
+@pytest.mark.parametrize("stored", [None, "192.0.2.9", ["x' ; reboot #"], ['192.0.2.9" ssh-ed25519'], [7]])
+def test_nothing_but_addresses_of_a_stored_entry_becomes_part_of_a_line(stored: object) -> None:
+    assert HostAddress.from_data({"key_sources": stored}).key_sources == ()
 
 
 async def test_the_address_that_is_suggested_is_the_one_we_connect_from(

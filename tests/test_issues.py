@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 import time
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
@@ -23,6 +23,7 @@ from custom_components.homelab_monitor.client.errors import (
     ProbeFailed,
     TimedOut,
 )
+from custom_components.homelab_monitor.client.facts import Facts
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.issues import (
@@ -32,8 +33,9 @@ from custom_components.homelab_monitor.issues import (
     async_remove_issues,
     async_update_issues,
 )
+from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 
-from .scripted import Host
+from .scripted import HOST_ID, Host
 
 
 def row(check: str, status: Status, reason: str = "docker_denied") -> CheckResult:
@@ -475,6 +477,24 @@ async def test_a_test_shows_what_is_late_and_makes_no_issue_of_it(hass: HomeAssi
     await async_take_report(hass, host.entry, report)
     assert Issues(hass, host).severities == {}
     assert host.entry.runtime_data.store.memory.last_test["rows"][0]["reason"] == "section_timed_out"
+
+
+async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sensor says and what Repairs lists are the same: with one slow answer, nothing is wrong."""
+    facts = Facts(system="Linux", systemd="running", is_complete=True)
+    monkeypatch.setattr("custom_components.homelab_monitor.client.checks._ask_facts", AsyncMock(return_value=facts))
+    late(host, "updates")
+    # The test that a person saw as the host was added came upon the same slow answer.
+    seen = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
+    async_hand_over(hass, HOST_ID, HostMemory(last_test=seen.as_dict(), seen=time.monotonic()))
+    await host.start()
+    await host.move(20)
+    state = hass.states.get("sensor.plain_last_test")
+    assert state is not None
+    assert state.attributes["tested"] > "1970-01-02"
+    assert (state.attributes["checks"]["probe"], Issues(hass, host).severities.get("probe")) == ("ok", None)
 
 
 async def test_a_host_that_is_switched_off_has_no_issues_until_it_is_watched_again(

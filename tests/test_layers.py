@@ -16,6 +16,7 @@ LAYERS: tuple[set[str], ...] = (
     {"alarms", "batches", "offers"},
     {"settings", "state", "store", "sessions", "checklist"},
     {"issues", "coordinator", "judgement", "registration", "discovery", "contact"},
+    {"renewal"},
     {"entity", "subjects", "capability", "controls", "moves"},
     {"quantities", "upgrade"},
     {"host_sensors", "item_sensors"},

@@ -222,3 +222,17 @@ def test_no_text_holds_html_a_url_or_a_loose_end(path: str, text: str) -> None:
     assert text == text.strip()
     assert "'{" not in text
     assert all(re.fullmatch(r"[a-z_]+", name) for name in fields(text)), path
+
+
+def test_every_rule_file_that_is_named_is_read_and_sorts_after_a_users_own() -> None:
+    """In /etc/sudoers.d the last rule that fits wins, in the order of names; one with a dot or a `~` is not read.
+
+    Only names in texts and in the commands of remedies: the script that reads other people's rules names none.
+    """
+    root = ROOT.parents[1]
+    places = [root / "README.md", *(root / "docs").rglob("*.md"), *ROOT.rglob("*.md"), *ROOT.rglob("*.json")]
+    places += [ROOT / "client" / "rule_remedies.py", *ROOT.glob("*.py")]
+    named = [name for place in places for name in re.findall(r"/etc/sudoers\.d/([\w.~-]+)", place.read_text())]
+    ours = [name for name in named if "homelab" in name and not name.startswith(".")]
+    assert len(ours) >= 6
+    assert [name for name in ours if not re.fullmatch(r"zz_\w+", name)] == []

@@ -14,7 +14,7 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .capability import async_test_host
+from .capability import async_test_now
 from .client.control import PowerAction, RunAction
 from .client.rates import ContainerRates
 from .controls import async_control_container, async_control_power, async_wake
@@ -37,7 +37,7 @@ class HomelabButtonDescription[ItemT](ButtonEntityDescription, HomelabDescriptio
 
 async def _test(coordinator: HomelabCoordinator, _state: HostState) -> object:
     """Run the capability test."""
-    return await async_test_host(coordinator.hass, coordinator.config_entry)
+    return await async_test_now(coordinator.hass, coordinator.config_entry)
 
 
 async def _wake(coordinator: HomelabCoordinator, _state: HostState) -> None:

@@ -26,6 +26,7 @@ from .client.ssh import Connection, Introduction
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry
 from .issues import async_update_issues
+from .renewal import async_renew
 from .sessions import async_gate, async_new_session, async_programs
 from .settings import HostAddress, HostOptions, is_watched
 from .state import Status
@@ -77,6 +78,17 @@ async def async_test_host(
     if test is None or (reconnect and (test.has_begun or not test.reconnect)):
         test = _start(hass, entry, tests, reconnect=reconnect)
     return await _async_end(test, tests, progress)
+
+
+async def async_test_now(hass: HomeAssistant, entry: HomelabConfigEntry) -> Report:
+    """Test a host because a person or an automation asked for it; see `async_test_host` for what it raises.
+
+    What was allowed by hand before that, the polling shall see as well, and not only the connection of the test.
+    """
+    report = await async_test_host(hass, entry)
+    if entry.state is ConfigEntryState.LOADED and not report.hindrance:
+        await async_renew(entry.runtime_data)
+    return report
 
 
 def _bucket(hass: HomeAssistant, entry: HomelabConfigEntry) -> Bucket:

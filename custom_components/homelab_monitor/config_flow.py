@@ -127,7 +127,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Go on with the first machine; the others follow in the same dialog."""
         first, *others = machines
         self._queue = self.flow_id
-        await async_enqueue(self.hass, self._queue, others)
+        await async_enqueue(self.hass, self._queue, [replace(each, limit=self._limit) for each in others])
         self._platform, self._suggested, self._machine = first.platform, first.typed, first
         self._announced = "" if first.is_typed else first.host
         return await self.async_step_address({CONF_ADDRESS: first.typed})
@@ -240,7 +240,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def async_step_integration_discovery(self, discovery_info: Found) -> ConfigFlowResult:  # type: ignore[override]
         """Wait as a card, or in the queue of those that were picked together."""
         machine = discovery_info
-        self._queue = machine.queue or ""
+        self._queue, self._limit = machine.queue or "", machine.limit or self._limit
         self._platform = machine.platform
         # Nor does an announcement that claims the same id keep anything from being shown.
         await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
@@ -344,6 +344,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Begin where a host refuses our key."""
         self._known = address = HostAddress.from_data(entry_data)
         self._target, self._host_keys = address.target, address.confirmed_keys
+        self._limit.sources = address.key_sources
         entry = self._known_entry()
         if entry is not None and entry.state is ConfigEntryState.LOADED:
             await self._async_note_refusal(entry.runtime_data.data.error)
@@ -358,6 +359,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         entry = self._known_entry()
         if entry is not None and user_input is None:
             self._known = HostAddress.from_data(entry.data)
+            self._limit.sources = self._known.key_sources
         if entry is None or self._is_changed(entry):
             return self._async_end("changed", entry)
         known, self._announced = HostAddress.from_data(entry.data), ""

@@ -25,7 +25,7 @@ from .client.control import (
     control_service,
     require_unit,
 )
-from .client.errors import AnotherMachine, ControlFailed, HomelabError, only_asking
+from .client.errors import AnotherMachine, ControlDenied, ControlFailed, EngineDenied, HomelabError, only_asking
 from .client.items import containers
 from .client.limits import CONNECTIONS_LIMIT, WAKES
 from .client.models import Container, Log
@@ -34,6 +34,7 @@ from .client.ssh import Connection
 from .client.wake import send_magic_packets
 from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator
+from .renewal import async_note_denied, async_renew_after_denial
 
 _WAKES: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_wakes")
 MOST_KEYS: Final = 10
@@ -114,22 +115,31 @@ def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
     return list(card_addresses(hardware)[0][:CONNECTIONS_LIMIT]) if hardware else []
 
 
-async def async_ask[SectionT](
+async def async_ask[SectionT](  # noqa: PLR0913
     coordinator: HomelabCoordinator,
     section: str,
     kind: type[SectionT],
     watch: Mapping[str, Sequence[str]] | None = None,
     *,
     again_after: float | None = None,
+    gone: tuple[str, Mapping[str, str]] | None = None,
 ) -> tuple[SectionT, ...]:
-    """Return what the host tells of a section on demand, beside the polls; twice where `again_after` is given."""
+    """Return what the host tells of a section on demand, beside the polls; twice where `again_after` is given.
+
+    `gone`: key and placeholders of the error that says that the host does not have what was named.
+    """
     require_online(coordinator)
+    await async_renew_after_denial(coordinator)
     sudo = [section] if section in coordinator.options.sudo else []
     async with translated(coordinator):
         with only_asking():
             replies = await coordinator.session.ask_aside(
                 [section], watch, sudo, timeout=ASK_SECONDS, again_after=again_after
             )
+    if any(reply.missing.get(section) == "permission_denied" for reply in replies):
+        async_note_denied(coordinator)
+    if gone and any(reply.missing.get(section) == "not_installed" for reply in replies):
+        raise _refusal(coordinator, *gone)
     return tuple(_told(coordinator, section, kind, reply) for reply in replies)
 
 
@@ -137,17 +147,18 @@ async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lin
     """Return the last lines of the log of a service."""
     async with translated(coordinator):
         require_unit(coordinator.address.target.host, unit)
-    return await _async_read_log(coordinator, f"{lines} service {unit}")
+    return await _async_read_log(coordinator, f"{lines} service {unit}", ("no_such_unit", {"unit": unit}))
 
 
 async def async_read_container_log(coordinator: HomelabCoordinator, container: Container, lines: int) -> Log:
     """Return the last lines that a container has printed."""
-    return await _async_read_log(coordinator, f"{lines} container {container.place}")
+    about = ("no_such_container", {"container": container.name})
+    return await _async_read_log(coordinator, f"{lines} container {container.place}", about)
 
 
-async def _async_read_log(coordinator: HomelabCoordinator, wish: str) -> Log:
-    """Return the log that a wish of the probe's contract names."""
-    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [wish]})
+async def _async_read_log(coordinator: HomelabCoordinator, wish: str, gone: tuple[str, Mapping[str, str]]) -> Log:
+    """Return the log that a wish of the probe's contract names; `gone` are the words for where there is nothing."""
+    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [wish]}, gone=gone)
     return log
 
 
@@ -204,8 +215,15 @@ def require(coordinator: HomelabCoordinator, option: str) -> None:
 
 def _refuse(coordinator: HomelabCoordinator, reason: str) -> NoReturn:
     """Raise the error that says why nothing was tried."""
-    raise ServiceValidationError(
-        translation_domain=DOMAIN, translation_key=reason, translation_placeholders={"name": coordinator.name}
+    raise _refusal(coordinator, reason, {})
+
+
+def _refusal(coordinator: HomelabCoordinator, reason: str, about: Mapping[str, str]) -> ServiceValidationError:
+    """Return the error that says why something cannot be done as it was asked for."""
+    return ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key=reason,
+        translation_placeholders={"name": coordinator.name, **about},
     )
 
 
@@ -217,11 +235,14 @@ async def _aside(
     coordinator: HomelabCoordinator, changed: str | None = None, watch: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Connection, str]]:
     """Lend a connection for a control, and ask again for the section that it may have changed."""
+    await async_renew_after_denial(coordinator)
     async with translated(coordinator):
         try:
             async with coordinator.session.aside() as connection:
                 yield connection, coordinator.address.target.host
         except HomelabError as err:
+            if isinstance(err, (ControlDenied, EngineDenied)):
+                async_note_denied(coordinator)
             # A service that does not start has failed: that, too, is news, and so is what nobody saw the end of.
             if err.may_have_run or isinstance(err, ControlFailed):
                 await coordinator.async_ask_again(changed, watch)

@@ -7,7 +7,7 @@ person started.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 import logging
@@ -45,6 +45,14 @@ _IS_JUDGING: HassKey[bool] = HassKey(f"{DOMAIN}_cards_judged")
 _ADDED = "✅ "
 
 
+@dataclass(slots=True)
+class KeyLimit:
+    """From where alone our key is to be let in; those that were picked together share one, whoever changes it."""
+
+    sources: tuple[str, ...] = ()
+    """What `parse_sources` returned; none is no limit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """A machine that may be added; `queue` names those that were picked together."""
@@ -58,6 +66,8 @@ class Found:
     queue: str | None = None
     is_typed: bool = False
     """Whether a person gave the address, and nothing in the network did."""
+    limit: KeyLimit | None = field(default=None, compare=False)
+    """That of those that were picked together."""
 
     @property
     def address(self) -> str:

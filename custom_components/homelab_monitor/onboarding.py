@@ -56,6 +56,7 @@ from .client.target import Target
 from .const import DOMAIN
 from .contact import HostContact, async_is_there, async_read_host_key, confirmation, is_confirmed
 from .discovery import (
+    KeyLimit,
     async_dismiss_cards,
     async_forget_card,
     async_next_flow,
@@ -97,7 +98,7 @@ class OnboardingFlow(ConfigFlow):
         """What a greeting says that nobody has proven: good for a command to be tried, and no more."""
         self._server: Platform | None = None
         """The same of a machine that has proven the confirmed key: what is to be written there depends on it."""
-        self._sources: tuple[str, ...] = ()
+        self._limit = KeyLimit()
         self._queue = ""
         self._announced = ""
         """The address that somebody in the network announced, or that a known host was followed to."""
@@ -275,10 +276,10 @@ class OnboardingFlow(ConfigFlow):
     async def async_step_limit(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Take the addresses from which alone OpenSSH shall let the key in; none is no limit."""
         if user_input is None:
-            suggested = {CONF_SOURCES: ", ".join(self._sources) or await self._async_own_address()}
+            suggested = {CONF_SOURCES: ", ".join(self._limit.sources) or await self._async_own_address()}
             return await self._async_form("limit", self.add_suggested_values_to_schema(_SOURCES_SCHEMA, suggested))
         try:
-            self._sources = parse_sources(user_input.get(CONF_SOURCES, ""))
+            self._limit.sources = parse_sources(user_input.get(CONF_SOURCES, ""))
         except ValueError:
             schema = self.add_suggested_values_to_schema(_SOURCES_SCHEMA, user_input)
             return await self._async_form("limit", schema, error="invalid_sources")
@@ -327,7 +328,7 @@ class OnboardingFlow(ConfigFlow):
             return self._async_end("changed", entry)
         known = HostAddress.from_data(entry.data)
         # What was proven just now replaces keys that nobody may have confirmed.
-        kept = replace(known, host_keys=address.host_keys, is_proven=True)
+        kept = replace(known, host_keys=address.host_keys, is_proven=True, key_sources=self._limit.sources)
         if has_key:
             return self.async_update_reload_and_abort(entry, data_updates=kept.as_data())
         # A machine with a new key most likely was reinstalled, and then has a new machine-id, too.
@@ -463,8 +464,11 @@ class OnboardingFlow(ConfigFlow):
         given = HostAddress.from_data(entry.data).given.host
         if not is_confirmed and given != address.target.host and not is_ip_address(given):
             return await self._async_form(reason)
+        known = HostAddress.from_data(entry.data)
+        # Who typed no limit in this dialog has not taken back the one of the host that they now say it is.
+        address = replace(address, key_sources=self._limit.sources or known.key_sources)
         if is_same and self._is_announced:
-            address = address.with_home_of(HostAddress.from_data(entry.data))
+            address = address.with_home_of(known)
         return self._async_hand_over(reason, entry, address, is_same=is_same)
 
     @property
@@ -490,7 +494,7 @@ class OnboardingFlow(ConfigFlow):
         contact.async_hand_over(self.hass, host_id)
         return self.async_create_entry(
             title=self._title(),
-            data=replace(contact.address, host_id=host_id).as_data(),
+            data=replace(contact.address, host_id=host_id, key_sources=self._limit.sources).as_data(),
             next_flow=self._next_flow(),
         )
 
@@ -516,7 +520,7 @@ class OnboardingFlow(ConfigFlow):
         if entry is None or self._is_changed(entry):
             return self._async_end("changed", entry)
         known = HostAddress.from_data(entry.data)
-        kept = replace(address, host_id=known.host_id)
+        kept = replace(address, host_id=known.host_id, key_sources=self._limit.sources)
         if is_same and self._is_announced:
             kept = kept.with_home_of(known)
         if is_same:
@@ -573,7 +577,7 @@ class OnboardingFlow(ConfigFlow):
             "key_line": copyable(line),
             "refusal": await self._async_refusal(),
             "log_command": copyable(log_command(self._server)),
-            "limit_note": await self._async_limit_note() if is_dropbear and self._sources else "",
+            "limit_note": await self._async_limit_note() if is_dropbear and self._limit.sources else "",
             "install_command": copyable(self._install_command(line)),
             "fingerprints": _shown(self._offered) if self._offered else "",
             "fingerprint_command": copyable(self._fingerprint_command()),
@@ -609,7 +613,7 @@ class OnboardingFlow(ConfigFlow):
     async def _async_limit_note(self) -> str:
         """Return the paragraph that says what becomes of the addresses that were typed."""
         texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
-        note = words(texts, "key_line", "no_limit").format(sources=escaped(", ".join(self._sources)))
+        note = words(texts, "key_line", "no_limit").format(sources=escaped(", ".join(self._limit.sources)))
         return f"⚠️ {note}\n\n"
 
     def _known_entry(self) -> ConfigEntry | None:
@@ -633,7 +637,7 @@ class OnboardingFlow(ConfigFlow):
         """Return the line that lets us in."""
         key = await async_get_key(self.hass)
         shown = (key.beside if self._wants_ecdsa else None) or key
-        return authorized_line(shown, self.hass.config.location_name, self._sources)
+        return authorized_line(shown, self.hass.config.location_name, self._limit.sources)
 
     def _fingerprint_command(self) -> str:
         """Return what prints the fingerprint of the shown key on the machine itself."""

@@ -15,7 +15,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
-from .capability import async_test_host
+from .capability import async_test_now
 from .checklist import async_notice, async_rows
 from .client.control import RunAction
 from .client.items import ContainerNames, container_name, container_names
@@ -77,7 +77,7 @@ class Action:
 async def _async_test_host(call: ServiceCall) -> ServiceResponse:
     """Test a host and return its rows."""
     entry = _entry(call)
-    report = await async_test_host(call.hass, entry)
+    report = await async_test_now(call.hass, entry)
     if call.data[ATTR_NOTIFY]:
         title, message = await async_notice(call.hass, report, entry.title)
         # The next one of the same host takes its place.

@@ -8,6 +8,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 
+from .client.keys import parse_sources
 from .client.target import Target
 from .client.typed import number, text, texts, yes
 from .const import (
@@ -26,6 +27,7 @@ from .const import (
     CONF_INSTALL_UPDATES,
     CONF_INTERFACES,
     CONF_INTERVAL,
+    CONF_KEY_SOURCES,
     CONF_MACHINE,
     CONF_MAY_BE_OFF,
     CONF_MEMORY_THRESHOLD,
@@ -67,6 +69,8 @@ class HostAddress:
 
     A reinstalled machine has another one than the `host_id` that it keeps, and so has a clone.
     """
+    key_sources: tuple[str, ...] = ()
+    """The addresses and networks that a person limited our key to, for every line that is offered for this host."""
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> HostAddress:
@@ -87,6 +91,7 @@ class HostAddress:
             home=text(data.get(CONF_HOME)),
             home_port=_port(data.get(CONF_HOME_PORT), 0),
             machine=text(data.get(CONF_MACHINE)),
+            key_sources=_sources(data.get(CONF_KEY_SOURCES)),
         )
 
     @property
@@ -135,6 +140,7 @@ class HostAddress:
             CONF_HOME: self.home,
             CONF_HOME_PORT: self.home_port,
             CONF_MACHINE: self.machine,
+            CONF_KEY_SOURCES: list(self.key_sources),
         }
 
 
@@ -196,6 +202,14 @@ def _port(value: object, default: int = DEFAULT_PORT) -> int:
     """Return the number of a port."""
     given = number(value, default)
     return int(given) if 0 < given < 2**16 else default
+
+
+def _sources(value: object) -> tuple[str, ...]:
+    """Return addresses and networks; they become part of a command line, and nothing else may."""
+    try:
+        return parse_sources(" ".join(texts(value)))
+    except ValueError:
+        return ()
 
 
 def _seconds(value: object, default: float) -> float:

@@ -14,14 +14,16 @@ from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 
 from .alarms import async_alarm
-from .client.errors import HomelabError, UpgradeFailed, UpgradeLost, UpgradeUnknown
+from .client.errors import HomelabError, UpgradeDenied, UpgradeFailed, UpgradeLost, UpgradeUnknown
 from .client.happenings import Happening
 from .client.models import Updates
 from .client.patience import TimeLimit
+from .client.ssh import Connection
 from .client.upgrade import Phase, Upgrade, read_upgrade, start_upgrade
 from .const import CONF_INSTALL_UPDATES, DOMAIN
 from .controls import require, translated
 from .coordinator import HomelabCoordinator
+from .renewal import async_note_denied, async_renew_after_denial
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -148,8 +150,9 @@ class HostUpgrade:
         self._coordinator.async_tell()
         has_started = False
         try:
+            await async_renew_after_denial(self._coordinator)
             async with translated(self._coordinator), self._coordinator.session.aside() as connection:
-                await start_upgrade(connection, self._coordinator.address.target.host, manager)
+                await self._async_start_on(connection, manager)
             has_started = True
         finally:
             if not has_started:
@@ -159,6 +162,14 @@ class HostUpgrade:
         self._looked_at = time.monotonic()
         await self._async_remember(manager)
         return end
+
+    async def _async_start_on(self, connection: Connection, manager: str) -> None:
+        """Start the job; raise HomelabError when the host does not let us."""
+        try:
+            await start_upgrade(connection, self._coordinator.address.target.host, manager)
+        except UpgradeDenied:
+            async_note_denied(self._coordinator)
+            raise
 
     async def _async_remember(self, manager: str) -> None:
         """Keep, beyond a restart, that somebody has to be told how it ends; or that nobody has."""

@@ -210,6 +210,23 @@ class Logs(unittest.TestCase):
             tree = self.tree(self.UNIT.format(2, "web.service"), status=status, errors=words, output="-- No entries --")
             self.assertEqual(self.ask(tree.host(), ["2 service web.service"])[1], "permission_denied")
 
+    def test_a_service_that_systemd_does_not_know_has_no_log_unless_the_journal_still_has_lines_of_it(self):
+        read, show = self.UNIT.format(2, "web.service"), "systemctl show --no-pager -p LoadState -- web.service"
+        denied = "No journal files were opened due to insufficient permissions."
+        for read_says, show_says, told, missing in (
+            ({"output": "-- No entries --"}, {"output": "LoadState=not-found"}, None, "not_installed"),
+            ({"status": 1, "errors": denied}, {"output": "LoadState=not-found"}, None, "not_installed"),
+            ({"output": "-- No entries --"}, {"output": "LoadState=loaded"}, [], None),
+            ({"output": "-- No entries --"}, {"output": "LoadState=masked"}, [], None),
+            ({"output": "-- No entries --"}, {"status": 1, "errors": "Failed to connect to bus"}, [], None),
+            ({"status": 1, "errors": denied}, {"output": "LoadState=loaded"}, None, "permission_denied"),
+            ({"output": "it was here\n"}, {"output": "LoadState=not-found"}, ["it was here"], None),
+        ):
+            tree = Tree(self, {"run": {read: read_says, show: show_says}})
+            tree.write("/run/systemd/system/.keep")
+            log, why, _ = self.ask(tree.host(), ["2 service web.service"])
+            self.assertEqual((log and log["lines"], why), (told, missing), (read_says, show_says))
+
     def test_without_systemd_there_is_no_journal(self):
         self.assertEqual(self.ask(Tree(self).host(), ["2 service web.service"])[1], "not_supported")
 
@@ -255,8 +272,8 @@ class Logs(unittest.TestCase):
 
     def test_what_is_no_container_of_the_engine_is_an_error(self):
         host = self.engine("")
+        self.assertEqual(self.ask(host, ["1 container docker/root/other"])[1], "not_installed")
         for name, words in (
-            ("docker/root/other", "no such container"),
             ("docker/root/../web", "the engine does not run"),
             ("docker/root/we?b", "not the name of a container"),
             ("docker/root/-x", "not the name of a container"),

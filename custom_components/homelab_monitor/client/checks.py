@@ -145,10 +145,12 @@ async def run_checks(
 async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
     """Judge a host over the living connection of its polling, whose last reply is part of the evidence.
 
+    One slow answer is nothing here, as it is none to `judge_poll`: what this says and what is to be repaired agree.
     Raise HostKeyChanged or AnotherMachine where that had to be opened anew, and somebody else has answered.
     """
     started_at, started = time.time(), time.monotonic()
-    evidence = replace(evidence, is_connected=True, facts=await _ask_facts(session))
+    facts = await _ask_facts(session)
+    evidence = replace(evidence, is_connected=True, facts=facts, late_readings=LATE_READINGS)
     return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
 
 

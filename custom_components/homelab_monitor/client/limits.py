@@ -200,6 +200,8 @@ WAKES = (5, 60.0)
 """Times that a machine is woken at once, and how long until one more: each is a broadcast to every network."""
 TESTS = (5, 60.0)
 """Tests of a host at once that somebody asks for, and how long until one more: each is a login that it may count."""
+RENEWALS = (1, 60.0)
+"""New logins of a host's polling at once for rights that may be new, and how long until one more."""
 EVENTS = (20, 60.0)
 """Events of one type at once, and how long until one more: each is a row in the database."""
 EVENT_OWNERS = 8

@@ -7,9 +7,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, lines_of, reason_in
+    from ..probe import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
     from .containers import Engine, find_engines, find_users_engines, open_door, would_start
-    from .services import UNIT_NAME, has_systemd
+    from .services import SYSTEMCTL_SHOW, UNIT_NAME, has_systemd, systemctl
 
 JOURNALCTL = ["journalctl", "--output=short-iso", "--no-pager"]
 LOG_WISH = re.compile(r"(\d{1,4}) (service|container) (.+)")
@@ -55,11 +55,24 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
     argv = [*JOURNALCTL, "--lines=" + str(count), "--unit=" + unit]
     status, output, errors = host.run(argv, LOG_SECONDS, tail=True)
     lines = [line for line in lines_of(output) if not JOURNAL_REMARK.match(line)]
+    if not lines and is_unknown(host, unit):
+        raise Missing("not_installed")
     if not lines and JOURNAL_DENIED.search(errors):
         raise Missing("permission_denied")
     if status:
         raise Broken(reason_in(errors) or f"journalctl ended with status {status}")
     return "\n".join(lines)
+
+
+def is_unknown(host: "Host", unit: str) -> bool:
+    """Tell whether systemd says that there is no such unit; where it says nothing, nobody knows.
+
+    LoadState=not-found
+    """
+    try:
+        return "LoadState=not-found" in lines_of(systemctl(host, [*SYSTEMCTL_SHOW, "LoadState", "--", unit]))
+    except (Broken, FileNotFoundError, Late, TooLong):
+        return False
 
 
 def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tuple[str, bool]":
@@ -98,7 +111,7 @@ def ask_for_log(host: "Host", engine: "Engine", name: str, count: int, deadline:
     try:
         told = door.ask("/containers/" + name + "/json")
         if told is None:
-            raise Broken("no such container")
+            raise Missing("not_installed")
         content = door.fetch(f"/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={count}") or b""
     finally:
         door.close()
