@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import Context, HomeAssistant
@@ -267,22 +267,27 @@ async def test_a_test_that_waits_for_its_turn_is_not_begun_on_a_host_that_went_m
     assert slow.begun == 1
 
 
-async def test_what_a_test_finds_at_a_host_that_is_unloaded_meanwhile_is_told_and_polls_nobody(
-    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+@pytest.mark.parametrize("ending", ["async_unload", "async_reload", "async_remove"])
+async def test_a_test_ends_with_its_entry_and_takes_no_later_one_along(
+    hass: HomeAssistant, host: Host, slow: Slow, ending: str
 ) -> None:
     await host.start()
     coordinator, asked = host.entry.runtime_data, len(host.session.asked)
-
-    async def run(*_: object, **__: object) -> tuple[Report, None]:
-        await hass.config_entries.async_unload(host.entry.entry_id)
-        return Report(rows=(GOOD, AMBER), at=1.5), None
-
-    with patch(CHECKS, run):
-        report = await async_test_host(hass, host.entry, reconnect=True)
-    assert report.rows == (GOOD, AMBER)
-    assert coordinator.store.memory.last_test is None
-    assert hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]["last_test"] is None
-    assert len(host.session.asked) == asked
+    tests = [asyncio.create_task(async_test_host(hass, host.entry, reconnect=each)) for each in (False, False, True)]
+    await begun(slow)
+    with patch("custom_components.homelab_monitor.async_new_session", AsyncMock(return_value=host.session)):
+        await getattr(hass.config_entries, ending)(host.entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        for test in tests:
+            with pytest.raises(ServiceValidationError, match="not set up"):
+                await asyncio.wait_for(test, 10)
+        assert (slow.begun, slow.running, slow.ended) == (1, 0, 0)
+        assert coordinator.store.memory.last_test is None
+        if ending == "async_reload":
+            slow.may_end.set()
+            assert (await async_test_host(hass, host.entry)).at == 2.0
+        else:
+            assert len(host.session.asked) == asked, "nobody polls for an entry that is over"
 
 
 async def test_the_action_returns_rows_with_their_texts(hass: HomeAssistant, host: Host) -> None:

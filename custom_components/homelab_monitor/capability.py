@@ -67,7 +67,7 @@ async def async_test_host(
     `reconnect`: something was changed on the host just now, such as groups. What has begun before that does not
     count then, and polling, too, needs a new connection. So of a host there are never more than two tests.
     Raises ServiceValidationError where there is no host to test, another one than at the beginning, or where it was
-    tested very often.
+    tested very often, or where the host is unloaded meanwhile: its tests end with it.
     """
     if entry.state is not ConfigEntryState.LOADED:
         raise _refuse(entry, "not_loaded")
@@ -77,7 +77,13 @@ async def async_test_host(
         raise _refuse(entry, "tested_often")
     if test is None or (reconnect and (test.has_begun or not test.reconnect)):
         test = _start(hass, entry, tests, reconnect=reconnect)
-    return await _async_end(test, tests, progress)
+    try:
+        return await _async_end(test, tests, progress)
+    except asyncio.CancelledError:
+        # Who waits may have been given up as well: then that goes on.
+        if (waiting := asyncio.current_task()) is not None and waiting.cancelling():
+            raise
+        raise _refuse(entry, "not_loaded") from None
 
 
 async def async_test_now(hass: HomeAssistant, entry: HomelabConfigEntry) -> Report:
@@ -97,11 +103,11 @@ def _bucket(hass: HomeAssistant, entry: HomelabConfigEntry) -> Bucket:
 
 
 def _start(hass: HomeAssistant, entry: HomelabConfigEntry, tests: list[_Test], *, reconnect: bool) -> _Test:
-    """Start a test that belongs to nobody who asks for it: each of them may go away."""
+    """Start a test that belongs to the entry, and ends with it; of those who ask for it each may go away."""
     test = _Test(reconnect=reconnect)
     tests.append(test)
-    test.task = hass.async_create_background_task(
-        _async_test(hass, entry, test), f"{entry.title} test", eager_start=False
+    test.task = entry.async_create_background_task(
+        hass, _async_test(hass, entry, test), f"{entry.title} test", eager_start=False
     )
     test.task.add_done_callback(lambda _: _forget(test, tests))
     return test

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client import starting
+from custom_components.homelab_monitor.client import checks, starting
 from custom_components.homelab_monitor.client.checks import run_checks
 from custom_components.homelab_monitor.client.errors import ConnectionLost, ProbeStarting, TimedOut
 from custom_components.homelab_monitor.client.programs import Programs, load_programs
 from custom_components.homelab_monitor.client.report import Status
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.target import Target
-from tests.fake_host import Channel, FakeHost
+from tests.fake_host import Channel, FakeHost, honest
 from tests.sshd import Sshd, wait_for
 
 type MakeSession = Callable[..., ProbeSession]
@@ -174,6 +174,65 @@ async def test_closing_while_a_program_is_under_way_leaves_nothing(
             await session.poll(["load"])
         await session.close()
     await wait_for(lambda: asyncio.all_tasks() <= tasks)
+
+
+# ---------------------------------------------------------------- a host on whose good will a test depends
+
+
+async def _starts_slowly_and_dies(host: FakeHost, channel: Channel) -> None:
+    """Be under way for longer than a poll waits, each time, and end with the first request."""
+    if channel.is_script:
+        channel.process.exit(0)
+        return
+    channel.write(b"\x1ehomelab_monitor program\n")
+    await asyncio.sleep(0.8)
+    await channel.begin()
+    await channel.request()
+    channel.process.exit(1)
+
+
+async def _never_starts(host: FakeHost, channel: Channel) -> None:
+    """Say hello, and read nothing."""
+    channel.write(b"\x1ehomelab_monitor program\n")
+    await asyncio.sleep(3600)
+
+
+async def _never_answers_the_facts(host: FakeHost, channel: Channel) -> None:
+    """Be an honest probe on a host whose shell says nothing."""
+    if channel.is_script:
+        await asyncio.sleep(3600)
+    await honest(host, channel)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "starts"),
+    [
+        (_starts_slowly_and_dies, "probe_failed", 2),
+        (_never_starts, "probe_failed", 1),
+        (_never_answers_the_facts, "probe_ran", 1),
+    ],
+)
+async def test_a_test_ends_whatever_the_host_does(  # noqa: PLR0913
+    fake_host: FakeHost,
+    make_session: MakeSession,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    behaviour: Callable[..., object],
+    reason: str,
+    starts: int,
+) -> None:
+    if behaviour is not _starts_slowly_and_dies:
+        monkeypatch.setattr(checks, "TEST_SECONDS", 2.0, raising=False)
+    fake_host.behaviour = behaviour
+    session = make_session(fake_host, timeout=0.5)
+    async with asyncio.timeout(12):
+        report, _ = await run_checks(session, fake_host.target, fake_host.host_keys)
+    assert report.row("probe").reason == reason
+    assert report.row("login").status is Status.OK, "what was learned before is kept"
+    assert len([each for each in fake_host.commands if "python" in each]) == starts
+    await session.close()
+    await wait_for(lambda: not fake_host.connections)
+    assert len([each for each in fake_host.commands if "python" in each]) == starts, "and nothing goes on"
 
 
 # ---------------------------------------------------------------- what a connection carries beside polls

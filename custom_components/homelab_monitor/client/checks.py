@@ -8,7 +8,8 @@ every reply of the polling, with less evidence.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 import time
 
@@ -29,6 +30,7 @@ from .errors import (
     ProbeStarting,
     PythonIncomplete,
     SessionRefused,
+    TimedOut,
     UnsupportedSystem,
     first_line,
     without_frames,
@@ -47,10 +49,12 @@ from .facts import (
 )
 from .keys import fingerprint
 from .models import SECTIONS, Gpu
+from .patience import TimeLimit
 from .report import CheckResult, Report, Status, Verdict
 from .session import ProbeSession
 from .snapshot import Snapshot
 from .ssh import Connection
+from .starting import START_SECONDS
 from .target import Target
 from .updates_rule import judge_updates_rule
 
@@ -111,6 +115,8 @@ class Evidence:
 FIRST_SECONDS = 20.0
 """For how long what is late at the first contact is asked for again."""
 AGAIN_SECONDS = 2.0
+TEST_SECONDS = START_SECONDS + 180.0
+"""For how long a host is tested at all: one start that is waited for, and all that is asked then."""
 LATE_READINGS = 3
 """How many readings of a section in a row must be late before polls find something wrong."""
 
@@ -125,12 +131,13 @@ async def run_checks(
 ) -> tuple[Report, Snapshot | None]:
     """Test a host through a session of its own; return the report and what the dry run saw.
 
-    Whatever fails becomes a row: nothing is raised but cancellation.
+    Whatever fails becomes a row: nothing is raised but cancellation. It takes
+    TEST_SECONDS at most, whatever the host does.
     """
     tell = progress or (lambda _share: None)
     started_at, started = time.time(), time.monotonic()
     known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates)
-    evidence = await gather(session, known, tell)
+    evidence = await _gather_in_time(session, known, tell)
     report = Report(
         rows=judge(evidence),
         at=started_at,
@@ -154,21 +161,37 @@ async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
     return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
 
 
-async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
-    """Connect, let the probe answer once, and ask for the facts."""
+async def _gather_in_time(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
+    """Return what was learned within TEST_SECONDS."""
+    learned = evidence
+    try:
+        async with TimeLimit(TEST_SECONDS), aclosing(gather(session, evidence, tell)) as steps:
+            async for step in steps:
+                learned = step
+    except TimeoutError:
+        if learned.snapshot is None and learned.error is None:
+            late = TimedOut(evidence.target.host, f"the test took longer than {TEST_SECONDS:g} s")
+            return replace(learned, error=late)
+    return learned
+
+
+async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> AsyncGenerator[Evidence]:
+    """Connect, let the probe answer once, and ask for the facts; yield what is known after each step."""
     try:
         await session.connect()
     except HomelabError as err:
-        return replace(evidence, error=err)
+        yield replace(evidence, error=err)
+        return
     tell(0.2)
-    evidence = await _dry_run(session, replace(evidence, is_connected=True))
+    yield (evidence := replace(evidence, is_connected=True))
+    yield (evidence := await _dry_run(session, evidence))
     tell(0.6)
     if isinstance(evidence.error, (UnsupportedSystem, AnotherMachine, *_SHELL_ERRORS)):
-        return evidence  # Nobody would answer who runs no commands, and another machine is asked nothing.
+        return  # Nobody would answer who runs no commands, and another machine is asked nothing.
     try:
-        return replace(evidence, facts=await _ask_facts(session))
+        yield replace(evidence, facts=await _ask_facts(session))
     except ALARMS as err:
-        return replace(evidence, error=err)
+        yield replace(evidence, error=err)
 
 
 async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
@@ -203,12 +226,16 @@ async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str]) 
 
 
 async def _patiently(session: ProbeSession) -> Snapshot:
-    """Return what the first reply tells, however long its program is under way: that ends by itself."""
+    """Return what the first reply tells, however long its program is under way: within TEST_SECONDS, and once.
+
+    A probe that was there and ended with the request is no slow link: its host would have it sent for ever.
+    """
     while True:
         try:
             return await _poll(session, Snapshot(), list(SECTIONS))
-        except ProbeStarting:
-            continue
+        except ProbeStarting as err:
+            if err.died is not None:
+                raise err.died from err
 
 
 async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float) -> Snapshot:

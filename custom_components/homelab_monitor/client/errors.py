@@ -101,6 +101,8 @@ class ProbeStarting(HomelabError):
 
     key = "starting"
     what = "the probe is starting"
+    died: HomelabError | None = None
+    """Why it is the second one: how the first, which was ready, ended with the request."""
 
 
 class ConnectionLost(HomelabError):

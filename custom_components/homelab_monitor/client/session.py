@@ -25,6 +25,7 @@ from .errors import (
     HomelabError,
     NoPython,
     ProbeFailed,
+    ProbeStarting,
     PythonIncomplete,
     SessionRefused,
     TimedOut,
@@ -270,7 +271,13 @@ class ProbeSession:
             return await self._exchange(probe, request)
         except (ConnectionLost, ProbeFailed) as err:
             _LOGGER.debug("Starting the probe again: %s", err)
-        return await self._exchange(await self._ready(), request)
+            died = err
+        try:
+            probe = await self._ready()
+        except ProbeStarting as err:
+            err.died = died
+            raise
+        return await self._exchange(probe, request)
 
     async def _exchange(self, probe: Probe, request: _Request) -> Reply:
         """Send one request and decode its reply."""
