@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 
-from demo_work import Work, journal_commands
+from demo_work import Work, is_made_for, journal_commands
 
 STEP_SECONDS = 1.0
 TICKS = 100
@@ -48,7 +48,7 @@ class LivingTree:
         groups = (folder / "sys/fs/cgroup/system.slice").glob("docker-*.scope/cpu.stat")
         self._container_times = [str(path.relative_to(folder)) for path in sorted(groups)]
         self._tell_own_things(hostname)
-        self._work = Work(folder, hostname)
+        self._work = Work(folder, hostname) if is_made_for(folder) else None
         uptime = float((folder / "proc/uptime").read_text().split()[0])
         self._change("proc/stat", lambda text: re.sub(r"(?m)^btime .*", f"btime {time.time() - uptime:.0f}", text))
 
@@ -101,7 +101,8 @@ class LivingTree:
         for number, path in enumerate(self._container_times, 1):
             self._change(path, lambda text, share=load / number: advanced_group(text, seconds, share))
         self._change(NVIDIA_SMI_FILE, lambda text: gpu_numbers(text, self._gpu_fields, load))
-        self._work.step(seconds, load)
+        if self._work:
+            self._work.step(seconds, load)
         for path, degrees in self._temperatures.items():
             path.write_text(f"{degrees + round(20 * load) * 1000}\n")
 

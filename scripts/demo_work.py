@@ -18,6 +18,8 @@ TICKS = 100
 """Units of CPU time in /proc/PID/stat per second."""
 JOURNAL = "journal"
 """Folder of the tree with what journalctl answers."""
+ENGINE = "run/docker.sock/containers"
+"""Folder of the tree with what its engine answers."""
 LOG_LINES = 500
 """The most that can be asked for, and that is kept."""
 FIRST_LINES = 40
@@ -97,6 +99,12 @@ QUIET = frozenset({"backup.service", "backup", "fwupd-refresh.service"})
 """What does not run now prints nothing new."""
 
 
+def is_made_for(folder: Path) -> bool:
+    """Tell whether a tree is the workstation's, whose services and containers these are."""
+    listed = folder / ENGINE / "json"
+    return listed.exists() and all(f'"/{name}"' in listed.read_text() for name in CONTAINERS)
+
+
 class Work:
     """The processes and logs of a tree."""
 
@@ -107,7 +115,7 @@ class Work:
         self._ticks = {each.pid: each.hours * 3600 * each.cores / 2 * TICKS for each in PROCESSES}
         # A real machine may have been up for less than the made-up one: both go by its clock.
         self._up = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self._engine = folder / "run/docker.sock/containers"
+        self._engine = folder / ENGINE
         self._lines: dict[str, deque[str]] = {}
         (folder / "etc/passwd").write_text(ACCOUNTS)
         (folder / JOURNAL).mkdir()
