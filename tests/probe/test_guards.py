@@ -155,7 +155,7 @@ class Logins(unittest.TestCase):
         tree.write("/var/log/messages", line * 30)
         self.assertEqual(probe.by_log(tree.host(), "/var/log/messages", {})[0], 30)
         host = tree.host()
-        told = probe.failed_logins(host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host))
+        told = probe.failed_logins(host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host), {})
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
 
 
