@@ -153,9 +153,9 @@ class Logins(unittest.TestCase):
         tree.write("/run/systemd/journal/socket")
         line = "Oct  9 08:50:00 nas sshd[7]: Failed password for root from 192.0.2.7 port 40000 ssh2\n"
         tree.write("/var/log/messages", line * 30)
-        self.assertEqual(probe.by_log(tree.host(), "/var/log/messages")[0], 30)
+        self.assertEqual(probe.by_log(tree.host(), "/var/log/messages", {})[0], 30)
         host = tree.host()
-        told = probe.failed_logins(host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host))
+        told = probe.failed_logins(host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host), {})
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
 
 
