@@ -12,8 +12,8 @@ import pytest
 
 from custom_components.homelab_monitor.client.errors import CommandNotRun, RepairInterrupted, UpgradeDenied
 from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.ssh import Connection
 from custom_components.homelab_monitor.client.rule_remedies import RULE_IN_PLACE
+from custom_components.homelab_monitor.client.ssh import Connection
 from custom_components.homelab_monitor.client.update_script import (
     SCRIPT,
     update_doas_line,
