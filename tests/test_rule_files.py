@@ -14,6 +14,7 @@ from custom_components.homelab_monitor.client.rule_remedies import FIREWALL_RULE
 from custom_components.homelab_monitor.client.update_script import (
     OLD_RULES,
     SCRIPT,
+    TRIAL_SAYS,
     guard_line,
     update_doas_line,
     update_sudoers_line,
@@ -685,7 +686,7 @@ KEEPS_OUT = {
     "ours behind a quoted #": 'permit nopass setenv { X="a #b" } mon as root cmd @ args # keepenv',
     "it takes one out": "permit nopass setenv { -FOO } mon as root cmd @ args",
     "a value of its own": "permit nopass setenv { X=1 FOO=2 } mon as root cmd @ args",
-    "a word like it": 'permit nopass mon as root cmd "/usr/bin/id" args "keepenv" "a=$b"\npermit nopass mon as root cmd @ args',
+    "a word like it": 'permit nopass mon cmd "id" args "keepenv" "a=$b"\npermit nopass mon as root cmd @ args',
     "an earlier rule": "permit nopass keepenv mon as root cmd @ args\npermit nopass mon as root cmd @ args",
     "for another one": "permit nopass mon as root cmd @ args\npermit nopass keepenv mon as root cmd /usr/bin/id",
 }
@@ -708,7 +709,7 @@ def test_ready_is_said_exactly_where_doas_keeps_variables_of_the_caller_from_the
         found = "updates_rule_loose" if brings else "updates_rule_ready"
         assert (name, judged(place)[1]) == (name, found)
         # A rule of ours at the end cures it.
-        status, words = apply(place, INSTALL)
+        words = apply(place, INSTALL)[1]
         assert (name, judged(place)[1]) == (name, "updates_rule_ready"), words
         assert (name, place.ask(SCRIPT).returncode) == (name, 0)
 
@@ -742,3 +743,76 @@ def test_the_job_of_old_is_found_in_what_doas_reads(place: Place) -> None:
         place.write("/etc/doas.conf", f"{text}\n")
         assert place.sh("doas -C /etc/doas.conf").returncode == 0
         assert (text, judged(place, wanted=False)[1] == "updates_rule_old") == (text, is_old)
+
+
+# ---------------------------------------------------------------- what runs as the account
+
+HOLDER = """#!/bin/sh
+if [ "$(id -u)" != 0 ]; then
+  ls -l /proc/$$/fd >>/tmp/held
+  (sleep 300) &
+  HOLD
+fi
+exec "$0.real" "$@"
+"""
+HOLDS = {
+    "leaves something behind": ("sudo", "", "true"),
+    "does not end": ("sudo", "exec sleep 300", "true"),
+    "does not end, without timeout": ("sudo", "exec sleep 300", "rm /usr/bin/timeout"),
+    "leaves something behind, without timeout": ("doas", "", "rm /usr/bin/timeout"),
+    "does not read": ("doas", "exec sleep 300", "true"),
+}
+
+
+@pytest.mark.parametrize(("place", "hold", "prepare"), HOLDS.values(), ids=HOLDS, indirect=["place"])
+def test_what_the_account_runs_holds_neither_the_lock_nor_the_repair(place: Place, hold: str, prepare: str) -> None:
+    assert apply(place, INSTALL) == (0, "")
+    script = place.sh(f"cat {SCRIPT}").stdout
+    tool = place.way
+    place.sh(f"{prepare}; : >/tmp/held; chmod 666 /tmp/held; mv /usr/bin/{tool} /usr/bin/{tool}.real")
+    place.write(f"/usr/bin/{tool}", HOLDER.replace("HOLD", hold), 0o755)
+    status, words = apply(place, INSTALL)
+    assert place.sh("cat /tmp/held").stdout.count("total"), "it was asked"
+    assert "homelab_monitor-rules" not in place.sh("cat /tmp/held").stdout
+    assert place.sh(f"cat {SCRIPT}").stdout == script, words
+    assert (status, words) == (0, "") or words.startswith("sudo does not let mon run it")
+    assert place.sh("flock -n /run/homelab_monitor-rules.lock true").returncode == 0
+    assert left(place) == ["/run/homelab_monitor-rules.lock"]
+    place.sh(f"mv -f /usr/bin/{tool}.real /usr/bin/{tool}")
+    assert apply(place, REMOVE) == (0, "")
+
+
+@pytest.mark.parametrize("tool", ["flock", "mkdir"])
+def test_who_waits_for_another_change_in_vain_is_told_what_to_do(place: Place, tool: str) -> None:
+    place.write("/usr/bin/sleep", "#!/bin/sh\n", 0o755)
+    if tool == "mkdir":
+        place.sh("rm /usr/bin/flock; mkdir /run/homelab_monitor-rules.d")
+        expected = "if none is, remove /run/homelab_monitor-rules.d"
+        status, words = apply(place, INSTALL)
+    else:
+        cure = remedy_for(INSTALL, Family.DEBIAN, "mon", {"manager": "apt"})
+        assert cure
+        place.write("/tmp/remedy", cure.commands[0])
+        done = place.sh("flock /run/homelab_monitor-rules.lock sh /tmp/remedy")
+        status, words = done.returncode, done.stderr
+        expected = "try again when it has ended"
+    assert (status, expected in words, "rules.d" in words) == (1, True, tool == "mkdir"), words
+
+
+def test_a_repair_that_was_killed_at_its_trial_says_so_and_the_next_one_cures_it(place: Place) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    place.sh("mv /usr/bin/sudo /usr/bin/sudo.real")
+    place.write("/usr/bin/sudo", HOLDER.replace("HOLD", "touch /tmp/held.now; exec sleep 300"), 0o755)
+    place.sh(": >/tmp/held; chmod 666 /tmp/held")
+    cure = remedy_for(INSTALL, Family.DEBIAN, "mon", {"manager": "apt"})
+    assert cure
+    place.write("/tmp/remedy", cure.commands[0])
+    place.sh(
+        "setsid sh /tmp/remedy >/dev/null 2>&1 & until [ -e /tmp/held.now ]; do sleep 0.1; done; kill -KILL -$!; wait"
+    )
+    place.sh("mv -f /usr/bin/sudo.real /usr/bin/sudo")
+    asked = place.ask(SCRIPT)
+    assert (asked.returncode, asked.stderr) == (75, f"{TRIAL_SAYS}\n")
+    assert judged(place)[1:] == ("updates_script_outdated", INSTALL)
+    assert apply(place, INSTALL) == (0, "")
+    assert judged(place)[1] == "updates_rule_ready"

@@ -10,8 +10,9 @@ import subprocess
 
 import pytest
 
-from custom_components.homelab_monitor.client.errors import CommandNotRun, UpgradeDenied
+from custom_components.homelab_monitor.client.errors import CommandNotRun, RepairInterrupted, UpgradeDenied
 from custom_components.homelab_monitor.client.models import System, Updates
+from custom_components.homelab_monitor.client.rule_remedies import RULE_IN_PLACE
 from custom_components.homelab_monitor.client.ssh import Connection
 from custom_components.homelab_monitor.client.update_script import (
     SCRIPT,
@@ -314,6 +315,17 @@ async def test_without_the_script_nothing_is_run_and_that_is_said(machine: Machi
     with pytest.raises(UpgradeDenied, match=r"not found|No such file") as raised:
         await start(machine, username)
     assert SCRIPT in raised.value.detail
+    assert apt.calls == []
+
+
+@pytest.mark.parametrize("username", ["root", "mon"])
+async def test_what_a_killed_repair_has_left_is_told_as_that(machine: Machine, apt: StandInApt, username: str) -> None:
+    machine.add_user("mon", sudo="NOPASSWD: ")
+    trial = RULE_IN_PLACE.partition('cat >$work/trial <<"END"\n')[2].partition("END\n")[0]
+    machine.run("sh", "-c", f"cat >{SCRIPT}", stdin=trial)
+    with pytest.raises(RepairInterrupted, match="was interrupted") as raised:
+        await start(machine, username)
+    assert raised.value.key == "repair_interrupted"
     assert apt.calls == []
 
 

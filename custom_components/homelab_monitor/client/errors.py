@@ -398,6 +398,13 @@ class UpgradeDenied(HomelabError):
         super().__init__(host, detail, manager=manager)
 
 
+class RepairInterrupted(HomelabError):
+    """The repair that installs the script for updates runs, or was killed before it had put it in place."""
+
+    key = "repair_interrupted"
+    what = "the repair that allows installing updates was interrupted"
+
+
 class UpgradeFailed(HomelabError):
     """Installing the updates ended with an error; `detail` is what the package manager said."""
 

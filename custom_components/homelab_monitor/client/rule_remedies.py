@@ -10,7 +10,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 
 from typing import Final
 
-from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, UNIT, WALK, guard_line
+from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, TRIAL_SAYS, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
@@ -59,7 +59,9 @@ exec 9>>$lock.lock
 tries=30
 until take; do
   tries=$((tries - 1))
-  [ $tries -gt 0 ] || stop "another change of these rules is under way; if none is, remove $lock.d"
+  if [ $tries -gt 0 ]; then :
+  elif [ -d $lock.d ]; then stop "another change of these rules is under way; if none is, remove $lock.d"
+  else stop "another change of these rules is under way: try again when it has ended"; fi
   sleep 1
 done
 rm -rf $lock.??????
@@ -299,18 +301,32 @@ fi
 """
 """Root itself needs none."""
 RULE_IN_PLACE: Final = f"""
-as_user() {{ setsid su -s /bin/sh {{account}} -c "$1" </dev/null 2>&1 || :; }}
+# What runs as the user gets neither the lock nor anything else of ours, and is waited for so long at most, whatever it
+# leaves behind: only head, which is of root, holds what is waited for.
+within() {{
+  if timeout -s KILL 9 true; then timeout -s KILL 15 "$@"; return; fi
+  {{
+    "$@" <&3 3<&- &
+    waited=$!
+    {{ sleep 15; kill -KILL $waited; }} </dev/null >/dev/null 3<&- 9>&- &
+    wait $waited
+    kill $!
+  }} 3<&0
+}}
+as_user() {{
+  {{ within setsid su -s /bin/sh {{account}} -c "$1" 9>&- | within head -c 4096; }} 2>/dev/null || :
+}}
 try() {{
-  case $(as_user "echo ready") in *ready*) ;; *) return 0;; esac
+  case $(as_user "echo ready" </dev/null) in *ready*) ;; *) return 0;; esac
   cat >$work/trial <<"END"
 #!/bin/sh
-echo "it is being installed: try again" >&2
+echo "{TRIAL_SAYS}" >&2
 printf "user %s\\n" "$(id -u)"
-exit 1
+exit 75
 END
   trying=yes
   set_script $work/trial
-  answer=$(as_user "$(command -v sudo) -n -k -- {SCRIPT}")
+  answer=$(as_user "exec 2>&1; exec $(command -v sudo) -n -k -- {SCRIPT}" </dev/null)
   set_script $work/script
   trying=
   case $answer in
@@ -346,12 +362,14 @@ if [ "$kind" = sudo ]; then
 elif [ -n "$rules" ]; then
   change $work/rules $rules 0644
   # The user may not read these files, so what doas makes of them is asked here.
-  ask() {{ su -s /bin/sh {{account}} -c "cat | doas -C /proc/self/fd/0 {SCRIPT}" 2>/dev/null || :; }}
-  case $(doas_rules | ask) in ""|*nopass*) ;; *)
+  ask() {{ as_user "cat | doas -C /proc/self/fd/0 {SCRIPT}"; }}
+  # From files: who does not read would keep waiting what writes.
+  doas_rules >$work/all
+  case $(ask <$work/all) in ""|*nopass*) ;; *)
     last=
     for each in $(doas_files | tr " " "?"); do
-      overrules() {{ {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} | ask; }}
-      case $(overrules) in *nopass*) ;; *) last=$each;; esac
+      {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} >$work/all
+      case $(ask <$work/all) in *nopass*) ;; *) last=$each;; esac
     done
     tell "$last: a rule of this file counts more than the one that was installed. Change it by hand";;
   esac

@@ -21,6 +21,8 @@ UNIT: Final = "homelab_monitor-update"
 SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
 VERSION: Final = 2
 """To be raised with each change of the text: hosts with another one are told to install it anew."""
+TRIAL_SAYS: Final = f"{UNIT}: its repair is under way or was interrupted"
+"""What stands in the place of the script says, while the repair tries the rule; it stays where that was killed."""
 UPDATE_FOLDER: Final = f"/run/{UNIT}"
 RULE_TAGS: Final = "NOPASSWD: NOSETENV: "
 """What stands in every rule of ours before the command.

@@ -16,6 +16,7 @@ from .control import run_as_root
 from .errors import (
     ControlDenied,
     ControlFailed,
+    RepairInterrupted,
     UpgradeDenied,
     first_line,
     lines_of,
@@ -27,7 +28,7 @@ from .facts import Family, family_of
 from .models import System, Updates
 from .root import read_ways
 from .ssh import Connection
-from .update_script import SCRIPT, UNIT, UPDATE_COMMANDS, UPDATE_FOLDER
+from .update_script import SCRIPT, TRIAL_SAYS, UNIT, UPDATE_COMMANDS, UPDATE_FOLDER
 
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 20.0
@@ -81,7 +82,7 @@ def can_upgrade(updates: Updates | None, system: System | None) -> bool:
 
 
 async def start_upgrade(connection: Connection, host: str, manager: str) -> None:
-    """Start the job, or find that it runs already; raise UpgradeDenied or ControlFailed."""
+    """Start the job, or find that it runs already; raise UpgradeDenied, RepairInterrupted or ControlFailed."""
     if await _is_running(connection, host, manager):
         return
     ways = await read_ways(connection)
@@ -90,6 +91,8 @@ async def start_upgrade(connection: Connection, host: str, manager: str) -> None
     except ControlDenied as err:
         raise UpgradeDenied(host, err.detail, manager=manager) from err
     except ControlFailed as err:
+        if TRIAL_SAYS in err.detail:
+            raise RepairInterrupted(host, err.detail) from err
         if await _is_running(connection, host, manager):
             return
         with only_asking():
