@@ -192,9 +192,10 @@ async def test_announcements_for_many_hosts_wait_their_turn_and_hold_no_way_back
     never = asyncio.Event()
     looked: list[str] = []
 
-    async def keep_waiting(target: Target, _: object) -> None:
+    async def keep_waiting(target: Target, known: tuple[str, ...]) -> OfferedKey:
         looked.append(target.host)
         await never.wait()
+        return OfferedKey(known[0], "")
 
     await start(hass, watched)
     await hass.config_entries.async_unload(watched.entry_id)

@@ -1,5 +1,6 @@
 """No machine is shown as another one: cards, rows and titles say nothing that a stranger chose to mislead."""
 
+from ipaddress import ip_address
 from unittest.mock import patch
 
 from homeassistant.config_entries import SOURCE_DHCP, SOURCE_INTEGRATION_DISCOVERY, SOURCE_ZEROCONF
@@ -174,3 +175,36 @@ async def test_an_address_that_was_pasted_is_one_that_a_person_gave(
     await dialog.submit()
     await dialog.choose("moved")
     assert (entry.data["host"], entry.data["home_host"]) == ("127.0.0.1", "")
+
+
+@pytest.mark.parametrize("others", [0, 3, 8, 40])
+async def test_the_address_that_a_card_leads_to_is_compared_wherever_it_stands(
+    hass: HomeAssistant, others: int
+) -> None:
+    info = announced("newbox", "192.0.2.7")
+    info.ip_addresses = [*(ip_address(f"169.254.1.{number}") for number in range(1, others + 1)), info.ip_address]
+    entry = watched(hass)
+    assert (await discover(hass, SOURCE_ZEROCONF, info)).ended == "already_configured"
+    hass.config_entries.async_update_entry(entry, data=WATCHED | {"host": "192.0.2.8"})
+    assert (await discover(hass, SOURCE_ZEROCONF, announced("first", "192.0.2.7"))).at == ("address", None)
+    assert (await discover(hass, SOURCE_ZEROCONF, info)).ended == "already_in_progress"
+
+
+@pytest.mark.parametrize("known", ["192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207"])
+async def test_an_ipv4_address_in_ipv6_is_that_address(hass: HomeAssistant, known: str) -> None:
+    watched(hass, host=known)
+    for said in ("192.0.2.7", "::ffff:192.0.2.7"):
+        assert (await discover(hass, SOURCE_ZEROCONF, announced("newbox", said))).ended == "already_configured"
+    card = await discover(hass, SOURCE_ZEROCONF, announced("another", "::ffff:192.0.2.9"))
+    assert card.suggested("address") == "192.0.2.9"
+    assert (await discover(hass, SOURCE_ZEROCONF, announced("third", "192.0.2.9"))).ended == "already_in_progress"
+
+
+async def test_a_key_is_compared_at_an_address_however_it_is_written(hass: HomeAssistant) -> None:
+    known, foreign = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43}" for letter in "BC")
+    watched(hass, host_keys=[known])
+    for shown, at in ((foreign, ("trust", "host_key_changed")), (known, None)):
+        with patch(f"{CONTACT}.read_host_key", return_value=OfferedKey(shown, "")):
+            adding = await Dialog(hass).begin("address")
+            await adding.submit(address="pi@[::ffff:192.0.2.7]")
+        assert (adding.at == at) if at else (adding.ended == "already_configured")

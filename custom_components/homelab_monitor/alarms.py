@@ -18,5 +18,6 @@ def async_alarm(entry: ConfigEntry[Any], err: HomelabError) -> None:
 
     `err` is about the address and the keys of the entry; anything else that went wrong is for the polls to find out.
     """
-    if isinstance(err, ALARMS) and entry.state is ConfigEntryState.LOADED:
-        entry.runtime_data.async_alarm(without_frames(err))
+    coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
+    if isinstance(err, ALARMS) and coordinator is not None:
+        coordinator.async_alarm(without_frames(err))

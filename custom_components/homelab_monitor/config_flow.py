@@ -52,6 +52,7 @@ from .discovery import (
     is_taken,
     label,
     looks_of,
+    plain_host,
 )
 from .markdown import copyable, escaped
 from .moves import async_follow
@@ -255,18 +256,21 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
         """Wait as a card for a machine that announces its SSH server; nobody is contacted."""
         said, name = first_line(discovery_info.hostname).rstrip("."), name_of(discovery_info.hostname)
-        if not is_neighbour(discovery_info.host):
+        host = plain_host(discovery_info.host)
+        if not is_neighbour(host):
             return self.async_abort(reason="not_new")
         # What a scan finds is known by its MAC or IP address: a card called like one would hide it once ignored.
-        unique_id = said if name else f"announced {discovery_info.host}"
+        unique_id = said if name else f"announced {host}"
         await self.async_set_unique_id(unique_id)
         machine = Found(
-            host=discovery_info.host,
+            host=host,
             unique_id=unique_id,
-            name=name or discovery_info.host,
+            name=name or host,
             port=discovery_info.port or DEFAULT_PORT,
         )
-        hosts = {said if name else machine.host, *discovery_info.addresses[:ANNOUNCED_ADDRESSES]}
+        # The address that the card leads to counts wherever it stands among the others.
+        others = map(plain_host, discovery_info.addresses[:ANNOUNCED_ADDRESSES])
+        hosts = {said if name else host, host, *others}
         card = Card({replace(machine, host=host).address for host in hosts}, is_announced=True)
         return await self._async_discovered(machine, card, hosts)
 
@@ -321,7 +325,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Follow a known host to its new address, when it proves who it is."""
         for entry in self._entries_with_mac(discovery_info.macaddress):
             if is_neighbour(discovery_info.ip):
-                async_follow(self.hass, entry, discovery_info.ip)
+                async_follow(self.hass, entry, plain_host(discovery_info.ip))
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:

@@ -230,7 +230,7 @@ def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
     at_home = {
         name: entry for entry in reversed(known) for name in _names(HostAddress.from_data(entry.data).target.host)
     }
-    return at_home | {peer: entry for entry in reversed(known) if (peer := async_peer(entry)[0])}
+    return at_home | {peer: entry for entry in reversed(known) if (peer := plain_host(async_peer(entry)[0]))}
 
 
 def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
@@ -254,7 +254,7 @@ def is_taken(name: str, taken: frozenset[str]) -> bool:
 def _names(host: str) -> set[str]:
     """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
     if is_ip_address(host):
-        return {str(ip_address(host))}
+        return {plain_host(host)}
     return {host.lower(), host.lower().partition(".")[0]}
 
 
@@ -264,8 +264,21 @@ def is_neighbour(ip: str) -> bool:
         address = ip_address(ip)
     except ValueError:
         return False
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = _unmapped(address)
     return may_be_scanned(address) and not leads_here(address)
+
+
+def plain_host(host: str) -> str:
+    """Return an address in the one way to write it, of an IPv4 address in IPv6 that itself; a name as it is.
+
+    ::ffff:192.0.2.7  →  192.0.2.7
+    """
+    return str(_unmapped(ip_address(host))) if is_ip_address(host) else host
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return the IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2), else the address as it is."""
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def leads_here(address: IPv4Address | IPv6Address) -> bool:

@@ -64,6 +64,7 @@ from .discovery import (
     is_ip_address,
     is_taken,
     looks_of,
+    plain_host,
 )
 from .markdown import copyable, escaped
 from .settings import HostAddress, without_privileges
@@ -209,8 +210,9 @@ class OnboardingFlow(ConfigFlow):
 
     def _is_address_of(self, entry: ConfigEntry) -> bool:
         """Tell whether a known host has this address, or is connected to there."""
-        known, here = HostAddress.from_data(entry.data), (self._target.host, self._target.port)
-        return here in {(known.target.host, known.target.port), async_peer(entry)}
+        known, (peer, port) = HostAddress.from_data(entry.data).target, async_peer(entry)
+        here = (plain_host(self._target.host), self._target.port)
+        return here in {(plain_host(known.host), known.port), (plain_host(peer), port)}
 
     def _other_entries(self) -> list[ConfigEntry]:
         """Return the entries of the hosts that this flow is not about."""
