@@ -236,3 +236,13 @@ def test_every_rule_file_that_is_named_is_read_and_sorts_after_a_users_own() -> 
     ours = [name for name in named if "homelab" in name and not name.startswith(".")]
     assert len(ours) >= 6
     assert [name for name in ours if not re.fullmatch(r"zz_\w+", name)] == []
+
+
+@pytest.mark.parametrize(("path", "text"), texts(TEXTS))
+def test_texts_speak_of_fixing_and_of_what_is_on_the_button(path: str, text: str) -> None:
+    assert re.search(r"\b(cur(e|es|ed|able)|continue to go back)\b", text.replace("{cure}", ""), re.IGNORECASE) is None
+
+
+def test_an_error_of_the_dialog_repeats_no_command_that_its_steps_show_as_code() -> None:
+    """Errors are plain text, and the command differs by the machine's system: see `log_command`."""
+    assert [key for key, text in TEXTS["config"]["error"].items() if re.search("journalctl|logread", text)] == []

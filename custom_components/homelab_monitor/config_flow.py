@@ -24,6 +24,7 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import voluptuous as vol
 
+from .checklist import words
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
 from .client.limits import ANNOUNCED_ADDRESSES
 from .client.names import name_of
@@ -192,6 +193,15 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
                 return await self._async_begin([found(each, username, self.flow_id) for each in machines])
         schema = self.add_suggested_values_to_schema(self._pick_schema(), user_input)
         return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
+
+    @override
+    async def _async_placeholders(self) -> dict[str, str]:
+        """Return what the steps' descriptions show, also those of a scan."""
+        note = ""
+        if len(self._new_candidates()) < len(self._candidates):
+            texts = await self._async_words()
+            note = words(texts, "scan_result", "watched") + " "
+        return await super()._async_placeholders() | {"watched_note": note}
 
     def _pick_schema(self) -> vol.Schema:
         """Return the list of the machines that answered."""
