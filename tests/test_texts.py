@@ -173,6 +173,28 @@ def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:
     return {parent}.union(*(all_errors(child) for child in parent.__subclasses__()))
 
 
+OF_DIALOGS = {"invalid_target", "username_missing", "password_refused", "key_not_installed", "key_line_limited"} | {
+    "key_file_writable",
+    "key_file_elsewhere",
+}
+OF_CONTROLS = {"control_denied", "control_needs_terminal", "control_failed", "engine_denied", "would_lock_out"} | {
+    "upgrade_denied",
+    "upgrade_failed",
+    "upgrade_lost",
+    "upgrade_unknown",
+    "no_such_unit",
+    "no_such_container",
+}
+"""Errors that no poll ends with."""
+
+
+def test_every_reason_why_a_host_is_offline_has_words_for_people() -> None:
+    """The attribute holds a key, for automations; the page of the entity and `state_attr_translated` show words."""
+    attributes = TEXTS["entity"]["binary_sensor"]["host_connectivity"]["state_attributes"]
+    told = {error.key for error in {HomelabError, *all_errors(HomelabError)}} - OF_DIALOGS - OF_CONTROLS
+    assert set(attributes["reason"]["state"]) == told
+
+
 def test_actions_have_texts_icons_and_fields_that_agree() -> None:
     document = yaml.safe_load((ROOT / "services.yaml").read_text())
     actions = {name: action for name, action in document.items() if not name.startswith(".")}
