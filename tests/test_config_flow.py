@@ -444,9 +444,23 @@ async def test_the_commands_for_other_systems_are_only_hidden(
         refused.server_version = WINDOWS.server_version
         with patch(f"{CONTACT}.HostContact.async_log_in", side_effect=refused):
             await dialog.submit()
-    assert dialog.at == ("authorize", None)
+            assert dialog.at == ("authorize", None)
+            assert dialog.placeholders["refusal"] == "", "nobody has added a key yet"
+            await dialog.choose("added")
+    assert dialog.at == ("refused", None)
     assert "icacls" in dialog.placeholders["install_command"]
-    assert "Get-WinEvent" in dialog.placeholders["log_command"]
+    assert "Get-WinEvent" in dialog.placeholders["refusal"]
+
+
+@pytest.mark.parametrize("noise", ["", "Welcome!\n"])
+async def test_what_can_be_fixed_later_is_told_of_where_there_is_such_a_thing(
+    host: Machine, dialog: Dialog, noise: str
+) -> None:
+    host.facts = noise + host.facts
+    await dialog.submit(address=str(host.target))
+    await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert ("⚠️" in dialog.checklist) == ("⚠️" in dialog.placeholders["later"]) == bool(noise)
 
 
 async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog: Dialog) -> None:
@@ -937,6 +951,18 @@ async def test_a_scan_lists_who_answers_and_marks_who_is_known(picking: Dialog) 
         "desk · 192.0.2.6 · OpenSSH for Windows 9.5",
         "✅ tower · 192.0.2.7 · OpenSSH 9.6",
     ]
+
+
+@pytest.mark.parametrize("watched", ["192.0.2.7", "192.0.2.99"])
+async def test_the_sign_of_the_watched_is_explained_where_there_is_one(
+    hass: HomeAssistant, hass_storage, watched: str
+) -> None:
+    data = {"host": watched, "username": "pi", "host_id": OTHER_ID, "host_keys": []}
+    MockConfigEntry(domain=DOMAIN, title="tower", unique_id=OTHER_ID, data=data).add_to_hass(hass)
+    with patch(f"{DISCOVERY}.scan", return_value=NEIGHBOURS):
+        dialog = await Dialog(hass).begin("scan")
+    is_marked = any("✅" in line for line in offered(dialog))
+    assert ("✅" in dialog.placeholders["watched_note"]) == is_marked == (watched == "192.0.2.7")
 
 
 @pytest.mark.parametrize(("watched", "called"), [("192.0.2.7", "192.0.2.7"), ("nas.lan", "nas"), ("nas", "nas.lan")])

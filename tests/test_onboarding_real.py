@@ -109,7 +109,7 @@ async def test_why_a_login_is_denied_is_said_where_the_key_is_shown(
     await dialog.choose("added")
     assert dialog.at == ("refused", None)
     assert "AuthorizedKeysFile" in dialog.placeholders["refusal"]
-    assert "journalctl" in dialog.placeholders["log_command"]
+    assert "journalctl" in dialog.placeholders["refusal"]
     key = await async_get_key(hass)
     (machine.folder / "authorized_keys").write_text(f"{key.public_openssh}\n")
     await dialog.choose("added")

@@ -148,7 +148,7 @@ async def test_what_is_chosen_is_kept_flat_and_the_host_set_up_anew(
             "filesystems": [],
             "thresholds": {"disk_threshold": 80, "memory_threshold": 95, "temperature_threshold": 70},
             "connection": DEFAULTS["connection"] | {"interval": 30},
-            "privileges": DEFAULTS["privileges"] | {"sudo": ["storage_health"], "power": True},
+            "privileges": DEFAULTS["privileges"] | {"sudo": ["security"], "power": True},
         },
     )
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -157,7 +157,7 @@ async def test_what_is_chosen_is_kept_flat_and_the_host_set_up_anew(
     options = HostOptions.from_options(entry.options)
     assert options.services == ("nginx*",)
     assert (options.interval, options.disk_threshold, options.temperature_threshold) == (30, 80, 70)
-    assert (options.sudo, options.power, options.install_updates) == (("storage_health",), True, False)
+    assert (options.sudo, options.power, options.install_updates) == (("security",), True, False)
     assert "filesystems" not in entry.options
 
 
@@ -250,3 +250,14 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
         result = await hass.config_entries.options.async_configure(result["flow_id"], DEFAULTS)
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "gone")
     assert OPTIONS["abort"]["gone"]
+
+
+@pytest.mark.parametrize(("chosen", "is_offered"), [([], False), (["security"], False), (["storage_health"], True)])
+async def test_a_right_that_nothing_uses_yet_is_offered_only_to_be_taken_back(
+    hass: HomeAssistant, session: ScriptedSession, chosen: list[str], is_offered: bool
+) -> None:
+    entry = make_entry(sudo=chosen)
+    await set_up(hass, entry, session)
+    form = await shown(hass, entry)
+    (names,) = (each.config["options"] for name, each in form["privileges"][1].schema.schema.items() if name == "sudo")
+    assert ("storage_health" in names, {"security", "sockets"} <= set(names)) == (is_offered, True)

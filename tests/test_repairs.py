@@ -865,7 +865,7 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
         assert "\\" not in text.format_map(shown), text
     for text in markdown:
         assert not re.search("media-server|server.lan|backup[.]user", text.format_map(shown)), text
-    assert key != "check" or "Cure Docker on media-server.lan" in [text.format_map(shown) for text in plain]
+    assert key != "check" or "Fix Docker on media-server.lan" in [text.format_map(shown) for text in plain]
     assert key != "check" or "Password of backup.user" in [text.format_map(shown) for text in plain]
 
 

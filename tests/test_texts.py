@@ -173,6 +173,28 @@ def all_errors(parent: type[HomelabError]) -> set[type[HomelabError]]:
     return {parent}.union(*(all_errors(child) for child in parent.__subclasses__()))
 
 
+OF_DIALOGS = {"invalid_target", "username_missing", "password_refused", "key_not_installed", "key_line_limited"} | {
+    "key_file_writable",
+    "key_file_elsewhere",
+}
+OF_CONTROLS = {"control_denied", "control_needs_terminal", "control_failed", "engine_denied", "would_lock_out"} | {
+    "upgrade_denied",
+    "upgrade_failed",
+    "upgrade_lost",
+    "upgrade_unknown",
+    "no_such_unit",
+    "no_such_container",
+}
+"""Errors that no poll ends with."""
+
+
+def test_every_reason_why_a_host_is_offline_has_words_for_people() -> None:
+    """The attribute holds a key, for automations; the page of the entity and `state_attr_translated` show words."""
+    attributes = TEXTS["entity"]["binary_sensor"]["host_connectivity"]["state_attributes"]
+    told = {error.key for error in {HomelabError, *all_errors(HomelabError)}} - OF_DIALOGS - OF_CONTROLS
+    assert set(attributes["reason"]["state"]) == told
+
+
 def test_actions_have_texts_icons_and_fields_that_agree() -> None:
     document = yaml.safe_load((ROOT / "services.yaml").read_text())
     actions = {name: action for name, action in document.items() if not name.startswith(".")}
@@ -236,3 +258,13 @@ def test_every_rule_file_that_is_named_is_read_and_sorts_after_a_users_own() -> 
     ours = [name for name in named if "homelab" in name and not name.startswith(".")]
     assert len(ours) >= 6
     assert [name for name in ours if not re.fullmatch(r"zz_\w+", name)] == []
+
+
+@pytest.mark.parametrize(("path", "text"), texts(TEXTS))
+def test_texts_speak_of_fixing_and_of_what_is_on_the_button(path: str, text: str) -> None:
+    assert re.search(r"\b(cur(e|es|ed|able)|continue to go back)\b", text.replace("{cure}", ""), re.IGNORECASE) is None
+
+
+def test_an_error_of_the_dialog_repeats_no_command_that_its_steps_show_as_code() -> None:
+    """Errors are plain text, and the command differs by the machine's system: see `log_command`."""
+    assert [key for key, text in TEXTS["config"]["error"].items() if re.search("journalctl|logread", text)] == []

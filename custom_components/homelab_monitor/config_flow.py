@@ -199,6 +199,15 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         schema = self.add_suggested_values_to_schema(self._pick_schema(), user_input)
         return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
 
+    @override
+    async def _async_placeholders(self) -> dict[str, str]:
+        """Return what the steps' descriptions show, also those of a scan."""
+        note = ""
+        if len(self._new_candidates()) < len(self._candidates):
+            texts = await self._async_words()
+            note = words(texts, "scan_result", "watched") + " "
+        return await super()._async_placeholders() | {"watched_note": note}
+
     def _pick_schema(self) -> vol.Schema:
         """Return the list of the machines that answered, as many as fit on a page."""
         taken, watched = self._taken_looks(), self._watched()

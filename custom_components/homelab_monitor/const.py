@@ -32,6 +32,8 @@ CONF_INSTALL_UPDATES: Final = "install_updates"
 
 SUDO_SECTIONS: Final = ("storage_health", "security", "sockets")
 """Sections that tell more with passwordless sudo; each is allowed by itself."""
+SUDO_NOT_YET: Final = frozenset({"storage_health"})
+"""Those of them that nothing is read for yet: a repair may prepare it, the form does not offer it."""
 
 PLATFORM_LINUX: Final = "linux"
 

@@ -578,12 +578,12 @@ class OnboardingFlow(ConfigFlow):
             "username": escaped(self._target.username),
             "key_line": copyable(line),
             "refusal": await self._async_refusal(),
-            "log_command": copyable(log_command(self._server)),
             "limit_note": await self._async_limit_note() if is_dropbear and self._limit.sources else "",
             "install_command": copyable(self._install_command(line)),
             "fingerprints": _shown(self._offered) if self._offered else "",
             "fingerprint_command": copyable(self._fingerprint_command()),
             "checklist": await self._async_checklist(),
+            "later": await self._async_later(),
             "name": escaped(entry.title if entry else self._title()),
             "given_address": escaped(HostAddress.from_data(entry.data).given.address) if entry else "",
             "known_address": escaped(HostAddress.from_data(entry.data).target.address) if entry else "",
@@ -600,7 +600,7 @@ class OnboardingFlow(ConfigFlow):
         """Return the paragraphs for systems that have no probe yet, nothing as long as that is so."""
         if "windows_user" not in commands:
             return ""
-        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        texts = await self._async_words()
         return words(texts, "key_line", "other_systems").format_map(commands) + "\n\n"
 
     async def _async_refusal(self) -> str:
@@ -610,11 +610,14 @@ class OnboardingFlow(ConfigFlow):
             return ""
         texts = await async_get_translations(self.hass, self.hass.config.language, "config", [DOMAIN])
         text = texts.get(f"component.{DOMAIN}.config.error.{refusal.key}", refusal.key)
-        return f"⚠️ {escaped(text.format_map(refusal.placeholders))}\n\n"
+        more = await self._async_words()
+        about_log = words(more, "key_line", "log")
+        command = copyable(log_command(self._server))
+        return f"⚠️ {escaped(text.format_map(refusal.placeholders))}\n\n{about_log}\n\n{command}\n\n"
 
     async def _async_limit_note(self) -> str:
         """Return the paragraph that says what becomes of the addresses that were typed."""
-        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        texts = await self._async_words()
         note = words(texts, "key_line", "no_limit").format(sources=escaped(", ".join(self._limit.sources)))
         return f"⚠️ {note}\n\n"
 
@@ -634,6 +637,18 @@ class OnboardingFlow(ConfigFlow):
         if self._open_contact is None:
             return ""
         return await async_checklist(self.hass, self._open_contact.report, self._target.username)
+
+    async def _async_later(self) -> str:
+        """Return the paragraph about what can be fixed later, nothing where there is no such thing."""
+        rows = self._open_contact.report.rows if self._open_contact else ()
+        if not any(row.status is Status.AMBER for row in rows):
+            return ""
+        texts = await self._async_words()
+        return "\n\n" + words(texts, "checklist", "later")
+
+    async def _async_words(self) -> Mapping[str, str]:
+        """Return the texts that are part of other texts."""
+        return await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
 
     async def _async_key_line(self) -> str:
         """Return the line that lets us in."""

@@ -5,7 +5,7 @@ integration chooses; an option that equals its default is not stored.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlowWithReload, UnknownEntry
@@ -53,10 +53,11 @@ from .const import (
     MAX_TIMEOUT,
     MIN_INTERVAL,
     MIN_TIMEOUT,
+    SUDO_NOT_YET,
     SUDO_SECTIONS,
 )
 from .coordinator import HomelabConfigEntry
-from .settings import HostAddress
+from .settings import HostAddress, HostOptions
 
 _THRESHOLDS = "thresholds"
 _CONNECTION = "connection"
@@ -83,8 +84,9 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         """Show all options; what is submitted replaces those that were shown, and no others."""
         if user_input is not None and self._is_as_shown:
             return self.async_create_entry(data=_flat(user_input))
-        schema = _schema(await self._async_offered())
+        offered = await self._async_offered()
         options = dict(self.config_entry.options)
+        schema = _schema(offered, HostOptions.from_options(options).sudo)
         self._shown = options, HostAddress.from_data(self.config_entry.data)
         suggested = options | dict.fromkeys((_THRESHOLDS, _CONNECTION, _PRIVILEGES), options)
         return self.async_show_form(
@@ -157,7 +159,7 @@ def _mountpoints(told: Filesystems | None) -> set[str]:
     return {each.mountpoint for each in told.filesystems} | {each.mountpoint for each in told.unwatched}
 
 
-def _schema(offered: dict[str, list[str]]) -> vol.Schema:
+def _schema(offered: dict[str, list[str]], chosen_sudo: Collection[str]) -> vol.Schema:
     """Return the form; what belongs together and is rarely changed is folded."""
     thresholds = {
         vol.Required(CONF_DISK_THRESHOLD, default=DEFAULT_DISK_THRESHOLD): _number(1, 100, PERCENTAGE),
@@ -171,11 +173,10 @@ def _schema(offered: dict[str, list[str]]) -> vol.Schema:
         vol.Required(CONF_MAY_BE_OFF, default=False): BooleanSelector(),
         vol.Required(CONF_EACH_POLL, default=False): BooleanSelector(),
     }
+    sudo = [name for name in SUDO_SECTIONS if name not in SUDO_NOT_YET or name in chosen_sudo]
     privileges: dict[vol.Marker, object] = {
         vol.Optional(CONF_SUDO): SelectSelector(
-            SelectSelectorConfig(
-                options=list(SUDO_SECTIONS), multiple=True, mode=SelectSelectorMode.LIST, translation_key=CONF_SUDO
-            )
+            SelectSelectorConfig(options=sudo, multiple=True, mode=SelectSelectorMode.LIST, translation_key=CONF_SUDO)
         ),
         **{
             vol.Required(name, default=False): BooleanSelector()
