@@ -179,11 +179,11 @@ def group_of(name: str, group: int) -> dict[str, Any]:
     section = Filling(10, turn=group).section(TYPES[name])
     owner = {"owner": f"u{group}", "uid": 1000 + group}
     for row in section.get("containers", ()):
-        row |= owner | {"state": "running", "health": "healthy", "id": f"u{group}{row['name']}"}
+        row.update(owner, state="running", health="healthy", id=f"u{group}{row['name']}")
     for row in section.get("engines", ()):
-        row |= owner | {"state": "ok"}
+        row.update(owner, state="ok")
     for row in section.get("units", ()):
-        row |= {"origin": "admin", "active_state": "active", "name": f"{row['name']}.service"}
+        row.update(origin="admin", active_state="active", name=f"{row['name']}.service")
     return section
 
 
