@@ -1,19 +1,29 @@
 """What a host has at one time and not at another: what is enabled when it comes back, and how much is remembered."""
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
+from custom_components.homelab_monitor.button import CONTAINER_BUTTONS
 from custom_components.homelab_monitor.client.bucket import Bucket
 from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
 from custom_components.homelab_monitor.client.items import SHOWN
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, NEW_ITEMS
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.entity import HomelabDescription
+from custom_components.homelab_monitor.sensor import SENSORS
+from custom_components.homelab_monitor.subjects import HOST
+from custom_components.homelab_monitor.switch import CONTAINER_SWITCHES
 
 from .scripted import HOST_ID, Host, read_reply
+from .worst_replies import TYPES, Filling
 
 DAY = 86_400
 USAGE = f"{HOST_ID}_filesystem_"
@@ -140,6 +150,137 @@ async def test_deleted_entities_are_not_remembered_without_end(
     assert ("sensor", DOMAIN, known_as) in deleted, "what a person has named goes last"
     assert {key[2].removeprefix(USAGE)[0] for key in deleted if key[2] != known_as} == {"b"}, "and the newest before"
     assert some
+
+
+def _tables() -> Iterator[HomelabDescription[Any]]:
+    """Yield every row of every platform that is about an item."""
+    tables = (*SENSORS, *BINARY_SENSORS, CONTAINER_BUTTONS, CONTAINER_SWITCHES)
+    return (row for table in tables for row in table if row.subject.key != HOST.key)
+
+
+ROWS = {(row.subject.key, row.key) for row in _tables()}
+SECTION = {
+    "container": "containers",
+    "disk": "disk_io",
+    "fan": "sensors",
+    "filesystem": "filesystems",
+    "gpu": "gpu",
+    "interface": "network",
+    "service": "services",
+    "temperature": "sensors",
+}
+NEVER_ON = SECTION.keys() - {row.subject.key for row in _tables() if row.entity_registry_enabled_default}
+OF_EACH_OWNER = {("container", key) for key in ("state", "running", "restart")}
+"""What is shown of each container of an owner who has few (ADR 24)."""
+
+
+def group_of(name: str, group: int) -> dict[str, Any]:
+    """Return a section with ten items that no other group has, each such as is enabled where there are few."""
+    section = Filling(10, turn=group).section(TYPES[name])
+    owner = {"owner": f"u{group}", "uid": 1000 + group}
+    for row in section.get("containers", ()):
+        row.update(owner, state="running", health="healthy", id=f"u{group}{row['name']}")
+    for row in section.get("engines", ()):
+        row.update(owner, state="ok")
+    for row in section.get("units", ()):
+        row.update(origin="admin", active_state="active", name=f"{row['name']}.service")
+    return section
+
+
+def show(host: Host, kind: str, *groups: int) -> None:
+    """Let the host have these groups of items of a kind, and no others."""
+    name, told = SECTION[kind], host.session.sections
+    merged: dict[str, Any] = Filling(0).section(TYPES[name])
+    for key, value in ((key, value) for group in groups for key, value in group_of(name, group).items()):
+        if isinstance(value, dict):
+            merged[key] = merged[key] | value
+        else:
+            merged[key] = merged[key] + value if isinstance(value, list) else value
+    whole = {
+        "complete": {"mounts": True, "systemd": True} | {f"docker/u{group}": True for group in groups},
+        "asleep": [],
+        "at": told.get(name, {}).get("at", 5000.0) + 30,
+    }
+    told[name] = merged | {key: value for key, value in whole.items() if key in merged}
+    host.session.document["missing"].pop(name, None)
+    if kind == "disk":
+        told["hardware"] = told["hardware"] | {"disks": {each: {"wwn": f"w{each}"} for each in merged["disks"]}}
+
+
+def switched_on(hass: HomeAssistant) -> Counter[tuple[str, str]]:
+    """Count the enabled entities of each row."""
+    count: Counter[tuple[str, str]] = Counter()
+    for each in er.async_get(hass).entities.values():
+        told = each.unique_id.removeprefix(f"{HOST_ID}_")
+        rows = [row for row in ROWS if told.startswith(f"{row[0]}_") and told.endswith(f"_{row[1]}")]
+        if rows:
+            count[max(rows, key=lambda row: len(row[1]))] += each.disabled_by is None
+    return count
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in ROWS}))
+async def test_groups_of_no_kind_that_came_one_after_the_other_are_an_enabled_crowd(
+    hass: HomeAssistant, host: Host, kind: str
+) -> None:
+    await host.start()
+    for group in (1, 2, 3):
+        show(host, kind, group)
+        await host.move(130, step=10)
+        few = sum(each for row, each in switched_on(hass).items() if row[0] == kind)
+        assert few or kind in NEVER_ON, "each group was shown as few are"
+        show(host, kind)
+        await host.move(2 * DAY, step=DAY / 4)
+    show(host, kind, 1, 2, 3)
+    await host.move(130, step=10)
+    assert len(host.entry.runtime_data.inventory.items[kind]) >= 30
+    assert {row: each for row, each in switched_on(hass).items() if row not in OF_EACH_OWNER and each > SHOWN} == {}
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in ROWS}))
+async def test_a_crowd_that_goes_before_its_entities_are_added_is_still_one(
+    hass: HomeAssistant, host: Host, kind: str
+) -> None:
+    await host.start()
+    waiting: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = []
+    with patch(
+        "custom_components.homelab_monitor.entity.async_spread",
+        lambda _hass, _entry, items, work: waiting.append((items, work)),
+    ):
+        # Of one owner that many containers get no entities at all.
+        for groups in ((1, 2, 3, 4), ()):
+            show(host, kind, *groups)
+            await host.move(130, step=10)
+        for items, work in waiting:
+            work(items)
+        await hass.async_block_till_done()
+    known = [each for each in er.async_get(hass).entities.values() if f"{HOST_ID}_{kind}_" in each.unique_id]
+    assert len(known) >= 40
+    assert {row: each for row, each in switched_on(hass).items() if row not in OF_EACH_OWNER and each > SHOWN} == {}
+
+
+async def test_deleted_devices_are_not_remembered_without_end(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.homelab_monitor.entity.DELETED_DEVICES", 12, raising=False)
+    registry = dr.async_get(hass)
+    other = MockConfigEntry()
+    other.add_to_hass(hass)
+    device = registry.async_get_or_create(config_entry_id=other.entry_id, identifiers={("other", "1")})
+    registry.async_remove_device(device.id)
+    await host.start()
+    for group in (1, 2, 3):
+        show(host, "container", group)
+        await host.move(130, step=10)
+        if group == 1:
+            named = next(each for each in registry._child_devices.values() if "u1" in str(each.identifiers))
+            registry.async_update_child_device(named.id, name_by_user="Mine")
+        show(host, "container")
+        await host.move(2 * DAY, step=DAY / 4)
+    ours = [each for each in registry._deleted_devices.values() if each.config_entry_id == host.entry.entry_id]
+    assert len(ours) == 12
+    assert named.id in {each.id for each in ours}, "what a person has named goes last"
+    assert sum("u3" in str(each.identifiers) for each in ours) == 10, "and the newest before"
+    assert device.id in registry._deleted_devices, "others' are theirs"
 
 
 def found(day: int, count: int) -> list[Found]:

@@ -22,7 +22,14 @@ from .attributes import fitting, shortened
 from .batches import async_spread
 from .client.bucket import Bucket
 from .client.items import SHOWN, Selection
-from .client.limits import ATTRIBUTES_LIMIT, DELETED_ENTITIES, ENTITY_WRITES, OWN_ATTRIBUTES_BYTES, STATE_LIMIT
+from .client.limits import (
+    ATTRIBUTES_LIMIT,
+    DELETED_DEVICES,
+    DELETED_ENTITIES,
+    ENTITY_WRITES,
+    OWN_ATTRIBUTES_BYTES,
+    STATE_LIMIT,
+)
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .settings import HostOptions
@@ -92,9 +99,11 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         self._attr_device_info = device_info(coordinator, subject, item_id)
         if subject.placeholder:
             self._attr_translation_placeholders = {subject.placeholder: subject.label(coordinator, item_id)}
-        is_chosen = description.chosen_fn(coordinator.selection, subject.name(coordinator, item_id))
-        if self.item is not None and not is_chosen and not _is_on_by_itself(coordinator, description, item_id):
-            self._attr_entity_registry_enabled_default = False
+
+    @callback
+    def async_leave_disabled(self) -> None:
+        """Be disabled when it is first seen; called before it is added."""
+        self._attr_entity_registry_enabled_default = False
 
     @property
     def item(self) -> ItemT | None:
@@ -157,12 +166,47 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
         return self.coordinator.data.is_online and self.item is not None
 
 
-def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
-    """Return whether an entity is enabled although nobody chose its item."""
+@dataclass(frozen=True, slots=True)
+class _Plan[RowT: HomelabDescription[Any]]:
+    """An entity that is to be added, with what was decided when its item was seen.
+
+    Many are added one after the other, and by then the host may tell something else: a crowd that has gone is few.
+    """
+
+    row: RowT
+    item_id: str
+    is_chosen: bool
+    is_fit: bool
+    """Whether its item was there, and one that the row enables."""
+    has_place: bool
+    """Whether the host had few enough items of the kind."""
+
+
+def _plan[RowT: HomelabDescription[Any]](coordinator: HomelabCoordinator, row: RowT, item_id: str) -> _Plan[RowT]:
+    """Decide about an entity as long as it is known what its item is."""
+    item = row.subject.item(coordinator.data, item_id)
+    return _Plan(
+        row,
+        item_id,
+        is_chosen=row.chosen_fn(coordinator.selection, row.subject.name(coordinator, item_id)),
+        is_fit=item is not None and row.enabled_fn(item),
+        has_place=_has_place(coordinator, row),
+    )
+
+
+def _has_place(coordinator: HomelabCoordinator, row: HomelabDescription[Any]) -> bool:
+    """Return whether a host has few enough items of a kind for a row: the one place where that is said."""
     if row.of_few and not coordinator.has_few(row.subject.key):
         return False
+    return row.enabled_fn is not always or not coordinator.is_crowd(row.subject.key)
+
+
+def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
+    """Return whether an entity that is there is enabled although nobody chooses its item any more."""
+    if not _has_place(coordinator, row):
+        return False
     if row.enabled_fn is always:
-        return not coordinator.is_crowd(row.subject.key)
+        return True
     item = row.subject.item(coordinator.data, item_id)
     return item is not None and row.enabled_fn(item) and _has_room(coordinator, row, item_id)
 
@@ -246,15 +290,20 @@ def async_add_items[RowT: HomelabDescription[Any]](
         async_spread(coordinator.hass, entry, gone, partial(_async_remove_gone, coordinator, platform, added))
         new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
         added.update({place: unique_id(coordinator, row, place[2]) for place, row in new.items()})
-        async_spread(coordinator.hass, entry, list(new.items()), async_add)
+        plans = [_plan(coordinator, row, place[2]) for place, row in new.items()]
+        async_spread(coordinator.hass, entry, plans, async_add)
 
     @callback
-    def async_add(wanted: Iterable[tuple[Place, RowT]]) -> None:
+    def async_add(plans: Sequence[_Plan[RowT]]) -> None:
         """Add entities, unless the platform has gone meanwhile."""
         if entry.state in (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED):
-            batch = list(wanted)
-            _async_restore(coordinator, platform, [(row, place[2]) for place, row in batch])
-            async_add_entities([entity_class(coordinator, row, place[2]) for place, row in batch])
+            off = _left_disabled(coordinator, platform, plans)
+            _async_restore(coordinator, platform, off)
+            entities = [entity_class(coordinator, plan.row, plan.item_id) for plan in plans]
+            for entity in entities:
+                if entity.unique_id in off:
+                    entity.async_leave_disabled()
+            async_add_entities(entities)
 
     refused = (row for row in every_row if not row.offered_fn(coordinator.options))
     _async_remove_rows(coordinator, platform, refused)
@@ -263,32 +312,41 @@ def async_add_items[RowT: HomelabDescription[Any]](
     entry.async_on_unload(coordinator.async_add_listener(async_check))
 
 
-@callback
-def _async_restore(
-    coordinator: HomelabCoordinator, platform: str, batch: Iterable[tuple[HomelabDescription[Any], str]]
-) -> None:
-    """Disable what comes back and has no room any more, before it is added.
+def _left_disabled(coordinator: HomelabCoordinator, platform: str, plans: Iterable[_Plan[Any]]) -> set[str]:
+    """Return the unique ids of those that are not to be enabled, be they new or come back.
 
     Home Assistant brings a deleted entity back as it was, so that items of a crowd that come one at a time, each while
     there are few, would all be enabled in the end. What a person had a hand in stays as it was.
     """
-    registry, counts = er.async_get(coordinator.hass), dict[tuple[str, str], int]()
-    for row, item_id in batch:
-        known_as = unique_id(coordinator, row, item_id)
-        deleted = registry.deleted_entities.get((platform, DOMAIN, known_as))
-        if deleted is None or deleted.disabled_by is not None or _is_persons(deleted):
+    registry, off, counts = er.async_get(coordinator.hass), set[str](), dict[tuple[str, str], int]()
+    for plan in plans:
+        row, known_as = plan.row, unique_id(coordinator, plan.row, plan.item_id)
+        if registry.async_get_entity_id(platform, DOMAIN, known_as) is not None:
             continue
-        if row.chosen_fn(coordinator.selection, row.subject.name(coordinator, item_id)):
+        deleted = registry.deleted_entities.get((platform, DOMAIN, known_as))
+        if deleted is not None and isinstance(deleted.disabled_by, er.RegistryEntryDisabler):
             continue
         place = (row.subject.key, row.key)
-        if row.enabled_fn is always:
-            is_beyond = coordinator.is_crowd(row.subject.key)
+        if row.enabled_fn is not always and place not in counts:
+            counts[place] = _enabled_count(coordinator, row, but=plan.item_id)
+        # None that is added in the same batch is in the registry yet.
+        has_room = plan.has_place and counts.get(place, 0) < SHOWN
+        back = deleted if deleted is not None and deleted.disabled_by is None else None
+        is_persons = back is not None and _is_persons(back)
+        if plan.is_chosen or is_persons or (has_room and (plan.is_fit or back is not None)):
+            if place in counts:
+                counts[place] += 1
         else:
-            if place not in counts:
-                counts[place] = _enabled_count(coordinator, row, but=item_id)
-            is_beyond = counts[place] >= SHOWN
-            counts[place] += not is_beyond
-        if is_beyond:
+            off.add(known_as)
+    return off
+
+
+@callback
+def _async_restore(coordinator: HomelabCoordinator, platform: str, off: Iterable[str]) -> None:
+    """Disable what comes back and is not to be enabled, before it is added."""
+    registry = er.async_get(coordinator.hass)
+    for known_as in off:
+        if (platform, DOMAIN, known_as) in registry.deleted_entities:
             back = registry.async_get_or_create(platform, DOMAIN, known_as, config_entry=coordinator.config_entry)
             registry.async_update_entity(back.entity_id, disabled_by=er.RegistryEntryDisabler.INTEGRATION)
 
@@ -335,6 +393,28 @@ def _async_let_go(hass: HomeAssistant, entry_id: str) -> None:
 
 
 @callback
+def _async_let_devices_go(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget the oldest deleted devices of a host, as `_async_let_go` does its entities.
+
+    It has no other way to them than this name; a version that has another one keeps them.
+    """
+    registry = dr.async_get(hass)
+    deleted = getattr(registry, "_deleted_devices", {})
+    ours = [each for each in deleted.values() if each.config_entry_id == entry_id]
+    if len(ours) <= DELETED_DEVICES:
+        return
+    ours.sort(key=lambda one: (_is_device_persons(one), one.modified_at))
+    for each in ours[:-DELETED_DEVICES]:
+        deleted.pop(each.id)
+    registry.async_schedule_save()
+
+
+def _is_device_persons(deleted: dr.DeletedDeviceEntry) -> bool:
+    """Tell whether somebody made a device their own."""
+    return bool(deleted.name_by_user or deleted.area_id or deleted.labels or deleted.disabled_by)
+
+
+@callback
 def _async_remove_gone(
     coordinator: HomelabCoordinator, platform: str, added: dict[Place, str], places: Iterable[Place]
 ) -> None:
@@ -347,6 +427,7 @@ def _async_remove_gone(
             registry.async_remove(entity_id)
         _async_remove_device(coordinator, place[0], place[2])
     _async_let_go(coordinator.hass, coordinator.config_entry.entry_id)
+    _async_let_devices_go(coordinator.hass, coordinator.config_entry.entry_id)
 
 
 @callback

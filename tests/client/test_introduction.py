@@ -133,3 +133,37 @@ async def test_who_does_not_say_it_gets_no_command_and_nothing_may_have_run(
     assert not raised.value.may_have_run
     assert "reboot" not in fake_host.commands
     await connection.close()
+
+
+async def trickles(_: FakeHost, channel: fake.Channel) -> None:
+    """Let a program get nearer without end, as each interpreter would."""
+    channel.write(b"\x1ehomelab_monitor program\n")
+    await asyncio.sleep(3600)
+
+
+async def test_a_commands_time_is_for_all_of_it_the_question_who_answers_included(fake_host: FakeHost) -> None:
+    fake_host.behaviour = trickles
+    connection = await meant(fake_host, OTHER)
+    async with asyncio.timeout(8):
+        with pytest.raises(TimedOut) as raised:
+            await connection.run("reboot", timeout=1.0)
+    assert not raised.value.may_have_run
+    assert "reboot" not in fake_host.commands
+    await connection.close()
+
+
+async def test_what_the_question_took_is_no_more_there_for_the_command(fake_host: FakeHost) -> None:
+    async def answers(host: FakeHost, channel: fake.Channel) -> None:
+        if channel.process.command == "true":
+            await asyncio.sleep(3600)
+        await asyncio.sleep(1.5)
+        await fake.honest(host, channel)
+
+    fake_host.behaviour = answers
+    fake_host.sections["system"] = {"machine_id_hash": OTHER}
+    connection = await meant(fake_host, OTHER)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(TimedOut, match="command ran longer"):
+        await connection.run("true", timeout=2.5)
+    assert asyncio.get_running_loop().time() - started < 3.5
+    await connection.close()

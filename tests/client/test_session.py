@@ -277,6 +277,20 @@ async def test_an_answer_aside_that_is_late_is_an_error(fake_host: FakeHost, mak
         await make_session(fake_host).ask_aside(["load"], timeout=0.7)
 
 
+async def test_the_start_of_a_probe_aside_takes_no_longer_than_a_person_waits(
+    fake_host: FakeHost, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trickles(_: FakeHost, channel: Channel) -> None:
+        channel.write(b"\x1ehomelab_monitor program\n")
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(session_module, "ASIDE_SECONDS", 1.0, raising=False)
+    fake_host.behaviour = trickles
+    async with asyncio.timeout(8):
+        with pytest.raises(TimedOut, match="start of the probe included"):
+            await make_session(fake_host).ask_aside(["load"], timeout=0.5)
+
+
 # ---------------------------------------------------------------- what it survives
 
 

@@ -176,6 +176,8 @@ NEW_ITEMS = (200, 900.0)
 Each becomes entities in the registry."""
 DELETED_ENTITIES = 2000
 """Deleted entities of a host that Home Assistant remembers, to bring them back as they were: it keeps all of them."""
+DELETED_DEVICES = 300
+"""The same of deleted devices; a container has one."""
 KEY_LIMIT = 120
 """Characters of what an item is known by: it is in the ids of its entities, of which Home Assistant keeps those that
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""

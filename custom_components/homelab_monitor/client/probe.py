@@ -133,10 +133,12 @@ class Probe:
         """End the input and wait until the process has ended, so that its channel is free; raises nothing."""
         if self._process is not None:
             self._process.write_eof()
-        with suppress(HomelabError, TimeoutError):
-            async with TimeLimit(seconds):
-                await self._record()
-        self.stop()
+        try:
+            with suppress(HomelabError, TimeoutError):
+                async with TimeLimit(seconds):
+                    await self._record()
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End the process."""

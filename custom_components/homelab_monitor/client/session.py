@@ -45,6 +45,8 @@ from .target import Target
 _LOGGER = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
+ASIDE_SECONDS = 60.0
+"""For connecting and starting a probe that a person waits for; over a link of 5 kB/s its program takes 22 s."""
 FAILED_LIMIT = 2
 """Late or bad replies in a row after which process and connection are given up."""
 _ID_BYTES = 3
@@ -164,8 +166,25 @@ class ProbeSession:
     ) -> tuple[Reply, ...]:
         """Ask a second probe, which polls do not wait for and which ends with its answer; raise HomelabError.
 
-        `again_after`: ask twice, so many seconds apart, for what needs two readings.
+        `again_after`: ask twice, so many seconds apart, for what needs two readings. A person waits for it: all that is
+        to be done before the first question, be it with five interpreters, has ASIDE_SECONDS together.
         """
+        seconds = ASIDE_SECONDS + timeout if again_after is None else ASIDE_SECONDS + again_after + 2 * timeout
+        try:
+            async with TimeLimit(seconds):
+                return await self._ask_aside(sections, watch, sudo, timeout, again_after)
+        except TimeoutError as err:
+            raise TimedOut(self._target.host, f"no reply within {seconds:g} s, start of the probe included") from err
+
+    async def _ask_aside(
+        self,
+        sections: Sequence[str],
+        watch: Mapping[str, Sequence[str]] | None,
+        sudo: Sequence[str],
+        timeout: float,  # noqa: ASYNC109
+        again_after: float | None,
+    ) -> tuple[Reply, ...]:
+        """Ask a second probe once or twice."""
         async with self.aside() as connection, self._probe_on(connection) as probe:
             replies = [await self._reply(probe, self._request_for(sections, watch, sudo, timeout), timeout)]
             if again_after is not None:

@@ -413,7 +413,10 @@ class Connection:
 
         `stdin`, or the answer to its question, is written to the command alone, which is then one program with its
         arguments: once it runs, and once it has asked. Raise CommandNotRun when the login shell does not run it.
+        `timeout` is for all of it: where this leads to is asked in the same time, also on a second connection.
         """
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout
         try:
             return await self._run_met(command, stdin, question, timeout, limit)
         except ChannelRefused:
@@ -422,7 +425,7 @@ class Connection:
                 raise
             spare = await self.again()
         try:
-            return await spare._run_met(command, stdin, question, timeout, limit)  # noqa: SLF001
+            return await spare._run_met(command, stdin, question, _left(until - clock()), limit)  # noqa: SLF001
         finally:
             await spare.close()
 
@@ -436,7 +439,15 @@ class Connection:
         self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
     ) -> CommandResult:
         """Run a command on this very connection once it is known where that leads to."""
-        if await self._meet_first():
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        try:
+            async with TimeLimit(seconds):
+                was_asked = await self._meet_first()
+        except TimeoutError as err:
+            raise TimedOut(self.host, f"it did not say within {seconds:g} s which machine it is") from err
+        if was_asked:
+            seconds = _left(until - clock())
             # A server that allows one channel (MaxSessions 1) may still count the one that has just been closed.
             for rest in UNCOUNTED_SECONDS:
                 try:
@@ -612,6 +623,11 @@ def _maybe(err: HomelabError, *, may_run: bool) -> HomelabError:
     """Return the error of a command that was not heard; a login shell that has ended without it surely ran none."""
     err.was_sent = err.was_sent or (may_run and not isinstance(err, CommandNotRun))
     return err
+
+
+def _left(seconds: float) -> float:
+    """Return how long a command may still take, in words that can be read; none is begun without any time."""
+    return max(0.1, round(seconds, 1))
 
 
 def _of(output: Output, error: HomelabError) -> HomelabError:
