@@ -182,6 +182,7 @@ OF_CONTROLS = {"control_denied", "control_needs_terminal", "control_failed", "en
     "upgrade_failed",
     "upgrade_lost",
     "upgrade_unknown",
+    "repair_interrupted",
     "no_such_unit",
     "no_such_container",
 }

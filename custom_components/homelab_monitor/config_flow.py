@@ -199,15 +199,6 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         schema = self.add_suggested_values_to_schema(self._pick_schema(), user_input)
         return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
 
-    @override
-    async def _async_placeholders(self) -> dict[str, str]:
-        """Return what the steps' descriptions show, also those of a scan."""
-        note = ""
-        if len(self._new_candidates()) < len(self._candidates):
-            texts = await self._async_words()
-            note = words(texts, "scan_result", "watched") + " "
-        return await super()._async_placeholders() | {"watched_note": note}
-
     def _pick_schema(self) -> vol.Schema:
         """Return the list of the machines that answered, as many as fit on a page."""
         taken, watched = self._taken_looks(), self._watched()
@@ -226,10 +217,19 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         text = words(texts, "found", "more").format(count=f"{more:,}", limit=f"{ROWS_LIMIT:,}")
         return f"⚠️ {text}\n\n"
 
+    async def _async_watched_note(self) -> str:
+        """Return the sentence on those that are watched already, nothing where none of those that answered is."""
+        watched = self._watched()
+        if not any(each.address in watched for each in self._candidates):
+            return ""
+        texts = await self._async_words()
+        return words(texts, "scan_result", "watched") + " "
+
     @override
     async def _async_placeholders(self) -> dict[str, str]:
         """Add what is said of a scan."""
-        return await super()._async_placeholders() | {"more": await self._async_more()}
+        more, note = await self._async_more(), await self._async_watched_note()
+        return await super()._async_placeholders() | {"more": more, "watched_note": note}
 
     def _taken_looks(self) -> frozenset[str]:
         """Return what the names of all hosts look like."""
