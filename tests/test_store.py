@@ -14,6 +14,7 @@ from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.limits import PROBLEMS_STORED
 from custom_components.homelab_monitor.client.models import SECTIONS
+from custom_components.homelab_monitor.client.patience import STANDSTILL_SECONDS
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import (
@@ -197,7 +198,8 @@ async def test_a_host_counts_as_online_only_as_long_as_what_a_dialog_saw_of_it_i
     await set_up(hass, host.entry, host.session)
     assert host.state(CONNECTIVITY) == state
     if state == "on":
-        await host.move(31 - seconds)
+        # It is silent no sooner than it was asked and did not answer.
+        await host.move(max(31 - seconds, 30 - 10 - STANDSTILL_SECONDS + 1))
     assert host.state(CONNECTIVITY) == "off"
     assert host.state("sensor.plain_memory_usage") == "unavailable"
 
