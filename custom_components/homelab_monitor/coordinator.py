@@ -156,6 +156,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_closed = self._is_leaving = self._was_held = False
         self._is_heard = hass.state is CoreState.running
         """Whether automations listen: what they are not told they never learn."""
+        self._is_unseen = False
+        """Whether the host went before automations could see it: they hear of no change then."""
         self._untold: tuple[Happening, ...] = ()
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._baseline = Baseline()
@@ -281,7 +283,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
                 self.data = replace(before, is_held=False)
                 if before.is_held and before.is_online:
                     self.data = replace(self.data, since=now, watched_until=None, watched_again=None)
-                elif before.is_held:
+                elif before.is_held or (self._is_unseen and not before.is_online):
                     self.data = replace(self.data, watched_again=now)
                 if before.is_known:
                     self._remember(self.data.status, self.data.since)
@@ -556,6 +558,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
         self._changed, self._stood = time.monotonic(), 0.0
+        if state.is_online:
+            self._is_unseen = self.hass.state is not CoreState.running
         since = self._since(status, state)
         self._remember(status, since)
         if self._is_news:
