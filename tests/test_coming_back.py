@@ -205,6 +205,9 @@ def show(host: Host, kind: str, *groups: int) -> None:
     host.session.document["missing"].pop(name, None)
     if kind == "disk":
         told["hardware"] = told["hardware"] | {"disks": {each: {"wwn": f"w{each}"} for each in merged["disks"]}}
+    if kind == "interface":
+        cards = {each: {"type": "physical"} for each in merged["interfaces"]}
+        told["hardware"] = told["hardware"] | {"interfaces": cards}
 
 
 def switched_on(hass: HomeAssistant) -> Counter[tuple[str, str]]:

@@ -206,7 +206,7 @@ async def test_an_absence_is_told_once_over_reloads_and_starts(
     assert sent == []
     await nas.move(60, step=2)
     assert len(sent) == 1
-    assert sent[0].endswith("offline: unreachable")
+    assert sent[0].endswith("offline: Cannot be reached")
     await nas.reload()
     await nas.move(400, step=5)
     assert len(sent) == 1
