@@ -219,7 +219,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     async def _async_watched_note(self) -> str:
         """Return the sentence on those that are watched already, nothing where none of those that answered is."""
-        watched = self._watched()
+        watched = self._watched() if self._candidates else {}
         if not any(each.address in watched for each in self._candidates):
             return ""
         texts = await self._async_words()
