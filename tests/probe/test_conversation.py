@@ -164,7 +164,8 @@ class Conversations(unittest.TestCase):
             probe.ask(*(collector.name for collector in place.probe.COLLECTORS))
             with open(f"/proc/{probe.process.pid}/status") as file:
                 peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-            self.assertLess(peak, 24 << 10)
+            # It may take 32 MB; most of this is the interpreter's, as it compiles the program.
+            self.assertLess(peak, 25 << 10)
 
     def test_it_is_nicer_than_who_started_it(self):
         with Conversation() as probe:
