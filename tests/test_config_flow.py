@@ -50,6 +50,7 @@ from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.client.ssh import Connection, OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.discovery import Found
+from custom_components.homelab_monitor.onboarding import OnboardingFlow
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore, async_get_key
 
@@ -1890,6 +1891,10 @@ NETWORK_ERRORS = {"no_networks", "invalid_network", "public_network", "too_many_
 OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"} | NETWORK_ERRORS
 OF_POLLS = {"hangs_up"}
 """Told of logins that go on for a while."""
+
+
+def test_a_dialog_that_found_no_machine_has_no_name_for_it() -> None:
+    assert OnboardingFlow()._found == ""
 
 
 def test_every_error_has_a_text_and_every_text_an_error() -> None:

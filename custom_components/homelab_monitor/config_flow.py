@@ -306,15 +306,14 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     @callback
     def _judge_name(self, taken: frozenset[str]) -> None:
         """Call the card by the name that may be shown by now."""
-        if self._machine is None or self._card is None:
-            return
-        name = self._shown_name(taken)
-        async_remember_card(self.hass, self.flow_id, replace(self._card, name=name))
-        title = {"name": name or self._machine.address}
-        if "title_placeholders" not in self.context:
-            self.context["title_placeholders"] = title
-        elif self.context["title_placeholders"] != title:
-            self.async_update_title_placeholders(title)
+        if self._machine and self._card:
+            name = self._shown_name(taken)
+            async_remember_card(self.hass, self.flow_id, replace(self._card, name=name))
+            title = {"name": name or self._machine.address}
+            if "title_placeholders" not in self.context:
+                self.context["title_placeholders"] = title
+            elif self.context["title_placeholders"] != title:
+                self.async_update_title_placeholders(title)
 
     def _shown_name(self, taken: frozenset[str]) -> str:
         """Return what the machine is called, "" where that looks like the name of a host or of another card."""

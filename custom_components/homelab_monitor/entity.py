@@ -399,7 +399,10 @@ def _async_let_devices_go(hass: HomeAssistant, entry_id: str) -> None:
     It has no other way to them than this name; a version that has another one keeps them.
     """
     registry = dr.async_get(hass)
-    deleted = getattr(registry, "_deleted_devices", {})
+    try:
+        deleted = registry._deleted_devices  # noqa: SLF001
+    except AttributeError:
+        return
     ours = [each for each in deleted.values() if each.config_entry_id == entry_id]
     if len(ours) <= DELETED_DEVICES:
         return

@@ -399,15 +399,13 @@ class OnboardingFlow(ConfigFlow):
     async def _async_ways_out(self, host_id: str) -> list[str]:
         """Return what a machine can be whose identity is taken."""
         entry = self._entry_of(host_id)
-        if not await self._async_is_same(entry):
+        if entry is None or not await self._async_is_same(entry):
             return ["reinstalled", "clone"]
         # One machine may have many addresses; where it still is at the known one, nothing has to change.
         return [*(["same_host"] if await self._async_is_at_home(entry) else []), "moved", "clone"]
 
-    async def _async_is_at_home(self, entry: ConfigEntry | None) -> bool:
+    async def _async_is_at_home(self, entry: ConfigEntry) -> bool:
         """Tell whether a known host still lets us in where it is known."""
-        if entry is None:
-            return False
         known, found = HostAddress.from_data(entry.data), list[bool]()
 
         async def look() -> None:

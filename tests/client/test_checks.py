@@ -858,7 +858,7 @@ class SlowSession:
         return decode_reply("plain", json.dumps(document).encode(), sections)
 
 
-@pytest.mark.parametrize(("polls", "status"), [(1, Status.OK), (3, Status.OK), (99, Status.AMBER)])
+@pytest.mark.parametrize(("polls", "status"), [(1, Status.OK), (3, Status.OK), (99_999, Status.AMBER)])
 async def test_a_first_reading_has_longer_than_a_poll(
     monkeypatch: pytest.MonkeyPatch, polls: int, status: Status
 ) -> None:

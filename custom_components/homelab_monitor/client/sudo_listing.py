@@ -56,7 +56,7 @@ class _Entry:
 
 _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(?<!\\),\s*")
-_TAG: Final = re.compile(r"([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ ")
+_TAG: Final = re.compile(r"(?<!\S)(?:([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ )")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
 _DATES: Final = frozenset({"NOTBEFORE", "NOTAFTER"})
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
@@ -277,7 +277,9 @@ ROOT_FOLDER: Final = "runchroot=*"
 """What lets a caller put a program of their own in the place of any other."""
 _EMPTIED: Final = "False"
 _SCOPE: Final = re.compile(r"(?:^|\s)Defaults([!>])")
-_SETTING: Final = re.compile(r'(!?)([a-z_]+)(?:([+-]?)=("(?:\\.|[^"\\])*"|(?:\\.|[^\\,\s])*))?(?=[,\s]|$)')
+_SETTING: Final = re.compile(
+    r'(?<![^,\s])(!?)([a-z_]++)(?:([+-]?)=("(?:\\.|[^"\\])*+"|(?:\\.|[^\\,\s])*+))?(?=[,\s]|$)'
+)
 _STOPS: Final[tuple[tuple[str, str, tuple[str | bool, ...]], ...]] = (
     # setting, tag of a rule that says the same, what is harmless (the first is the default)
     ("noexec", "EXEC", (False,)),
@@ -293,7 +295,7 @@ _STOPS: Final[tuple[tuple[str, str, tuple[str | bool, ...]], ...]] = (
     ("stay_setuid", "", (False,)),
 )
 """Settings of sudoers(5) with which a script that starts programs does not run, or not as root."""
-_ROOTS_PLACE: Final = re.compile(r"(?!.*\.\.)/(?:etc|run|usr|var/(?:adm|cache|db|lib|log|run|spool))/.*", re.DOTALL)
+_ROOTS_PLACE: Final = re.compile(r"\A/(?:etc|run|usr|var/(?:adm|cache|db|lib|log|run|spool))/(?!.*\.\.).*", re.DOTALL)
 """Where on every system only root writes, so that nobody else chooses what is read, run or written there."""
 _WEIGHED: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
     {
