@@ -13,7 +13,13 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
-from custom_components.homelab_monitor.capability import async_connect, async_test_host
+from custom_components.homelab_monitor.capability import (
+    _async_test,
+    _Test,
+    async_connect,
+    async_take_report,
+    async_test_host,
+)
 from custom_components.homelab_monitor.client.errors import ConnectionRefused, TimedOut
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
@@ -265,6 +271,23 @@ async def test_a_test_that_waits_for_its_turn_is_not_begun_on_a_host_that_went_m
         with pytest.raises(ServiceValidationError, match="not set up"):
             await test
     assert slow.begun == 1
+
+
+async def test_what_outlives_its_entry_says_so_and_keeps_nothing(hass: HomeAssistant, host: Host) -> None:
+    """The end of an entry ends its tests; should one be awake in that very moment, it comes to nothing."""
+    await host.start()
+    coordinator = host.entry.runtime_data
+
+    async def disabled_meanwhile(*_: object) -> tuple[Report, object]:
+        await hass.config_entries.async_set_disabled_by(host.entry.entry_id, ConfigEntryDisabler.USER)
+        return Report(rows=(GOOD,), at=1.5, seconds=0.25), host.session
+
+    with patch("custom_components.homelab_monitor.capability._async_run", disabled_meanwhile):
+        for _ in range(2):
+            with pytest.raises(ServiceValidationError, match="not set up"):
+                await _async_test(hass, host.entry, _Test(reconnect=False))
+    await async_take_report(hass, host.entry, Report(rows=(GOOD,), at=1.5, seconds=0.25))
+    assert coordinator.store.memory.last_test is None
 
 
 @pytest.mark.parametrize("ending", ["async_unload", "async_reload", "async_remove"])

@@ -881,6 +881,31 @@ class LostSession(SlowSession):
         raise ConnectionLost("plain", "while it was waited for")
 
 
+class SwappedSession(SlowSession):
+    """Answers the first poll; whoever is asked then is another machine."""
+
+    other = HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")
+
+    async def connect(self) -> None:
+        if self.asked:
+            raise self.other
+
+    async def poll(self, sections: list[str]) -> Reply:
+        if self.asked:
+            raise self.other
+        return await super().poll(sections)
+
+
+@pytest.mark.parametrize("polls", [1, 99], ids=["asked for facts", "asked for what was late"])
+async def test_who_answers_in_place_of_the_host_during_a_test_is_told(
+    monkeypatch: pytest.MonkeyPatch, polls: int
+) -> None:
+    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    report, _ = await run_checks(SwappedSession("updates", polls), TARGET, ())
+    assert isinstance(report.error, HostKeyChanged)
+    assert report.row("host_key").status is Status.RED
+
+
 async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
