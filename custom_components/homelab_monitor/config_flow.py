@@ -22,7 +22,6 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
-from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
 from .checklist import words
@@ -213,7 +212,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """Return the paragraph that says how many more have answered than are listed, nothing where all are."""
         if (more := len(self._candidates) - ROWS_LIMIT) <= 0:
             return ""
-        texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        texts = await self._async_words()
         text = words(texts, "found", "more").format(count=f"{more:,}", limit=f"{ROWS_LIMIT:,}")
         return f"⚠️ {text}\n\n"
 

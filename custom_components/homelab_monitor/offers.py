@@ -51,6 +51,8 @@ class _Offers:
         self._async_register = async_register
         self._described: Mapping[str, Any] = {}
         self._shown: dict[str, list[str]] = {}
+        self._is_shown: frozenset[str] = frozenset()
+        """The entities of all lists: whether one is there is asked at each change of any entity of Home Assistant."""
         self._has_started = self._is_due = False
 
     @callback
@@ -65,7 +67,7 @@ class _Offers:
         entry = self._registry.async_get(event.data["entity_id"])
         is_offered = entry is not None and any(_is_offered(entry, keys) for keys in OFFERED.values())
         old = event.data.get("old_entity_id", event.data["entity_id"])
-        if is_offered or any(old in ids for ids in self._shown.values()):
+        if is_offered or old in self._is_shown:
             self._async_plan()
 
     @callback
@@ -86,6 +88,7 @@ class _Offers:
             ids = self._ids(keys)
             if ids != self._shown.get(action):
                 self._shown[action] = ids
+                self._is_shown = frozenset(each for shown in self._shown.values() for each in shown)
                 fields = _with_list(self._described[action]["fields"], ids)
                 service.async_set_service_schema(self._hass, DOMAIN, action, {"fields": fields})
                 self._async_register(action)

@@ -50,7 +50,7 @@ class HostUpgrade:
         self._end: asyncio.Future[Upgrade] | None = None
         self._lock = asyncio.Lock()
         self._looked_at: float | None = None
-        self._seen = coordinator.data.snapshot.sections.updates
+        self._seen = self._updates
         """What the host told of its packages when the last installation ended, or was found to have ended."""
         self._was_pending = False
         """Whether something was pending since then."""
@@ -68,8 +68,7 @@ class HostUpgrade:
     @property
     def _manager(self) -> str:
         """Return the package manager at work, else the host's."""
-        updates = self._coordinator.data.snapshot.sections.updates
-        return self._memory.upgrade or (updates.manager if updates else "")
+        return self._memory.upgrade or (self._updates.manager if self._updates else "")
 
     @property
     def _updates(self) -> Updates | None:
@@ -127,7 +126,7 @@ class HostUpgrade:
     @callback
     def _look_at_packages(self) -> None:
         """Forget a failure when what was pending after it has been installed by hand."""
-        updates = self._coordinator.data.snapshot.sections.updates
+        updates = self._updates
         if not self.failure or self.is_running or updates is self._seen or updates is None:
             return
         if updates.pending:
@@ -138,7 +137,7 @@ class HostUpgrade:
     @callback
     def _note_failure(self, failure: str) -> None:
         """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well."""
-        self._was_pending, self._seen = False, self._coordinator.data.snapshot.sections.updates
+        self._was_pending, self._seen = False, self._updates
         if failure != self._memory.upgrade_failure:
             self._memory.upgrade_failure = failure
             self._coordinator.store.async_changed()
