@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 import re
 import shutil
+from unittest.mock import patch
 
 from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_state_change_event
@@ -200,9 +201,9 @@ async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dic
         actions=note(what="{{ disk }}: {{ used }} %"),
     )
     disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
-    await host.move(65)
+    await let_pass(host, 65)
     assert notes == []
-    await host.move(65)
+    await let_pass(host, 65)
     assert notes == [{"what": "plain Disk usage /srv/my data: 85 %"}]
     await host.reload()
     await host.move(120)
@@ -220,7 +221,7 @@ async def test_a_disk_that_fills_while_its_host_is_offline_is_told(
     await host.move(120)
     disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
     host.session.error = None
-    await host.move(240)
+    await let_pass(host, 240)
     assert len(notes) == 1
 
 
@@ -235,10 +236,10 @@ async def test_reboot_required(hass: HomeAssistant, host: Host, notes: list[dict
         actions=note(what="{{ host }}: {{ reasons | join(', ') }} ({{ packages | join(', ') }})"),
     )
     updates |= {"reboot_required": True, "reboot_reasons": ["flagged"], "reboot_packages": ["linux-image-amd64"]}
-    await host.move(605, step=5)
+    await let_pass(host, 605)
     assert host.state("binary_sensor.plain_reboot_required") == "on"
     assert notes == []
-    await host.move(300, step=5)
+    await let_pass(host, 300)
     assert notes == [{"what": "plain: flagged (linux-image-amd64)"}]
     await host.reload()
     await host.move(600, step=5)
@@ -457,11 +458,11 @@ async def test_a_disk_that_is_full_after_an_absence_is_told_however_long_that_wa
     disks = ["sensor.plain_disk_usage_srv_my_data"]
     await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=5, actions=note(what="{{ disk }}"))
     disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
-    await host.move(180, step=2)
+    await let_pass(host, 180)
     host.session.error = Unreachable("plain")
-    await host.move(away, step=1)
+    await let_pass(host, away)
     host.session.error = None
-    await host.move(600, step=2)
+    await let_pass(host, 600)
     assert len(notes) == 1
 
 
@@ -509,11 +510,11 @@ async def test_a_reboot_that_is_due_while_its_host_is_away_is_told(
         hass, "reboot_required", hosts=["binary_sensor.plain_reboot_required"], minutes=30, actions=note(what="due")
     )
     host.session.sections["updates"] |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
-    await host.move(1200, step=5)
+    await let_pass(host, 1200)
     host.session.error = Unreachable("plain")
-    await host.move(90, step=5)
+    await let_pass(host, 90)
     host.session.error = None
-    await host.move(1800, step=5)
+    await let_pass(host, 1800)
     assert [each["what"] for each in notes] == ["due"]
 
 
@@ -758,3 +759,93 @@ async def test_deleting_a_host_is_no_error(
     await hass.async_block_till_done()
     assert [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")] == []
     assert notes == []
+
+
+# ---------------------------------------------------------------- what lasts, over reloads
+
+
+async def test_a_disk_whose_wait_a_reload_falls_into_is_told_once_also_beside_another(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    disks = ["sensor.plain_disk_usage_srv_my_data", "sensor.plain_disk_usage"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=5, actions=note(what="{{ disk }}"))
+    rows = host.session.sections["filesystems"]["filesystems"]
+    rows[0]["used_bytes"], rows[0]["available_bytes"] = 850_000_000, 150_000_000
+    await let_pass(host, 400)
+    assert [each["what"] for each in notes] == ["plain Disk usage /"]
+    # The automation has run, for another one.
+    rows[1]["used_bytes"], rows[1]["available_bytes"] = 850_000_000, 150_000_000
+    await let_pass(host, 120)
+    await reload_while_it_waits(host)
+    await let_pass(host, 400)
+    assert [each["what"] for each in notes[1:]] == ["plain Disk usage /srv/my data"]
+    await reload_while_it_waits(host)
+    await let_pass(host, 400)
+    assert len(notes) == 2
+    # Room for a moment within the wait begins it anew.
+    for used in (100_000_000, 850_000_000, 100_000_000, 850_000_000):
+        rows[1]["used_bytes"], rows[1]["available_bytes"] = used, 1_000_000_000 - used
+        await let_pass(host, 120)
+    assert len(notes) == 2
+    await let_pass(host, 300)
+    assert len(notes) == 3
+
+
+async def test_a_reboot_whose_wait_a_reload_falls_into_is_told_once_whatever_was_told_before(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    hosts = ["binary_sensor.plain_reboot_required"]
+    await use(hass, "reboot_required", hosts=hosts, minutes=5, actions=note(what="due"))
+    updates = host.session.sections["updates"]
+    for count in (1, 2):
+        updates |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
+        await host.entry.runtime_data.async_ask_again("updates")
+        await let_pass(host, 120)
+        await reload_while_it_waits(host)
+        await let_pass(host, 400)
+        assert len(notes) == count
+        await reload_while_it_waits(host)
+        await let_pass(host, 400)
+        assert len(notes) == count
+        updates |= {"reboot_required": False, "reboot_reasons": []}
+        await host.entry.runtime_data.async_ask_again("updates")
+        await let_pass(host, 60)
+
+
+@pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required", "host_offline"])
+async def test_a_start_at_which_nothing_is_wrong_is_no_run(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], name: str
+) -> None:
+    inputs = {
+        "disk_nearly_full": {"disks": ["sensor.plain_disk_usage"], "actions": note(what="full")},
+        "reboot_required": {"hosts": ["binary_sensor.plain_reboot_required"], "actions": note(what="due")},
+        "host_offline": {"hosts": ["binary_sensor.plain_connectivity"], "offline_actions": note(what="gone")},
+    }
+    await start_with(hass, host, name, **inputs[name])
+    await host.start_again()
+    await hass.async_start()
+    await let_pass(host, 60)
+    assert hass.states.get(f"automation.{name}").attributes["last_triggered"] is None
+
+
+async def test_what_has_no_wait_is_told_at_once(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    disks = ["sensor.plain_disk_usage_srv_my_data"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=0, actions=note(what="{{ disk }}"))
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    await let_pass(host, 65)
+    assert len(notes) == 1
+
+
+async def reload_while_it_waits(host: Host) -> None:
+    """Reload the entry while actions wait, for which nobody may wait."""
+    reload = asyncio.ensure_future(host.hass.config_entries.async_reload(host.entry.entry_id))
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        while not reload.done():
+            await asyncio.sleep(0)
+    assert await reload
