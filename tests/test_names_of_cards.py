@@ -6,8 +6,9 @@ from unittest.mock import patch
 
 from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, SOURCE_ZEROCONF
 from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import EVENT_DATA_ENTRY_FLOW_PROGRESSED
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.homelab_monitor.client.limits import CARDS_LIMIT, ROWS_LIMIT
 from custom_components.homelab_monitor.client.scan import Candidate
@@ -66,6 +67,37 @@ async def test_a_card_gives_its_name_up_to_a_host_that_is_renamed_and_gets_it_ba
         assert list(cards(hass).values()) == [name]
         opened = await Dialog(hass).open(card.flow_id)
         assert opened.placeholders["found"] == shown
+
+
+async def test_a_dialog_is_loaded_again_for_its_name_only_while_it_waits_as_a_card(
+    hass: HomeAssistant,
+    host,  # noqa: F811
+) -> None:
+    """What is loaded again loses what was typed, and ends with an error where the flow is over."""
+    loaded = async_capture_events(hass, EVENT_DATA_ENTRY_FLOW_PROGRESSED)
+
+    def again(flow_id: str) -> int:
+        found = [each for each in loaded if each.data["flow_id"] == flow_id]
+        loaded.clear()
+        return len(found)
+
+    other = watched(hass, "tower")
+    dialog = await discover(hass, SOURCE_ZEROCONF, announced("cloudy", "192.0.2.66"))
+    again(dialog.flow_id)
+    hass.config_entries.async_update_entry(other, title="cl0udy")
+    hass.config_entries.async_update_entry(other, title="tower")
+    assert again(dialog.flow_id) == 2
+    await dialog.submit(address=typed(host))
+    assert dialog.at == ("trust", None)
+    again(dialog.flow_id)
+    hass.config_entries.async_update_entry(other, title="cl0udy")
+    hass.config_entries.async_update_entry(other, title="tower")
+    assert again(dialog.flow_id) == 0
+    await dialog.submit()
+    again(dialog.flow_id)
+    await dialog.submit()
+    assert dialog.created
+    assert again(dialog.flow_id) == 0
 
 
 async def test_a_machine_in_the_queue_and_in_its_own_dialog_gives_its_name_up_as_well(hass: HomeAssistant) -> None:
