@@ -143,3 +143,10 @@ def test_names_that_may_be_taken_for_each_other_look_alike(one: str, other: str)
 def test_names_that_may_not_be_taken_for_each_other_look_different() -> None:
     names = ["nas", "nas2", "desk", "pve1", "pve2", "tower"]
     assert not any(looks(one) & looks(other) for one in names for other in names if one != other)
+
+
+def test_a_name_is_as_long_as_dns_lets_it_be() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert len(longest) == 253
+    assert name_of(longest) == longest
+    assert name_of(longest + "b") == longest

@@ -49,3 +49,7 @@ def test_order_and_number() -> None:
     assert [each.process.pid for each in busiest(found, 3)] == [2, 1, 4]
     assert [each.process.pid for each in busiest(found, 99)] == [2, 1, 4], "who did nothing is not busy"
     assert [each.process.pid for each in biggest(found, 3)] == [4, 2, 3]
+
+
+def test_readings_less_than_a_second_apart_are_compared_by_their_own_time() -> None:
+    assert percents(reading(100, process(1, 50)), reading(100.25, process(1, 50.1))) == {1: 40.0}
