@@ -210,6 +210,19 @@ class Rules(unittest.TestCase):
         self.assertEqual(self.judged(probe.parse_nft_text(text % 'xt target "FANCY"')), "vague")
         self.assertEqual(self.judged(probe.parse_nft_text(text % 'xt target "REJECT"')), "closed")
 
+    def test_a_set_of_addresses_is_one_of_its_sources(self):
+        text = "*filter\n:INPUT %s [0:0]\n-A INPUT -m set --match-set friends %s -j %s\nCOMMIT\n"
+        self.assertEqual(self.iptables(text % ("DROP", "src", "ACCEPT")), "closed")
+        self.assertEqual(self.iptables(text % ("ACCEPT", "src", "DROP")), "open")
+
+    def test_who_is_no_fragment_is_looked_at_by_a_rule_for_what_is_none(self):
+        text = (
+            "table ip filter {\n chain input {\n type filter hook input priority 0; policy accept;\n %s drop\n }\n}\n"
+        )
+        for looked_at, nothing in (("8191", "0"), ("0x1fff", "0x0")):  # nft 1.0.6, nft 1.1.7
+            told = [text % "ip frag-off & {} {} {}".format(looked_at, how, nothing) for how in ("!=", "==")]
+            self.assertEqual([self.judged(probe.parse_nft_text(each)) for each in told], ["open", "closed"])
+
     def test_names_of_interfaces_may_end_in_a_wildcard(self):
         for name, level in {"eth+": "closed", "eth0": "closed", "+": "closed", "eth": "open", "wl+": "open"}.items():
             rules = f"-P INPUT ACCEPT\n-A INPUT -i {name} -j DROP\n"

@@ -135,6 +135,30 @@ class Parsers(unittest.TestCase):
         self.assertTrue(header.startswith(b"\x1e1 "))
         self.assertIn(b"\\ufffd", payload)
 
+    def test_a_world_wide_name_is_written_as_lsblk_does(self):
+        self.assertEqual(probe.wwn("naa.5000c500a1b2c3d4"), "0x5000c500a1b2c3d4")
+        self.assertEqual(probe.wwn("eui.0025388b91b1"), "eui.0025388b91b1")
+        self.assertEqual(probe.wwn("t10.ATA     disk"), "")
+
+    def test_an_unquoted_and_a_quoted_value_of_os_release(self):
+        text = 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12"\nNAME=\'It is one\'\nHOME_URL="\n# A=b\n'
+        told = probe.parse_assignments(text)
+        self.assertEqual(
+            told, {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12", "NAME": "It is one", "HOME_URL": '"'}
+        )
+
+    def test_numbers_that_systemd_does_not_know_are_left_out_of_a_service(self):
+        one = next(iter(probe.parse_units("backup.service loaded failed failed Backup\n")))
+        known = {"Result": "exit-code", "ExecMainStatus": "2", "NRestarts": "0", "MainPID": "0"}
+        row = probe.unit_row(probe.Host(), one, known, "admin")
+        self.assertEqual((row["exit_status"], row["restarts"], row["result"]), (2, 0, "exit-code"))
+        self.assertNotIn("main_pid", row)
+        row = probe.unit_row(
+            probe.Host(), one, {"ExecMainStatus": "[not set]", "NRestarts": "3", "MainPID": "812"}, "admin"
+        )
+        self.assertEqual((row["restarts"], row["main_pid"]), (3, 812))
+        self.assertNotIn("exit_status", row)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -166,7 +166,7 @@ def text_match(match: "Any") -> "list[Condition]":
             + "="
             + flags.strip("{ }").replace(" ", "")
         ]
-    elif words == "ip frag-off" and values == ["0"]:
+    elif words == "ip frag-off" and values in (["0"], ["0x0"]):  # as nft writes it since 1.1
         is_not = not is_not
     elif operator in ("<", "<=", ">", ">="):
         values = [span(operator, values[0])]
