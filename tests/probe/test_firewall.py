@@ -220,7 +220,7 @@ class Rules(unittest.TestCase):
             "table ip filter {\n chain input {\n type filter hook input priority 0; policy accept;\n %s drop\n }\n}\n"
         )
         for looked_at, nothing in (("8191", "0"), ("0x1fff", "0x0")):  # nft 1.0.6, nft 1.1.7
-            told = [text % "ip frag-off & {} {} {}".format(looked_at, how, nothing) for how in ("!=", "==")]
+            told = [text % f"ip frag-off & {looked_at} {how} {nothing}" for how in ("!=", "==")]
             self.assertEqual([self.judged(probe.parse_nft_text(each)) for each in told], ["open", "closed"])
 
     def test_names_of_interfaces_may_end_in_a_wildcard(self):
