@@ -92,6 +92,69 @@ class Others(unittest.TestCase):
             self.assertEqual((told["pending"], told["security"]), (2, 1), path)
             self.assertEqual(told["held"], {"count": 3, "security": 1}, path)
 
+    def test_dnf_5_is_asked_of_roots_metadata_and_not_of_the_users_own_clone(self):
+        # dnf5 5.4.6: another user's call clones root's cache into ~/.cache, and reads that also when root's is newer.
+        clone, root = "demo-old.noarch 1-1 updates\n", "demo-lib.noarch 1:1.2-3 updates\n"
+        mine = "dnf --setopt=cachedir=/var/cache/libdnf5 --setopt=logdir=/var/log "
+        logged = "dnf --setopt=cachedir=/var/cache/libdnf5 "
+        dropped = (
+            "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]. Dropping all logs. To redirect …\n"
+        )
+        refused = "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]\n"
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        reboot = {"status": 1, "output": "Reboot is required to fully utilize these updates.\n"}
+        for release, start in (("5.4", mine), ("5.2", logged)):
+            run = {"dnf -q -C check-update": {"status": 100, "output": clone}}
+            run["dnf -q -C needs-restarting -r"] = {"status": 0, "output": "Reboot should not be necessary.\n"}
+            for words, told in (("check-update", {"status": 100, "output": root}), ("needs-restarting -r", reboot)):
+                run[mine + "-q -C " + words] = {"status": 1, "errors": refused}
+                run[start + "-q -C " + words] = dict(told, errors=dropped if start is mine else "")
+            run[start + "-q -C check-update --security"] = {}
+            run.setdefault(mine + "-q -C check-update --security", {"status": 1, "errors": refused})
+            run["rpm -q --qf %{NAME}.%{ARCH} %{EVR}\\n -- demo-lib.noarch"] = {"output": "demo-lib.noarch 1:1.0-1\n"}
+            tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/dnf5"), (metadata,), run)
+            tree.link("/usr/bin/dnf", "dnf5")
+            told, missing, error = section(tree.host(), "updates")
+            self.assertEqual((missing, error), (None, None), release)
+            self.assertEqual([one["name"] for one in told["packages"]], ["demo-lib"], release)
+            self.assertEqual(told["reboot_reasons"], ["core_updated"], release)
+
+    def test_root_and_dnf_4_have_no_clone(self):
+        run = {"dnf -q -C check-update": {"status": 0}, "dnf -q -C needs-restarting -r": {"status": 0}}
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        for target, more in (("dnf5", {"is_root": True}), ("dnf-3", {})):
+            tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/" + target), (metadata,), run, **more)
+            tree.link("/usr/bin/dnf", target)
+            self.assertEqual(section(tree.host(), "updates")[0]["pending"], 0, target)
+
+    def test_the_reason_of_a_dnf_5_is_not_that_it_keeps_no_log(self):
+        errors = "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]. Dropping all logs. To redirect …\n"
+        errors += "No such repository\n"
+        run = {"dnf --setopt=cachedir=/var/cache/libdnf5 --setopt=logdir=/var/log -q -C check-update": {}}
+        run[next(iter(run))] = {"status": 1, "errors": errors}
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/dnf5"), (metadata,), run)
+        tree.link("/usr/bin/dnf", "dnf5")
+        self.assertEqual(section(tree.host(), "updates")[2], "dnf: No such repository")
+
+    def test_what_dnf_excludes_may_be_named_in_the_lines_below(self):
+        for text in (
+            "[main]\nexcludepkgs =\n    kernel*\n    demo\n",
+            "[main]\nexclude=\n# not the kernel\n\tkernel*\n",
+            "[main]\nexcludepkgs: demo\n",
+        ):
+            tree = Tree(self)
+            tree.write("/etc/dnf/dnf.conf", text)
+            self.assertTrue(probe.dnf_withholds(tree.host()), text)
+        for text in (
+            "[main]\nexcludepkgs=\n\n[x]\nname=x\n",
+            "[main]\nexcludepkgs =  \ninstalls = x\n",
+            "[main]\nexclude=\n#x\n",
+        ):
+            tree = Tree(self)
+            tree.write("/etc/dnf/dnf.conf", text)
+            self.assertFalse(probe.dnf_withholds(tree.host()), text)
+
     def test_a_dnf_that_cannot_be_asked_for_what_is_locked_still_tells_what_is_pending(self):
         run = {" ".join(probe.DNF_CHECK): {"status": 0}, " ".join(probe.DNF_ALL): {"status": 2, "errors": "x"}}
         tree = machine(self, ("/etc/dnf/dnf.conf",), ("/var/cache/dnf/updates-1/repodata/repomd.xml",), run)
