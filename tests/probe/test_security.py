@@ -314,7 +314,8 @@ class Others(unittest.TestCase):
     def test_a_systemd_that_does_not_answer_is_not_replaced_by_links(self):
         answers = {"apt-config dump APT::Periodic": {"output": PERIODIC}}
         apt = ("/etc/apt/x", "/var/lib/dpkg/status", "/usr/bin/unattended-upgrade")
-        for files in (apt, ("/etc/zypp/zypp.conf",), ("/etc/dnf/dnf.conf",)):
+        suse = ("/usr/bin/zypper", "/etc/zypp/repos.d/oss.repo")
+        for files in (apt, suse, ("/usr/bin/dnf",), ("/run/ostree-booted",)):
             for err, reason in ((probe.Late("systemd"), "timed_out"), (probe.Broken("No bus"), "unreadable")):
                 tree = Tree(self, {"run": answers})
                 tree.write("/run/systemd/system/x")
@@ -330,6 +331,64 @@ class Others(unittest.TestCase):
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
         dnf["/etc/dnf/automatic.conf"] = "[commands]\napply_updates = yes\n"
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "active")
+
+    def test_a_suse_without_a_zypp_conf_is_known(self):
+        suse = {"/usr/bin/zypper": "", "/etc/zypp/repos.d/oss.repo": "[oss]\n"}
+        self.assertEqual(self.part("automatic_updates", suse)["reason"], "inactive")
+        suse[probe.TIMERS_WANTED + "os-update.timer"] = ""
+        told = self.part("automatic_updates", suse)
+        self.assertEqual((told["state"], told["tool"]), ("ok", "os-update"))
+
+    def image(self, *active, **files):
+        """Return reason and tool of a system that is replaced as a whole, where some units are at work."""
+        tree = Tree(self)
+        names = {"/run/ostree-booted": "", "/usr/bin/rpm-ostree": "", "/usr/bin/dnf": ""}
+        for path, text in dict(names, **files.get("files", {})).items():
+            tree.write(path, text)
+        units = [probe.Unit(name, ("loaded", "active", "waiting"), "") for name in active]
+        with patch.object(probe, "units_named", return_value=units):
+            told = security(tree, name="automatic_updates")
+        return told["reason"], told.get("tool")
+
+    def test_what_replaces_the_whole_system_counts_as_updating_it(self):
+        self.assertEqual(self.image(), ("inactive", None))
+        self.assertEqual(self.image("uupd.timer"), ("active", "uupd"))
+        self.assertEqual(self.image("bootc-fetch-apply-updates.timer"), ("active", "bootc"))
+        self.assertEqual(self.image("dnf-automatic.timer"), ("inactive", None))
+
+    def test_rpm_ostree_does_what_its_policy_says(self):
+        timer, path = "rpm-ostreed-automatic.timer", "/etc/rpm-ostreed.conf"
+        for policy, reason in (
+            ("#AutomaticUpdatePolicy=none\n", "inactive"),
+            ("AutomaticUpdatePolicy=none\n", "inactive"),
+            ("AutomaticUpdatePolicy=check\n", "only_tells"),
+            ("AutomaticUpdatePolicy = stage\n", "active"),
+            ("AutomaticUpdatePolicy=apply\nIdleExitTimeout=60\n", "active"),
+        ):
+            told = self.image(timer, files={path: "# By hand\n\n[Daemon]\n" + policy})
+            self.assertEqual(told, (reason, None if reason == "inactive" else "rpm-ostree"), policy)
+        told = self.image(timer, "uupd.timer", files={path: "[Daemon]\nAutomaticUpdatePolicy=check\n"})
+        self.assertEqual(told, ("active", "uupd"))
+
+    def test_zincati_runs_also_where_a_setting_keeps_it_from_updating(self):
+        unit, off = "zincati.service", "[updates]\nenabled = false\n"
+        folder, shipped = "/etc/zincati/config.d/", "/usr/lib/zincati/config.d/"
+        self.assertEqual(self.image(unit), ("active", "zincati"))
+        for files, reason in (
+            ({folder + "90-off.toml": off}, "inactive"),
+            ({folder + "90-off.toml": "updates.enabled = false\n"}, "inactive"),
+            ({folder + "90-off.toml": off, folder + "95-on.toml": "[updates]\nenabled = true\n"}, "active"),
+            ({shipped + "95-off.toml": off, folder + "95-off.toml": ""}, "active"),
+            ({folder + "50.toml": "[identity]\nenabled = false\n[updates]\nstrategy = 'immediate'\n"}, "active"),
+        ):
+            self.assertEqual(self.image(unit, files=files)[0], reason, files)
+
+    def test_an_image_of_which_no_tool_is_known_is_not_judged(self):
+        tree = Tree(self)
+        tree.write("/run/ostree-booted")
+        with patch.object(probe, "units_named", return_value=[]):
+            told = security(tree, name="automatic_updates")
+        self.assertEqual(told, {"state": "unknown", "reason": "not_supported"})
 
     def test_nobody_knows_how_other_systems_update_themselves(self):
         self.assertEqual(self.part("automatic_updates", {}), {"state": "unknown", "reason": "not_supported"})

@@ -44,6 +44,8 @@ def machine(test, marks, metadata, run, **told):
     return tree
 
 
+# As openSUSE Tumbleweed has them since libzypp 17.38: without a zypp.conf that nobody changed.
+ZYPPER_MARKS = ("/usr/bin/zypper", "/etc/zypp/repos.d/openSUSE:repo-oss.repo")
 APT_MARKS = ("/etc/apt/apt.conf", "/var/lib/dpkg/status")
 
 
@@ -192,7 +194,7 @@ class Others(unittest.TestCase):
             " ".join(probe.ZYPPER_REBOOT): {"status": 102},
         }
         metadata = "/var/cache/zypp/raw/oss/repodata/repomd.xml"
-        told, _, _ = section(machine(self, ("/etc/zypp/zypp.conf",), (metadata,), run).host(), "updates")
+        told, _, _ = section(machine(self, ZYPPER_MARKS, (metadata,), run).host(), "updates")
         self.assertEqual((told["manager"], told["pending"], told["security"]), ("zypper", 2, 1))
         self.assertEqual(told["packages"][0], {"name": "demo-lib", "installed": "1:1.0-1", "available": "1:1.2-3"})
         self.assertEqual(told["reboot_reasons"], ["core_updated"])
@@ -204,18 +206,18 @@ class Others(unittest.TestCase):
             " ".join(probe.ZYPPER_SECURITY): {"output": said("zypper-list-patches-locked")},
             " ".join(probe.ZYPPER_REBOOT): {"status": 0},
         }
-        tree = machine(self, ("/etc/zypp/zypp.conf",), ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
+        tree = machine(self, ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
         tree.write("/etc/zypp/locks", "\ntype: package\nmatch_type: glob\nsolvable_name: demo-held*\n\n")
         told, _, _ = section(tree.host(), "updates")
         self.assertEqual((told["pending"], told["security"], told["held"]), (3, 0, {"count": 2}))
 
     def test_zypper_tells_its_reason_in_its_xml(self):
         run = {" ".join(probe.ZYPPER_LIST): {"status": 2, "output": said("zypper-error")}}
-        tree = machine(self, ("/etc/zypp/zypp.conf",), ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
+        tree = machine(self, ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
         self.assertEqual(section(tree.host(), "updates")[2], "zypper: The flag --bad is not known.")
 
     def test_pacman_leaves_out_what_is_ignored_and_ends_with_one_when_there_is_nothing(self):
-        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/x"), ("/var/lib/pacman/sync/core.db",)
+        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/demo-1-1"), ("/var/lib/pacman/sync/core.db",)
         run = {"pacman -Qu": {"output": said("pacman-qu-ignored")}}
         told, _, _ = section(machine(self, marks, metadata, run).host(), "updates")
         self.assertEqual([one["name"] for one in told["packages"]], ["demo-tool"])
@@ -229,7 +231,7 @@ class Others(unittest.TestCase):
         cut = "error: could not open file /var/lib/pacman/sync/core.db: truncated gzip input\n"
         gone = "error: config file /etc/pacman.d/gone could not be read: No such file or directory\n"
         never = "warning: database file for 'extra' does not exist (use '-Sy' to download)\n"
-        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/x"), ("/var/lib/pacman/sync/core.db",)
+        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/demo-1-1"), ("/var/lib/pacman/sync/core.db",)
         for status, output in ((1, ""), (0, said("pacman-qu-ignored"))):
             for errors in (cut, gone, never, "warning: something else\n" + cut):
                 run = {"pacman -Qu": {"status": status, "output": output, "errors": errors}}
@@ -324,6 +326,44 @@ class Others(unittest.TestCase):
         host = tree.host()
         host.told["stamps"]["/var/lib/dpkg/status"] = [NOW, NOW, 0]
         self.assertEqual(section(host, "updates")[0]["manager"], "dnf")
+
+
+class Whose(unittest.TestCase):
+    """Which manager is the system's own."""
+
+    def manager(self, *paths, **more):
+        tree = Tree(self, {"stamps": more.get("stamps", {})})
+        for path in paths:
+            tree.write(path, "x")
+        try:
+            return probe.manager_of(tree.host()).name
+        except probe.Missing:
+            return None
+
+    def test_an_image_without_the_program_tells_of_the_image(self):
+        tree = Tree(self)
+        for path in ("/etc/dnf/dnf.conf", "/run/ostree-booted", "/run/ostree/staged-deployment"):
+            tree.write(path, "x")
+        told = {"manager": "dnf", "image": "ostree", "reboot_required": True, "reboot_reasons": ["image_staged"]}
+        self.assertEqual(section(tree.host(), "updates")[0], told)
+
+    def test_settings_that_nobody_changed_may_be_gone(self):
+        self.assertEqual(self.manager(*ZYPPER_MARKS), "zypper")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/etc/yum.repos.d/fedora.repo"), "dnf")
+        self.assertEqual(self.manager("/etc/dnf/dnf.conf"), "dnf")
+        self.assertEqual(self.manager("/etc/opkg/opkg.conf", "/var/lib/opkg/status"), "opkg")
+        self.assertEqual(self.manager("/etc/pacman.conf", "/usr/lib/holo/pacmandb/local/bash-5.2-1/desc"), "pacman")
+
+    def test_what_is_installed_beside_another_is_not_the_systems(self):
+        pacman = ("/etc/pacman.conf", "/var/lib/pacman/local/ALPM_DB_VERSION")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/usr/bin/zypper", "/etc/zypp/zypp.conf", *pacman), "dnf")
+        self.assertEqual(self.manager("/usr/bin/dnf", *ZYPPER_MARKS), "zypper")
+        arch = ("/etc/pacman.conf", "/var/lib/pacman/local/bash-5.2-1/desc")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/etc/dnf/dnf.conf", *ZYPPER_MARKS, *arch), "pacman")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/lib/apk/db/installed"), "apk")
+        empty = {"/lib/apk/db/installed": [NOW, NOW, 0]}
+        self.assertEqual(self.manager("/usr/bin/dnf", "/lib/apk/db/installed", stamps=empty), "dnf")
+        self.assertIsNone(self.manager("/etc/zypp/zypp.conf", "/etc/apt/sources.list"))
 
 
 class Watched(unittest.TestCase):

@@ -138,6 +138,7 @@ DNF_CONFIGS = (
     "/etc/dnf/dnf.conf",
     "/etc/dnf/libdnf5.conf.d/*.conf",
     "/etc/yum.repos.d/*.repo",
+    "/etc/distro.repos.d/*.repo",
     "/etc/dnf/repos.override.d/*.repo",
 )  # type: tuple[str, ...]
 DNF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")  # type: tuple[str, ...]
