@@ -250,7 +250,7 @@ class Rules:
         self.pairs_left -= len(groups)
         for group in groups:
             first = {}  # type: dict[str, list[str]]
-            for _, words in sorted(self.matched + always + group):
+            for _, words in sorted(dict(self.matched + always + group).items()):
                 note(first, words)
             way = Way(dict(self.settings, **first), caller, not (always or group))
             if way.is_open:
