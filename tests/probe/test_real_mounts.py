@@ -106,7 +106,7 @@ class RealMounts(unittest.TestCase):
         self.assertEqual((set(two["rows"]), set(pattern["rows"])), ({"/b", "/c"}, {"/a", "/b", "/c"}))
 
     def test_what_was_moved_onto_another_is_what_is_seen(self):
-        # Since Linux 6.8 the list is in the order in which they were mounted first, not in which they lie on each other.
+        # Since Linux 6.8 the list is in the order of the first mounting, not in which they lie on each other.
         setup = """
             mkdir $d/a $d/b; mount -t tmpfs -o size=1m one $d/a; mount -t tmpfs -o size=2m two $d/b
             mount --move $d/a $d/b; df -k --output=size $d/b | tail -1 | grep -qw 1024
