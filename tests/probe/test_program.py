@@ -34,6 +34,7 @@ SHARED = {
     "packages.py",
     "patience.py",
     "reboot.py",
+    "ssh_visitors.py",
     "units_shown.py",
     "watched.py",
 }

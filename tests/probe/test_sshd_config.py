@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+from unittest.mock import patch
 
 from place import costly, probe
 from tree import Tree
@@ -41,6 +42,24 @@ OTHERS = (
     "User !zz,*",
     "Host *.invalid",
 )
+# Of these it is known whether they are for root, and for nobody.
+WHOM = (
+    "User root",
+    "User ro*",
+    "User r??t,bin",
+    "User *,!root",
+    "User nobody",
+    "Group root",
+    "Group nogroup,nobody",
+    "Group *,!root",
+    "LocalPort 22",
+    "LocalPort 2222",
+    "User root Group root",
+    "User root LocalPort 9",
+    "all",
+)
+LISTS = ("AllowUsers", "DenyUsers", "AllowGroups", "DenyGroups")
+NAMES = ("root", "nobody", "ro* bin", '"nobody" root', "nobody@192.0.2.0/24")
 EVERYBODY = ("all", "ALL", "User *", "Address *", "Host *", "User * Address *", "Address 0.0.0.0/0,::/0")
 
 
@@ -106,12 +125,12 @@ class AgainstSshd(unittest.TestCase):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         self.head = "HostKey " + key + "\n"
 
-    def asked(self, made):
+    def asked(self, made, visitor=VISITOR):
         """Return what sshd does for the visitor, None where it refuses the file."""
         for name, text in made.files.items():
             with open(os.path.join(self.folder, name), "w") as file:
                 file.write((self.head if name == "main" else "") + text)
-        argv = [SSHD, "-T", "-f", os.path.join(self.folder, "main"), "-C", VISITOR]
+        argv = [SSHD, "-T", "-f", os.path.join(self.folder, "main"), "-C", visitor]
         done = subprocess.run(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False
         )
@@ -151,6 +170,53 @@ class AgainstSshd(unittest.TestCase):
             if accepted >= COUNT:
                 break
         self.assertGreaterEqual(accepted, COUNT)
+
+    def settled(self, rng):
+        """Return a made-up configuration in which it is settled whom each Match is for."""
+        lines = []
+        for _ in range(rng.randint(1, 9)):
+            if rng.random() < 0.35:
+                lines.append("Match " + rng.choice(WHOM))
+            elif rng.random() < 0.5:
+                lines.append("{} {}".format(*map(rng.choice, (LISTS, NAMES))))
+            else:
+                keyword, values = rng.choice(SETTINGS)
+                lines.append(self.made.line(keyword, rng.choice(values)))
+        return "\n".join(lines) + "\n"
+
+    @costly
+    def test_what_is_decided_for_a_user_is_what_holds_for_that_user_at_sshd(self):
+        self.made, counted = MadeUp(random.Random(0), self.folder), 0
+        for seed in range(10 * COUNT):
+            self.made.files = {"main": self.settled(random.Random(seed))}
+            text = self.made.files["main"]
+            user = ("root", "nobody")[seed % 2]
+            asked = self.asked(self.made, VISITOR.replace("zz", user))
+            if asked is None:
+                continue
+            tree = Tree(self)
+            for name in ("/etc/passwd", "/etc/group"):
+                with open(name, "rb") as file:
+                    tree.write(name, file.read())
+            tree.write(self.folder + "/main", text)
+            lines = list(probe.sshd_lines(tree.host(), self.folder + "/main"))
+            rules = probe.Rules(lines, probe.sshd_settings(lines)[0], [22])
+            with patch.object(probe, "NO_SHELLS", ()), patch.object(
+                probe.Caller, "may_come", return_value=(True, set())
+            ):
+                (way,) = rules.ways(probe.accounts(tree.host())[user])
+            for keyword in COMPARED:
+                ours = probe.values_of(way.settings)[keyword]
+                if keyword == "authenticationmethods":
+                    ours = " ".join(way.settings.get(keyword) or ["any"])
+                theirs = asked[keyword][0].replace("without-password", "prohibit-password")
+                self.assertEqual(ours, theirs, (seed, user, keyword, text))
+            for keyword in probe.USER_LISTS:
+                self.assertEqual(way.settings.get(keyword, []), asked.get(keyword, []), (seed, user, keyword, text))
+            counted += 1
+            if counted >= COUNT:
+                break
+        self.assertGreaterEqual(counted, COUNT)
 
 
 if __name__ == "__main__":
