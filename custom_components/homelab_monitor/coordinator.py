@@ -227,6 +227,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         started = time.monotonic()
         if started < self._rest_until:
             self.update_interval = timedelta(seconds=self._rest_until - started)
+            # What comes at the end of a rest is in time, also where the alarm that began it came between two polls.
+            self._next_due = max(self._next_due, self._rest_until)
             return replace(self.data, happenings=())
         self._note_standstill(started)
         self._say_fault()
@@ -406,13 +408,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _status_after(self, err: HomelabError) -> Status:
         """Return the status that a failed poll leads to; a host goes only when somebody listens.
 
-        Who answers in its place may be gone by then, and would leave nothing behind: that counts at once.
+        Who answers in its place may be gone by then, and would leave nothing behind: that counts at once. A host that
+        is off comes back by an answer and by nothing else, however late we are to ask.
         """
         if self.data.is_online and not self._is_heard and not isinstance(err, ALARMS):
             return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+        is_gone = self._refusals or not self.data.is_online or self._is_stale()
+        return Status.OFFLINE if is_gone else Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
