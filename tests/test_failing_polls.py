@@ -1,4 +1,4 @@
-"""A host that answers nothing: no poll that fails, and nothing that happens meanwhile, makes it look better than before."""
+"""A host that answers nothing: no failing poll, and nothing that happens meanwhile, makes it look better."""
 
 import random
 
@@ -44,7 +44,7 @@ async def test_nothing_but_an_answer_makes_a_host_that_is_off_look_online(
     hass: HomeAssistant, host: Host, seed: int, options: dict[str, object], *, is_slow: bool
 ) -> None:
     """Whatever kind of failure comes, however late our own timers are, whoever asks or raises an alarm."""
-    dice = random.Random(f"{seed}{options}{is_slow}")  # noqa: S311
+    dice = random.Random(f"{seed}{options}{is_slow}")
     await async_setup_component(hass, "homeassistant", {})
     await host.start(**options)
     await host.move(60, step=5)
