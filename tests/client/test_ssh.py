@@ -38,6 +38,7 @@ from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.ssh import Connection, Process, map_error, read_host_key
 from custom_components.homelab_monitor.client.target import Target
 from tests import fake_host as fakes
+from tests.between import Between
 from tests.fake_host import FakeHost
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, free_port, make_host_key, processes_with, wait_for
@@ -487,6 +488,40 @@ async def test_a_dropped_connection_ends_the_command(make_sshd: Callable[..., Ss
     assert connection.closed
     with pytest.raises(ConnectionLost):
         await connection.run("true", timeout=SECONDS)
+
+
+async def test_a_command_that_somebody_holds_may_run_and_that_is_said(fake_host: FakeHost) -> None:
+    """It even runs when everything here is over: nothing on the way tells the host how old it is."""
+    async with Between(fake_host.port) as between:
+        connection = await _open(fake_host, target=between.target(fake_host.target))
+        between.hold(1)  # The channel is opened.
+        with pytest.raises(TimedOut) as raised:
+            await connection.run("systemctl poweroff", timeout=0.5)
+        await connection.close()
+        assert fake_host.commands == []
+        assert raised.value.may_have_run
+        between.pass_on()
+        await wait_for(lambda: fake_host.commands == ["systemctl poweroff"])
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+async def test_a_server_that_asks_for_signs_of_life_runs_nothing_that_was_held(
+    make_sshd: Callable[..., Sshd], tmp_path: Path, interval: int
+) -> None:
+    """Its question can be answered by nobody who holds what was sent before the answer (ClientAliveInterval)."""
+    server = make_sshd(f"ClientAliveInterval {interval}\nClientAliveCountMax 1")
+    ran = tmp_path / "ran"
+    async with Between(server.port) as between:
+        connection = await _open(server, target=between.target(server.target))
+        between.hold(1)
+        with pytest.raises(TimedOut):
+            await connection.run(f"touch {ran}", timeout=0.5)
+        await connection.close()
+        await wait_for(lambda: not interval or "client not responding" in server.log, 30)
+        between.pass_on()
+        with suppress(TimeoutError):
+            await wait_for(ran.exists, 1.0 if interval else 10.0)
+    assert ran.exists() is not bool(interval)
 
 
 @pytest.mark.parametrize("then", ["nothing", "eof", "close"])
