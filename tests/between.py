@@ -24,6 +24,8 @@ class Between:
         self.on = on
         self.at = at
         self._ends: set[asyncio.StreamWriter] = set()
+        self._passed: int | None = None
+        self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -59,6 +61,16 @@ class Between:
         for end in self._ends:
             end.transport.abort()
 
+    def hold(self, passed: int) -> None:
+        """Keep from the server what a client says after so many parts more, for as long as one likes."""
+        self._passed = passed
+
+    def pass_on(self) -> None:
+        """Let the server have the first part that was kept from it, whatever has become of the client."""
+        self._passed = None
+        back, data = self._held[0]
+        back.write(data)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._real)
         self._ends |= {writer, back}
@@ -73,8 +85,14 @@ class Between:
             part += 1
             if self.on == "flip" and part >= self.at:
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            back.write(data)
-        back.close()
+            if self._passed is not None:
+                self._passed -= 1
+            if self._passed is not None and self._passed < 0:
+                self._held.append((back, data))
+            else:
+                back.write(data)
+        if not self._held:
+            back.close()
 
     async def _down(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the server says."""

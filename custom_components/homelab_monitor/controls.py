@@ -263,5 +263,7 @@ async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
 def _in_words(coordinator: HomelabCoordinator, err: HomelabError) -> HomeAssistantError:
     """Return an error of the client as one of Home Assistant's."""
     placeholders = err.placeholders | {"name": coordinator.name, "username": coordinator.address.target.username}
+    if err.may_have_run:
+        placeholders["detail"] = err.detail or err.what
     key = "may_have_run" if err.may_have_run else err.key
     return HomeAssistantError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders)

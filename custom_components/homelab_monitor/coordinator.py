@@ -59,7 +59,11 @@ REFUSAL_RETRY_SECONDS = (60, 300, 900)
 """A home folder that is not mounted yet refuses a key like a stranger does, and for a moment another machine, or
 somebody in between, may answer at the address: that alone must not silence monitoring for an hour."""
 LIMITED_RETRY_SECONDS = (30, 120, 300, 600)
-"""A server that limits logins counts every connection, this one as well."""
+"""A server that has refused us limits our logins, and each further one may prolong that."""
+SAID_LIMITED_RETRY_SECONDS = (30, 30, 60, 120)
+"""Anybody in between can say that in the place of a greeting, and is to keep nobody away for longer than that."""
+LATE_LIMITED_RETRY_SECONDS = 10
+"""Within the patience for a host that is online."""
 CUT_RETRY_SECONDS = (15, 120, 300)
 """A login that ends without a word may be one that the server counts as refused: fail2ban bans after five in 10 min."""
 CUT_LOGINS, CUT_LOGINS_SECONDS = 4, 900.0
@@ -133,7 +137,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._refusals = self._limited = self._cuts = 0
         self._first_cut = -math.inf
         self._rest_until = -math.inf
-        self._is_taking_in = False
+        self._is_taking_in = self._has_refused = False
         self._last_success: float | None = None
         self._asked: float | None = None
         """When the first poll was sent that nobody has answered since: that is when silence begins."""
@@ -227,6 +231,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         started = time.monotonic()
         if started < self._rest_until:
             self.update_interval = timedelta(seconds=self._rest_until - started)
+            # What comes at the end of a rest is in time, also where the alarm that began it came between two polls.
+            self._next_due = max(self._next_due, self._rest_until)
             return replace(self.data, happenings=())
         self._note_standstill(started)
         self._say_fault()
@@ -351,6 +357,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=self._judge.problems(snapshot, self._thresholds, rates),
         )
         self._tries = self._refusals = self._limited = self._cuts = 0
+        self._has_refused = False
         self._last_success, self._asked, self._is_excused = now, None, False
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
@@ -379,6 +386,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         is_again = any(isinstance(err, kind) and isinstance(self.data.error, kind) for kind in _REFUSALS)
         self._refusals = (self._refusals if is_again else 0) + 1 if isinstance(err, _REFUSALS) else 0
         self._limited = self._limited + 1 if isinstance(err, LoginsLimited) else 0
+        # Until it lets us in: what is said on a connection that proves who says it.
+        self._has_refused |= isinstance(err, KeyRefused) or bool(self._limited and err.server_version)
         status = self._status_after(err)
         self._tries = self._tries + 1 if status is self.data.status else 1
         retry_seconds = self._retry_seconds(status)
@@ -406,13 +415,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _status_after(self, err: HomelabError) -> Status:
         """Return the status that a failed poll leads to; a host goes only when somebody listens.
 
-        Who answers in its place may be gone by then, and would leave nothing behind: that counts at once.
+        Who answers in its place may be gone by then, and would leave nothing behind: that counts at once. A host that
+        is off comes back by an answer and by nothing else, however late we are to ask.
         """
         if self.data.is_online and not self._is_heard and not isinstance(err, ALARMS):
             return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+        is_gone = self._refusals or not self.data.is_online or self._is_stale()
+        return Status.OFFLINE if is_gone else Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
@@ -434,7 +445,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if status is Status.SUSPENDED:
             return SUSPENDED_RETRY_SECONDS
         if self._limited:
-            return max(LIMITED_RETRY_SECONDS[min(self._limited, len(LIMITED_RETRY_SECONDS)) - 1], self.options.interval)
+            return max(self._limited_seconds(status), self.options.interval)
         if self._cuts:
             return max(CUT_RETRY_SECONDS[min(self._cuts, len(CUT_RETRY_SECONDS)) - 1], self.options.interval)
         if self._refusals:
@@ -443,6 +454,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return self.options.interval
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
+
+    def _limited_seconds(self, status: Status) -> float:
+        """Return for how long to spare a server that limits logins, or somebody who says so in its place."""
+        if status is Status.LATE and not self._has_refused:
+            self._limited = 1
+            return LATE_LIMITED_RETRY_SECONDS
+        steps = LIMITED_RETRY_SECONDS if self._has_refused else SAID_LIMITED_RETRY_SECONDS
+        return steps[min(self._limited, len(steps)) - 1]
 
     async def async_ask_again(self, section: str | None, watch: Sequence[str] = ()) -> None:
         """Ask for a section at once, as something has just changed it; the rhythm of polls stays as it is.
@@ -502,6 +521,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     async def async_resume(self) -> None:
         """Poll at once and forget past failures: a person did something about them."""
         self._tries = self._refusals = self._limited = self._cuts = 0
+        self._has_refused = False
         self._rest_until = -math.inf
         await self.async_refresh()
 

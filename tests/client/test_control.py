@@ -288,13 +288,21 @@ SILENT: list[HomelabError] = [ConnectionRefused("nas"), Unreachable("nas"), Time
         [RUNNING, STOPPING],
         [said("life=other.17\nstarting")],
         [said("life=boot.18\nrunning")],
-        *([RUNNING, error, error, error] for error in SILENT),
+        *([error] * 4 for error in SILENT),
+        [RUNNING, *SILENT, *SILENT],
+        [Unreachable("nas"), RUNNING, *SILENT, *SILENT],
     ],
 )
 async def test_a_machine_whose_connection_ended_is_down_when_it_says_so_or_stays_away(
     quick: None, seen: list[CommandResult | Exception]
 ) -> None:
     await control_power(ScriptedConnection(BEFORE, cut_off(), *seen), "nas", PowerAction.RESTART)
+
+
+MOMENTS: list[list[CommandResult | Exception]] = [
+    [*[RUNNING] * before, *[LoginCut("nas")] * silent] for before in range(1, 5) for silent in range(1, 4)
+]
+"""A machine that runs on, and somebody in between who cuts a few of its connections, the last ones too."""
 
 
 @pytest.mark.parametrize(
@@ -304,9 +312,8 @@ async def test_a_machine_whose_connection_ended_is_down_when_it_says_so_or_stays
         [said("life=boot.17\ndegraded")] * 4,
         [said("", status=127)] * 4,
         [ConnectionRefused("nas"), RUNNING, RUNNING, RUNNING],
-        [AnotherMachine("nas")] * 4,
-        [HostKeyChanged("nas", expected="a", offered="b")] * 4,
         [KeyRefused("nas")] * 4,
+        *([*answers, RUNNING, RUNNING] for answers in MOMENTS),
     ],
 )
 async def test_a_machine_that_still_answers_has_perhaps_not_been_told(
@@ -315,6 +322,18 @@ async def test_a_machine_that_still_answers_has_perhaps_not_been_told(
     with pytest.raises(ConnectionLost) as raised:
         await control_power(ScriptedConnection(BEFORE, cut_off(), *seen), "nas", PowerAction.SHUT_DOWN)
     assert raised.value.may_have_run
+
+
+@pytest.mark.parametrize("before", [[], [RUNNING], [Unreachable("nas")]], ids=["first", "second", "after silence"])
+@pytest.mark.parametrize("alarm", [AnotherMachine("nas"), HostKeyChanged("nas", expected="a", offered="b")], ids=str)
+async def test_another_machine_that_answers_a_look_is_the_alarm_and_the_command_may_have_run(
+    quick: None, alarm: HomelabError, before: list[CommandResult | Exception]
+) -> None:
+    connection = ScriptedConnection(BEFORE, cut_off(), *before, alarm, STOPPING)
+    with pytest.raises(type(alarm)) as raised:
+        await control_power(connection, "nas", PowerAction.SHUT_DOWN)
+    assert raised.value.may_have_run
+    assert connection.answers == [STOPPING], "it is not looked at any more"
 
 
 async def test_a_refusal_that_was_cut_off_is_no_success(fake_host: FakeHost, quick: None) -> None:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 import os
 from pathlib import Path
+import re
 import shutil
 import socket
+import string
 import struct
 import subprocess
 import sys
@@ -36,6 +38,7 @@ from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.ssh import Connection, Process, map_error, read_host_key
 from custom_components.homelab_monitor.client.target import Target
 from tests import fake_host as fakes
+from tests.between import Between
 from tests.fake_host import FakeHost
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, free_port, make_host_key, processes_with, wait_for
@@ -487,6 +490,70 @@ async def test_a_dropped_connection_ends_the_command(make_sshd: Callable[..., Ss
         await connection.run("true", timeout=SECONDS)
 
 
+async def test_a_command_that_somebody_holds_may_run_and_that_is_said(fake_host: FakeHost) -> None:
+    """It even runs when everything here is over: nothing on the way tells the host how old it is."""
+    async with Between(fake_host.port) as between:
+        connection = await _open(fake_host, target=between.target(fake_host.target))
+        between.hold(1)  # The channel is opened.
+        with pytest.raises(TimedOut) as raised:
+            await connection.run("systemctl poweroff", timeout=0.5)
+        await connection.close()
+        assert fake_host.commands == []
+        assert raised.value.may_have_run
+        between.pass_on()
+        await wait_for(lambda: fake_host.commands == ["systemctl poweroff"])
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+async def test_a_server_that_asks_for_signs_of_life_runs_nothing_that_was_held(
+    make_sshd: Callable[..., Sshd], tmp_path: Path, interval: int
+) -> None:
+    """Its question can be answered by nobody who holds what was sent before the answer (ClientAliveInterval)."""
+    server = make_sshd(f"ClientAliveInterval {interval}\nClientAliveCountMax 1")
+    ran = tmp_path / "ran"
+    async with Between(server.port) as between:
+        connection = await _open(server, target=between.target(server.target))
+        between.hold(1)
+        with pytest.raises(TimedOut):
+            await connection.run(f"touch {ran}", timeout=0.5)
+        await connection.close()
+        await wait_for(lambda: not interval or "client not responding" in server.log, 30)
+        between.pass_on()
+        with suppress(TimeoutError):
+            await wait_for(ran.exists, 1.0 if interval else 10.0)
+    assert ran.exists() is not bool(interval)
+
+
+@pytest.mark.parametrize("then", ["nothing", "eof", "close"])
+async def test_output_is_whole_when_its_end_has_come_and_not_with_the_exit_status(
+    fake_host: FakeHost, then: str
+) -> None:
+    """OpenSSH may say how a command ended before it has sent the last of its output (session.c)."""
+
+    async def tell(host: FakeHost, channel: fakes.Channel) -> None:
+        channel.write(b"LoadState=")
+        told = channel.process.channel
+        told._send_request(b"exit-status", (0).to_bytes(4))
+        if then == "eof":
+            told.write_eof()
+        if then == "close":
+            told.send_packet(97)  # SSH_MSG_CHANNEL_CLOSE, without an end of the output before it
+        await asyncio.sleep(0.1)
+        host.abort_connections()
+        await asyncio.Event().wait()
+
+    fake_host.behaviour = tell
+    connection = await _open(fake_host)
+    if then == "nothing":
+        with pytest.raises(ConnectionLost) as raised:
+            await connection.run("systemctl show", timeout=SECONDS)
+        assert raised.value.may_have_run
+    else:
+        result = await connection.run("systemctl show", timeout=SECONDS)
+        assert (result.stdout, result.exit_status) == ("LoadState=", 0)
+    await connection.close()
+
+
 async def test_an_error_says_whether_the_command_may_have_run(
     fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -779,6 +846,7 @@ def _algorithms(**names: bytes) -> bytes:
 SAID = {
     **{f"goodbye {code}": _goodbye(code) for code in range(16)},
     "goodbye lost": _goodbye(11, b"Connection lost " + LURE),
+    "goodbye in the library's words": _goodbye(2, b"No matching Buy now at evil dot com algorithm found"),
     "goodbye too many": _goodbye(14, b"Too many authentication failures " + LURE),
     **{
         f"algorithm {name}": _algorithms(**{name: LURE.replace(b" ", b"_")})
@@ -799,8 +867,17 @@ async def test_who_has_proven_no_key_has_no_words_in_an_error(said: bytes) -> No
         with pytest.raises(HomelabError) as login:
             await Connection.open(Target("root", "127.0.0.1", port), KeyPair.generate(), ("x",), timeout=SECONDS)
     for raised in (first.value, login.value):
-        assert "evil.example" not in f"{raised}{raised.placeholders}"
+        assert "evil" not in f"{raised}{raised.placeholders}"
         assert not isinstance(raised, KeyRefused)
+
+
+def test_what_is_quoted_before_a_proof_is_a_list_of_fixed_words() -> None:
+    """What the library says of a server without a common algorithm is among them."""
+    for kind in ("key exchange", "encryption", "MAC", "compression"):
+        said = asyncssh.KeyExchangeFailed(f"No matching {kind} algorithm found, sent a and received b")
+        assert ssh_module._quotable(said) == f"No matching {kind} algorithm found"
+    letters = re.sub(r"\(\?:|[()|]", "", ssh_module._UNPROVEN.pattern)
+    assert set(letters) <= {*string.ascii_letters, " "}, "nothing that stands for anything else"
 
 
 @asynccontextmanager

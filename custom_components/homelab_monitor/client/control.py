@@ -17,6 +17,7 @@ from typing import Final
 
 from .command import CommandResult
 from .errors import (
+    ALARMS,
     ConnectionLost,
     ControlDenied,
     ControlFailed,
@@ -226,19 +227,24 @@ class _Seen(StrEnum):
 async def _has_gone(connection: Connection, life: str) -> bool:
     """Tell whether a machine goes down or has been started again; one that no longer answers goes down.
 
-    It may answer for a while on its way, and one moment without an answer is easily had: the last look decides.
+    It may answer for a while on its way. Moments without an answer are easily had: only silence that lasts says it.
+    Raise the alarm of who answers in its place.
     """
     clock = asyncio.get_running_loop().time
-    until = clock() + _LOOKING_SECONDS
+    begun = heard = clock()
     while True:
         await asyncio.sleep(_REST_SECONDS)
         seen = await _look(connection, life)
-        if seen is _Seen.GONE or clock() >= until:
-            return seen is not _Seen.RUNNING
+        if seen is _Seen.GONE:
+            return True
+        if seen is _Seen.RUNNING:
+            heard = clock()
+        if clock() >= (begun if seen is _Seen.RUNNING else heard) + _LOOKING_SECONDS:
+            return seen is _Seen.SILENT
 
 
 async def _look(connection: Connection, life: str) -> _Seen:
-    """Look at a machine over a new connection."""
+    """Look at a machine over a new connection; raise the alarm of another one, for a command that may have run."""
     try:
         async with TimeLimit(_LOOK_SECONDS):
             again = await connection.again()
@@ -248,6 +254,9 @@ async def _look(connection: Connection, life: str) -> _Seen:
                 await again.close()
     except TimeoutError, TimedOut, Unreachable, ConnectionLost:
         return _Seen.SILENT
+    except ALARMS as alarm:
+        alarm.had_begun = True
+        raise
     except HomelabError:
         return _Seen.RUNNING  # Something answers, and has not said that it goes down.
     is_another_life = bool(life) and life_in(words) not in ("", life)
@@ -255,7 +264,7 @@ async def _look(connection: Connection, life: str) -> _Seen:
 
 
 _LOOKING_SECONDS: Final = 20.0
-"""How long a machine is looked at again; the look that goes on by then is the last."""
+"""How long a machine may go on answering, and how long silence has to last; the look that goes on then is the last."""
 _LOOK_SECONDS: Final = 10.0
 _REST_SECONDS: Final = 2.0
 _LOOK_SCRIPT: Final = f"""{LIFE_SCRIPT}[ -d /run/systemd/system ] && systemctl is-system-running

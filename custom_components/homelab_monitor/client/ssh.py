@@ -123,6 +123,8 @@ class Process(asyncssh.SSHClientSession[bytes]):
     exit_status: int | None = None
     signal: str | None = None
     is_running: bool = False
+    is_whole: bool = False
+    """Whether the server has said that no more output follows: the exit status may come before the last of it."""
     excess: HomelabError | None = None
     """What the host sent too much of, when the connection ended for that."""
 
@@ -149,6 +151,7 @@ class Process(asyncssh.SSHClientSession[bytes]):
 
     @override
     def eof_received(self) -> bool:
+        self.is_whole = True
         return True  # Its output is closed; our input to it stays open until we close it.
 
     @override
@@ -162,6 +165,8 @@ class Process(asyncssh.SSHClientSession[bytes]):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.excess = exc.error if isinstance(exc, Excess) else None
+        # A private value, read with a default: the server has closed the channel, and all of it was handed over.
+        self.is_whole |= exc is None and getattr(self._channel, "_recv_state", "") == "closed"
         self._unclosed.discard(self)
         self._finish()
 
@@ -171,6 +176,11 @@ class Process(asyncssh.SSHClientSession[bytes]):
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.ended()
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the command has ended, and whoever cuts the connection then keeps nothing of it from us."""
+        return self.exit_status is not None and self.is_whole
 
     @property
     def is_opened(self) -> bool:
@@ -483,7 +493,7 @@ class Connection:
             process.kill()
         if output.is_endless:
             raise _of(output, self._endless())
-        if self.closed and process.exit_status is None:
+        if self.closed and not process.has_ended:
             raise _of(output, self._ended("while a command ran"))
         return output.result(process.exit_status, process.signal)
 
@@ -519,7 +529,7 @@ class Connection:
             return _of(output, self._endless())
         if output.has_begun or not output.complete.is_set():
             return _of(output, TimedOut(self.host, f"its login shell ran no command within {HELLO_SECONDS:g} s"))
-        if process.is_running or process.exit_status is not None:
+        if process.is_running or process.has_ended or (process.exit_status is not None and not self.closed):
             return CommandNotRun(self.host, output.words)
         return ConnectionLost(self.host, "before a command ran")
 
@@ -609,11 +619,12 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[HomelabError]], ...] = (
 _LIMITED = re.compile(r"Not allowed at this time|Exceeded MaxStartups")
 """What OpenSSH writes instead of a greeting (sshd.c, since 8.8 and 9.8)."""
 _UNPROVEN = re.compile(
-    r"No matching [A-Za-z ]{1,24} algorithm found|No host key algorithms selected|Unable to find compatible server"
-    r" host key|Key exchange hash mismatch|Unsupported SSH version|Too many banner lines|Banner line too long"
-    r"|Version too long|Connection lost"
+    r"No matching (?:key exchange|encryption|MAC|compression) algorithm found|No host key algorithms selected"
+    r"|Unable to find compatible server host key|Key exchange hash mismatch|Unsupported SSH version"
+    r"|Too many banner lines|Banner line too long|Version too long|Connection lost"
 )
-"""What may be quoted before a host key is proven: asyncssh's own words, never what stands around them."""
+"""What may be quoted before a host key is proven: asyncssh's own words, each as a whole, never what stands around or
+within them."""
 _BEFORE_PROOF = "the connection ended before it had proven its host key"
 _NO_KEY = "unknown"
 """In the place of a key's type: a certificate, or bytes that are no key. None of ours is of that type."""
