@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import async_fire_time_changed
 from custom_components.homelab_monitor.client.errors import TimedOut, Unreachable
 
 from .scripted import CONNECTIVITY, Host
-from .test_blueprints import note, notes, use  # noqa: F401 - a fixture
+from .test_blueprints import let_pass, note, notes, use  # noqa: F401 - a fixture
 
 EVENTS = "event.plain_events"
 
@@ -182,7 +182,7 @@ async def test_a_full_disk_is_not_told_again_after_a_standstill(
     disks = ["sensor.plain_disk_usage_srv_my_data"]
     await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=1, actions=note(what="{{ disk }} is full"))
     disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
-    await host.move(200)
+    await let_pass(host, 200)
     assert len(notes) == 1
     answer_slowly(host)
     for _ in range(3):
