@@ -18,6 +18,7 @@ from typing import Any
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 
 from .bucket import Bucket
+from .crowds import Crowds, Slug, fitting, numbered, plain_slug
 from .limits import (
     GUEST_ITEMS_LIMIT,
     GUESTS_ITEMS_LIMIT,
@@ -77,7 +78,7 @@ class Known:
     @property
     def title(self) -> str:
         """Return what people call it, with a mark where another one has that name."""
-        return self.label if self.number == 1 else f"{self.label} ({self.number})"
+        return self.label if self.number == 1 else numbered(self.label, self.number)
 
     @property
     def name(self) -> str:
@@ -138,6 +139,8 @@ class Inventory:
     """What new ids are taken from, those of guests apart."""
     seen: set[str] = field(default_factory=set, compare=False)
     """Kinds of which something was seen: a first look may find many at once."""
+    slug: Slug = field(default=plain_slug, compare=False, repr=False)
+    """What becomes of a name in the ids that are made of it."""
 
     def match(
         self,
@@ -162,7 +165,7 @@ class Inventory:
         self.left_out[kind] = len(new) - len(admitted)
         ids |= _new_ids(admitted, set(known), sources.infixes)
         self.seen.update({kind} if ids else ())
-        _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids})
+        _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids}, self.slug)
         seen = {ids[name] for name, item in by_name.items() if name in ids and not item.shown}
         for item_id in known.keys() - seen if complete else ():
             if sources.is_listed(known[item_id].source):
@@ -304,7 +307,7 @@ def _is_ambiguous(item_id: str, taken: set[str], infixes: Collection[str]) -> bo
     return any(item_id + end in taken or (item_id.endswith(end) and item_id[: -len(end)] in taken) for end in ends)
 
 
-def _remember(known: dict[str, Known], found: Mapping[str, Found]) -> None:
+def _remember(known: dict[str, Known], found: Mapping[str, Found], slug: Slug) -> None:
     """Note by id what is there, with the keys and the label that it has now."""
     for item_id, item in found.items():
         if item_id not in known:
@@ -312,7 +315,7 @@ def _remember(known: dict[str, Known], found: Mapping[str, Found]) -> None:
         _see(known[item_id], item)
     vacated = _vacate(known, found)
     labels = {item_id: item.label[:LABEL_LIMIT] for item_id, item in found.items()}
-    _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated)
+    _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated, slug)
 
 
 def _see(entry: Known, item: Found) -> None:
@@ -341,19 +344,29 @@ def _vacate(known: Mapping[str, Known], found: Mapping[str, Found]) -> set[str]:
     return vacated
 
 
-def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str]) -> None:
-    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays."""
+def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str], slug: Slug) -> None:
+    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays.
+
+    Of many that would all be one in an id some have no number.
+    """
     titles: dict[str, str] = {}
+    crowds = Crowds([labels.get(item_id, entry.label) for item_id, entry in known.items()], slug)
     for item_id in (*labels, *(item_id for item_id in known if item_id not in labels)):
         entry = known[item_id]
         if item_id not in vacated and entry.label == labels.get(item_id, entry.label):
-            titles.setdefault(entry.title, item_id)
+            if titles.setdefault(entry.title, item_id) == item_id:
+                crowds.add(entry.label, entry.number)
     numbers: dict[str, int] = {}
     for item_id, label in labels.items():
         entry = known[item_id]
         if entry.label == label and titles.get(entry.title) == item_id:
             continue
-        entry.label, entry.number = label, numbers.get(label, 1)
-        while entry.title in titles:
-            entry.number += 1
-        titles[entry.title], numbers[label] = item_id, entry.number
+        entry.label, entry.number = label, 1
+        if label in titles or not crowds.has_room(label, 1):
+            beginning = fitting(label)
+            entry.number = max(numbers.get(beginning, 2), crowds.first_number(label))
+            while entry.title in titles or not crowds.has_room(label, entry.number):
+                entry.number += 1
+            numbers[beginning] = entry.number
+        titles[entry.title] = item_id
+        crowds.add(label, entry.number)

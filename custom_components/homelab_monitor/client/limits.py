@@ -183,6 +183,10 @@ KEY_LIMIT = 120
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""
 LABEL_LIMIT = 120
 """Characters of what an item is called."""
+ALIKE = 20
+"""Items of a kind whose names would all become one entity id; further ones have numbers in their names."""
+ODD_LABELS = 100
+"""Names of a kind of which each is looked at for that, where it has other characters than ids have: 0.1 ms each."""
 LONG_LABEL = 90
 """Of a longer label the whole is kept beside, up to NAME_LIMIT: a key is shortened that has it and a few more words."""
 HOST_KEYS_LIMIT = 8
@@ -244,8 +248,10 @@ PACKAGE_TEXT_LIMIT = 80
 """Characters of a package's name or version in them."""
 VERSION_LIMIT = 80
 """Characters of the operating system in the versions of an update."""
-ENTITIES_AT_ONCE = 100
-"""Entities that are added in one go, at about a millisecond each; the event loop has a turn before the next ones."""
+ENTITIES_AT_ONCE, ENTITIES_AT_FIRST = 100, 10
+"""Entities that are added in one go, at most and of many the first ones; then the event loop has a turn."""
+ENTITIES_SECONDS = 0.05
+"""How long they may take, by what the ones before took: about a millisecond each, on a slow machine much longer."""
 MOVES, MOVES_AT_ONCE = (2, 60.0), 2
 """How often a host is looked for at an address that somebody in the network has just announced, and how many hosts at
 once; the others wait, each of them once."""
