@@ -211,8 +211,10 @@ class MadeUpHost:
             return
         count = min(self._rng.choice((200, 2000, 20_000)), (REPLY_LIMIT >> 1) // (len(pattern) + 8))
         is_distinct = self._rng.random() < 0.7
+        # Each is a thing of its own, also of those that are alike: what is put into one would else be in all of them.
+        alike = json.dumps(container[key][0])
         container[key] = [
-            _numbered(container[key][0], number, beginning) if is_distinct else container[key][0]
+            _numbered(container[key][0], number, beginning) if is_distinct else json.loads(alike)
             for number in range(count)
         ]
 

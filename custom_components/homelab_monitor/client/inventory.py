@@ -20,10 +20,12 @@ from mashumaro.codecs import BasicDecoder, BasicEncoder
 from .bucket import Bucket
 from .crowds import Crowds, Slug, fitting, numbered, plain_slug
 from .limits import (
+    CALLED_BYTES,
     GUEST_ITEMS_LIMIT,
     GUESTS_ITEMS_LIMIT,
     ITEMS_LIMIT,
     KEY_LIMIT,
+    LABEL_BYTES,
     LABEL_LIMIT,
     LONG_LABEL,
     NAME_LIMIT,
@@ -267,18 +269,46 @@ def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[
 
 
 def _handy(item: Found) -> Found:
-    """Return the item with keys of a length that ids may have."""
-    if all(len(value) <= KEY_LIMIT for value in item.keys.values()):
+    """Return the item with keys of a length that ids may have, and a source of one."""
+    if all(_is_short(value) for value in (*item.keys.values(), item.source)):
         return item
-    return replace(item, keys={kind: _handy_key(value) for kind, value in item.keys.items()})
+    keys = {kind: _handy_key(value) for kind, value in item.keys.items()}
+    return replace(item, keys=keys, source=_handy_key(item.source))
+
+
+def _is_short(value: str) -> bool:
+    """Tell whether a key is no longer than they may be, in bytes."""
+    return len(value) <= KEY_LIMIT and (value.isascii() or len(_bytes(value)) <= KEY_LIMIT)
+
+
+def _bytes(value: str) -> bytes:
+    """Return a text as it is stored."""
+    return value.encode(errors="surrogatepass")
 
 
 def _handy_key(value: str) -> str:
-    """Return a key, of a long one its beginning and a digest that no other one has."""
-    if len(value) <= KEY_LIMIT:
+    """Return a key, of a long one its beginning and a digest that no other one has.
+
+    An earlier version counted characters alone: what it has stored comes to the same key as the whole value does.
+    """
+    if len(value) > KEY_LIMIT:
+        digest = _digest(value)
+        value = f"{value[: KEY_LIMIT - len(digest)]}{digest}"
+    if _is_short(value):
         return value
-    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:32]
-    return f"{value[: KEY_LIMIT - len(digest) - 1]}~{digest}"
+    digest = _digest(value)
+    return f"{_bytes(value)[: KEY_LIMIT - len(digest)].decode(errors='ignore')}{digest}"
+
+
+def _digest(value: str) -> str:
+    """Return what stands for a whole key at its end."""
+    return f"~{hashlib.sha256(_bytes(value)).hexdigest()[:32]}"
+
+
+def _handy_label(label: str) -> str:
+    """Return the beginning of a label that is kept."""
+    label = label[:LABEL_LIMIT]
+    return label if label.isascii() else _bytes(label)[:LABEL_BYTES].decode(errors="ignore")
 
 
 def _new_ids(found: Iterable[Found], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
@@ -314,7 +344,7 @@ def _remember(known: dict[str, Known], found: Mapping[str, Found], slug: Slug) -
             known[item_id] = Known(keys={}, label="", number=_UNCALLED)
         _see(known[item_id], item)
     vacated = _vacate(known, found)
-    labels = {item_id: item.label[:LABEL_LIMIT] for item_id, item in found.items()}
+    labels = {item_id: _handy_label(item.label) for item_id, item in found.items()}
     _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated, slug)
 
 
@@ -323,7 +353,8 @@ def _see(entry: Known, item: Found) -> None:
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
     entry.source = item.source
-    entry.called = item.label if LONG_LABEL < len(item.label) <= NAME_LIMIT else ""
+    is_kept = len(item.label) <= NAME_LIMIT and LONG_LABEL < len(_bytes(item.label)) <= CALLED_BYTES
+    entry.called = item.label if is_kept else ""
     for kind in () if entry.is_provisional else PROVISIONAL:
         entry.keys.pop(kind, None)
     if not item.shown:
