@@ -1,4 +1,4 @@
-"""Names of which many become one entity id: Home Assistant counts up for each of those from 2, so that they cost minutes."""
+"""Names of which many become one entity id: Home Assistant counts up from 2 for each of those, which costs minutes."""
 
 import asyncio
 from collections import Counter
@@ -82,9 +82,6 @@ def call_items(sections: dict[str, Any], kind: str, name: Callable[[int], str], 
         case "service":
             for n, row in enumerate(sections["services"]["units"]):
                 row["name"] = f"{name(n)}.service"
-        case "container":
-            for n, row in enumerate(sections["containers"]["containers"]):
-                row["name"] = name(n)
         case "temperature" | "fan":
             for n, row in enumerate(sections["sensors"][f"{kind}s"]):
                 row["chip"], row["label"] = name(n), ""

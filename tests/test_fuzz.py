@@ -87,7 +87,9 @@ class Oracle:
         self.slowest = max(self.slowest, cpu_seconds)
         slow = [f"{cpu_seconds:.1f} s of CPU"] if cpu_seconds > MOST_CPU_SECONDS else []
         looks, self.looks = self.looks, 0
-        far = [f"{looks} looks for ids of {new} entities"] if looks > 1000 + MOST_LOOKS_OF_AN_ENTITY * max(new, 0) else []
+        far = (
+            [f"{looks} looks for ids of {new} entities"] if looks > 1000 + MOST_LOOKS_OF_AN_ENTITY * max(new, 0) else []
+        )
         return [*slow, *far, *self._ids(), *self._devices(), *self._states()]
 
     def look_deep(self) -> list[str]:

@@ -108,9 +108,7 @@ async def grow(host: Host, count: int) -> None:
     await host.entry.runtime_data.store.async_save()
 
 
-async def test_a_large_file_is_written_seldom(
-    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_file_is_written_seldom(hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     await host.start()
     await grow(host, ITEMS_LIMIT)
     await host.move(SAVE_DELAY_SECONDS + 10, step=30)  # What was waiting then.

@@ -1,7 +1,7 @@
 """Many entities come and go some at once: each costs about a millisecond, and the event loop has a turn in between.
 
 How many at once follows from how long the last ones took: on a slow machine, or with names that Home Assistant has to
-count through, it is more. The batches of all platforms and hosts wait for each other, so that it is one of them per turn.
+count through, each costs more. The batches of all platforms and hosts wait for each other: it is one of them per turn.
 """
 
 import asyncio

@@ -106,7 +106,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     config_entry: HomelabConfigEntry
 
-    def __init__(self, hass: HomeAssistant, entry: HomelabConfigEntry, store: HostStore, session: ProbeSession) -> None:
+    def __init__(  # noqa: PLR0915
+        self, hass: HomeAssistant, entry: HomelabConfigEntry, store: HostStore, session: ProbeSession
+    ) -> None:
         """Start from what is remembered; nothing is contacted yet."""
         self.address = HostAddress.from_data(entry.data)
         self.options = HostOptions.from_options(entry.options)

@@ -1,4 +1,4 @@
-"""What items are called where many of them would become one id; Home Assistant's `slugify` says what becomes of a name."""
+"""What items are called where many of them would become one id; Home Assistant's `slugify` says what that is."""
 
 from collections import Counter
 import random
@@ -32,7 +32,9 @@ def test_a_simple_name_is_in_an_id_what_home_assistant_makes_of_it() -> None:
     found = {text: slug for text in texts if (slug := simple_slug(text)) is not None}
     assert len(found) > 2000
     # A text of signs alone is "unknown" there, and never alone in a name.
-    assert {text: slug for text, slug in found.items() if slugify(f"a {text} a") != f"a_{slug}_a".replace("__", "_")} == {}
+    assert {
+        text: slug for text, slug in found.items() if slugify(f"a {text} a") != f"a_{slug}_a".replace("__", "_")
+    } == {}
 
 
 @pytest.mark.parametrize("text", ["ä", "a&amp;b", "it's", "1,000", "\u337f"])

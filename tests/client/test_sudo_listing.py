@@ -15,7 +15,18 @@ from custom_components.homelab_monitor.client.sudo_listing import Listed, read_l
 
 PATH = "/usr/local/sbin/update"
 TAGS = ("EXEC", "FOLLOW", "INTERCEPT", "LOG_INPUT", "LOG_OUTPUT", "MAIL", "PASSWD", "SETENV")
-OPTIONS = ("APPARMOR_PROFILE", "CHROOT", "CWD", "LIMITPRIVS", "NOTAFTER", "NOTBEFORE", "PRIVS", "ROLE", "TIMEOUT", "TYPE")
+OPTIONS = (
+    "APPARMOR_PROFILE",
+    "CHROOT",
+    "CWD",
+    "LIMITPRIVS",
+    "NOTAFTER",
+    "NOTBEFORE",
+    "PRIVS",
+    "ROLE",
+    "TIMEOUT",
+    "TYPE",
+)
 NAMES = ["".join(each) for n in (1, 2, 3) for each in itertools.product(string.ascii_uppercase + "_", repeat=n)]
 
 
@@ -79,7 +90,9 @@ def test_every_tag_of_sudo_is_known(tag: str) -> None:
     assert (found.has_rule is True and not found.stopped_by) is (tag not in harmful)
 
 
-@pytest.mark.parametrize("rule", ["NOSUCH: {0}", "NOSUCH: /bin/ls, {0}", "SUCH: NOEXEC: EXEC: {0}", "SUCH=1 SUCH=* {0}"])
+@pytest.mark.parametrize(
+    "rule", ["NOSUCH: {0}", "NOSUCH: /bin/ls, {0}", "SUCH: NOEXEC: EXEC: {0}", "SUCH=1 SUCH=* {0}"]
+)
 def test_a_tag_or_an_option_that_is_newer_than_this_leaves_a_rule_unknown(rule: str) -> None:
     named = rule.format(f'{PATH} ""')
     assert listed(f"NOPASSWD: {named}").has_rule is None

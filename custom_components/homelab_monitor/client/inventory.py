@@ -384,9 +384,9 @@ def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collec
     crowds = Crowds([labels.get(item_id, entry.label) for item_id, entry in known.items()], slug)
     for item_id in (*labels, *(item_id for item_id in known if item_id not in labels)):
         entry = known[item_id]
-        if item_id not in vacated and entry.label == labels.get(item_id, entry.label):
-            if titles.setdefault(entry.title, item_id) == item_id:
-                crowds.add(entry.label, entry.number)
+        is_called_so = item_id not in vacated and entry.label == labels.get(item_id, entry.label)
+        if is_called_so and titles.setdefault(entry.title, item_id) == item_id:
+            crowds.add(entry.label, entry.number)
     numbers: dict[str, int] = {}
     for item_id, label in labels.items():
         entry = known[item_id]

@@ -188,8 +188,8 @@ ALIKE = 20
 ODD_LABELS = 100
 """Names of a kind of which each is looked at for that, where it has other characters than ids have: 0.1 ms each."""
 LONG_LABEL, CALLED_BYTES = 90, 510
-"""Bytes of a label beyond which the whole is kept beside, up to these and NAME_LIMIT characters: a key is shortened that
-has it and a few more words."""
+"""Bytes of a label beyond which the whole is kept beside, up to these and NAME_LIMIT characters: a key is shortened
+that has it and a few more words."""
 HOST_KEYS_LIMIT = 8
 """Pinned host keys; a server has one of each of three types, and two of each while it changes them."""
 
