@@ -1,5 +1,5 @@
-"""How large the file of a host can become that has a thousand items of each kind with the longest names, and how often it
-is written."""
+"""How large the file of a host can become with a thousand items of each kind and the longest names, and how often it is
+written."""
 
 import hashlib
 from typing import Any

@@ -13,7 +13,6 @@ from custom_components.homelab_monitor.client.checks import run_checks
 from custom_components.homelab_monitor.client.errors import HomelabError, NotSSH, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import (
     EXCESS_FORGOTTEN_SECONDS,
-    EXCESS_REST_LIMIT,
     EXCESS_REST_SECONDS,
     NOTICES,
 )
@@ -167,18 +166,6 @@ def rest_seconds(freezer: FrozenDateTimeFactory) -> int:
         else:
             return seconds
     raise AssertionError
-
-
-def test_it_is_twice_as_long_each_time_up_to_a_limit_and_forgotten_in_the_end(freezer: FrozenDateTimeFactory) -> None:
-    lengths = []
-    for _ in range(6):
-        rests.begin(PLACE, TooMuchTraffic("nas", "too many packets"))
-        lengths.append(rest_seconds(freezer))
-    assert lengths == [30, 60, 120, 240, 480, 480]
-    assert (lengths[0], lengths[-1]) == (EXCESS_REST_SECONDS, EXCESS_REST_LIMIT)
-    freezer.tick(EXCESS_FORGOTTEN_SECONDS + 1)
-    rests.begin(PLACE, TooMuchTraffic("nas", "too many packets"))
-    assert rest_seconds(freezer) == EXCESS_REST_SECONDS
 
 
 def test_several_connections_at_once_count_once(freezer: FrozenDateTimeFactory) -> None:
