@@ -11,6 +11,8 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 import pytest
 
+from custom_components.homelab_monitor.client import rests
+
 from .exact import watched
 from .machine import make_machine  # noqa: F401
 from .scripted import Host
@@ -24,6 +26,12 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("recorder_mock")  # it has to come before Home Assistant
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_rests() -> None:
+    """Let no machine be left alone for what another one did at its port in an earlier test."""
+    rests.forget_all()
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,8 @@ TEXTS: tuple[Any, ...] = (
     *("x" * 300, "é" * 5000, '"\\' * 20_000, "k" * 200_000, "_", "#2", "/", "//", "None", "unavailable"),
     *(None, 7, True, [], {}, ["x"]),
 )
+BEGINNINGS = ("", "", "\u337f" * 17, "&#13183;" * 14, "\U0001f4e6-", "'" * 99)
+"""What names of a crowd begin with: most are much else in an entity id, or nothing, or push the rest out of it."""
 ADDRESSES = (
     *(ROUTER_MAC, ROUTER_MAC.upper(), "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01"),
     *("52-54-00-ab-cd-ef", "5254.00ab.cdef", "525400abcdef", "52:54:00", "02:00:00:00:00:01"),
@@ -203,13 +205,17 @@ class MadeUpHost:
         if not lists:
             return
         container, key = self._rng.choice(lists)
-        pattern = json.dumps(container[key][0])
+        beginning = self._rng.choice(BEGINNINGS)
+        pattern = json.dumps(_numbered(container[key][0], 0, beginning))
         if len(pattern) > 20_000:
             return
         count = min(self._rng.choice((200, 2000, 20_000)), (REPLY_LIMIT >> 1) // (len(pattern) + 8))
         is_distinct = self._rng.random() < 0.7
+        # Each is a thing of its own, also of those that are alike: what is put into one would else be in all of them.
+        alike = json.dumps(container[key][0])
         container[key] = [
-            _numbered(container[key][0], number) if is_distinct else container[key][0] for number in range(count)
+            _numbered(container[key][0], number, beginning) if is_distinct else json.loads(alike)
+            for number in range(count)
         ]
 
     def shuffle(self, name: str) -> None:
@@ -295,10 +301,10 @@ def _walk(container: Any, key: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]
         yield from _walk(value, each, depth + 1)
 
 
-def _numbered(value: Any, number: int) -> Any:
+def _numbered(value: Any, number: int, beginning: str = "") -> Any:
     """Return a copy of a thing whose texts are its own."""
     if isinstance(value, dict):
-        return {name: _numbered(each, number) for name, each in value.items()}
+        return {name: _numbered(each, number, beginning) for name, each in value.items()}
     if isinstance(value, list):
-        return [_numbered(each, number) for each in value[:3]]
-    return f"{value}{number}" if isinstance(value, str) else value
+        return [_numbered(each, number, beginning) for each in value[:3]]
+    return f"{beginning}{value}{number}" if isinstance(value, str) else value

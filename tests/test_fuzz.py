@@ -38,6 +38,8 @@ POLLS = 40
 MOST_CPU_SECONDS, MOST_CPU_SECONDS_OF_AN_ENTITY = 1.5, 0.004
 """Of one poll and of all that Home Assistant does about it, and more for each entity that it added in many turns of the
 loop. The decoding and judging of the worst is a tenth of that, quadratic work takes a minute."""
+MOST_LOOKS_OF_AN_ENTITY = 100
+"""For an id that is free, of all that were added at one poll: names that become one id make it thousands."""
 MOST_KEPT_BYTES = 48 << 20
 """What stays of a host between two polls, as Python objects."""
 ATTRIBUTES_LIMIT = 16 << 10
@@ -75,6 +77,7 @@ class Oracle:
         self.slowest = 0.0
         self.entities = len(er.async_get(hass).entities)
         self.largest = 0
+        self.looks = 0
 
     def look(self, cpu_seconds: float) -> list[str]:
         """Return what is wrong after one poll."""
@@ -83,7 +86,11 @@ class Oracle:
         cpu_seconds -= max(new, 0) * MOST_CPU_SECONDS_OF_AN_ENTITY
         self.slowest = max(self.slowest, cpu_seconds)
         slow = [f"{cpu_seconds:.1f} s of CPU"] if cpu_seconds > MOST_CPU_SECONDS else []
-        return [*slow, *self._ids(), *self._devices(), *self._states()]
+        looks, self.looks = self.looks, 0
+        far = (
+            [f"{looks} looks for ids of {new} entities"] if looks > 1000 + MOST_LOOKS_OF_AN_ENTITY * max(new, 0) else []
+        )
+        return [*slow, *far, *self._ids(), *self._devices(), *self._states()]
 
     def look_deep(self) -> list[str]:
         """Return what is wrong with what is kept; dearer, so not after every poll."""
@@ -186,6 +193,13 @@ async def watch(hass: HomeAssistant, freezer: FrozenDateTimeFactory, seed: int, 
     host.session = MadeUpSession(made_up)
     await host.start()
     oracle = Oracle(hass, host, router)
+    is_available = er.async_get(hass)._entity_id_available
+
+    def looked(entity_id: str) -> bool:
+        oracle.looks += 1
+        return is_available(entity_id)
+
+    er.async_get(hass)._entity_id_available = looked  # type: ignore[method-assign]
     oracle.count()
     host.entry.runtime_data.async_add_listener(oracle.count)
     for number in range(POLLS):

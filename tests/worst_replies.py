@@ -49,6 +49,8 @@ class Filling:
     """What texts are filled up with, as long as they may be; "": they are short."""
     inner: int = 1
     """Rows of lists inside rows."""
+    is_late: bool = False
+    """Whether what tells names apart stands at their end, behind what they are filled up with."""
     is_bad: bool = False
     """Whether the last value of each row is of a wrong shape, so that all have to be read field by field."""
 
@@ -85,7 +87,10 @@ class Filling:
         return WORDS.get(name) or self._name(number, TEXTS[kind])
 
     def _name(self, number: int, length: int) -> str:
-        return f"{self.turn}-{number}-".ljust(length, self.text) if self.text else f"{self.turn}-{number}"
+        mark = f"{self.turn}-{number}"
+        if self.is_late:
+            return f"{self.text * (length - len(mark) - 1)}-{mark}"
+        return f"{mark}-".ljust(length, self.text) if self.text else mark
 
 
 @cache
@@ -154,6 +159,8 @@ FILLINGS: Mapping[str, dict[str, Any]] = {
     "long": {"text": "x"},
     "unprintable": {"text": "\x85"},
     "deep": {"inner": 30},
+    # One character that is sixteen in an entity id.
+    "alike": {"text": "\u337f", "is_late": True},
 }
 
 

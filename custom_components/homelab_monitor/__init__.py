@@ -22,7 +22,7 @@ from homeassistant.helpers.typing import ConfigType
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_forget_look
-from .entity import async_note_choices, device_identifier
+from .entity import async_note_choices, async_watch_names, device_identifier
 from .issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .moves import Elsewhere, async_forget
 from .registration import async_watch_registry
@@ -30,6 +30,7 @@ from .services import async_setup_services
 from .sessions import async_new_session
 from .settings import HostAddress, HostOptions
 from .store import HostStore
+from .subjects import CONTAINER
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = (
@@ -85,6 +86,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
 
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, async_stop))
     async_note_choices(hass, entry)
+    async_watch_names(coordinator, CONTAINER)
     entry.async_on_unload(async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, async_rename))
     # Entities and parts of the host refer to its device.
     coordinator.device.async_update(store.memory.snapshot)

@@ -1,11 +1,13 @@
 """Many entities come and go some at once: each costs about a millisecond, and the event loop has a turn in between.
 
-The batches of all platforms and hosts wait for each other, so that it is one of them per turn.
+How many at once follows from how long the last ones took: on a slow machine, or with names that Home Assistant has to
+count through, each costs more. The batches of all platforms and hosts wait for each other: it is one of them per turn.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from itertools import batched
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import time
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
@@ -13,30 +15,70 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.entity_platform import async_get_platforms
 from homeassistant.util.hass_dict import HassKey
 
-from .client.limits import ENTITIES_AT_ONCE
+from .client.limits import ENTITIES_AT_FIRST, ENTITIES_AT_ONCE, ENTITIES_SECONDS
 from .const import DOMAIN
 
 _TURN: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}_turn")
+
+
+class _Batches[T]:
+    """Some of many things at a time, as many as ENTITIES_SECONDS are enough for."""
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self._items = items
+        self._at = 0
+        self._size = ENTITIES_AT_FIRST
+        self.seconds = 0.0
+        """What all of them took."""
+
+    @property
+    def are_left(self) -> bool:
+        """Return whether there are more."""
+        return self._at < len(self._items)
+
+    @property
+    def rest(self) -> Sequence[T]:
+        """Return those that are left."""
+        return self._items[self._at :]
+
+    @contextmanager
+    def next(self) -> Iterator[Sequence[T]]:
+        """Lend the next ones, and see how long they take."""
+        batch = self._items[self._at : self._at + self._size]
+        self._at += len(batch)
+        started = time.thread_time()
+        try:
+            yield batch
+        finally:
+            spent = time.thread_time() - started
+            self.seconds += spent
+            fitting = self._size * ENTITIES_SECONDS / max(spent, ENTITIES_SECONDS / ENTITIES_AT_ONCE)
+            self._size = max(1, min(int(fitting), 2 * self._size, ENTITIES_AT_ONCE))
 
 
 @callback
 def async_spread[T](
     hass: HomeAssistant, entry: ConfigEntry, items: Sequence[T], work: Callable[[Sequence[T]], None]
 ) -> None:
-    """Do the work for all items, of many only for some at once; unloading the entry waits for it."""
-    if len(items) > ENTITIES_AT_ONCE:
-        entry.async_create_task(hass, _async_in_batches(hass, items, work), f"{entry.title} entities")
-    elif items:
-        work(items)
+    """Do the work for all items; of many, and of what takes long, only for some at once. Unloading the entry waits."""
+    batches = _Batches(items)
+    while len(items) <= ENTITIES_AT_ONCE and batches.are_left and batches.seconds < ENTITIES_SECONDS:
+        with batches.next() as batch:
+            work(batch)
+    if batches.are_left:
+        working = _async_in_batches(hass, batches.rest, work)
+        entry.async_create_task(hass, working, f"{entry.title} entities", eager_start=False)
 
 
 async def async_take_down(hass: HomeAssistant, entry: ConfigEntry) -> None:
     """Take the entities of an entry away as unloading its platforms does, which does it in one go."""
     platforms = [each for each in async_get_platforms(hass, DOMAIN) if each.config_entry is entry]
-    for batch in batched([one for each in platforms for one in each.entities.values()], ENTITIES_AT_ONCE, strict=False):
+    batches = _Batches([one for each in platforms for one in each.entities.values()])
+    while batches.are_left:
         async with _turn(hass):
-            for entity in batch:
-                await entity.async_remove()
+            with batches.next() as batch:
+                for entity in batch:
+                    await entity.async_remove()
             await asyncio.sleep(0)
 
 
@@ -51,9 +93,11 @@ async def async_unregister(hass: HomeAssistant, entry_id: str) -> None:
 
 async def _async_in_batches[T](hass: HomeAssistant, items: Sequence[T], work: Callable[[Sequence[T]], object]) -> None:
     """Do the work for some items at once."""
-    for batch in batched(items, ENTITIES_AT_ONCE, strict=False):
+    batches = _Batches(items)
+    while batches.are_left:
         async with _turn(hass):
-            work(batch)
+            with batches.next() as batch:
+                work(batch)
             await asyncio.sleep(0)
 
 

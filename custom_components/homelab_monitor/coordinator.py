@@ -18,7 +18,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, CoreState, HassJob, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
-from homeassistant.util import dt as dt_util
+from homeassistant.util import dt as dt_util, slugify
 from homeassistant.util.hass_dict import HassKey
 
 from .alarms import async_alarm
@@ -110,7 +110,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     config_entry: HomelabConfigEntry
 
-    def __init__(self, hass: HomeAssistant, entry: HomelabConfigEntry, store: HostStore, session: ProbeSession) -> None:
+    def __init__(  # noqa: PLR0915
+        self, hass: HomeAssistant, entry: HomelabConfigEntry, store: HostStore, session: ProbeSession
+    ) -> None:
         """Start from what is remembered; nothing is contacted yet."""
         self.address = HostAddress.from_data(entry.data)
         self.options = HostOptions.from_options(entry.options)
@@ -124,6 +126,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store = store
         self.session = session
         self.inventory = store.memory.inventory
+        self.inventory.slug = slugify
         self.selection = Selection(
             services=self.options.services,
             containers=self.options.containers,

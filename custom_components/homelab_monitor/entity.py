@@ -10,10 +10,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, override
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import ChildDeviceInfo, DeviceInfo
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
@@ -32,6 +38,7 @@ from .client.limits import (
 )
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
+from .discovery import is_taken, looks_of
 from .settings import HostOptions
 from .subjects import Subject
 
@@ -235,9 +242,47 @@ def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id:
         return DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
     return ChildDeviceInfo(
         identifiers={device_identifier(coordinator.address.host_id, subject.key, item_id)},
-        name=subject.label(coordinator, item_id),
+        name=device_name(coordinator, subject.label(coordinator, item_id)),
         parent_device_id=coordinator.device.id,
     )
+
+
+def device_name(coordinator: HomelabCoordinator, label: str) -> str:
+    """Return what a device of an item is called: beside the host where another host might be meant.
+
+    Whoever may start a container names it, and its entities would read as those of a host of that name.
+    """
+    return f"{label} ({coordinator.config_entry.title})" if is_taken(label, _looks_of_others(coordinator)) else label
+
+
+def _looks_of_others(coordinator: HomelabCoordinator) -> frozenset[str]:
+    """Return what the names of the other hosts look like."""
+    entries = coordinator.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+    return looks_of(each for each in entries if each is not coordinator.config_entry)
+
+
+@callback
+def async_watch_names(coordinator: HomelabCoordinator, subject: Subject[Any]) -> None:
+    """Call the devices of items anew whenever another host has come, gone or got another name."""
+    judged = (_looks_of_others(coordinator), coordinator.config_entry.title)
+
+    @callback
+    def async_name(_change: ConfigEntryChange, changed: ConfigEntry) -> None:
+        nonlocal judged
+        now = (_looks_of_others(coordinator), coordinator.config_entry.title)
+        if changed.domain != DOMAIN or now == judged:
+            return
+        judged = now
+        registry = dr.async_get(coordinator.hass)
+        for item_id in subject.ids(coordinator):
+            identifier = device_identifier(coordinator.address.host_id, subject.key, item_id)
+            device = registry.async_get_child_device_by_identifier(identifier, coordinator.config_entry.entry_id)
+            if device is not None:
+                name = device_name(coordinator, subject.label(coordinator, item_id))
+                registry.async_update_child_device(device.id, name=name)
+
+    unsub = async_dispatcher_connect(coordinator.hass, SIGNAL_CONFIG_ENTRY_CHANGED, async_name)
+    coordinator.config_entry.async_on_unload(unsub)
 
 
 def device_identifier(host_id: str, kind: str, item_id: str) -> tuple[str, str]:

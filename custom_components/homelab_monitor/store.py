@@ -17,13 +17,15 @@ from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, UnsupportedStorageVersionError
+from homeassistant.helpers.json import json_bytes
 from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util.hass_dict import HassKey
 
+from .client.bucket import Bucket
 from .client.errors import first_line
 from .client.inventory import Inventory, restore_inventory
 from .client.keys import ECDSA, KeyPair
-from .client.limits import NAME_LIMIT, PROBLEMS_STORED
+from .client.limits import LARGE_FILE_BYTES, LARGE_FILE_SAVES, LARGE_FILE_SECONDS, NAME_LIMIT, PROBLEMS_STORED
 from .client.problems import Problem
 from .client.snapshot import Snapshot, restore_snapshot
 from .client.typed import number, text, texts
@@ -231,7 +233,8 @@ class HostStore:
         self._host_id = host_id
         self._key = f"{DOMAIN}.{entry_id}"
         self._store: Store[dict[str, Any]] = Store(hass, STORAGE_VERSION, self._key, private=True, atomic_writes=True)
-        self._is_dirty = self._is_closed = False
+        self._is_dirty = self._is_closed = self._is_large = False
+        self._large_saves = Bucket(*LARGE_FILE_SAVES)
         self.memory = HostMemory()
 
     async def async_load(self) -> HostMemory:
@@ -267,19 +270,22 @@ class HostStore:
 
     @callback
     def async_changed(self) -> None:
-        """Note that the snapshot changed; it is saved within 15 minutes and at stop."""
+        """Note that the snapshot changed; it is saved within 15 minutes, a large file within hours, and at stop."""
         if not (self._is_dirty or self._is_closed):
             self._is_dirty = True
-            self._store.async_delay_save(self._plain, SAVE_DELAY_SECONDS)
+            self._store.async_delay_save(self._plain, LARGE_FILE_SECONDS if self._is_large else SAVE_DELAY_SECONDS)
 
     async def async_save(self) -> None:
-        """Save at once."""
-        if not self._is_closed:
+        """Save at once; a large file not each time."""
+        if self._is_large and not self._large_saves.take():
+            self.async_changed()
+        elif not self._is_closed:
             await self._store.async_save(self._plain())
 
     async def async_close(self) -> None:
         """Save for the last time: from now on the file is another one's, or is to be gone."""
-        await self.async_save()
+        if not self._is_closed:
+            await self._store.async_save(self._plain())
         self._is_closed = True
 
     async def async_remove(self) -> None:
@@ -291,6 +297,13 @@ class HostStore:
     def _plain(self) -> dict[str, Any]:
         """Return the memory as plain JSON values."""
         self._is_dirty = False
+        plain = self._everything()
+        # So it will be next time: what is known of items stays for a day at least.
+        self._is_large = len(json_bytes(plain)) > LARGE_FILE_BYTES
+        return plain
+
+    def _everything(self) -> dict[str, Any]:
+        """Return all that is remembered."""
         return {
             "snapshot": self.memory.snapshot.as_dict(),
             "inventory": self.memory.inventory.as_dict(),

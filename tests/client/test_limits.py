@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client import session as session_module, wire as wire_module
+from custom_components.homelab_monitor.client import rests, wire as wire_module
 from custom_components.homelab_monitor.client.bucket import Bucket
 from custom_components.homelab_monitor.client.budget import AUTHENTICATED, GREETED, Budget
 from custom_components.homelab_monitor.client.command import Output
@@ -22,7 +22,6 @@ from custom_components.homelab_monitor.client.limits import LISTS
 from custom_components.homelab_monitor.client.probe import Probe
 from custom_components.homelab_monitor.client.problems import Judge, Thresholds
 from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.session import _Rest
 from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.ssh import Connection, Process
 from custom_components.homelab_monitor.client.wire import Wire
@@ -357,15 +356,15 @@ def test_an_output_that_just_fits_is_not_cut() -> None:
 
 def test_who_sent_too_much_is_left_alone_for_half_a_minute_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(session_module.time, "monotonic", clock)
-    rest = _Rest()
+    monkeypatch.setattr(rests.time, "monotonic", clock)
+    place = ("nas", 22)
 
     def rested() -> float:
-        rest.begin(TooMuchTraffic("nas", "x"))
+        rests.begin(place, TooMuchTraffic("nas", "x"))
         began = clock.now
         while True:
             try:
-                rest.require_end()
+                rests.require_end(place)
             except TooMuchTraffic:
                 clock.now += 1
             else:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from asyncssh.packet import Boolean, SSHPacket, String, UInt32
 import pytest
 
-from custom_components.homelab_monitor.client import session as session_module, wire as wire_module
+from custom_components.homelab_monitor.client import rests, wire as wire_module
 from custom_components.homelab_monitor.client.budget import AUTHENTICATED
 from custom_components.homelab_monitor.client.errors import HomelabError, KeyRefused, NotSSH, TimedOut, TooMuchTraffic
 from custom_components.homelab_monitor.client.keys import KeyPair
@@ -252,7 +252,7 @@ async def _flood(fake_host: FakeHost) -> None:
 async def test_a_host_that_sent_too_much_is_left_alone_for_a_while(
     fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "EXCESS_REST_SECONDS", 0.4)
+    monkeypatch.setattr(rests, "EXCESS_REST_SECONDS", 0.4)
     session = ProbeSession(fake_host.target, fake_host.key, fake_host.host_keys, programs(), timeout=5)
     for logins, rest in ((1, 0.4), (2, 0.8)):
         await session.poll(["load"])

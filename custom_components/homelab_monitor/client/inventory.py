@@ -18,11 +18,14 @@ from typing import Any
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 
 from .bucket import Bucket
+from .crowds import Crowds, Slug, fitting, numbered, plain_slug
 from .limits import (
+    CALLED_BYTES,
     GUEST_ITEMS_LIMIT,
     GUESTS_ITEMS_LIMIT,
     ITEMS_LIMIT,
     KEY_LIMIT,
+    LABEL_BYTES,
     LABEL_LIMIT,
     LONG_LABEL,
     NAME_LIMIT,
@@ -77,7 +80,7 @@ class Known:
     @property
     def title(self) -> str:
         """Return what people call it, with a mark where another one has that name."""
-        return self.label if self.number == 1 else f"{self.label} ({self.number})"
+        return self.label if self.number == 1 else numbered(self.label, self.number)
 
     @property
     def name(self) -> str:
@@ -138,6 +141,8 @@ class Inventory:
     """What new ids are taken from, those of guests apart."""
     seen: set[str] = field(default_factory=set, compare=False)
     """Kinds of which something was seen: a first look may find many at once."""
+    slug: Slug = field(default=plain_slug, compare=False, repr=False)
+    """What becomes of a name in the ids that are made of it."""
 
     def match(
         self,
@@ -162,7 +167,7 @@ class Inventory:
         self.left_out[kind] = len(new) - len(admitted)
         ids |= _new_ids(admitted, set(known), sources.infixes)
         self.seen.update({kind} if ids else ())
-        _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids})
+        _remember(known, {ids[name]: item for name, item in by_name.items() if name in ids}, self.slug)
         seen = {ids[name] for name, item in by_name.items() if name in ids and not item.shown}
         for item_id in known.keys() - seen if complete else ():
             if sources.is_listed(known[item_id].source):
@@ -264,18 +269,46 @@ def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[
 
 
 def _handy(item: Found) -> Found:
-    """Return the item with keys of a length that ids may have."""
-    if all(len(value) <= KEY_LIMIT for value in item.keys.values()):
+    """Return the item with keys of a length that ids may have, and a source of one."""
+    if all(_is_short(value) for value in (*item.keys.values(), item.source)):
         return item
-    return replace(item, keys={kind: _handy_key(value) for kind, value in item.keys.items()})
+    keys = {kind: _handy_key(value) for kind, value in item.keys.items()}
+    return replace(item, keys=keys, source=_handy_key(item.source))
+
+
+def _is_short(value: str) -> bool:
+    """Tell whether a key is no longer than they may be, in bytes."""
+    return len(value) <= KEY_LIMIT and (value.isascii() or len(_bytes(value)) <= KEY_LIMIT)
+
+
+def _bytes(value: str) -> bytes:
+    """Return a text as it is stored."""
+    return value.encode(errors="surrogatepass")
 
 
 def _handy_key(value: str) -> str:
-    """Return a key, of a long one its beginning and a digest that no other one has."""
-    if len(value) <= KEY_LIMIT:
+    """Return a key, of a long one its beginning and a digest that no other one has.
+
+    An earlier version counted characters alone: what it has stored comes to the same key as the whole value does.
+    """
+    if len(value) > KEY_LIMIT:
+        digest = _digest(value)
+        value = f"{value[: KEY_LIMIT - len(digest)]}{digest}"
+    if _is_short(value):
         return value
-    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:32]
-    return f"{value[: KEY_LIMIT - len(digest) - 1]}~{digest}"
+    digest = _digest(value)
+    return f"{_bytes(value)[: KEY_LIMIT - len(digest)].decode(errors='ignore')}{digest}"
+
+
+def _digest(value: str) -> str:
+    """Return what stands for a whole key at its end."""
+    return f"~{hashlib.sha256(_bytes(value)).hexdigest()[:32]}"
+
+
+def _handy_label(label: str) -> str:
+    """Return the beginning of a label that is kept."""
+    label = label[:LABEL_LIMIT]
+    return label if label.isascii() else _bytes(label)[:LABEL_BYTES].decode(errors="ignore")
 
 
 def _new_ids(found: Iterable[Found], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
@@ -304,15 +337,15 @@ def _is_ambiguous(item_id: str, taken: set[str], infixes: Collection[str]) -> bo
     return any(item_id + end in taken or (item_id.endswith(end) and item_id[: -len(end)] in taken) for end in ends)
 
 
-def _remember(known: dict[str, Known], found: Mapping[str, Found]) -> None:
+def _remember(known: dict[str, Known], found: Mapping[str, Found], slug: Slug) -> None:
     """Note by id what is there, with the keys and the label that it has now."""
     for item_id, item in found.items():
         if item_id not in known:
             known[item_id] = Known(keys={}, label="", number=_UNCALLED)
         _see(known[item_id], item)
     vacated = _vacate(known, found)
-    labels = {item_id: item.label[:LABEL_LIMIT] for item_id, item in found.items()}
-    _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated)
+    labels = {item_id: _handy_label(item.label) for item_id, item in found.items()}
+    _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated, slug)
 
 
 def _see(entry: Known, item: Found) -> None:
@@ -320,7 +353,8 @@ def _see(entry: Known, item: Found) -> None:
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
     entry.source = item.source
-    entry.called = item.label if LONG_LABEL < len(item.label) <= NAME_LIMIT else ""
+    is_kept = len(item.label) <= NAME_LIMIT and LONG_LABEL < len(_bytes(item.label)) <= CALLED_BYTES
+    entry.called = item.label if is_kept else ""
     for kind in () if entry.is_provisional else PROVISIONAL:
         entry.keys.pop(kind, None)
     if not item.shown:
@@ -341,19 +375,29 @@ def _vacate(known: Mapping[str, Known], found: Mapping[str, Found]) -> set[str]:
     return vacated
 
 
-def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str]) -> None:
-    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays."""
+def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str], slug: Slug) -> None:
+    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays.
+
+    Of many that would all be one in an id some have no number.
+    """
     titles: dict[str, str] = {}
+    crowds = Crowds([labels.get(item_id, entry.label) for item_id, entry in known.items()], slug)
     for item_id in (*labels, *(item_id for item_id in known if item_id not in labels)):
         entry = known[item_id]
-        if item_id not in vacated and entry.label == labels.get(item_id, entry.label):
-            titles.setdefault(entry.title, item_id)
+        is_called_so = item_id not in vacated and entry.label == labels.get(item_id, entry.label)
+        if is_called_so and titles.setdefault(entry.title, item_id) == item_id:
+            crowds.add(entry.label, entry.number)
     numbers: dict[str, int] = {}
     for item_id, label in labels.items():
         entry = known[item_id]
         if entry.label == label and titles.get(entry.title) == item_id:
             continue
-        entry.label, entry.number = label, numbers.get(label, 1)
-        while entry.title in titles:
-            entry.number += 1
-        titles[entry.title], numbers[label] = item_id, entry.number
+        entry.label, entry.number = label, 1
+        if label in titles or not crowds.has_room(label, 1):
+            beginning = fitting(label)
+            entry.number = max(numbers.get(beginning, 2), crowds.first_number(label))
+            while entry.title in titles or not crowds.has_room(label, entry.number):
+                entry.number += 1
+            numbers[beginning] = entry.number
+        titles[entry.title] = item_id
+        crowds.add(label, entry.number)

@@ -179,12 +179,17 @@ DELETED_ENTITIES = 2000
 DELETED_DEVICES = 300
 """The same of deleted devices; a container has one."""
 KEY_LIMIT = 120
-"""Characters of what an item is known by: it is in the ids of its entities, of which Home Assistant keeps those that
+"""Bytes of what an item is known by: it is in the ids of its entities, of which Home Assistant keeps those that
 are deleted as well. Of a longer one the beginning stands there with a digest of all."""
-LABEL_LIMIT = 120
-"""Characters of what an item is called."""
-LONG_LABEL = 90
-"""Of a longer label the whole is kept beside, up to NAME_LIMIT: a key is shortened that has it and a few more words."""
+LABEL_LIMIT, LABEL_BYTES = 120, 240
+"""Characters of what an item is called, and bytes."""
+ALIKE = 20
+"""Items of a kind whose names would all become one entity id; further ones have numbers in their names."""
+ODD_LABELS = 100
+"""Names of a kind of which each is looked at for that, where it has other characters than ids have: 0.1 ms each."""
+LONG_LABEL, CALLED_BYTES = 90, 510
+"""Bytes of a label beyond which the whole is kept beside, up to these and NAME_LIMIT characters: a key is shortened
+that has it and a few more words."""
 HOST_KEYS_LIMIT = 8
 """Pinned host keys; a server has one of each of three types, and two of each while it changes them."""
 
@@ -218,6 +223,10 @@ JUDGEMENTS = (5, 900.0)
 """Whole tests that new connections of a host bring about, and changes of its pinned keys: each is a save at once."""
 STORED_BYTES = 1 << 20
 """How much of a host's last words is stored; what has no room comes again with the next poll."""
+LARGE_FILE_BYTES = 1 << 20
+"""Of all that is stored of a host. What is known of thousands of items with the longest names has 6 MB."""
+LARGE_FILE_SECONDS, LARGE_FILE_SAVES = 4 * 3600.0, (4, 3600.0)
+"""How long changes of a larger file wait, and how many saves of it do not, and how long until one more."""
 PROBLEMS_STORED = 200
 """Problems that are still known after a restart, of those whose names have the usual length."""
 PREAMBLE_KEPT = 200
@@ -244,8 +253,10 @@ PACKAGE_TEXT_LIMIT = 80
 """Characters of a package's name or version in them."""
 VERSION_LIMIT = 80
 """Characters of the operating system in the versions of an update."""
-ENTITIES_AT_ONCE = 100
-"""Entities that are added in one go, at about a millisecond each; the event loop has a turn before the next ones."""
+ENTITIES_AT_ONCE, ENTITIES_AT_FIRST = 100, 10
+"""Entities that are added in one go, at most and of many the first ones; then the event loop has a turn."""
+ENTITIES_SECONDS = 0.05
+"""How long they may take, by what the ones before took: about a millisecond each, on a slow machine much longer."""
 MOVES, MOVES_AT_ONCE = (2, 60.0), 2
 """How often a host is looked for at an address that somebody in the network has just announced, and how many hosts at
 once; the others wait, each of them once."""

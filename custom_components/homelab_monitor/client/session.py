@@ -12,9 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 import json
 import logging
-import math
 import secrets
-import time
 
 from .errors import (
     AnotherMachine,
@@ -33,7 +31,6 @@ from .errors import (
 )
 from .introduction import Send, ask_who, start_probe
 from .keys import KeyPair
-from .limits import EXCESS_FORGOTTEN_SECONDS, EXCESS_REST_LIMIT, EXCESS_REST_SECONDS
 from .patience import TimeLimit
 from .probe import Probe
 from .programs import INTERPRETERS, Programs
@@ -62,29 +59,6 @@ class _Request:
     id: str
     line: bytes
     sections: Sequence[str]
-
-
-class _Rest:
-    """How long a host that sent too much is left alone: a new connection each time would be a new budget."""
-
-    def __init__(self) -> None:
-        self._excess: HomelabError | None = None
-        self._seconds = 0.0
-        self._until = -math.inf
-
-    def begin(self, excess: HomelabError) -> None:
-        """Leave the host alone from now on, twice as long as the last time."""
-        now = time.monotonic()
-        if self._excess is excess:
-            return
-        forgotten = now - self._until > EXCESS_FORGOTTEN_SECONDS
-        self._seconds = EXCESS_REST_SECONDS if forgotten else min(2 * self._seconds, EXCESS_REST_LIMIT)
-        self._excess, self._until = excess, now + self._seconds
-
-    def require_end(self) -> None:
-        """Raise what the host did, until it has been left alone for long enough."""
-        if self._excess is not None and time.monotonic() < self._until:
-            raise self._excess
 
 
 class ProbeSession:
@@ -128,7 +102,6 @@ class ProbeSession:
         self._failed = 0
         self._is_closed = False
         self._keys_seen: tuple[str, ...] = ()
-        self._rest = _Rest()
         self.connection: Connection | None = None
         self.host_key = ""
         self.rtt_seconds: float | None = None
@@ -216,10 +189,7 @@ class ProbeSession:
         """Return the living connection, opened when there is none."""
         async with self._connect_lock:
             self._require_open()
-            if self.connection is not None and self.connection.excess is not None:
-                self._rest.begin(self.connection.excess)
-            self._rest.require_end()
-            if self.connection is not None and self.connection.is_clogged:
+            if self.connection is not None and (self.connection.is_clogged or self.connection.excess is not None):
                 await self.disconnect()
             if self.connection is None or self.connection.closed:
                 self.connection = connection = await self._connect_anew()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 import errno
-from functools import cache
+from functools import cache, partial
 import getpass
 import os
 import re
@@ -21,7 +21,7 @@ import asyncssh
 from asyncssh import SSHClientChannel, SSHClientConnection, SSHKey, SSHKeyPair
 from asyncssh.kex import get_kex_algs
 
-from . import tcp_info
+from . import rests, tcp_info
 from .command import ANNOUNCED, OUTPUT_LIMIT, CommandResult, Output, Question, Receiver
 from .denied import Shown
 from .errors import (
@@ -827,9 +827,14 @@ class _Client(asyncssh.SSHClient):
 async def _connect(
     target: Target, client: _Client, login: _Login, algorithms: Sequence[str] | None = None
 ) -> SSHClientConnection:
-    """Connect by our own rules alone, whatever files and environment the machine has."""
+    """Connect by our own rules alone, whatever files and environment the machine has.
+
+    Every connection begins here: that of a host which is left alone does not.
+    """
+    place = (target.host, target.port)
+    rests.require_end(place)
     _name_local_user()
-    client.wire = Wire(target.host)
+    client.wire = Wire(target.host, partial(rests.begin, place))
     client.wire.on_packet = client.shown.take
     return await asyncssh.connect(
         target.host,

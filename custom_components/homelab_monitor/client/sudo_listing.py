@@ -58,7 +58,13 @@ _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(?<!\\),\s*")
 _TAG: Final = re.compile(r"(?<!\S)(?:([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ )")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
+_TAGS: Final = frozenset({"EXEC", "FOLLOW", "INTERCEPT", "LOG_INPUT", "LOG_OUTPUT", "MAIL", "PASSWD", "SETENV"})
+"""All tags of sudoers(5), each of which may have NO before it."""
 _DATES: Final = frozenset({"NOTBEFORE", "NOTAFTER"})
+_OPTIONS: Final = _DATES | {
+    *("APPARMOR_PROFILE", "CHROOT", "CWD", "LIMITPRIVS", "PRIVS", "ROLE", "TIMEOUT", "TYPE"),
+}
+"""All options of sudoers(5)."""
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
 """Those that sudo itself has weighed when it is asked about the command, or that only allow something."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+:@%=~-]+")
@@ -130,38 +136,79 @@ def _last_word(entries: Sequence[_Entry]) -> bool | None:
 # ---------------------------------------------------------------- rules
 
 
+@dataclass(slots=True)
+class _Stands:
+    """What stands before the commands of a rule, up to one of them: it stays on for those that follow.
+
+    Each part is worked out when it changes, as a line may have thousands of either.
+    """
+
+    settings: _Settings
+    tags: frozenset[str] = frozenset()
+    harmful: frozenset[str] = frozenset()
+    """Options that may change what runs; "" for tags and options that nobody here knows."""
+    is_dated: bool = False
+    chroot: str = ""
+    needs_none: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Work out what holds without a tag."""
+        self.needs_none = _needs_none(self.tags, self.settings)
+
+    def read(self, command: str) -> tuple[str, bool]:
+        """Take in what stands before a command; return the rest of it, and whether it has a digest."""
+        start, has_digest = 0, False
+        while tag := _TAG.match(command, start):
+            start = tag.end()
+            if tag[1]:
+                self._tag(tag[1])
+            elif tag[2]:
+                self._option(tag[2])
+            else:
+                has_digest = True
+        return command[start:], has_digest
+
+    def _tag(self, name: str) -> None:
+        """Take in a tag, which undoes its opposite."""
+        plain = name.removeprefix("NO")
+        if plain not in _TAGS:
+            self.harmful |= {""}
+        elif name not in self.tags:
+            self.tags = self.tags - {plain, f"NO{plain}"} | {name}
+            self.needs_none = _needs_none(self.tags, self.settings)
+
+    def _option(self, text: str) -> None:
+        """Take in an option; another one of that name takes its place."""
+        name, _, value = text.partition("=")
+        known = name if name in _OPTIONS else ""
+        self.harmful -= {known} - {""}
+        if not _HARMLESS_OPTION.fullmatch(text):
+            self.harmful |= {known}
+        self.is_dated = self.is_dated or name in _DATES
+        self.chroot = value if name == "CHROOT" else self.chroot
+
+
 def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs: bool) -> Iterator[_Entry]:
     """Yield the commands of one rule that fit the program, or may; tags and options stay on for those that follow."""
     if not (found := _RULE.match(line)):
         return
     rule, is_root = first_line(line), _is_root(found[1])
-    tags: set[str] = set()
-    options: dict[str, str] = {}
+    stands = _Stands(settings)
     for command in _COMMA.split(found[2]):
-        start, has_digest = 0, False
-        while tag := _TAG.match(command, start):
-            start = tag.end()
-            if tag[1]:
-                tags -= {tag[1].removeprefix("NO"), f"NO{tag[1]}"}
-                tags.add(tag[1])
-            elif tag[2]:
-                options[tag[2].partition("=")[0]] = tag[2]
-            else:
-                has_digest = True
-        is_plain = all(map(_HARMLESS_OPTION.fullmatch, options.values()))
-        is_weighed = has_digest or not _DATES.isdisjoint(options)
-        word = command[start:]
+        word, has_digest = stands.read(command)
         path, _, arguments = word.removeprefix("!").partition(" ")
         # A rule for others than root says nothing of what becomes root's.
         fits = _both(_both(_fits(path, paths), _takes_none(arguments)), is_root)
         if fits is False:
             continue
         allows, is_all = not word.startswith("!"), path == "ALL"
-        is_enough = _both(allows, _both(_needs_none(tags, settings), True if is_plain else None))
+        is_enough = _both(allows, _both(stands.needs_none, None if stands.harmful else True))
         # sudo-rs leaves out the quotes that say "without arguments".
         is_open = _both(is_enough, not is_all and arguments != '""' and not is_sudo_rs)
-        chroot = options.get("CHROOT", "").partition("=")[2]
-        yield _Entry(rule, fits, is_enough, allows, is_all, path in paths, is_open, frozenset(tags), chroot, is_weighed)
+        is_weighed = has_digest or stands.is_dated
+        yield _Entry(
+            rule, fits, is_enough, allows, is_all, path in paths, is_open, stands.tags, stands.chroot, is_weighed
+        )
 
 
 def _names_others(lines: Sequence[str], paths: Sequence[str]) -> bool:
@@ -437,7 +484,7 @@ def _loose(settings: _Settings, entry: _Entry) -> str | None:
     return found or (None if None in (chroot, sets, resets, *kept.values()) else "")
 
 
-def _needs_none(tags: set[str], settings: _Settings) -> bool | None:
+def _needs_none(tags: frozenset[str], settings: _Settings) -> bool | None:
     """Tell whether no password is needed; a rule's own tag counts more than a setting."""
     # Whoever is of that group is asked for none, whatever a tag says.
     groups = [part.get("exempt_group") for part in (settings.general, settings.as_root, settings.of_command)]

@@ -102,8 +102,9 @@ class Outgoing(asyncio.Transport):
 class Wire(asyncio.BufferedProtocol):
     """The way that one connection takes; asyncssh opens it as a tunnel."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, on_excess: Callable[[HomelabError], None] = lambda _: None) -> None:
         self._host = host
+        self._on_excess = on_excess
         self.budget = Budget(host)
         self.excess: HomelabError | None = None
         """Why this connection was ended, None while it was not."""
@@ -254,7 +255,7 @@ class Wire(asyncio.BufferedProtocol):
             if kind == _KEXINIT:
                 self.budget.take_rekey()
         except HomelabError as err:
-            self.excess = self.excess or err
+            self._exceed(err)
             raise Excess(err) from None
 
     def require_taken(self, channel: SSHClientChannel[bytes]) -> None:
@@ -271,7 +272,7 @@ class Wire(asyncio.BufferedProtocol):
         room = int.from_bytes(packet.get_full_payload()[13:17])
         if room < PACKET_BYTES:
             err = TooMuchTraffic(self._host, f"it takes no packet with more than {room} bytes of data")
-            self.excess = self.excess or err
+            self._exceed(err)
             raise Excess(err)
 
     def _advance(self) -> None:
@@ -307,10 +308,16 @@ class Wire(asyncio.BufferedProtocol):
                 err if isinstance(err, asyncssh.Error | OSError) else asyncssh.ProtocolError(words)
             )
 
+    def _exceed(self, err: HomelabError) -> None:
+        """Note what the host sent too much of; the first of it is why the connection ends."""
+        if self.excess is None:
+            self.excess = err
+            self._on_excess(err)
+
     def _end(self, err: HomelabError) -> None:
         """End the connection; who uses it learns why from its channels."""
         if self.excess is None and self._connection is not None:
-            self.excess = err
+            self._exceed(err)
             self._connection.connection_lost(Excess(err))
 
     def _rest(self, spent: float) -> None:
