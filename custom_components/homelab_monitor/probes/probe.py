@@ -318,13 +318,16 @@ class Host:
         except OSError:
             return None
 
-    def link_name(self, path: str) -> str:
-        """Return the last part of where a link leads, "" where it is none."""
+    def link_target(self, path: str) -> str:
+        """Return where a link leads, "" where it is none."""
         try:
-            target = os.readlink(self.path(path))
+            return os.readlink(self.path(path)).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
-        return os.path.basename(target).decode("utf-8", "surrogateescape")
+
+    def link_name(self, path: str) -> str:
+        """Return the last part of where a link leads, "" where it is none."""
+        return os.path.basename(self.link_target(path))
 
     def real_path(self, path: str) -> str:
         """Return a path with all links followed."""
