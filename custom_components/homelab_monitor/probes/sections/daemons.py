@@ -171,10 +171,10 @@ def is_its_unit(one: Daemon, unit: str, own: Own) -> bool:
     """
     if not re.search(DAEMON_UNITS[one.name], unit) or one.name == "cron":
         return False
-    return one.name == "fail2ban-server" or (unit.endswith(".service") and template_of(unit) != template_of(own.unit or ""))
+    return one.name == "fail2ban-server" or (unit.endswith(".service") and without_instance(unit) != without_instance(own.unit or ""))
 
 
-def template_of(unit: str) -> str:
+def without_instance(unit: str) -> str:
     """Return a unit's name without its instance, of which each connection may have another."""
     return unit.partition("@")[0]
 

@@ -164,7 +164,7 @@ def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "J
     found = {mount.id: FOREIGN_MOUNT.search(mount.mountpoint) for mount in mounts if not watched.names_it(mount)}
     places = {ident: mount.string[: mount.end()] for ident, mount in found.items() if mount}
     folders = sorted(set(places.values()), key=lambda folder: (len(folder), folder))[:MOST_ENGINES]
-    kept = ask_each(folders, lambda folder: is_kept(host, folder), held, time.monotonic() + KEPT_SECONDS)
+    kept = ask_each(folders, lambda folder: is_kept(host, folder), held, time.monotonic() + WAY_SECONDS)
     return [
         mount
         for mount in mounts
@@ -173,7 +173,7 @@ def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "J
     ]
 
 
-KEPT_SECONDS = 1.0
+WAY_SECONDS = 1.0
 
 
 def is_kept(host: "Host", folder: str) -> bool:
@@ -523,7 +523,7 @@ def report_absent(report: Report, watched: "Watched", there: "set[str]", stuck: 
     """
     known = there.union(report.rows, report.late, report.closed)
     folders = {name: os.path.dirname(name) for name in watched.in_full if name not in known}
-    held, until = stuck.setdefault("kept", {}), time.monotonic() + KEPT_SECONDS
+    held, until = stuck.setdefault("kept", {}), time.monotonic() + WAY_SECONDS
     kept = ask_each(sorted(set(folders.values())), lambda folder: is_kept(report.host, folder), held, until)
     report.closed += [name for name, folder in folders.items() if kept.get(folder) is not True]
 
