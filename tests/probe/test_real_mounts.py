@@ -116,7 +116,8 @@ os.rename(sys.argv[1] + "/eve/a", "a", dst_dir_fd=os.open(".", os.O_RDONLY))
 
     def test_a_chosen_one_that_a_user_gives_another_name_is_not_gone(self):
         setup = """
-            mkdir -p $d/eve/a/disk; chmod 755 $d; chown 61001 $d/eve; mount -t tmpfs t $d/eve/a/disk; mv $d/eve/a $d/eve/b
+            mkdir -p $d/eve/a/disk; chmod 755 $d; chown 61001 $d/eve
+            mount -t tmpfs t $d/eve/a/disk; mv $d/eve/a $d/eve/b
         """
         (found,) = self.namespace(setup, ["/eve/a/disk"])
         self.assertEqual((found["rows"], found["late"]), ({}, ["/eve/a/disk"]))
