@@ -94,6 +94,8 @@ def reported(made: Aviary) -> dict[str, Any]:
     )
     sections["hardware"]["interfaces"] = dict(zip(sections["network"]["interfaces"], interfaces.values(), strict=True))
     sections["updates"] |= {"pending": 2, "reboot_required": True}
+    for row in sections["filesystems"]["filesystems"]:
+        del row["guest_uid"]  # what another user mounted has no lasting id of its own
     return sections
 
 

@@ -184,6 +184,24 @@ async def test_very_many_problems_with_very_long_names_make_no_large_file(
     assert len(json.dumps(stored)) < 100_000
 
 
+async def test_a_full_disk_that_is_renamed_out_of_reach_is_still_full_after_a_restart(
+    hass: HomeAssistant, host: Host
+) -> None:
+    section = host.session.sections["filesystems"]
+    section["filesystems"][1] |= {"used_bytes": 99, "available_bytes": 1, "device_number": "8:17", "mount_id": 40}
+    name = section["filesystems"][1]["mountpoint"]
+    await host.start()
+    assert name in {each.item for each in host.entry.runtime_data.data.problems}
+    await host.entry.runtime_data.store.async_save()
+    section["filesystems"].pop()
+    section |= {"late": ["/home/eve/dddd…/40"], "late_devices": ["8:17"], "complete": {"mounts": False}}
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        assert await hass.config_entries.async_reload(host.entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+    await host.move(130, step=10)
+    assert name in {each.item for each in host.entry.runtime_data.data.problems}
+
+
 # ---------------------------------------------------------------- what a dialog hands over
 
 

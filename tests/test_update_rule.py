@@ -795,6 +795,28 @@ def test_a_script_that_others_can_change_is_found(place: Place, spoil: str, path
         assert judged(place) == ("ok", "updates_rule_ready", None)
 
 
+NEST = """
+import os
+os.chdir("/tmp/eve")
+for _ in range(40000):
+    os.mkdir("d" * 240)
+    os.chdir("d" * 240)
+os.rename("/tmp/eve/a", "a", dst_dir_fd=os.open(".", os.O_RDONLY))
+"""
+
+
+def test_a_list_of_mounts_that_a_user_made_long_holds_nothing_up(place: Place) -> None:
+    """Whoever owns the folder above a mountpoint moves that as deep as they like: its line has megabytes then."""
+    assert remedy(place, INSTALL) == ""
+    mounts = "mkdir /tmp/eve; mount -t tmpfs t /tmp/eve && mkdir -p /tmp/eve/a/disk && mount -t tmpfs t /tmp/eve/a/disk"
+    assert place.sh(mounts).returncode == 0
+    assert place.run("python3", "-c", NEST).returncode == 0
+    assert int(place.sh("wc -c </proc/self/mounts").stdout) > 8_000_000
+    begun = time.monotonic()
+    assert judged(place) == ("ok", "updates_rule_ready", None)
+    assert time.monotonic() - begun < 4
+
+
 def test_a_filesystem_that_is_read_only_has_a_reason_and_no_remedy(place: Place) -> None:
     read_only = "mount --bind /usr /usr && mount -o remount,bind,ro /usr"
     assert place.sh(read_only).returncode == 0

@@ -316,9 +316,9 @@ class HostStore:
             "since": self.memory.since,
             "reason": self.memory.reason,
             "watched_until": self.memory.watched_until,
-            "problems": [[each.kind, each.item] for each in self.memory.problems if len(each.item) <= NAME_LIMIT][
-                :PROBLEMS_STORED
-            ],
+            "problems": [
+                [each.kind, each.item, each.device] for each in self.memory.problems if len(each.item) <= NAME_LIMIT
+            ][:PROBLEMS_STORED],
             "upgrade": self.memory.upgrade,
             "upgrade_started": self.memory.upgrade_started,
             "upgrade_boot_id": self.memory.upgrade_boot_id,
@@ -359,10 +359,6 @@ def _moment(stored: object) -> float | None:
 
 
 def _problems(stored: object) -> tuple[Problem, ...]:
-    """Return the problems that a file names."""
-    pairs = stored if isinstance(stored, list) else []
-    return tuple(
-        Problem(kind=pair[0], item=pair[1])
-        for pair in pairs
-        if len(texts(pair)) == 2  # noqa: PLR2004
-    )
+    """Return the problems that a file names; an earlier version noted no devices."""
+    rows = (texts(row) for row in (stored if isinstance(stored, list) else []))
+    return tuple(Problem(kind=row[0], item=row[1], device="".join(row[2:])) for row in rows if len(row) in {2, 3})

@@ -1,5 +1,6 @@
 """Who is who over time: ids stay, and only complete inventories can miss an item."""
 
+from dataclasses import replace
 from itertools import permutations
 import json
 import time
@@ -275,6 +276,46 @@ def test_a_filesystem_moves_with_its_uuid_from_a_place_that_it_has_left() -> Non
     inventory = Inventory()
     match(inventory, filesystem("/srv", "u-1"), filesystem("/data", "u-2"))
     assert match(inventory, filesystem("/new", "u-1"), filesystem("/srv", "u-2")) == {"u-1": "/new", "u-2": "/srv"}
+
+
+def mounted(mountpoint: str, token: str, uuid: str | None = None, source: str = "") -> Found:
+    return replace(filesystem(mountpoint, uuid), token=token, source=source)
+
+
+def test_a_filesystem_that_is_renamed_all_the_time_stays_one_and_takes_no_room() -> None:
+    inventory = Inventory()
+    for n in range(2 * NEW_ITEMS[0]):
+        found = (mounted("/", "8:1"), mounted(f"/home/eve/{n}/disk", "8:17"))
+        assert match(inventory, *found, now=10.0 * n) == {"/": "/", "/home/eve/0/disk": f"/home/eve/{n}/disk"}
+    found = (mounted("/", "8:1"), mounted("/home/eve/x", "8:17"), mounted("/srv/new", "8:33"))
+    assert match(inventory, *found, now=9e9)["/srv/new"] == "/srv/new"
+
+
+def test_filesystems_that_change_names_stay_themselves() -> None:
+    inventory = Inventory()
+    match(inventory, mounted("/home/eve/a", "1"), mounted("/home/eve/b", "2"))
+    swapped = match(inventory, mounted("/home/eve/b", "1"), mounted("/home/eve/a", "2"))
+    assert swapped == {"/home/eve/a": "/home/eve/b", "/home/eve/b": "/home/eve/a"}
+
+
+def test_a_number_that_the_kernel_gave_away_again_joins_nothing_that_an_identity_keeps_apart() -> None:
+    inventory = Inventory()
+    match(inventory, mounted("/media/a", "8:17", "u-1"))
+    assert match(inventory, mounted("/media/b", "8:17", "u-2")) == {"u-2": "/media/b"}
+
+
+def test_a_number_that_several_have_tells_nothing() -> None:
+    inventory = Inventory()
+    match(inventory, mounted("/a", "8:17"))
+    told = match(inventory, mounted("/b", "8:17"), mounted("/c", "8:17"))
+    assert told == {"/b": "/b", "/c": "/c"}
+
+
+def test_what_a_guest_mounts_is_never_what_was_roots() -> None:
+    inventory = Inventory()
+    match(inventory, mounted("/home/eve/a", "0:60"))
+    told = match(inventory, mounted("/home/eve/x", "0:60", source="user 1501"))
+    assert told == {"/home/eve/x": "/home/eve/x"}
 
 
 def test_what_is_another_kind_of_filesystem_lends_nothing() -> None:

@@ -107,6 +107,80 @@ def test_a_full_disk_that_hangs_is_still_full(court: Court) -> None:
     assert court.judged(600) == ["disk_full /srv/my data"]
 
 
+def _numbered(court: Court, number: str = "8:17") -> dict[str, object]:
+    """Give the disk the number that the kernel has for it, and return its row."""
+    disk: dict[str, object] = court.sections["filesystems"]["filesystems"][1]
+    disk |= {"device_number": number, "mount_id": 40}
+    return disk
+
+
+def test_a_full_disk_that_was_renamed_and_cannot_be_asked_is_still_full(court: Court) -> None:
+    _numbered(court)
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    section = court.sections["filesystems"]
+    section["filesystems"].pop()
+    section |= {"late": ["/home/eve/dddd…/40"], "late_devices": ["8:17"], "complete": {"mounts": False}}
+    assert court.judged(6000) == ["disk_full /srv/my data"]
+    section |= {"late_devices": ["8:18"]}
+    assert court.judged() == []
+
+
+def test_the_number_of_another_boot_says_nothing(court: Court) -> None:
+    _numbered(court)
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    section = court.sections["filesystems"]
+    section["filesystems"].pop()
+    section |= {"late": ["/other"], "late_devices": ["8:17"], "complete": {"mounts": False}}
+    court.document["boot_id"] = "another"
+    assert court.judged() == []
+
+
+def test_a_full_disk_that_gets_another_name_is_told_by_that_until_two_percent_are_free(court: Court) -> None:
+    disk = _numbered(court)
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(88.5)
+    disk["mountpoint"] = "/srv/other"
+    assert court.judged() == ["disk_full /srv/other"]
+    disk["read_only"] = True
+    disk["mountpoint"] = "/srv/third"
+    assert court.judged() == ["disk_full /srv/third"]
+    disk |= {"device_number": "8:99", "mountpoint": "/srv/fourth"}
+    assert court.judged() == []
+
+
+def test_what_a_guest_mounts_where_a_full_disk_was_does_not_stand_for_it(court: Court) -> None:
+    disk = _numbered(court)
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(10)
+    disk |= {"device_number": "0:90", "mount_id": 41, "guest_uid": 1501}
+    assert court.judged(6000) == ["disk_full /srv/my data"]
+    del disk["guest_uid"]
+    assert court.judged() == [], "root has mounted another one there"
+
+
+def test_what_a_guest_mounted_is_judged_where_nothing_else_was(court: Court) -> None:
+    _numbered(court)["guest_uid"] = 1501
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    court.fill(10)
+    assert court.judged() == []
+
+
+def test_of_a_list_of_mounts_that_could_not_be_read_to_its_end_nothing_is_gone(court: Court) -> None:
+    court.fill(95)
+    assert court.judged() == ["disk_full /srv/my data"]
+    section = court.sections["filesystems"]
+    section["filesystems"].pop()
+    section["complete"] = {"mounts": False, "names": False}
+    assert court.judged(6000) == ["disk_full /srv/my data"]
+    section["complete"] = {"mounts": False}
+    assert court.judged() == []
+
+
 def test_what_tells_numbers_that_cannot_be_is_not_over(court: Court) -> None:
     court.fill(95)
     court.sections["memory"]["available_bytes"] = 100_000_000

@@ -331,6 +331,79 @@ class Pretenders(unittest.TestCase):
             self.tree.process(900, "sshd", OPEN, cgroup=group)
             self.assertEqual(self.part()["reason"], "password_login", group)
 
+    def test_a_group_in_which_logins_stay_says_nothing(self):
+        """As with OpenRC, Dropbear, and an OpenSSH without pam_systemd: whoever logs in is in the server's group."""
+        self.tree.told["uid"] = 1000
+        self.tree.save()
+        for name, line, group, own, is_sure in (
+            ("sshd", OPEN, "/openrc.sshd", "/openrc.sshd", False),
+            ("sshd", OPEN, "/openrc.sshd", "/user.slice/user-1000.slice/session-3.scope", False),
+            ("sshd", OPEN, "/system.slice/ssh.service", "/system.slice/ssh.service", False),
+            ("sshd", OPEN, "/system.slice/ssh.service/x", "/system.slice/ssh.service", False),
+            ("sshd", OPEN, "/system.slice/ssh@7-1.service", "/system.slice/ssh@8-2.service", False),
+            ("sshd", OPEN, "/system.slice/dropbear.service", "/system.slice/dropbear.service", False),
+            ("dropbear", "", "/system.slice/dropbear.service", "/system.slice/dropbear.service", False),
+            ("cron", "", "/system.slice/cron.service", "/user.slice/user-1000.slice/session-3.scope", False),
+            ("cron", "", "/openrc.cronie", "/openrc.sshd", False),
+            ("sshd", OPEN, "/system.slice/ssh.service", "/user.slice/user-1000.slice/session-3.scope", True),
+            ("sshd", OPEN, "/system.slice/ssh.service", "/system.slice/dropbear.service", True),
+            ("fail2ban-server", "", "/openrc.fail2ban", "/openrc.sshd", True),
+        ):
+            with self.subTest((name, group, own)):
+                self.tree.write("/proc/self/cgroup", "0::" + own + "\n")
+                self.tree.process(900, name, line, cgroup=group)
+                self.assertEqual([one.is_sure for one in probe.Daemons(self.tree.host()).found], [is_sure])
+
+    def test_who_lets_others_into_its_group_is_known_by_the_file_that_it_wrote_or_as_who_let_us_in(self):
+        self.tree.told["uid"] = 1000
+        self.tree.write("/proc/self/cgroup", "0::/openrc.sshd\n")
+        self.tree.process(812, "sshd", LISTENER, cgroup="/openrc.sshd")
+        self.assertEqual(self.part()["reason"], "permission_denied")
+        self.tree.write("/proc/self/stat", "950 (python3) S 812 0\n")
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.write("/proc/self/stat", "950 (python3) S 1 0\n")
+        self.tree.write("/run/sshd.pid", "812\n")
+        self.tree.changed("/run/sshd.pid", at=100)
+        self.assertEqual(self.part()["reason"], "keys_only")
+        self.tree.process(900, "sshd", OPEN, cgroup="/openrc.sshd")
+        self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
+        self.tree.write(SSHD_CONFIG, PASSWORDS)
+        self.assertEqual(self.part()["reason"], "password_login")
+
+    def of_parent(self, pid, parent, *words, **more):
+        """Run a process that another one started."""
+        self.tree.process(pid, *words, **more)
+        with open(f"{self.tree.folder}/proc/{pid}/stat") as file:
+            told = file.read()
+        self.tree.write(f"/proc/{pid}/stat", told.replace(" S 1 ", f" S {parent} "))
+
+    def test_who_is_called_a_server_takes_no_place_of_the_one_for_each_connection(self):
+        """tcpsvd(8) starts an sshd -i for each; somebody else has something that is called sshd."""
+        self.tree.told["uid"] = 1000
+        self.tree.write(SSHD_CONFIG, PASSWORDS)
+        self.tree.write("/proc/self/stat", "950 (python3) S 900 0\n")
+        self.of_parent(900, 700, "sshd", "sshd: mon [priv]", started=950, cgroup="/openrc.sshd")
+        self.assertEqual(self.part()["reason"], "password_login")
+        title = "sshd: /usr/sbin/sshd -D -o PasswordAuthentication=no [listener] 0 of 10-100 startups"
+        self.tree.process(910, "sshd", title, cgroup="/openrc.sshd")
+        self.assertEqual(self.part()["reason"], "password_login")
+
+    def test_one_for_each_connection_beside_one_that_listens_counts_as_well(self):
+        self.tree.process(812, "sshd", LISTENER, exe="/usr/sbin/sshd")
+        self.tree.write(SSHD_CONFIG, KEYS)
+        self.tree.changed(SSHD_CONFIG, at=500)  # after the start of the one that listens
+        for parent, servers in ((812, 1), (1, 1), (700, 2)):
+            self.of_parent(900, parent, "sshd", "sshd: mon [priv]", started=950, exe="/usr/sbin/sshd")
+            self.assertEqual(len(probe.Daemons(self.tree.host()).ssh_servers()), servers, parent)
+            os.remove(self.tree.folder + "/proc/900/exe")
+
+    def test_a_command_line_without_end_is_not_read_whole_and_not_taken_for_whole(self):
+        self.tree.process(812, "sshd", "/usr/sbin/sshd\0" + "-4\0" * (4 << 20))
+        host = self.tree.host()
+        (one,) = probe.Daemons(host).found
+        self.assertLess(sum(map(len, one.words)), 1 << 17)
+        self.assertEqual(self.part()["reason"], "unreadable")
+
     def test_a_file_proves_nothing_that_is_not_roots_or_means_another_process(self):
         self.tree.told["uid"] = 1000
         self.start(cgroup="/")

@@ -1,5 +1,8 @@
 """Which filesystems are told, and by which of their mounts: recorded lists of mounts, and real ones in a namespace."""
 
+import json
+import os
+import tempfile
 import threading
 import time
 import unittest
@@ -148,11 +151,11 @@ class Chosen(Told):
         asked = []
 
         class Counting(probe.RecordedHost):
-            def statvfs(self, path, mount):
+            def statvfs(self, path, mount, *args):
                 asked.append(path)
                 if path == "/data":
                     raise OSError("stale")
-                return super().statvfs(path, mount)
+                return super().statvfs(path, mount, *args)
 
         lines = "26 25 8:2 / /srv rw - ext4 /dev/sdb1 rw\n27 25 8:3 /a /data rw - ext4 /dev/sdc1 rw\n"
         told = self.section(Counting(self.machine(lines).folder), ["/srv", "/data"])
@@ -211,6 +214,204 @@ class Chosen(Told):
         self.assertLess(time.process_time() - begun, 5)
 
 
+EVES = {"owners": {"/home/eve": 1501}}
+DISK = "{0} 25 8:{0} / {1} rw,relatime - ext4 /dev/sdx{0} rw\n"
+STRANGERS = "{0} 25 0:{0} / {1} rw - fuse.sshfs eve rw,user_id=1501,group_id=0\n"
+DEEP = "/home/eve" + "/ddddddddd" * 500
+
+
+class Renamed(Told):
+    """Whoever owns a folder above a mountpoint says what that is called, and how long its path is."""
+
+    def test_a_filesystem_at_a_path_that_is_too_long_is_late_by_the_number_that_nobody_changes(self):
+        lines = DISK.format(30, DEEP + "/disk") + DISK.format(31, DEEP + "/more") + DISK.format(32, "/srv")
+        told = self.section(self.machine(lines).host())
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/srv"])
+        self.assertEqual((told["late_devices"], len(told["late"])), (["8:30", "8:31"], 2))
+        self.assertLess(max(map(len, told["late"])), 300)
+        self.assertEqual(told["complete"], {"mounts": False})
+
+    def test_every_row_has_the_numbers_that_nobody_changes(self):
+        row = self.rows(DISK.format(30, "/home/eve/disk"))["/home/eve/disk"]
+        self.assertEqual((row["device_number"], row["mount_id"]), ("8:30", 30))
+
+    def test_what_is_closed_or_covered_has_its_number_too(self):
+        class Closed(probe.RecordedHost):
+            def statvfs(self, path, mount, *args):
+                if path == "/srv":
+                    raise PermissionError(13, "Permission denied")
+                return super().statvfs(path, mount, *args)
+
+        lines = DISK.format(30, "/srv") + DISK.format(31, "/home/eve/disk")
+        lines += STRANGERS.format(40, "/home/eve")
+        told = self.section(Closed(self.machine(lines).folder))
+        self.assertEqual((told["late"], told["late_devices"]), (["/home/eve/disk", "/srv"], ["8:30", "8:31"]))
+
+    def test_a_place_that_looks_like_an_engines_counts_only_where_root_made_it(self):
+        for folder, is_told in (
+            ("/var/lib/docker/overlay2/", False),
+            ("/var/lib/kubelet/pods/1/volumes/", False),
+            ("/home/eve/docker/overlay2/", True),
+            ("/home/eve/containers/storage/overlay/", True),
+            ("/home/eve/kubelet/pods/", True),
+            ("/home/eve/.zfs/snapshot/", True),
+        ):
+            with self.subTest(folder):
+                tree = self.machine(DISK.format(30, folder + "a/disk"), **EVES)
+                os.makedirs(tree.folder + folder)
+                told = [row["mountpoint"] for row in self.section(tree.host())["filesystems"]]
+                self.assertEqual(told, ["/", folder + "a/disk"] if is_told else ["/"])
+
+    def test_a_snapshot_says_itself_what_it_is(self):
+        lines = "30 25 0:50 / /tank rw - zfs tank rw\n31 30 0:51 / /tank/.zfs/snapshot/1 ro - zfs tank@1 ro\n"
+        self.assertEqual(set(self.rows(lines)), {"/", "/tank"})
+
+    def test_a_place_in_a_folder_that_never_answers_holds_nothing_up(self):
+        heal = threading.Event()
+        self.addCleanup(heal.set)
+
+        class Hanging(probe.RecordedHost):
+            def roots_status(self, path):
+                heal.wait(60)
+
+        lines = DISK.format(30, "/nas/docker/overlay2/x") + DISK.format(31, "/srv")
+        begun = time.monotonic()
+        told = self.section(Hanging(self.machine(lines).folder))
+        self.assertLess(time.monotonic() - begun, 3)
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/nas/docker/overlay2/x", "/srv"])
+
+    def test_what_is_chosen_and_not_there_is_late_where_others_than_root_could_have_moved_it(self):
+        memory = "30 25 0:60 / /home/eve/b/disk rw - tmpfs t rw\n"
+        for chosen, is_late in (("/home/eve/a/disk", True), ("/mnt/usb", False), ("/home/eve", False)):
+            with self.subTest(chosen):
+                tree = self.machine(memory, **EVES)
+                os.makedirs(tree.folder + "/home/eve")
+                os.makedirs(tree.folder + "/mnt")
+                told = self.section(tree.host(), [chosen + "/"])
+                self.assertEqual(told.get("late", []), [chosen] if is_late else [])
+                self.assertEqual(told["complete"], {"mounts": True})
+
+    def test_what_a_stranger_mounts_at_a_chosen_place_says_whose_it_is(self):
+        line = "40 25 0:90 / /home/eve/x rw - fuse.mergerfs e rw,user_id=1501,group_id=0,allow_other\n"
+        row = self.rows(line + DISK.format(41, "/srv"), ["/home/eve/x"])
+        self.assertEqual((row["/home/eve/x"]["guest_uid"], row["/srv"].get("guest_uid")), (1501, None))
+        self.assertNotIn("guest_uid", self.rows(line, ["/home/eve/x"], uid=1501)["/home/eve/x"])
+
+    def test_another_mount_of_a_filesystem_answers_where_the_way_to_the_first_is_closed(self):
+        lines = "30 25 8:9 / /b/disk rw - ext4 /dev/sdb rw\n31 25 8:9 / /the/main/place rw - ext4 /dev/sdb rw\n"
+        for error in (PermissionError(13, "x"), FileNotFoundError(2, "x"), OSError("another one is there")):
+            asked = []
+
+            class Closed(probe.RecordedHost):
+                closed = ("/b/disk",)
+
+                def statvfs(self, path, mount, *args, error=error, asked=asked):
+                    asked.append(path)
+                    if path in self.closed:
+                        raise error
+                    return super().statvfs(path, mount, *args)
+
+            host = Closed(self.machine(lines).folder)
+            told = self.section(host)
+            self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/the/main/place"])
+            self.assertEqual((told["complete"], told.get("late")), ({"mounts": True}, None))
+            host.closed = ("/b/disk", "/the/main/place")
+            self.assertEqual(self.section(host)["late"], ["/b/disk"])
+
+    def test_a_file_that_stands_where_something_else_is_meant_is_no_single_file(self):
+        host = probe.Host()
+        with open("/proc/self/mountinfo") as file:
+            mount = next(one for one in probe.parse_mountinfo(file.read()) if one.mountpoint == "/proc")
+        with self.assertRaises(probe.SingleFile):
+            host.statvfs("/proc/uptime", mount.id, False)
+        self.assertTrue(host.statvfs("/proc", mount.id, False))
+        with self.assertRaises(OSError) as raised:
+            host.statvfs("/proc/uptime", mount.id + "1", False)
+        self.assertNotIsInstance(raised.exception, probe.SingleFile)
+
+
+class Long(Told):
+    """What users make long is not read whole, and hides nothing of root's."""
+
+    def test_a_line_without_end_costs_little_and_hides_nobody(self):
+        lines = DISK.format(30, "/early") + STRANGERS.format(40, "/home/eve" + "/d" * 3000000)
+        lines += DISK.format(41, "/home/eve" + "/d" * 2000000 + "/disk") + DISK.format(42, "/late")
+        tree = self.machine(lines)
+        begun = time.process_time()
+        told = self.section(tree.host())
+        self.assertLess(time.process_time() - begun, 2)
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/early", "/late"])
+        self.assertEqual((told["late_devices"], len(told["late"])), (["8:41"], 1))
+        self.assertLess(len(json.dumps(told)), 3000)
+
+    def test_a_folder_without_end_that_is_mounted_somewhere_is_told_by_its_number(self):
+        lines = f"30 25 8:9 {'/d' * 2000000} /home/eve/disk rw - ext4 /dev/sdb rw\n" + DISK.format(42, "/late")
+        told = self.section(self.machine(lines).host())
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/late"])
+        self.assertEqual(told["late_devices"], ["8:9"])
+
+    def test_what_takes_too_long_to_read_is_told_as_far_as_it_was_read(self):
+        lines = ROOT + DISK.format(30, "/srv")
+
+        class Slow(probe.RecordedHost):
+            def short_lines(self, path, most, seconds):
+                yield from lines.split("\n")
+                raise probe.Late(path)
+
+        told = self.section(Slow(self.machine(DISK.format(30, "/srv")).folder))
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/srv"])
+        self.assertEqual(told["complete"], {"mounts": False, "names": False})
+
+    def test_the_lines_of_a_file_are_those_that_it_has_and_of_long_ones_both_ends(self):
+        tree = self.machine("")
+        for size in (0, 1, 9, 10, 11, 65530, 65536, 65541, 200000):
+            wanted = ["a", "b" * size, "", "c" * (2 * size), "d"]
+            tree.write("/x", "".join(line + "\n" for line in wanted))
+            told = list(tree.host().short_lines("/x", 5, 60))
+            self.assertEqual(len(told), len(wanted), size)
+            for line, found in zip(wanted, told):
+                cut = line[:5] + "\n" + line[-5:]
+                self.assertIn(found, (line, cut) if len(line) <= 65546 else (cut,), size)
+        tree.write("/x", "b" * 100 + "\n" + "c" * 100000 + "\n")
+        with self.assertRaises(probe.Late):
+            list(tree.host().short_lines("/x", 5, -1))
+
+    def test_names_of_users_leave_room_for_all_else(self):
+        name = b"/home/eve/" + b"\xff" * 4000
+        lines = "".join(STRANGERS.format(100 + n, "%") for n in range(300)).encode()
+        for n in range(300):
+            lines = lines.replace(b" % ", b" " + name + b"%d " % n, 1)
+        lines += "".join(DISK.format(1000 + n, "%") for n in range(300)).encode()
+        for n in range(300):
+            lines = lines.replace(b" % ", b" " + name + b"/%d " % n, 1)
+        tree = self.machine(DISK.format(30, "/srv"))
+        tree.write("/proc/self/mountinfo", (ROOT + DISK.format(30, "/srv")).encode() + lines)
+        told = self.section(tree.host())
+        self.assertLess(len(json.dumps(told)), 2 << 20)
+        self.assertEqual([row["mountpoint"] for row in told["filesystems"]][-1], "/srv")
+        self.assertEqual(told["complete"]["names"], False)
+        self.assertEqual(len(told["late_devices"]), 300)
+
+    def test_a_file_of_any_length_is_not_read_whole(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.truncate(probe.FILE_BYTES)
+            self.assertEqual(len(probe.Host().read_bytes(file.name)), probe.FILE_BYTES)
+            file.truncate(1 << 40)
+            begun = time.monotonic()
+            with self.assertRaises(OSError):
+                probe.Host().read_bytes(file.name)
+            self.assertEqual(probe.Host().text(file.name), "")
+            self.assertLess(time.monotonic() - begun, 5)
+
+    def test_who_replaced_a_file_of_proc_is_found_behind_lines_without_end(self):
+        tree = self.machine(
+            STRANGERS.format(40, "/home/eve" + "/d" * 3000000) + "99 1 0:43 / /proc/meminfo rw - x y rw\n"
+        )
+        self.assertEqual(probe.replaced_files(tree.host(), {}), {"/proc/meminfo"})
+        tree.write("/proc/self/mounts", "a / ext4 ro 0 0\nb /home/eve" + "/d" * 3000000 + " x rw 0 0\n")
+        self.assertTrue(probe.root_is_read_only(tree.host()))
+
+
 class Files(Told):
     def machine(self, lines, files=(), **told):
         tree = super().machine(lines, **told)
@@ -264,10 +465,10 @@ class Autofs(Told):
             def boottime(self):
                 return self.now
 
-            def read(self, path):
-                return ROOT + self.mounts if path == "/proc/self/mountinfo" else super().read(path)
+            def short_lines(self, path, most, seconds):
+                return iter((ROOT + self.mounts).split("\n"))
 
-            def statvfs(self, path, mount):
+            def statvfs(self, path, mount, *args):
                 if path == "/":
                     return tuple(SIZES)
                 asked.append((path, mount))
@@ -359,8 +560,8 @@ class Autofs(Told):
         answer, heal = host.statvfs, threading.Event()
         self.addCleanup(heal.set)
 
-        def hang(path, mount):
-            told = answer(path, mount)
+        def hang(path, mount, *args):
+            told = answer(path, mount, *args)
             if path != "/":
                 heal.wait(60)
             return told

@@ -1,6 +1,7 @@
 """What uses a card: what the kernel tells in fdinfo, and how seldom it is asked."""
 
 import unittest
+from unittest.mock import patch
 
 from place import probe
 from tree import Tree, section
@@ -65,6 +66,36 @@ class GpuProcesses(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(probe.parse_drm_memory(text, is_shared=False), own)
                 self.assertEqual(probe.parse_drm_memory(text, is_shared=True), shared)
+
+    def test_what_is_only_called_as_a_card_is_none(self):
+        for pid, target in ((20, "/home/eve/card0"), (21, "/home/eve/dev/dri/card0"), (22, "/dev/dri/card0")):
+            self.tree.link(f"/proc/{pid}/fd/3", target)
+            self.tree.write(f"/proc/{pid}/fdinfo/3", "pos:\t0\nflags:\t02\nmnt_id:\t40\n")
+        self.assertEqual(probe.drm_users(self.host, {}), [])
+
+    def test_locks_without_end_cost_little(self):
+        self.opens(10, 5, 1, 100)
+        for number in range(6, 40):
+            self.opens(10, number, 1, 100)
+            lock = "lock:\t1: POSIX  ADVISORY  WRITE 10 00:2f:17 0 EOF\n"
+            self.tree.write(f"/proc/10/fdinfo/{number}", "pos:\t0\n" + lock * 20000)
+        read = sum(len(text) for text in probe.drm_descriptors(self.host, 10))
+        self.assertLess(read, 1000)
+
+    def test_who_takes_long_is_cut_off_and_the_list_is_not_whole(self):
+        for pid in (10, 11, 12):
+            self.opens(pid, 4, pid, 100)
+        self.assertEqual(set(self.told()), {10, 11, 12})
+        memo = self.one.memos["gpu_processes"]
+        clock, real = [0.0], probe.drm_descriptors
+
+        def slow(host, pid):
+            clock[0] += probe.LOOK_SECONDS + 0.1 if memo["looks"].get(pid) == -1 else 0
+            return real(host, pid)
+
+        with patch.object(probe.time, "monotonic", lambda: clock[0]), patch.object(probe, "drm_descriptors", slow):
+            told = probe.collect_gpu_processes(self.host, probe.Request({}), memo)
+        self.assertEqual((len(told["processes"]), told["complete"]), (1, {"drm": False}))
 
     def test_clients_of_a_process_add_up_and_a_shared_one_counts_once(self):
         self.opens(10, 5, 1, 100)

@@ -1,10 +1,28 @@
 """Small guards whose absence nobody would see: each keeps a value from meaning something else."""
 
+import ast
 import io
 import unittest
 
-from place import probe
+from place import FILES, probe
 from tree import Tree, section
+
+
+class Names(unittest.TestCase):
+    """All files of the probe are run in one namespace."""
+
+    def test_no_name_of_one_file_is_that_of_another(self):
+        homes = {}
+        for path, source in FILES.items():
+            for node in ast.parse(source).body:
+                names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+                for target in node.targets if isinstance(node, ast.Assign) else ():
+                    names += [one.id for one in ast.walk(target) if isinstance(one, ast.Name)]
+                for name in names:
+                    homes.setdefault(name, set()).add(path)
+        shared = {name for name, paths in homes.items() if len(paths) > 1}
+        self.assertGreater(len(homes), 500)
+        self.assertEqual(shared, {"TYPE_CHECKING", "SECTIONS"})
 
 
 class Filesystems(unittest.TestCase):

@@ -19,11 +19,11 @@ class HangingHost(probe.RecordedHost):
         self.asked = []
         self.heal = threading.Event()
 
-    def statvfs(self, path, mount):
+    def statvfs(self, path, mount, *args):
         self.asked.append(path)
         if path in self.mountpoints:
             self.heal.wait(30)
-        return super().statvfs(path, mount)
+        return super().statvfs(path, mount, *args)
 
     def run(self, argv, timeout, tail=False, wanted=None):
         self.asked.append(argv[0])

@@ -451,7 +451,7 @@ class Mounts(unittest.TestCase):
         self.addCleanup(heal.set)
 
         class Hanging(probe.RecordedHost):
-            def statvfs(self, path, mount):
+            def statvfs(self, path, mount, *args):
                 if path != "/":
                     heal.wait(60)
                 return (4096, 1000, 500, 400, 10, 5)
@@ -464,7 +464,7 @@ class Mounts(unittest.TestCase):
         for error in (PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file or directory")):
 
             class Closed(probe.RecordedHost):
-                def statvfs(self, path, mount, error=error):
+                def statvfs(self, path, mount, *args, error=error):
                     raise error
 
             for kind, user, more, uid, is_late in (

@@ -35,6 +35,8 @@ def main():
             {
                 "rows": {place[len(folder) :]: row for place, row in rows.items() if place.startswith(folder)},
                 "unwatched": [row["mountpoint"][len(folder) :] for row in section.get("unwatched", [])],
+                "late": [place[len(folder) :] for place in section.get("late", []) if place.startswith(folder)],
+                "late_devices": section.get("late_devices", []),
             }
         )
     sys.stdout.write(json.dumps(found))
@@ -87,6 +89,38 @@ class RealMounts(unittest.TestCase):
         self.assertEqual({place: row["read_only"] for place, row in found["rows"].items()}, {"/disk": False})
         (found,) = self.namespace(self.DISK + "mount -o remount,ro $d/disk\n", [])
         self.assertEqual({place: row["read_only"] for place, row in found["rows"].items()}, {"/disk": True})
+
+    NEST = """
+import os, sys
+os.chdir(sys.argv[1] + "/eve")
+for _ in range(20):
+    os.mkdir("d" * 240)
+    os.chdir("d" * 240)
+os.rename(sys.argv[1] + "/eve/a", "a", dst_dir_fd=os.open(".", os.O_RDONLY))
+"""
+
+    def test_what_a_user_moves_below_is_told_by_the_number_that_the_kernel_gave_it(self):
+        self.has_loop_devices()
+        setup = self.DISK + "mkdir -p $d/eve/a/disk; mount -t tmpfs t $d/eve; mkdir -p $d/eve/a/disk; umount $d/disk\n"
+        setup += "mount -o loop $d/image $d/eve/a/disk\n"
+        (found,) = self.namespace(setup, [])
+        row = found["rows"]["/eve/a/disk"]
+        nest = f"{sys.executable} -c '{self.NEST}' $d\n"
+        (found,) = self.namespace(setup + nest, [])
+        self.assertEqual(found["rows"], {})
+        self.assertEqual(len(found["late_devices"]), 1)
+        self.assertRegex(found["late_devices"][0] + " " + row["device_number"], r"^7:\d+ 7:\d+$")
+        engines = "mkdir -p $d/eve/docker/overlay2; chown 61001 $d/eve; mv $d/eve/a $d/eve/docker/overlay2/a\n"
+        (found,) = self.namespace(setup + engines, [])
+        self.assertEqual(set(found["rows"]), {"/eve/docker/overlay2/a/disk"})
+
+    def test_a_chosen_one_that_a_user_gives_another_name_is_not_gone(self):
+        setup = """
+            mkdir -p $d/eve/a/disk; chmod 755 $d; chown 61001 $d/eve
+            mount -t tmpfs t $d/eve/a/disk; mv $d/eve/a $d/eve/b
+        """
+        (found,) = self.namespace(setup, ["/eve/a/disk"])
+        self.assertEqual((found["rows"], found["late"]), ({}, ["/eve/a/disk"]))
 
     def test_a_bound_file_stands_for_nothing_unless_it_is_chosen(self):
         self.has_loop_devices()

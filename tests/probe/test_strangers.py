@@ -93,7 +93,7 @@ class Covers(unittest.TestCase):
         host = tree.host()
         if error:
             kept = host.statvfs
-            host.statvfs = lambda path, mount: kept(path, mount) if path == "/" else error_out(error)
+            host.statvfs = lambda path, *more: kept(path, *more) if path == "/" else error_out(error)
         request = probe.Request({"id": "1", "sections": ["filesystems"], "watch": {"filesystems": list(watched)}})
         told = probe.Probe(host).answer(request)["sections"]["filesystems"]
         return [row["mountpoint"] for row in told["filesystems"]], told.get("late", []), told["complete"]["mounts"]

@@ -56,6 +56,8 @@ class Found:
     keys: Mapping[str, str]
     source: str = ""
     """Which of several lists it is on, as engine and owner of a container."""
+    token: str = ""
+    """What it has until it goes or the host boots, whatever it is called meanwhile; "" where there is no such thing."""
     shown: bool = False
     kept: bool = False
 
@@ -74,6 +76,8 @@ class Known:
     misses: int = 0
     missing_seconds: float = 0.0
     """For how long complete inventories went by without it, over restarts."""
+    token: str = field(default="", compare=False, metadata={"serialize": "omit"})
+    """What it had when it was seen last."""
     missed_at: float | None = field(default=None, compare=False, metadata={"serialize": "omit"})
     """When it was missed last, by a clock that nobody sets and that starts anew with us."""
 
@@ -249,10 +253,44 @@ _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 def _known_ids(known: Mapping[str, Known], found: Mapping[str, Found]) -> tuple[dict[str, str], list[Found]]:
     """Return name → id of what is known, and the rest; what is only shown or kept is never new."""
+    ids = _moved(known, found)
+    paired = set(ids.values())
     # Of those that nothing tells apart, one that was there goes before one that was away, and then the oldest.
-    order = sorted(known, key=lambda item_id: known[item_id].misses > 0)
-    ids = pairs({item_id: known[item_id].keys for item_id in order}, {n: item.keys for n, item in found.items()})
+    order = sorted((each for each in known if each not in paired), key=lambda item_id: known[item_id].misses > 0)
+    rest = {name: item.keys for name, item in found.items() if name not in ids}
+    ids |= pairs({item_id: known[item_id].keys for item_id in order}, rest)
     return ids, [item for name, item in found.items() if name not in ids and not (item.shown or item.kept)]
+
+
+def _moved(known: Mapping[str, Known], found: Mapping[str, Found]) -> dict[str, str]:
+    """Return name → id of what has another place than before and still what it has only while it is there.
+
+    What keeps its place needs none of this, and a token that several have tells nothing.
+    """
+    before = _sole((item_id, item.token) for item_id, item in known.items())
+    now = _sole((name, item.token) for name, item in found.items())
+    return {
+        name: before[token]
+        for token, name in now.items()
+        if token in before and _has_moved(known[before[token]], found[name])
+    }
+
+
+def _has_moved(entry: Known, item: Found) -> bool:
+    """Tell whether a known item may be one that was found at another place: no identity says that they are two."""
+    spot = place(item.keys)
+    if spot is None or entry.keys.get(spot[0], spot[1]) == spot[1] or entry.source != item.source:
+        return False
+    return all(entry.keys.get(kind, value) == value for kind, value in item.keys.items() if kind in IDENTITIES)
+
+
+def _sole(tokens: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return token → who has it, where only one does."""
+    holders: dict[str, str | None] = {}
+    for name, token in tokens:
+        if token:
+            holders[token] = None if token in holders else name
+    return {token: name for token, name in holders.items() if name is not None}
 
 
 def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str]) -> list[Found]:
@@ -352,7 +390,7 @@ def _see(entry: Known, item: Found) -> None:
     """Note the keys of what is there."""
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
-    entry.source = item.source
+    entry.source, entry.token = item.source, item.token
     is_kept = len(item.label) <= NAME_LIMIT and LONG_LABEL < len(_bytes(item.label)) <= CALLED_BYTES
     entry.called = item.label if is_kept else ""
     for kind in () if entry.is_provisional else PROVISIONAL:

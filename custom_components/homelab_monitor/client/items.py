@@ -139,11 +139,30 @@ def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
             name=item.mountpoint,
             label=item.mountpoint,
             keys=_filesystem_keys(item),
+            source=_filesystem_guest(item),
+            token=_filesystem_token(item, snapshot.boot_id),
         )
 
 
+def _filesystem_guest(item: Filesystem) -> str:
+    """Return what stands for the user who mounted it, "" for root and who logs in."""
+    return "" if item.guest_uid is None else f"user {item.guest_uid}"
+
+
+def _filesystem_token(item: Filesystem, boot_id: str) -> str:
+    """Return by what it is the same, under any name, for as long as it is mounted; "" where that is not known.
+
+    The kernel gives its numbers away again, but hardly all of this at once.
+    """
+    if item.device_number is None or item.mount_id is None:
+        return ""
+    return "\n".join((boot_id, item.device_number, str(item.mount_id), item.type, item.device))
+
+
 def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
-    """Return UUID (or the ZFS dataset, which is as lasting) and mountpoint."""
+    """Return UUID (or the ZFS dataset, which is as lasting) and mountpoint; a guest at that place is another thing."""
+    if item.guest_uid is not None:
+        return _keys(mountpoint=f"{item.guest_uid}:{item.mountpoint}")
     dataset = item.device if item.type == "zfs" else None
     return _keys(uuid=item.uuid, dataset=dataset, mountpoint=item.mountpoint)
 
@@ -423,6 +442,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source="mounts",
         found_fn=_filesystems,
         values_fn=_filesystem_values,
+        guest_fn=lambda _selection, source: source,
     ),
     ItemKind(
         key="disk",

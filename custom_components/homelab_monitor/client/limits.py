@@ -128,6 +128,7 @@ LISTS: Mapping[str, int] = MappingProxyType(
         "Filesystems.filesystems": _ITEMS,
         "Filesystems.complete": _SOURCES,
         "Filesystems.late": _ITEMS,
+        "Filesystems.late_devices": _ITEMS,
         "Filesystems.unwatched": _ITEMS,
         "GpuProcesses.processes": 50,
         "GpuProcesses.complete": _SOURCES,

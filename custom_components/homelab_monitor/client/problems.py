@@ -23,7 +23,7 @@ from .items import (
     lost_gpus,
     services,
 )
-from .limits import UNREAD_LIMIT
+from .limits import NAME_LIMIT, UNREAD_LIMIT
 from .models.containers import RESTARTING_SECONDS
 from .rates import Rates
 from .snapshot import Snapshot
@@ -51,6 +51,8 @@ class Problem:
 
     kind: str
     item: str = ""
+    device: str = field(default="", compare=False)
+    """What a filesystem has until it is unmounted, whatever it is called meanwhile; "" where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +107,24 @@ def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callab
 
 
 def _late(snapshot: Snapshot) -> frozenset[str]:
-    """Return the filesystems that did not answer, or with numbers that cannot be."""
+    """Return the filesystems that did not answer, or with numbers that cannot be, and those that a guest stands for.
+
+    By their names, and by what nobody can change (`Problem.device`), which begins with a space.
+    """
     section = snapshot.sections.filesystems
     if section is None:
         return frozenset()
-    return frozenset((*section.late, *(each.mountpoint for each in section.filesystems if each.used_percent is None)))
+    unread = (
+        item.mountpoint for item in section.filesystems if item.used_percent is None or item.guest_uid is not None
+    )
+    devices = (_device(snapshot, number) for number in section.late_devices)
+    return frozenset((*section.late, *unread, *filter(None, devices)))
+
+
+def _device(snapshot: Snapshot, number: str | None) -> str:
+    """Return what a filesystem has until it is unmounted, "" where that is not known."""
+    device = f" {number} {snapshot.boot_id}" if number else ""
+    return device if len(device) <= NAME_LIMIT else ""
 
 
 def _is_over(reading: _Reading, told: frozenset[Problem]) -> bool:
@@ -124,12 +139,25 @@ def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> 
     What is read-only (an image, an installation medium) is full by nature; what became so while it was full still is.
     """
     section = snapshot.sections.filesystems
+    before = {(each.kind, each.item): each.device for each in told if each.kind in _OF_FILESYSTEMS}
+    known = {(kind, device) for (kind, _), device in before.items() if device}
     for item in section.filesystems if section else ():
-        problem = Problem(kind="disk_full", item=item.mountpoint)
-        if item.used_percent is not None and (not item.read_only or problem in told):
-            yield _Reading(problem=problem, value=item.used_percent, limit=limit, clear=2)
+        device = _device(snapshot, item.device_number)
+        full, stopped = (Problem(kind=kind, item=item.mountpoint, device=device) for kind in _OF_FILESYSTEMS)
+        # What a guest mounts at the place of one that went says nothing of that.
+        others = [each for each in (full, stopped) if before.get((each.kind, each.item), device) != device]
+        if item.guest_uid is not None and others:
+            continue
+        was_told = full in told or (full.kind, device) in known
+        if item.used_percent is not None and (not item.read_only or was_told):
+            least = limit if full in told or not was_told else limit - _CLEAR_PERCENT
+            yield _Reading(problem=full, value=item.used_percent, limit=least, clear=_CLEAR_PERCENT)
         if item.read_only_by_error:
-            yield _Reading(problem=Problem(kind="disk_read_only", item=item.mountpoint), value=1, limit=1)
+            yield _Reading(problem=stopped, value=1, limit=1)
+
+
+_OF_FILESYSTEMS = ("disk_full", "disk_read_only")
+_CLEAR_PERCENT = 2
 
 
 def _readings(
@@ -207,7 +235,11 @@ def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bo
         return snapshot.sections.memory is not None and snapshot.sections.memory.needed_percent is None
     if problem.kind == "service_failed":
         return snapshot.sections.services is not None and not lists_services(snapshot)
-    return section == "filesystems" and problem.item in late
+    if section != "filesystems":
+        return False
+    told = snapshot.sections.filesystems
+    is_cut = told is not None and told.complete.get("names") is False
+    return is_cut or problem.item in late or problem.device in late
 
 
 def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:

@@ -384,14 +384,20 @@ OLD_RULES: Final = tuple(_old_rules())
 _OLD_JOB: Final = f"systemd-run[^,]*{UNIT}"
 """Basic regular expression of what was dangerous in them, within one command of a rule."""
 
+_MOUNTS_READ: Final = 1 << 18
+"""Bytes: a shell reads them one by one, and users make a line of the list of mounts as long as they like."""
+
 UPDATES_RULE_FACTS: Final = rf"""say updates_rule
 file={SCRIPT}; folder={SCRIPT.rpartition("/")[0]}
 until [ -d "${{folder:-/}}" ]; do folder=${{folder%/*}}; done
 folder=$(cd "${{folder:-/}}" && pwd -P)
-point=; options=
-while read -r _ at _ how _; do
-  case $folder/ in "${{at%/}}/"*) [ "${{#at}}" -lt "${{#point}}" ] || {{ point=$at; options=$how; }};; esac
-done </proc/self/mounts
+options=$(head -c {_MOUNTS_READ} /proc/self/mounts | {{
+  point=; options=
+  while read -r _ at _ how _; do
+    case $folder/ in ("${{at%/}}/"*) [ "${{#at}}" -lt "${{#point}}" ] || {{ point=$at; options=$how; }};; esac
+  done
+  printf %s "$options"
+}})
 case ,$options, in *,ro,*) echo read_only;; esac
 {WALK}
 judge() {{ set -- "$1" $(ls -ldn "$1"); printf '%s\n' "place $2 $4 $1"; }}

@@ -41,6 +41,7 @@ PLAIN_BYTES = 1000
 REPLY_BYTES = 4 << 20
 LINE_BYTES = 1 << 20
 ROOTS_FILE_BYTES = 1 << 18
+FILE_BYTES = 8 << 20  # of any file that is read at once: the longest that a kernel tells of a machine has a tenth
 MOST_LINKS = 40
 OUTPUT_BYTES = 2 << 20
 MOST_UNREAPED = 8  # children that cannot be ended, before no other is started
@@ -78,6 +79,10 @@ class Late(Exception):
     def __init__(self, name: str = "", told: "tuple[int, str, str]" = (-1, "", "")) -> None:
         super().__init__(name)
         self.told = told
+
+
+class SingleFile(OSError):
+    """What is mounted at a path is a file, and no folder."""
 
 
 class Theirs(PermissionError):
@@ -205,17 +210,22 @@ class Host:
         return self.root + path.encode("utf-8", "surrogateescape")
 
     def read_bytes(self, path: str) -> bytes:
-        """Return a file's bytes; raises OSError. Not open(): this is half its price, and polls are reads."""
+        """Return a file's bytes; raises OSError, also where they are too many: users decide how long files of /proc are.
+
+        Not open(): this is half its price, and polls are reads.
+        """
         fd = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            content = os.read(fd, 65536)
-            chunk = content
+            content = bytearray()
+            chunk = os.read(fd, 65536)
             while chunk:
-                chunk = os.read(fd, 65536)
                 content += chunk
+                if len(content) > FILE_BYTES:
+                    raise OSError("more than is read")
+                chunk = os.read(fd, 65536)
         finally:
             os.close(fd)
-        return content
+        return bytes(content)
 
     def read(self, path: str) -> str:
         """Return a file's text; raises OSError."""
@@ -226,6 +236,31 @@ class Host:
         with open(self.path(path), "rb") as file:
             for line in file:
                 yield line.decode("utf-8", "surrogateescape")
+
+    def short_lines(self, path: str, most: int, seconds: float) -> "Iterator[str]":
+        r"""Yield a file's lines as it is read; raises OSError, and Late after so many seconds.
+
+        Of one that is much longer its first and its last `most` bytes are read, with a \n between them.
+        """
+        deadline, begin, rest = time.monotonic() + seconds, b"", b""
+        fd = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            chunk = os.read(fd, 65536)
+            while chunk:
+                lines = (rest + chunk).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    if begin or len(line) > 2 * most:
+                        line = (begin or line[:most]) + b"\n" + line[-most:]  # noqa: PLW2901
+                        begin = b""
+                    yield line.decode("utf-8", "surrogateescape")
+                if len(rest) > 2 * most:
+                    begin, rest = begin or rest[:most], rest[-most:]
+                if time.monotonic() > deadline:
+                    raise Late(path)
+                chunk = os.read(fd, 65536)
+        finally:
+            os.close(fd)
 
     def text(self, path: str) -> str:
         """Return a file's text without the space around it, "" where it cannot be read."""
@@ -283,13 +318,16 @@ class Host:
         except OSError:
             return None
 
-    def link_name(self, path: str) -> str:
-        """Return the last part of where a link leads, "" where it is none."""
+    def link_target(self, path: str) -> str:
+        """Return where a link leads, "" where it is none."""
         try:
-            target = os.readlink(self.path(path))
+            return os.readlink(self.path(path)).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
-        return os.path.basename(target).decode("utf-8", "surrogateescape")
+
+    def link_name(self, path: str) -> str:
+        """Return the last part of where a link leads, "" where it is none."""
+        return os.path.basename(self.link_target(path))
 
     def real_path(self, path: str) -> str:
         """Return a path with all links followed."""
@@ -382,10 +420,11 @@ class Host:
         gone = " (deleted)"  # replaced by an update
         return path[: -len(gone)] if path.endswith(gone) else path, mode, uid
 
-    def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":
-        """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError.
+    def statvfs(self, path: str, mount: str, may_be_file: bool = True) -> "tuple[int, int, int, int, int, int]":
+        """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError, SingleFile.
 
-        `mount` is the id of the mount that is meant: whoever owns a folder above may have mounted something over it.
+        `mount` is the id of the mount that is meant: whoever owns a folder above may have mounted something over it, or
+        put something else in its place.
         """
         fd = os.open(self.path(path), os.O_PATH | os.O_CLOEXEC)
         try:
@@ -393,6 +432,8 @@ class Host:
                 found = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
             if found and found.group(1) != mount:
                 raise OSError("another filesystem has been mounted over it")
+            if not may_be_file and not stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise SingleFile(path)
             told = os.fstatvfs(fd)
         finally:
             os.close(fd)
@@ -611,8 +652,14 @@ class RecordedHost(Host):
         """Tell whether there are answers: a copy of a socket has another owner."""
         return self.is_folder(path) and not self.is_link(path)
 
-    def statvfs(self, path: str, mount: str) -> "tuple[int, int, int, int, int, int]":  # noqa: ARG002
-        """Return what was recorded."""
+    def statvfs(  # noqa: D102 - what was recorded
+        self,
+        path: str,
+        mount: str,  # noqa: ARG002
+        may_be_file: bool = True,
+    ) -> "tuple[int, int, int, int, int, int]":
+        if not may_be_file and self.exists(path) and not self.is_folder(path):
+            raise SingleFile(path)
         told = self.told.get("statvfs", {}).get(path)
         if told is None:
             raise FileNotFoundError(path)
@@ -1129,7 +1176,7 @@ MEMINFO = re.compile(
     r"^(MemTotal|MemFree|MemAvailable|Buffers|Cached|SwapTotal|SwapFree|Shmem|SReclaimable):\s*(\d+) kB", re.MULTILINE
 )
 
-REPLACED_FILE = re.compile(r"^\d+ \d+ \S+ \S+ (/proc/\S+) ", re.MULTILINE)
+REPLACED_FILE = re.compile(r"\d+ \d+ \S+ \S+ (/proc/\S+) ")
 
 
 def parse_meminfo(text: str) -> "dict[str, int]":
@@ -1147,9 +1194,30 @@ def replaced_files(host: Host, memo: "Json") -> "frozenset[str]":
     All others, and /sys, are about the whole machine: a number of one kind and one of the other make none together.
     """
     found = memo.setdefault("replaced", Remembered())
-    return found.get(  # type: ignore[no-any-return]
-        host.boottime(), None, lambda: frozenset(REPLACED_FILE.findall(host.text("/proc/self/mountinfo")))
-    )
+    return found.get(host.boottime(), None, lambda: frozenset(mounted_files(host)))  # type: ignore[no-any-return]
+
+
+MOUNT_BYTES = 1 << 15  # of each end of a line; a path has 4095 bytes, and a space in it is written with four
+MOUNTS_SECONDS = 1.5
+
+
+def mount_lines(host: Host) -> "Iterator[str]":
+    """Yield the lines of the list of mounts (proc_pid_mountinfo(5)); raises OSError, Late.
+
+    Whoever nests folders in each other makes a line of what is mounted in them as long as they like.
+    """
+    return host.short_lines("/proc/self/mountinfo", MOUNT_BYTES, MOUNTS_SECONDS)
+
+
+def mounted_files(host: Host) -> "Iterator[str]":
+    """Yield the files of /proc that something is mounted over, as far as the list of mounts can be read."""
+    try:
+        for line in mount_lines(host):
+            found = REPLACED_FILE.match(line)
+            if found:
+                yield found.group(1)
+    except (OSError, Late):
+        return
 
 
 def collect_memory(host: Host, request: Request, memo: "Json") -> "Json":

@@ -23,6 +23,12 @@ class Filesystem:
     read_only: bool = False
     read_only_by_error: bool = False
     """Whether the kernel has made it so, or an error since the boot may have."""
+    device_number: str | None = None
+    """The kernel's number of the filesystem, until it is unmounted; nobody but root can give it another one."""
+    mount_id: int | None = None
+    """The same of this mount of it."""
+    guest_uid: int | None = None
+    """Who mounted it, where that is neither root nor who logs in: what it is and how full is that user's own word."""
     age_seconds: Age | None = None
     """How old its values were: what autofs mounts is not asked each time, as that would keep it mounted."""
 
@@ -51,11 +57,13 @@ class Mount:
 class Filesystems:
     """All filesystems that hold data.
 
-    `late` names mountpoints that did not answer, `unwatched` network filesystems and what autofs mounted, which are
-    only asked when they are watched.
+    `late` names mountpoints that did not answer, `late_devices` their numbers: whoever owns a folder above one gives it
+    another name. `unwatched` are network filesystems and what autofs mounted, which are asked when they are watched.
     """
 
     filesystems: tuple[Filesystem, ...]
     complete: Mapping[str, bool] = field(default_factory=dict)
+    """`mounts`: whether all answered that there are; `names`: no, where some of them are not even named."""
     late: tuple[Path, ...] = ()
+    late_devices: tuple[str, ...] = ()
     unwatched: tuple[Mount, ...] = ()

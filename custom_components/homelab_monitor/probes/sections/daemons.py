@@ -5,8 +5,9 @@ has read them.
 
 Its name and its command line are what whoever started it says, and real root is who runs some programs with the setuid
 bit, whoever called them. So a process is believed by the program that it runs, which only root may see of root's, else by the
-unit that it is in, because it is one of those that started this one, or because a PID file of root's names it. Where
-nothing of that tells, nothing is known.
+unit that it is in, because it is one of those that started this one, or because a PID file of root's names it. A unit
+tells nothing where users' processes are in it as well: logins where nobody moves them away (OpenRC, Dropbear), and what
+crontabs start. Where nothing of that tells, nothing is known.
 """
 
 import os
@@ -35,6 +36,7 @@ DAEMON_PROGRAMS = {
 DAEMON_UNITS = {"sshd": "ssh", "session": "ssh", "dropbear": "dropbear|ssh", "cron": "cron", "fail2ban-server": "fail2ban"}
 SETUID = 0o4000
 PROGRAM_BYTES = 1 << 24
+LINE_READ = 1 << 16  # of a command line: one who calls a setuid program may give it megabytes
 MOST_PARENTS = 64
 # sshd's own options (sshd(8)), those that take a word and those that do not.
 SSHD_WORDS, SSHD_FLAGS = "CEbcfghkopu", "46DGQRTVdeiqrt"
@@ -53,6 +55,8 @@ SESSION_FOLDERS = ("/usr/lib/openssh/", "/usr/libexec/openssh/", "/usr/lib/ssh/"
 
 class Daemon:
     """A process: `name` is one of the names, cron for all of those, session for one connection of sshd's."""
+
+    parent = 0
 
     def __init__(self, pid: int, name: str, words: "list[str]", started: float, is_whole: bool = True) -> None:
         self.pid = pid
@@ -109,11 +113,16 @@ def name_of(host: "Host", pid: int) -> "tuple[str, list[str]] | None":
     return None if name not in DAEMONS or told[:1] == ["Z"] else (name, told)
 
 
-def daemon_of(host: "Host", pid: int, name: str, told: "list[str]", own: "list[int]") -> "Daemon | None":
-    """Return a process of that name if it is root's, None for any other, also for one in a container.
+class Own:
+    """Where this process comes from: `parents`, and its `unit` where that is in no user's part of the groups."""
 
-    `own` are the probe's parents.
-    """
+    def __init__(self, host: "Host") -> None:
+        self.parents = parents(host)
+        self.unit = unit_of_root(host, "self")
+
+
+def daemon_of(host: "Host", pid: int, name: str, told: "list[str]", own: Own) -> "Daemon | None":
+    """Return a process of that name if it is root's, None for any other, also for one in a container."""
     folder = f"/proc/{pid}/"
     status = status_of(host, pid)
     # It has a second number where it is in a PID namespace of its own (proc_pid_status(5)).
@@ -122,24 +131,26 @@ def daemon_of(host: "Host", pid: int, name: str, told: "list[str]", own: "list[i
         return None
     try:
         started = int(told[19]) / host.ticks()
-        line = host.read(folder + "cmdline").rstrip("\0")
+        raw = host.head(folder + "cmdline", LINE_READ)
+        line = raw.decode("utf-8", "surrogateescape").rstrip("\0")
     except (OSError, IndexError, ValueError):
         return None
     kind = "cron" if name in CRONS else "session" if name in SSH_SESSIONS else name
     if not line:
         return None
     one = parse_daemon(pid, kind, line, host.epoch() - host.boottime() + started)
+    one.parent, one.is_whole = int(told[1]), one.is_whole and len(raw) < LINE_READ
     sure = is_what_it_is_called(host, one, own)
     one.is_sure = bool(sure)
     return None if sure is False else one
 
 
-def is_what_it_is_called(host: "Host", one: Daemon, own: "list[int]") -> "bool | None":
+def is_what_it_is_called(host: "Host", one: Daemon, own: Own) -> "bool | None":
     """Tell whether a process of root's is a daemon of its name, None where that cannot be known."""
     unit = unit_of_root(host, one.pid)
     program = host.program(one.pid)
     if program is None:
-        if one.pid in own or (unit and re.search(DAEMON_UNITS[one.name], unit)) or is_written_down(host, one):
+        if one.pid in own.parents or is_its_unit(one, unit or "", own) or is_written_down(host, one):
             return True
         return False if unit is None else None
     path, mode, uid = program
@@ -150,6 +161,22 @@ def is_what_it_is_called(host: "Host", one: Daemon, own: "list[int]") -> "bool |
         # The process of a login is put into that login's session.
         return True if unit is not None or one.name == "session" else None
     return False if unit is None else None
+
+
+def is_its_unit(one: Daemon, unit: str, own: Own) -> bool:
+    """Tell whether a process is in the unit of such a daemon, into which nobody else gets.
+
+    pam_systemd(8) takes a login out of the server's service. Without it all that a user starts stays there, as this
+    process then does, and whatever cron starts for users is in cron's.
+    """
+    if not re.search(DAEMON_UNITS[one.name], unit) or one.name == "cron":
+        return False
+    return one.name == "fail2ban-server" or (unit.endswith(".service") and without_instance(unit) != without_instance(own.unit or ""))
+
+
+def without_instance(unit: str) -> str:
+    """Return a unit's name without its instance, of which each connection may have another."""
+    return unit.partition("@")[0]
 
 
 def is_written_down(host: "Host", one: Daemon) -> bool:
@@ -168,7 +195,7 @@ def is_written_down(host: "Host", one: Daemon) -> bool:
     return False
 
 
-def unit_of_root(host: "Host", pid: int) -> "str | None":
+def unit_of_root(host: "Host", pid: "int | str") -> "str | None":
     """Return the unit of a process, else its control group, None where that is in a user's part of them."""
     path = group_path(host.text(f"/proc/{pid}/cgroup"))
     unit = owner_of_group(path).get("unit", "")
@@ -224,7 +251,7 @@ class Daemons:
         self.is_quiet = False  # of the SSH servers: at least one does not write each refused login to a log
         begun, left, names = time.monotonic(), DAEMONS_SECONDS, host.names("/proc", PIDS_LISTED)
         self.is_late = len(names) >= PIDS_LISTED
-        own = parents(host)
+        own = Own(host)
         for pid in sorted(int(name) for name in names if name.isdigit()):
             at = time.monotonic()
             name = name_of(host, pid)
@@ -245,11 +272,18 @@ class Daemons:
         return [one for one in self.found if one.name == name]
 
     def ssh_servers(self) -> "list[Daemon | None]":
-        """Return each sshd that listens, None for one that is started for each connection; raises Unknown."""
-        if self.called("sshd"):
-            return list(self.called("sshd"))
-        if self.named("session"):
-            return [None]
+        """Return each sshd that listens, None for one that is started for each connection; raises Unknown.
+
+        A session without the one that let it in is of such a server. Where one listens, it may have outlived another that
+        did, and is nobody's child then.
+        """
+        servers = list(self.called("sshd"))  # type: list[Daemon | None]
+        known = {one.pid for one in self.found if one.is_sure}
+        alone = [one for one in self.named("session") if one.parent not in known]
+        if alone and (not self.named("sshd") or (not self.is_late and any(one.parent > 1 for one in alone))):
+            servers.append(None)
+        if servers:
+            return servers
         raise Unknown(self.doubt("session") or ("not_supported" if self.see_all() else "permission_denied"))
 
     def doubt(self, name: str = "") -> str:

@@ -6,9 +6,10 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Iterator
+    import json
+    from typing import Any, Callable, Iterable, Iterator
 
-    from ..probe import Host, Json, Request, difference, told_of, within
+    from ..probe import Host, Json, Late, Request, SingleFile, Theirs, difference, mount_lines, told_of, within
     from .automounts import Automounts
     from .patience import ask_each
     from .watched import Watched
@@ -26,13 +27,17 @@ NETWORK_FILESYSTEMS = re.compile(
 )
 # Single files that container engines mount from a filesystem of the machine below.
 CONTAINER_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/localtime", "/etc/timezone")
-# What engines mount for their containers, and ZFS for whoever looks into a snapshot: none of the user's own.
+# Where engines mount for their containers: none of the user's own, where nobody but root has made such a folder.
 FOREIGN_MOUNT = re.compile(
     r"/docker/(zfs/graph|overlay2|btrfs/subvolumes|devicemapper/mnt)/|/containers/storage/(zfs|btrfs|overlay)/"
-    r"|/kubelet/(pods|plugins)/|/\.zfs/snapshot/"
+    r"|/kubelet/(pods|plugins)/"
 )
 MOST_MOUNTS, MOST_STRANGERS_MOUNTS = 5000, 1000
-MOST_UNWATCHED = 200
+MOST_UNWATCHED, MOST_ROWS = 200, 1000  # the reader takes no more of those
+MOST_ENGINES = 64
+NAMES_BYTES = 1 << 20  # of all names that are told, as they are written in a reply
+PATH_BYTES = 4095  # of a path that the kernel takes (PATH_MAX)
+SHOWN_CHARACTERS = 200  # of one that it does not
 
 
 class Mount:
@@ -42,8 +47,12 @@ class Mount:
         self.id = words[0]  # another one once something is mounted there anew
         self.parent = words[1]  # the mount that it is mounted on
         self.device = words[2]  # major:minor of the filesystem
-        self.root = unescape(words[3])  # which folder of the filesystem is mounted
+        self.root = unescape(words[3])[:PATH_BYTES]  # which folder of the filesystem is mounted
         self.mountpoint = unescape(words[4])
+        # Whoever owns a folder above nests it as deep as they like; that may stand in no other's place.
+        self.is_too_deep = len(self.mountpoint.encode("utf-8", "surrogateescape")) > PATH_BYTES
+        if self.is_too_deep:
+            self.mountpoint = self.mountpoint[:SHOWN_CHARACTERS] + "\u2026/" + self.id
         self.kind = after[0]
         self.source = unescape(after[1])
         self.told = set(after[2].split(","))  # options of the filesystem itself; those of this place of it are words[5]
@@ -63,11 +72,18 @@ def parse_mountinfo(text: str) -> "Iterator[Mount]":
 
     36 35 98:0 /mnt1 /mnt\040two rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     """
-    for line in text.split("\n"):  # not splitlines(): a name may hold what Unicode takes for the end of a line
-        head, _, tail = line.partition(" - ")
-        words, after = head.split(" "), tail.split(" ")
-        if len(words) >= 6 and len(after) >= 3:
-            yield Mount(words, after)
+    # Not splitlines(): a name may hold what Unicode takes for the end of a line.
+    return (mount for mount in map(parse_mount, text.split("\n")) if mount)
+
+
+def parse_mount(line: str) -> "Mount | None":
+    """Return what a line tells, None where it is none; of one that is too long what is left of it (`short_lines`)."""
+    head, _, tail = line.partition(" - ")
+    words, after = head.split(" "), tail.split(" ")
+    begin, is_cut, _ = line.partition("\n")
+    if is_cut:  # in the path of a place, or of the folder that is mounted there
+        words = (begin.split(" ") + [begin[-PATH_BYTES - 1 :]])[:5] + [""]
+    return Mount(words, after) if len(words) >= 6 and len(after) >= 3 else None
 
 
 def unescape(text: str) -> str:
@@ -142,9 +158,35 @@ def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts:
     return sorted(rows, key=lambda row: (row.first.mountpoint, row.key))
 
 
-def is_own(mount: Mount, watched: "Watched") -> bool:
-    """Tell whether a mount is the machine's, or one that somebody wants to see."""
-    return watched.names_it(mount) or not FOREIGN_MOUNT.search(mount.mountpoint)
+def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "Json") -> "list[Mount]":
+    """Return what is the machine's, or what somebody wants to see.
+
+    A snapshot says so itself. What engines mount is known by its place, where only root decides what that is called.
+    """
+    found = {mount.id: FOREIGN_MOUNT.search(mount.mountpoint) for mount in mounts if not watched.names_it(mount)}
+    places = {ident: mount.string[: mount.end()] for ident, mount in found.items() if mount}
+    folders = sorted(set(places.values()), key=lambda folder: (len(folder), folder))[:MOST_ENGINES]
+    kept = ask_each(folders, lambda folder: is_kept(host, folder), held, time.monotonic() + WAY_SECONDS)
+    return [
+        mount
+        for mount in mounts
+        if kept.get(places.get(mount.id, "")) is not True and not (mount.kind == "zfs" and "@" in mount.source)
+        or watched.names_it(mount)
+    ]
+
+
+WAY_SECONDS = 1.0
+
+
+def is_kept(host: "Host", folder: str) -> bool:
+    """Tell whether nobody but root can give a folder another name, as far as this user can see; may block."""
+    try:
+        host.roots_status(folder)
+    except Theirs:
+        return False
+    except OSError:  # in one of root's that is closed, or gone
+        return True
+    return True
 
 
 def is_usual(mount: Mount, uid: int) -> bool:
@@ -169,21 +211,30 @@ def is_strangers(mount: Mount, uid: int) -> bool:
     return mount.kind.startswith("fuse") and not mount.told.intersection(("user_id=0", "user_id=" + str(uid)))
 
 
-def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], bool]":
-    """Return the first mounts, and whether there are more; those of strangers have a room of their own.
+def guest_uid(mount: Mount) -> int:
+    """Return who mounted something with FUSE, -1 where that is not told."""
+    told = [option for option in mount.told if re.match(r"user_id=\d{1,10}$", option)]
+    return int(told[0][len("user_id=") :]) if told else -1
+
+
+def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], bool, bool]":
+    """Return the first mounts, whether these are all, and all but strangers', who have a room of their own.
 
     Who covers something with what has no room is noticed where its sizes are asked for.
     """
     room = {True: MOST_STRANGERS_MOUNTS, False: MOST_MOUNTS}
     kept = []
-    for mount in mounts:
-        is_guest = is_strangers(mount, uid)
-        room[is_guest] -= 1
-        if room[is_guest] >= 0:
-            kept.append(mount)
-        elif not is_guest:
-            break
-    return kept, min(room.values()) < 0
+    try:
+        for mount in mounts:
+            is_guest = is_strangers(mount, uid)
+            room[is_guest] -= 1
+            if room[is_guest] >= 0:
+                kept.append(mount)
+            elif not is_guest:
+                break
+    except Late:
+        return kept, False, False
+    return kept, min(room.values()) >= 0, room[False] >= 0
 
 
 def may_hang(mount: Mount) -> bool:
@@ -203,11 +254,22 @@ def ask_rows(host: "Host", rows: "list[Row]", stuck: "Json", seconds: float) -> 
 
 
 def answer_of(host: "Host", row: Row) -> "tuple[Mount, tuple[int, ...]] | None":
-    """Return the best mount that is no single file, and its sizes, None without one; may block, raises OSError."""
+    """Return the best mount that answers and is no single file, and its sizes, None where all are; may block, raises OSError.
+
+    Somebody may have closed the way to one of them, or be moving it.
+    """
+    failed = None  # type: OSError | None
     for mount in row.mounts:
-        may_be_file = mount.root != "/" and not row.is_named
-        if not (may_be_file and host.exists(mount.mountpoint) and not host.is_folder(mount.mountpoint)):
-            return mount, host.statvfs(mount.mountpoint, mount.id)
+        try:
+            if mount.is_too_deep:
+                raise OSError("a path that is too long")
+            return mount, host.statvfs(mount.mountpoint, mount.id, mount.root == "/" or row.is_named)
+        except SingleFile:
+            continue
+        except OSError as err:
+            failed = failed or err
+    if failed:
+        raise failed
     return None
 
 
@@ -247,6 +309,7 @@ def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
     """
     unit_bytes, blocks, free, available, inodes, free_inodes = sizes
     told = {"mountpoint": mount.mountpoint, "device": mount.source, "type": mount.kind}  # type: Json
+    told.update(device_number=mount.device, mount_id=int(mount.id))
     if uuid:
         told["uuid"] = uuid
     # The kernel tells a negative number when the reserve itself is in use; Python may take its sign for a bit.
@@ -295,13 +358,13 @@ def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, au
     ]
     told = sorted(found, key=lambda mount: not is_trusted(mount, uid))[:MOST_UNWATCHED]
     told.sort(key=lambda mount: mount.mountpoint)
-    return [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in told]
+    return [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in told if not mount.is_too_deep]
 
 
 def hidden_by_strangers(
     own: "list[Mount]", visible: "list[Mount]", watched: "Watched", uid: int, automounts: "Automounts"
-) -> "list[str]":
-    """Return where filesystems are that would be told if no stranger had mounted something over them or above.
+) -> "list[Mount]":
+    """Return the filesystems that would be told if no stranger had mounted something over them or above.
 
     Whoever owns a folder can hide so what root mounted there. It is not gone, and may be told by another of its mounts,
     unless it is this one that somebody chose.
@@ -312,27 +375,53 @@ def hidden_by_strangers(
     known = {mount.device for mount in visible if not is_strangers(mount, uid)}
     there = {mount.id for mount in visible}
     rows = rows_of(visible_mounts(honest).values(), watched, uid, automounts)
-    lost = [row.first for row in rows if (row.first.id not in there if row.is_chosen else row.first.device not in known)]
-    return list(dict.fromkeys(mount.mountpoint for mount in lost))
+    return [row.first for row in rows if (row.first.id not in there if row.is_chosen else row.first.device not in known)]
+
+
+class Room:
+    """What there is room for of names: who names what is told may make each of them as long as a path can be."""
+
+    def __init__(self) -> None:
+        self.left = NAMES_BYTES
+        self.is_full = False
+
+    def fits(self, rows: "Iterable[Any]", name_of: "Callable[[Any], str]", most: int) -> "list[Any]":
+        """Return the rows that there is room for, those with short names first, in the order of their names."""
+        kept = []  # type: list[Any]
+        for row in sorted(rows, key=lambda row: len(name_of(row))):
+            self.left -= len(json.dumps(row))
+            if self.left < 0 or len(kept) >= most:
+                self.is_full = True
+                break
+            kept.append(row)
+        return sorted(kept, key=name_of)
 
 
 class Report:
-    """What is told of the filesystems, row by row; a mount is told once."""
+    """What is told of the filesystems, row by row; a mount is told once.
 
-    def __init__(self, host: "Host", hidden: "list[str]") -> None:
+    What is late is told by its name and by the number of its device: whoever owns a folder above gives it another name,
+    and nobody but root another number.
+    """
+
+    def __init__(self, host: "Host", hidden: "list[Mount]") -> None:
         self.host = host
         self.uuids = uuids_by_device(host)
         self.rows = {}  # type: dict[str, Json]
-        self.late = list(hidden)
+        self.late = [mount.mountpoint for mount in hidden]
         self.closed = []  # type: list[str]
+        self.devices = [mount.device for mount in hidden]
 
     def add(self, mount: Mount, answer: "Any", age: float = 0.0) -> None:
         """Tell of a mount: its answer as `answer_of` gave it, or the OSError that it raised, and how old that is."""
         if isinstance(answer, (PermissionError, FileNotFoundError)):
             # A stranger's FUSE mount refuses; that is no failure, and will not change. To any other only the way is closed.
-            self.closed += [] if is_strangers(mount, self.host.uid()) else [mount.mountpoint]
+            if not is_strangers(mount, self.host.uid()):
+                self.closed.append(mount.mountpoint)
+                self.devices.append(mount.device)
         elif isinstance(answer, OSError):
             self.late.append(mount.mountpoint)
+            self.devices.append(mount.device)
         elif answer and (answer[1][1] or mount.mountpoint == "/"):
             self.add_row(answer[0], answer[1], age)
 
@@ -343,7 +432,10 @@ class Report:
             row = filesystem(mount, sizes, self.uuids.get(device, ""))
         except OSError:
             self.closed.append(mount.mountpoint)
+            self.devices.append(mount.device)
             return
+        if is_strangers(mount, self.host.uid()):
+            row["guest_uid"] = guest_uid(mount)
         if row["read_only"] and is_read_only_by_error(self.host, mount, device):
             row["read_only_by_error"] = True
         if age:
@@ -353,27 +445,53 @@ class Report:
 
 def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Read the list of mounts and ask each filesystem that counts for its sizes."""
-    watched, uid = Watched(request.watch.get("filesystems", [])), host.uid()
-    mounted, is_cut = bounded_mounts(parse_mountinfo(host.read("/proc/self/mountinfo")), uid)
-    own = [mount for mount in mounted if is_own(mount, watched)]
+    until = time.monotonic() + min(4.0, request.timeout * 0.9)
+    watched, uid, stuck = Watched(request.watch.get("filesystems", [])), host.uid(), memo.setdefault("stuck", {})
+    lines = (mount for mount in map(parse_mount, mount_lines(host)) if mount)
+    mounted, is_all, is_all_own = bounded_mounts(lines, uid)
+    own = own_mounts(host, mounted, watched, stuck.setdefault("kept", {}))
     automounts = memo.setdefault("automounts", Automounts())
     automounts.look(own, host.boottime())
     visible = list(visible_mounts(own).values())
     hidden = hidden_by_strangers(own, visible, watched, uid, automounts)
     rows = rows_of(visible, watched, uid, automounts)
     # What a stranger mounted over a place says nothing of the filesystem that belongs there, even if that is watched.
-    rows = [row for row in rows if not (is_strangers(row.first, uid) and row.first.mountpoint in hidden)]
+    covered = {mount.mountpoint for mount in hidden}
+    rows = [row for row in rows if not (is_strangers(row.first, uid) and row.first.mountpoint in covered)]
     report = Report(host, hidden)
-    report_rows(report, rows, automounts, memo.setdefault("stuck", {}), min(4.0, request.timeout * 0.9))
+    report_rows(report, rows, automounts, stuck, until - time.monotonic())
     report_unmounted(report, watched, uid, automounts)
-    filesystems = [report.rows[place] for place in sorted(report.rows)]
-    section = {"complete": {"mounts": not report.late and not is_cut}, "filesystems": filesystems}  # type: Json
-    if report.late or report.closed:
-        section["late"] = list(dict.fromkeys(report.late + report.closed))
+    report_absent(report, watched, {mount.mountpoint for mount in mounted}, stuck)
     unwatched = unwatched_mounts(visible, watched, uid, automounts)
+    section = section_of(report, unwatched, is_all_own)
+    section["complete"]["mounts"] &= is_all
+    return section
+
+
+def section_of(report: Report, unwatched: "list[Json]", is_all: bool) -> "Json":
+    """Return the section, as far as there is room for it; what has none is late. `is_all`: no mount was left out."""
+    room = Room()
+    filesystems = room.fits(report.rows.values(), mountpoint_of, MOST_ROWS)
+    told = {row["mountpoint"] for row in filesystems}
+    lost = [row for row in report.rows.values() if row["mountpoint"] not in told]
+    late = room.fits(
+        dict.fromkeys([row["mountpoint"] for row in lost] + report.late + report.closed), lambda name: name, MOST_ROWS
+    )
+    is_whole = is_all and not room.is_full
+    section = {"complete": {"mounts": is_whole and not report.late}, "filesystems": filesystems}  # type: Json
+    if not is_whole:
+        section["complete"]["names"] = False
+    devices = sorted({row["device_number"] for row in lost}.union(report.devices))[:MOST_ROWS]
+    section.update((name, value) for name, value in (("late", late), ("late_devices", devices)) if value)
+    unwatched = room.fits(unwatched, mountpoint_of, MOST_UNWATCHED)
     if unwatched:
         section["unwatched"] = unwatched
     return section
+
+
+def mountpoint_of(row: "Json") -> str:
+    """Return where a row is."""
+    return str(row["mountpoint"])
 
 
 def report_rows(report: Report, rows: "list[Row]", automounts: "Automounts", stuck: "Json", seconds: float) -> None:
@@ -398,6 +516,18 @@ def report_unmounted(report: Report, watched: "Watched", uid: int, automounts: "
             report.add(mount, answer, automounts.age(mount))
             known.add(mount.mountpoint)
     report.closed += [name for name in watched.in_full if name not in known and automounts.would_mount(name)]
+
+
+def report_absent(report: Report, watched: "Watched", there: "set[str]", stuck: "Json") -> None:
+    """Tell of what is chosen by a name at which nothing is mounted, where others than root could have moved it away.
+
+    Who may rename a folder above decides what it is called now; what only root names has been unmounted.
+    """
+    known = there.union(report.rows, report.late, report.closed)
+    folders = {name: os.path.dirname(name) for name in watched.in_full if name not in known}
+    held, until = stuck.setdefault("kept", {}), time.monotonic() + WAY_SECONDS
+    kept = ask_each(sorted(set(folders.values())), lambda folder: is_kept(report.host, folder), held, until)
+    report.closed += [name for name, folder in folders.items() if kept.get(folder) is not True]
 
 
 SECTIONS = globals().setdefault("SECTIONS", [])

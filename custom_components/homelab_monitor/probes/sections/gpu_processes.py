@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .processes import parse_accounts
 
 KFD = "/sys/class/kfd/kfd/"
-DRM_DEVICE = re.compile(r"(card|renderD)\d+$")
+DRM_DEVICE = re.compile(r"/dev/dri/(card|renderD)\d+$")
+DRM_DRIVER = re.compile(r"^drm-driver:", re.MULTILINE)
+FDINFO_BYTES = 16384  # a descriptor has a line for each lock on its file as well: 200,000 of them are soon made
 DRM_MEMORY = re.compile(r"^drm-(resident|memory|total)-([\w-]+):\s*(\d+) ?(KiB|MiB|GiB)?", re.MULTILINE)
 DRM_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 VIDEO_MEMORY = re.compile(r"(vram|local)\d*$")  # as amdgpu and xe call it, as i915 does
@@ -43,8 +45,9 @@ def collect_gpu_processes(host: "Host", request: "Request", memo: "Json") -> "Js
         complete["nvidia"] = not is_container(host)
         found += nvidia_processes(host, nvidia, memo) if complete["nvidia"] else []
     if others:
-        complete["drm"] = bool(host.names("/proc/1/fd"))  # who may not look there may look at nobody else's
+        memo["is_late"], is_open = False, bool(host.names("/proc/1/fd"))  # who may not look there may look at nobody else's
         found += drm_processes(host, [card for card in others if not card.sleeps(host)], memo)
+        complete["drm"] = is_open and not memo["is_late"]
     found.sort(key=lambda one: (-one.get("memory_bytes", 0), one["pid"]))
     return {"complete": complete, "processes": [named(host, one) for one in found[:MOST_PROCESSES]]}
 
@@ -71,7 +74,11 @@ def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tup
     """Yield process, card and bytes; a client that several descriptors or processes share counts once."""
     shared = {card.address: is_shared(host, card) for card in cards}
     seen = set()
-    for pid in sorted(drm_users(host, memo)):
+    users, deadline = sorted(drm_users(host, memo)), time.monotonic() + LOOK_SECONDS
+    for pid in in_turn(host, users, parse_accounts(host.text("/etc/passwd"))):
+        if time.monotonic() > deadline:
+            memo["is_late"] = True
+            return
         sizes = {}  # type: dict[str, int]
         for text in drm_descriptors(host, pid):
             told = parse_colons(text)
@@ -106,10 +113,19 @@ def parse_drm_memory(text: str, is_shared: bool) -> int:
 
 
 def drm_descriptors(host: "Host", pid: int) -> "Iterator[str]":
-    """Yield what the kernel tells of each descriptor that a process has of a card."""
+    """Yield what the kernel tells of each descriptor that a process has of a card.
+
+    Any file may be called as a card is, and be in a folder of that name in a mount namespace of its own. What is one is
+    the driver's to say, who begins with its name.
+    """
     for number in host.names(f"/proc/{pid}/fd", DESCRIPTORS_READ):
-        if DRM_DEVICE.match(host.link_name(f"/proc/{pid}/fd/{number}")):
-            yield host.text(f"/proc/{pid}/fdinfo/{number}")
+        if DRM_DEVICE.match(host.link_target(f"/proc/{pid}/fd/{number}")):
+            try:
+                text = host.head(f"/proc/{pid}/fdinfo/{number}", FDINFO_BYTES).decode("utf-8", "replace")
+            except OSError:
+                continue
+            if DRM_DRIVER.search(text):
+                yield text
 
 
 def drm_users(host: "Host", memo: "Json") -> "list[int]":
@@ -128,6 +144,7 @@ def drm_users(host: "Host", memo: "Json") -> "list[int]":
     users, asked = set(), set()  # type: set[int], set[int]
     for pid in due:
         if time.monotonic() > deadline:
+            memo["is_late"] = True
             break
         asked.add(pid)
         if any(True for _ in drm_descriptors(host, pid)):

@@ -78,7 +78,8 @@ def slice_in(cgroup: str) -> int:
 def counts_for(status: bytes, cgroup: str) -> int:
     """Return the user that a process counts for, by its status: who started it, whoever it runs as since, -1 for nobody.
 
-    sudo(8) makes itself root's before it asks for a password: what is root's in a user's session is that user's.
+    sudo(8) and su(1) keep who called them until they have let them; other setuid programs make themselves root's in
+    earnest, and so does what sudo runs: what is root's in a user's session is that user's.
     """
     uid = uid_in(status)
     # The kernel's own have no memory.

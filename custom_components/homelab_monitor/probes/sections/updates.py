@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator
 
-    from ..probe import Host, Json, Missing, Request
+    from ..probe import Host, Json, Late, MOUNT_BYTES, MOUNTS_SECONDS, Missing, Request
     from .apt import read_apt
     from .packages import (
         DNF_CONFIGS,
@@ -208,8 +208,14 @@ def root_is_read_only(host: "Host") -> bool:
 
     /dev/vda3 / btrfs ro,relatime,subvol=/@/.snapshots/1/snapshot 0 0
     """
-    roots = re.findall(r"^\S+ / \S+ (\S+)", host.text("/proc/self/mounts"), re.MULTILINE)
-    return bool(roots) and "ro" in roots[-1].split(",")
+    told = ""
+    try:
+        for line in host.short_lines("/proc/self/mounts", MOUNT_BYTES, MOUNTS_SECONDS):
+            found = re.match(r"\S+ / \S+ (\S+)", line)
+            told = found.group(1) if found else told
+    except (OSError, Late):
+        pass  # what came first is read: what users mount comes later
+    return "ro" in told.split(",")
 
 
 def word_on_reboot(manager: Manager, host: "Host") -> "bool | None":
