@@ -377,7 +377,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+        # A poll that fails brings no host back, however long we had not asked.
+        return Status.OFFLINE if self._refusals or not self.data.is_online or self._is_stale() else Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
