@@ -385,6 +385,7 @@ def _untold(stored: object) -> tuple[Happening, ...]:
     for row in (stored if isinstance(stored, list) else [])[:UNTOLD_STORED]:
         match row:
             case [str(kind), str(owner), dict(about)] if kind in HAPPENINGS and len(owner) <= LINE_LIMIT:
-                said = {name: value for name in ABOUT & about.keys() if len(value := text(about[name])) <= LINE_LIMIT}
+                said = {name: text(about[name]) for name in ABOUT & about.keys()}
+                said = {name: value for name, value in said.items() if 0 < len(value) <= LINE_LIMIT}
                 found.append(Happening(type=kind, owner=owner, about=said))
     return tuple(found)

@@ -148,7 +148,7 @@ def test_who_restarts_tells_what_one_tells_who_never_does(first: int) -> None:
 
 def test_such_lives_tell_of_everything() -> None:
     told: set[str] = set()
-    for seed in range(5):
+    for seed in range(20):
         life = Life(seed)
         for _ in range(30):
             life.act()
