@@ -228,6 +228,12 @@ LARGE_FILE_BYTES = 1 << 20
 """Of all that is stored of a host. What is known of thousands of items with the longest names has 6 MB."""
 LARGE_FILE_SECONDS, LARGE_FILE_SAVES = 4 * 3600.0, (4, 3600.0)
 """How long changes of a larger file wait, and how many saves of it do not, and how long until one more."""
+UNTOLD_LIMIT = 1000
+"""Happenings that wait until somebody listens."""
+UNTOLD_STORED = 200
+"""Of these, those that wait over a restart; what others than the host itself can bring about has no room first."""
+BASELINE_BYTES = 128 << 10
+"""Of what happenings are told against, beyond those words."""
 PROBLEMS_STORED = 200
 """Problems that are still known after a restart, of those whose names have the usual length."""
 PREAMBLE_KEPT = 200
