@@ -1888,7 +1888,8 @@ def keys_of_controls() -> set[str]:
 
 
 NETWORK_ERRORS = {"no_networks", "invalid_network", "public_network", "too_many_addresses"}
-OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"} | NETWORK_ERRORS
+OF_KEYS = {"other_key", "not_this_key", "no_fingerprint"}
+OF_FORMS = {"red_rows", "invalid_username", "invalid_sources"} | OF_KEYS | NETWORK_ERRORS
 OF_POLLS = {"hangs_up"}
 """Told of logins that go on for a while."""
 

@@ -585,6 +585,30 @@ async def test_keys_that_another_dialog_pins_while_the_machine_proves_its_own_ar
     assert host.entry.data["host_keys"] == newest
 
 
+async def test_what_the_machine_prints_is_compared_before_a_new_key_is_accepted(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(KEY)
+    await dialog.choose("accept")
+    await dialog.submit(printed=f"256 {fingerprint(OLD_KEY)} desk (ED25519)")
+    assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "not_this_key"})
+    await dialog.submit(printed="desk")
+    assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "no_fingerprint"})
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    await dialog.submit(printed=f"256 {fingerprint(NEW_KEY)} desk (ED25519)")
+    assert (dialog.at, host.entry.data["host_keys"]) == ("fixed", [NEW_KEY])
+
+
+async def test_what_a_form_confirms_cannot_be_changed_by_who_fills_it_in(host: Host, script: Script, begin) -> None:
+    dialog = await begin(KEY)
+    await dialog.choose("accept")
+    fields = {field["name"]: field["selector"] for field in dialog.result["data_schema"]}
+    assert {name: [*kind] for name, kind in fields.items()} == {"printed": ["text"], "fingerprint": ["constant"]}
+    # A label that is empty is all that is seen of it: the description shows the fingerprint.
+    assert fields["fingerprint"]["constant"] == {"value": fingerprint(NEW_KEY), "label": ""}
+
+
 async def test_nothing_is_accepted_that_was_not_shown(hass: HomeAssistant, host: Host, script: Script) -> None:
     flow = HostKeyFlow(host.entry, "host_key")
     flow.hass = hass

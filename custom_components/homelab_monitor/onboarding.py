@@ -54,7 +54,7 @@ from .client.report import Status
 from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
-from .contact import HostContact, async_is_there, async_read_host_key, confirmation, is_confirmed
+from .contact import HostContact, async_is_there, async_read_host_key, confirmation, unconfirmed
 from .discovery import (
     KeyLimit,
     async_dismiss_cards,
@@ -152,16 +152,18 @@ class OnboardingFlow(ConfigFlow):
             if entry := self._entry_here():
                 return self._async_end("already_configured", entry)
             return await self._async_trust_form()
-        if not is_confirmed(self._offered, user_input):
-            return await self._async_trust_form(error="other_key")
+        if error := unconfirmed(self._offered, user_input):
+            return await self._async_trust_form(user_input, error=error)
         self._host_keys = (self._offered,)
         return await self._async_entered() or await self._async_ask_again() or await self._async_trust_form()
 
-    async def _async_trust_form(self, error: str | None = None) -> ConfigFlowResult:
+    async def _async_trust_form(
+        self, user_input: dict[str, Any] | None = None, *, error: str | None = None
+    ) -> ConfigFlowResult:
         """Show the one key that can be confirmed; one that is not the known one is never shown like a first one."""
         changed = self._changed_key()
         self._failure = self._failure or changed
-        return await self._async_form("trust", confirmation(self._offered), error=error)
+        return await self._async_form("trust", confirmation(self._offered, user_input), error=error)
 
     def _changed_key(self) -> HostKeyChanged | None:
         """Return the error that says that the key is none of those that are known here; None at a first contact.

@@ -37,7 +37,7 @@ from .client.report import CheckResult, Report, Status, restore_report
 from .client.scan import platform_of
 from .client.ssh import OfferedKey, read_host_key
 from .const import CONF_SUDO, DOMAIN
-from .contact import async_require_proof, confirmation, is_confirmed
+from .contact import async_require_proof, confirmation, unconfirmed
 from .coordinator import HomelabConfigEntry
 from .issues import async_is_cured, async_issue_row
 from .markdown import copyable, escaped, fenced
@@ -513,8 +513,8 @@ class HostKeyFlow(CheckFlow):
         offered = self._offered.line if self._offered else ""
         if user_input is None or not offered:
             return await self._async_form("accept", confirmation(offered))
-        if not is_confirmed(offered, user_input):
-            return await self._async_form("accept", confirmation(offered), error="other_key")
+        if error := unconfirmed(offered, user_input):
+            return await self._async_form("accept", confirmation(offered, user_input), error=error)
         self._accepted = offered
         return await self.async_step_pin()
 
