@@ -29,7 +29,7 @@ from custom_components.homelab_monitor.client.errors import (
 from custom_components.homelab_monitor.client.facts import Family
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.models import System
-from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
+from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult, remedy_for
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.client.ssh import OfferedKey
@@ -884,13 +884,39 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
     for step in flow["step"].values():
         plain += [step["title"], *step.get("menu_options", {}).values(), *step.get("data", {}).values()]
         markdown.append(step["description"])
-    shown |= dict.fromkeys(("command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), "")
+    shown |= dict.fromkeys(("command", "brief_command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), "")
     for text in plain:
         assert "\\" not in text.format_map(shown), text
     for text in markdown:
         assert not re.search("media-server|server.lan|backup[.]user", text.format_map(shown)), text
     assert key != "check" or "Fix Docker on media-server.lan" in [text.format_map(shown) for text in plain]
     assert key != "check" or "Password of backup.user" in [text.format_map(shown) for text in plain]
+
+
+UPDATES = row("updates_rule", Status.AMBER, "updates_script_missing", "install_updates_rule", manager="apt", script="x")
+
+
+@pytest.mark.parametrize("wrong", [UPDATES, SMART], ids=["updates", "disks"])
+async def test_a_long_command_is_summed_up_and_can_be_unfolded_before_it_is_run(
+    script: Script, begin, wrong: CheckResult
+) -> None:
+    dialog = await begin(wrong)
+    seen, _, folded = dialog.shown.partition("<details><summary>")
+    text, _, after = folded.partition("\n```\n\n</details>")
+    whole = remedy_for(wrong.remedy, Family.OTHER, "mon", wrong.placeholders) or remedy_for(
+        wrong.remedy, Family.DEBIAN, "mon", wrong.placeholders
+    )
+    title, _, shown = text.partition("</summary>\n\n```\n")
+    assert title == f"Show the whole command ({len(whole.text.splitlines())} lines)"
+    assert shown == whole.text.replace("\n\n\n", "\n\n\n")
+    assert len((seen + after).splitlines()) < 40
+    assert all(each.path in seen for each in whole.changes)
+    script.results = [RemedyResult(outcome=Outcome.NEEDS_PASSWORD)]
+    await dialog.choose("run")
+    assert dialog.at == "password"
+    assert len(dialog.shown.splitlines()) < 30
+    assert "<details>" not in dialog.shown
+    assert all(each.path in dialog.shown for each in whole.changes)
 
 
 async def test_what_a_command_printed_stays_in_its_block(hass: HomeAssistant, script: Script, begin) -> None:
