@@ -1090,6 +1090,39 @@ async def test_picking_nobody_leaves_cards(hass: HomeAssistant, picking: Dialog)
     assert sorted(cards(hass).values()) == ["192.0.2.1", "desk", "nas.lan"]
 
 
+class Dashboard:
+    """What a browser shows under Discovered while it follows the flows, as Home Assistant's own one does.
+
+    Before a card is shown its texts are asked for, and it is put beside those that were shown before that.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._hass = hass
+        self.shown: list[str] = []
+        hass.config_entries.flow.async_subscribe_flow(self.changed)
+
+    def changed(self, kind: str, flow_id: str) -> None:
+        if kind == "removed":
+            self.shown = [each for each in self.shown if each != flow_id]
+        else:
+            self._hass.async_create_background_task(self.add(flow_id, list(self.shown)), "browser", eager_start=True)
+
+    async def add(self, flow_id: str, before: list[str]) -> None:
+        await asyncio.sleep(0.01)
+        self.shown = [*before, flow_id]
+
+
+@pytest.mark.usefixtures("slow_browser")
+@pytest.mark.parametrize("picked", [[], ["192.0.2.1", "192.0.2.5", "192.0.2.6"]], ids=["none picked", "all picked"])
+async def test_a_browser_that_is_open_shows_all_cards(hass: HomeAssistant, picking: Dialog, picked: list[str]) -> None:
+    dashboard = Dashboard(hass)
+    with patch(f"{DISCOVERY}.CARD_SECONDS", 0.05):
+        await picking.submit(hosts=picked, username="pi")
+        await asyncio.sleep(0.3)
+    assert len(cards(hass)) >= 2
+    assert sorted(dashboard.shown) == sorted(cards(hass))
+
+
 @pytest.mark.parametrize("username", [{}, {"username": "$(reboot)"}])
 async def test_a_user_name_is_needed(picking: Dialog, username: dict[str, str]) -> None:
     await picking.submit(hosts=["192.0.2.5"], **username)
@@ -1361,6 +1394,22 @@ async def test_adding_a_machine_by_hand_takes_its_card_away(hass: HomeAssistant,
     await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1", port=host.port))
     await dialog.submit(address=typed(host))
     await dialog.submit()
+    await dialog.submit()
+    assert dialog.created
+    assert not cards(hass)
+
+
+@pytest.mark.parametrize("source", [SOURCE_ZEROCONF, SOURCE_INTEGRATION_DISCOVERY])
+async def test_adding_a_machine_by_its_name_takes_the_card_of_its_address_away(
+    hass: HomeAssistant, host: Machine, dialog: Dialog, source: str
+) -> None:
+    port = host.port
+    found = Found(host="127.0.0.1", unique_id="02:00:00:00:00:09", name="cloudy.lan", port=port)
+    info = announced("other", address="127.0.0.1", port=port)
+    await discover(hass, source, info if source == SOURCE_ZEROCONF else found)
+    await dialog.submit(address=f"monitor@localhost:{port}")
+    await dialog.submit()
+    assert len(cards(hass)) == 1
     await dialog.submit()
     assert dialog.created
     assert not cards(hass)

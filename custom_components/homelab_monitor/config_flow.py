@@ -45,6 +45,7 @@ from .discovery import (
     async_show_cards,
     async_watched,
     entry_at,
+    entry_connected_to,
     found,
     found_target,
     is_neighbour,
@@ -285,7 +286,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def _async_discovered(self, machine: Found, card: Card, hosts: set[str]) -> ConfigFlowResult:
         """Show a card, unless the machine is ignored, known, or has one."""
         self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
-        if entry := entry_at(self._async_current_entries(include_ignore=False), hosts):
+        entries = self._async_current_entries(include_ignore=False)
+        if entry := entry_at(entries, hosts) or entry_connected_to(entries, hosts, machine.port):
             return self._async_end("already_configured", entry)
         if async_has_card(self.hass, card):
             return self.async_abort(reason="already_in_progress")

@@ -35,6 +35,7 @@ from .client.snapshot import Snapshot
 from .client.ssh import Connection, OfferedKey, read_host_key
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT, DOMAIN
+from .discovery import peer_of
 from .sessions import async_new_session
 from .settings import HostAddress
 from .store import HostMemory, async_hand_over
@@ -124,6 +125,8 @@ class HostContact:
         self.target = target
         self.snapshot = Snapshot()
         self.report = Report(rows=())
+        self.peer: tuple[str, int] = ("", 0)
+        """Address and port where the test found it, whatever the name is that leads there; ("", 0) before."""
         self._seen: float | None = None
         self._host_keys = tuple(host_keys)
         self._session = session
@@ -187,6 +190,7 @@ class HostContact:
         try:
             self.report, snapshot = await run_checks(self._session, self.target, self._host_keys, progress)
         finally:
+            self.peer = peer_of(self._session.connection)
             await self._session.close()
         self.snapshot, self._seen = snapshot or Snapshot(), time.monotonic()
 

@@ -63,6 +63,7 @@ from .discovery import (
     async_peer,
     is_ip_address,
     is_taken,
+    known_addresses,
     looks_of,
     plain_host,
 )
@@ -492,7 +493,7 @@ class OnboardingFlow(ConfigFlow):
         """Create the entry; what was just seen becomes its first state."""
         contact = await self._async_contact()
         await self.async_set_unique_id(host_id, raise_on_progress=False)
-        async_dismiss_cards(self.hass, {self._target.address}, self.flow_id)
+        async_dismiss_cards(self.hass, known_addresses(self._target, contact.peer), self.flow_id)
         contact.async_hand_over(self.hass, host_id)
         return self.async_create_entry(
             title=self._title(),
