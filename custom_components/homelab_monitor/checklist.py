@@ -108,8 +108,11 @@ def command(texts: Mapping[str, str], remedy: Remedy) -> str:
 
 
 def brief(texts: Mapping[str, str], remedy: Remedy) -> str:
-    """Return a command, of a long one only what it comes to: for where its text has been shown."""
-    return _changes(texts, remedy) if _is_long(remedy) else copyable(remedy.text)
+    """Return a command for where it has been shown and sudo asks for the password, of a long one only its files."""
+    if not _is_long(remedy):
+        return copyable(remedy.text)
+    files = [f"- {copyable(each.path)}" for each in remedy.changes if not each.kind.endswith("_doas")]
+    return "\n".join([words(texts, "remedy_change", "files"), "", *files])
 
 
 def _is_long(remedy: Remedy) -> bool:
