@@ -367,7 +367,7 @@ async def test_amber_is_no_hindrance_and_shows_its_cure(host: Machine, dialog: D
     await dialog.submit(address=typed(host))
     await dialog.submit()
     assert dialog.at == ("checklist", None)
-    assert "| ⚠️ Docker | monitor may not ask it" in dialog.checklist
+    assert "| ⚠️ Docker | monitor has no access to the Docker socket" in dialog.checklist
     assert dialog.checklist.endswith("**Docker**\n`sudo usermod -aG docker monitor`")
     await dialog.submit()
     assert dialog.created
@@ -1287,9 +1287,10 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
     dismissed = next(flow for flow, name in cards(hass).items() if name.endswith(f":{machines[1].port}"))
     hass.config_entries.flow.async_abort(dismissed)
 
-    added = []
+    added, said = [], list[str]()
     for machine in (machines[0], machines[2], machines[3]):
         if dialog.at[0] == "address":
+            said.append(dialog.placeholders["queue_note"].strip())
             await dialog.submit(address=typed(machine))
         assert dialog.at == ("trust", None)
         await dialog.submit()
@@ -1301,6 +1302,7 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
             assert kind is FlowType.CONFIG_FLOW
             await dialog.open(flow_id)
     assert added == ["host0", "host2", "host3"]
+    assert said == ["✅ host0 was added. This is the next one; left after it: 1.", "✅ host2 was added. This is the last one."]
     assert not cards(hass)
 
 
@@ -1312,6 +1314,7 @@ async def test_a_queue_goes_on_when_one_of_it_is_known(hass: HomeAssistant, make
     assert dialog.ended == "already_configured"
     await dialog.open(dialog.result["next_flow"][1])
     assert dialog.at == ("address", None)
+    assert dialog.placeholders["queue_note"] == "This is the last one.\n\n", "nothing was added"
 
 
 async def test_pasted_lines_without_a_user_get_the_given_one(hass: HomeAssistant, host: Machine) -> None:

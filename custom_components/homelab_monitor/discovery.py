@@ -39,6 +39,8 @@ from .settings import HostAddress
 _LOGGER = logging.getLogger(__name__)
 
 _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
+_ADDED_LAST: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_added_last")
+"""Queue → the host that was added from it last."""
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
@@ -459,8 +461,20 @@ async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Foun
 
 
 @callback
-def async_next_flow(hass: HomeAssistant, queue: str) -> str | None:
-    """Return the next flow of a queue; those that were dismissed meanwhile are skipped."""
+def async_left(hass: HomeAssistant, queue: str, flow_id: str) -> tuple[str, int]:
+    """Return which host of a queue was added last, "" for none, and how many follow after this flow."""
+    is_left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)} - {flow_id}
+    left = sum(each in is_left for each in hass.data.get(_QUEUES, {}).get(queue, []))
+    return hass.data.get(_ADDED_LAST, {}).get(queue, ""), left
+
+
+@callback
+def async_next_flow(hass: HomeAssistant, queue: str, added: str = "") -> str | None:
+    """Return the next flow of a queue; those that were dismissed meanwhile are skipped.
+
+    `added`: the host that came out of the one before, "" where none did.
+    """
+    hass.data.setdefault(_ADDED_LAST, {})[queue] = added
     flow_ids = hass.data.get(_QUEUES, {}).get(queue, [])
     while flow_ids:
         flow_id = flow_ids.pop(0)
@@ -470,4 +484,5 @@ def async_next_flow(hass: HomeAssistant, queue: str) -> str | None:
             continue
         return flow_id
     hass.data.get(_QUEUES, {}).pop(queue, None)
+    hass.data[_ADDED_LAST].pop(queue)
     return None

@@ -498,7 +498,7 @@ class OnboardingFlow(ConfigFlow):
         return self.async_create_entry(
             title=self._title(),
             data=replace(contact.address, host_id=host_id, key_sources=self._limit.sources).as_data(),
-            next_flow=self._next_flow(),
+            next_flow=self._next_flow(self._title()),
         )
 
     async def _async_reconfigured(self) -> ConfigFlowResult:
@@ -666,9 +666,9 @@ class OnboardingFlow(ConfigFlow):
         words = {"name": escaped(entry.title if entry else self._title())}
         return self.async_abort(reason=reason, description_placeholders=words, next_flow=self._next_flow())
 
-    def _next_flow(self) -> tuple[FlowType, str] | None:
-        """Return the next machine of those that were picked together."""
-        flow_id = async_next_flow(self.hass, self._queue)
+    def _next_flow(self, added: str = "") -> tuple[FlowType, str] | None:
+        """Return the next machine of those that were picked together; it says what was added before it."""
+        flow_id = async_next_flow(self.hass, self._queue, added)
         return (FlowType.CONFIG_FLOW, flow_id) if flow_id else None
 
     # ------------------------------------------------------------ the contact and the flow's edge
