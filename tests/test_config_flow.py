@@ -1302,7 +1302,10 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
             assert kind is FlowType.CONFIG_FLOW
             await dialog.open(flow_id)
     assert added == ["host0", "host2", "host3"]
-    assert said == ["✅ host0 was added. This is the next one; left after it: 1.", "✅ host2 was added. This is the last one."]
+    assert said == [
+        "✅ host0 was added. This is the next one; left after it: 1.",
+        "✅ host2 was added. This is the last one.",
+    ]
     assert not cards(hass)
 
 

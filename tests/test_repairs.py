@@ -884,7 +884,9 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
     for step in flow["step"].values():
         plain += [step["title"], *step.get("menu_options", {}).values(), *step.get("data", {}).values()]
         markdown.append(step["description"])
-    shown |= dict.fromkeys(("command", "brief_command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), "")
+    shown |= dict.fromkeys(
+        ("command", "brief_command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), ""
+    )
     for text in plain:
         assert "\\" not in text.format_map(shown), text
     for text in markdown:

@@ -1,6 +1,7 @@
 """The capability test as people read it: a table in their language, and the command that cures each row."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from homeassistant.core import HomeAssistant
@@ -11,6 +12,8 @@ from .client.report import CheckResult, Report, Status
 from .const import DOMAIN
 from .markdown import copyable, folded, has_long_word, inline, table
 
+_NAME = 16
+"""Characters of a check's name in one line."""
 _LINES = 10
 """What has more of them is shown by what it comes to, and folded."""
 _SYMBOLS: Mapping[Status, str] = {
@@ -31,8 +34,7 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
     # A long word would make the table wider than a phone; beneath it, it wraps.
     below = [row for row in report.rows if any(map(has_long_word, row.placeholders.values()))]
     rows = [
-        # The short column must not give its width to the long one.
-        (f"{symbol(row)} {check_name(texts, row)}".replace(" ", "\N{NO-BREAK SPACE}"), finding(texts, row))
+        (_short(f"{symbol(row)} {check_name(texts, row)}"), finding(texts, row))
         for row in report.rows
         if row not in below
     ]
@@ -45,6 +47,11 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
         if (cure := _cure(row, report, username))
     ]
     return "\n\n".join([*parts, *cures])
+
+
+def _short(name: str) -> str:
+    """Return a name that wraps only where it is long: it must neither give its width to the long column nor take it."""
+    return " ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in wrap(name, _NAME))
 
 
 async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]]:
@@ -103,8 +110,8 @@ def command(texts: Mapping[str, str], remedy: Remedy) -> str:
     """Return a command to copy; of a long one what it comes to, and its text folded."""
     if not _is_long(remedy):
         return copyable(remedy.text)
-    count = f"{len(remedy.text.splitlines()):,}"
-    return f"{_changes(texts, remedy)}\n\n{folded(words(texts, 'remedy_change', 'whole').format(count=count), remedy.text)}"
+    title = words(texts, "remedy_change", "whole").format(count=f"{len(remedy.text.splitlines()):,}")
+    return f"{_changes(texts, remedy)}\n\n{folded(title, remedy.text)}"
 
 
 def brief(texts: Mapping[str, str], remedy: Remedy) -> str:

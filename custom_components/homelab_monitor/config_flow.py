@@ -327,8 +327,10 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
                 self.context["title_placeholders"] = title
             elif self.context["title_placeholders"] != title:
                 # Dialogs are loaded again by that: one that went on would lose what was typed, one that ends is gone.
-                is_waiting = bool(self.cur_step) and self.cur_step["step_id"] == "address"
-                (self.async_update_title_placeholders if is_waiting else self.context["title_placeholders"].update)(title)
+                if self.cur_step is not None and self.cur_step["step_id"] == "address":
+                    self.async_update_title_placeholders(title)
+                else:
+                    self.context["title_placeholders"] = title
 
     def _shown_name(self, taken: frozenset[str]) -> str:
         """Return what the machine is called, "" where that looks like the name of a host or of another card."""

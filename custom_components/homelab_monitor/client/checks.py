@@ -123,7 +123,7 @@ LATE_READINGS = 3
 """How many readings of a section in a row must be late before polls find something wrong."""
 
 
-async def run_checks(
+async def run_checks(  # noqa: PLR0913
     session: ProbeSession,
     target: Target,
     host_keys: tuple[str, ...],
@@ -574,18 +574,19 @@ def _firewall(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     if part.old_rules:
         return Verdict(Status.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall")
-    match part.reason:
-        case "permission_denied" if "security" in evidence.sudo:
-            return Verdict(
-                Status.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall"
-            )
-        case "permission_denied":
-            return Verdict(Status.INFO, "firewall_denied")
-        case "no_tool":
-            return Verdict(Status.INFO, "firewall_no_tool")
-        case "active" | "inactive" | "some_rules":
-            return Verdict(Status.OK, "firewall_readable")
-    return Verdict(Status.INFO, "firewall_unreadable")
+    if part.reason == "permission_denied" and "security" in evidence.sudo:
+        return Verdict(Status.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall")
+    return _FIREWALL.get(part.reason, Verdict(Status.INFO, "firewall_unreadable"))
+
+
+_FIREWALL_READ = Verdict(Status.OK, "firewall_readable")
+_FIREWALL = {
+    "permission_denied": Verdict(Status.INFO, "firewall_denied"),
+    "no_tool": Verdict(Status.INFO, "firewall_no_tool"),
+    "active": _FIREWALL_READ,
+    "inactive": _FIREWALL_READ,
+    "some_rules": _FIREWALL_READ,
+}
 
 
 def _sudo(evidence: Evidence) -> Verdict:

@@ -196,9 +196,7 @@ def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[st
     )
 
 
-def _changes(
-    key: str, username: str, words: Mapping[str, str], placeholders: Mapping[str, str]
-) -> tuple[Change, ...]:
+def _changes(key: str, username: str, words: Mapping[str, str], placeholders: Mapping[str, str]) -> tuple[Change, ...]:
     """Return what a command that writes or removes rules does to which file."""
     match key:
         case "allow_smart":

@@ -21,7 +21,6 @@ DOAS_RULE_FILE: Final = "/etc/doas.d/zz_homelab_monitor_updates.conf"
 _FOLDER: Final = SCRIPT.rpartition("/")[0]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a long command does to one file, for who does not read all of it; `kind` names the words for that."""
