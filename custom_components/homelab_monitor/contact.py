@@ -32,10 +32,9 @@ from .client.names import name_of
 from .client.report import Report
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
-from .client.ssh import Connection, OfferedKey, read_host_key
+from .client.ssh import Connection, OfferedKey, peer_of, read_host_key
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT, DOMAIN
-from .discovery import peer_of
 from .sessions import async_new_session
 from .settings import HostAddress
 from .store import HostMemory, async_hand_over

@@ -31,7 +31,7 @@ from homeassistant.util.hass_dict import HassKey
 from .client.limits import CARDS_LIMIT
 from .client.names import looks, name_of
 from .client.scan import Candidate, Platform, interfaces_to_scan, may_be_scanned, scan, suggested_networks
-from .client.ssh import Connection
+from .client.ssh import peer_of
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .settings import HostAddress
@@ -225,11 +225,6 @@ def async_peer(entry: ConfigEntry) -> tuple[str, int]:
     if coordinator is None or not coordinator.data.is_online:
         return "", 0
     return peer_of(coordinator.session.connection)
-
-
-def peer_of(connection: Connection | None) -> tuple[str, int]:
-    """Return address and port of who has proven the key on a connection; ("", 0) for none that lives."""
-    return ("", 0) if connection is None or connection.closed else connection.peer
 
 
 @callback

@@ -29,11 +29,12 @@ from .client.limits import (
     MOVES_KEPT,
     MOVES_MADE,
 )
+from .client.ssh import peer_of
 from .client.target import Target
 from .const import DOMAIN
 from .contact import async_is_there, async_read_host_key
 from .coordinator import HomelabCoordinator
-from .discovery import async_dismiss_waiting_cards, is_ip_address, peer_of
+from .discovery import async_dismiss_waiting_cards, is_ip_address
 from .settings import HostAddress, is_watched
 
 _LOGGER = logging.getLogger(__name__)
