@@ -41,6 +41,21 @@ def _no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _browsers_are_quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let cards come at once: no browser has to take them in."""
+    if "slow_browser" in request.fixturenames:
+        yield
+        return
+    with patch("custom_components.homelab_monitor.discovery.async_pause"):
+        yield
+
+
+@pytest.fixture
+def slow_browser() -> None:
+    """Keep the pauses between cards."""
+
+
+@pytest.fixture(autouse=True)
 def _shows_what_it_means(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail where a flow, a repair or a notification shows a character that nobody sees."""
     if "hass" in request.fixturenames:

@@ -74,14 +74,14 @@ async def test_host_offline(hass: HomeAssistant, host: Host, notes: list[dict[st
         "host_offline",
         hosts=["binary_sensor.plain_connectivity"],
         minutes=1,
-        offline_actions=note(what="{{ host }} is gone: {{ reason }}"),
+        offline_actions=note(what="{{ host }} is gone: {{ reason }} ({{ details }})"),
         online_actions=note(what="{{ host }} is back"),
     )
     host.session.error = Unreachable("plain")
     await host.move(80)
     assert notes == []
     await host.move(40)
-    assert notes == [{"what": "plain is gone: unreachable"}]
+    assert notes == [{"what": "plain is gone: unreachable (Cannot be reached)"}]
     host.session.error = None
     await host.move(61)
     assert notes[1:] == [{"what": "plain is back"}]

@@ -144,7 +144,14 @@ async def test_the_action_returns_the_rows_with_their_texts(hass: HomeAssistant,
     assert (response["at"], response["seconds"], response["result"]) == (5.0, 0.25, "amber")
     assert [(row["check"], row["status"], row["text"]) for row in response["rows"]] == [
         ("python", "ok", "3.11.2 (python3)"),
-        ("docker", "amber", "mon may not ask it. Membership in the group docker allows that; it equals root rights"),
+        (
+            "docker",
+            "amber",
+            (
+                "mon has no access to the Docker socket. Members of the group docker have access, which is "
+                "equivalent to root"
+            ),
+        ),
     ]
     assert issues(hass) == {"docker"}
 

@@ -367,7 +367,7 @@ async def test_amber_is_no_hindrance_and_shows_its_cure(host: Machine, dialog: D
     await dialog.submit(address=typed(host))
     await dialog.submit()
     assert dialog.at == ("checklist", None)
-    assert "| ⚠️ Docker | monitor may not ask it" in dialog.checklist
+    assert "| ⚠️ Docker | monitor has no access to the Docker socket" in dialog.checklist
     assert dialog.checklist.endswith("**Docker**\n`sudo usermod -aG docker monitor`")
     await dialog.submit()
     assert dialog.created
@@ -1090,6 +1090,39 @@ async def test_picking_nobody_leaves_cards(hass: HomeAssistant, picking: Dialog)
     assert sorted(cards(hass).values()) == ["192.0.2.1", "desk", "nas.lan"]
 
 
+class Dashboard:
+    """What a browser shows under Discovered while it follows the flows, as Home Assistant's own one does.
+
+    Before a card is shown its texts are asked for, and it is put beside those that were shown before that.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._hass = hass
+        self.shown: list[str] = []
+        hass.config_entries.flow.async_subscribe_flow(self.changed)
+
+    def changed(self, kind: str, flow_id: str) -> None:
+        if kind == "removed":
+            self.shown = [each for each in self.shown if each != flow_id]
+        else:
+            self._hass.async_create_background_task(self.add(flow_id, list(self.shown)), "browser", eager_start=True)
+
+    async def add(self, flow_id: str, before: list[str]) -> None:
+        await asyncio.sleep(0.01)
+        self.shown = [*before, flow_id]
+
+
+@pytest.mark.usefixtures("slow_browser")
+@pytest.mark.parametrize("picked", [[], ["192.0.2.1", "192.0.2.5", "192.0.2.6"]], ids=["none picked", "all picked"])
+async def test_a_browser_that_is_open_shows_all_cards(hass: HomeAssistant, picking: Dialog, picked: list[str]) -> None:
+    dashboard = Dashboard(hass)
+    with patch(f"{DISCOVERY}.CARD_SECONDS", 0.05):
+        await picking.submit(hosts=picked, username="pi")
+        await asyncio.sleep(0.3)
+    assert len(cards(hass)) >= 2
+    assert sorted(dashboard.shown) == sorted(cards(hass))
+
+
 @pytest.mark.parametrize("username", [{}, {"username": "$(reboot)"}])
 async def test_a_user_name_is_needed(picking: Dialog, username: dict[str, str]) -> None:
     await picking.submit(hosts=["192.0.2.5"], **username)
@@ -1254,9 +1287,10 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
     dismissed = next(flow for flow, name in cards(hass).items() if name.endswith(f":{machines[1].port}"))
     hass.config_entries.flow.async_abort(dismissed)
 
-    added = []
+    added, said = [], list[str]()
     for machine in (machines[0], machines[2], machines[3]):
         if dialog.at[0] == "address":
+            said.append(dialog.placeholders["queue_note"].strip())
             await dialog.submit(address=typed(machine))
         assert dialog.at == ("trust", None)
         await dialog.submit()
@@ -1268,6 +1302,10 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
             assert kind is FlowType.CONFIG_FLOW
             await dialog.open(flow_id)
     assert added == ["host0", "host2", "host3"]
+    assert said == [
+        "✅ host0 was added. This is the next one; left after it: 1.",
+        "✅ host2 was added. This is the last one.",
+    ]
     assert not cards(hass)
 
 
@@ -1279,6 +1317,7 @@ async def test_a_queue_goes_on_when_one_of_it_is_known(hass: HomeAssistant, make
     assert dialog.ended == "already_configured"
     await dialog.open(dialog.result["next_flow"][1])
     assert dialog.at == ("address", None)
+    assert dialog.placeholders["queue_note"] == "This is the last one.\n\n", "nothing was added"
 
 
 async def test_pasted_lines_without_a_user_get_the_given_one(hass: HomeAssistant, host: Machine) -> None:
@@ -1361,6 +1400,22 @@ async def test_adding_a_machine_by_hand_takes_its_card_away(hass: HomeAssistant,
     await discover(hass, SOURCE_ZEROCONF, announced(address="127.0.0.1", port=host.port))
     await dialog.submit(address=typed(host))
     await dialog.submit()
+    await dialog.submit()
+    assert dialog.created
+    assert not cards(hass)
+
+
+@pytest.mark.parametrize("source", [SOURCE_ZEROCONF, SOURCE_INTEGRATION_DISCOVERY])
+async def test_adding_a_machine_by_its_name_takes_the_card_of_its_address_away(
+    hass: HomeAssistant, host: Machine, dialog: Dialog, source: str
+) -> None:
+    port = host.port
+    found = Found(host="127.0.0.1", unique_id="02:00:00:00:00:09", name="cloudy.lan", port=port)
+    info = announced("other", address="127.0.0.1", port=port)
+    await discover(hass, source, info if source == SOURCE_ZEROCONF else found)
+    await dialog.submit(address=f"monitor@localhost:{port}")
+    await dialog.submit()
+    assert len(cards(hass)) == 1
     await dialog.submit()
     assert dialog.created
     assert not cards(hass)
@@ -1888,7 +1943,8 @@ def keys_of_controls() -> set[str]:
 
 
 NETWORK_ERRORS = {"no_networks", "invalid_network", "public_network", "too_many_addresses"}
-OF_FORMS = {"red_rows", "invalid_username", "invalid_sources", "other_key"} | NETWORK_ERRORS
+OF_KEYS = {"other_key", "not_this_key", "no_fingerprint"}
+OF_FORMS = {"red_rows", "invalid_username", "invalid_sources"} | OF_KEYS | NETWORK_ERRORS
 OF_POLLS = {"hangs_up"}
 """Told of logins that go on for a while."""
 

@@ -1,6 +1,7 @@
 """Trust from the first contact on: what a person compared is all that is pinned, whoever stands in between."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from .test_config_flow import (  # noqa: F401 - fixtures among them
     host,
     make_machine,
     setup_entry,
+    typed,
 )
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -140,6 +142,64 @@ async def test_a_form_confirms_the_key_that_was_on_it_and_no_other(hass: HomeAss
     assert fingerprint(between.own.host_keys[0]) in dialog.placeholders["fingerprints"]
     await dialog.submit()
     assert dialog.at == ("authorize", None), "the second key is confirmed only by a form that shows it"
+
+
+def printed_ways(key: str) -> dict[str, str]:
+    """Return what a person may paste of what tools print for a key."""
+    shown = fingerprint(key)
+    bare = shown.removeprefix("SHA256:")
+    return {
+        "ssh-keygen's line": f"256 {shown} root@desk (ED25519)\n",
+        "with blanks": f"  {shown} ",
+        "wrapped by a terminal": f"256 {shown[:20]}\n{shown[20:]} desk (ED25519)",
+        "padded": f"{shown}=",
+        "dropbear's lines": f"Public key portion is:\n{key} root@router\nFingerprint: {shown}",
+        "all keys of the machine": f"3072 {fingerprint(OTHER)} desk (RSA)\n256 {shown} desk (ED25519)",
+        "bare": bare,
+        "nothing": "",
+        "blanks": "  \n",
+    }
+
+
+OTHER = "ssh-ed25519 " + b64encode(b"another key").decode()
+WAYS = [*printed_ways(OTHER)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_a_tool_prints_of_the_shown_key_confirms_it_however_it_is_pasted(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    way: str,
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=typed(host))
+    await dialog.submit(printed=printed_ways(host.host_keys[0])[way])
+    assert dialog.at == ("checklist", None)
+
+
+@pytest.mark.parametrize(
+    ("printed", "error"),
+    [
+        (f"256 {fingerprint(OTHER)} desk (ED25519)", "not_this_key"),
+        (fingerprint(OTHER).removeprefix("SHA256:"), "no_fingerprint"),
+        ("MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48", "no_fingerprint"),
+        ("desk", "no_fingerprint"),
+    ],
+)
+async def test_what_is_pasted_of_another_key_goes_no_further_and_says_so(
+    hass: HomeAssistant,
+    host: Machine,  # noqa: F811
+    printed: str,
+    error: str,
+) -> None:
+    dialog = await Dialog(hass).begin("address")
+    await dialog.submit(address=typed(host))
+    await dialog.submit(printed=printed)
+    assert dialog.at == ("trust", error)
+    assert host.logins == 0
+    assert dialog.suggested("printed") == printed, "what a person has pasted is still there to be looked at"
+    await dialog.submit(printed=fingerprint(host.host_keys[0]))
+    assert dialog.at == ("checklist", None)
 
 
 async def test_the_password_goes_to_the_machine_that_proves_the_compared_key(

@@ -29,7 +29,7 @@ from custom_components.homelab_monitor.client.errors import (
 from custom_components.homelab_monitor.client.facts import Family
 from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.models import System
-from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
+from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult, remedy_for
 from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.client.ssh import OfferedKey
@@ -585,6 +585,30 @@ async def test_keys_that_another_dialog_pins_while_the_machine_proves_its_own_ar
     assert host.entry.data["host_keys"] == newest
 
 
+async def test_what_the_machine_prints_is_compared_before_a_new_key_is_accepted(
+    hass: HomeAssistant, host: Host, script: Script, begin
+) -> None:
+    dialog = await begin(KEY)
+    await dialog.choose("accept")
+    await dialog.submit(printed=f"256 {fingerprint(OLD_KEY)} desk (ED25519)")
+    assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "not_this_key"})
+    await dialog.submit(printed="desk")
+    assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "no_fingerprint"})
+    assert host.entry.data["host_keys"] == [OLD_KEY]
+    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    await dialog.submit(printed=f"256 {fingerprint(NEW_KEY)} desk (ED25519)")
+    assert (dialog.at, host.entry.data["host_keys"]) == ("fixed", [NEW_KEY])
+
+
+async def test_what_a_form_confirms_cannot_be_changed_by_who_fills_it_in(host: Host, script: Script, begin) -> None:
+    dialog = await begin(KEY)
+    await dialog.choose("accept")
+    fields = {field["name"]: field["selector"] for field in dialog.result["data_schema"]}
+    assert {name: [*kind] for name, kind in fields.items()} == {"printed": ["text"], "fingerprint": ["constant"]}
+    # A label that is empty is all that is seen of it: the description shows the fingerprint.
+    assert fields["fingerprint"]["constant"] == {"value": fingerprint(NEW_KEY), "label": ""}
+
+
 async def test_nothing_is_accepted_that_was_not_shown(hass: HomeAssistant, host: Host, script: Script) -> None:
     flow = HostKeyFlow(host.entry, "host_key")
     flow.hass = hass
@@ -860,13 +884,41 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
     for step in flow["step"].values():
         plain += [step["title"], *step.get("menu_options", {}).values(), *step.get("data", {}).values()]
         markdown.append(step["description"])
-    shown |= dict.fromkeys(("command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), "")
+    shown |= dict.fromkeys(
+        ("command", "brief_command", "cure", "result", "reason", "offered", "expected", "fingerprint_command"), ""
+    )
     for text in plain:
         assert "\\" not in text.format_map(shown), text
     for text in markdown:
         assert not re.search("media-server|server.lan|backup[.]user", text.format_map(shown)), text
     assert key != "check" or "Fix Docker on media-server.lan" in [text.format_map(shown) for text in plain]
     assert key != "check" or "Password of backup.user" in [text.format_map(shown) for text in plain]
+
+
+UPDATES = row("updates_rule", Status.AMBER, "updates_script_missing", "install_updates_rule", manager="apt", script="x")
+
+
+@pytest.mark.parametrize("wrong", [UPDATES, SMART], ids=["updates", "disks"])
+async def test_a_long_command_is_summed_up_and_can_be_unfolded_before_it_is_run(
+    script: Script, begin, wrong: CheckResult
+) -> None:
+    dialog = await begin(wrong)
+    seen, _, folded = dialog.shown.partition("<details><summary>")
+    text, _, after = folded.partition("\n```\n\n</details>")
+    whole = remedy_for(wrong.remedy, Family.OTHER, "mon", wrong.placeholders) or remedy_for(
+        wrong.remedy, Family.DEBIAN, "mon", wrong.placeholders
+    )
+    title, _, shown = text.partition("</summary>\n\n```\n")
+    assert title == f"Show the whole command ({len(whole.text.splitlines())} lines)"
+    assert shown == whole.text.replace("\n\n\n", "\n\n\n")
+    assert len((seen + after).splitlines()) < 40
+    assert all(each.path in seen for each in whole.changes)
+    script.results = [RemedyResult(outcome=Outcome.NEEDS_PASSWORD)]
+    await dialog.choose("run")
+    assert dialog.at == "password"
+    assert len(dialog.shown.splitlines()) < 12
+    assert len(dialog.shown) < 700, "the field and its error have to be seen on a phone"
+    assert all(each.path in dialog.shown for each in whole.changes if each.kind != "rule_doas")
 
 
 async def test_what_a_command_printed_stays_in_its_block(hass: HomeAssistant, script: Script, begin) -> None:

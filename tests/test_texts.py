@@ -13,7 +13,8 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.homelab_monitor import controls, repairs, services
+from custom_components.homelab_monitor import contact, controls, repairs, services
+from custom_components.homelab_monitor.checklist import _short as shortened
 from custom_components.homelab_monitor.client.checks import CHECKS
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.client.remedies import REMEDIES, Outcome, Where
@@ -102,7 +103,15 @@ def test_every_end_progress_and_error_of_a_fix_flow_has_its_text_and_every_text_
     flow = ISSUES[key]["fix_flow"]
     assert set(re.findall(r'async_abort\(reason="(\w+)"', source)) == flow["abort"].keys()
     assert set(re.findall(r'_async_progress\("(\w+)"', source)) == flow["progress"].keys()
-    assert set(re.findall(r'error="(\w+)"', source)) == flow.get("error", {}).keys()
+    errors = set(re.findall(r'error="(\w+)"', source))
+    if "unconfirmed(" in source:
+        errors |= set(re.findall(r'"(\w+)"', inspect.getsource(contact.unconfirmed)))
+    assert errors == flow.get("error", {}).keys()
+
+
+def test_the_name_of_a_check_leaves_its_finding_room_on_a_phone() -> None:
+    names = [shortened(f"✅ {name}") for name in TEXTS["selector"]["check"]["options"].values()]
+    assert max(len(part) for name in names for part in name.split(" ")) <= 16
 
 
 def test_every_group_of_words_is_used() -> None:

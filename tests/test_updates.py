@@ -7,9 +7,14 @@ from typing import Any
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.homelab_monitor.capability import async_test_host
+from custom_components.homelab_monitor.client.report import Report
+from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import Host
 
@@ -250,6 +255,33 @@ async def test_a_firewall_is_on_off_or_unknown(hass: HomeAssistant, host: Host, 
     assert found is not None
     assert found.state == state
     assert found.attributes["reason"] == part["reason"]
+
+
+@pytest.mark.parametrize(("sudo", "is_missed"), [(["security"], True), (["sockets"], False), ([], False)])
+async def test_an_option_for_the_firewall_that_no_rule_backs_is_a_repair_until_one_does(
+    hass: HomeAssistant, host: Host, sudo: list[str], is_missed: bool
+) -> None:
+    security = host.session.sections["security"]
+    security["firewall"] = {"state": "unknown", "reason": "permission_denied"}
+    await host.start(sudo=sudo)
+    await host.move(60, step=5)
+    registry = ir.async_get(hass)
+    issue = registry.async_get_issue(DOMAIN, f"{host.entry.entry_id}_firewall")
+    assert (issue is not None) is is_missed
+    security["firewall"] = {"state": "ok", "reason": "active", "backend": "nftables"}
+    await host.move(760, step=5)
+    assert registry.async_get_issue(DOMAIN, f"{host.entry.entry_id}_firewall") is None
+
+
+@pytest.mark.parametrize("sudo", [["security"], []])
+async def test_a_test_may_ask_with_sudo_what_the_options_allow(
+    hass: HomeAssistant, host: Host, sudo: list[str]
+) -> None:
+    await host.start(sudo=sudo)
+    report = Report(rows=(), at=1.0, seconds=0.1)
+    with patch("custom_components.homelab_monitor.capability.run_checks", return_value=(report, None)) as run:
+        await async_test_host(hass, host.entry)
+    assert list(run.call_args.kwargs["sudo"]) == sudo
 
 
 @pytest.mark.usefixtures("everything_enabled")

@@ -181,7 +181,12 @@ async def _async_run(
     )
     try:
         report, _ = await run_checks(
-            session, address.target, address.host_keys, progress, installs_updates=options.install_updates
+            session,
+            address.target,
+            address.host_keys,
+            progress,
+            installs_updates=options.install_updates,
+            sudo=options.sudo,
         )
     finally:
         await session.close()

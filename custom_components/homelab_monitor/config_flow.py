@@ -39,12 +39,14 @@ from .discovery import (
     async_has_card,
     async_has_room,
     async_is_shown,
+    async_left,
     async_networks,
     async_remember_card,
     async_scan,
     async_show_cards,
     async_watched,
     entry_at,
+    entry_connected_to,
     found,
     found_target,
     is_neighbour,
@@ -224,11 +226,22 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         texts = await self._async_words()
         return words(texts, "scan_result", "watched") + " "
 
+    async def _async_queue_note(self) -> str:
+        """Return the paragraph that says how far one is with those that were picked together."""
+        if not self._queue or self._queue == self.flow_id:
+            return ""
+        added, left = async_left(self.hass, self._queue, self.flow_id)
+        texts = await self._async_words()
+        parts = [words(texts, "queue", "added").format(name=escaped(added))] if added else []
+        parts.append(words(texts, "queue", "left" if left else "last").format(count=left))
+        return " ".join(parts) + "\n\n"
+
     @override
     async def _async_placeholders(self) -> dict[str, str]:
-        """Add what is said of a scan."""
+        """Add what is said of a scan, and of those that were picked together."""
         more, note = await self._async_more(), await self._async_watched_note()
-        return await super()._async_placeholders() | {"more": more, "watched_note": note}
+        queue = await self._async_queue_note()
+        return await super()._async_placeholders() | {"more": more, "watched_note": note, "queue_note": queue}
 
     def _taken_looks(self) -> frozenset[str]:
         """Return what the names of all hosts look like."""
@@ -285,7 +298,8 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     async def _async_discovered(self, machine: Found, card: Card, hosts: set[str]) -> ConfigFlowResult:
         """Show a card, unless the machine is ignored, known, or has one."""
         self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
-        if entry := entry_at(self._async_current_entries(include_ignore=False), hosts):
+        entries = self._async_current_entries(include_ignore=False)
+        if entry := entry_at(entries, hosts) or entry_connected_to(entries, hosts, machine.port):
             return self._async_end("already_configured", entry)
         if async_has_card(self.hass, card):
             return self.async_abort(reason="already_in_progress")

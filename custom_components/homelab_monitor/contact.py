@@ -7,11 +7,16 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 import time
-from typing import Any, Self
+from typing import Any, Self, override
 from weakref import WeakValueDictionary
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
+from homeassistant.helpers.selector import (
+    ConstantSelector,
+    ConstantSelectorConfig,
+    TextSelector,
+    TextSelectorConfig,
+)
 from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
@@ -20,14 +25,14 @@ from .client.errors import HomelabError, KeyRefused, LoginCut
 from .client.identity import host_id, is_it, machine_of
 from .client.ignored import why_ignored
 from .client.install import install_key
-from .client.keys import fingerprint
+from .client.keys import fingerprint, has_fingerprint, is_printed_in
 from .client.limits import TITLE_LIMIT
 from .client.models import System
 from .client.names import name_of
 from .client.report import Report
 from .client.session import ProbeSession
 from .client.snapshot import Snapshot
-from .client.ssh import Connection, OfferedKey, read_host_key
+from .client.ssh import Connection, OfferedKey, peer_of, read_host_key
 from .client.target import Target
 from .const import DEFAULT_TIMEOUT, DOMAIN
 from .sessions import async_new_session
@@ -35,23 +40,43 @@ from .settings import HostAddress
 from .store import HostMemory, async_hand_over
 
 CONF_FINGERPRINT = "fingerprint"
+CONF_PRINTED = "printed"
 _TURNS: HassKey[WeakValueDictionary[Target, asyncio.Lock]] = HassKey(f"{DOMAIN}_install_turns")
-# Not read-only: the frontend leaves out of what it sends what nobody could change (step-flow-form.ts).
-_SHOWN = TextSelector(TextSelectorConfig(autocomplete="off"))
+_PRINTED = TextSelector(TextSelectorConfig(autocomplete="off"))
 
 
-def confirmation(host_key: str) -> vol.Schema:
+class _Shown(ConstantSelector):
+    """A fingerprint that a form brings back, which nobody can change; the description shows it, so it is not seen.
+
+    A read-only field would not come back (step-flow-form.ts).
+    """
+
+    @override
+    def __call__(self, data: Any) -> str:
+        """Take that of an earlier form as well: the step says what is wrong with it."""
+        return str(data)
+
+
+def confirmation(host_key: str, user_input: Mapping[str, Any] | None = None) -> vol.Schema:
     """Return the form that confirms one host key: what comes back says which one was on the screen.
 
-    A dialog may be open in two windows, or be sent twice, while the next key comes to be shown.
+    A dialog may be open in two windows, or be sent twice, while the next key comes to be shown. What the machine
+    itself prints can be pasted, and is compared then.
     """
-    shown = {"suggested_value": fingerprint(host_key)}
-    return vol.Schema({vol.Required(CONF_FINGERPRINT, description=shown): _SHOWN})
+    printed, shown = (user_input or {}).get(CONF_PRINTED), fingerprint(host_key)
+    pasted = vol.Optional(CONF_PRINTED, description={"suggested_value": printed} if printed else None)
+    confirmed = vol.Required(CONF_FINGERPRINT, description={"suggested_value": shown})
+    return vol.Schema({pasted: _PRINTED, confirmed: _Shown(ConstantSelectorConfig(value=shown, label=""))})
 
 
-def is_confirmed(host_key: str, user_input: Mapping[str, Any]) -> bool:
-    """Tell whether a form was about this very key."""
-    return bool(host_key) and user_input.get(CONF_FINGERPRINT) == fingerprint(host_key)
+def unconfirmed(host_key: str, user_input: Mapping[str, Any]) -> str | None:
+    """Return the error of a form that does not confirm this very key, None where it does."""
+    if not host_key or user_input.get(CONF_FINGERPRINT) != fingerprint(host_key):
+        return "other_key"
+    printed = user_input.get(CONF_PRINTED, "").strip()
+    if not printed or is_printed_in(host_key, printed):
+        return None
+    return "not_this_key" if has_fingerprint(printed) else "no_fingerprint"
 
 
 async def async_read_host_key(target: Target, known: Sequence[str] = ()) -> OfferedKey:
@@ -99,6 +124,8 @@ class HostContact:
         self.target = target
         self.snapshot = Snapshot()
         self.report = Report(rows=())
+        self.peer: tuple[str, int] = ("", 0)
+        """Address and port where the test found it, whatever the name is that leads there; ("", 0) before."""
         self._seen: float | None = None
         self._host_keys = tuple(host_keys)
         self._session = session
@@ -162,6 +189,7 @@ class HostContact:
         try:
             self.report, snapshot = await run_checks(self._session, self.target, self._host_keys, progress)
         finally:
+            self.peer = peer_of(self._session.connection)
             await self._session.close()
         self.snapshot, self._seen = snapshot or Snapshot(), time.monotonic()
 

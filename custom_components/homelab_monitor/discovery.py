@@ -5,6 +5,7 @@ a card under *Discovered* otherwise. Nothing here contacts a machine, except a s
 person started.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from homeassistant.util.hass_dict import HassKey
 from .client.limits import CARDS_LIMIT
 from .client.names import looks, name_of
 from .client.scan import Candidate, Platform, interfaces_to_scan, may_be_scanned, scan, suggested_networks
-from .client.ssh import Connection
+from .client.ssh import peer_of
 from .client.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .settings import HostAddress
@@ -38,11 +39,18 @@ from .settings import HostAddress
 _LOGGER = logging.getLogger(__name__)
 
 _QUEUES: HassKey[dict[str, list[str]]] = HassKey(f"{DOMAIN}_queues")
+_ADDED_LAST: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_added_last")
+"""Queue → the host that was added from it last."""
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
 _IS_JUDGING: HassKey[bool] = HassKey(f"{DOMAIN}_cards_judged")
 _ADDED = "✅ "
+CARD_SECONDS = 0.5
+"""How far apart cards come. A browser may first ask for the texts of a new card, and puts it beside those that were
+there when it asked: of two that come meanwhile it shows the last one only (ha-config-integrations.ts)."""
+PICKED_SECONDS = 0.05
+"""The same for those that follow in a dialog, which has the texts: they must only not come in one message."""
 
 
 @dataclass(slots=True)
@@ -216,8 +224,7 @@ def async_peer(entry: ConfigEntry) -> tuple[str, int]:
     coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
     if coordinator is None or not coordinator.data.is_online:
         return "", 0
-    connection: Connection | None = coordinator.session.connection
-    return ("", 0) if connection is None or connection.closed else connection.peer
+    return peer_of(coordinator.session.connection)
 
 
 @callback
@@ -237,6 +244,13 @@ def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEn
     """Return the entry of the machine at one of these addresses or names."""
     wanted = {name for host in hosts for name in _names(host)}
     return next((entry for entry in entries if wanted & _names(HostAddress.from_data(entry.data).target.host)), None)
+
+
+def entry_connected_to(entries: Iterable[ConfigEntry], hosts: Collection[str], port: int) -> ConfigEntry | None:
+    """Return the entry of the machine that we are connected to at one of these addresses, whatever its name is."""
+    wanted = {(plain_host(host), port) for host in hosts}
+    peers = ((entry, async_peer(entry)) for entry in entries)
+    return next((entry for entry, (host, there) in peers if (plain_host(host), there) in wanted), None)
 
 
 def looks_of(entries: Iterable[ConfigEntry]) -> frozenset[str]:
@@ -366,6 +380,21 @@ def async_dismiss_cards(hass: HomeAssistant, addresses: Collection[str], flow_id
             hass.config_entries.flow.async_abort(other)
 
 
+@callback
+def async_dismiss_waiting_cards(hass: HomeAssistant, target: Target, peer: tuple[str, int]) -> None:
+    """End the cards of a machine that is watched; a dialog in which somebody is further goes on."""
+    known, addresses = hass.data.get(_CARDS, {}), known_addresses(target, peer)
+    for flow_id in [flow_id for flow_id, card in known.items() if _means(card, addresses)]:
+        if hass.config_entries.flow.async_get(flow_id).get("step_id") == "address":
+            hass.config_entries.flow.async_abort(flow_id)
+
+
+def known_addresses(target: Target, peer: tuple[str, int]) -> set[str]:
+    """Return the addresses of a machine as cards have them: the one that was given, and where it proved its key."""
+    host, port = peer
+    return {target.address, Target("", plain_host(host), port).address} if host else {target.address}
+
+
 def _means(card: Card, addresses: Collection[str]) -> bool:
     """Tell whether a card is about the machine that is known by one of these."""
     return not set(card.known_as).isdisjoint(addresses)
@@ -376,7 +405,15 @@ def _means(card: Card, addresses: Collection[str]) -> bool:
 
 @callback
 def async_show_cards(hass: HomeAssistant, machines: Iterable[Found]) -> None:
-    """Offer machines under *Discovered*, as far as there is room; those that wait there or are ignored need none."""
+    """Offer machines under *Discovered*, as far as there is room."""
+    hass.async_create_background_task(
+        _async_create_flows(hass, _offered(hass, machines)), f"{DOMAIN} discovered", eager_start=True
+    )
+
+
+def _offered(hass: HomeAssistant, machines: Iterable[Found]) -> list[Found]:
+    """Return the machines for which there is room; those that wait there or are ignored need none."""
+    offered = list[Found]()
     shown = [card for card in hass.data.get(_CARDS, {}).values() if not card.is_announced]
     known = {name for card in shown for name in card.known_as}
     known.update(entry.unique_id for entry in hass.config_entries.async_entries(DOMAIN) if entry.unique_id)
@@ -386,16 +423,32 @@ def async_show_cards(hass: HomeAssistant, machines: Iterable[Found]) -> None:
             continue
         if left <= 0:
             _async_say_full(hass)
-            return
+            break
         left -= 1
         known.update((machine.address, machine.unique_id))
+        offered.append(machine)
+    return offered
+
+
+async def _async_create_flows(hass: HomeAssistant, machines: Sequence[Found]) -> None:
+    """Begin a flow for each, one after the other: each looks by itself whether its machine is new by then."""
+    for number, machine in enumerate(machines):
+        if number:
+            await async_pause(CARD_SECONDS)
         discovery_flow.async_create_flow(hass, DOMAIN, {"source": SOURCE_INTEGRATION_DISCOVERY}, machine)
+
+
+async def async_pause(seconds: float) -> None:
+    """Let a browser take in what has begun."""
+    await asyncio.sleep(seconds)
 
 
 async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Found]) -> None:
     """Start a flow for each picked machine, to be continued one after the other."""
     flow_ids = hass.data.setdefault(_QUEUES, {}).setdefault(queue, [])
-    for machine in machines:
+    for number, machine in enumerate(machines):
+        if number:
+            await async_pause(PICKED_SECONDS)
         result = await hass.config_entries.flow.async_init(
             DOMAIN, context={"source": SOURCE_INTEGRATION_DISCOVERY}, data=machine
         )
@@ -403,8 +456,20 @@ async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Foun
 
 
 @callback
-def async_next_flow(hass: HomeAssistant, queue: str) -> str | None:
-    """Return the next flow of a queue; those that were dismissed meanwhile are skipped."""
+def async_left(hass: HomeAssistant, queue: str, flow_id: str) -> tuple[str, int]:
+    """Return which host of a queue was added last, "" for none, and how many follow after this flow."""
+    is_left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)} - {flow_id}
+    left = sum(each in is_left for each in hass.data.get(_QUEUES, {}).get(queue, []))
+    return hass.data.get(_ADDED_LAST, {}).get(queue, ""), left
+
+
+@callback
+def async_next_flow(hass: HomeAssistant, queue: str, added: str = "") -> str | None:
+    """Return the next flow of a queue; those that were dismissed meanwhile are skipped.
+
+    `added`: the host that came out of the one before, "" where none did.
+    """
+    hass.data.setdefault(_ADDED_LAST, {})[queue] = added
     flow_ids = hass.data.get(_QUEUES, {}).get(queue, [])
     while flow_ids:
         flow_id = flow_ids.pop(0)
@@ -414,4 +479,5 @@ def async_next_flow(hass: HomeAssistant, queue: str) -> str | None:
             continue
         return flow_id
     hass.data.get(_QUEUES, {}).pop(queue, None)
+    hass.data[_ADDED_LAST].pop(queue)
     return None

@@ -55,7 +55,7 @@ class HostJudgement:
         self._address = HostAddress.from_data(entry.data)
         options = HostOptions.from_options(entry.options)
         self._may_be_off = options.may_be_off
-        self._installs_updates = options.install_updates
+        self._installs_updates, self._sudo = options.install_updates, options.sudo
         self._connection: weakref.ref[Connection] | None = None
         self._judged_at: float | None = None
         self._judgements, self._pins = Bucket(*JUDGEMENTS), Bucket(*JUDGEMENTS)
@@ -84,6 +84,7 @@ class HostJudgement:
             left_out=left_out(self._store.memory.inventory.left_out),
             poll_seconds=poll_seconds,
             installs_updates=self._installs_updates,
+            sudo=self._sudo,
         )
         is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
         if is_news or is_lost:
@@ -183,6 +184,8 @@ def _told(evidence: Evidence) -> tuple[object, ...]:
         return (type(evidence.error), evidence.noise)
     snapshot = evidence.snapshot
     gpus = snapshot.sections.gpu.gpus if snapshot.sections.gpu else ()
+    security = snapshot.sections.security
+    firewall = security.firewall if security else None
     return (
         evidence.noise,
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
@@ -192,4 +195,5 @@ def _told(evidence: Evidence) -> tuple[object, ...]:
         *sorted(snapshot.beyond),
         *sorted(evidence.left_out),
         *(gpu.state for gpu in gpus),
+        *((firewall.reason, firewall.old_rules) if firewall else ()),
     )

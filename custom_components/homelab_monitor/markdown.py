@@ -39,6 +39,11 @@ def fenced(text: str) -> str:
     return "\n".join([fence, *lines, fence])
 
 
+def folded(title: str, text: str) -> str:
+    """Return a long text as a block to copy that is seen once somebody unfolds it; the title is a text of ours."""
+    return f"<details><summary>{title}</summary>\n\n{fenced(text)}\n\n</details>"
+
+
 def copyable(text: str) -> str:
     """Return commands or keys to copy, each line as code that wraps: a block would scroll, on a phone most of it away.
 

@@ -29,11 +29,12 @@ from .client.limits import (
     MOVES_KEPT,
     MOVES_MADE,
 )
+from .client.ssh import peer_of
 from .client.target import Target
 from .const import DOMAIN
 from .contact import async_is_there, async_read_host_key
 from .coordinator import HomelabCoordinator
-from .discovery import is_ip_address
+from .discovery import async_dismiss_waiting_cards, is_ip_address
 from .settings import HostAddress, is_watched
 
 _LOGGER = logging.getLogger(__name__)
@@ -270,6 +271,9 @@ class Elsewhere:
         self._seen = self._coordinator.data.snapshot
         if self._online_since is None:
             self._online_since = time.monotonic()
+            # It may have been found before it was known that its name leads there.
+            peer = peer_of(self._coordinator.session.connection)
+            async_dismiss_waiting_cards(self._coordinator.hass, self._coordinator.address.target, peer)
         self._announced.settle(self._online_since)
 
     def _look_back(self) -> None:

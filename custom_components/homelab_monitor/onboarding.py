@@ -54,7 +54,7 @@ from .client.report import Status
 from .client.scan import Platform, platform_of
 from .client.target import Target
 from .const import DOMAIN
-from .contact import HostContact, async_is_there, async_read_host_key, confirmation, is_confirmed
+from .contact import HostContact, async_is_there, async_read_host_key, confirmation, unconfirmed
 from .discovery import (
     KeyLimit,
     async_dismiss_cards,
@@ -63,6 +63,7 @@ from .discovery import (
     async_peer,
     is_ip_address,
     is_taken,
+    known_addresses,
     looks_of,
     plain_host,
 )
@@ -152,16 +153,18 @@ class OnboardingFlow(ConfigFlow):
             if entry := self._entry_here():
                 return self._async_end("already_configured", entry)
             return await self._async_trust_form()
-        if not is_confirmed(self._offered, user_input):
-            return await self._async_trust_form(error="other_key")
+        if error := unconfirmed(self._offered, user_input):
+            return await self._async_trust_form(user_input, error=error)
         self._host_keys = (self._offered,)
         return await self._async_entered() or await self._async_ask_again() or await self._async_trust_form()
 
-    async def _async_trust_form(self, error: str | None = None) -> ConfigFlowResult:
+    async def _async_trust_form(
+        self, user_input: dict[str, Any] | None = None, *, error: str | None = None
+    ) -> ConfigFlowResult:
         """Show the one key that can be confirmed; one that is not the known one is never shown like a first one."""
         changed = self._changed_key()
         self._failure = self._failure or changed
-        return await self._async_form("trust", confirmation(self._offered), error=error)
+        return await self._async_form("trust", confirmation(self._offered, user_input), error=error)
 
     def _changed_key(self) -> HostKeyChanged | None:
         """Return the error that says that the key is none of those that are known here; None at a first contact.
@@ -490,12 +493,12 @@ class OnboardingFlow(ConfigFlow):
         """Create the entry; what was just seen becomes its first state."""
         contact = await self._async_contact()
         await self.async_set_unique_id(host_id, raise_on_progress=False)
-        async_dismiss_cards(self.hass, {self._target.address}, self.flow_id)
+        async_dismiss_cards(self.hass, known_addresses(self._target, contact.peer), self.flow_id)
         contact.async_hand_over(self.hass, host_id)
         return self.async_create_entry(
             title=self._title(),
             data=replace(contact.address, host_id=host_id, key_sources=self._limit.sources).as_data(),
-            next_flow=self._next_flow(),
+            next_flow=self._next_flow(self._title()),
         )
 
     async def _async_reconfigured(self) -> ConfigFlowResult:
@@ -663,9 +666,9 @@ class OnboardingFlow(ConfigFlow):
         words = {"name": escaped(entry.title if entry else self._title())}
         return self.async_abort(reason=reason, description_placeholders=words, next_flow=self._next_flow())
 
-    def _next_flow(self) -> tuple[FlowType, str] | None:
-        """Return the next machine of those that were picked together."""
-        flow_id = async_next_flow(self.hass, self._queue)
+    def _next_flow(self, added: str = "") -> tuple[FlowType, str] | None:
+        """Return the next machine of those that were picked together; it says what was added before it."""
+        flow_id = async_next_flow(self.hass, self._queue, added)
         return (FlowType.CONFIG_FLOW, flow_id) if flow_id else None
 
     # ------------------------------------------------------------ the contact and the flow's edge

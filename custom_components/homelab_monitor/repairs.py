@@ -25,7 +25,7 @@ import voluptuous as vol
 
 from .alarms import async_alarm
 from .capability import Ended, async_connect, async_test_host, async_while_loaded, remedy_lock
-from .checklist import check_name, finding, symbol, words
+from .checklist import brief, check_name, command, finding, symbol, words
 from .client.errors import HomelabError, HostKeyChanged, first_line
 from .client.facts import Family, family_of
 from .client.host_keys import changed_key
@@ -37,7 +37,7 @@ from .client.report import CheckResult, Report, Status, restore_report
 from .client.scan import platform_of
 from .client.ssh import OfferedKey, read_host_key
 from .const import CONF_SUDO, DOMAIN
-from .contact import async_require_proof, confirmation, is_confirmed
+from .contact import async_require_proof, confirmation, unconfirmed
 from .coordinator import HomelabConfigEntry
 from .issues import async_is_cured, async_issue_row
 from .markdown import copyable, escaped, fenced
@@ -342,8 +342,8 @@ class RemedyFlow(CheckFlow):
         if remedy is None or self._remedy() is None:
             return await self._async_test()
         try:
-            command = self._async_command(remedy, password, address)
-            self._result = await async_while_loaded(self.hass, self._entry, command)
+            running = self._async_command(remedy, password, address)
+            self._result = await async_while_loaded(self.hass, self._entry, running)
         except Ended:
             return "ended"
         except HomelabError as err:
@@ -411,7 +411,8 @@ class RemedyFlow(CheckFlow):
         return placeholders | {
             "note": f"**{note}**\n\n" if note else "",
             "remedy": words(self._texts, "remedy", remedy.key) if remedy else "",
-            "command": copyable(remedy.text) if remedy and remedy.text else "",
+            "command": command(self._texts, remedy) if remedy else "",
+            "brief_command": brief(self._texts, remedy) if remedy else "",
             "cure": self._cure(remedy),
             "result": "\n\n".join(self._shown_result()),
         }
@@ -420,7 +421,7 @@ class RemedyFlow(CheckFlow):
         """Return the paragraphs of what *Run on the host again* would run, which may be another command by now."""
         if remedy is None or remedy.where is not Where.HOST:
             return ""
-        parts = (words(self._texts, "remedy", remedy.key), self._word("would_run"), copyable(remedy.text))
+        parts = (words(self._texts, "remedy", remedy.key), self._word("would_run"), command(self._texts, remedy))
         return "\n\n".join(parts)
 
     def _shown_result(self) -> list[str]:
@@ -513,8 +514,8 @@ class HostKeyFlow(CheckFlow):
         offered = self._offered.line if self._offered else ""
         if user_input is None or not offered:
             return await self._async_form("accept", confirmation(offered))
-        if not is_confirmed(offered, user_input):
-            return await self._async_form("accept", confirmation(offered), error="other_key")
+        if error := unconfirmed(offered, user_input):
+            return await self._async_form("accept", confirmation(offered, user_input), error=error)
         self._accepted = offered
         return await self.async_step_pin()
 

@@ -1,6 +1,6 @@
 """The capability test: facts from texts, rows from evidence, and whole tests of hosts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -464,6 +464,22 @@ def test_old_rules_of_sudo_for_the_firewall_are_to_be_renewed(part, status, reas
     assert row("firewall", snapshot=None).status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("sudo", "part", "judged"),
+    [
+        (("security",), "permission_denied", (Status.AMBER, "firewall_rule_missing", "allow_firewall")),
+        (("sockets",), "permission_denied", (Status.INFO, "firewall_denied", None)),
+        (("security",), "active", (Status.OK, "firewall_readable", None)),
+        (("security",), "no_tool", (Status.INFO, "firewall_no_tool", None)),
+    ],
+)
+def test_an_option_that_has_no_effect_without_a_rule_offers_the_rule(sudo, part, judged):
+    seen = evidence().snapshot
+    security = Security(firewall=Firewall(state="unknown", reason=part))
+    found = row("firewall", snapshot=replace(seen, sections=replace(seen.sections, security=security)), sudo=sudo)
+    assert (found.status, found.reason, found.remedy) == judged
+
+
 @pytest.mark.parametrize("privilege", Privilege)
 def test_how_root_is_reached_is_only_told(privilege):
     assert row("sudo", facts=facts(privilege=privilege)).status is Status.INFO
@@ -841,6 +857,7 @@ class SlowSession:
     def __init__(self, late: str, polls: int) -> None:
         self.late, self.polls = late, polls
         self.asked: list[tuple[str, ...]] = []
+        self.with_sudo: list[tuple[str, ...]] = []
         self.python = ("3.11.2", "python3")
         self.noise = self.rtt_seconds = self.connection = None
         self.host_keys = ()
@@ -849,8 +866,9 @@ class SlowSession:
         if self.asked:
             raise ConnectionLost("plain", "it answers polls alone")
 
-    async def poll(self, sections: list[str]) -> Reply:
+    async def poll(self, sections: list[str], *, sudo: Sequence[str] = ()) -> Reply:
         self.asked.append(tuple(sections))
+        self.with_sudo.append(tuple(sudo))
         document = json.loads((REPLIES / "plain.json").read_text())
         if len(self.asked) < self.polls:
             del document["sections"][self.late]
@@ -871,10 +889,19 @@ async def test_a_first_reading_has_longer_than_a_poll(
     assert all(asked == ("updates",) for asked in session.asked[1:])
 
 
+@pytest.mark.parametrize("late", ["security", "updates"])
+async def test_a_test_asks_with_sudo_what_polls_ask_with_it(monkeypatch: pytest.MonkeyPatch, late: str) -> None:
+    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    session = SlowSession(late, 2)
+    await run_checks(session, TARGET, (), sudo=("security", "sockets"))
+    assert session.asked[1:] == [(late,)]
+    assert session.with_sudo == [("security",), tuple({late} & {"security"})]
+
+
 class LostSession(SlowSession):
     """Answers the first poll, and is gone then."""
 
-    async def poll(self, sections: list[str]) -> Reply:
+    async def poll(self, sections: list[str], *, sudo: Sequence[str] = ()) -> Reply:
         if not self.asked:
             return await super().poll(sections)
         self.asked.append(tuple(sections))
@@ -890,7 +917,7 @@ class SwappedSession(SlowSession):
         if self.asked:
             raise self.other
 
-    async def poll(self, sections: list[str]) -> Reply:
+    async def poll(self, sections: list[str], *, sudo: Sequence[str] = ()) -> Reply:
         if self.asked:
             raise self.other
         return await super().poll(sections)

@@ -72,6 +72,25 @@ def test_every_remedy_of_every_family(snapshot: SnapshotAssertion):
     assert shown == snapshot
 
 
+LONG = [row for row in sorted(REMEDIES) if len(remedy_for(*row, "mon", WORDS).text.splitlines()) > 10]
+
+
+@pytest.mark.parametrize("username", ["mon", "root"])
+@pytest.mark.parametrize(("key", "family"), LONG)
+def test_what_a_long_command_comes_to_is_short_and_is_in_the_command(key: str, family: Family, username: str) -> None:
+    found = remedy_for(key, family, username, WORDS)
+    assert found.changes
+    assert sum(len(change.text.splitlines()) + 1 for change in found.changes) < 20
+    for change in found.changes:
+        assert change.path in found.text
+        assert set(change.text.splitlines()) <= set(found.text.splitlines()), change.kind
+
+
+def test_of_a_short_command_nothing_is_summed_up() -> None:
+    rows = [remedy_for(*row, "mon", WORDS) for row in sorted(REMEDIES) if row not in LONG]
+    assert not [each.key for each in rows if each.changes]
+
+
 @pytest.mark.parametrize(("key", "family"), LIKE_DEBIAN)
 def test_what_is_alike_everywhere(key, family):
     assert remedy_for(key, family, "mon", WORDS) == remedy_for(key, Family.DEBIAN, "mon", WORDS)

@@ -8,7 +8,7 @@ every reply of the polling, with less evidence.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 import time
@@ -88,6 +88,8 @@ class Evidence:
     facts: Facts | None = None
     installs_updates: bool = False
     """Whether the option for it is on."""
+    sudo: tuple[str, ...] = ()
+    """The sections for which the option for passwordless sudo is on; they were asked with it."""
     late_readings: int = 1
     """How many readings of a section in a row must be late to count."""
 
@@ -121,22 +123,24 @@ LATE_READINGS = 3
 """How many readings of a section in a row must be late before polls find something wrong."""
 
 
-async def run_checks(
+async def run_checks(  # noqa: PLR0913
     session: ProbeSession,
     target: Target,
     host_keys: tuple[str, ...],
     progress: Callable[[float], None] | None = None,
     *,
     installs_updates: bool = False,
+    sudo: Sequence[str] = (),
 ) -> tuple[Report, Snapshot | None]:
     """Test a host through a session of its own; return the report and what the dry run saw.
 
+    What polls may ask with sudo, the sections of `sudo`, the dry run asks with it, too.
     Whatever fails becomes a row: nothing is raised but cancellation. It takes
     TEST_SECONDS at most, whatever the host does.
     """
     tell = progress or (lambda _share: None)
     started_at, started = time.time(), time.monotonic()
-    known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates)
+    known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates, sudo=tuple(sudo))
     evidence = await _gather_in_time(session, known, tell)
     report = Report(
         rows=judge(evidence),
@@ -200,9 +204,9 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
     snapshot: Snapshot | None = None
     started = time.monotonic()
     try:
-        snapshot = await _patiently(session)
+        snapshot = await _patiently(session, evidence.sudo)
         seconds = time.monotonic() - started
-        snapshot = await _until_told(session, snapshot, started + FIRST_SECONDS)
+        snapshot = await _until_told(session, snapshot, started + FIRST_SECONDS, evidence.sudo)
     except HomelabError as err:
         error, seconds = err, time.monotonic() - started
     return replace(
@@ -217,33 +221,33 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
     )
 
 
-async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str]) -> Snapshot:
+async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str], sudo: Sequence[str]) -> Snapshot:
     """Return the snapshot with the reply to one poll in it."""
     started = time.monotonic()
-    reply = await session.poll(sections)
+    reply = await session.poll(sections, sudo=[each for each in sections if each in sudo])
     received = time.time()
     return snapshot.merged(reply, received, 0.0, sent=received - (time.monotonic() - started))
 
 
-async def _patiently(session: ProbeSession) -> Snapshot:
+async def _patiently(session: ProbeSession, sudo: Sequence[str]) -> Snapshot:
     """Return what the first reply tells, however long its program is under way: within TEST_SECONDS, and once.
 
     A probe that was there and ended with the request is no slow link: its host would have it sent for ever.
     """
     while True:
         try:
-            return await _poll(session, Snapshot(), list(SECTIONS))
+            return await _poll(session, Snapshot(), list(SECTIONS), sudo)
         except ProbeStarting as err:
             if err.died is not None:
                 raise err.died from err
 
 
-async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float) -> Snapshot:
+async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float, sudo: Sequence[str]) -> Snapshot:
     """Return the snapshot with what was late in it, as far as that comes: a first reading often fills a cache."""
     while snapshot.late and time.monotonic() < until:
         await asyncio.sleep(AGAIN_SECONDS)
         try:
-            snapshot = await _poll(session, snapshot, sorted(snapshot.late))
+            snapshot = await _poll(session, snapshot, sorted(snapshot.late), sudo)
         except ALARMS:
             raise
         except HomelabError:
@@ -560,21 +564,29 @@ def _smart(evidence: Evidence) -> Verdict:
 
 
 def _firewall(evidence: Evidence) -> Verdict:
-    """Judge whether the rules of the firewall can be read in today's way; that they may not be is no complaint."""
+    """Judge whether the rules of the firewall can be read in today's way; that they may not be is wanted by most.
+
+    Where the option says that sudo may be used for it, something is missing that makes it work.
+    """
     security = evidence.snapshot.sections.security if evidence.snapshot else None
     part = security.firewall if security else None
     if part is None:
         return _UNKNOWN
     if part.old_rules:
         return Verdict(Status.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall")
-    match part.reason:
-        case "permission_denied":
-            return Verdict(Status.INFO, "firewall_denied")
-        case "no_tool":
-            return Verdict(Status.INFO, "firewall_no_tool")
-        case "active" | "inactive" | "some_rules":
-            return Verdict(Status.OK, "firewall_readable")
-    return Verdict(Status.INFO, "firewall_unreadable")
+    if part.reason == "permission_denied" and "security" in evidence.sudo:
+        return Verdict(Status.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall")
+    return _FIREWALL.get(part.reason, Verdict(Status.INFO, "firewall_unreadable"))
+
+
+_FIREWALL_READ = Verdict(Status.OK, "firewall_readable")
+_FIREWALL = {
+    "permission_denied": Verdict(Status.INFO, "firewall_denied"),
+    "no_tool": Verdict(Status.INFO, "firewall_no_tool"),
+    "active": _FIREWALL_READ,
+    "inactive": _FIREWALL_READ,
+    "some_rules": _FIREWALL_READ,
+}
 
 
 def _sudo(evidence: Evidence) -> Verdict:

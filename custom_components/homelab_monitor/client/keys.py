@@ -151,6 +151,23 @@ def fingerprint_command(host_key: str, platform: str | None) -> str:
     return _FINGERPRINT_COMMANDS.get(watched(platform), _FINGERPRINT_COMMAND).format(kind=kind)
 
 
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+def is_printed_in(host_key: str, text: str) -> bool:
+    """Tell whether a text that tools printed holds the fingerprint of a public key line.
+
+    `256 SHA256:… root@nas (ED25519)` of ssh-keygen, with or without the prefix, wrapped by a terminal or padded.
+    """
+    shown = fingerprint(host_key).removeprefix("SHA256:")
+    return bool(shown) and shown in "".join(text.split())
+
+
+def has_fingerprint(text: str) -> bool:
+    """Tell whether a text that tools printed holds the whole fingerprint of any key."""
+    return _FINGERPRINT.search("".join(text.split())) is not None
+
+
 def fingerprint(host_key: str) -> str:
     """Return `SHA256:…` of a public key line, as `ssh-keygen -lf` prints it; "" for no key."""
     try:

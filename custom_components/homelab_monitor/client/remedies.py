@@ -18,17 +18,24 @@ from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
 from .programs import FORCED_COMMAND
 from .root import Try, Ways, password_question, read_ways, try_ways
 from .rule_remedies import (
+    DOAS_RULE_FILE,
     FIREWALL_COMMAND,
+    FIREWALL_RULE_FILE,
+    FIREWALL_RULES,
     INSTALL_COMMAND,
     REMOVE_COMMAND,
+    RULE_FILE,
     RULE_IN_PLACE,
     RULE_PREPARED,
     SMART_COMMAND,
+    SMART_RULE_FILE,
+    Change,
 )
 from .ssh import Connection
 from .sudo_listing import wants_terminal
 from .update_script import (
     RULE_TAGS,
+    SCRIPT,
     UPDATE_COMMANDS,
     guard_line,
     update_doas_line,
@@ -68,6 +75,8 @@ class Remedy:
     """Whether the login is root's already."""
     sudo_section: str | None = None
     """The section of the probe that may use passwordless sudo once this has run."""
+    changes: tuple[Change, ...] = ()
+    """What a long command comes to."""
 
     @property
     def text(self) -> str:
@@ -183,6 +192,31 @@ def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[st
         as_root=row.as_root,
         is_root_login=username == "root",
         sudo_section=_SUDO_SECTIONS.get(key),
+        changes=_changes(key, username, words, placeholders),
+    )
+
+
+def _changes(key: str, username: str, words: Mapping[str, str], placeholders: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what a command that writes or removes rules does to which file."""
+    match key:
+        case "allow_smart":
+            return (Change("rule", SMART_RULE_FILE, words["lines"]),)
+        case "allow_firewall":
+            return (Change("rule_of_programs", FIREWALL_RULE_FILE, _filled(FIREWALL_RULES, words)),)
+        case "install_updates_rule":
+            script = Change("script", SCRIPT, UPDATE_COMMANDS[placeholders["manager"]])
+            return (script, *(_update_rules(username) if username != "root" else ()))
+        case "remove_updates_rule":
+            return tuple(Change("removed", path) for path in (SCRIPT, RULE_FILE, DOAS_RULE_FILE))
+    return ()
+
+
+def _update_rules(username: str) -> tuple[Change, ...]:
+    """Return the rules that let a user run the script, of which one is written."""
+    of_sudo = f"{update_sudoers_line(username)}\n{guard_line(SCRIPT)}"
+    return (
+        Change("rule", RULE_FILE, of_sudo),
+        Change("rule_doas", DOAS_RULE_FILE, update_doas_line(username)),
     )
 
 

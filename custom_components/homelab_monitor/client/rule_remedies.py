@@ -8,6 +8,7 @@ documented. Whatever else names the script is somebody's own: it is told with it
 All is made and checked in a folder of root's own before anything is put in place.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, TRIAL_SAYS, UNIT, WALK, guard_line
@@ -18,6 +19,17 @@ SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
 FIREWALL_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_security"
 DOAS_RULE_FILE: Final = "/etc/doas.d/zz_homelab_monitor_updates.conf"
 _FOLDER: Final = SCRIPT.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a long command does to one file, for who does not read all of it; `kind` names the words for that."""
+
+    kind: str
+    path: str
+    text: str = ""
+    """What goes into it, or what a script there runs."""
+
 
 _BEGINNING: Final = f"""
 # Nothing below /usr/local is run, which some people share.
@@ -213,15 +225,17 @@ cat >$work/more <<"END"
 {lines}
 END
 """
-_FIREWALL: Final = f"""
-need_folder
-cat >$work/all <<"END"
+FIREWALL_RULES: Final = f"""\
 {{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/nft -j list ruleset
 {guard_line("/usr/sbin/nft")}
 {{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/iptables-save ""
 {guard_line("/usr/sbin/iptables-save")}
 {{account}} ALL=(root) NOPASSWD: NOSETENV: /usr/sbin/ip6tables-save ""
-{guard_line("/usr/sbin/ip6tables-save")}
+{guard_line("/usr/sbin/ip6tables-save")}"""
+_FIREWALL: Final = f"""
+need_folder
+cat >$work/all <<"END"
+{FIREWALL_RULES}
 END
 # Of the programs that are here.
 : >$work/more

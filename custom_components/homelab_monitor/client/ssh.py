@@ -544,6 +544,11 @@ class Connection:
             self._conn.abort()
 
 
+def peer_of(connection: Connection | None) -> tuple[str, int]:
+    """Return address and port of who has proven the key on a connection; ("", 0) for none that lives."""
+    return ("", 0) if connection is None or connection.closed else connection.peer
+
+
 async def read_host_key(
     host: str,
     port: int,
