@@ -404,6 +404,12 @@ if have sudo; then
   case $kind in sudo-rs*) echo sudo_rs;; esac
   printf '%s\n' "$listed" | head -c 16384 | sed 's/^/sudo /'
   [ ${{#listed}} -gt 16384 ] && printf '\ncut\n'
+  # A rule may name the script by a link.
+  [ -e "$file" ] && printf '%s\n' "$listed" | head -c 16384 | tr -s ' ,!' '\n' | grep '^/' | sort -u | timed sh -c '
+    while read -r word; do
+      case $word in */) set -- "$word"*;; *) set -- $word;; esac
+      for each do [ "$each" -ef "$0" ] && {{ printf "link %s\n" "$word"; break; }}; done
+    done' "$file"
   case $listed in *"may run the following"*)
     echo listed
     if [ -f "$file" ]; then
@@ -484,18 +490,19 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         (SCRIPT, *told.get("real", [])[:1]),
         is_sudo_rs="sudo_rs" in told,
         is_allowed="allowed" in told,
+        links=told.get("link", []),
     )
     has_rule = True if by_doas else listed.has_rule
     is_refused = "refused" in told and not by_doas
     if is_refused and listed.has_root_folder:
-        is_refused, has_rule = False, None
-    is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
-    if not by_doas and (
-        is_cut
-        or ("hidden" in told and "listed" not in told)
-        or (places and has_rule and not told.keys() & {"allowed", "refused"})
-    ):
+        is_refused, has_rule = False, None if has_rule else has_rule
+    is_open = listed.is_open or (bool(has_rule) and "open" in told and not listed.has_all)
+    if not by_doas and (is_cut or (places and has_rule and not told.keys() & {"allowed", "refused"})):
         has_rule = None
+    # What sudo forbids may be allowed by rules of doas that do not show.
+    is_hidden = "hidden" in told and (not has_rule or is_refused or listed.stopped_by != "")
+    if is_hidden:
+        has_rule, is_refused = None, False
     # Without a terminal sudo does not even list.
     is_mute = not by_doas and wants_terminal("\n".join(told["sudo"]))
     return UpdatesRule(
@@ -508,8 +515,8 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
         is_open=is_open,
-        overruled_by="" if by_doas or is_cut else listed.overruled_by,
-        stopped_by="requiretty" if is_mute else "" if by_doas else listed.stopped_by,
+        overruled_by="" if by_doas or is_cut or is_hidden else listed.overruled_by,
+        stopped_by="" if by_doas or is_hidden else "requiretty" if is_mute else listed.stopped_by,
         loosened_by="keepenv" if "keeps" in told else listed.loosened_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )
