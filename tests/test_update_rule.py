@@ -927,6 +927,30 @@ def test_a_script_that_others_can_change_is_found(place: Place, spoil: str, path
         assert judged(place) == ("ok", "updates_rule_ready", None)
 
 
+OTHERS_CAN = ("chgrp 61900 /usr/local/sbin; chmod 2775 /usr/local/sbin", "rm -r /usr/local/sbin; chmod 777 /usr/local")
+
+
+@every_way
+@pytest.mark.parametrize("spoil", OTHERS_CAN)
+def test_a_rule_for_a_script_that_others_can_put_there_is_as_bad_as_one_that_they_can_change(
+    place: Place, spoil: str
+) -> None:
+    place.sh(spoil)
+    assert judged(place) == ("amber", "updates_script_missing", INSTALL), "no rule, no harm"
+    rule = (update_doas_line("mon"),) if place.way == "doas" else (RULE, GUARD)
+    place.allow(*rule)
+    assert judged(place) == ("red", "updates_script_unsafe", None)
+    assert judged(place, wanted=False) == ("red", "updates_script_unsafe", REMOVE)
+    planted = f"mkdir -p /usr/local/sbin; printf '#!/bin/sh\\nid -u\\n' >{SCRIPT} && chmod 755 {SCRIPT}"
+    assert place.sh(planted, user="mon").returncode == 0
+    assert place.ask(SCRIPT).stdout == "0\n", "so can anybody"
+    place.sh(f"rm {SCRIPT}")
+    assert remedy(place, REMOVE) == ""
+    assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
+    place.allow("permit nopass mon" if place.way == "doas" else "mon ALL=(ALL) NOPASSWD: ALL")
+    assert judged(place)[1] == "updates_script_missing", "who may do everything needs no such door"
+
+
 def test_a_filesystem_that_is_read_only_has_a_reason_and_no_remedy(place: Place) -> None:
     read_only = "mount --bind /usr /usr && mount -o remount,bind,ro /usr"
     assert place.sh(read_only).returncode == 0

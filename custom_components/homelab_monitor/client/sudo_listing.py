@@ -4,7 +4,7 @@ sudo shows rules and settings as they were written, so not all can be understood
 for several users. Each answer is therefore yes, no, or None for "not known", and what is not understood is never a yes.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field, replace
 import re
 from types import MappingProxyType
@@ -25,6 +25,8 @@ class Listed:
     """Whether some rule allows every command, if only with a password: then sudo's word on one tells nothing."""
     is_free: bool = False
     """Whether the user may run every command as root without a password: then nothing else matters."""
+    may_run: bool = False
+    """Whether a rule that does not allow everything may run it without a password, in whatever way."""
     is_open: bool = False
     """Whether a rule allows arguments."""
     has_root_folder: bool = False
@@ -94,8 +96,9 @@ _COMMA: Final = re.compile(r"(\\?),\s+")
 _TAG: Final = re.compile(r"(?<!\S)(?:([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ )")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
 _TAGS: Final = frozenset(
-    "PASSWD EXEC SETENV LOG_INPUT LOG_OUTPUT INTERCEPT MAIL FOLLOW NOPASSWD NOEXEC NOSETENV NOLOG_INPUT NOLOG_OUTPUT "
-    "NOINTERCEPT NOMAIL NOFOLLOW".split()
+    f"{no}{name}"
+    for no in ("", "NO")
+    for name in ("PASSWD", "EXEC", "SETENV", "LOG_INPUT", "LOG_OUTPUT", "INTERCEPT", "MAIL", "FOLLOW")
 )
 _DATES: Final = frozenset({"NOTBEFORE", "NOTAFTER"})
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
@@ -159,6 +162,7 @@ def read_listing(
         is_named=any(entry.path in paths for entry in certain),
         has_all=any(entry.is_all for entry in entries),
         is_free=is_free,
+        may_run=bool(bound),
         is_open=any(map(_is_open, bound)),
         has_root_folder=any(map(_ROOT_FOLDER_OPTION.search, lines[start:])),
         overruled_by=last.rule if last and has_rule is False and certain else "",
@@ -379,7 +383,7 @@ def _fits_pattern(pattern: str, path: str) -> bool | None:
     return len(path) in ends
 
 
-def _stretched(ends: Set[int], path: str) -> set[int]:
+def _stretched(ends: AbstractSet[int], path: str) -> set[int]:
     """Return where an asterisk may end that begins at one of these places."""
     found, is_on = set(), False
     for at, letter in enumerate(f"{path}/"):
@@ -540,7 +544,7 @@ _READ: Final = frozenset(
 """Settings that are read one by one."""
 SETTINGS: Final = _HARMLESS | _READ | _WEIGHED.keys() | {name for name, _, _ in _STOPS}
 """All that is known of sudoers(5); what it does not hold makes a rule one whose effect is not known."""
-_KEPT: Final = _words(
+KEPT: Final = _words(
     "COLORS COLORTERM DISPLAY HISTSIZE HOSTNAME KDEDIR KRB5CCNAME LANG LANGUAGE LINGUAS LS_COLORS MAIL PATH PS1 PS2 "
     "QTDIR TERM USERNAME XAUTHORITY XAUTHORIZATION XDG_CURRENT_DESKTOP _XKB_CHARSET"
 )
@@ -639,7 +643,7 @@ def _loose(settings: _Settings, entry: _Entry) -> str | None:
         return "setenv"
     if resets is False:
         return "!env_reset"
-    kept = {name: settings.keeps_only(name, _KEPT) for name in ("env_keep", "env_check")}
+    kept = {name: settings.keeps_only(name, KEPT) for name in ("env_keep", "env_check")}
     found = next((name for name, is_harmless in kept.items() if is_harmless is False), "")
     if found:
         return found
@@ -647,7 +651,7 @@ def _loose(settings: _Settings, entry: _Entry) -> str | None:
     return None if chroot or not entry.is_known or None in (chroot, sets, resets, *kept.values()) else ""
 
 
-def _needs_none(tags: Set[str], settings: _Settings) -> bool | None:
+def _needs_none(tags: AbstractSet[str], settings: _Settings) -> bool | None:
     """Tell whether no password is needed; a rule's own tag counts more than a setting."""
     # Whoever is of that group is asked for none, whatever a tag says.
     groups = [part.get("exempt_group") for part in (settings.general, settings.as_root, settings.of_command)]

@@ -180,6 +180,8 @@ class UpdatesRule:
     """Whether sudo or doas show this user all rules that concern it."""
     is_named: bool = False
     """Whether a rule names the script, where another may allow everything."""
+    may_run: bool = False
+    """Whether a rule that does not allow everything may run the script without a password, be it there or not."""
     is_open: bool = False
     """Whether that rule allows arguments."""
     overruled_by: str = ""
@@ -241,10 +243,10 @@ add() {
     trim "$line"
     # What is cut by a backslash goes on in the next line, but a comment does not.
     case $whole$at in
-      "#include"*) ;;
-      "#"[!0-9-]*|"#") whole=; continue;;
+      "#include"*|"#"[0-9]*|"#-"[0-9]*) ;;
+      "#"*) whole=; continue;;
     esac
-    case $at in *[[:space:]]"#"[!0-9-]*) ;; *"$slash") whole="$whole${at%"$slash"} "; continue;; esac
+    case $at in *[[:space:]]"#"[!0-9-]*|*[[:space:]]"#-"[!0-9]*) ;; *"$slash") whole="$whole${at%"$slash"} "; continue;; esac
     trim "$whole$at"; whole=; word=${at%%[[:space:]]*}
     case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
     trim "${at#"$word"}"; name=$at
@@ -394,10 +396,13 @@ while read -r _ at _ how _; do
 done </proc/self/mounts
 case ,$options, in *,ro,*) echo read_only;; esac
 {WALK}
-judge() {{ set -- "$1" $(ls -ldn "$1"); printf '%s\n' "place $2 $4 $1"; }}
+# Where the script is missing, whoever can write above it may put one there.
+word=way
+judge() {{ [ -e "$1" ] || [ -L "$1" ] || return 1; set -- "$1" $(ls -ldn "$1"); printf '%s\n' "$word $2 $4 $1"; }}
 if [ -e "$file" ] || [ -L "$file" ]; then
-  judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
+  word=place; judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
   [ -f "$file" ] && [ -r "$file" ] && head -c 8192 "$file" | sed 's/^/text /'
+else walk "${{file%/*}}"
 fi
 if have sudo; then
   listed=$(unasked -l); told=$?
@@ -444,7 +449,24 @@ END_OF_FILES
       *)
         # What the caller sets comes along by a rule that says so. Is the one that counts among them?
         on_rule() {{ if [ "$loose" ]; then printf %s "$strict"; else printf %s "$text"; fi; }}
-        case $answer,$(doas_rules | read_doas | as_doas "$file") in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac;;
+        case $answer,$(doas_rules | read_doas | as_doas "$file") in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac
+        # So may one with arguments. What its words are shows where none is quoted.
+        doas_rules | (
+          on_rule() {{
+            case $loose,$plain,$exact in
+              yes,permit*" cmd $file args "*,*" args "*[\"\\]*) echo; echo quoted;;
+              yes,permit*" cmd $file args "*) printf '%s\n' "${{plain#*" cmd $file args "}}";;
+            esac
+          }}
+          read_doas
+        ) | while IFS= read -r said; do
+          [ "$said" ] || {{ echo keeps; break; }}
+          set -f; set -- $said
+          case $(doas_rules | as_doas "$file" "$@"),$(doas_rules | read_doas | as_doas "$file" "$@") in
+            *nopass,*nopass) ;;
+            *nopass,*) echo keeps;;
+          esac
+        done;;
     esac
   fi
 fi
@@ -454,7 +476,7 @@ tell() {{ :; }}
 {FILES}
 printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
-    sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
+    sed -e ':a' -e 's/^#-*[^0-9-].*//' -e 's/[[:space:]]#-*[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
       -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" | grep -qs '{_OLD_JOB}' && echo old
 done
 if have doas; then
@@ -484,6 +506,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
     is_cut = "cut" in told or len(rules) < len(told.get("sudo", []))
     told["sudo"] = rules
     places = told.get("place", [])
+    ways = places or told.get("way", [])
     by_doas = "permit nopass" in told.get("doas", [])
     listed = read_listing(
         told["sudo"],
@@ -508,12 +531,13 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
     return UpdatesRule(
         text="\n".join([*told["text"], ""]) if "text" in told else None,
         is_there=bool(places),
-        unsafe=next((first_line(_path(place)) for place in places if not _is_roots_own(place)), ""),
+        unsafe=next((first_line(_path(place)) for place in ways if not _is_roots_own(place)), ""),
         is_read_only="read_only" in told,
         has_rule=None if is_mute else has_rule,
         is_refused=is_refused,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
+        may_run=listed.may_run or (by_doas and "all" not in told),
         is_open=is_open,
         overruled_by="" if by_doas or is_cut or is_hidden else listed.overruled_by,
         stopped_by="" if by_doas or is_hidden else "requiretty" if is_mute else listed.stopped_by,

@@ -85,6 +85,11 @@ def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None
 
 def _judge_absence(rule: UpdatesRule, about: dict[str, str], *, is_wanted: bool) -> Verdict:
     """Judge that there is no script."""
+    if rule.unsafe and rule.may_run:
+        # Others can put one there. Rights of a folder are for a person to set; a rule that nobody needs can go.
+        return Verdict(
+            Status.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, None if is_wanted else _REMOVE
+        )
     if is_wanted and rule.is_read_only:
         return Verdict(Status.AMBER, "updates_script_read_only", about)
     if is_wanted:
