@@ -221,7 +221,9 @@ def edited_while(place: Place, key: str, file: str, line: str) -> tuple[int, str
     tool = "cp" if file == "/etc/sudoers.d/admin" or place.way == "doas" else "chown"
     place.sh(f"mv /usr/bin/{tool} /usr/bin/{tool}.real")
     edit = f"""#!/bin/sh
-case "$*" in *{file.rpartition("/")[0]}/.homelab*) [ -e /tmp/edited ] || {{ touch /tmp/edited; echo '{line}' >>{file}; }};; esac
+case "$*" in *{file.rpartition("/")[0]}/.homelab*)
+  [ -e /tmp/edited ] || {{ touch /tmp/edited; echo '{line}' >>{file}; }};;
+esac
 exec /usr/bin/{tool}.real "$@"
 """
     place.write(f"/usr/bin/{tool}", edit, 0o755)

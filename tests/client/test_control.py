@@ -747,13 +747,13 @@ class Refusing:
         self.limits.append(timeout)
         await asyncio.sleep(self.seconds)
         words = {"env": "sudo: a password is required", "doas": "doas: Authorization required"}
-        said = words[command.split()[0]] if "--no-ask" not in command else "Access denied"
+        said = words[command.partition(" ")[0]] if "--no-ask" not in command else "Access denied"
         return CommandResult(stdout="", stderr=said, exit_status=1)
 
 
 async def test_all_ways_to_become_root_have_one_limit_together() -> None:
-    for ways in (Ways((Privilege.SUDO, Privilege.DOAS)), Ways((Privilege.SUDO, Privilege.DOAS), frozenset({"sudo-rs"}))):
-        connection = Refusing(0.3)
+    for words in ((), ("sudo-rs",)):
+        ways, connection = Ways((Privilege.SUDO, Privilege.DOAS), frozenset(words)), Refusing(0.3)
         with pytest.raises(ControlDenied):
             await run_as_root(cast("Connection", connection), "nas", ways, ("/usr/bin/systemctl", "stop"), 2.0)
         assert connection.limits == [2.0, pytest.approx(1.7, abs=0.15), pytest.approx(1.4, abs=0.25)]

@@ -200,7 +200,7 @@ note_rule() {
     Defaults*) hits=;;
     *)
       hits=; rest=$rule; strip "$slash,"
-      set -f; IFS=" 	,:="; set -- $rest; unset IFS; set +f
+      set -f; IFS=" ,:="; set -- $rest; unset IFS; set +f
       for word; do if may_name "$word"; then hits=yes; fi; done;;
   esac
   case $rule in *CHROOT=*) printf "%s\\n" "root_folder $place: $rule" >>$work/noted;; esac

@@ -246,7 +246,10 @@ add() {
       "#include"*|"#"[0-9]*|"#-"[0-9]*) ;;
       "#"*) whole=; continue;;
     esac
-    case $at in *[[:space:]]"#"[!0-9-]*|*[[:space:]]"#-"[!0-9]*) ;; *"$slash") whole="$whole${at%"$slash"} "; continue;; esac
+    case $at in
+      *[[:space:]]"#"[!0-9-]*|*[[:space:]]"#-"[!0-9]*) ;;
+      *"$slash") whole="$whole${at%"$slash"} "; continue;;
+    esac
     trim "$whole$at"; whole=; word=${at%%[[:space:]]*}
     case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
     trim "${at#"$word"}"; name=$at
@@ -476,8 +479,9 @@ tell() {{ :; }}
 {FILES}
 printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
-    sed -e ':a' -e 's/^#-*[^0-9-].*//' -e 's/[[:space:]]#-*[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
-      -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" | grep -qs '{_OLD_JOB}' && echo old
+    sed -e ':a' -e 's/^#-*[^0-9-].*//' -e 's/[[:space:]]#-*[^0-9-].*//' \
+      -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" |
+      grep -qs '{_OLD_JOB}' && echo old
 done
 if have doas; then
   on_rule() {{ case $plain in "deny "*) ;; *) printf '%s\n' "$plain" | tr -d ,;; esac; }}
