@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, parse_facts
+from custom_components.homelab_monitor.client.models import Updates
 from custom_components.homelab_monitor.client.update_script import (
     OLD_RULES,
     SCRIPT,
@@ -16,9 +18,10 @@ from custom_components.homelab_monitor.client.update_script import (
     guard_line,
     update_sudoers_line,
 )
+from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
 
 from .superuser import SUDOS, Place
-from .test_rule_files import INSTALL, REMOVE, apply, both_remedies, judged
+from .test_rule_files import INSTALL, REMOVE, SYSTEM, apply, both_remedies, judged
 
 both_sudos = pytest.mark.parametrize("place", SUDOS, indirect=True)
 doas = pytest.mark.parametrize("place", ["doas"], indirect=True)
@@ -259,6 +262,18 @@ def test_what_sudo_rs_shows_to_nobody_is_named_by_the_repair(place: Place) -> No
     for text in (f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}", "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id"):
         place.write(LATER, f"{text}\n", 0o440)
         assert apply(place, INSTALL) == (0, "")
+
+
+@both_sudos
+def test_the_check_says_what_sudo_rs_does_not_show(place: Place) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    assert apply(place, INSTALL) == (0, "")
+    for lines, is_all in (((), False), (("mon ALL=(ALL) NOPASSWD: ALL",), True)):
+        place.write(LATER, "".join(f"{line}\n" for line in lines), 0o440)
+        told = parse_facts(place.run("sh", stdin=FACTS_SCRIPT, user="mon").stdout)
+        reason = judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
+        is_partly = place.way == "sudo-rs" and not is_all
+        assert reason == ("updates_rule_ready_sudo_rs" if is_partly else "updates_rule_ready")
 
 
 @doas

@@ -178,6 +178,8 @@ class UpdatesRule:
     """Whether sudo, asked about the script, says that it may not be run."""
     is_shown: bool = False
     """Whether sudo or doas show this user all rules that concern it."""
+    is_sudo_rs: bool = False
+    """Whether sudo is the one that shows neither settings nor the tag SETENV."""
     is_named: bool = False
     """Whether a rule names the script, where another may allow everything."""
     may_run: bool = False
@@ -541,6 +543,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         is_refused=is_refused,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
+        is_sudo_rs="sudo_rs" in told and not by_doas,
         may_run=listed.may_run or (by_doas and "all" not in told),
         is_open=is_open,
         overruled_by="" if by_doas or is_cut or is_hidden else listed.overruled_by,

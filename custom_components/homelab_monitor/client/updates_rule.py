@@ -67,7 +67,9 @@ def _judge_rule(rule: UpdatesRule, privilege: Privilege | None, about: dict[str,
         return Verdict(Status.UNKNOWN, "updates_rule_not_known", about)
     if not rule.has_rule:
         return Verdict(Status.AMBER, "updates_rule_missing", about, None if rule.is_read_only else _INSTALL)
-    return Verdict(Status.OK, "updates_rule_ready", about)
+    # Who may run everything has nothing to gain.
+    is_partly_shown = rule.is_sudo_rs and rule.may_run
+    return Verdict(Status.OK, "updates_rule_ready_sudo_rs" if is_partly_shown else "updates_rule_ready", about)
 
 
 def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None:
