@@ -159,7 +159,7 @@ tell_of_script() {
   case $kind$rest in doas*"cmd @SCRIPT@ args "?*)
     tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"; return 0;;
   esac
-  strip "@SCRIPT@ \"\""; strip "@SCRIPT@ args"
+  strip "@SCRIPT@ \\"\\""; [ "$kind" != doas ] || strip "@SCRIPT@ args"
   if names "$rest"; then
     tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"
   else
