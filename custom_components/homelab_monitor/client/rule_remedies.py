@@ -260,6 +260,8 @@ clean() {
 drop() {
   if [ -s $work/sifted ] || [ -L "$1" ] || [ -s "$1" ]; then return 0; fi
   case $1 in "@RULE_FILE@"|"@DOAS_RULE_FILE@") rm -f "$1" || return 0;; *) return 0;; esac
+  # It is gone by ourselves.
+  kept=
   is_sound || put $work/sifted "$1" 0440
 }
 # All files together; where they were broken before, that is not for us to say.
