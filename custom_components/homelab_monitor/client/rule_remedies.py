@@ -453,7 +453,7 @@ END
   trying=yes
   set_script $work/trial
   answer=$(as_user "exec 2>&1; exec $(command -v sudo) -n -k -- {SCRIPT}" </dev/null)
-  try_more
+  case $answer in *"user 0"*) try_more;; esac
   set_script $work/script
   trying=
   case $answer in
