@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from custom_components.homelab_monitor.client.rule_remedies import DOAS_RULE_FILE, RULE_FILE
+from custom_components.homelab_monitor.client.rule_remedies import DOAS_RULE_FILE, FIREWALL_RULE_FILE, RULE_FILE
 from custom_components.homelab_monitor.client.update_script import OLD_RULES, SCRIPT, update_doas_line
 
 from .superuser import SUDOS, Place
@@ -209,3 +209,111 @@ def test_a_setting_that_ends_the_job_is_told_where_there_is_no_systemd(place: Pl
     assert apply(place, INSTALL) == (1, words)
     place.sh(f"sed -i '1i Defaults!{SCRIPT} !log_subcmds' /etc/sudoers")
     assert apply(place, INSTALL) == (0, "")
+
+
+# ---------------------------------------------------------------- what somebody edits meanwhile
+
+MORE = "eve ALL=(root) NOPASSWD: /usr/bin/keepme\n"
+
+
+def edited_while(place: Place, key: str, file: str, line: str) -> tuple[int, str]:
+    """Apply a remedy; somebody adds a line to a file when all is read, and nothing is put in place yet."""
+    tool = "cp" if file == "/etc/sudoers.d/admin" or place.way == "doas" else "chown"
+    place.sh(f"mv /usr/bin/{tool} /usr/bin/{tool}.real")
+    edit = f"""#!/bin/sh
+case "$*" in *{file.rpartition("/")[0]}/.homelab*)
+  [ -e /tmp/edited ] || {{ touch /tmp/edited; echo '{line}' >>{file}; }};;
+esac
+exec /usr/bin/{tool}.real "$@"
+"""
+    place.write(f"/usr/bin/{tool}", edit, 0o755)
+    place.sh("rm -f /tmp/edited")
+    done = apply(place, key)
+    place.sh(f"mv -f /usr/bin/{tool}.real /usr/bin/{tool}")
+    assert place.sh("test -e /tmp/edited").returncode == 0, "it was edited"
+    return done
+
+
+@both_sudos
+@both_remedies
+def test_an_edit_during_a_repair_is_not_lost_and_the_repair_says_so(place: Place, key: str) -> None:
+    rule = OLD if place.way == "sudo" else f"mon {OLD_RULES[1]}"
+    place.write("/etc/sudoers.d/admin", f"{TOP}\n{rule}\n", 0o440)
+    status, words = edited_while(place, key, "/etc/sudoers.d/admin", MORE[:-1])
+    assert (status, "/etc/sudoers.d/admin is being edited" in words) == (1, True), words
+    assert place.sh("cat /etc/sudoers.d/admin").stdout == f"{TOP}\n{rule}\n{MORE}"
+    assert apply(place, key)[0] == 0
+    assert place.sh("cat /etc/sudoers.d/admin").stdout == f"{TOP}\n{MORE}"
+
+
+@both_sudos
+@pytest.mark.parametrize(
+    ("key", "file"), [(INSTALL, RULE_FILE), ("allow_firewall", FIREWALL_RULE_FILE)], ids=["updates", "firewall"]
+)
+@pytest.mark.parametrize("before", ["", MORE.replace("keepme", "before")])
+def test_an_edit_of_our_own_file_is_not_lost_either(place: Place, key: str, file: str, before: str) -> None:
+    place.write("/usr/sbin/iptables-save", "#!/bin/sh\n", 0o755)
+    if before:
+        place.write(file, before, 0o440)
+    status, words = edited_while(place, key, file, MORE[:-1])
+    assert (status, f"{file} is being edited" in words) == (1, True), words
+    assert place.sh(f"cat {file}").stdout == before + MORE
+    assert apply(place, key)[0] == 0
+    assert place.sh(f"cat {file}").stdout.startswith(before + MORE)
+
+
+@pytest.mark.parametrize("place", ["doas"], indirect=True)
+@both_remedies
+def test_an_edit_of_doas_conf_is_not_lost(place: Place, key: str) -> None:
+    rule = update_doas_line("mon") + "\n" if key == REMOVE else ""
+    place.write("/etc/doas.conf", f"permit persist :wheel\n{rule}")
+    status, words = edited_while(place, key, "/etc/doas.conf", "permit eve cmd keepme")
+    assert (status, "/etc/doas.conf is being edited" in words) == (1, True), words
+    assert place.sh("cat /etc/doas.conf").stdout == f"permit persist :wheel\n{rule}permit eve cmd keepme\n"
+
+
+@both_sudos
+def test_a_file_that_visudo_has_open_is_left_alone(place: Place) -> None:
+    rule = OLD if place.way == "sudo" else f"mon {OLD_RULES[1]}"
+    other = TOP if place.way == "sudo" else "root ALL=(ALL:ALL) ALL"
+    text = f"{other}\n{rule}\n" if place.way == "sudo" else f"{other}\n{MINE}\n"
+    place.write("/etc/sudoers.d/admin", text, 0o440)
+    place.write("/usr/bin/editor", "#!/bin/sh\ntouch /tmp/open\nsleep 3\n", 0o755)
+    key = INSTALL if place.way == "sudo" else REMOVE
+    hold = "EDITOR=/usr/bin/editor visudo -f /etc/sudoers.d/admin >/dev/null 2>&1 & "
+    place.sh(f"{hold} until [ -e /tmp/open ]; do sleep 0.05; done")
+    status, words = apply(place, key)
+    assert (status, "/etc/sudoers.d/admin is being edited" in words) == (1, True), words
+    assert place.sh("cat /etc/sudoers.d/admin").stdout == text
+    place.sh("while [ -e /etc/sudoers.d/admin.tmp ] || ! flock -n /etc/sudoers.d/admin true; do sleep 0.1; done")
+    assert apply(place, key)[0] == 0
+    assert place.sh("cat /etc/sudoers.d/admin").stdout == f"{other}\n"
+
+
+# ---------------------------------------------------------------- comments, and lines that go on
+
+
+@both_sudos
+@pytest.mark.parametrize("text", ["#-- x \\\n", "#- \\\n", "# x \\\n", "#\\\n", "# x \\"])
+def test_what_ends_an_included_file_does_not_go_on_behind_it(place: Place, text: str) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    place.write("/etc/sudoers", f"{TOP}\n@include /etc/sudoers.inc\n@includedir /etc/sudoers.d\n", 0o440)
+    place.write("/etc/sudoers.inc", text, 0o440)
+    assert apply(place, INSTALL) == (0, "")
+    assert place.ask(SCRIPT).returncode == 0 or place.way == "sudo-rs"
+    place.write("/etc/sudoers.d/admin", f"#-- of old \\\nmon {OLD_RULES[0]}\n#-- {OLD}\n", 0o440)
+    assert judged(place, user="root")[1] == "updates_rule_old"
+    assert apply(place, INSTALL) == (0, "")
+    assert place.sh("cat /etc/sudoers.d/admin").stdout == f"#-- of old \\\n#-- {OLD}\n"
+    assert judged(place, user="root")[1] == "updates_rule_ready"
+
+
+@pytest.mark.parametrize("last", ["eve ALL=(root) /bin/ls \\", "eve ALL=(root) /bin/ls \\\n", "\\\n", "# x \\"])
+def test_a_last_line_that_goes_on_does_not_go_on_in_ours(place: Place, last: str) -> None:
+    place.write("/usr/bin/apt-get", UPGRADE, 0o755)
+    place.write("/usr/sbin/iptables-save", UPGRADE, 0o755)
+    for key, file, program in ((INSTALL, RULE_FILE, SCRIPT), ("allow_firewall", FIREWALL_RULE_FILE, "iptables-save")):
+        place.write(file, last, 0o440)
+        assert apply(place, key) == (0, "")
+        assert place.run("visudo", "-c").returncode == 0
+        assert place.ask(program).returncode == 0

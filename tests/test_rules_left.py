@@ -9,10 +9,19 @@ import re
 
 import pytest
 
-from custom_components.homelab_monitor.client.update_script import OLD_RULES, SCRIPT, UNIT
+from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, parse_facts
+from custom_components.homelab_monitor.client.models import Updates
+from custom_components.homelab_monitor.client.update_script import (
+    OLD_RULES,
+    SCRIPT,
+    UNIT,
+    guard_line,
+    update_sudoers_line,
+)
+from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
 
 from .superuser import SUDOS, Place
-from .test_rule_files import INSTALL, REMOVE, apply, both_remedies, judged
+from .test_rule_files import INSTALL, REMOVE, SYSTEM, apply, both_remedies, judged
 
 both_sudos = pytest.mark.parametrize("place", SUDOS, indirect=True)
 doas = pytest.mark.parametrize("place", ["doas"], indirect=True)
@@ -38,6 +47,8 @@ DANGEROUS = {
 OPEN = {
     "the script with anything": f"mon ALL=(root) NOPASSWD: {SCRIPT}",
     "no blank before the script": f"mon ALL=(root) NOPASSWD:{SCRIPT}",
+    "an argument": f"mon ALL=(root) NOPASSWD: {SCRIPT} x",
+    "an argument, with variables": f"mon ALL=(root) NOPASSWD: SETENV: {SCRIPT} --check",
     "behind a comma": f"mon ALL=(root) NOPASSWD: /usr/bin/id,{SCRIPT}",
     "before a comma": f"mon ALL=(root) NOPASSWD:{SCRIPT},/usr/bin/id",
     "once without, once with": f'mon ALL=(root) NOPASSWD: {SCRIPT} "", {SCRIPT}',
@@ -181,3 +192,119 @@ def test_the_check_is_red_as_long_as_the_old_job_is_allowed(place: Place, text: 
         told(place, key, text)
         for user in ("mon", "root"):
             assert judged(place, user=user, wanted=key == INSTALL)[:2] == ("red", "updates_rule_old"), user
+
+
+# ---------------------------------------------------------------- what a trial shows
+
+EARLIER, LATER = "/etc/sudoers.d/aaa", "/etc/sudoers.d/zzz"
+STAYS = {
+    "a folder": (EARLIER, "mon ALL=(root) NOPASSWD: /usr/local/sbin/", 1),
+    "a pattern": (EARLIER, "mon ALL=(root) NOPASSWD: /usr/bin/id, /usr/local/sbin/*", 1),
+    "a pattern of a group": (LATER, "# one\n%mon ALL=(root) NOPASSWD: /usr/local/sbin/h*", 2),
+    "variables of a later rule": (LATER, f'mon ALL=(root) NOPASSWD: SETENV: {SCRIPT} ""', 1),
+    "variables of a later pattern": (LATER, 'mon ALL=(root) NOPASSWD: SETENV: /usr/local/sbin/*-updat? ""', 1),
+    "a variable that is kept": (LATER, f"Defaults:eve !lecture\nDefaults!{SCRIPT} env_keep += LD_PRELOAD", 2),
+    "a variable that is checked": (LATER, f"Defaults!{SCRIPT} env_check += LD_AUDIT", 1),
+    "variables like one": (LATER, f'Defaults!{SCRIPT} env_keep += "BASH_*"', 1),
+    "all variables": (LATER, f"Defaults!{SCRIPT} !env_reset", 1),
+    "any variable": (LATER, f'Defaults setenv\nmon ALL=(root) NOPASSWD: {SCRIPT} ""', 1),
+    "a root folder": (LATER, f'mon ALL=(root) CHROOT=* NOPASSWD: {SCRIPT} ""', 1),
+    "any root folder": (EARLIER, "Defaults runchroot=*", 1),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "line"), STAYS.values(), ids=STAYS)
+def test_what_the_check_still_says_after_the_repair_is_named_by_it(
+    place: Place, file: str, text: str, line: int
+) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    place.write(file, f"{text}\n", 0o440)
+    status, words = apply(place, INSTALL)
+    assert place.run("visudo", "-c").returncode == 0
+    assert (status, f"{file}, line {line}: " in words) == (1, True), words
+    assert judged(place)[:2] in {("red", "updates_rule_loose"), ("red", "updates_rule_open")}
+    place.sh(f"rm {file}")
+    assert apply(place, INSTALL) == (0, "")
+    assert judged(place)[1] == "updates_rule_ready"
+
+
+CURED = {
+    "a rule that ours hides": (EARLIER, f'mon ALL=(root) NOPASSWD: SETENV: {SCRIPT} ""'),
+    "settings for all": (EARLIER, 'Defaults !env_reset\nDefaults env_keep += "LANG BASH_ENV", setenv'),
+    "a rule of another": (LATER, "eve ALL=(root) NOPASSWD: SETENV: /usr/local/sbin/*"),
+    "a rule with a password": (EARLIER, "mon ALL=(root) SETENV: /usr/local/sbin/*"),
+    "everything with a password": (EARLIER, "mon ALL=(ALL:ALL) ALL"),
+    "everything": (LATER, "mon ALL=(ALL) NOPASSWD: SETENV: ALL"),
+    "other programs": (LATER, "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id, /opt/*"),
+    "no folder with programs": (LATER, "Defaults secure_path=/usr/local/sbin"),
+    "another folder with programs": (EARLIER, "Defaults:mon secure_path=/opt/tools"),
+}
+
+
+@pytest.mark.parametrize(("file", "text"), CURED.values(), ids=CURED)
+def test_what_changes_nothing_for_the_script_is_no_failure(place: Place, file: str, text: str) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    place.write(file, f"{text}\n", 0o440)
+    assert place.run("visudo", "-c").returncode == 0
+    assert apply(place, INSTALL)[0] == 0
+    assert judged(place)[1] == "updates_rule_ready"
+
+
+@pytest.mark.parametrize("place", ["sudo-rs"], indirect=True)
+def test_what_sudo_rs_shows_to_nobody_is_named_by_the_repair(place: Place) -> None:
+    for text in (
+        f'mon ALL=(root) NOPASSWD: SETENV: {SCRIPT} ""',
+        "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id, /usr/local/sbin/",
+        f"Defaults!{SCRIPT} env_keep += LD_PRELOAD",
+        "mon ALL=(root) NOPASSWD: /usr/local/sbin/*",
+    ):
+        place.write(LATER, f"# one\n{text}\n", 0o440)
+        status, words = apply(place, INSTALL)
+        assert (status, f"{LATER}, line 2: " in words) == (1, True), (text, words)
+    for text in (f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}", "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id"):
+        place.write(LATER, f"{text}\n", 0o440)
+        assert apply(place, INSTALL) == (0, "")
+
+
+@both_sudos
+def test_the_check_says_what_sudo_rs_does_not_show(place: Place) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    assert apply(place, INSTALL) == (0, "")
+    for lines, is_all in (((), False), (("mon ALL=(ALL) NOPASSWD: ALL",), True)):
+        place.write(LATER, "".join(f"{line}\n" for line in lines), 0o440)
+        told = parse_facts(place.run("sh", stdin=FACTS_SCRIPT, user="mon").stdout)
+        reason = judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
+        is_partly = place.way == "sudo-rs" and not is_all
+        assert reason == ("updates_rule_ready_sudo_rs" if is_partly else "updates_rule_ready")
+
+
+@doas
+def test_a_later_file_that_brings_variables_of_the_caller_is_named(place: Place) -> None:
+    place.read_folder()
+    place.write("/etc/doas.conf", "permit persist :wheel\n")
+    place.write("/etc/doas.d/zzz.conf", f"permit nopass keepenv mon as root cmd {SCRIPT} args\n")
+    status, words = apply(place, INSTALL)
+    told = f"/etc/doas.d/zzz.conf: a rule of this file lets mon choose variables for {SCRIPT}. Change it by hand\n"
+    assert (status, told in words) == (1, True), words
+
+
+@doas
+def test_a_rule_of_doas_with_an_argument_that_brings_variables_is_told(place: Place) -> None:
+    place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
+    assert apply(place, INSTALL) == (0, "")
+    ours = f"permit nopass mon as root cmd {SCRIPT} args"
+    for rule, is_loose in (
+        (f"permit nopass keepenv mon as root cmd {SCRIPT} args x", True),
+        (f"permit nopass setenv {{ LD_PRELOAD }} mon as root cmd {SCRIPT} args x y", True),
+        (f'permit nopass keepenv mon as root cmd {SCRIPT} args "x y"', True),
+        (f"permit nopass keepenv eve as root cmd {SCRIPT} args x", False),
+        (f"permit keepenv mon as root cmd {SCRIPT} args x", False),
+        (f"deny mon as root cmd {SCRIPT} args x", False),
+        ("permit nopass keepenv mon as root cmd /usr/bin/id args x", False),
+    ):
+        for rules in ((rule, ours), (ours, rule)):
+            place.allow("permit nopass root", *rules)
+            assert (rule, judged(place)[1]) == (rule, "updates_rule_loose" if is_loose else "updates_rule_ready")
+        if is_loose:
+            status, words = apply(place, INSTALL)
+            assert (status, "/etc/doas.conf, line " in words) == (1, True), words

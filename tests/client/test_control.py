@@ -8,11 +8,12 @@ import re
 import shlex
 import shutil
 import subprocess
+from typing import cast
 
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import control
+from custom_components.homelab_monitor.client import control, remedies
 from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.control import (
     UNIT,
@@ -21,6 +22,7 @@ from custom_components.homelab_monitor.client.control import (
     control_container,
     control_power,
     control_service,
+    run_as_root,
 )
 from custom_components.homelab_monitor.client.errors import (
     AnotherMachine,
@@ -39,8 +41,10 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
     WouldLockOut,
 )
+from custom_components.homelab_monitor.client.facts import Privilege
 from custom_components.homelab_monitor.client.models import Container
-from custom_components.homelab_monitor.client.root import read_ways
+from custom_components.homelab_monitor.client.remedies import Remedy, Where, run_remedy
+from custom_components.homelab_monitor.client.root import Ways, read_ways
 from custom_components.homelab_monitor.client.session import ProbeSession
 from custom_components.homelab_monitor.client.ssh import Connection
 from tests.between import Between
@@ -747,3 +751,39 @@ async def test_a_stop_that_takes_too_long_is_given_up(machine: Machine, monkeypa
         with pytest.raises(TimedOut):
             await control_service(connection, "nas", "slow.service", STOP)
         assert (await connection.run("echo on", timeout=5)).stdout == "on\n"
+
+
+class Refusing:
+    """A connection on which every way to become root takes its time, and is refused."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin without any question."""
+        self.seconds = seconds
+        self.limits: list[float] = []
+
+    async def run(self, command: str, *, timeout: float, **_: object) -> CommandResult:  # noqa: ASYNC109
+        """Refuse in the words of who was asked."""
+        self.limits.append(timeout)
+        await asyncio.sleep(self.seconds)
+        words = {"env": "sudo: a password is required", "doas": "doas: Authorization required"}
+        said = words[command.partition(" ")[0]] if "--no-ask" not in command else "Access denied"
+        return CommandResult(stdout="", stderr=said, exit_status=1)
+
+
+async def test_all_ways_to_become_root_have_one_limit_together() -> None:
+    for words in ((), ("sudo-rs",)):
+        ways, connection = Ways((Privilege.SUDO, Privilege.DOAS), frozenset(words)), Refusing(0.3)
+        with pytest.raises(ControlDenied):
+            await run_as_root(cast("Connection", connection), "nas", ways, ("/usr/bin/systemctl", "stop"), 2.0)
+        assert connection.limits == [2.0, pytest.approx(1.7, abs=0.15), pytest.approx(1.4, abs=0.25)]
+
+
+async def test_a_repair_with_a_password_takes_no_longer_than_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ways(_connection: object) -> Ways:
+        await asyncio.sleep(0)
+        return Ways((Privilege.SUDO, Privilege.DOAS))
+
+    monkeypatch.setattr(remedies, "read_ways", ways)
+    connection, remedy = Refusing(0.3), Remedy(key="x", where=Where.HOST, commands=("true",))
+    await run_remedy(cast("Connection", connection), remedy, "secret", timeout=2.0)
+    assert connection.limits == [2.0, pytest.approx(1.7, abs=0.15), pytest.approx(1.4, abs=0.25)]

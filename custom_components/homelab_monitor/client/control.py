@@ -38,7 +38,7 @@ from .errors import (
 from .models import Container
 from .patience import TimeLimit
 from .programs import INTERPRETERS
-from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, try_ways
+from .root import LIFE_SCRIPT, Ways, life_in, read_ways, refusal_in, time_left, try_ways
 from .ssh import Connection
 from .sudo_listing import wants_terminal
 
@@ -312,8 +312,12 @@ async def _real_name(connection: Connection, host: str, unit: str) -> str:
 async def run_as_root(
     connection: Connection, host: str, ways: Ways, argv: Sequence[str], seconds: float
 ) -> CommandResult:
-    """Run a command with root's rights; raise ControlDenied or ControlFailed with the host's own words."""
+    """Run a command with root's rights, by whatever way, within so many seconds in all.
+
+    Raise ControlDenied or ControlFailed with the host's own words.
+    """
     command, words = shlex.join(argv), ""
+    until = asyncio.get_running_loop().time() + seconds
     for each in await try_ways(connection, ways, command, _is_refused, timeout=seconds):
         if not each.is_refused:
             return _done(host, each.result)
@@ -321,7 +325,7 @@ async def run_as_root(
     if argv[0].endswith("/systemctl"):
         # polkit may let this user do what sudo does not.
         by_polkit = (argv[0], "--no-ask-password", *argv[1:])
-        result = await connection.run(_in_english(by_polkit), timeout=seconds)
+        result = await connection.run(_in_english(by_polkit), timeout=time_left(until))
         if result.exit_status == 0 or not _DENIED.search(result.stderr):
             return _done(host, result)
         words = words or line_with(_DENIED, result.stderr)

@@ -6,6 +6,7 @@ that a host says can reach a command line. A password goes to sudo's standard in
 asked for it, and nowhere else; the command's own standard input is always empty.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,7 +17,7 @@ import shlex
 from .command import CommandResult
 from .facts import SMARTCTL_ARGUMENTS, Family, Privilege, wants_password
 from .programs import FORCED_COMMAND
-from .root import Try, Ways, password_question, read_ways, try_ways
+from .root import Try, Ways, password_question, read_ways, time_left, try_ways
 from .rule_remedies import (
     DOAS_RULE_FILE,
     FIREWALL_COMMAND,
@@ -315,13 +316,14 @@ async def run_remedy(
     ways = await read_ways(connection) if remedy.as_root else Ways((Privilege.ROOT,))
     if not ways.order:
         return RemedyResult(outcome=Outcome.NO_PRIVILEGE)
+    until = asyncio.get_running_loop().time() + timeout
     tries = await try_ways(
         connection, ways, script, lambda result: not _has_begun(token, result), timeout=timeout, limit=OUTPUT_LIMIT
     )
     outcome = _judge_tries(tries, token)
     if outcome.outcome is not Outcome.NEEDS_PASSWORD or password is None:
         return outcome
-    return await _run_with_password(connection, ways, script, token, password, timeout)
+    return await _run_with_password(connection, ways, script, token, password, time_left(until))
 
 
 def _judge_tries(tries: list[Try], token: str) -> RemedyResult:

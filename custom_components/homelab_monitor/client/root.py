@@ -4,6 +4,7 @@ Used by remedies, which have a password for sudo as a last resort, and by contro
 lets this user run a command only shows when it is run: each tool that is there is tried, until one does.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 import re
@@ -90,6 +91,11 @@ class Try:
     """Whether the command did not begin."""
 
 
+def time_left(until: float) -> float:
+    """Return the seconds until a moment of the loop's clock: all ways together have one limit, not each its own."""
+    return max(0.1, round(until - asyncio.get_running_loop().time(), 1))
+
+
 async def read_ways(connection: Connection) -> Ways:
     """Return the ways that the host has now; raise HomelabError when it cannot be asked."""
     with only_asking():
@@ -109,10 +115,11 @@ async def try_ways(  # noqa: PLR0913
     timeout: float,  # noqa: ASYNC109
     limit: int = OUTPUT_LIMIT,
 ) -> list[Try]:
-    """Run a command by the first way that lets it, without any password; return every try."""
+    """Run a command by the first way that lets it, without any password; return every try. The time is for all."""
     tries: list[Try] = []
+    until = asyncio.get_running_loop().time() + timeout
     for privilege in ways.order:
-        result = await _run(connection, ways, privilege, command, timeout=timeout, limit=limit)
+        result = await _run(connection, ways, privilege, command, timeout=time_left(until), limit=limit)
         tries.append(Try(privilege, result, privilege is not Privilege.ROOT and is_refused(result)))
         if not tries[-1].is_refused:
             break

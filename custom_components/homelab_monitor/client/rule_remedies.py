@@ -11,6 +11,7 @@ All is made and checked in a folder of root's own before anything is put in plac
 from dataclasses import dataclass
 from typing import Final
 
+from .sudo_listing import KEPT
 from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, TRIAL_SAYS, UNIT, WALK, guard_line
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
@@ -82,14 +83,34 @@ work=$(mktemp -d $lock.XXXXXX)
 
 # Put a new file in place, of root and with this mode: who has opened the one that was there has no hold on it.
 put() {{
-  make "$1" "$2" && chown 0:0 "$new" && chmod "$3" "$new" && mv -f "$new" "$2" && new=
+  make "$1" "$2" && chown 0:0 "$new" && chmod "$3" "$new" && is_left "$2" && mv -f "$new" "$2" && new=
 }}
 make() {{ new=$(mktemp "${{2%/*}}/.homelab_monitor.XXXXXX") && cat "$1" >"$new"; }}
 # Put a file of somebody in place, with the owner and mode of the one that was there: only root can change that.
 change() {{
   if [ ! -e "$2" ]; then put "$@"; return; fi
-  judge "$2" && make "$1" "$2" && cp -p "$2" "$new" && cat "$1" >"$new" && mv -f "$new" "$2" && new=
+  judge "$2" && make "$1" "$2" && cp -p "$2" "$new" && cat "$1" >"$new" && is_left "$2" && mv -f "$new" "$2" && new=
 }}
+# What a file said when it was read, and whether it still says so: who edits it meanwhile would lose what they wrote, or
+# put back what was taken out. visudo keeps its copy beside the file, that of sudo-rs locks it.
+kept=
+keep() {{ kept=$1; rm -f $work/kept; [ ! -e "$1" ] || cat "$1" >$work/kept; }}
+is_left() {{
+  [ "$1" = "$kept" ] || return 0
+  for each in "$1" "$known_as"; do
+    if [ -n "$each" ] && [ -e "$each.tmp" ]; then
+      say "$1 is being edited, as there is $each.tmp: try again when that has ended, or remove it if nobody does" >&2
+      return 1
+    fi
+  done
+  if [ -e "$1" ] && command -v flock >/dev/null && ! flock -n "$1" true; then
+    say "$1 is being edited: try again when that has ended" >&2; return 1
+  fi
+  if [ -e "$1" ] && [ -e $work/kept ] && [ "$(cat "$1"; echo .)" = "$(cat $work/kept; echo .)" ]; then return 0; fi
+  if [ ! -e "$1" ] && [ ! -e $work/kept ]; then return 0; fi
+  say "$1 is being edited, it was changed a moment ago: try again" >&2; return 1
+}}
+known_as=
 
 {FILES}{DOAS_FILES}printf %s "$files" >$work/files
 need_folder() {{
@@ -104,20 +125,21 @@ _SIFT: Final = """
 # Copy a file without the rules of ours; tell of other rules that name what is ours.
 sift() {
   : >$work/sifted; taken=; number=0; from=1; whole=; lines=; sifted=$1
-  if [ "$kind" = doas ]; then read_doas <"$1"; return 0; fi
+  keep "$1"
+  if [ "$kind" = doas ]; then read_doas <$work/kept; return 0; fi
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1)); lines=$lines$line$break
     # A comment does not go on where its line ends, whatever it ends in.
     trim "$line"
     case $line in
-      "#"[!0-9-]*|*[[:space:]]"#"[!0-9-]*) ;;
+      "#"[!0-9-]*|"#-"[!0-9]*|*[[:space:]]"#"[!0-9-]*|*[[:space:]]"#-"[!0-9]*) ;;
       # Blanks may stand behind the backslash.
       *) case $at in *"$slash") whole=$whole${line%"$slash"*}; continue;; esac;;
     esac
     whole=$whole$line
     sift_rule "$1"
     from=$((number + 1)); whole=; lines=
-  done <"$1"
+  done <$work/kept
   if [ -n "$lines" ]; then sift_rule "$1"; fi
 }
 on_rule() { whole=$exact; lines=$text; sift_rule "$sifted"; }
@@ -131,11 +153,12 @@ sift_rule() {
     rule=$plain
     case $rule in "deny "*) return 0;; esac
   else
-    case $rule in "#"[0-9-]*) ;; "#"*) return 0;; esac
-    rule=${rule%%" #"[!0-9-]*}
+    case $rule in "#"[0-9]*|"#-"[0-9]*) ;; "#"*) return 0;; esac
+    rule=${rule%%" #"[!0-9-]*}; rule=${rule%%" #-"[!0-9]*}
   fi
   tell_of_script
   tell_of_job
+  if [ -n "$weigh" ] && [ "$kind" = sudo ]; then note_rule; fi
 }
 strip() { while :; do case $rest in *"$1"*) rest=${rest%%"$1"*}${rest#*"$1"};; *) return 0;; esac; done; }
 # A path may be written in many ways, so what it ends in counts.
@@ -145,7 +168,10 @@ tell_of_script() {
   if is_rule "${rule%% *}" "${rule#* }"; then return 0; fi
   rest=$rule
   strip "/run/@UNIT@"; strip "!@SCRIPT@"; names "$rest" || return 0
-  strip "@SCRIPT@ \"\""; strip "@SCRIPT@ args"
+  case $kind$rest in doas*"cmd @SCRIPT@ args "?*)
+    tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"; return 0;;
+  esac
+  strip "@SCRIPT@ \\"\\""; [ "$kind" != doas ] || strip "@SCRIPT@ args"
   if names "$rest"; then
     tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"
   else
@@ -162,6 +188,50 @@ tell_of_job() {
     case ${before##*[[:space:]:=]} in "!"*) continue;; esac
     tell "$place: this rule lets its user run anything as root, and is not quite one of ours. Change it by hand"
   done
+}
+# Note what may let its user choose variables, arguments or a root folder for the script, to be told if sudo lets them.
+weigh=
+may_name() {
+  case $1 in
+    "!"*|ALL|*,*) return 1;;
+    "^"*) return 0;;
+    */@UNIT@|@FOLDER@/) return 0;;
+    */) [ "$1@UNIT@" -ef @SCRIPT@ ];;
+    /*) case @SCRIPT@ in $1) ;; *) [ "$1" -ef @SCRIPT@ ];; esac;;
+    *) return 1;;
+  esac
+}
+note_rule() {
+  case $rule in
+    "@GUARD@") return 0;;
+    Defaults*env_*|Defaults*setenv*) printf "%s\\n" "variables $place: $rule" >>$work/noted;;
+    Defaults*runchroot*) printf "%s\\n" "root_folder $place: $rule" >>$work/noted;;
+  esac
+  case $rule in
+    Defaults*@UNIT@*env_*|Defaults*@UNIT@*setenv*) hits=yes;;
+    Defaults*) hits=;;
+    *)
+      hits=; rest=$rule; strip "$slash,"
+      set -f; IFS=" ,:="; set -- $rest; unset IFS; set +f
+      for word; do if may_name "$word"; then hits=yes; fi; done;;
+  esac
+  case $rule in *CHROOT=*) printf "%s\\n" "root_folder $place: $rule" >>$work/noted;; esac
+  rest=$rule; strip NOSETENV:
+  case $hits$rest in
+    *SETENV:*)
+      printf "%s\\n" "${hits:+its_}variables $place: $rule" >>$work/noted
+      # That is not shown to its user by sudo-rs, and there is no trial.
+      case $hits$version in yes*sudo-rs*)
+        tell "$place: with this rule its user chooses variables for @SCRIPT@ (SETENV). Change it by hand";;
+      esac;;
+    yesDefaults*)
+      case $version in *sudo-rs*)
+        tell "$place: with this line the user chooses variables for @SCRIPT@. Change it by hand";;
+      esac;;
+  esac
+  case $rule in Defaults*) hits=;; esac
+  if [ -n "$hits" ]; then printf "%s\\n" "arguments $place: $rule" >>$work/noted; fi
+  hits=
 }
 # No name that means others to sudo, and of which rules are ours.
 is_user() { case $1 in ""|*[!A-Za-z0-9_.-]*|-*) return 1;; [!A-Z]*|*[!A-Z0-9_]*) ;; *) return 1;; esac; }
@@ -189,7 +259,7 @@ clean() {
   sift "$1"
   [ -n "$taken" ] || return 0
   walk "$1" || { tell "$1: nothing was changed"; return 0; }
-  target=${at:-/}
+  target=${at:-/}; kept=$target; known_as=$1
   if is_valid "$target" && ! is_valid $work/sifted; then
     tell "$1: $(check $work/sifted 2>&1)"
   elif change $work/sifted "$target"; then
@@ -200,8 +270,10 @@ clean() {
 }
 # Files of others stay, if empty: a line of somebody may name them, and a sudo that misses one may refuse everything.
 drop() {
-  if [ -s $work/sifted ] || [ -L "$1" ]; then return 0; fi
+  if [ -s $work/sifted ] || [ -L "$1" ] || [ -s "$1" ]; then return 0; fi
   case $1 in "@RULE_FILE@"|"@DOAS_RULE_FILE@") rm -f "$1" || return 0;; *) return 0;; esac
+  # It is gone by ourselves.
+  kept=
   is_sound || put $work/sifted "$1" 0440
 }
 # All files together; where they were broken before, that is not for us to say.
@@ -248,9 +320,14 @@ done <$work/all
 [ -s $work/more ] || stop "neither nft nor iptables-save is in /usr/sbin"
 """
 _ADD: Final = """
-if [ -e @FILE@ ]; then
-  # Also a last line that does not end is a line.
-  while IFS= read -r line || [ -n "$line" ]; do printf "%s\\n" "$line"; done <@FILE@ >$work/rules
+walk @FILE@
+keep "$at"
+if [ -e "$at" ]; then
+  last=
+  # Also a last line that does not end is a line, and one that goes on does not go on in ours.
+  while IFS= read -r line || [ -n "$line" ]; do printf "%s\\n" "$line"; last=$line; done <$work/kept >$work/rules
+  trim "$last"
+  case $at in *"$slash") echo >>$work/rules;; esac
 fi
 while IFS= read -r line; do
   if grep -qsxF -e "$line" $work/rules; then continue; fi
@@ -259,15 +336,16 @@ done <$work/more
 
 # A file is checked before it counts: a broken one locks sudo.
 $visudo -cf $work/rules
-walk @FILE@
-put $work/rules "$at" 0440
+put $work/rules "$kept" 0440
 """
 
 _INSTALL: Final = f"""
 # Take out the rules of earlier versions, which allow more than they say, whatever else stands in the way.
 is_ours() {{ is_old_rule "$1" "$2"; }}
 tell_of_odd() {{ say "$1" >&2; }}
+: >$work/noted; weigh=yes
 clean_all
+weigh=
 
 # Make what is needed, and try it, before anything is put in place.
 walk {_FOLDER}
@@ -286,9 +364,15 @@ RULE_PREPARED: Final = f"""
 is_ours() {{ is_mine "$1" "$2"; }}
 rules=
 prepare() {{
-  rules=$1; kind=$2; : >$work/sifted
+  rules=$1; kind=$2; : >$work/sifted; lines=
+  keep $rules
   if [ -e $rules ]; then walk $rules; rules=${{at:-/}}; sift $rules; fi
   cat $work/sifted >$work/rules
+  # A line of somebody that goes on does not go on in ours.
+  if [ "$kind" = sudo ]; then
+    trim "$lines"
+    case $at in *"$slash") echo >>$work/rules;; esac
+  fi
   cat >>$work/rules
   check $work/rules
 }}
@@ -330,17 +414,60 @@ within() {{
 as_user() {{
   {{ within setsid su -s /bin/sh {{account}} -c "$1" 9>&- | within head -c 4096; }} 2>/dev/null || :
 }}
+# Try also what a caller may choose besides: each in a way that the check judges.
+try_more() {{
+  more=
+  root="$(command -v sudo) -n -k"
+  case $(as_user "$root -- /bin/sh -c \\"echo free\\"" </dev/null) in free*) return 0;; esac
+  names=homelab_mark
+  for word in $(printf %s "${{listed%%" may run "*}}" | tr -c "A-Z0-9_" " "); do
+    case " {" ".join(sorted(KEPT - {"LC_*"}))} LC_ LD_LIBRARY_PATH " in *" $word "*) ;;
+      *) case $word in [!A-Z_]*|LC_*) ;; *) names="$names $word";; esac;;
+    esac
+  done
+  names="$names LD_LIBRARY_PATH"
+  # Not without end, as each is a question to sudo.
+  set -- $names
+  [ $# -le 20 ] || set -- homelab_mark $(printf "%s\\n" $names | tail -n 19)
+  more=$(as_user "exec 2>/dev/null
+for name in $*; do
+  $root \\$name=homelab_mark {SCRIPT}; env \\$name=homelab_mark $root -- {SCRIPT}
+done
+echo arguments; $root -- {SCRIPT} anything; echo folder; $root -R / -- {SCRIPT}" </dev/null)
+}}
+# Say which lines may be why, as only sudo knows which of them counts.
+blame() {{
+  say "$1" >&2; bad=yes
+  sed -n "s/^$2 //p" $work/noted | sort -u >&2
+}}
+judge_more() {{
+  case ${{more%%arguments*}} in *=homelab_mark*)
+    blame "sudo lets {{account}} choose variables for {SCRIPT}. Change by hand what allows it:" "\\(its_\\)*variables";;
+  esac
+  rest=${{more#*arguments}}
+  case ${{rest%%folder*}} in *"user 0"*)
+    blame "sudo lets {{account}} add arguments to {SCRIPT}. Change by hand what allows it:" arguments;;
+  esac
+  case ${{rest#*folder}} in *"user 0"*)
+    blame "sudo lets {{account}} choose a root folder for {SCRIPT}. Change by hand what allows it:" root_folder;;
+  esac
+}}
 try() {{
   case $(as_user "echo ready" </dev/null) in *ready*) ;; *) return 0;; esac
   cat >$work/trial <<"END"
 #!/bin/sh
+# sudo may be told to look for programs somewhere else.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
 echo "{TRIAL_SAYS}" >&2
 printf "user %s\\n" "$(id -u)"
+tr "\\0" "\\n" </proc/$$/environ | grep "=homelab_mark$"
 exit 75
 END
   trying=yes
   set_script $work/trial
   answer=$(as_user "exec 2>&1; exec $(command -v sudo) -n -k -- {SCRIPT}" </dev/null)
+  case $answer in *"user 0"*) try_more;; esac
   set_script $work/script
   trying=
   case $answer in
@@ -348,6 +475,7 @@ END
     *) tell "sudo does not let {{account}} run it, as another rule or a setting counts more: $answer"
       say "What sudo lists:"; say "$listed"; return 0;;
   esac
+  judge_more
   # What is set last counts, and most of all what is set for the script.
   logged=; concerns=yes
   set -f
@@ -372,7 +500,15 @@ if [ "$kind" = sudo ]; then
   # Whether that is enough only sudo knows, of all rules and settings: it is asked to run something harmless by that
   # name. To sudo-rs a question that it refuses is a failed login, and a rule may name the sum of the file.
   listed=$(sudo -n -l -U {{account}} 2>/dev/null) || :
-  case $version$listed in *sudo-rs*|*" sha"[0-9]*:*) ;; *) try;; esac
+  case $version$listed in
+    *sudo-rs*)
+      may() {{ case $(sudo -n -l -U {{account}} "$@" 2>/dev/null) in /*) ;; *) return 1;; esac; }}
+      if may {SCRIPT} anything && ! may /bin/sh -c true; then
+        blame "sudo lets {{account}} add arguments to {SCRIPT}. Change by hand what allows it:" arguments
+      fi;;
+    *" sha"[0-9]*:*) ;;
+    *) try;;
+  esac
 elif [ -n "$rules" ]; then
   change $work/rules $rules 0644
   # The user may not read these files, so what doas makes of them is asked here.
@@ -386,6 +522,19 @@ elif [ -n "$rules" ]; then
       case $(ask <$work/all) in *nopass*) ;; *) last=$each;; esac
     done
     tell "$last: a rule of this file counts more than the one that was installed. Change it by hand";;
+  esac
+  # Without the rules that bring what the caller sets along it has to be allowed as well.
+  strictly() {{
+    ( on_rule() {{ if [ -n "$loose" ]; then printf %s "$strict"; else printf %s "$text"; fi; }}
+      read_doas <$work/all ) >$work/strict
+  }}
+  doas_rules >$work/all; strictly
+  case $(ask <$work/all),$(ask <$work/strict) in *nopass*,*nopass*) ;; *nopass*,*)
+    for each in $(doas_files | tr " " "?"); do
+      {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} >$work/all; strictly
+      case $(ask <$work/strict) in *nopass*) ;; *) last=$each;; esac
+    done
+    tell "$last: a rule of this file lets {{account}} choose variables for {SCRIPT}. Change it by hand";;
   esac
 fi
 """
@@ -412,6 +561,7 @@ def _worded(text: str) -> str:
         "@GUARD@": guard_line(SCRIPT),
         "@SCRIPT@": SCRIPT,
         "@UNIT@": UNIT,
+        "@FOLDER@": _FOLDER,
         "@DOAS_RULE_FILE@": DOAS_RULE_FILE,
         "@RULE_FILE@": RULE_FILE,
         "@OLD@": "\n".join(OLD_RULES),

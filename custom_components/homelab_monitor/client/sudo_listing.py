@@ -4,8 +4,8 @@ sudo shows rules and settings as they were written, so not all can be understood
 for several users. Each answer is therefore yes, no, or None for "not known", and what is not understood is never a yes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass, field, replace
 import re
 from types import MappingProxyType
 from typing import Final
@@ -23,10 +23,14 @@ class Listed:
     """Whether a rule that would do so names it, where another may allow everything."""
     has_all: bool = False
     """Whether some rule allows every command, if only with a password: then sudo's word on one tells nothing."""
+    is_free: bool = False
+    """Whether the user may run every command as root without a password: then nothing else matters."""
+    may_run: bool = False
+    """Whether a rule that does not allow everything may run it without a password, in whatever way."""
     is_open: bool = False
     """Whether a rule allows arguments."""
     has_root_folder: bool = False
-    """Whether the rule that counts has a root folder: sudo, asked about the program, then says no, and runs it."""
+    """Whether some rule has a root folder: sudo, asked about the program, then says no, and runs it."""
     overruled_by: str = ""
     """The rule that counts more than the one that would allow it."""
     stopped_by: str = ""
@@ -35,31 +39,68 @@ class Listed:
     """What lets who runs it choose its variables or its root folder, and so what it does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """One command of a rule that fits the program, or may fit it; the last one that fits counts."""
+    """One command of a rule that names the program for root, or may; the last one that fits a call counts for it."""
 
-    rule: str
+    path: str
+    names: bool | None
+    """Whether path and users are those of the program as root, whatever stands behind the path."""
     fits: bool | None
+    """Whether it is about a call without arguments."""
+    needs_none: bool | None
+    """Whether no password is asked for."""
     is_enough: bool | None
+    """Whether it lets a call that it fits run the program."""
     allows: bool
-    is_all: bool
-    is_named: bool
-    """Whether it names the program, and not a folder or a pattern."""
-    is_open: bool | None
+    takes: bool | None
+    """Whether arguments are let through."""
+    takes_any: bool
     tags: frozenset[str]
     chroot: str
     """Its root folder, where the rule names one."""
-    is_weighed: bool
+    is_known: bool
+    """Whether all that stands before the command is understood."""
+    rule: str = ""
+    groups: str = ""
+    """For which groups, beside those of the users."""
+    is_weighed: bool = False
     """Whether only sudo knows if it holds now: by a date, or by a digest of the file."""
+
+    @property
+    def is_all(self) -> bool:
+        """Tell whether it is about every command."""
+        return self.path == "ALL"
+
+    @property
+    def may_let(self) -> bool:
+        """Tell whether it may let somebody without a password run the program as root, in whatever way."""
+        return self.allows and self.needs_none is not False
+
+    def hides(self, earlier: _Entry) -> bool:
+        """Tell whether it counts for every call that an earlier one fits."""
+        return (
+            self.names is True
+            and not self.is_weighed
+            and not self.chroot
+            # By the path that names it the program is found under every path that ends alike, and under no other.
+            and (self.is_all or earlier.path.rpartition("/")[2] == self.path.rpartition("/")[2] != "")
+            and (self.takes_any or (self.fits is True and earlier.takes is False))
+            and (self.groups == "ALL" or not earlier.groups)
+        )
 
 
 _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
-_COMMA: Final = re.compile(r"(?<!\\),\s*")
+_COMMA: Final = re.compile(r"(\\?),\s+")
+"""Between two commands. A backslash before it may be part of the argument, or the end of it: both look alike."""
 _TAG: Final = re.compile(r"(?<!\S)(?:([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ )")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
-_TAGS: Final = frozenset({"EXEC", "FOLLOW", "INTERCEPT", "LOG_INPUT", "LOG_OUTPUT", "MAIL", "PASSWD", "SETENV"})
-"""All tags of sudoers(5), each of which may have NO before it."""
+_TAGS: Final = frozenset(
+    f"{no}{name}"
+    for no in ("", "NO")
+    for name in ("PASSWD", "EXEC", "SETENV", "LOG_INPUT", "LOG_OUTPUT", "INTERCEPT", "MAIL", "FOLLOW")
+)
+"""All tags of sudoers(5)."""
 _DATES: Final = frozenset({"NOTBEFORE", "NOTAFTER"})
 _OPTIONS: Final = _DATES | {
     *("APPARMOR_PROFILE", "CHROOT", "CWD", "LIMITPRIVS", "PRIVS", "ROLE", "TIMEOUT", "TYPE"),
@@ -67,22 +108,34 @@ _OPTIONS: Final = _DATES | {
 """All options of sudoers(5)."""
 _HARMLESS_OPTION: Final = re.compile(r"(?:NOTBEFORE|NOTAFTER|TIMEOUT)=.*|(?:CWD|CHROOT)=\*")
 """Those that sudo itself has weighed when it is asked about the command, or that only allow something."""
+_ROOT_FOLDER_OPTION: Final = re.compile(r"(?<!\S)CHROOT=")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+:@%=~-]+")
 """Paths that mean themselves."""
 _ODD: Final = re.compile(r"//|/\.\.?(?:/|$)")
 """In paths that may be another one, written in another way."""
-_USER: Final = re.compile(r"#?[a-z0-9_][a-zA-Z0-9_.-]*\$?")
+_USER: Final = re.compile(r"(?!(?i:root)\$?$)[a-z0-9_][a-zA-Z0-9_.-]*\$?|#[0-9]+")
 """Users that mean themselves: no alias, no group."""
+_ROOT: Final = re.compile(r"root|ALL|#0+")
 
 
-def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool, is_allowed: bool) -> Listed:
+def read_listing(
+    lines: Sequence[str],
+    paths: Sequence[str],
+    *,
+    is_sudo_rs: bool,
+    is_allowed: bool,
+    links: Collection[str] = (),
+) -> Listed:
     """Return what the lines of `sudo -l` say of a program, by all of its paths.
 
-    `is_allowed` tells whether sudo, asked about the program, says that it may be run, be it with a password.
+    `is_allowed` tells whether sudo, asked about the program, says that it may be run, be it with a password. `links`
+    are paths, folders and patterns of the listing that lead to the program's file on the host.
     """
     start = next((number for number, line in enumerate(lines) if _RULE.match(line)), len(lines))
     settings = _settings(lines[:start], paths)
-    entries = [entry for line in lines[start:] for entry in _entries(line, paths, settings, is_sudo_rs=is_sudo_rs)]
+    read = _Reader(paths, links, settings, is_sudo_rs=is_sudo_rs)
+    named = [entry for line in lines[start:] for entry in read.entries(line)]
+    entries = [entry for entry in named if entry.fits is not False]
     if is_allowed:
         # The last one that fits is none that forbids.
         entries = [entry for entry in entries if entry.allows or entry.fits]
@@ -93,26 +146,33 @@ def read_listing(lines: Sequence[str], paths: Sequence[str], *, is_sudo_rs: bool
     if is_allowed and not any(entry.fits for entry in entries) and has_rule is False:
         has_rule = None
     last = next((entry for entry in reversed(entries) if entry.fits), None)
-    stop = _stop(settings, last.tags if last else frozenset())
+    stop = _stop_of_all(settings, entries)
     if stop == "intercept" and _names_others(lines[start:], paths):
         # What the script starts is then looked at as well, and may be allowed.
         stop = None
-    # Who may run everything needs no way around; sudo-rs shows no settings.
-    is_bound = last is not None and not last.is_all and not is_sudo_rs
-    loose = _loose(settings, last) if last and is_bound else ""
-    certain = [entry for entry in entries if entry.fits and entry.is_enough]
+    # An earlier one is still there for what none of the later ones fits: another argument, another group or path.
+    alive = [
+        each for at, each in enumerate(named) if each.may_let and not any(one.hides(each) for one in named[at + 1 :])
+    ]
+    is_free = any(each.is_all and each.names and each.needs_none and not each.is_weighed for each in alive)
+    # Who may run everything needs no way around.
+    bound = [] if is_free else [each for each in alive if not each.is_all]
+    # sudo-rs shows no settings.
+    loose = "" if is_sudo_rs else _loose_of_all(settings, bound)
     # A rule that may be about the script may let it have arguments.
-    is_unsure = is_bound and any(_both(entry.fits, entry.is_open) is None for entry in entries)
+    is_unsure = not is_sudo_rs and any(each.takes is not False and not _is_open(each) for each in bound)
+    certain = [entry for entry in entries if entry.fits and entry.is_enough]
     return Listed(
         has_rule=None if has_rule and (stop is None or loose is None or is_unsure) else has_rule,
-        is_named=any(entry.is_named for entry in certain),
+        is_named=any(entry.path in paths for entry in certain),
         has_all=any(entry.is_all for entry in entries),
-        # An earlier rule still allows what the last one does not fit.
-        is_open=not (last and last.is_all) and any(entry.is_open for entry in certain),
-        has_root_folder=last is not None and last.chroot != "",
+        is_free=is_free,
+        may_run=bool(bound),
+        is_open=any(map(_is_open, bound)),
+        has_root_folder=any(map(_ROOT_FOLDER_OPTION.search, lines[start:])),
         overruled_by=last.rule if last and has_rule is False and certain else "",
         stopped_by=stop or "",
-        loosened_by=loose or "" if has_rule is not False else "",
+        loosened_by=loose or "",
     )
 
 
@@ -133,30 +193,52 @@ def _last_word(entries: Sequence[_Entry]) -> bool | None:
     return answers.pop() if len(answers) == 1 else None
 
 
+def _stop_of_all(settings: _Settings, entries: Sequence[_Entry]) -> str | None:
+    """Return what stops the program: the tags of the last that fits count, if those that may fit do not differ."""
+    stops: list[str | None] = []
+    for entry in reversed(entries):
+        if entry.fits or entry.allows:
+            stops.append(_stop(settings, entry.tags))
+        if entry.fits:
+            break
+    else:
+        stops.append(_stop(settings, frozenset()))
+    return stops[-1] if stops[-1] or not any(stop != "" for stop in stops) else None
+
+
+def _loose_of_all(settings: _Settings, entries: Sequence[_Entry]) -> str | None:
+    """Return what lets the caller choose variables or root folder by any entry, be it one that only may fit."""
+    found = [_loose(settings, entry) for entry in entries]
+    return next(filter(None, found), None if None in found else "")
+
+
+def _is_open(entry: _Entry) -> bool:
+    """Tell whether an entry certainly lets arguments through."""
+    return bool(entry.names and entry.needs_none and entry.takes)
+
+
 # ---------------------------------------------------------------- rules
 
 
 @dataclass(slots=True)
-class _Stands:
-    """What stands before the commands of a rule, up to one of them: it stays on for those that follow.
+class _Said:
+    """What stands before the commands of one rule; it stays on for those that follow.
 
     Each part is worked out when it changes, as a line may have thousands of either.
     """
 
-    settings: _Settings
     tags: frozenset[str] = frozenset()
+    ever: frozenset[str] = frozenset()
+    """The tags that were said anywhere before."""
+    chroot: str = ""
     harmful: frozenset[str] = frozenset()
     """Options that may change what runs; "" for tags and options that nobody here knows."""
     is_dated: bool = False
-    chroot: str = ""
-    needs_none: bool | None = None
-
-    def __post_init__(self) -> None:
-        """Work out what holds without a tag."""
-        self.needs_none = _needs_none(self.tags, self.settings)
+    is_known: bool = True
+    """Whether it is certain that this is no part of an argument."""
 
     def read(self, command: str) -> tuple[str, bool]:
-        """Take in what stands before a command; return the rest of it, and whether it has a digest."""
+        """Return a command without what stands before it, and tell whether that was a digest."""
         start, has_digest = 0, False
         while tag := _TAG.match(command, start):
             start = tag.end()
@@ -170,51 +252,101 @@ class _Stands:
 
     def _tag(self, name: str) -> None:
         """Take in a tag, which undoes its opposite."""
-        plain = name.removeprefix("NO")
-        if plain not in _TAGS:
+        if name not in _TAGS:
             self.harmful |= {""}
         elif name not in self.tags:
-            self.tags = self.tags - {plain, f"NO{plain}"} | {name}
-            self.needs_none = _needs_none(self.tags, self.settings)
+            self.tags = self.tags - {name.removeprefix("NO"), f"NO{name}"} | {name}
+            self.ever |= {name}
 
-    def _option(self, text: str) -> None:
+    def _option(self, said: str) -> None:
         """Take in an option; another one of that name takes its place."""
-        name, _, value = text.partition("=")
+        name, _, value = said.partition("=")
         known = name if name in _OPTIONS else ""
         self.harmful -= {known} - {""}
-        if not _HARMLESS_OPTION.fullmatch(text):
+        if not _HARMLESS_OPTION.fullmatch(said):
             self.harmful |= {known}
         self.is_dated = self.is_dated or name in _DATES
         self.chroot = value if name == "CHROOT" else self.chroot
 
+    @property
+    def holding(self) -> frozenset[str]:
+        """Return the tags that hold; where that is not certain, those that allow more."""
+        if self.is_known:
+            return self.tags
+        return (self.tags | (self.ever & {"NOPASSWD", "SETENV"})) - {"PASSWD", "NOSETENV"}
 
-def _entries(line: str, paths: Sequence[str], settings: _Settings, *, is_sudo_rs: bool) -> Iterator[_Entry]:
-    """Yield the commands of one rule that fit the program, or may; tags and options stay on for those that follow."""
-    if not (found := _RULE.match(line)):
-        return
-    rule, is_root = first_line(line), _is_root(found[1])
-    stands = _Stands(settings)
-    for command in _COMMA.split(found[2]):
-        word, has_digest = stands.read(command)
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether nothing is said that is not understood, or that changes what runs."""
+        return self.is_known and not self.harmful
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Takes the rules of a listing apart."""
+
+    paths: Sequence[str]
+    links: Collection[str]
+    settings: _Settings
+    is_sudo_rs: bool = field(kw_only=True)
+
+    def entries(self, line: str) -> Iterator[_Entry]:
+        """Yield the commands of one rule that name the program for root, or may."""
+        if not (found := _RULE.match(line)):
+            return
+        rule, groups = first_line(line), found[1].partition(":")[2].strip()
+        is_root, said = _is_root(found[1]), _Said()
+        pieces = _COMMA.split(found[2])
+        word = ""
+        for command, backslash in zip(pieces[::2], ["", *pieces[1::2]], strict=True):
+            # From here on it may be the rest of an argument as well: sudo-rs shows no backslash there.
+            said.is_known = said.is_known and not backslash and not (self.is_sudo_rs and " " in word)
+            word, has_digest = said.read(command)
+            # A rule for others than root says nothing of what becomes root's.
+            if is_root is not False and (entry := self._entry(word, said, is_root)):
+                yield replace(entry, rule=rule, groups=groups, is_weighed=has_digest or said.is_dated)
+
+    def _entry(self, word: str, said: _Said, is_root: bool | None) -> _Entry | None:  # noqa: FBT001
+        """Return a command with what was said before it, None where it does not name the program."""
         path, _, arguments = word.removeprefix("!").partition(" ")
-        # A rule for others than root says nothing of what becomes root's.
-        fits = _both(_both(_fits(path, paths), _takes_none(arguments)), is_root)
-        if fits is False:
-            continue
-        allows, is_all = not word.startswith("!"), path == "ALL"
-        is_enough = _both(allows, _both(stands.needs_none, None if stands.harmful else True))
+        if not said.is_known and not path.startswith(("/", "^", "ALL", "sudoedit")):
+            return None
+        fits = _fits(path, self.paths)
+        chroot = said.chroot
+        is_edit = path == "sudoedit"
+        about = _edits(arguments, self.paths) if is_edit else True if path in self.links else fits
+        if path in self.links and (path.endswith("/") or set("*?[") & set(path)):
+            # Of what it leads to, some may have the program's name.
+            fits = fits or None
+        if chroot and fits:
+            # With a root folder of its own sudo finds some programs, and others not.
+            fits = None
+        names = _both(about, is_root if said.is_known else _both(is_root, other=None))
+        if names is False:
+            return None
+        needs_none = _needs_none(said.holding, self.settings)
+        allows = not word.startswith("!")
         # sudo-rs leaves out the quotes that say "without arguments".
-        is_open = _both(is_enough, not is_all and arguments != '""' and not is_sudo_rs)
-        is_weighed = has_digest or stands.is_dated
-        yield _Entry(
-            rule, fits, is_enough, allows, is_all, path in paths, is_open, stands.tags, stands.chroot, is_weighed
+        takes = not (is_edit or path == "ALL" or arguments == '""' or (self.is_sudo_rs and not arguments))
+        return _Entry(
+            path=path,
+            names=names,
+            fits=_both(_both(names, fits), _takes_none(arguments)),
+            needs_none=needs_none,
+            is_enough=_both(allows, _both(needs_none, True if said.is_plain else None)),
+            allows=allows,
+            takes=None if takes and arguments.startswith("^") else takes,
+            takes_any=path == "ALL" or (not is_edit and not self.is_sudo_rs and not arguments.strip("*")),
+            tags=said.holding,
+            chroot=chroot,
+            is_known=said.is_plain,
         )
 
 
 def _names_others(lines: Sequence[str], paths: Sequence[str]) -> bool:
     """Tell whether rules allow anything else than the program."""
     rules = [found[2] for line in lines if (found := _RULE.match(line))]
-    commands = [_TAG.sub("", command) for rule in rules for command in _COMMA.split(rule)]
+    commands = [_TAG.sub("", command) for rule in rules for command in _COMMA.split(rule)[::2]]
     return any(command.split(" ")[0] not in paths for command in commands if not command.startswith("!"))
 
 
@@ -232,8 +364,14 @@ def _takes_none(arguments: str) -> bool | None:
     return None if arguments.startswith("^") or not arguments.strip("*") else False
 
 
+def _edits(files: str, paths: Sequence[str]) -> bool | None:
+    """Tell whether what sudoedit may change is the program: that is as good as any variable."""
+    found = {_fits(each, paths) for each in files.split()} if files else {True}
+    return True if True in found else None if None in found else False
+
+
 def _fits(path: str, paths: Sequence[str]) -> bool | None:
-    """Tell whether a path of sudoers(5) is the program's; folders and asterisks are read, other patterns are not."""
+    """Tell whether a path of sudoers(5) is the program's; folders and simple patterns are read, others are not."""
     if path in ("ALL", *paths):
         return True
     # sudo looks for the file that is meant, which a link may also lead to.
@@ -241,32 +379,62 @@ def _fits(path: str, paths: Sequence[str]) -> bool | None:
         return None
     if path.endswith("/") and _PLAIN.fullmatch(path):
         return any(each.startswith(path) and "/" not in each[len(path) :] for each in paths)
-    if path.startswith("/") and _PLAIN.fullmatch(path.replace("*", "")):
-        return "*" in path and any(_fits_pattern(path, each) for each in paths)
+    if path.startswith("/"):
+        found = {_fits_pattern(path, each) for each in paths} if len(path) <= _PATTERN_LIMIT else {None}
+        return True if True in found else None if None in found else False
     # Words that are no path stand for something else, as sudo-rs's aliases; sudoedit and list for themselves.
     return False if path in ("sudoedit", "list") else None
 
 
-def _fits_pattern(pattern: str, path: str) -> bool:
-    """Tell whether a pattern with asterisks, which stand for no slash, is a path's."""
-    first, *others = pattern.split("*")
-    if pattern.count("/") != path.count("/") or not path.startswith(first):
-        return False
-    at = len(first)
-    for part in others[:-1]:
-        if (found := path.find(part, at)) < 0:
-            return False
-        at = found + len(part)
-    return path.endswith(others[-1]) and len(path) - len(others[-1]) >= at
+_PATTERN_LIMIT: Final = 1024
+_PART: Final = re.compile(r"[*?]|\[(!?)((?:[a-z]-[a-z]|[0-9]-[0-9]|[A-Za-z0-9_.])+)\]|([A-Za-z0-9_./+:@%=~-])")
+_RANGE: Final = re.compile(r"(.)-(.)|(.)")
+
+
+def _fits_pattern(pattern: str, path: str) -> bool | None:
+    """Tell whether a pattern of glob(7) is a path's; None where it may be, and is not read to its end.
+
+    An asterisk stands for no slash, and neither does anything else but a slash.
+    """
+    ends, at = {0}, 0
+    while ends and at < len(pattern):
+        if not (part := _PART.match(pattern, at)):
+            return None
+        at = part.end()
+        if part[0] == "*":
+            ends = _stretched(ends, path)
+        else:
+            ends = {one + 1 for one in ends if one < len(path) and _is_in(part, path[one])}
+    return len(path) in ends
+
+
+def _stretched(ends: AbstractSet[int], path: str) -> set[int]:
+    """Return where an asterisk may end that begins at one of these places."""
+    found, is_on = set(), False
+    for at, letter in enumerate(f"{path}/"):
+        if is_on := is_on or at in ends:
+            found.add(at)
+        is_on = is_on and letter != "/"
+    return found
+
+
+def _is_in(part: re.Match[str], letter: str) -> bool:
+    """Tell whether a part of a pattern stands for a letter."""
+    if part[3] or letter == "/":
+        return part[3] == letter
+    if part[0] == "?":
+        return True
+    among = any(low <= letter <= high if low else letter == one for low, high, one in _RANGE.findall(part[2]))
+    return among != bool(part[1])
 
 
 def _is_root(users: str) -> bool | None:
     """Tell whether the users that a rule names, before the colon of the groups, are root among others."""
     found = [word.strip() for word in users.partition(":")[0].split(",")]
-    named = [word for word in found if word.lstrip("!") in ("root", "ALL", "#0")]
+    named = [word for word in found if _ROOT.fullmatch(word.lstrip("!"))]
     if any(word and word not in named and not _USER.fullmatch(word.lstrip("!")) for word in found):
         return None
-    return bool(named) and not named[-1].startswith("!")
+    return bool(named) and (len(named[-1]) - len(named[-1].lstrip("!"))) % 2 == 0
 
 
 # ---------------------------------------------------------------- settings
@@ -284,7 +452,7 @@ class _Settings:
 
     def value(self, name: str, default: str | bool) -> str | bool | None:  # noqa: FBT001
         """Return what holds, None when that is not known: the listing hides which of the first two came later."""
-        if name in self.of_command:
+        if name in self.of_command and name not in self.maybe:
             return self.of_command[name]
         found = {part[name] for part in (self.general, self.as_root) if name in part} or {default}
         return None if len(found) > 1 or (name in self.maybe) else found.pop()
@@ -401,7 +569,7 @@ _READ: Final = frozenset(
 """Settings that are read one by one."""
 SETTINGS: Final = _HARMLESS | _READ | _WEIGHED.keys() | {name for name, _, _ in _STOPS}
 """All that is known of sudoers(5); what it does not hold makes a rule one whose effect is not known."""
-_KEPT: Final = _words(
+KEPT: Final = _words(
     "COLORS COLORTERM DISPLAY HISTSIZE HOSTNAME KDEDIR KRB5CCNAME LANG LANGUAGE LINGUAS LS_COLORS MAIL PATH PS1 PS2 "
     "QTDIR TERM USERNAME XAUTHORITY XAUTHORIZATION XDG_CURRENT_DESKTOP _XKB_CHARSET"
 )
@@ -418,7 +586,7 @@ def _settings(lines: Sequence[str], paths: Sequence[str]) -> _Settings:
     found = _Settings({}, {}, {}, frozenset())
     maybe = set() if _name(general, found.general) else {""}
     for kind, each in zip(scoped[::2], scoped[1::2], strict=False):
-        whom, _, words = each.strip().partition(" ")
+        whom, words = _scoped(each.strip()) if kind == "!" else each.strip().split(" ", 1)
         concerns = _concerns(kind, whom, paths)
         named: dict[str, str | bool] = {}
         if not _name(words, (found.of_command if kind == "!" else found.as_root) if concerns else named) and concerns:
@@ -428,13 +596,32 @@ def _settings(lines: Sequence[str], paths: Sequence[str]) -> _Settings:
     return _Settings(found.general, found.as_root, found.of_command, frozenset(maybe))
 
 
+_LISTED: Final = re.compile(r"(?:[^,]*,\s+(?=!*(?:[/^]|ALL\b|sha\d)))*\S+")
+
+
+def _scoped(text: str) -> tuple[str, str]:
+    """Return the commands that settings are for, and the settings: `/bin/a x, /bin/b noexec`."""
+    whom = _LISTED.match(text)
+    return (whom[0], text[whom.end() :]) if whom else ("", text)
+
+
 def _concerns(kind: str, whom: str, paths: Sequence[str]) -> bool | None:
     """Tell whether settings for a command, or for whom a user becomes, are those of the program run as root."""
     if kind == "!":
-        return _fits(whom, paths) if whom in ("ALL", *paths) or "*" not in whom else None
-    if whom in ("root", "ALL", "#0"):
+        found = [_concerns_command(each, paths) for each in _COMMA.split(whom)[::2]]
+        # A later one of the list may take back what an earlier one says.
+        return found[0] if len(found) == 1 else None if any(each is not False for each in found) else False
+    if _ROOT.fullmatch(whom):
         return True
     return False if _USER.fullmatch(whom) else None
+
+
+def _concerns_command(command: str, paths: Sequence[str]) -> bool | None:
+    """Tell whether a command that settings are for is the program."""
+    path, _, arguments = command.lstrip("!").partition(" ")
+    fits = _fits(path, paths)
+    is_plain = path in ("ALL", *paths) or not set("*?[") & set(path)
+    return fits if fits is False or (is_plain and not arguments and path == command) else None
 
 
 def _name(text: str, found: dict[str, str | bool]) -> bool:
@@ -473,18 +660,23 @@ def _loose(settings: _Settings, entry: _Entry) -> str | None:
     chroot = entry.chroot or settings.value("runchroot", default="")
     sets = "SETENV" in entry.tags or ("NOSETENV" not in entry.tags and settings.value("setenv", default=False))
     resets = settings.value("env_reset", default=True)
+    if entry.path == "sudoedit":
+        return "sudoedit"
     if chroot == "*":
         return ROOT_FOLDER
     if sets:
         return "setenv"
     if resets is False:
         return "!env_reset"
-    kept = {name: settings.keeps_only(name, _KEPT) for name in ("env_keep", "env_check")}
+    kept = {name: settings.keeps_only(name, KEPT) for name in ("env_keep", "env_check")}
     found = next((name for name, is_harmless in kept.items() if is_harmless is False), "")
-    return found or (None if None in (chroot, sets, resets, *kept.values()) else "")
+    if found:
+        return found
+    # What runs in another root folder, or in a way that is not known here, is another program.
+    return None if chroot or not entry.is_known or None in (chroot, sets, resets, *kept.values()) else ""
 
 
-def _needs_none(tags: frozenset[str], settings: _Settings) -> bool | None:
+def _needs_none(tags: AbstractSet[str], settings: _Settings) -> bool | None:
     """Tell whether no password is needed; a rule's own tag counts more than a setting."""
     # Whoever is of that group is asked for none, whatever a tag says.
     groups = [part.get("exempt_group") for part in (settings.general, settings.as_root, settings.of_command)]

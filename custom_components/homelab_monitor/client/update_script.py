@@ -178,8 +178,12 @@ class UpdatesRule:
     """Whether sudo, asked about the script, says that it may not be run."""
     is_shown: bool = False
     """Whether sudo or doas show this user all rules that concern it."""
+    is_sudo_rs: bool = False
+    """Whether sudo is the one that shows neither settings nor the tag SETENV."""
     is_named: bool = False
     """Whether a rule names the script, where another may allow everything."""
+    may_run: bool = False
+    """Whether a rule that does not allow everything may run the script without a password, be it there or not."""
     is_open: bool = False
     """Whether that rule allows arguments."""
     overruled_by: str = ""
@@ -241,10 +245,13 @@ add() {
     trim "$line"
     # What is cut by a backslash goes on in the next line, but a comment does not.
     case $whole$at in
-      "#include"*) ;;
-      "#"[!0-9-]*|"#") whole=; continue;;
+      "#include"*|"#"[0-9]*|"#-"[0-9]*) ;;
+      "#"*) whole=; continue;;
     esac
-    case $at in *[[:space:]]"#"[!0-9-]*) ;; *"$slash") whole="$whole${at%"$slash"} "; continue;; esac
+    case $at in
+      *[[:space:]]"#"[!0-9-]*|*[[:space:]]"#-"[!0-9]*) ;;
+      *"$slash") whole="$whole${at%"$slash"} "; continue;;
+    esac
     trim "$whole$at"; whole=; word=${at%%[[:space:]]*}
     case $word in @include|"#include"|@includedir|"#includedir") ;; *) continue;; esac
     trim "${at#"$word"}"; name=$at
@@ -400,16 +407,25 @@ options=$(head -c {_MOUNTS_READ} /proc/self/mounts | {{
 }})
 case ,$options, in *,ro,*) echo read_only;; esac
 {WALK}
-judge() {{ set -- "$1" $(ls -ldn "$1"); printf '%s\n' "place $2 $4 $1"; }}
+# Where the script is missing, whoever can write above it may put one there.
+word=way
+judge() {{ [ -e "$1" ] || [ -L "$1" ] || return 1; set -- "$1" $(ls -ldn "$1"); printf '%s\n' "$word $2 $4 $1"; }}
 if [ -e "$file" ] || [ -L "$file" ]; then
-  judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
+  word=place; judge "$file"; walk "${{file%/*}}"; printf '%s\n' "real $at/${{file##*/}}"
   [ -f "$file" ] && [ -r "$file" ] && head -c 8192 "$file" | sed 's/^/text /'
+else walk "${{file%/*}}"
 fi
 if have sudo; then
   listed=$(unasked -l); told=$?
   case $kind in sudo-rs*) echo sudo_rs;; esac
   printf '%s\n' "$listed" | head -c 16384 | sed 's/^/sudo /'
   [ ${{#listed}} -gt 16384 ] && printf '\ncut\n'
+  # A rule may name the script by a link.
+  [ -e "$file" ] && printf '%s\n' "$listed" | head -c 16384 | tr -s ' ,!' '\n' | grep '^/' | sort -u | timed sh -c '
+    while read -r word; do
+      case $word in */) set -- "$word"*;; *) set -- $word;; esac
+      for each do [ "$each" -ef "$0" ] && {{ printf "link %s\n" "$word"; break; }}; done
+    done' "$file"
   case $listed in *"may run the following"*)
     echo listed
     if [ -f "$file" ]; then
@@ -444,7 +460,24 @@ END_OF_FILES
       *)
         # What the caller sets comes along by a rule that says so. Is the one that counts among them?
         on_rule() {{ if [ "$loose" ]; then printf %s "$strict"; else printf %s "$text"; fi; }}
-        case $answer,$(doas_rules | read_doas | as_doas "$file") in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac;;
+        case $answer,$(doas_rules | read_doas | as_doas "$file") in *nopass,*nopass) ;; *nopass,*) echo keeps;; esac
+        # So may one with arguments. What its words are shows where none is quoted.
+        doas_rules | (
+          on_rule() {{
+            case $loose,$plain,$exact in
+              yes,permit*" cmd $file args "*,*" args "*[\"\\]*) echo; echo quoted;;
+              yes,permit*" cmd $file args "*) printf '%s\n' "${{plain#*" cmd $file args "}}";;
+            esac
+          }}
+          read_doas
+        ) | while IFS= read -r said; do
+          [ "$said" ] || {{ echo keeps; break; }}
+          set -f; set -- $said
+          case $(doas_rules | as_doas "$file" "$@"),$(doas_rules | read_doas | as_doas "$file" "$@") in
+            *nopass,*nopass) ;;
+            *nopass,*) echo keeps;;
+          esac
+        done;;
     esac
   fi
 fi
@@ -454,8 +487,9 @@ tell() {{ :; }}
 {FILES}
 printf %s "$files" | while IFS= read -r each; do
   [ -f "$each" ] && [ -r "$each" ] &&
-    sed -e ':a' -e 's/^#[^0-9-].*//' -e 's/[[:space:]]#[^0-9-].*//' -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' \
-      -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" | grep -qs '{_OLD_JOB}' && echo old
+    sed -e ':a' -e 's/^#-*[^0-9-].*//' -e 's/[[:space:]]#-*[^0-9-].*//' \
+      -e '/\\[[:space:]]*$/{{N;s/\\[[:space:]]*\n//;ba' -e '}}' -e 's/\\,//g' -e 's/![^ ,]*systemd-run//g' "$each" |
+      grep -qs '{_OLD_JOB}' && echo old
 done
 if have doas; then
   on_rule() {{ case $plain in "deny "*) ;; *) printf '%s\n' "$plain" | tr -d ,;; esac; }}
@@ -484,38 +518,42 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
     is_cut = "cut" in told or len(rules) < len(told.get("sudo", []))
     told["sudo"] = rules
     places = told.get("place", [])
+    ways = places or told.get("way", [])
     by_doas = "permit nopass" in told.get("doas", [])
     listed = read_listing(
         told["sudo"],
         (SCRIPT, *told.get("real", [])[:1]),
         is_sudo_rs="sudo_rs" in told,
         is_allowed="allowed" in told,
+        links=told.get("link", []),
     )
     has_rule = True if by_doas else listed.has_rule
     is_refused = "refused" in told and not by_doas
     if is_refused and listed.has_root_folder:
-        is_refused, has_rule = False, None
-    is_open = bool(has_rule) and (listed.is_open or ("open" in told and not listed.has_all))
-    if not by_doas and (
-        is_cut
-        or ("hidden" in told and "listed" not in told)
-        or (places and has_rule and not told.keys() & {"allowed", "refused"})
-    ):
+        is_refused, has_rule = False, None if has_rule else has_rule
+    is_open = listed.is_open or (bool(has_rule) and "open" in told and not listed.has_all)
+    if not by_doas and (is_cut or (places and has_rule and not told.keys() & {"allowed", "refused"})):
         has_rule = None
+    # What sudo forbids may be allowed by rules of doas that do not show.
+    is_hidden = "hidden" in told and (not has_rule or is_refused or listed.stopped_by != "")
+    if is_hidden:
+        has_rule, is_refused = None, False
     # Without a terminal sudo does not even list.
     is_mute = not by_doas and wants_terminal("\n".join(told["sudo"]))
     return UpdatesRule(
         text="\n".join([*told["text"], ""]) if "text" in told else None,
         is_there=bool(places),
-        unsafe=next((first_line(_path(place)) for place in places if not _is_roots_own(place)), ""),
+        unsafe=next((first_line(_path(place)) for place in ways if not _is_roots_own(place)), ""),
         is_read_only="read_only" in told,
         has_rule=None if is_mute else has_rule,
         is_refused=is_refused,
         is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
         is_named=listed.is_named or (by_doas and "all" not in told),
+        is_sudo_rs="sudo_rs" in told and not by_doas,
+        may_run=listed.may_run or (by_doas and "all" not in told),
         is_open=is_open,
-        overruled_by="" if by_doas or is_cut else listed.overruled_by,
-        stopped_by="requiretty" if is_mute else "" if by_doas else listed.stopped_by,
+        overruled_by="" if by_doas or is_cut or is_hidden else listed.overruled_by,
+        stopped_by="" if by_doas or is_hidden else "requiretty" if is_mute else listed.stopped_by,
         loosened_by="keepenv" if "keeps" in told else listed.loosened_by,
         has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
     )

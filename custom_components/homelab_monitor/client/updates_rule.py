@@ -67,7 +67,9 @@ def _judge_rule(rule: UpdatesRule, privilege: Privilege | None, about: dict[str,
         return Verdict(Status.UNKNOWN, "updates_rule_not_known", about)
     if not rule.has_rule:
         return Verdict(Status.AMBER, "updates_rule_missing", about, None if rule.is_read_only else _INSTALL)
-    return Verdict(Status.OK, "updates_rule_ready", about)
+    # Who may run everything has nothing to gain.
+    is_partly_shown = rule.is_sudo_rs and rule.may_run
+    return Verdict(Status.OK, "updates_rule_ready_sudo_rs" if is_partly_shown else "updates_rule_ready", about)
 
 
 def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None:
@@ -85,6 +87,11 @@ def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None
 
 def _judge_absence(rule: UpdatesRule, about: dict[str, str], *, is_wanted: bool) -> Verdict:
     """Judge that there is no script."""
+    if rule.unsafe and rule.may_run:
+        # Others can put one there. Rights of a folder are for a person to set; a rule that nobody needs can go.
+        return Verdict(
+            Status.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, None if is_wanted else _REMOVE
+        )
     if is_wanted and rule.is_read_only:
         return Verdict(Status.AMBER, "updates_script_read_only", about)
     if is_wanted:
