@@ -148,6 +148,22 @@ def test_an_engine_that_does_not_answer_for_a_while_is_no_news(looks: Looks) -> 
     assert looks.look(60) == []
 
 
+def test_one_that_is_paused_is_not_unhealthy_and_no_news_when_it_goes_on(looks: Looks) -> None:
+    looks.web["health"] = "unhealthy"
+    assert looks.look(90) == [("container_unhealthy", "web")]
+    looks.web["state"] = "paused"  # `docker ps` says `Up 2 minutes (Paused)`
+    assert not Container(**looks.web).is_unhealthy
+    assert looks.look(90) == []
+    assert looks.reasons() == []
+    looks.web["state"] = "running"
+    assert looks.look() == []
+    assert looks.reasons() == ["container_unhealthy web"]
+    looks.web["state"] = "paused"
+    looks.look()
+    looks.web.update(state="running", health="healthy")
+    assert looks.look() == []
+
+
 def test_one_that_becomes_unhealthy_is_told_once_each_time(looks: Looks) -> None:
     looks.web["health"] = "unhealthy"
     assert looks.look(90) == [("container_unhealthy", "web")]

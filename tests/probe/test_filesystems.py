@@ -35,6 +35,20 @@ class Told(unittest.TestCase):
         return {row["mountpoint"]: row for row in self.section(host, watched)["filesystems"]}
 
 
+class Visible(unittest.TestCase):
+    def test_of_mounts_on_each_other_the_one_without_another_on_it_is_seen_whatever_their_order(self):
+        lines = [
+            "25 1 8:1 / / rw - ext4 /dev/sda1 rw",
+            "30 40 8:2 / /x rw - btrfs /dev/sda2 rw",  # moved onto the next one
+            "40 25 0:50 / /x rw - tmpfs tmpfs rw",
+            "41 40 0:51 / /x/lower rw - tmpfs tmpfs rw",  # below what was moved onto its parent
+            "42 30 0:52 / /x/upper rw - tmpfs tmpfs rw",
+        ]
+        for told in (lines, lines[::-1]):
+            found = probe.visible_mounts(probe.parse_mountinfo("\n".join(told) + "\n"))
+            self.assertEqual({place: one.id for place, one in found.items()}, {"/": "25", "/x": "30", "/x/upper": "42"})
+
+
 class Named(Told):
     def test_who_mounts_with_fuse_cannot_name_the_device_of_another_filesystem(self):
         # What is known by the same UUID is the same filesystem, with its history.

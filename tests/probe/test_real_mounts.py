@@ -105,6 +105,15 @@ class RealMounts(unittest.TestCase):
         self.assertEqual(set(usual["rows"]), set())
         self.assertEqual((set(two["rows"]), set(pattern["rows"])), ({"/b", "/c"}, {"/a", "/b", "/c"}))
 
+    def test_what_was_moved_onto_another_is_what_is_seen(self):
+        # Since Linux 6.8 the list is in the order in which they were mounted first, not in which they lie on each other.
+        setup = """
+            mkdir $d/a $d/b; mount -t tmpfs -o size=1m one $d/a; mount -t tmpfs -o size=2m two $d/b
+            mount --move $d/a $d/b; df -k --output=size $d/b | tail -1 | grep -qw 1024
+        """
+        (found,) = self.namespace(setup, ["/a", "/b"])
+        self.assertEqual({place: row["total_bytes"] for place, row in found["rows"].items()}, {"/b": 1 << 20})
+
     def test_what_an_autofs_mounted(self):
         with open("/proc/filesystems") as file:
             if "\tautofs\n" not in file.read():

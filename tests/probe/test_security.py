@@ -18,6 +18,16 @@ APT_TIMERS = ("apt-daily-upgrade.timer", "apt-daily.timer")
 PERIODIC = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
 LISTENER = "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"
 
+PASSWD = """\
+root:x:0:0:root:/root:/bin/bash
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+mon:x:1000:1000::/home/mon:/bin/bash
+bob:x:1001:1001::/home/bob:/bin/sh
+sftp:x:1002:100::/srv:/usr/sbin/nologin
+"""
+GROUP = "root:x:0:\nwheel:x:10:root,eve\nusers:x:100:\nmon:x:1000:\nbob:x:1001:\nfamily:x:1100:\nnogroup:x:65534:\n"
+
 
 def security(tree, sudo=(), name=None):
     """Return the section, or one part of it."""
@@ -90,6 +100,106 @@ class Sshd(unittest.TestCase):
             is_on = reason != "keys_only"
             self.assertEqual((told["reason"], told["password_login"]), (reason, is_on), config)
             self.assertEqual(told["state"], "warning" if is_on else "ok")
+
+    def decided(self, config, **more):
+        """Return how root may log in, the reason and the doubts, on a machine with a few accounts."""
+        tree = Tree(self, more.get("told"))
+        for path, text in ((SSHD_CONFIG, config), ("/etc/passwd", PASSWD), ("/etc/group", GROUP)):
+            tree.write(path, text)
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG)
+        part = security(tree, more.get("sudo", ()), "ssh")
+        self.assertEqual(part["password_login"], part["reason"] != "keys_only", config)
+        return part["root_login"], part["reason"], part.get("conditional")
+
+    def test_who_may_not_log_in_at_all_is_not_let_in_by_anything_else(self):
+        yes, keys = "PermitRootLogin yes\n", "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        on, some, root = "\n PasswordAuthentication yes\n", "password_login_for_some", "root_password_login"
+        for config, login, reason in (
+            (yes, "yes", root),
+            (yes + "AllowUsers mon\n", "no", "password_login"),
+            (yes + "AllowUsers mon\nallowusers = root\n", "yes", root),  # the lines add up
+            (yes + "AllowUsers mon bob\nDenyUsers bob\n", "no", "password_login"),
+            (yes + "AllowUsers r??t\n", "yes", root),
+            (yes + "AllowUsers ro\n", "no", "password_login"),  # who is in no file may be in a directory
+            (yes + "DenyUsers root\n", "no", "password_login"),
+            (yes + "DenyUsers *\n", "no", "keys_only"),
+            (yes + "DenyUsers r*\n", "no", "password_login"),
+            (yes + "AllowUsers nobody\n", "no", "keys_only"),
+            (yes + "AllowUsers sftp\n", "no", "password_login"),
+            (yes + "AllowGroups mon\n", "no", "password_login"),
+            (yes + "AllowGroups wheel\n", "yes", root),
+            (yes + "DenyGroups root\n", "no", "password_login"),
+            (yes + "DenyGroups adm wheel\n", "no", "password_login"),
+            (yes + "AllowUsers root@*\n", "yes", root),
+            (yes + "DenyUsers root@*\n", "no", "password_login"),
+            (yes + "DenyUsers root@192.0.2.1\n", "yes", root),
+            (keys + "DenyUsers bob\nMatch User bob" + on, "prohibit-password", "keys_only"),
+            (keys + "AllowUsers mon\nMatch User bob" + on, "no", "keys_only"),
+            (keys + "AllowUsers mon\nMatch User bob" + on + " AllowUsers bob\n", "no", some),
+            (keys + "DenyGroups bob\nMatch User bob" + on, "prohibit-password", "keys_only"),
+            (yes + "AllowUsers mon\nMatch Address 10.0.0.0/8\n AllowUsers root\n", "yes", root + "_for_some"),
+            (yes + "Match User root\n AllowUsers mon\n", "no", "password_login"),
+            (yes + "Match User root\n DenyUsers root\n", "no", "password_login"),
+        ):
+            self.assertEqual(self.decided(config), (login, reason, self.decided(config)[2]), config)
+
+    def test_a_match_that_always_holds_for_root_holds_for_root(self):
+        yes, keys = "PermitRootLogin yes\n", "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        off, on = "\n PasswordAuthentication no\n KbdInteractiveAuthentication no\n", "\n PasswordAuthentication yes\n"
+        for config, login, reason in (
+            (yes + "Match User root" + off, "yes", "password_login"),
+            (yes + "Match user=ro*" + off, "yes", "password_login"),
+            (yes + "Match Group wheel" + off, "yes", "password_login"),
+            (yes + "Match Group root,!wheel" + off, "yes", "root_password_login"),
+            (yes + "Match User root Address 10.0.0.0/8" + off, "yes", "root_password_login"),
+            (yes + "Match User root\n PermitRootLogin prohibit-password\n", "prohibit-password", "password_login"),
+            (keys + yes + "Match Group wheel" + on, "yes", "root_password_login_for_some"),
+            (keys + yes + "Match Group bob" + on, "yes", "password_login_for_some"),
+            (keys + "PermitRootLogin no\nMatch User root" + on, "no", "keys_only"),
+            (keys + yes + "Match User root" + off + "Match Address 10.0.0.0/8" + on, "yes", "password_login_for_some"),
+        ):
+            self.assertEqual(self.decided(config)[:2], (login, reason), config)
+
+    def test_a_port_on_which_nobody_listens_lets_nobody_in(self):
+        keys = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        match = "Match LocalPort 2222\n PasswordAuthentication yes\n"
+        self.assertEqual(self.decided(keys + match)[1], "keys_only")
+        self.assertEqual(self.decided("Port 22\nPort 2222\n" + keys + match)[1], "password_login_for_some")
+        self.assertEqual(self.decided("Port 2222\n" + keys + match)[1], "password_login_for_some")
+
+    def test_what_lists_of_users_leave_open_is_said(self):
+        told = self.decided("PermitRootLogin yes\nAllowUsers root@192.0.2.1\n")
+        self.assertEqual(told, ("yes", "root_password_login_for_some", ["allowusers"]))
+        told = self.decided("AllowGroups family\n")  # nobody here is in it, and a directory may have more
+        self.assertEqual(told, ("no", "password_login_for_some", ["allowgroups"]))
+        self.assertEqual(self.decided("AllowGroups bob\nDenyUsers eve\n"), ("no", "password_login", []))
+        told = self.decided("Match Address 10.0.0.0/8\n DenyUsers root\n")
+        self.assertEqual(told, ("prohibit-password", "password_login", ["denyusers"]))
+
+    def test_the_lists_of_users_count_as_sshd_tells_them(self):
+        said = "port 22\npermitrootlogin yes\npasswordauthentication yes\nallowusers mon\nallowusers bob\n"
+        told = {"run": {"sshd -T": {"output": said}}, "is_root": True}
+        for name, login in (("", "no"), ("allowusers root\n", "yes")):
+            told["run"]["sshd -T"] = {"output": said + name}
+            tree = Tree(self, told)
+            for path, text in ((SSHD_CONFIG, ""), ("/etc/passwd", PASSWD), ("/usr/sbin/sshd", "")):
+                tree.write(path, text)
+            tree.process(812, "sshd", LISTENER)
+            tree.changed(SSHD_CONFIG)
+            self.assertEqual(security(tree, (), "ssh")["root_login"], login)
+
+    def test_many_blocks_and_accounts_are_judged_in_time(self):
+        blocks = "".join(f"Match User u{i} Address 10.0.{i}.0/24\n PasswordAuthentication yes\n" for i in range(200))
+        blocks += "".join(f"Match Address 10.1.{i}.0/24\n PermitRootLogin yes\n" for i in range(200))
+        tree = Tree(self)
+        tree.write(SSHD_CONFIG, "PasswordAuthentication no\nKbdInteractiveAuthentication no\n" + blocks)
+        tree.write("/etc/passwd", PASSWD + "".join(f"u{i}:x:{2000 + i}:100::/:/bin/sh\n" for i in range(5000)))
+        tree.process(812, "sshd", LISTENER)
+        tree.changed(SSHD_CONFIG)
+        begun = time.process_time()
+        self.assertEqual(security(tree, (), "ssh")["reason"], "password_login_for_some")
+        self.assertLess(time.process_time() - begun, 3)
 
     def test_a_match_in_a_file_that_a_match_includes_is_for_whom_both_are(self):
         config = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
@@ -314,7 +424,8 @@ class Others(unittest.TestCase):
     def test_a_systemd_that_does_not_answer_is_not_replaced_by_links(self):
         answers = {"apt-config dump APT::Periodic": {"output": PERIODIC}}
         apt = ("/etc/apt/x", "/var/lib/dpkg/status", "/usr/bin/unattended-upgrade")
-        for files in (apt, ("/etc/zypp/zypp.conf",), ("/etc/dnf/dnf.conf",)):
+        suse = ("/usr/bin/zypper", "/etc/zypp/repos.d/oss.repo")
+        for files in (apt, suse, ("/usr/bin/dnf",), ("/run/ostree-booted",)):
             for err, reason in ((probe.Late("systemd"), "timed_out"), (probe.Broken("No bus"), "unreadable")):
                 tree = Tree(self, {"run": answers})
                 tree.write("/run/systemd/system/x")
@@ -330,6 +441,64 @@ class Others(unittest.TestCase):
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
         dnf["/etc/dnf/automatic.conf"] = "[commands]\napply_updates = yes\n"
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "active")
+
+    def test_a_suse_without_a_zypp_conf_is_known(self):
+        suse = {"/usr/bin/zypper": "", "/etc/zypp/repos.d/oss.repo": "[oss]\n"}
+        self.assertEqual(self.part("automatic_updates", suse)["reason"], "inactive")
+        suse[probe.TIMERS_WANTED + "os-update.timer"] = ""
+        told = self.part("automatic_updates", suse)
+        self.assertEqual((told["state"], told["tool"]), ("ok", "os-update"))
+
+    def image(self, *active, **files):
+        """Return reason and tool of a system that is replaced as a whole, where some units are at work."""
+        tree = Tree(self)
+        names = {"/run/ostree-booted": "", "/usr/bin/rpm-ostree": "", "/usr/bin/dnf": ""}
+        for path, text in dict(names, **files.get("files", {})).items():
+            tree.write(path, text)
+        units = [probe.Unit(name, ("loaded", "active", "waiting"), "") for name in active]
+        with patch.object(probe, "units_named", return_value=units):
+            told = security(tree, name="automatic_updates")
+        return told["reason"], told.get("tool")
+
+    def test_what_replaces_the_whole_system_counts_as_updating_it(self):
+        self.assertEqual(self.image(), ("inactive", None))
+        self.assertEqual(self.image("uupd.timer"), ("active", "uupd"))
+        self.assertEqual(self.image("bootc-fetch-apply-updates.timer"), ("active", "bootc"))
+        self.assertEqual(self.image("dnf-automatic.timer"), ("inactive", None))
+
+    def test_rpm_ostree_does_what_its_policy_says(self):
+        timer, path = "rpm-ostreed-automatic.timer", "/etc/rpm-ostreed.conf"
+        for policy, reason in (
+            ("#AutomaticUpdatePolicy=none\n", "inactive"),
+            ("AutomaticUpdatePolicy=none\n", "inactive"),
+            ("AutomaticUpdatePolicy=check\n", "only_tells"),
+            ("AutomaticUpdatePolicy = stage\n", "active"),
+            ("AutomaticUpdatePolicy=apply\nIdleExitTimeout=60\n", "active"),
+        ):
+            told = self.image(timer, files={path: "# By hand\n\n[Daemon]\n" + policy})
+            self.assertEqual(told, (reason, None if reason == "inactive" else "rpm-ostree"), policy)
+        told = self.image(timer, "uupd.timer", files={path: "[Daemon]\nAutomaticUpdatePolicy=check\n"})
+        self.assertEqual(told, ("active", "uupd"))
+
+    def test_zincati_runs_also_where_a_setting_keeps_it_from_updating(self):
+        unit, off = "zincati.service", "[updates]\nenabled = false\n"
+        folder, shipped = "/etc/zincati/config.d/", "/usr/lib/zincati/config.d/"
+        self.assertEqual(self.image(unit), ("active", "zincati"))
+        for files, reason in (
+            ({folder + "90-off.toml": off}, "inactive"),
+            ({folder + "90-off.toml": "updates.enabled = false\n"}, "inactive"),
+            ({folder + "90-off.toml": off, folder + "95-on.toml": "[updates]\nenabled = true\n"}, "active"),
+            ({shipped + "95-off.toml": off, folder + "95-off.toml": ""}, "active"),
+            ({folder + "50.toml": "[identity]\nenabled = false\n[updates]\nstrategy = 'immediate'\n"}, "active"),
+        ):
+            self.assertEqual(self.image(unit, files=files)[0], reason, files)
+
+    def test_an_image_of_which_no_tool_is_known_is_not_judged(self):
+        tree = Tree(self)
+        tree.write("/run/ostree-booted")
+        with patch.object(probe, "units_named", return_value=[]):
+            told = security(tree, name="automatic_updates")
+        self.assertEqual(told, {"state": "unknown", "reason": "not_supported"})
 
     def test_nobody_knows_how_other_systems_update_themselves(self):
         self.assertEqual(self.part("automatic_updates", {}), {"state": "unknown", "reason": "not_supported"})

@@ -44,6 +44,8 @@ def machine(test, marks, metadata, run, **told):
     return tree
 
 
+# As openSUSE Tumbleweed has them since libzypp 17.38: without a zypp.conf that nobody changed.
+ZYPPER_MARKS = ("/usr/bin/zypper", "/etc/zypp/repos.d/openSUSE:repo-oss.repo")
 APT_MARKS = ("/etc/apt/apt.conf", "/var/lib/dpkg/status")
 
 
@@ -92,6 +94,69 @@ class Others(unittest.TestCase):
             self.assertEqual((told["pending"], told["security"]), (2, 1), path)
             self.assertEqual(told["held"], {"count": 3, "security": 1}, path)
 
+    def test_dnf_5_is_asked_of_roots_metadata_and_not_of_the_users_own_clone(self):
+        # dnf5 5.4.6: another user's call clones root's cache into ~/.cache, and reads that also when root's is newer.
+        clone, root = "demo-old.noarch 1-1 updates\n", "demo-lib.noarch 1:1.2-3 updates\n"
+        mine = "dnf --setopt=cachedir=/var/cache/libdnf5 --setopt=logdir=/var/log "
+        logged = "dnf --setopt=cachedir=/var/cache/libdnf5 "
+        dropped = (
+            "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]. Dropping all logs. To redirect …\n"
+        )
+        refused = "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]\n"
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        reboot = {"status": 1, "output": "Reboot is required to fully utilize these updates.\n"}
+        for release, start in (("5.4", mine), ("5.2", logged)):
+            run = {"dnf -q -C check-update": {"status": 100, "output": clone}}
+            run["dnf -q -C needs-restarting -r"] = {"status": 0, "output": "Reboot should not be necessary.\n"}
+            for words, told in (("check-update", {"status": 100, "output": root}), ("needs-restarting -r", reboot)):
+                run[mine + "-q -C " + words] = {"status": 1, "errors": refused}
+                run[start + "-q -C " + words] = dict(told, errors=dropped if start is mine else "")
+            run[start + "-q -C check-update --security"] = {}
+            run.setdefault(mine + "-q -C check-update --security", {"status": 1, "errors": refused})
+            run["rpm -q --qf %{NAME}.%{ARCH} %{EVR}\\n -- demo-lib.noarch"] = {"output": "demo-lib.noarch 1:1.0-1\n"}
+            tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/dnf5"), (metadata,), run)
+            tree.link("/usr/bin/dnf", "dnf5")
+            told, missing, error = section(tree.host(), "updates")
+            self.assertEqual((missing, error), (None, None), release)
+            self.assertEqual([one["name"] for one in told["packages"]], ["demo-lib"], release)
+            self.assertEqual(told["reboot_reasons"], ["core_updated"], release)
+
+    def test_root_and_dnf_4_have_no_clone(self):
+        run = {"dnf -q -C check-update": {"status": 0}, "dnf -q -C needs-restarting -r": {"status": 0}}
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        for target, more in (("dnf5", {"is_root": True}), ("dnf-3", {})):
+            tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/" + target), (metadata,), run, **more)
+            tree.link("/usr/bin/dnf", target)
+            self.assertEqual(section(tree.host(), "updates")[0]["pending"], 0, target)
+
+    def test_the_reason_of_a_dnf_5_is_not_that_it_keeps_no_log(self):
+        errors = "Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]. Dropping all logs. To …\n"
+        errors += "No such repository\n"
+        run = {"dnf --setopt=cachedir=/var/cache/libdnf5 --setopt=logdir=/var/log -q -C check-update": {}}
+        run[next(iter(run))] = {"status": 1, "errors": errors}
+        metadata = "/var/cache/libdnf5/updates-1/repodata/repomd.xml"
+        tree = machine(self, ("/etc/dnf/dnf.conf", "/usr/bin/dnf5"), (metadata,), run)
+        tree.link("/usr/bin/dnf", "dnf5")
+        self.assertEqual(section(tree.host(), "updates")[2], "dnf: No such repository")
+
+    def test_what_dnf_excludes_may_be_named_in_the_lines_below(self):
+        for text in (
+            "[main]\nexcludepkgs =\n    kernel*\n    demo\n",
+            "[main]\nexclude=\n# not the kernel\n\tkernel*\n",
+            "[main]\nexcludepkgs: demo\n",
+        ):
+            tree = Tree(self)
+            tree.write("/etc/dnf/dnf.conf", text)
+            self.assertTrue(probe.dnf_withholds(tree.host()), text)
+        for text in (
+            "[main]\nexcludepkgs=\n\n[x]\nname=x\n",
+            "[main]\nexcludepkgs =  \ninstalls = x\n",
+            "[main]\nexclude=\n#x\n",
+        ):
+            tree = Tree(self)
+            tree.write("/etc/dnf/dnf.conf", text)
+            self.assertFalse(probe.dnf_withholds(tree.host()), text)
+
     def test_a_dnf_that_cannot_be_asked_for_what_is_locked_still_tells_what_is_pending(self):
         run = {" ".join(probe.DNF_CHECK): {"status": 0}, " ".join(probe.DNF_ALL): {"status": 2, "errors": "x"}}
         tree = machine(self, ("/etc/dnf/dnf.conf",), ("/var/cache/dnf/updates-1/repodata/repomd.xml",), run)
@@ -129,7 +194,7 @@ class Others(unittest.TestCase):
             " ".join(probe.ZYPPER_REBOOT): {"status": 102},
         }
         metadata = "/var/cache/zypp/raw/oss/repodata/repomd.xml"
-        told, _, _ = section(machine(self, ("/etc/zypp/zypp.conf",), (metadata,), run).host(), "updates")
+        told, _, _ = section(machine(self, ZYPPER_MARKS, (metadata,), run).host(), "updates")
         self.assertEqual((told["manager"], told["pending"], told["security"]), ("zypper", 2, 1))
         self.assertEqual(told["packages"][0], {"name": "demo-lib", "installed": "1:1.0-1", "available": "1:1.2-3"})
         self.assertEqual(told["reboot_reasons"], ["core_updated"])
@@ -141,18 +206,18 @@ class Others(unittest.TestCase):
             " ".join(probe.ZYPPER_SECURITY): {"output": said("zypper-list-patches-locked")},
             " ".join(probe.ZYPPER_REBOOT): {"status": 0},
         }
-        tree = machine(self, ("/etc/zypp/zypp.conf",), ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
+        tree = machine(self, ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
         tree.write("/etc/zypp/locks", "\ntype: package\nmatch_type: glob\nsolvable_name: demo-held*\n\n")
         told, _, _ = section(tree.host(), "updates")
         self.assertEqual((told["pending"], told["security"], told["held"]), (3, 0, {"count": 2}))
 
     def test_zypper_tells_its_reason_in_its_xml(self):
         run = {" ".join(probe.ZYPPER_LIST): {"status": 2, "output": said("zypper-error")}}
-        tree = machine(self, ("/etc/zypp/zypp.conf",), ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
+        tree = machine(self, ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
         self.assertEqual(section(tree.host(), "updates")[2], "zypper: The flag --bad is not known.")
 
     def test_pacman_leaves_out_what_is_ignored_and_ends_with_one_when_there_is_nothing(self):
-        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/x"), ("/var/lib/pacman/sync/core.db",)
+        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/demo-1-1"), ("/var/lib/pacman/sync/core.db",)
         run = {"pacman -Qu": {"output": said("pacman-qu-ignored")}}
         told, _, _ = section(machine(self, marks, metadata, run).host(), "updates")
         self.assertEqual([one["name"] for one in told["packages"]], ["demo-tool"])
@@ -166,7 +231,7 @@ class Others(unittest.TestCase):
         cut = "error: could not open file /var/lib/pacman/sync/core.db: truncated gzip input\n"
         gone = "error: config file /etc/pacman.d/gone could not be read: No such file or directory\n"
         never = "warning: database file for 'extra' does not exist (use '-Sy' to download)\n"
-        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/x"), ("/var/lib/pacman/sync/core.db",)
+        marks, metadata = ("/etc/pacman.conf", "/var/lib/pacman/local/demo-1-1"), ("/var/lib/pacman/sync/core.db",)
         for status, output in ((1, ""), (0, said("pacman-qu-ignored"))):
             for errors in (cut, gone, never, "warning: something else\n" + cut):
                 run = {"pacman -Qu": {"status": status, "output": output, "errors": errors}}
@@ -263,6 +328,44 @@ class Others(unittest.TestCase):
         self.assertEqual(section(host, "updates")[0]["manager"], "dnf")
 
 
+class Whose(unittest.TestCase):
+    """Which manager is the system's own."""
+
+    def manager(self, *paths, **more):
+        tree = Tree(self, {"stamps": more.get("stamps", {})})
+        for path in paths:
+            tree.write(path, "x")
+        try:
+            return probe.manager_of(tree.host()).name
+        except probe.Missing:
+            return None
+
+    def test_an_image_without_the_program_tells_of_the_image(self):
+        tree = Tree(self)
+        for path in ("/etc/dnf/dnf.conf", "/run/ostree-booted", "/run/ostree/staged-deployment"):
+            tree.write(path, "x")
+        told = {"manager": "dnf", "image": "ostree", "reboot_required": True, "reboot_reasons": ["image_staged"]}
+        self.assertEqual(section(tree.host(), "updates")[0], told)
+
+    def test_settings_that_nobody_changed_may_be_gone(self):
+        self.assertEqual(self.manager(*ZYPPER_MARKS), "zypper")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/etc/yum.repos.d/fedora.repo"), "dnf")
+        self.assertEqual(self.manager("/etc/dnf/dnf.conf"), "dnf")
+        self.assertEqual(self.manager("/etc/opkg/opkg.conf", "/var/lib/opkg/status"), "opkg")
+        self.assertEqual(self.manager("/etc/pacman.conf", "/usr/lib/holo/pacmandb/local/bash-5.2-1/desc"), "pacman")
+
+    def test_what_is_installed_beside_another_is_not_the_systems(self):
+        pacman = ("/etc/pacman.conf", "/var/lib/pacman/local/ALPM_DB_VERSION")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/usr/bin/zypper", "/etc/zypp/zypp.conf", *pacman), "dnf")
+        self.assertEqual(self.manager("/usr/bin/dnf", *ZYPPER_MARKS), "zypper")
+        arch = ("/etc/pacman.conf", "/var/lib/pacman/local/bash-5.2-1/desc")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/etc/dnf/dnf.conf", *ZYPPER_MARKS, *arch), "pacman")
+        self.assertEqual(self.manager("/usr/bin/dnf", "/lib/apk/db/installed"), "apk")
+        empty = {"/lib/apk/db/installed": [NOW, NOW, 0]}
+        self.assertEqual(self.manager("/usr/bin/dnf", "/lib/apk/db/installed", stamps=empty), "dnf")
+        self.assertIsNone(self.manager("/etc/zypp/zypp.conf", "/etc/apt/sources.list"))
+
+
 class Watched(unittest.TestCase):
     FILES = (
         ("apt", "/etc/apt/sources.list.d", "debian.sources"),
@@ -337,15 +440,92 @@ class Image(unittest.TestCase):
         self.assertIsNone(self.image("/usr/sbin/transactional-update", self__mounts=mounts))
 
 
+# Names as they follow each other on real systems.
+NEWER = (
+    ("6.1.0-25-amd64", "6.1.0-28-amd64"),  # Debian
+    ("6.1.0-0.deb11.21-amd64", "6.1.0-0.deb11.25-amd64"),
+    ("6.1.0-43-amd64", "6.12.38+deb13-amd64"),
+    ("6.12.22+bpo-amd64", "6.12.95+deb12-amd64"),
+    ("6.12.27-amd64", "6.12.33+deb13-amd64"),
+    ("6.12.90+deb13-amd64", "6.12.90+deb13.1-amd64"),
+    ("6.12.90+deb13.1-amd64", "6.12.94+deb13-amd64"),
+    ("6.16.12+deb14-amd64", "6.16.12+deb14+1-amd64"),
+    ("6.1.0-43-cloud-amd64", "6.12.38+deb13-cloud-amd64"),
+    ("6.1.0-28-rt-arm64", "6.12.38+deb13-rt-arm64"),
+    ("6.12.38+deb13-arm64-16k", "6.12.43+deb13-arm64-16k"),
+    ("6.1.0-28-686-pae", "6.1.0-31-686-pae"),
+    ("6.1.0-28-armmp-lpae", "6.12.38+deb13-armmp-lpae"),
+    ("6.8.12-11-pve", "6.14.8-2-bpo12-pve"),  # Proxmox
+    ("6.14.8-2-bpo12-pve", "6.17.2-1-pve"),
+    ("6.8.0-88-generic", "6.8.0-90-generic"),  # Ubuntu
+    ("6.8.0-1010-raspi", "6.8.0-1012-raspi"),
+    ("6.14.0-1008-azure-nvidia", "6.14.0-1010-azure-nvidia"),
+    ("6.8.0-88-lowlatency-hwe", "6.8.0-90-lowlatency-hwe"),
+    ("6.17.7-200.fc42.x86_64", "6.17.8-300.fc43.x86_64"),  # Fedora
+    ("6.18.0-0.rc4.36.fc44.x86_64", "6.18.0-0.rc5.40.fc44.x86_64"),
+    ("6.18.0-0.rc4.251105g1c353dc8d962.39.fc44.x86_64", "6.18.0-65.fc44.x86_64"),
+    ("6.17.7-200.fc43.aarch64+16k", "6.17.8-200.fc43.aarch64+16k"),
+    ("5.14.0-427.el9.x86_64", "5.14.0-427.8.1.el9_4.x86_64"),  # RHEL and its kin
+    ("5.14.0-427.13.1.el9_4.x86_64", "5.14.0-503.11.1.el9_5.x86_64"),
+    ("6.12.0-55.9.1.el10_0.x86_64", "6.12.0-124.8.1.el10_1.x86_64"),
+    ("5.15.0-208.159.3.el8uek.x86_64", "5.15.0-300.163.18.el9uek.x86_64"),
+    ("6.1.115-126.197.amzn2023.x86_64", "6.1.119-129.201.amzn2023.x86_64"),
+    ("6.11.5-arch1-1", "6.11.6-arch1-1"),  # Arch
+    ("6.11.6-arch1-1", "6.11.6-arch1-2"),
+    ("6.6.58-1-lts", "6.6.59-1-lts"),
+    ("6.11.5-zen1-1-zen", "6.11.6-zen1-2-zen"),
+    ("6.11.6-hardened1-1-hardened", "6.11.7-hardened1-1-hardened"),
+    ("6.12.0-rc6-1-mainline", "6.12.0-1-mainline"),
+    ("6.6.65-1-MANJARO", "6.6.69-1-MANJARO"),
+    ("6.11.5-1-default", "6.11.6-1-default"),  # openSUSE
+    ("6.4.0-150600.23.25-default", "6.4.0-150600.23.30-default"),
+    ("6.12.9-1-longterm", "6.12.11-1-longterm"),
+    ("6.1.0-rpi8-rpi-v8", "6.6.20+rpt-rpi-v8"),  # Raspberry Pi OS
+    ("6.6.31+rpt-rpi-2712", "6.12.34+rpt-rpi-2712"),
+    ("6.1.21-v7l+", "6.1.63-v7l+"),
+    ("6.6.58-0-lts", "6.12.13-0-lts"),  # Alpine
+    ("6.6.58-0-virt", "6.6.60-0-virt"),
+    ("6.6.58-gentoo-x86_64", "6.6.58-gentoo-r1-x86_64"),
+    ("6.6.62-current-rockchip64", "6.6.63-current-rockchip64"),  # Armbian
+    ("6.11.5-x64v3-xanmod1", "6.11.6-x64v3-xanmod1"),
+)
+# What may be installed side by side, with names that are as new as each other.
+FLAVOURS = (
+    ("6.12.38+deb13-amd64", "6.12.38+deb13-cloud-amd64", "6.12.38+deb13-rt-amd64", "6.12.38-pve"),
+    ("6.12.38+deb13-arm64", "6.12.38+deb13-arm64-16k", "6.12.38+deb13-rpi", "6.12.38+rpt-rpi-v8"),
+    ("6.1.0-28-686", "6.1.0-28-686-pae", "6.1.0-28-rt-686-pae"),
+    ("6.8.0-88-generic", "6.8.0-88-lowlatency", "6.8.0-88-generic-64k", "6.8.0-88-aws", "6.8.0-88-azure-nvidia"),
+    (
+        "6.17.7-200.fc43.x86_64",
+        "6.17.7-200.fc43.x86_64+debug",
+        "6.17.7-cachyos1.fc43.x86_64",
+        "6.17.7-1.surface.fc43.x86_64",
+    ),
+    (
+        "5.14.0-427.el9_4.x86_64",
+        "5.14.0-427.el9_4.x86_64+rt",
+        "5.14.0-427.el9uek.x86_64",
+        "5.14.0-427.el9.elrepo.x86_64",
+    ),
+    ("6.11.6-arch1-1", "6.11.6-1-lts", "6.11.6-zen1-1-zen", "6.11.6-hardened1-1-hardened", "6.11.6-1-cachyos"),
+    ("6.11.6-1-default", "6.11.6-1-longterm", "6.11.6-1-rt", "6.11.6-1-kvmsmall"),
+    ("6.6.31+rpt-rpi-v6", "6.6.31+rpt-rpi-v7", "6.6.31+rpt-rpi-v7l", "6.6.31+rpt-rpi-v8", "6.6.31+rpt-rpi-2712"),
+    ("6.6.58-0-lts", "6.6.58-0-virt", "6.6.58-0-rpi"),
+    ("6.11.6-x64v3-xanmod1", "6.11.6-1-liquorix-amd64", "6.11.6-amd64"),
+)
+
+
 class Reboot(unittest.TestCase):
     def kernels(self, running, installed, **more):
         """Return what is said of a machine with kernels: name → whether it came since the boot."""
         known = {}
         for name, is_new in installed.items():
-            known["/lib/modules/" + name + "/modules.builtin"] = [1.0, NOW - (UPTIME / 2 if is_new else 2 * UPTIME), 9]
+            stamp = [1.0, NOW - (UPTIME / 2 if is_new else 2 * UPTIME), 9]
+            known.update({"/lib/modules/" + name: stamp, "/lib/modules/" + name + "/modules.builtin": stamp})
+        known.update(more.get("stamps", {}))
         tree = Tree(self, {"uname": ["box", running, "x86_64"], "stamps": known})
-        for path in known:
-            tree.write(path)
+        for name in installed:
+            tree.write("/lib/modules/" + name + "/modules.builtin")
         tree.write("/proc/uptime", f"{UPTIME} 1.0\n")
         for path, text in more.get("files", {}).items():
             tree.write(path, text)
@@ -368,6 +548,52 @@ class Reboot(unittest.TestCase):
         self.assertIs(told["reboot_required"], False)
         told = self.kernels("6.6.58-1-lts", {"6.6.58-1-lts": False, "6.11.6-arch1-1": True})
         self.assertIs(told["reboot_required"], False)
+
+    def test_a_newer_one_of_the_flavour_is_known_by_the_names_that_distributions_give(self):
+        for running, new in NEWER:
+            told = self.kernels(running, {running: False, new: True})
+            self.assertEqual(told["reboot_reasons"], ["kernel_updated"], (running, new))
+            told = self.kernels(running, {new: True})
+            self.assertEqual(told["reboot_reasons"], ["kernel_gone"], (running, new))
+
+    def test_an_older_one_that_comes_again_wants_nothing(self):
+        for old, running in NEWER:
+            told = self.kernels(running, {running: False, old: True})
+            self.assertIs(told["reboot_required"], False, (running, old))
+
+    def test_of_several_flavours_only_a_newer_one_of_the_running_flavour_counts(self):
+        for names in FLAVOURS:
+            for running in names:
+                for other in names:
+                    if other != running:
+                        told = self.kernels(running, {running: False, other: True})
+                        self.assertIs(told["reboot_required"], False, (running, other))
+                        self.assertEqual(self.kernels(running, {other: True}), {}, (running, other))
+
+    def test_what_an_image_has_staged_waits_for_the_reboot(self):
+        kernels = {"6.17.7-200.fc43.x86_64": False}
+        running, locked = next(iter(kernels)), "/run/ostree/staged-deployment-locked"
+        for path in (
+            "/run/ostree/staged-deployment",
+            "/run/composefs/staged-deployment",
+            "/run/steamos-atomupd/reboot_for_update",
+        ):
+            told = self.kernels(running, kernels, files={"/run/ostree-booted": "", path: "x"})
+            self.assertEqual((told["reboot_required"], told["reboot_reasons"]), (True, ["image_staged"]), path)
+        told = self.kernels(running, kernels, files={"/run/ostree/staged-deployment": "x", locked: ""})
+        self.assertIs(told["reboot_required"], False)  # a reboot would not bring it
+        self.assertIs(self.kernels(running, kernels, files={"/run/ostree-booted": ""})["reboot_required"], False)
+
+    def test_the_flag_of_zyppers_plugins_counts_without_zypper(self):
+        kernels = {"6.11.6-1-default": False}
+        told = self.kernels("6.11.6-1-default", kernels, files={"/run/reboot-needed": ""})
+        self.assertEqual(told["reboot_reasons"], ["flagged"])
+
+    def test_a_link_to_its_file_from_elsewhere_is_no_new_kernel(self):
+        # ostree 2025: each deployment has folders of its own, and links to the files of one store.
+        name = "6.17.7-200.fc43.x86_64"
+        linked = {"/lib/modules/" + name + "/modules.builtin": [0.0, NOW - 1, 9]}
+        self.assertIs(self.kernels(name, {name: False}, stamps=linked)["reboot_required"], False)
 
     def test_a_newer_one_that_was_passed_over_at_the_boot_wants_nothing(self):
         told = self.kernels("6.8.12-4-pve", {"6.8.12-4-pve": False, "6.8.12-5-pve": False})

@@ -286,7 +286,10 @@ def _containers(before: ContainersLook, snapshot: Snapshot) -> ContainersLook:
     whole = frozenset(source for source, is_whole in section.complete.items() if is_whole)
     told = {(each.source, each.key): each for each in containers(snapshot) if each.source in whole}
     died = {key for key, each in told.items() if each.has_died or _was_restarted(before, each)}
-    unhealthy = {key for key, each in told.items() if each.is_unhealthy}
+    # What was paused goes on as it was: that is no news.
+    unhealthy = {
+        key for key, each in told.items() if each.is_unhealthy or (each.state == "paused" and key in before.unhealthy)
+    }
     restarts = {key: (each.id, each.restarts) for key, each in told.items() if each.restarts is not None}
     # An engine that is no longer there has nothing to be compared with when it comes back.
     elsewhere = _remembered(before, (before.sources & section.complete.keys()) - whole)

@@ -111,8 +111,8 @@ class Container:
 
     @property
     def is_unhealthy(self) -> bool:
-        """Return whether its own health check fails."""
-        return self.health == "unhealthy"
+        """Return whether its own health check fails; while it is paused nothing checks it (docker-pause(1))."""
+        return self.health == "unhealthy" and self.state != "paused"
 
     @property
     def has_died(self) -> bool:

@@ -8,10 +8,11 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Broken, Host, Json, Late, Request, TooLong
+    from ..probe import Broken, Host, Json, Late, Missing, Request, TooLong
     from .daemons import Daemons
     from .security import Unknown, has_program, seconds_for, verdict
     from .services import units_named
+    from .updates import image_of, manager_of, paths_of
 
 APT_PERIODIC = ["apt-config", "dump", "APT::Periodic"]
 TIMERS_WANTED = "/etc/systemd/system/timers.target.wants/"
@@ -19,6 +20,14 @@ APT_TIMER = "apt-daily-upgrade.timer"
 APT_LISTS_TIMER = "apt-daily.timer"  # unattended-upgrades itself refreshes nothing
 DNF_TIMERS = ("dnf-automatic-install.timer", "dnf5-automatic.timer", "dnf-automatic.timer")
 SUSE_TIMERS = ("os-update.timer", "transactional-update.timer")
+# What brings a system up to date as a whole; zincati is a service that runs all the time.
+IMAGE_UNITS = {
+    "rpm-ostreed-automatic.timer": "rpm-ostree",
+    "bootc-fetch-apply-updates.timer": "bootc",
+    "uupd.timer": "uupd",
+    "zincati.service": "zincati",
+}
+ZINCATI_CONFIGS = ("/usr/lib/zincati/config.d/*.toml", "/run/zincati/config.d/*.toml", "/etc/zincati/config.d/*.toml")
 MASKS = ("/etc/systemd/system/", "/run/systemd/system/")  # systemctl(1), mask and its --runtime
 
 
@@ -110,16 +119,66 @@ def by_dnf(host: "Host", request: "Request") -> "Json":
     return verdict("ok" if does_apply else "warning", "active" if does_apply else "only_tells", tool="dnf-automatic")
 
 
+def by_image(host: "Host", request: "Request") -> "Json":
+    """Return whether what replaces the whole system is at work, and does more than to tell."""
+    tools = [IMAGE_UNITS[unit] for unit in at_work(host, request, tuple(IMAGE_UNITS))]
+    told = {tool: IMAGE_SETTINGS[tool](host) if tool in IMAGE_SETTINGS else "active" for tool in tools}
+    for reason in ("active", "only_tells"):
+        for tool in tools:
+            if told[tool] == reason:
+                return verdict("ok" if reason == "active" else "warning", reason, tool=tool)
+    if tools or any(has_program(host, tool) for tool in IMAGE_UNITS.values()):
+        return verdict("warning", "inactive")
+    return verdict("unknown", "not_supported")
+
+
+def rpm_ostree_policy(host: "Host") -> str:
+    """Return what rpm-ostree's timer does: nothing unless it is told to (rpm-ostreed.conf(5)).
+
+    [Daemon]
+    AutomaticUpdatePolicy=stage
+    """
+    told = re.findall(r"^[ \t]*AutomaticUpdatePolicy[ \t]*=[ \t]*(\S+)", host.text("/etc/rpm-ostreed.conf"), re.MULTILINE)
+    return {"check": "only_tells", "stage": "active", "ex-stage": "active", "apply": "active"}.get(
+        told[-1] if told else "none", "inactive"
+    )
+
+
+def zincati_policy(host: "Host") -> str:
+    """Return whether zincati updates: it does unless a setting says no, and runs all the same then.
+
+    [updates]
+    enabled = false
+    """
+    files = {path.rpartition("/")[2]: path for pattern in ZINCATI_CONFIGS for path in paths_of(host, pattern)}
+    is_on = "true"
+    for _, path in sorted(files.items()):
+        text = host.text(path)
+        part = re.search(r"^[ \t]*\[updates\].*(?:\n(?![ \t]*\[).*)*", text, re.MULTILINE)
+        told = re.findall(r"^[ \t]*enabled[ \t]*=[ \t]*(\w+)", part.group() if part else "", re.MULTILINE)
+        told += re.findall(r"^[ \t]*updates\.enabled[ \t]*=[ \t]*(\w+)", text, re.MULTILINE)
+        is_on = told[-1] if told else is_on
+    return "active" if is_on == "true" else "inactive"
+
+
+IMAGE_SETTINGS = {"rpm-ostree": rpm_ostree_policy, "zincati": zincati_policy}
+
+
 def automatic_updates(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
     """Return whether this system updates itself; unknown where nobody's way of doing that is known."""
     try:
-        if host.exists("/etc/apt") and host.exists("/var/lib/dpkg/status"):
+        if image_of(host) in ("ostree", "bootc"):
+            return by_image(host, request)
+        manager = manager_of(host).name
+        if manager == "apt":
             return by_apt(host, request, daemons)
-        if host.exists("/etc/zypp/zypp.conf"):
+        if manager == "zypper":
             timer = next(iter(at_work(host, request, SUSE_TIMERS)), None)
             return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
-        if host.exists("/etc/dnf/dnf.conf"):
+        if manager == "dnf":
             return by_dnf(host, request)
+    except Missing as err:
+        return verdict("unknown", err.reason)
     except Unknown as err:
         return verdict("unknown", err.reason)
     return verdict("unknown", "not_supported")

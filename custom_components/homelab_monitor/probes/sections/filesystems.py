@@ -84,8 +84,10 @@ def unescape(text: str) -> str:
 
 def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
     """Return by mountpoint what can be reached: not what lies below another mount at the same place or above it."""
-    by_id = {mount.id: mount for mount in mounts}  # in the order of mounting
+    by_id = {mount.id: mount for mount in mounts}  # in the order of mounting, unless one was moved
     hidden = hidden_mounts(by_id.values())
+    pairs = [(one, by_id[one.parent]) for one in by_id.values() if one.parent in by_id]
+    below = {parent.id for one, parent in pairs if one.mountpoint == parent.mountpoint}
     covered = {}  # type: dict[str, bool]
     for one in by_id.values():
         mount, way = one, []  # type: Mount | None, list[str]
@@ -94,7 +96,7 @@ def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
             covered[mount.id] = mount.id in hidden
             mount = mount if covered[mount.id] else by_id.get(mount.parent)
         covered.update(dict.fromkeys(way, mount is not None and covered[mount.id]))
-    return {mount.mountpoint: mount for mount in by_id.values() if not covered[mount.id]}
+    return {mount.mountpoint: mount for mount in by_id.values() if not covered[mount.id] and mount.id not in below}
 
 
 def hidden_mounts(mounts: "Iterable[Mount]") -> "set[str]":

@@ -3,6 +3,7 @@
 Of what is locked, excluded or ignored only the number is told: it is not pending.
 """
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -24,6 +25,9 @@ DNF_CHECK = ["dnf", "-q", "-C", "check-update"]
 DNF_ALL = ["dnf", "-q", "-C", "--setopt=disable_excludes=all,*", "repoquery", "--upgrades"]
 DNF_ALL += ["--qf", "%{name}.%{arch} %{evr}\\n"]
 DNF_REBOOT = ["dnf", "-q", "-C", "needs-restarting", "-r"]
+# What root's own calls of dnf 5 have; another user's keep a clone of root's metadata, which is read for days, and a log.
+DNF5_CACHE, DNF5_LOG = "--setopt=cachedir=/var/cache/libdnf5", "--setopt=logdir=/var/log"
+NO_DNF5_LOG = re.compile(r"^Cannot open log file.*\n?", re.MULTILINE)
 RPM_VERSIONS = ["rpm", "-q", "--qf", "%{NAME}.%{ARCH} %{EVR}\\n", "--"]
 ZYPPER = ["zypper", "--non-interactive", "--no-refresh", "--xmlout"]
 ZYPPER_LIST = [*ZYPPER, "list-updates"]
@@ -52,7 +56,7 @@ def told_by(host: "Host", argv: "list[str]", good: "tuple[int, ...] | None" = (0
     A status says too little where one stands for several ends. None is good whatever it is where the words are judged.
     """
     try:
-        status, output, errors = host.run(argv, MANAGER_SECONDS)
+        status, output, errors = run_dnf5(host, argv) if is_dnf5(host, argv) else host.run(argv, MANAGER_SECONDS)
     except FileNotFoundError:
         raise Missing("not_installed") from None
     if good is None:
@@ -64,6 +68,22 @@ def told_by(host: "Host", argv: "list[str]", good: "tuple[int, ...] | None" = (0
     if unread:
         raise Broken(f"{argv[0]}: {first_line(unread.group())}")
     return status, output
+
+
+def is_dnf5(host: "Host", argv: "list[str]") -> bool:
+    """Tell whether a user who is not root calls dnf 5, to which the name dnf leads where it is the system's."""
+    return argv[0] == "dnf" and not host.is_root() and os.path.basename(host.real_path("/usr/bin/dnf")) == "dnf5"
+
+
+def run_dnf5(host: "Host", argv: "list[str]") -> "tuple[int, str, str]":
+    """Run dnf 5 on root's own metadata; it writes nothing then. Before 5.4 it does not go on without its log.
+
+    Cannot open log file: (13) - Permission denied [/var/log/dnf5.log]. Dropping all logs. To redirect …
+    """
+    told = host.run([argv[0], DNF5_CACHE, DNF5_LOG, *argv[1:]], MANAGER_SECONDS)
+    if told[0] and "Cannot open log file" in told[2] and "Dropping all logs" not in told[2]:
+        told = host.run([argv[0], DNF5_CACHE, *argv[1:]], MANAGER_SECONDS)
+    return told[0], told[1], NO_DNF5_LOG.sub("", told[2])
 
 
 def answer(pending: "dict[str, Json]", knows_security: bool, **left: "dict[str, Json]") -> "Json":
@@ -118,15 +138,18 @@ DNF_CONFIGS = (
     "/etc/dnf/dnf.conf",
     "/etc/dnf/libdnf5.conf.d/*.conf",
     "/etc/yum.repos.d/*.repo",
+    "/etc/distro.repos.d/*.repo",
     "/etc/dnf/repos.override.d/*.repo",
 )  # type: tuple[str, ...]
 DNF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")  # type: tuple[str, ...]
+# The values may stand in the lines below, which begin with a space; comments may be between them.
+DNF_EXCLUDES = re.compile(r"^(?:exclude|excludepkgs)[ \t]*[=:][ \t]*(?:(?:\n[#;].*)*\n[ \t]+)?[^\s#;]", re.MULTILINE)
 
 
 def dnf_withholds(host: "Host") -> bool:
     """Tell whether a configuration excludes packages, or versions are locked (dnf.conf(5), dnf-versionlock(8))."""
     texts = (host.text(path) for pattern in DNF_CONFIGS for path in paths_of(host, pattern))
-    if any(re.search(r"^(?:exclude|excludepkgs)[ \t]*[=:][ \t]*\S", text, re.MULTILINE) for text in texts):
+    if any(DNF_EXCLUDES.search(text) for text in texts):
         return True
     return any(re.search(r"^(?!version\b)[ \t]*[^\s#]", host.text(path), re.MULTILINE) for path in DNF_LOCKS)
 

@@ -1,5 +1,6 @@
 """Whether a reboot is required and why, a part of the section updates."""
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -8,19 +9,40 @@ if TYPE_CHECKING:
     from .system import container_kind
 
 MODULES = "/lib/modules"
-REBOOT_FLAGS = ("/run/reboot-required", "/var/run/reboot-required")
+REBOOT_FLAGS = ("/run/reboot-required", "/var/run/reboot-required", "/run/reboot-needed")  # the last one: zypper's plugins
 # Whoever brings one of these raises the flag, so that its absence means something.
 REBOOT_FLAG_RAISERS = ("/usr/share/update-notifier/notify-reboot-required",)
+# A whole system that waits for the next boot, unless there is what holds it back: ostree's (ostree-finalize-staged,
+# `rpm-ostree finalize-deployment`), that of a bootc without ostree, that of SteamOS.
+STAGED = (
+    ("/run/ostree/staged-deployment", "/run/ostree/staged-deployment-locked"),
+    ("/run/composefs/staged-deployment", ""),
+    ("/run/steamos-atomupd/reboot_for_update", ""),
+)
+# What names a release in a kernel's name, and no flavour: +deb13.1, +bpo, -bpo12, +rpt, el9_4, -0.rc4.20251031gitd127176862a9.
+RELEASE = re.compile(
+    r"[-+.](?:(?:deb|bpo)\d*(?:[.+]\d+)*|rpt|rpi\d+(?=-)|r\d+)(?![a-z\d])"
+    r"|(?<=el\d)_\d+|(?<=el\d\d)_\d+|[-.]rc\d+(?:\.\d*g(?:it)?[0-9a-f]+)?(?=[.-]|$)"
+)
+# The last words of most names: of letters only, or a machine and its page size (-rt-amd64, -arm64-16k, -rpi-2712, -lowlatency).
+FLAVOUR = re.compile(
+    r"(?:-(?:[A-Za-z]+64\w*|x86_64|686(?=-pae|$)|s390x|\d+k[bc]?|v\d+l?|(?<=rpi-)2712|[A-Za-z]+))+\+?$", re.ASCII
+)
 
 
-def kernel_version(name: str) -> "tuple[list[int], str]":
+def kernel_version(name: str) -> "tuple[list[list[int]], str]":
     """Return a kernel's version for comparison, and its flavour: only kernels of one flavour replace each other.
 
-    6.1.0-28-cloud-amd64  →  [6, 1, 0, 28], "-cloud-amd"
+    6.12.90+deb13.1-cloud-amd64  →  [[6, 12, 90], [0, 13, 1]], "-cloud-amd64"
+    6.12.0-rc6-1-mainline        →  [[6, 12, 0, 1], [-1, 6]], "-mainline"
     """
-    told = re.match(r"\d+(?:[.-]\d+)*", name)
-    version = told.group() if told else ""
-    return [int(part) for part in re.findall(r"\d+", version)], re.sub(r"\d", "", name[len(version) :])
+    plain, release = RELEASE.sub("", name), " ".join(RELEASE.findall(name))
+    words = FLAVOUR.search(plain)
+    version = re.match(r"(?:\d+(?:[.-]\d+)*)?", plain[: words.start()] if words else plain).group()  # type: ignore[union-attr]
+    rest = "" if words else plain[len(version) :]
+    numbers = [[int(part) for part in re.findall(r"\d+", told)] for told in (version, release + rest)]
+    flavour = words.group() if words else re.sub(r"\d", "", rest)
+    return [numbers[0], [-1 if "rc" in release else 0, *numbers[1]]], flavour
 
 
 def kernel_reasons(host: "Host") -> "list[str] | None":
@@ -49,9 +71,12 @@ def kernel_reasons(host: "Host") -> "list[str] | None":
 
 
 def changed_at(host: "Host", path: str) -> float:
-    """Return when a file was put where it is (packages keep the times of their making), 0 where unknown."""
+    """Return when a file was put where it is (packages keep the times of their making), 0 where unknown.
+
+    That changes its folder as well; a link to it from elsewhere, as ostree makes for each deployment, the file alone.
+    """
     try:
-        return host.stamp(path)[1]
+        return min(host.stamp(path)[1], host.stamp(os.path.dirname(path))[1])
     except OSError:
         return 0.0
 
@@ -64,7 +89,9 @@ def reboot(host: "Host", wants: "bool | None") -> "Json":
     """
     flag = next((path for path in REBOOT_FLAGS if host.exists(path)), None)
     kernel = kernel_reasons(host)
-    reasons = (["flagged"] if flag else []) + (kernel or []) + (["core_updated"] if wants else [])
+    staged = any(host.exists(path) and not (held and host.exists(held)) for path, held in STAGED)
+    reasons = (["flagged"] if flag else []) + (["image_staged"] if staged else [])
+    reasons += (kernel or []) + (["core_updated"] if wants else [])
     if reasons:
         names = host.text(flag + ".pkgs").split() if flag else []
         told = {"reboot_required": True, "reboot_reasons": reasons}  # type: Json

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .daemons import SSHD_PID_FILE, Daemon, Daemons, check_read
     from .firewall import firewall
     from .logins import failed_logins
+    from .ssh_visitors import Block, judged_ssh, matches_all, sshd_settings
     from .updates import paths_of
 
 SSHD_TEST = ["sshd", "-T"]
@@ -165,56 +166,8 @@ def sshd_arguments(text: str) -> "list[str]":
         )
     return words
 
-
 # Whom a line of sshd_config is for: what is said before any Match, what a Match says to all, or only to some.
 EVERYBODY, MATCHED, SOME = "everybody", "matched", "some"
-MOST_BLOCKS = 30  # that are looked at in pairs
-
-
-class Block(str):
-    """The scope SOME of one Match: which visitors, by its own criteria and those of the blocks that include its file."""
-
-    criteria = ()  # type: tuple[list[str], ...]
-
-    def within(self, outer: str, criteria: "list[str]") -> "Block":
-        """Return this with its criteria, below those of an outer block."""
-        self.criteria = (*getattr(outer, "criteria", ()), criteria)
-        return self
-
-    def allows(self, **visitor: str) -> bool:
-        """Tell whether there may be such a visitor (`user="root"`): of what is not told all are possible."""
-        pairs = [pair for one in self.criteria for pair in zip(one[::2], one[1::2])]
-        return all(fits(value, visitor[word.lower()]) for word, value in pairs if word.lower() in visitor)
-
-    def names(self, word: str) -> "set[str]":
-        """Return the only values of a criterion that are meant, none where there may be others."""
-        told = [value for one in self.criteria for name, value in zip(one[::2], one[1::2]) if name.lower() == word]
-        return set(told[0].split(",")) if len(told) == 1 and not re.search(r"[*?!]", told[0]) else set()
-
-
-def fits(patterns: str, value: str) -> bool:
-    """Tell whether a list of patterns fits a value; one with `!` before it that does decides (ssh_config(5), PATTERNS)."""
-    import fnmatch  # noqa: PLC0415
-
-    words = patterns.split(",")
-    if any(word.startswith("!") and fnmatch.fnmatchcase(value, word[1:]) for word in words):
-        return False
-    return any(fnmatch.fnmatchcase(value, word) for word in words if not word.startswith("!"))
-
-ALL_ADDRESSES = {"0.0.0.0/0", "::/0"}
-
-
-def matches_all(criteria: "list[str]") -> bool:
-    """Tell whether a Match holds for every visitor: `all`, or patterns that leave nobody out.
-
-    User * Address 0.0.0.0/0,::/0
-    """
-    if [word.lower() for word in criteria] == ["all"]:
-        return True
-    patterns = [set(word.split(",")) for word in criteria[1::2]]
-    return bool(patterns) and all(
-        ("*" in one or one >= ALL_ADDRESSES) and not any(word.startswith("!") for word in one) for one in patterns
-    )
 
 
 def sshd_lines(
@@ -254,51 +207,6 @@ def is_there(host: "Host", path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def sshd_settings(lines: "Iterator[tuple[list[str], str]]") -> "tuple[dict[str, list[str]], set[str]]":
-    """Return the arguments that hold for everybody, and what is another for some.
-
-    Of several lines the first wins, but for ports; what a Match says to all wins over what stands before it, as sshd
-    reads the matching blocks anew for each visitor and lets them override the rest (sshd_config(5), Match).
-    """
-    told = {EVERYBODY: {}, MATCHED: {}, SOME: {}}  # type: dict[str, dict[str, list[str]]]
-    for words, scope in lines:
-        keyword, arguments = words[0], words[1:]
-        if keyword in ("port", "listenaddress"):
-            told[scope].setdefault(keyword, []).extend(arguments[:1])
-        else:
-            told[scope].setdefault(keyword, arguments)
-    return dict(told[EVERYBODY], **told[MATCHED]), set(told[SOME])
-
-
-def settings_of_some(
-    lines: "list[tuple[list[str], str]]", settings: "dict[str, list[str]]"
-) -> "Iterator[tuple[dict[str, list[str]], bool]]":
-    """Yield what holds for whom a Match is for, and whether that may be root; `settings` are everybody's.
-
-    For each block, and for each two that somebody may be in: of all that match the first value of a keyword counts.
-    """
-    blocks = {id(scope): scope for words, scope in lines if scope == SOME and words[0] in SSHD_DEFAULTS}
-    found = list(blocks.values())  # type: list[Any]
-    groups = [(one,) for one in found]  # type: list[tuple[Any, ...]]
-    pairs = [(one, two) for i, one in enumerate(found[:MOST_BLOCKS]) for two in found[i + 1 : MOST_BLOCKS]]
-    groups += [pair for pair in pairs if may_meet(*pair)]
-    for group in groups:
-        around = [scope.criteria[:depth] for scope in group for depth in range(1, len(scope.criteria) + 1)]
-        first = {}  # type: dict[str, list[str]]
-        for words, scope in lines:
-            if scope == MATCHED or (scope == SOME and getattr(scope, "criteria", None) in around):
-                first.setdefault(words[0], words[1:])
-        yield dict(settings, **first), all(scope.allows(user="root") for scope in group)
-
-
-def may_meet(one: "Any", other: "Any") -> bool:
-    """Tell whether a visitor may be meant by two blocks: not by two that name other users, addresses or hosts."""
-    return all(
-        not one.names(word) or not other.names(word) or one.names(word) & other.names(word)
-        for word in ("user", "address", "host", "localport")
-    )
 
 
 def sshd_ports(settings: "dict[str, list[str]]") -> "list[int]":
@@ -401,58 +309,7 @@ def sshd_part(
     daemons.is_quiet = daemons.is_quiet or is_quiet or level in QUIET or bool({"q", "E"}.intersection(dict(options)))
     if server:
         check_read(host, server, files, (settings.get("pidfile") or [SSHD_PID_FILE])[0])
-    some = list(settings_of_some(lines, settings))
-    return judged_ssh(dict(settings, **ports), conditional, source, some)
-
-
-def values_of(settings: "dict[str, list[str]]") -> "dict[str, str]":
-    """Return the first word of each setting that counts, sshd's own where nothing is said."""
-    value = {key: (settings.get(key) or [default])[0].lower() for key, default in SSHD_DEFAULTS.items()}
-    value["permitrootlogin"] = value["permitrootlogin"].replace("without-password", "prohibit-password")
-    return value
-
-
-def lets_passwords_in(settings: "dict[str, list[str]]") -> bool:
-    """Tell whether somebody with nothing but a password is let in.
-
-    PAM asks for passwords, too, where it may ask questions; and of the lists of AuthenticationMethods, all of which
-    methods have to succeed, one has to want nothing else.
-    """
-    value = values_of(settings)
-    can = {"password"} if value["passwordauthentication"] == "yes" else set()
-    if value["kbdinteractiveauthentication"] == "yes" and value["usepam"] == "yes":
-        can.add("keyboard-interactive")
-    lists = settings.get("authenticationmethods") or ["any"]
-    if lists[0].lower() == "any":
-        return bool(can)
-    return any(can.issuperset(method.partition(":")[0].lower() for method in one.split(",")) for one in lists)
-
-
-# How root may log in, the least first.
-ROOT_LOGINS = ("no", "forced-commands-only", "prohibit-password", "yes")
-
-
-def judged_ssh(
-    settings: "dict[str, list[str]]",
-    conditional: "set[str] | None",
-    source: str,
-    some: "list[tuple[dict[str, list[str]], bool]]",
-) -> "Json":
-    """Return what the settings mean together; `some` are those for the visitors of Match blocks, and whether root may be one."""
-    ways = [(settings, True), *some]
-    logins = [values_of(one)["permitrootlogin"] for one, may_be_root in ways if may_be_root]
-    root = max(logins, key=lambda login: ROOT_LOGINS.index(login) if login in ROOT_LOGINS else 0)
-    by_password = [way for way in ways if lets_passwords_in(way[0])]
-    as_root = [way for way in by_password if way[1] and values_of(way[0])["permitrootlogin"] == "yes"]
-    reason = "keys_only"
-    for found, word in ((by_password, "password_login"), (as_root, "root_password_login")):
-        if found:
-            reason = word if found[0] is ways[0] else word + "_for_some"
-    told = verdict("warning" if by_password else "ok", reason, source=source, ports=sshd_ports(settings))
-    told.update(root_login=root, password_login=bool(by_password))
-    if conditional is not None:
-        told["conditional"] = sorted(conditional.intersection(SSHD_DEFAULTS))
-    return told
+    return judged_ssh(host, lines, dict(settings, **ports), conditional, source, server is not None)
 
 
 # ---------------------------------------------------------------- SELinux, AppArmor

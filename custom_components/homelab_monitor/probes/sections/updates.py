@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 class Manager:
     """One row of the table: a package manager, and where it keeps what it knows.
 
-    `marks` are there where it is this system's own. `watched` are files and folders of which none can stay the same
-    when the answer changes: of a folder also the files in it, which may be written in place. `metadata` (patterns) is
-    what a refresh writes: without any, nothing is known.
+    `marks` say that it is this system's own: of each group of patterns one is there, and of the last one it is not empty.
+    They are what the manager cannot do without, none of its settings. `watched` are files and folders of which none can
+    stay the same when the answer changes: of a folder also the files in it, which may be written in place. `metadata`
+    (patterns) is what a refresh writes: without any, nothing is known.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - one row, in the order of its columns
         self,
         name: str,
-        marks: "tuple[str, ...]",
+        marks: "tuple[tuple[str, ...], ...]",
         watched: "tuple[str, ...]",
         metadata: "tuple[str, ...]",
         read: "Callable[[Host], Json]",
@@ -66,10 +67,11 @@ RPM_DATABASES = (
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
     "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
 )
+# Those with a database of their own come first: one that is only installed beside another has an empty one.
 MANAGERS = (
     Manager(
         "apt",
-        ("/etc/apt", "/var/lib/dpkg/status"),
+        (("/etc/apt",), ("/var/lib/dpkg/status",)),
         (
             "/var/lib/dpkg/status",
             "/var/lib/dpkg/updates",
@@ -87,48 +89,55 @@ MANAGERS = (
         read_apt,
     ),
     Manager(
-        "zypper",
-        ("/etc/zypp/zypp.conf",),
-        (*RPM_DATABASES, "/etc/zypp/zypp.conf", "/etc/zypp/repos.d", "/etc/zypp/repos.d/*", "/etc/zypp/locks"),
-        ("/var/cache/zypp/raw/*/repodata/repomd.xml", "/var/cache/zypp/raw/*/cookie"),
-        read_zypper,
-        zypper_wants_reboot,
-    ),
-    Manager(
-        "dnf",
-        ("/etc/dnf/dnf.conf",),
-        (*RPM_DATABASES, "/etc/yum.repos.d", *DNF_CONFIGS, *DNF_LOCKS),
-        ("/var/cache/dnf/*/repodata/repomd.xml", "/var/cache/libdnf5/*/repodata/repomd.xml"),
-        read_dnf,
-        dnf_wants_reboot,
-    ),
-    Manager(
         "pacman",
-        ("/etc/pacman.conf", "/var/lib/pacman/local"),
-        ("/var/lib/pacman/local", "/etc/pacman.conf", "/etc/pacman.d", "/etc/pacman.d/*"),
+        (("/etc/pacman.conf",), ("/var/lib/pacman/local/*-*", "/usr/lib/holo/pacmandb/local/*-*")),  # SteamOS
+        ("/var/lib/pacman/local", "/usr/lib/holo/pacmandb/local", "/etc/pacman.conf", "/etc/pacman.d", "/etc/pacman.d/*"),
         ("/var/lib/pacman/sync/*.db", "/var/lib/pacman/sync"),
         read_pacman,
     ),
     Manager(
         "apk",
-        ("/lib/apk/db/installed",),
+        (("/lib/apk/db/installed",),),
         ("/lib/apk/db/installed", "/etc/apk/repositories"),
         ("/var/cache/apk/APKINDEX.*", "/etc/apk/cache/APKINDEX.*"),
         read_apk,
     ),
     Manager(
         "apk",
-        ("/usr/lib/apk/db/installed",),
+        (("/usr/lib/apk/db/installed",),),
         ("/usr/lib/apk/db/installed", "/etc/apk/repositories", "/etc/apk/repositories.d", "/etc/apk/repositories.d/*"),
         ("/var/cache/apk/APKINDEX.*", "/var/cache/apk/*.adb", "/etc/apk/cache/APKINDEX.*"),
         read_apk,
     ),
     Manager(
         "opkg",
-        ("/etc/opkg.conf",),
+        (("/etc/opkg.conf", "/etc/opkg/opkg.conf"), ("/usr/lib/opkg/status", "/var/lib/opkg/status")),
         ("/usr/lib/opkg/status", "/var/lib/opkg/status", "/etc/opkg.conf", "/etc/opkg", "/etc/opkg/*"),
         ("/var/opkg-lists/*", "/var/lib/opkg/lists/*"),
         read_opkg,
+    ),
+    Manager(
+        "zypper",
+        (("/usr/bin/zypper",), ("/etc/zypp/repos.d/*.repo",)),
+        (
+            *RPM_DATABASES,
+            "/etc/zypp/zypp.conf",  # gone where nobody changed it, since libzypp 17.38
+            "/etc/zypp/zypp.conf.d/*",
+            "/etc/zypp/repos.d",
+            "/etc/zypp/repos.d/*",
+            "/etc/zypp/locks",
+        ),
+        ("/var/cache/zypp/raw/*/repodata/repomd.xml", "/var/cache/zypp/raw/*/cookie"),
+        read_zypper,
+        zypper_wants_reboot,
+    ),
+    Manager(
+        "dnf",
+        (("/usr/bin/dnf", "/etc/dnf/dnf.conf"),),  # the program is not on every image
+        (*RPM_DATABASES, "/etc/yum.repos.d", *DNF_CONFIGS, *DNF_LOCKS),
+        ("/var/cache/dnf/*/repodata/repomd.xml", "/var/cache/libdnf5/*/repodata/repomd.xml"),
+        read_dnf,
+        dnf_wants_reboot,
     ),
 )
 
@@ -136,7 +145,8 @@ MANAGERS = (
 def manager_of(host: "Host") -> Manager:
     """Return the system's package manager; another one's tools may be installed beside it, with an empty database."""
     for manager in MANAGERS:
-        if all(map(host.exists, manager.marks)) and size_of(host, manager.marks[-1]) != 0:
+        found = [next((path for one in group for path in paths_of(host, one) if host.exists(path)), "") for group in manager.marks]
+        if all(found) and size_of(host, found[-1]) != 0:
             return manager
     raise Missing("not_supported")
 
@@ -202,6 +212,14 @@ def root_is_read_only(host: "Host") -> bool:
     return bool(roots) and "ro" in roots[-1].split(",")
 
 
+def word_on_reboot(manager: Manager, host: "Host") -> "bool | None":
+    """Return the manager's own judgement, None where it has none; an image may have its settings without the program."""
+    try:
+        return manager.wants_reboot(host)
+    except Missing:
+        return None
+
+
 def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Tell what could be updated; the manager is asked when something of it changed since it was asked."""
     manager = manager_of(host)
@@ -210,7 +228,7 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
     if memo.get("state") != state:
         # Folders are watched as well, but what they held is gone with the files: then nothing is known.
         known = [path for path in metadata if path not in APT_STAMPS and not host.is_folder(path)]
-        memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=manager.wants_reboot(host))
+        memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=word_on_reboot(manager, host))
     section = dict({"manager": manager.name}, **memo["answer"])
     if metadata:
         newest = max(changed for changed, _ in metadata.values())
