@@ -24,7 +24,7 @@ from .items import (
     services,
 )
 from .limits import UNREAD_LIMIT
-from .models.containers import RESTARTING_SECONDS
+from .models.containers import AHEAD_SECONDS, RESTARTING_SECONDS
 from .rates import Rates
 from .snapshot import Snapshot
 
@@ -180,7 +180,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
     for key in restarting:
         # Longer than one restart looks like a series of them.
         problem = Problem(kind="container_restarting", item=labels[key])
-        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS)
+        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS + AHEAD_SECONDS)
 
 
 _SECTIONS = {
