@@ -283,9 +283,8 @@ def is_read_only_by_error(host: "Host", mount: Mount, device: str) -> bool:
         return True
     if "ro" not in mount.told or not mount.kind.startswith("ext") or not device:
         return False
-    last = host.number(f"/sys/fs/ext4/{device}/last_error_time")
-    now = host.epoch()
-    return bool(last) and (mount.is_meant_writable or now - host.boottime() < last <= now)
+    last, now = host.number(f"/sys/fs/ext4/{device}/last_error_time"), host.epoch()
+    return last is not None and last > 0 and (mount.is_meant_writable or now - host.boottime() < last <= now)
 
 
 def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Json]":
