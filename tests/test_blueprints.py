@@ -1,17 +1,23 @@
 """The blueprints: loaded by Home Assistant's own code, made into automations, and run."""
 
 import asyncio
+from datetime import timedelta
 import math
 from pathlib import Path
 import re
 import shutil
 from unittest.mock import patch
 
-from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, State, callback
 from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+    mock_restore_cache,
+)
 
 from custom_components.homelab_monitor.client.errors import (
     HomelabError,
@@ -384,6 +390,9 @@ async def test_a_host_that_is_back_before_automations_begin_is_told_to_be_back(
     assert await hass.config_entries.async_unload(host.entry.entry_id)
     hass.set_state(CoreState.not_running)
     told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+    # As Home Assistant restores an automation that has told of it.
+    ran = {"last_triggered": (dt_util.utcnow() - timedelta(seconds=300)).isoformat()}
+    mock_restore_cache(hass, [State("automation.host_offline", "on", ran)])
     await use(hass, "host_offline", hosts=hosts, minutes=1, **told)
     host.session.error = None
     await host.start_again()
@@ -759,6 +768,136 @@ async def test_deleting_a_host_is_no_error(
     await hass.async_block_till_done()
     assert [each.message for each in caplog.records if each.levelname in ("ERROR", "WARNING")] == []
     assert notes == []
+
+
+# ---------------------------------------------------------------- told once, whatever the telling does
+
+
+async def reload_at_once(host: Host) -> None:
+    """Reload the entry from within an action."""
+    assert await host.hass.config_entries.async_unload(host.entry.entry_id)
+    with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
+        assert await host.hass.config_entries.async_setup(host.entry.entry_id)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.7, 0.999], ids=lambda part: f"{part} s into a second")
+@pytest.mark.parametrize("minutes", [0, 1])
+async def test_actions_that_reload_the_host_are_run_once(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], minutes: int, part: float
+) -> None:
+    async def reload(_call: object) -> None:
+        await reload_at_once(host)
+        host.freezer.tick(0.15)
+
+    hass.services.async_register("test", "reload", reload)
+    host.freezer.move_to(dt_util.utcnow().replace(microsecond=int(part * 1_000_000)))
+    await host.start()
+    actions = [*note(what="gone"), {"action": "test.reload"}]
+    hosts = ["binary_sensor.plain_connectivity"]
+    await use(
+        hass,
+        "host_offline",
+        hosts=hosts,
+        minutes=minutes,
+        offline_actions=actions,
+        online_actions=note(what="back"),
+    )
+    host.session.error = Unreachable("plain")
+    await let_pass(host, 200)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await let_pass(host, 100)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+async def test_a_reload_in_the_moment_before_it_would_be_told_loses_nothing(two: TwoHosts) -> None:
+    """The minutes are over, and the run that waits for that has not begun yet."""
+    await two.start()
+    # It has run since the other one went.
+    two.cut(0)
+    await two.let_pass(0.25)
+    two.cut(1)
+    while two.hosts[1].status != "offline" or two.told != ["plain gone"]:
+        await two.let_pass(1 / 12)
+    for host in two.hosts:
+        host.session.advance(15)
+    two.hosts[0].freezer.tick(15)
+    await reload_at_once(two.hosts[1])
+    await two.let_pass(1)
+    assert two.told == ["plain gone", "second gone"]
+    await two.let_pass(1)
+    two.heal(1)
+    await two.let_pass(2)
+    assert two.told == ["plain gone", "second gone", "second back"]
+
+
+async def with_options(host: Host, **options: object) -> None:
+    """Change the options as a person does: that reloads the entry."""
+    assert await host.hass.config_entries.async_unload(host.entry.entry_id)
+    host.hass.config_entries.async_update_entry(host.entry, options=options)
+    await host.start_again()
+
+
+@pytest.mark.parametrize("wanted", [False, True], ids=["unless it may be off", "also when it may be off"])
+@pytest.mark.parametrize("first", [False, True], ids=["minded first", "expected first"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+async def test_an_absence_that_is_minded_for_a_part_of_it_is_told_once(
+    two: TwoHosts, *, wanted: bool, first: bool, beside: bool
+) -> None:
+    if first:
+        two.hosts[0].entry = make_entry(may_be_off=True)
+    await two.start(expected=wanted)
+    two.cut(0)
+    await two.let_pass(2)
+    if beside:
+        two.cut(1)
+    await two.let_pass(8)
+    told = [each for each in two.told if str(each).startswith("plain")]
+    assert told == ([] if first and not wanted else ["plain gone"])
+    for expected in (not first, first, not first):
+        await with_options(two.hosts[0], **({"may_be_off": True} if expected else {}))
+        await two.let_pass(8)
+    told = [each for each in two.told if str(each).startswith("plain")]
+    assert told == ["plain gone"]
+    two.heal(0)
+    await two.let_pass(6)
+    told = [each for each in two.told if str(each).startswith("plain")]
+    assert told == ["plain gone", "plain back"]
+
+
+@pytest.mark.parametrize("minutes", [None, 60], ids=["made", "changed"])
+async def test_an_automation_that_cannot_have_told_of_an_absence_says_nothing_of_its_end(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], minutes: int | None
+) -> None:
+    def automations(minutes: int | None) -> dict[str, object]:
+        told = {"offline_actions": note(what="gone"), "online_actions": note(what="back")}
+        inputs = {"hosts": ["binary_sensor.plain_connectivity"], "minutes": minutes, **told}
+        use = {"path": "homelab_monitor/host_offline.yaml", "input": inputs}
+        return {"automation": [{"alias": "it", "id": "it", "use_blueprint": use}] if minutes else []}
+
+    async def change() -> None:
+        with patch("homeassistant.config.load_yaml_config_file", autospec=True, return_value=automations(5)):
+            await hass.services.async_call("automation", "reload", blocking=True)
+
+    await host.start()
+    assert await async_setup_component(hass, "automation", automations(minutes))
+    host.session.error = Unreachable("plain")
+    await let_pass(host, 900)
+    await change()
+    await let_pass(host, 900)
+    host.session.error = None
+    await let_pass(host, 120)
+    assert notes == []
+    # After a reload of the host it knows of the absence, and tells of it.
+    host.session.error = Unreachable("plain")
+    await let_pass(host, 120)
+    await change()
+    await let_pass(host, 900)
+    await host.reload()
+    await let_pass(host, 60)
+    host.session.error = None
+    await let_pass(host, 120)
+    assert [each["what"] for each in notes] == ["gone", "back"]
 
 
 # ---------------------------------------------------------------- what lasts, over reloads

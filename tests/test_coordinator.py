@@ -354,6 +354,7 @@ async def test_a_restart_with_the_host_off_keeps_every_entity(
     after = {e.unique_id for e in er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)}
     assert before == after
     assert states == set(hass.states.async_entity_ids())
+    await host.move(31)
     assert host.state(CONNECTIVITY) == "off"
     assert host.state(MEMORY) == "unavailable"
     assert not [s for s in hass.states.async_all() if s.attributes.get("restored")]

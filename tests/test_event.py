@@ -6,11 +6,11 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 import pytest
 
+from custom_components.homelab_monitor.audience import RELOAD_SECONDS
 from custom_components.homelab_monitor.client.control import RunAction
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.controls import async_control_service
-from custom_components.homelab_monitor.coordinator import RELOAD_SECONDS
 
 from .scripted import Host
 
@@ -97,7 +97,7 @@ async def test_what_a_poll_told_is_not_told_again_by_another_look(host: Host, to
     await host.start()
     coordinator = host.entry.runtime_data
     units[0]["active_state"] = "failed"
-    while "service_failed" not in {each.type for each in coordinator.data.happenings}:
+    while not told:
         await host.move(1)
     (filesystem, *_) = coordinator.inventory.items["filesystem"]
     coordinator.async_forget("filesystem", filesystem)

@@ -15,7 +15,7 @@ LAYERS: tuple[set[str], ...] = (
     {"const", "markdown", "attributes"},
     {"alarms", "batches", "offers"},
     {"settings", "state", "store", "sessions", "checklist"},
-    {"issues", "coordinator", "judgement", "registration", "discovery", "contact"},
+    {"audience", "issues", "coordinator", "judgement", "registration", "discovery", "contact"},
     {"renewal"},
     {"entity", "subjects", "capability", "controls", "moves"},
     {"quantities", "upgrade"},

@@ -8,7 +8,15 @@ from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 from pytest_homeassistant_custom_component.common import mock_restore_cache_with_extra_data
 
-from custom_components.homelab_monitor.client.errors import TimedOut, Unreachable
+from custom_components.homelab_monitor.audience import _LAST_LOOKS, AUTOMATIONS_SECONDS
+from custom_components.homelab_monitor.client.errors import (
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    NoPython,
+    TimedOut,
+    Unreachable,
+)
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.snapshot import Snapshot
 from custom_components.homelab_monitor.contact import HostContact
@@ -37,6 +45,19 @@ def said(hass: HomeAssistant) -> dict[str, list[str]]:
 
     async_track_state_change_event(hass, list(found), note)
     return found
+
+
+async def again(hass: HomeAssistant, host: Host, *, is_restart: bool) -> None:
+    """Reload the entry, or let Home Assistant start anew, automations included."""
+    if not is_restart:
+        await host.reload()
+        return
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    hass.data[_LAST_LOOKS].clear()
+    hass.set_state(CoreState.not_running)
+    await host.start_again()
+    await hass.async_start()
+    await host.move(AUTOMATIONS_SECONDS + 1)
 
 
 async def test_a_reload_of_a_host_that_is_online_shows_nothing_else(host: Host, said: dict[str, list[str]]) -> None:
@@ -80,20 +101,67 @@ async def test_a_reload_of_a_host_that_is_offline_shows_nothing_else(host: Host,
     assert said[EVENTS][-1] == "host_online"
 
 
-async def test_a_host_that_went_while_nobody_looked_is_gone_after_the_first_poll(
-    host: Host, said: dict[str, list[str]]
+@pytest.mark.parametrize("is_restart", [False, True], ids=["reload", "restart"])
+async def test_a_host_that_went_while_nobody_looked_is_gone_once_it_was_silent_for_as_long_as_ever(
+    hass: HomeAssistant, host: Host, said: dict[str, list[str]], *, is_restart: bool
 ) -> None:
     await host.start()
+    await host.move(60)
     host.session.error = Unreachable("plain")
     for told in said.values():
         told.clear()
-    await host.reload()
+    await again(hass, host, is_restart=is_restart)
+    await host.move(10)
+    assert said[CONNECTIVITY] == ["unavailable", "on"]
+    await host.move(21)
     assert said[CONNECTIVITY] == ["unavailable", "on", "off"]
     assert said[EVENTS].count("host_offline") == 1
     host.session.error = None
     await host.move(61)
     assert said[CONNECTIVITY][3:] == ["on"]
     assert [each for each in said[EVENTS] if each] == ["host_offline", "host_online"]
+
+
+@pytest.mark.parametrize("is_restart", [False, True], ids=["reload", "restart"])
+async def test_one_poll_without_an_answer_is_no_absence_after_a_reload_either(
+    hass: HomeAssistant, host: Host, said: dict[str, list[str]], *, is_restart: bool
+) -> None:
+    await host.start()
+    await host.move(60)
+    for told in said.values():
+        told.clear()
+    host.session.error = TimedOut("plain", "once")
+    await again(hass, host, is_restart=is_restart)
+    host.session.error = None
+    await host.move(60)
+    assert host.status == "online"
+    assert said[CONNECTIVITY] == ["unavailable", "on"]
+    assert not {"host_offline", "host_online"} & set(said[EVENTS])
+
+
+@pytest.mark.parametrize("is_restart", [False, True], ids=["reload", "restart"])
+@pytest.mark.parametrize(
+    "error", [KeyRefused("plain"), HostKeyChanged("plain", expected="a", offered="b"), NoPython("plain")], ids=type
+)
+async def test_a_host_that_refuses_is_gone_at_once_also_after_a_reload(
+    hass: HomeAssistant, host: Host, error: HomelabError, *, is_restart: bool
+) -> None:
+    await host.start()
+    host.session.error = error
+    await again(hass, host, is_restart=is_restart)
+    await host.move(20 if is_restart else 1)
+    assert host.state(CONNECTIVITY) == "off"
+
+
+async def test_reloads_in_a_row_put_no_absence_off(host: Host) -> None:
+    await host.start()
+    await host.move(60)
+    host.session.error = Unreachable("plain")
+    for _ in range(4):
+        await host.move(10)
+        await host.reload()
+    await host.move(21)
+    assert host.state(CONNECTIVITY) == "off"
 
 
 async def test_of_a_host_that_nobody_has_seen_nothing_is_said(host: Host, said: dict[str, list[str]]) -> None:

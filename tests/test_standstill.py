@@ -171,6 +171,20 @@ async def test_a_day_that_we_stood_still_is_no_day_without_a_word(hass: HomeAssi
     assert any("reachable" in issue for _, issue in ir.async_get(hass).issues)
 
 
+@pytest.mark.parametrize("seconds", [15, 60, 3600])
+async def test_a_host_that_is_offline_stays_so_when_nobody_asked_for_a_while(host: Host, seconds: int) -> None:
+    await host.start()
+    await host.move(60)
+    host.session.error = Unreachable("plain")
+    await host.move(120)
+    for _ in range(3):
+        assert host.status == "offline"
+        await stand_still(host, seconds)
+        for _ in range(20):
+            assert host.state(CONNECTIVITY) == "off"
+            await host.move(1)
+
+
 async def test_a_full_disk_is_not_told_again_after_a_standstill(
     hass: HomeAssistant,
     host: Host,

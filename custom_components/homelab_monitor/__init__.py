@@ -19,9 +19,10 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
+from .audience import async_forget_look
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
-from .coordinator import HomelabConfigEntry, HomelabCoordinator, async_forget_look
+from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import async_note_choices, device_identifier
 from .issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .moves import Elsewhere, async_forget

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, override
 
@@ -48,7 +49,7 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
 def _reason(state: HostState) -> Mapping[str, Any]:
     """Return the status, and the error that is behind it."""
     reason = state.error.key if state.error else None
-    since = state.since.isoformat(timespec="seconds") if state.is_known else None
+    since = _moment(state.since) if state.is_known else None
     about: dict[str, Any] = {"status": state.status.value, "reason": reason, "since": since}
     if not state.is_known or state.is_shown_online:
         return about
@@ -58,7 +59,15 @@ def _reason(state: HostState) -> Mapping[str, Any]:
         about["expected"] = True
     # An absence that began before a reload or a start: what automations were told of it, and when they can be again.
     watched = {"watched_until": state.watched_until, "watched_again": state.watched_again}
-    return about | {name: moment.isoformat(timespec="milliseconds") for name, moment in watched.items() if moment}
+    about |= {name: _moment(moment) for name, moment in watched.items() if moment}
+    if state.watched_until and state.unexpected_until != state.watched_until:
+        about["unexpected_until"] = state.unexpected_until and _moment(state.unexpected_until)
+    return about
+
+
+def _moment(moment: datetime) -> str:
+    """Return a moment as automations compare it: cut to less, what was told would seem to come too early."""
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _reasons(state: HostState) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 import hashlib
 import logging
@@ -15,13 +15,13 @@ import time
 from typing import override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, CoreState, HassJob, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
-from homeassistant.util.hass_dict import HassKey
 
 from .alarms import async_alarm
+from .audience import AUTOMATIONS_SECONDS, Audience
 from .client.bucket import Bucket
 from .client.errors import (
     ALARMS,
@@ -44,7 +44,6 @@ from .client.roster import Roster
 from .client.session import ProbeSession
 from .client.snapshot import Reply, Snapshot
 from .client.turns import Turns
-from .const import DOMAIN
 from .judgement import HostJudgement
 from .registration import HostDevice
 from .settings import HostAddress, HostOptions
@@ -68,37 +67,10 @@ _REFUSALS = (KeyRefused, *ALARMS)
 """One side does not believe the other; nothing but the next handshake follows from it."""
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
-AUTOMATIONS_SECONDS = 5.0
-"""Automations begin when Home Assistant has started, each with a task of its own."""
-UNTOLD_LIMIT = 1000
-"""Happenings that wait for that."""
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
-RELOAD_SECONDS = 120.0
-"""How long what was the case before a reload counts after it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LastLook:
-    """What a coordinator leaves to the next one of its entry."""
-
-    at: float
-    baseline: Baseline
-    untold: tuple[Happening, ...]
-    is_held: bool
-    """Whether the host is back and nobody was told yet."""
-
-
-_LAST_LOOKS: HassKey[dict[str, _LastLook]] = HassKey(f"{DOMAIN}_last_looks")
-
 type HomelabConfigEntry = ConfigEntry[HomelabCoordinator]
-
-
-@callback
-def async_forget_look(hass: HomeAssistant, entry_id: str) -> None:
-    """Forget what was the case on a host that is removed."""
-    hass.data.get(_LAST_LOOKS, {}).pop(entry_id, None)
 
 
 class HomelabCoordinator(DataUpdateCoordinator[HostState]):
@@ -153,14 +125,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._is_phased = False
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
-        self._is_closed = self._is_leaving = self._was_held = False
-        self._is_heard = hass.state is CoreState.running
-        """Whether automations listen: what they are not told they never learn."""
-        self._is_unseen = False
-        """Whether the host went before automations could see it: they hear of no change then."""
-        self._untold: tuple[Happening, ...] = ()
+        self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
-        self._baseline = Baseline()
         self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
@@ -178,10 +144,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _remembered(self) -> HostState:
         """Return the state to start with: the host is as it was, until the first poll has ended."""
-        snapshot = self.store.memory.snapshot
-        rates = updated(Rates(), Snapshot(), snapshot)
-        self._baseline = self._last_look() or starting_from(snapshot, time.monotonic())
         memory = self.store.memory
+        snapshot, known = memory.snapshot, memory.baseline
+        rates = updated(Rates(), Snapshot(), snapshot)
+        # What changes in a reload is told as ever.
+        memory.baseline = self._audience.baseline or starting_from(snapshot, time.monotonic(), known)
         state = HostState(
             snapshot=snapshot,
             rates=rates,
@@ -190,30 +157,30 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             may_be_off=self.options.may_be_off,
             since=dt_util.utcnow() if memory.since is None else dt_util.utc_from_timestamp(memory.since),
             last_test=restore_report(memory.last_test),
-            is_held=self._was_held or (not self._is_heard and memory.online is False),
         )
-        if memory.online is False or state.is_held:
-            until = None if memory.watched_until is None else dt_util.utc_from_timestamp(memory.watched_until)
-            again = dt_util.utcnow() if self._is_heard else None
-            state = replace(state, last_reason=memory.reason, watched_until=until, watched_again=again)
+        state = self._audience.restored(state)
         if memory.age_seconds < self.options.stale_after:
             # The config flow has just seen it.
             self._last_success = memory.seen
         elif not memory.online:
             return state if memory.online is None else replace(state, status=Status.OFFLINE)
+        else:
+            self._last_success = self._answered_before()
         self._arm_stale_timer()
-        self._remember(Status.ONLINE, state.since)
-        return replace(state, status=Status.ONLINE)
+        state = replace(state, status=Status.ONLINE)
+        self._remember(state)
+        return state
 
-    def _last_look(self) -> Baseline | None:
-        """Return what was the case before a reload: what changes meanwhile is told as ever."""
-        seen = self.hass.data.setdefault(_LAST_LOOKS, {}).pop(self.config_entry.entry_id, None)
-        if seen is None or time.monotonic() - seen.at > RELOAD_SECONDS:
-            return None
-        # Told when the next ones begin to listen, if the last ones were not there yet.
-        self._untold, self._was_held = seen.untold, seen.is_held
-        self._is_heard = self._is_heard and not seen.untold and not seen.is_held
-        return seen.baseline
+    def _answered_before(self) -> float | None:
+        """Return when a host that was online counts as heard last: silence begins with a poll that it does not answer.
+
+        Time in which nobody asked is none. Where the user polls by hand, a poll that fails is all that is ever known.
+        """
+        answered = self._audience.answered
+        if self.config_entry.pref_disable_polling:
+            return answered
+        due = time.monotonic() - self.options.interval
+        return due if answered is None else max(answered, due)
 
     # ------------------------------------------------------------ polling
 
@@ -227,7 +194,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         started = time.monotonic()
         if started < self._rest_until:
             self.update_interval = timedelta(seconds=self._rest_until - started)
-            return replace(self.data, happenings=())
+            return self.data
         self._note_standstill(started)
         self._say_fault()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
@@ -235,12 +202,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         try:
             reply = await self.session.poll(sections, self._watch(sections), self._sudo(sections))
         except HomelabError as err:
-            if self._is_leaving:
-                return replace(self.data, happenings=())
+            if self._audience.has_left:
+                return self.data
             state = self._failed(err, started)
         else:
-            if self._is_leaving:
-                return replace(self.data, happenings=())
+            if self._audience.has_left:
+                return self.data
             self._is_taking_in = True
             state = self._succeeded(sections, reply, started, time.monotonic() - started)
             self._is_taking_in = False
@@ -262,12 +229,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if self._asked is None:
             self._asked = now
 
-    def _told_now(self, happenings: tuple[Happening, ...]) -> tuple[Happening, ...]:
-        """Return what is told at once; while nobody listens it waits."""
-        if self._is_heard:
-            return happenings
-        self._untold = (*self._untold, *happenings)[:UNTOLD_LIMIT]
-        return ()
+    @callback
+    @override
+    def async_update_listeners(self) -> None:
+        """Let all entities look; what happened is told with that, once, whoever lets them look next."""
+        super().async_update_listeners()
+        self.data = replace(self.data, happenings=())
 
     @callback
     def async_started(self, hass: HomeAssistant) -> None:
@@ -275,21 +242,18 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
         @callback
         def async_tell_all(_now: datetime) -> None:
-            if self._is_leaving:
+            if self._audience.is_gone:
                 return
-            self._is_heard, untold, self._untold = True, self._untold, ()
-            if not self._is_closed:
-                now, before = dt_util.utcnow(), self.data
-                self.data = replace(before, is_held=False)
-                if before.is_held and before.is_online:
-                    self.data = replace(self.data, since=now, watched_until=None, watched_again=None)
-                elif before.is_held or (self._is_unseen and not before.is_online):
-                    self.data = replace(self.data, watched_again=now)
-                if before.is_known:
-                    self._remember(self.data.status, self.data.since)
-                self.async_tell(*untold)
+            was_held = self.data.is_held
+            self.data, untold = self._audience.begin(self.data)
+            if self.data.is_known:
+                self._remember(self.data)
+            self.async_tell(*untold)
+            if untold or was_held:
+                # Nothing that was told waits in the file for another start.
+                self._save_at_once()
 
-        if not self._is_heard:
+        if not self._audience.is_listening:
             job = HassJob(async_tell_all, f"{self.name} started", cancel_on_shutdown=True)
             self.config_entry.async_on_unload(async_call_later(hass, AUTOMATIONS_SECONDS, job))
 
@@ -337,7 +301,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        self._baseline, happenings = advance(self._baseline, snapshot, self.options.stale_after)
+        baseline, happenings = advance(self.store.memory.baseline or Baseline(), snapshot, self.options.stale_after)
         if any(each.type == "rebooted" for each in happenings):
             self._judge.start_over()
         state = replace(
@@ -355,6 +319,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
+        self.store.memory.baseline = baseline
         self.store.async_changed()
         return self._enter(state, Status.ONLINE, None, happenings)
 
@@ -408,11 +373,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
         Who answers in its place may be gone by then, and would leave nothing behind: that counts at once.
         """
-        if self.data.is_online and not self._is_heard and not isinstance(err, ALARMS):
+        if self.data.is_online and not self._audience.is_listening and not isinstance(err, ALARMS):
             return Status.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
             return Status.SUSPENDED
-        return Status.OFFLINE if self._refusals or self._is_stale() else Status.LATE
+        # A poll that fails brings no host back, however long we had not asked.
+        return Status.OFFLINE if self._refusals or not self.data.is_online or self._is_stale() else Status.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
@@ -462,7 +428,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             _LOGGER.debug("%s: %s", self.name, err)
             async_alarm(self.config_entry, err)
             return
-        if self._is_leaving:
+        if self._audience.has_left:
             return
         self.data = self._succeeded([section], reply, started, self.data.poll_seconds)
         self.async_update_listeners()
@@ -473,7 +439,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
         What has been said already is not begun anew: the polls go on in their own rhythm.
         """
-        if self._is_closed or isinstance(self.data.error, ALARMS):
+        if self._audience.is_gone or isinstance(self.data.error, ALARMS):
             return
         self.data = self._failed(err, time.monotonic())
         self.judgement.async_polled(self.data.snapshot, err, self.data.poll_seconds, 0.0)
@@ -481,15 +447,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     @callback
     def async_tell(self, *happenings: Happening) -> None:
-        """Let all entities look again, and tell what happened beside the polls; what a poll brought is told already."""
-        if self._is_leaving:
-            # Its listeners go one after the other: the next ones tell it.
-            looks = self.hass.data.get(_LAST_LOOKS, {})
-            if look := looks.get(self.config_entry.entry_id):
-                looks[self.config_entry.entry_id] = replace(look, untold=(*look.untold, *happenings)[:UNTOLD_LIMIT])
-            happenings = ()
-        self.data = replace(self.data, happenings=self._told_now(happenings))
+        """Let all entities look again, and tell what happened beside the polls."""
+        # While entities go their listeners do, one after the other: the next ones tell it.
+        self.data = replace(self.data, happenings=self._audience.told(happenings))
         self.async_update_listeners()
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether this run is at its end: what is found out from here on is left for the next one."""
+        return self._audience.is_gone
 
     async def async_tested(self, report: Report) -> None:
         """Show the report of a whole test, and save it at once."""
@@ -514,31 +480,17 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     @callback
     def async_leave(self) -> None:
         """Leave to the next one what was told: entities go now, and what is answered from here on nobody would hear."""
-        if self._is_leaving:
+        if self._audience.has_left:
             return
-        self._note_watched()
-        self._is_leaving = True
+        self._audience.leave(self._last_success)
         self._disarm_stale_timer()
-        look = _LastLook(
-            at=time.monotonic(),
-            baseline=self._baseline,
-            untold=self._untold,
-            is_held=self.data.is_held and not self._is_heard,
-        )
-        self.hass.data.setdefault(_LAST_LOOKS, {})[self.config_entry.entry_id] = look
 
     async def async_close(self) -> None:
         """Stop everything that this host keeps running, for good."""
-        self._note_watched()
-        self._is_closed = True
+        self._audience.close()
+        self.store.async_changed()
         self._disarm_stale_timer()
         await self.session.close()
-
-    def _note_watched(self) -> None:
-        """Remember until when automations could see what this run shows."""
-        if self._is_heard and not (self._is_leaving or self._is_closed):
-            self.store.memory.watched_until = time.time()
-            self.store.async_changed()
 
     # ------------------------------------------------------------ status
 
@@ -554,23 +506,26 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self.store.memory.reason = reason
             self.store.async_changed()
         if status is state.status:
-            happenings = self._told_now(happenings)
+            happenings = self._audience.told(happenings)
             is_said = state.error is err and state.happenings is happenings
             return state if is_said else replace(state, error=err, happenings=happenings)
         self._changed, self._stood = time.monotonic(), 0.0
-        if state.is_online:
-            self._is_unseen = self.hass.state is not CoreState.running
+        self._audience.note_change(state)
         since = self._since(status, state)
-        self._remember(status, since)
         if self._is_news:
             happenings = (*self._gone_or_back(state, status, err), *happenings)
         if status in ONLINE and not state.is_held:
-            state = replace(state, watched_until=None, watched_again=None)
-        return replace(state, status=status, error=err, since=since, happenings=self._told_now(happenings))
+            state = replace(state, watched_until=None, unexpected_until=None, watched_again=None)
+        happenings = self._audience.told(happenings)
+        state = replace(state, status=status, error=err, since=since, happenings=happenings)
+        self._remember(state)
+        return state
 
-    def _remember(self, status: Status, since: datetime) -> None:
+    def _remember(self, state: HostState) -> None:
         """Remember whether the host is there, and since when: whatever status is shown, the next run starts from it."""
-        self.store.memory.online, self.store.memory.since = status in ONLINE, since.timestamp()
+        memory = self.store.memory
+        memory.online, memory.since = state.is_online, state.since.timestamp()
+        memory.is_held = state.is_held and state.is_online
         self.store.async_changed()
 
     @staticmethod
@@ -618,7 +573,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Turn the host offline when no success follows in time."""
         self._disarm_stale_timer()
         # Where the user polls by hand, silence between two polls means nothing.
-        if not (self.config_entry.pref_disable_polling or self._is_closed):
+        if not (self.config_entry.pref_disable_polling or self._audience.is_gone):
             job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
             now = time.monotonic()
             heard = now if anew or self._last_success is None else self._last_success
@@ -635,7 +590,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _async_turn_stale(self, _now: datetime) -> None:
         """Say offline between two polls, when the last success becomes too old."""
         self._unsub_stale = None
-        if self.data.is_online and not self._is_heard:
+        if self.data.is_online and not self._audience.is_listening:
             self._arm_stale_timer(anew=True)
         elif self.data.is_online and self._waits_on():
             return

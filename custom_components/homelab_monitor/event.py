@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.bucket import Bucket
-from .client.happenings import Happening
+from .client.happenings import HAPPENINGS, Happening
 from .client.limits import EVENT_OWNERS, EVENTS
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
@@ -31,17 +31,7 @@ HOST_EVENTS: tuple[HomelabEventDescription[HostState], ...] = (
         key="events",
         subject=HOST,
         stays_available=True,
-        event_types=[
-            "host_offline",
-            "host_online",
-            "rebooted",
-            "service_failed",
-            "service_recovered",
-            "container_died",
-            "container_unhealthy",
-            "gpu_lost",
-            "update_failed",
-        ],
+        event_types=list(HAPPENINGS),
     ),
 )
 

@@ -55,6 +55,8 @@ class HostState:
     """Why the host was offline when it was last looked at before this run, as the key of an error."""
     watched_until: datetime | None = None
     """Until when automations could see an absence that began before this run; None: not known."""
+    unexpected_until: datetime | None = None
+    """Until when they could see it as one that somebody minds; None: never, or not known."""
     watched_again: datetime | None = None
     """Since when they can see that absence again."""
     may_be_off: bool = False

@@ -21,11 +21,13 @@ from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util.hass_dict import HassKey
 
 from .client.errors import first_line
+from .client.happenings import ABOUT, HAPPENINGS, Baseline, Happening
 from .client.inventory import Inventory, restore_inventory
 from .client.keys import ECDSA, KeyPair
-from .client.limits import NAME_LIMIT, PROBLEMS_STORED
+from .client.limits import LINE_LIMIT, NAME_LIMIT, PROBLEMS_STORED, UNTOLD_STORED
 from .client.problems import Problem
 from .client.snapshot import Snapshot, restore_snapshot
+from .client.stored_baseline import baseline_as_dict, restore_baseline
 from .client.typed import number, text, texts
 from .const import DOMAIN
 
@@ -198,6 +200,14 @@ class HostMemory:
     """Why it was offline, as the key of an error; "" where it was not, or nobody knows."""
     watched_until: float | None = None
     """Until when automations could see that, by the wall clock."""
+    unexpected_until: float | None = None
+    """Until when they could see it and nobody expected it."""
+    is_held: bool = False
+    """Whether it is online again and automations were not told yet; `since` is that of its absence."""
+    baseline: Baseline | None = None
+    """What happenings are told against; None: not known."""
+    untold: tuple[Happening, ...] = ()
+    """What happened and automations were not told yet, the first one first."""
     problems: tuple[Problem, ...] = ()
     """What was wrong with it."""
     seen: float | None = None
@@ -303,6 +313,10 @@ class HostStore:
             "since": self.memory.since,
             "reason": self.memory.reason,
             "watched_until": self.memory.watched_until,
+            "unexpected_until": self.memory.unexpected_until,
+            "is_held": self.memory.is_held,
+            "baseline": self.memory.baseline and baseline_as_dict(self.memory.baseline, self.memory.snapshot),
+            "untold": [[each.type, each.owner, dict(each.about)] for each in _foremost(self.memory.untold)],
             "problems": [[each.kind, each.item] for each in self.memory.problems if len(each.item) <= NAME_LIMIT][
                 :PROBLEMS_STORED
             ],
@@ -330,6 +344,10 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         since=_moment(stored.get("since")),
         reason=text(stored.get("reason")),
         watched_until=_moment(stored.get("watched_until")),
+        unexpected_until=_moment(stored.get("unexpected_until", stored.get("watched_until"))),
+        is_held=stored.get("is_held") is True,
+        baseline=restore_baseline(stored.get("baseline")),
+        untold=_untold(stored.get("untold")),
         problems=_problems(stored.get("problems")),
         upgrade=text(stored.get("upgrade")),
         upgrade_started=number(stored.get("upgrade_started"), None),
@@ -353,3 +371,21 @@ def _problems(stored: object) -> tuple[Problem, ...]:
         for pair in pairs
         if len(texts(pair)) == 2  # noqa: PLR2004
     )
+
+
+def _foremost(untold: tuple[Happening, ...]) -> list[Happening]:
+    """Return those that there is room for, in their order: none that a user brought about for one of the host's own."""
+    order = sorted(range(len(untold)), key=lambda number: bool(untold[number].owner))
+    return [untold[number] for number in sorted(order[:UNTOLD_STORED])]
+
+
+def _untold(stored: object) -> tuple[Happening, ...]:
+    """Return the happenings that a file names."""
+    found: list[Happening] = []
+    for row in (stored if isinstance(stored, list) else [])[:UNTOLD_STORED]:
+        match row:
+            case [str(kind), str(owner), dict(about)] if kind in HAPPENINGS and len(owner) <= LINE_LIMIT:
+                said = {name: text(about[name]) for name in ABOUT & about.keys()}
+                said = {name: value for name, value in said.items() if 0 < len(value) <= LINE_LIMIT}
+                found.append(Happening(type=kind, owner=owner, about=said))
+    return tuple(found)

@@ -132,12 +132,15 @@ class HostUpgrade:
         if updates.pending:
             self._was_pending = True
         elif updates.pending == 0 and self._was_pending:
-            self._note_failure("")
+            self._note_failure("", updates)
 
     @callback
-    def _note_failure(self, failure: str) -> None:
-        """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well."""
-        self._was_pending, self._seen = False, self._updates
+    def _note_failure(self, failure: str, seen: Updates | None) -> None:
+        """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well.
+
+        `seen` is what the host had told of its packages by then.
+        """
+        self._was_pending, self._seen = False, seen
         if failure != self._memory.upgrade_failure:
             self._memory.upgrade_failure = failure
             self._coordinator.store.async_changed()
@@ -170,13 +173,21 @@ class HostUpgrade:
             async_note_denied(self._coordinator)
             raise
 
-    async def _async_remember(self, manager: str) -> None:
-        """Keep, beyond a restart, that somebody has to be told how it ends; or that nobody has."""
+    @callback
+    def _remember(self, manager: str) -> None:
+        """Keep that somebody has to be told how it ends; or that nobody has."""
         self._memory.upgrade = manager
         self._memory.upgrade_started = time.time() if manager else None
         self._memory.upgrade_boot_id = self._boot_id if manager else ""
         self._memory.upgrade_wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
-        # Of a host that was removed meanwhile no file may come back.
+
+    async def _async_remember(self, manager: str) -> None:
+        """Keep, beyond a restart, that somebody has to be told how it ends."""
+        self._remember(manager)
+        await self._async_save()
+
+    async def _async_save(self) -> None:
+        """Save at once; of a host that was removed meanwhile no file may come back."""
         entry = self._coordinator.config_entry
         if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
             await self._coordinator.store.async_save()
@@ -200,7 +211,7 @@ class HostUpgrade:
                 await self._async_ended(self._ours(found))
             elif found.phase is Phase.DONE and self.failure:
                 # Somebody else's went well meanwhile.
-                self._note_failure("")
+                self._note_failure("", self._updates)
                 self._coordinator.async_tell()
 
     async def _async_found_running(self) -> None:
@@ -216,11 +227,15 @@ class HostUpgrade:
             found = Upgrade(phase=Phase.LOST)
         error = self._error(found) if found else None
         has_failed = error is not None and not isinstance(error, UpgradeUnknown)
-        if found:
-            self._note_failure(error.key if error and has_failed else "")
-        await self._async_remember("")
+        seen = self._updates
         for section in CHANGED:
             await self._coordinator.async_ask_again(section)
+        if self._coordinator.is_gone:
+            # The job is still remembered: the next run asks for its end, and tells it.
+            return
+        if found:
+            self._note_failure(error.key if error and has_failed else "", seen)
+        self._remember("")
         end, self._end = self._end, None
         if error:
             _LOGGER.warning("%s", error)
@@ -231,6 +246,7 @@ class HostUpgrade:
             self._coordinator.async_tell()
         if found and end and not end.done():
             end.set_result(found)
+        await self._async_save()
 
     def _ours(self, found: Upgrade) -> Upgrade | None:
         """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""

@@ -3,8 +3,9 @@
 A happening is told once, against a baseline: what a section last told. A section that was not
 told leaves its part of the baseline as it is, so that nothing is missed and nothing told twice.
 
-After a restart of ours the baseline is what was stored. What a host then tells of a boot that began before we did may
-have happened while nobody looked, and is no news; of a boot that we were there for all of it is.
+After a restart of ours the baseline is what was stored, with all that it had to remember (`client/stored_baseline`).
+What a host then tells of a boot that began before we did may have happened while nobody looked, and is no news; of a
+boot that we were there for all of it is.
 """
 
 from collections import Counter
@@ -12,12 +13,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 import math
+from typing import Final
 
 from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
 from .limits import UNREAD_LIMIT
 from .models import Container, Service
 from .snapshot import Snapshot
 
+HAPPENINGS: Final = (
+    "host_offline",
+    "host_online",
+    "rebooted",
+    "service_failed",
+    "service_recovered",
+    "container_died",
+    "container_unhealthy",
+    "gpu_lost",
+    "update_failed",
+)
+"""Every type of a happening."""
+ABOUT: Final = frozenset({"container", "gpu", "owner", "reason", "service"})
+"""What may be said about one."""
 REBOOT_SECONDS = 2.0
 """How much shorter the uptime must have become: lxcfs makes a container's from whole seconds."""
 _STORED = frozenset({"services", "gpu", "containers"})
@@ -73,6 +89,8 @@ class Baseline:
     """All cards that were told last."""
     suspects: Mapping[str, float] = field(default_factory=dict)
     """Cards that do not answer, and since when; lost when that lasts."""
+    doubted_gpus: frozenset[str] = frozenset()
+    """Cards that did not answer when the store was last told of them, and were not lost yet."""
     containers: ContainersLook = field(default_factory=ContainersLook)
     looked: float | None = None
     """When anything was told last, by the steady clock."""
@@ -90,7 +108,8 @@ def advance(
     After more than `patience` seconds without a look nobody knows what lasted.
     """
     told = _told(baseline, snapshot)
-    before = _trusted(baseline, snapshot, told)
+    silent = _silent(baseline, snapshot, told)
+    before = _with_silent_gpus(baseline, snapshot) if "gpu" in silent else baseline
     now = replace(
         before,
         boot_id=snapshot.boot_id,
@@ -109,12 +128,13 @@ def advance(
             lost_gpus=_lost_gpus(before, suspects, snapshot.steady),
             gpus=frozenset(gpu_labels(snapshot).values()) or before.gpus,
             suspects=suspects or {},
+            doubted_gpus=frozenset(),
         )
     else:
         now = replace(now, suspects=before.suspects)
     if "containers" in told:
         now = replace(now, containers=_containers(before.containers, snapshot))
-    return now, tuple(_between(before, now))
+    return now, tuple(_between(_without(before, now, silent), now))
 
 
 def _told(baseline: Baseline, snapshot: Snapshot) -> frozenset[str]:
@@ -135,17 +155,30 @@ def is_told(snapshot: Snapshot, section: str) -> bool:
     return snapshot.heard.get(section) == snapshot.steady
 
 
-def _trusted(baseline: Baseline, snapshot: Snapshot, told: frozenset[str]) -> Baseline:
-    """Return the baseline without what was stored of sections that now tell of a boot which began before we did."""
+def _silent(baseline: Baseline, snapshot: Snapshot, told: frozenset[str]) -> frozenset[str]:
+    """Return the sections of which only the store has told yet, and that now tell of a boot which began before we did.
+
+    What is new in them is no news; what was known of them before still counts for what comes next.
+    """
     uptime = snapshot.sections.uptime
     if uptime is None or snapshot.steady - baseline.started > uptime.uptime_seconds:
-        return baseline
-    first = baseline.stored & told
-    if "services" in first:
-        baseline = replace(baseline, failed_units=None)
-    if "gpu" in first:
-        baseline = replace(baseline, lost_gpus=None)
-    return replace(baseline, containers=ContainersLook()) if "containers" in first else baseline
+        return frozenset()
+    return baseline.stored & told
+
+
+def _with_silent_gpus(baseline: Baseline, snapshot: Snapshot) -> Baseline:
+    """Return the baseline with the cards that were lost while nobody looked; one that was seen to go was not."""
+    names = frozenset(_suspects(baseline, snapshot) or ())
+    return replace(baseline, lost_gpus=(baseline.lost_gpus or frozenset()) | (names - baseline.doubted_gpus))
+
+
+def _without(before: Baseline, now: Baseline, silent: frozenset[str]) -> Baseline:
+    """Return what `now` is compared with to say what happened, so that nothing did in these sections."""
+    if "services" in silent:
+        before = replace(before, failed_units=None, well_units=now.well_units)
+    if "gpu" in silent:
+        before = replace(before, lost_gpus=None)
+    return replace(before, containers=ContainersLook()) if "containers" in silent else before
 
 
 def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
@@ -179,17 +212,29 @@ def _uptime(before: Baseline, snapshot: Snapshot) -> float | None:
     return before.uptime_seconds if before.boot_id == snapshot.boot_id else None
 
 
-def starting_from(snapshot: Snapshot, started: float) -> Baseline:
-    """Return where to start from after a restart of ours, at a moment of the steady clock."""
+def starting_from(snapshot: Snapshot, started: float, known: Baseline | None = None) -> Baseline:
+    """Return where to start from after a restart of ours, at a moment of the steady clock.
+
+    `known` is what was stored of the baseline beside the snapshot; None: a file of a version that stored nothing of it.
+    """
     uptime = snapshot.sections.uptime
-    first = _with_services(Baseline(), Baseline(), snapshot)
-    return Baseline(
+    before = known or Baseline()
+    failed = _with_services(Baseline(), Baseline(), snapshot).failed_units
+    if failed is None or before.failed_units is None:
+        failed = before.failed_units if failed is None else failed
+    else:
+        failed |= before.failed_units
+    lost = before.lost_gpus
+    if known is None and snapshot.sections.gpu:
+        lost = lost_gpus(snapshot)
+    return replace(
+        before,
         boot_id=snapshot.boot_id,
         uptime_seconds=None if uptime is None else uptime.uptime_seconds,
-        failed_units=first.failed_units,
-        lost_gpus=lost_gpus(snapshot) if snapshot.sections.gpu else None,
-        gpus=frozenset(gpu_labels(snapshot).values()),
-        containers=_containers(ContainersLook(), snapshot),
+        failed_units=failed,
+        lost_gpus=lost,
+        gpus=frozenset(gpu_labels(snapshot).values()) or before.gpus,
+        containers=_containers(before.containers, snapshot),
         started=started,
         stored=_STORED,
     )

@@ -218,6 +218,12 @@ JUDGEMENTS = (5, 900.0)
 """Whole tests that new connections of a host bring about, and changes of its pinned keys: each is a save at once."""
 STORED_BYTES = 1 << 20
 """How much of a host's last words is stored; what has no room comes again with the next poll."""
+UNTOLD_LIMIT = 1000
+"""Happenings that wait until somebody listens."""
+UNTOLD_STORED = 200
+"""Of these, those that wait over a restart; what others than the host itself can bring about has no room first."""
+BASELINE_BYTES = 128 << 10
+"""Of what happenings are told against, beyond those words."""
 PROBLEMS_STORED = 200
 """Problems that are still known after a restart, of those whose names have the usual length."""
 PREAMBLE_KEPT = 200

@@ -208,7 +208,7 @@ class Snapshot:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
         told = {name: getattr(self.sections, name) for name in SECTIONS}
         encoded = {name: encoder(TYPES[name]).encode(each) for name, each in told.items() if each is not None}
-        plain["sections"] = _within(encoded, STORED_BYTES)
+        plain["sections"] = within(encoded, STORED_BYTES)
         return plain
 
 
@@ -301,8 +301,11 @@ def _seconds_ago(section: object) -> float | None:
     return None if seconds is None or seconds < 0 else seconds
 
 
-def _within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """Return the sections, smallest first, that have room together; the largest say the most that is no news."""
+def within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """Return the parts, smallest first, that have room together in so many bytes of JSON.
+
+    The largest say the most that is no news.
+    """
     written = {name: json.dumps(each, ensure_ascii=False, separators=(",", ":")) for name, each in sections.items()}
     sizes = {name: len(text.encode(errors="surrogatepass")) for name, text in written.items()}
     order = sorted(sections, key=sizes.__getitem__)
