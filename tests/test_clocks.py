@@ -8,10 +8,11 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 
-from custom_components.homelab_monitor import coordinator
+from custom_components.homelab_monitor import audience, coordinator
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.snapshot import Reply
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.state import HostState
 
 from .scripted import Host
 
@@ -104,6 +105,49 @@ async def test_a_host_that_is_off_for_minutes_has_not_been_unreachable_for_a_day
     wall.step = YEAR
     await host.move(120)
     assert issues(hass) == before
+
+
+@pytest.mark.parametrize("reloads", [0, 2])
+@pytest.mark.parametrize("step", [2 * 86400.0, 56 * YEAR])
+async def test_a_host_that_is_off_for_long_enough_to_be_judged_was_heard_when_it_was(
+    hass: HomeAssistant, host: Host, wall: WallClock, step: float, reloads: int
+) -> None:
+    # Home Assistant began with an old clock: no battery.
+    await host.start()
+    await host.move(61)
+    before = issues(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(120)
+    wall.step = step
+    for _ in range(reloads):
+        await host.reload()
+    await host.move(1200, step=5)
+    assert issues(hass) == before
+    # Once it is a day by any clock, that is said.
+    await host.move(86400, step=300)
+    assert issues(hass) > before
+
+
+@pytest.mark.parametrize(("heard", "is_told"), [(300.0, False), (-2 * 86400.0, True)])
+async def test_a_host_that_was_heard_before_a_start_was_so_by_a_clock_that_was_set(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch, heard: float, is_told: bool
+) -> None:
+    await host.start()
+    await host.move(61)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    audience.async_forget_look(hass, host.entry.entry_id)
+    host.session.error = Unreachable("plain")
+    remembered = coordinator.HomelabCoordinator._remembered
+
+    def heard_then(one: coordinator.HomelabCoordinator) -> HostState:
+        state = remembered(one)
+        moment = heard if heard > 0 else time.time() + heard
+        return replace(state, snapshot=replace(state.snapshot, received=moment))
+
+    monkeypatch.setattr(coordinator.HomelabCoordinator, "_remembered", heard_then)
+    await host.start_again()
+    await host.move(1200, step=5)
+    assert any(each.endswith("_reachable") for each in issues(hass)) is is_told
 
 
 async def test_a_card_that_is_lost_for_seconds_is_no_alarm_over_a_step(

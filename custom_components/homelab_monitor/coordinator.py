@@ -67,6 +67,8 @@ _REFUSALS = (KeyRefused, *ALARMS)
 """One side does not believe the other; nothing but the next handshake follows from it."""
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
+CLOCK_IS_SET = 1577836800.0
+"""2020: a wall clock that shows less begins at 1970 at each boot, and nobody had set it."""
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
@@ -107,6 +109,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._rest_until = -math.inf
         self._is_taking_in = False
         self._last_success: float | None = None
+        self._heard: float | None = None
+        """When the host answered last, by the steady clock, where that was since Home Assistant began."""
         self._asked: float | None = None
         """When the first poll was sent that nobody has answered since: that is when silence begins."""
         self._next_due = math.inf
@@ -126,6 +130,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
         self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
+        self._heard = self._audience.heard
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
         self._thresholds = Thresholds(
@@ -315,7 +320,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             problems=self._judge.problems(snapshot, self._thresholds, rates),
         )
         self._tries = self._refusals = self._limited = self._cuts = 0
-        self._last_success, self._asked, self._is_excused = now, None, False
+        self._last_success = self._heard = now
+        self._asked, self._is_excused = None, False
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
@@ -482,7 +488,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Leave to the next one what was told: entities go now, and what is answered from here on nobody would hear."""
         if self._audience.has_left:
             return
-        self._audience.leave(self._last_success)
+        self._audience.leave(self._last_success, self._heard)
         self._disarm_stale_timer()
 
     async def async_close(self) -> None:
@@ -566,8 +572,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         here = time.monotonic() - self._changed
         if state.is_online or here - self._stood < AFTER_POWER_CUT_SECONDS:
             return 0.0
-        # How long we were away only the wall clock knows; where it was set back meanwhile, what we saw counts.
-        return max(here, time.time() - state.snapshot.received if state.snapshot.received else 0.0)
+        if self._heard is not None:
+            return time.monotonic() - self._heard
+        # How long we were away only the wall clock knows; where it was set back meanwhile, or not set yet when the host
+        # was heard, what we saw counts.
+        received = state.snapshot.received
+        return max(here, time.time() - received if received >= CLOCK_IS_SET else 0.0)
 
     def _arm_stale_timer(self, *, anew: bool = False) -> None:
         """Turn the host offline when no success follows in time."""
