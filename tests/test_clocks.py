@@ -217,6 +217,29 @@ async def test_a_clock_that_is_surely_wrong_is_told(hass: HomeAssistant, host: H
     assert not [issue for issue in issues(hass) if issue.endswith("_clock")]
 
 
+@pytest.mark.parametrize("nap", [90.0, 8 * 3600.0])
+async def test_the_boot_time_stays_while_our_machine_sleeps_in_the_middle_of_a_poll(
+    hass: HomeAssistant, host: Host, wall: WallClock, monkeypatch: pytest.MonkeyPatch, nap: float
+) -> None:
+    await host.start()
+    await host.move(61)
+    changes = []
+    async_track_state_change_event(hass, LAST_BOOT, lambda event: changes.append(event.data["new_state"].state))
+    poll, naps = host.session.poll, [nap]
+
+    async def read_after_a_nap(*asked: object) -> Reply:
+        reply = await poll(*asked)
+        # Of Linux's clocks only the wall clock and the host's own go on (clock_gettime(2), CLOCK_MONOTONIC).
+        seconds = naps.pop() if naps else 0.0
+        wall.step += seconds
+        host.session.sections["uptime"]["uptime_seconds"] += seconds
+        return reply
+
+    monkeypatch.setattr(host.session, "poll", read_after_a_nap)
+    await host.move(90)
+    assert changes == []
+
+
 async def test_the_boot_time_stays_over_a_restart(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     await host.move(30)

@@ -202,6 +202,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return self.data
         self._note_standstill(started)
         self._say_fault()
+        asked_at = time.time()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
         sections = self._turns.due(started + self.options.interval / 2)
         try:
@@ -214,7 +215,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             if self._audience.has_left:
                 return self.data
             self._is_taking_in = True
-            state = self._succeeded(sections, reply, started, time.monotonic() - started)
+            state = self._succeeded(sections, reply, (started, asked_at), time.monotonic() - started)
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         if self.update_interval and not self.config_entry.pref_disable_polling:
@@ -290,12 +291,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # What stands for all instances of a template is no unit of its own.
         return {unit for unit in units if "@." not in unit}
 
-    def _succeeded(self, sections: list[str], reply: Reply, started: float, seconds: float | None) -> HostState:
-        """Take a reply in, to what was asked at `started` at the earliest."""
+    def _succeeded(
+        self, sections: list[str], reply: Reply, started: tuple[float, float], seconds: float | None
+    ) -> HostState:
+        """Take a reply in, to what was asked at `started` at the earliest, by the steady clock and by the wall clock."""
         before, now, received = self.data, time.monotonic(), time.time()
         # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
         self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
-        sent = received - (now - started)
+        # A machine that sleeps stops its steady clock, and one whose clock is set back the other: neither sent it later.
+        sent = min(received - (now - started[0]), started[1])
         snapshot = before.snapshot.merged(reply, received, self.options.stale_after, now, sent=sent)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._turns.answered(sections, before.snapshot, reply, now)
@@ -426,7 +430,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         wanted = self._watch([section])
         if watch:
             wanted = {**(wanted or {}), section: list(watch)}
-        started = time.monotonic()
+        started = time.monotonic(), time.time()
         try:
             reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
