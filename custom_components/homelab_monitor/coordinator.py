@@ -5,10 +5,12 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 (the stored state), keep their values while a host is late, and say why it is offline.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 import hashlib
+from itertools import pairwise
 import logging
 import math
 import time
@@ -67,6 +69,8 @@ _REFUSALS = (KeyRefused, *ALARMS)
 """One side does not believe the other; nothing but the next handshake follows from it."""
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
+HAND_POLLS = 4
+"""Of polls by hand so many tell how often they come: an update of several entities is two of them at once."""
 CLOCK_IS_SET = 1577836800.0
 """2020: a wall clock that shows less begins at 1970 at each boot, and nobody had set it."""
 AFTER_POWER_CUT_SECONDS = 900
@@ -113,6 +117,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """When the host answered last, by the steady clock, where that was since Home Assistant began."""
         self._asked: float | None = None
         """When the first poll was sent that nobody has answered since: that is when silence begins."""
+        self._polls: deque[float] = deque(maxlen=HAND_POLLS)
+        """When the last polls began, whoever asked for them and however they ended."""
         self._next_due = math.inf
         """When the next poll should begin at the latest."""
         self._is_excused = False
@@ -132,7 +138,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
         self._heard = self._audience.heard
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
-        self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
+        self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -202,6 +208,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return self.data
         self._note_standstill(started)
         self._say_fault()
+        self._judge.patience = self._patience()
+        self._polls.append(started)
         asked_at = time.time()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
         sections = self._turns.due(started + self.options.interval / 2)
@@ -222,6 +230,16 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._next_due = time.monotonic() + self.update_interval.total_seconds()
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
         return state
+
+    def _patience(self) -> float:
+        """Return how many seconds between two looks are no gap in which nobody knows what lasted.
+
+        Where the user polls by hand, that is as long as it usually takes: twice the longest of the times between the
+        last polls, this one left out.
+        """
+        if not self.config_entry.pref_disable_polling:
+            return self.options.stale_after
+        return max(self.options.stale_after, 2 * max((b - a for a, b in pairwise(self._polls)), default=0.0))
 
     def _note_standstill(self, now: float) -> None:
         """Take no standstill of ours for the silence of a host that nobody has asked meanwhile."""
@@ -310,7 +328,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        baseline, happenings = advance(self.store.memory.baseline or Baseline(), snapshot, self.options.stale_after)
+        baseline, happenings = advance(self.store.memory.baseline or Baseline(), snapshot, self._judge.patience)
         if any(each.type == "rebooted" for each in happenings):
             self._judge.start_over()
         state = replace(

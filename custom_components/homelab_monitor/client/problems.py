@@ -72,7 +72,7 @@ class Judge:
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
     patience: float = math.inf
-    """How many seconds between two looks are no gap."""
+    """How many seconds between two looks are no gap; whoever looks may change it."""
     looked: float | None = None
     boot_id: str = ""
 
