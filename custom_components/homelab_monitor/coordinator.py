@@ -312,11 +312,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _succeeded(
         self, sections: list[str], reply: Reply, started: tuple[float, float], seconds: float | None
     ) -> HostState:
-        """Take a reply in, to what was asked at `started` at the earliest, by the steady clock and by the wall clock."""
+        """Take a reply in, to what was asked at `started` at the earliest, by the steady and by the wall clock."""
         before, now, received = self.data, time.monotonic(), time.time()
         # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
         self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
-        # A machine that sleeps stops its steady clock, and one whose clock is set back the other: neither sent it later.
+        # A machine that sleeps stops its steady clock, and who sets a clock back the other: neither was sent later.
         sent = min(received - (now - started[0]), started[1])
         snapshot = before.snapshot.merged(reply, received, self.options.stale_after, now, sent=sent)
         rates = updated(before.rates, before.snapshot, snapshot)
@@ -654,7 +654,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         every poll.
         """
         revision = self._roster.revision
-        items = self._roster.items(snapshot, rates, is_news=is_news)
+        items = self._roster.items(snapshot, rates, is_news=is_news, patience=self._judge.patience)
         if self._roster.revision != revision:
             self._save_at_once()
         return items
