@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 import re
 import shutil
+import time
 from unittest.mock import patch
 
 from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, State, callback
@@ -473,6 +474,46 @@ async def test_a_disk_that_is_full_after_an_absence_is_told_however_long_that_wa
     host.session.error = None
     await let_pass(host, 600)
     assert len(notes) == 1
+
+
+def set_clock_back(host: Host, entity_id: str, hours: float = 1.0, **attributes: str) -> None:
+    """Let an entity be as it is since then by a clock that is set back now."""
+    state = host.hass.states.get(entity_id)
+    assert state is not None
+    moment = time.time() + 3600 * hours
+    about = dict(state.attributes) | attributes
+    host.hass.states.async_set(entity_id, state.state, about, force_update=True, timestamp=moment)
+
+
+@pytest.mark.parametrize("away", [45, 300])
+async def test_a_disk_that_is_full_after_an_absence_is_told_when_the_clock_was_set_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
+) -> None:
+    await host.start()
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disks = ["sensor.plain_disk_usage_srv_my_data"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=5, actions=note(what="{{ disk }}"))
+    host.session.error = Unreachable("plain")
+    await let_pass(host, away)
+    set_clock_back(host, disks[0])
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    host.session.error = None
+    await let_pass(host, 600)
+    assert len(notes) == 1
+
+
+async def test_a_reboot_that_is_due_after_an_absence_is_told_when_the_clock_was_set_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    hosts = ["binary_sensor.plain_reboot_required"]
+    await use(hass, "reboot_required", hosts=hosts, minutes=0, actions=note(what="due"))
+    # As the first reply tells it where the turn of its section has come.
+    hass.states.async_set(hosts[0], "unavailable")
+    set_clock_back(host, hosts[0])
+    hass.states.async_set(hosts[0], "on")
+    await hass.async_block_till_done()
+    assert [each["what"] for each in notes] == ["due"]
 
 
 async def test_a_reboot_that_was_done_is_not_due_any_more(host: Host) -> None:
