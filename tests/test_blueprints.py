@@ -20,6 +20,7 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache,
 )
 
+from custom_components.homelab_monitor import audience, coordinator
 from custom_components.homelab_monitor.client.errors import (
     HomelabError,
     HostKeyChanged,
@@ -30,6 +31,7 @@ from custom_components.homelab_monitor.client.errors import (
 from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.state import HostState
 
 from .scripted import Host, make_entry
 
@@ -102,6 +104,57 @@ async def watch_host(hass: HomeAssistant, **inputs: object) -> None:
         online_actions=note(what="back"),
         **inputs,
     )
+
+
+@pytest.mark.parametrize("hours", [0.2, 1.0, 24.0])
+async def test_a_host_that_was_told_is_back_when_the_clock_was_set_back_meanwhile(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], hours: float
+) -> None:
+    await host.start()
+    await watch_host(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(40)
+    since = dt_util.utcnow() + timedelta(hours=hours)
+    set_clock_back(host, "binary_sensor.plain_connectivity", hours, since=since.isoformat(timespec="milliseconds"))
+    await host.move(120)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await host.move(61)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+@pytest.mark.parametrize("behind", [0.0, 3600.0, 86400.0, 56 * 365 * 86400.0])
+async def test_a_start_with_a_clock_that_is_behind_tells_of_an_absence_in_time(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, behind: float
+) -> None:
+    # No battery: what was stored is dated by a clock that was set.
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert host.status == "offline"
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    audience.async_forget_look(hass, host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    await watch_host(hass)
+    remembered = coordinator.HomelabCoordinator._remembered
+
+    def of_the_future(one: coordinator.HomelabCoordinator) -> HostState:
+        memory = one.store.memory
+        memory.since += behind
+        for name in ("watched_until", "unexpected_until"):
+            if (moment := getattr(memory, name)) is not None:
+                setattr(memory, name, moment + behind)
+        return remembered(one)
+
+    monkeypatch.setattr(coordinator.HomelabCoordinator, "_remembered", of_the_future)
+    await host.start_again()
+    await host.move(30)
+    await started(hass)
+    await let_pass(host, 180)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await let_pass(host, 400)
+    assert [each["what"] for each in notes] == ["gone", "back"]
 
 
 async def test_a_host_that_flaps_is_neither_gone_nor_back(
