@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 import re
 import shutil
+import time
 from unittest.mock import patch
 
 from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, State, callback
@@ -19,6 +20,7 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache,
 )
 
+from custom_components.homelab_monitor import audience, coordinator
 from custom_components.homelab_monitor.client.errors import (
     HomelabError,
     HostKeyChanged,
@@ -29,6 +31,7 @@ from custom_components.homelab_monitor.client.errors import (
 from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.state import HostState
 
 from .scripted import Host, make_entry
 
@@ -101,6 +104,57 @@ async def watch_host(hass: HomeAssistant, **inputs: object) -> None:
         online_actions=note(what="back"),
         **inputs,
     )
+
+
+@pytest.mark.parametrize("hours", [0.2, 1.0, 24.0])
+async def test_a_host_that_was_told_is_back_when_the_clock_was_set_back_meanwhile(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], hours: float
+) -> None:
+    await host.start()
+    await watch_host(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(40)
+    since = dt_util.utcnow() + timedelta(hours=hours)
+    set_clock_back(host, "binary_sensor.plain_connectivity", hours, since=since.isoformat(timespec="milliseconds"))
+    await host.move(120)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await host.move(61)
+    assert [each["what"] for each in notes] == ["gone", "back"]
+
+
+@pytest.mark.parametrize("behind", [0.0, 3600.0, 86400.0, 56 * 365 * 86400.0])
+async def test_a_start_with_a_clock_that_is_behind_tells_of_an_absence_in_time(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, behind: float
+) -> None:
+    # No battery: what was stored is dated by a clock that was set.
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert host.status == "offline"
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    audience.async_forget_look(hass, host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    await watch_host(hass)
+    remembered = coordinator.HomelabCoordinator._remembered
+
+    def of_the_future(one: coordinator.HomelabCoordinator) -> HostState:
+        memory = one.store.memory
+        memory.since += behind
+        for name in ("watched_until", "unexpected_until"):
+            if (moment := getattr(memory, name)) is not None:
+                setattr(memory, name, moment + behind)
+        return remembered(one)
+
+    monkeypatch.setattr(coordinator.HomelabCoordinator, "_remembered", of_the_future)
+    await host.start_again()
+    await host.move(30)
+    await started(hass)
+    await let_pass(host, 180)
+    assert [each["what"] for each in notes] == ["gone"]
+    host.session.error = None
+    await let_pass(host, 400)
+    assert [each["what"] for each in notes] == ["gone", "back"]
 
 
 async def test_a_host_that_flaps_is_neither_gone_nor_back(
@@ -473,6 +527,46 @@ async def test_a_disk_that_is_full_after_an_absence_is_told_however_long_that_wa
     host.session.error = None
     await let_pass(host, 600)
     assert len(notes) == 1
+
+
+def set_clock_back(host: Host, entity_id: str, hours: float = 1.0, **attributes: str) -> None:
+    """Let an entity be as it is since then by a clock that is set back now."""
+    state = host.hass.states.get(entity_id)
+    assert state is not None
+    moment = time.time() + 3600 * hours
+    about = dict(state.attributes) | attributes
+    host.hass.states.async_set(entity_id, state.state, about, force_update=True, timestamp=moment)
+
+
+@pytest.mark.parametrize("away", [45, 300])
+async def test_a_disk_that_is_full_after_an_absence_is_told_when_the_clock_was_set_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
+) -> None:
+    await host.start()
+    disk = host.session.sections["filesystems"]["filesystems"][1]
+    disks = ["sensor.plain_disk_usage_srv_my_data"]
+    await use(hass, "disk_nearly_full", disks=disks, limit=80, minutes=5, actions=note(what="{{ disk }}"))
+    host.session.error = Unreachable("plain")
+    await let_pass(host, away)
+    set_clock_back(host, disks[0])
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    host.session.error = None
+    await let_pass(host, 600)
+    assert len(notes) == 1
+
+
+async def test_a_reboot_that_is_due_after_an_absence_is_told_when_the_clock_was_set_back(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    hosts = ["binary_sensor.plain_reboot_required"]
+    await use(hass, "reboot_required", hosts=hosts, minutes=0, actions=note(what="due"))
+    # As the first reply tells it where the turn of its section has come.
+    hass.states.async_set(hosts[0], "unavailable")
+    set_clock_back(host, hosts[0])
+    hass.states.async_set(hosts[0], "on")
+    await hass.async_block_till_done()
+    assert [each["what"] for each in notes] == ["due"]
 
 
 async def test_a_reboot_that_was_done_is_not_due_any_more(host: Host) -> None:

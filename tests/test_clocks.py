@@ -8,10 +8,11 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 
-from custom_components.homelab_monitor import coordinator
+from custom_components.homelab_monitor import audience, coordinator
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.snapshot import Reply
 from custom_components.homelab_monitor.const import DOMAIN
+from custom_components.homelab_monitor.state import HostState
 
 from .scripted import Host
 
@@ -106,6 +107,49 @@ async def test_a_host_that_is_off_for_minutes_has_not_been_unreachable_for_a_day
     assert issues(hass) == before
 
 
+@pytest.mark.parametrize("reloads", [0, 2])
+@pytest.mark.parametrize("step", [2 * 86400.0, 56 * YEAR])
+async def test_a_host_that_is_off_for_long_enough_to_be_judged_was_heard_when_it_was(
+    hass: HomeAssistant, host: Host, wall: WallClock, step: float, reloads: int
+) -> None:
+    # Home Assistant began with an old clock: no battery.
+    await host.start()
+    await host.move(61)
+    before = issues(hass)
+    host.session.error = Unreachable("plain")
+    await host.move(120)
+    wall.step = step
+    for _ in range(reloads):
+        await host.reload()
+    await host.move(1200, step=5)
+    assert issues(hass) == before
+    # Once it is a day by any clock, that is said.
+    await host.move(86400, step=300)
+    assert issues(hass) > before
+
+
+@pytest.mark.parametrize(("heard", "is_told"), [(300.0, False), (-2 * 86400.0, True)])
+async def test_a_host_that_was_heard_before_a_start_was_so_by_a_clock_that_was_set(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch, heard: float, is_told: bool
+) -> None:
+    await host.start()
+    await host.move(61)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    audience.async_forget_look(hass, host.entry.entry_id)
+    host.session.error = Unreachable("plain")
+    remembered = coordinator.HomelabCoordinator._remembered
+
+    def heard_then(one: coordinator.HomelabCoordinator) -> HostState:
+        state = remembered(one)
+        moment = heard if heard > 0 else time.time() + heard
+        return replace(state, snapshot=replace(state.snapshot, received=moment))
+
+    monkeypatch.setattr(coordinator.HomelabCoordinator, "_remembered", heard_then)
+    await host.start_again()
+    await host.move(1200, step=5)
+    assert any(each.endswith("_reachable") for each in issues(hass)) is is_told
+
+
 async def test_a_card_that_is_lost_for_seconds_is_no_alarm_over_a_step(
     hass: HomeAssistant, host: Host, wall: WallClock
 ) -> None:
@@ -171,6 +215,29 @@ async def test_a_clock_that_is_surely_wrong_is_told(hass: HomeAssistant, host: H
     host.session.answer = answer
     await host.move(90)
     assert not [issue for issue in issues(hass) if issue.endswith("_clock")]
+
+
+@pytest.mark.parametrize("nap", [90.0, 8 * 3600.0])
+async def test_the_boot_time_stays_while_our_machine_sleeps_in_the_middle_of_a_poll(
+    hass: HomeAssistant, host: Host, wall: WallClock, monkeypatch: pytest.MonkeyPatch, nap: float
+) -> None:
+    await host.start()
+    await host.move(61)
+    changes = []
+    async_track_state_change_event(hass, LAST_BOOT, lambda event: changes.append(event.data["new_state"].state))
+    poll, naps = host.session.poll, [nap]
+
+    async def read_after_a_nap(*asked: object) -> Reply:
+        reply = await poll(*asked)
+        # Of Linux's clocks only the wall clock and the host's own go on (clock_gettime(2), CLOCK_MONOTONIC).
+        seconds = naps.pop() if naps else 0.0
+        wall.step += seconds
+        host.session.sections["uptime"]["uptime_seconds"] += seconds
+        return reply
+
+    monkeypatch.setattr(host.session, "poll", read_after_a_nap)
+    await host.move(90)
+    assert changes == []
 
 
 async def test_the_boot_time_stays_over_a_restart(hass: HomeAssistant, host: Host) -> None:

@@ -200,7 +200,7 @@ async def test_one_that_is_gone_for_a_day_leaves_with_its_device(hass: HomeAssis
     await with_web.start()
     state = entity(hass, "state")
     with_web.session.sections["containers"] = section()
-    await with_web.move(DAY + 7200, step=600)
+    await with_web.move(1.1 * DAY, step=100)
     assert hass.states.get(state) is None
     assert children(hass, with_web) == {}
     assert "docker/root/web" not in with_web.entry.runtime_data.inventory.items["container"]

@@ -31,6 +31,8 @@ from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import CONNECTIVITY, HOST_ID, Host
 
+PROBLEM = "binary_sensor.plain_problem"
+
 CPU = "sensor.plain_cpu_usage"
 MEMORY = "sensor.plain_memory_usage"
 
@@ -430,6 +432,41 @@ async def test_polling_that_the_user_switched_off_stays_off_and_means_nothing(ha
     await host.start()
     assert await host.polls(300, step=10) == 0
     assert host.state(CONNECTIVITY) == "on"
+
+
+@pytest.mark.parametrize("every", [20, 40, 60, 300])
+async def test_polls_by_hand_find_what_lasts_as_long_as_it_does_from_one_to_the_next(
+    hass: HomeAssistant, host: Host, every: int
+) -> None:
+    host.entry = MockConfigEntry(
+        domain=DOMAIN, title="plain", unique_id=HOST_ID, data=dict(host.entry.data), pref_disable_polling=True
+    )
+    sections = host.session.sections
+    host.session.document["missing"].pop("gpu", None)
+    card = {"id": "1", "vendor": "nvidia", "name": "RTX 4090"}
+    sections["gpu"] = {"at": 1.0, "gpus": [card]}
+    await host.start()
+    await async_setup_component(hass, "homeassistant", {})
+
+    async def look(times: int) -> set[str]:
+        for _ in range(times):
+            await host.move(every, step=every)
+            await hass.services.async_call("homeassistant", "update_entity", {"entity_id": PROBLEM}, blocking=True)
+            await hass.async_block_till_done(wait_background_tasks=True)
+        return {each for each in hass.states.get(PROBLEM).attributes["reasons"] if not each.startswith("service_")}
+
+    assert await look(4) == set()
+    card["state"] = "lost"
+    sections["sensors"]["cpu_celsius"] = 105.0
+    sections["memory"].update(available_bytes=100, free_bytes=50, cached_bytes=10, buffers_bytes=10, shared_bytes=0)
+    sections["memory"]["swap_free_bytes"] = 0
+    assert await look(1) == set(), "nobody knows yet whether it lasts"
+    # Nobody looked for a day, in which it may have been over: it begins anew.
+    await host.move(86400, step=3600)
+    assert await look(1) == set()
+    found = await look(-(-360 // every))
+    assert found == {"memory_full", "cpu_hot", "gpu_lost RTX 4090"}
+    assert hass.states.get("event.plain_events").attributes["event_type"] == "gpu_lost"
 
 
 async def test_the_device_says_what_the_machine_is(hass: HomeAssistant, host: Host) -> None:

@@ -13,6 +13,7 @@ from homeassistant.helpers.entity_platform import async_get_platforms
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
+from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.limits import ENTITIES_AT_ONCE
 from custom_components.homelab_monitor.const import DOMAIN
 
@@ -82,6 +83,13 @@ async def test_hundreds_of_entities_are_added_in_batches(hass: HomeAssistant, ho
     assert seen.widest <= 2 * ENTITIES_AT_ONCE
 
 
+@pytest.fixture
+def short_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what three looks miss be gone."""
+    monkeypatch.setattr(inventory, "GONE_SECONDS", 200.0)
+
+
+@pytest.mark.usefixtures("short_day")
 async def test_hundreds_of_entities_that_are_gone_for_good_leave_in_batches(hass: HomeAssistant, host: Host) -> None:
     fill(host, filesystems=FILESYSTEMS, containers=CONTAINERS)
     await host.start(containers=["*"])
@@ -95,6 +103,7 @@ async def test_hundreds_of_entities_that_are_gone_for_good_leave_in_batches(hass
     assert seen.widest <= 2 * ENTITIES_AT_ONCE
 
 
+@pytest.mark.usefixtures("short_day")
 async def test_what_comes_back_while_hundreds_of_entities_leave_stays(hass: HomeAssistant, host: Host) -> None:
     fill(host, filesystems=FILESYSTEMS)
     await host.start()

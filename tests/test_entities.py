@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 from syrupy.assertion import SnapshotAssertion
 
-from custom_components.homelab_monitor.client import problems
+from custom_components.homelab_monitor.client import inventory, problems
 
 from .scripted import Host
 
@@ -100,9 +100,10 @@ async def test_a_filesystem_that_appears_gets_its_entities(hass: HomeAssistant, 
 
 
 async def test_a_filesystem_that_vanishes_is_unavailable_and_leaves_after_a_day(
-    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await host.start()
+    monkeypatch.setattr(inventory, "GONE_SECONDS", 600.0)
     entity_id = "sensor.plain_disk_usage_srv_my_data"
     disks = host.session.sections["filesystems"]["filesystems"]
     data = disks.pop()
@@ -113,9 +114,9 @@ async def test_a_filesystem_that_vanishes_is_unavailable_and_leaves_after_a_day(
     await host.move(65, step=5)
     assert float(host.state(entity_id)) == 50
     disks.pop()
-    await host.move(200, step=5)
-    host.freezer.tick(timedelta(hours=24))
-    await host.move(200, step=5)
+    await host.move(600, step=5)
+    assert entity_registry.async_get(entity_id)
+    await host.move(120, step=5)
     assert entity_registry.async_get(entity_id) is None
     assert hass.states.get(entity_id) is None
     disks.append(data)
@@ -136,8 +137,11 @@ async def test_a_list_that_is_not_whole_takes_no_entity_away(
     assert entity_registry.async_get("sensor.plain_disk_usage_srv_my_data")
 
 
-async def test_a_vendor_unit_that_failed_is_watched_until_it_is_well_for_a_day(hass: HomeAssistant, host: Host) -> None:
+async def test_a_vendor_unit_that_failed_is_watched_until_it_is_well_for_a_day(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await host.start()
+    monkeypatch.setattr(inventory, "GONE_SECONDS", 600.0)
     assert host.state("sensor.plain_cups_service") == "failed"
     units = host.session.sections["services"]["units"]
     units[1]["active_state"] = "active"
@@ -145,8 +149,7 @@ async def test_a_vendor_unit_that_failed_is_watched_until_it_is_well_for_a_day(h
     assert host.state("sensor.plain_cups_service") == "active"
     watched = [watch["services"] for _, watch in host.session.asked if watch]
     assert watched[-1] == ["cups.service"]
-    host.freezer.tick(timedelta(hours=25))
-    await host.move(100, step=5)
+    await host.move(700, step=5)
     assert hass.states.get("sensor.plain_cups_service") is None
     host.session.asked.clear()
     units.pop()

@@ -7,6 +7,8 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er
 import pytest
 
+from custom_components.homelab_monitor.client.errors import Unreachable
+
 from .scripted import Host
 
 RECEIVED, SENT, PRIMARY = "sensor.plain_wlan0_received", "sensor.plain_wlan0_sent", "sensor.plain_eth0_received"
@@ -114,3 +116,30 @@ async def test_another_address_is_shown_at_the_next_reading(hass: HomeAssistant,
     host.session.sections["interfaces"]["primary_address"] = "192.0.2.99"
     await host.move(610, step=10)
     assert host.state("sensor.plain_ip_address") == "192.0.2.99"
+
+
+async def test_a_vpn_that_comes_up_after_the_boot_stays_over_days_in_which_the_host_is_off(
+    hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
+) -> None:
+    sections = host.session.sections
+    sections["network"]["interfaces"]["wg0"] = {"receive_bytes": 5, "transmit_bytes": 5}
+    sections["hardware"]["interfaces"]["wg0"] = {"type": "vpn"}
+    await host.start(interfaces=["wg0"])
+    await host.move(60)
+    known = set(entity_registry.entities)
+    assert "sensor.plain_wg0_received" in known
+    for weekend in range(3):
+        # It goes first, and comes last.
+        away = {name: sections[name]["interfaces"].pop("wg0") for name in ("network", "hardware")}
+        await host.move(20)
+        host.session.error = Unreachable("plain")
+        await host.move(2.5 * 86400, step=1800)
+        host.session.error = None
+        host.session.document["boot_id"] = f"boot-{weekend}"
+        sections["uptime"]["uptime_seconds"] = 10.0
+        await host.move(120)
+        assert set(entity_registry.entities) == known
+        for name, told in away.items():
+            sections[name]["interfaces"]["wg0"] = told
+        await host.move(60)
+        assert float(host.state("sensor.plain_wg0_received")) >= 0

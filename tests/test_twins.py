@@ -6,6 +6,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
+from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, STORE_SAVES
 from custom_components.homelab_monitor.store import SAVE_DELAY_SECONDS
 
@@ -102,7 +103,7 @@ async def test_twins_are_called_apart(hass: HomeAssistant, host: Host) -> None:
 
 
 async def test_what_had_multiplied_leaves_with_its_entities(
-    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An earlier version gave twins new ids at each poll; its store and its registry entries are still there."""
     dock(host.session.sections)
@@ -136,7 +137,8 @@ async def test_what_had_multiplied_leaves_with_its_entities(
     await host.move(60, step=10)
     assert len(host.entry.runtime_data.inventory.items["disk"]) <= ITEMS_LIMIT
     assert not [each for each in entity_ids(hass, host) if f"#{ITEMS_LIMIT + 39}" in each]
-    await host.move(1.1 * DAY, step=300)
+    monkeypatch.setattr(inventory, "GONE_SECONDS", 3600.0)
+    await host.move(4000, step=10)
     assert entity_ids(hass, host) == first
 
 

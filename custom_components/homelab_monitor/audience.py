@@ -31,6 +31,7 @@ class _LastLook:
     memory: HostMemory
     """Goes on while entities go: what happens meanwhile is told by the next one."""
     answered: float | None
+    heard: float | None
     was_heard: bool
 
 
@@ -57,7 +58,9 @@ class Audience:
         self.baseline: Baseline | None = look.memory.baseline if look and is_fresh else None
         """What was the case before a reload; None: ask the store."""
         self.answered = look.answered if look else None
-        """When the host answered last before that, by the steady clock."""
+        """When the host counts as heard last before that, by the steady clock."""
+        self.heard = look.heard if look else None
+        """When it was, since Home Assistant began."""
         is_begun = hass.state is CoreState.running and (look is None or look.was_heard)
         self.is_listening = is_begun and not memory.untold and not memory.is_held
         """Whether what is told now reaches them."""
@@ -105,11 +108,13 @@ class Audience:
             state = replace(state, watched_again=now)
         return replace(state, is_held=False), untold
 
-    def leave(self, answered: float | None) -> None:
-        """Leave to the next one what was told, and when the host answered last: entities go now."""
+    def leave(self, answered: float | None, heard: float | None) -> None:
+        """Leave to the next one what was told, and when the host counts as heard last, and was: entities go now."""
         self.note_watched()
         self.is_gone = self.has_left = True
-        look = _LastLook(at=time.monotonic(), memory=self._memory, answered=answered, was_heard=self.is_listening)
+        look = _LastLook(
+            at=time.monotonic(), memory=self._memory, answered=answered, heard=heard, was_heard=self.is_listening
+        )
         self._hass.data.setdefault(_LAST_LOOKS, {})[self._entry_id] = look
 
     def close(self) -> None:

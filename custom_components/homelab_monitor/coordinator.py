@@ -5,10 +5,12 @@ raises nothing: every poll ends in a `HostState`, so that entities exist from th
 (the stored state), keep their values while a host is late, and say why it is offline.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 import hashlib
+from itertools import pairwise
 import logging
 import math
 import time
@@ -71,6 +73,10 @@ _REFUSALS = (KeyRefused, *ALARMS)
 """One side does not believe the other; nothing but the next handshake follows from it."""
 SUSPENDED_RETRY_SECONDS = 3600
 _SEE_LOG = "the log says what"
+HAND_POLLS = 4
+"""Of polls by hand so many tell how often they come: an update of several entities is two of them at once."""
+CLOCK_IS_SET = 1577836800.0
+"""2020: a wall clock that shows less begins at 1970 at each boot, and nobody had set it."""
 AFTER_POWER_CUT_SECONDS = 900
 """Home Assistant may be up before the host is; what it heard last was before both went down."""
 
@@ -112,8 +118,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._rest_until = -math.inf
         self._is_taking_in = self._has_refused = False
         self._last_success: float | None = None
+        self._heard: float | None = None
+        """When the host answered last, by the steady clock, where that was since Home Assistant began."""
         self._asked: float | None = None
         """When the first poll was sent that nobody has answered since: that is when silence begins."""
+        self._polls: deque[float] = deque(maxlen=HAND_POLLS)
+        """When the last polls began, whoever asked for them and however they ended."""
         self._next_due = math.inf
         """When the next poll should begin at the latest."""
         self._is_excused = False
@@ -131,8 +141,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
         self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
+        self._heard = self._audience.heard
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
-        self._judge = Judge(selection=self.selection, told=store.memory.problems, patience=self.options.stale_after)
+        self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -204,6 +215,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return self.data
         self._note_standstill(started)
         self._say_fault()
+        self._judge.patience = self._patience()
+        self._polls.append(started)
+        asked_at = time.time()
         # Half an interval of slack: a turn missed by milliseconds would come a whole poll later.
         sections = self._turns.due(started + self.options.interval / 2)
         try:
@@ -216,13 +230,23 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             if self._audience.has_left:
                 return self.data
             self._is_taking_in = True
-            state = self._succeeded(sections, reply, started, time.monotonic() - started)
+            state = self._succeeded(sections, reply, (started, asked_at), time.monotonic() - started)
             self._is_taking_in = False
         self._is_news = self.has_polled = True
         if self.update_interval and not self.config_entry.pref_disable_polling:
             self._next_due = time.monotonic() + self.update_interval.total_seconds()
         self.judgement.async_polled(state.snapshot, state.error, state.poll_seconds, self._silent_seconds(state))
         return state
+
+    def _patience(self) -> float:
+        """Return how many seconds between two looks are no gap in which nobody knows what lasted.
+
+        Where the user polls by hand, that is as long as it usually takes: twice the longest of the times between the
+        last polls, this one left out.
+        """
+        if not self.config_entry.pref_disable_polling:
+            return self.options.stale_after
+        return max(self.options.stale_after, 2 * max((b - a for a, b in pairwise(self._polls)), default=0.0))
 
     def _note_standstill(self, now: float) -> None:
         """Take no standstill of ours for the silence of a host that nobody has asked meanwhile."""
@@ -292,12 +316,15 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         # What stands for all instances of a template is no unit of its own.
         return {unit for unit in units if "@." not in unit}
 
-    def _succeeded(self, sections: list[str], reply: Reply, started: float, seconds: float | None) -> HostState:
-        """Take a reply in, to what was asked at `started` at the earliest."""
+    def _succeeded(
+        self, sections: list[str], reply: Reply, started: tuple[float, float], seconds: float | None
+    ) -> HostState:
+        """Take a reply in, to what was asked at `started` at the earliest, by the steady and by the wall clock."""
         before, now, received = self.data, time.monotonic(), time.time()
         # Whatever fails below is a fault of ours: it must not look like a success, nor fill the log at every poll.
         self.update_interval = timedelta(seconds=OFFLINE_RETRY_SECONDS[-1])
-        sent = received - (now - started)
+        # A machine that sleeps stops its steady clock, and who sets a clock back the other: neither was sent later.
+        sent = min(received - (now - started[0]), started[1])
         snapshot = before.snapshot.merged(reply, received, self.options.stale_after, now, sent=sent)
         rates = updated(before.rates, before.snapshot, snapshot)
         self._turns.answered(sections, before.snapshot, reply, now)
@@ -308,7 +335,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
-        baseline, happenings = advance(self.store.memory.baseline or Baseline(), snapshot, self.options.stale_after)
+        baseline, happenings = advance(self.store.memory.baseline or Baseline(), snapshot, self._judge.patience)
         if any(each.type == "rebooted" for each in happenings):
             self._judge.start_over()
         state = replace(
@@ -323,7 +350,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         )
         self._tries = self._refusals = self._limited = self._cuts = 0
         self._has_refused = False
-        self._last_success, self._asked, self._is_excused = now, None, False
+        self._last_success = self._heard = now
+        self._asked, self._is_excused = None, False
         self.update_interval = timedelta(seconds=self._next_interval())
         self._arm_stale_timer()
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
@@ -439,7 +467,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         wanted = self._watch([section])
         if watch:
             wanted = {**(wanted or {}), section: list(watch)}
-        started = time.monotonic()
+        started = time.monotonic(), time.time()
         try:
             reply = await self.session.poll([section], wanted, self._sudo([section]))
         except HomelabError as err:
@@ -502,7 +530,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Leave to the next one what was told: entities go now, and what is answered from here on nobody would hear."""
         if self._audience.has_left:
             return
-        self._audience.leave(self._last_success)
+        self._audience.leave(self._last_success, self._heard)
         self._disarm_stale_timer()
 
     async def async_close(self) -> None:
@@ -586,8 +614,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         here = time.monotonic() - self._changed
         if state.is_online or here - self._stood < AFTER_POWER_CUT_SECONDS:
             return 0.0
-        # How long we were away only the wall clock knows; where it was set back meanwhile, what we saw counts.
-        return max(here, time.time() - state.snapshot.received if state.snapshot.received else 0.0)
+        if self._heard is not None:
+            return time.monotonic() - self._heard
+        # How long we were away only the wall clock knows; where it was set back meanwhile, or not set yet when the host
+        # was heard, what we saw counts.
+        received = state.snapshot.received
+        return max(here, time.time() - received if received >= CLOCK_IS_SET else 0.0)
 
     def _arm_stale_timer(self, *, anew: bool = False) -> None:
         """Turn the host offline when no success follows in time."""
@@ -642,7 +674,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         every poll.
         """
         revision = self._roster.revision
-        items = self._roster.items(snapshot, rates, is_news=is_news)
+        items = self._roster.items(snapshot, rates, is_news=is_news, patience=self._judge.patience)
         if self._roster.revision != revision:
             self._save_at_once()
         return items

@@ -188,6 +188,21 @@ def test_one_restart_is_no_problem_and_many_are(looks: Looks) -> None:
     assert looks.reasons() == []
 
 
+@pytest.mark.parametrize("ahead", [61.0, 75.0, 7200.0, 365 * 86400.0])
+def test_one_restart_stays_one_when_the_hosts_clock_is_set_back(looks: Looks, ahead: float) -> None:
+    looks.web.update(restarts=1, started_epoch=looks.document["epoch"] + ahead)
+    for _ in range(10):
+        looks.look()
+        assert looks.reasons() == []
+
+
+def test_restarts_while_the_reply_is_written_are_seen_as_ever(looks: Looks) -> None:
+    for count in range(1, 5):
+        looks.web.update(restarts=count, started_epoch=looks.document["epoch"] + 15)
+        looks.look()
+    assert looks.reasons() == ["container_restarting web"]
+
+
 def test_use_of_the_cpu_is_of_one_core_and_begins_anew_with_a_container(looks: Looks) -> None:
     def cpu_percent() -> float | None:
         return looks.rates.containers["docker/root/web"].cpu_percent

@@ -82,6 +82,28 @@ def test_a_day_with_the_host_offline_is_no_inventory() -> None:
     assert inventory.pop_gone() == [("filesystem", "/data")]
 
 
+def test_time_in_which_nobody_looked_is_not_missed() -> None:
+    inventory = Inventory()
+    gone, stays = disk("sda", serial="a"), disk("sdb", serial="b")
+    sources = Sources(patience=90.0)
+    inventory.match("disk", [gone, stays], now=0.0, complete=True, sources=sources)
+    inventory.match("disk", [stays], now=10.0, complete=True, sources=sources)
+    # The host is off for a weekend, thrice, and each time it is late after the boot.
+    for weekend in range(1, 4):
+        for second in (10.0, 70.0):
+            inventory.match("disk", [stays], now=weekend * 2.5 * 86400 + second, complete=True, sources=sources)
+            assert inventory.pop_gone() == []
+    # A day of looks is one.
+    inventory.match("disk", [gone, stays], now=8 * 86400.0, complete=True, sources=sources)
+    for minute in range(1442):
+        assert inventory.pop_gone() == []
+        inventory.match("disk", [stays], now=8 * 86400.0 + 60 * minute, complete=True, sources=sources)
+        if inventory.items["disk"]["a"].is_gone:
+            break
+    assert minute == 1440
+    assert inventory.pop_gone() == [("disk", "a")]
+
+
 def test_an_incomplete_inventory_misses_nothing() -> None:
     inventory = Inventory()
     match(inventory, filesystem("/"), filesystem("/data"))

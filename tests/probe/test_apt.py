@@ -54,6 +54,15 @@ class Recorded(unittest.TestCase):
         self.assertEqual(names, {"fixed", "brand-new", "lib", "lib:i386", "needs-new", "plain"})
         self.assertEqual(told["metadata_age_seconds"], 3600)
 
+    def test_of_lists_that_are_newer_than_the_clock_no_age_is_known(self):
+        tree = apt_machine(self, SECURITY_LIST)
+        for behind, age in ((0.0, 3600.0), (3660.0, 0.0), (7200.0, None), (1759999900.0, None)):
+            tree.told["clocks"]["epoch"] = 1760000000.0 - behind
+            tree.save()
+            with self.subTest(behind=behind):
+                told, _, error = section(tree.host(), "updates")
+                self.assertEqual((told["pending"], told.get("metadata_age_seconds"), error), (6, age, None))
+
     def test_without_a_suite_for_security_their_number_is_unknown(self):
         told, _, _ = section(apt_machine(self, PLAIN_LIST).host(), "updates")
         self.assertEqual((told["pending"], told["held"], told["kept_back"]), (6, {"count": 2}, {"count": 2}))

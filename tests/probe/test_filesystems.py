@@ -78,25 +78,46 @@ class ReadOnly(Told):
 
     def test_a_filesystem_that_the_kernel_made_read_only_is_told_from_one_that_is_mounted_so(self):
         booted = 1760000000 - 1000
-        for options, errors, is_read_only, by_error in (
-            ("rw,errors=remount-ro", {}, False, False),
-            ("ro,errors=remount-ro", {}, True, False),
-            ("ro", {"errors_count": "0\n", "last_error_time": "0\n"}, True, False),
+        for place, options, errors, is_read_only, by_error in (
+            ("rw", "rw,errors=remount-ro", {}, False, False),
+            ("rw", "ro,errors=remount-ro", {}, True, False),
+            ("ro", "ro", {"errors_count": "0\n", "last_error_time": "0\n"}, True, False),
+            ("rw", "ro", {"errors_count": "0\n", "last_error_time": "0\n"}, True, False),
             # The superblock remembers errors over boots, until e2fsck has seen to them.
-            ("ro", {"errors_count": "3\n", "last_error_time": f"{booted - 86400}\n"}, True, False),
-            ("ro,errors=remount-ro", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, True, True),
-            ("rw,errors=continue", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, False, False),
+            ("ro", "ro", {"errors_count": "3\n", "last_error_time": f"{booted - 86400}\n"}, True, False),
+            ("ro", "ro,errors=remount-ro", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, True, True),
+            ("rw", "ro,errors=remount-ro", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, True, True),
+            ("rw", "rw,errors=continue", {"errors_count": "3\n", "last_error_time": f"{booted + 500}\n"}, False, False),
             # Linux 6.15: it stays `rw` and refuses to be written (fs/ext4/super.c).
-            ("rw,errors=remount-ro,emergency_ro", {}, True, True),
-            ("rw,shutdown", {}, True, True),
+            ("rw", "rw,errors=remount-ro,emergency_ro", {}, True, True),
+            ("rw", "rw,shutdown", {}, True, True),
         ):
-            tree = self.machine(f"26 25 8:17 / /data rw,relatime - ext4 /dev/mapper/data {options}\n")
-            tree.write("/sys/dev/block/8:17/uevent", "DEVNAME=dm-3\n")
-            tree.files("/sys/fs/ext4/dm-3", **errors)
-            row = next(one for one in self.section(tree.host())["filesystems"] if one["mountpoint"] == "/data")
-            with self.subTest(options=options, errors=errors):
-                self.assertIs(row["read_only"], is_read_only)
-                self.assertIs(row.get("read_only_by_error", False), by_error)
+            with self.subTest(place=place, options=options, errors=errors):
+                self.assertEqual(self.ext4(place, options, errors), (is_read_only, by_error))
+
+    def ext4(self, place, options, errors, **clocks):
+        """Return whether a filesystem is read-only, and by an error, by the options of its place and its own."""
+        tree = self.machine(f"26 25 8:17 / /data {place},relatime - ext4 /dev/mapper/data {options}\n")
+        tree.told["clocks"].update(clocks)
+        tree.save()
+        tree.write("/sys/dev/block/8:17/uevent", "DEVNAME=dm-3\n")
+        tree.files("/sys/fs/ext4/dm-3", **errors)
+        row = next(one for one in self.section(tree.host())["filesystems"] if one["mountpoint"] == "/data")
+        return row["read_only"], row.get("read_only_by_error", False)
+
+    def test_an_error_lasts_when_the_clock_is_set(self):
+        # Booted with the time that fake-hwclock(8) saved three weeks ago; an error after 20 s; then NTP sets the clock.
+        saved, now = 1760000000.0 - 21 * 86400, 1760000000.0
+        error = {"errors_count": "1\n", "last_error_time": f"{int(saved) + 20}\n"}
+        for epoch, boottime in ((saved + 40, 40.0), (now, 60.0), (now + 600, 660.0), (60.0, 60.0)):
+            with self.subTest(epoch=epoch):
+                told = self.ext4("rw", "ro,errors=remount-ro", error, epoch=epoch, boottime=boottime)
+                self.assertEqual(told, (True, True))
+
+    def test_an_error_of_an_earlier_boot_is_none_of_this_one_because_the_clock_is_behind(self):
+        error = {"errors_count": "1\n", "last_error_time": f"{1760000000 - 30 * 86400}\n"}
+        told = self.ext4("ro", "ro,errors=remount-ro", error, epoch=60.0, boottime=60.0)
+        self.assertEqual(told, (True, False))
 
     def test_a_word_of_whoever_mounted_it_is_no_error_of_the_kernels(self):
         fuse = "40 25 0:40 / /data rw - fuse.mergerfs a:b rw,user_id=0,group_id=0,allow_other,emergency_ro,shutdown\n"

@@ -1135,6 +1135,28 @@ class FailedLogins(unittest.TestCase):
             tree.write("/var/log/btmp", bad_logins(9000, 8000, 7000, 6000, 5000, 4))
             self.assertEqual(security(tree, name="failed_logins")["count"], 1)
 
+    def test_what_is_dated_in_the_future_is_not_of_the_last_hour(self):
+        # Written while the clock was a month fast, or read while it is at 1970.
+        month = 30 * 86400
+        tree = Tree(self, boottime=86400.0)
+        tree.write("/var/log/btmp", bad_logins(*[each - month for each in range(12)], 10, -1))
+        tree.process(812, "sshd", LISTENER)
+        tree.write("/usr/sbin/sshd", b"\x7fELF\0/var/log/btmp\0")
+        self.assertEqual(security(tree, name="failed_logins")["count"], 2)
+        tree.told["clocks"].update(epoch=100.0, boottime=100.0)
+        tree.save()
+        self.assertEqual(security(tree, name="failed_logins")["count"], 0)
+        line = "2025-{}-09T08:50:00.000000+00:00 nas sshd[{}]: " + FAILED
+        before = "Oct  9 07:00:00 nas cron[7]: x"
+        lines = [before, *[line.format("11", each) for each in range(12)], line.format("10", 99)]
+        self.assertEqual(self.by_file(lines)["count"], 1)
+
+    def test_what_the_journal_dates_in_the_future_is_not_of_the_last_hour(self):
+        told = [entry(FAILED, pid, __REALTIME_TIMESTAMP=f"{int(NOW + 30 * 86400) * 10**6 + pid}") for pid in range(12)]
+        told.append(entry(FAILED, 99, __REALTIME_TIMESTAMP=f"{int(NOW - 60) * 10**6}"))
+        journal = probe.Journal("".join(told), NOW)
+        self.assertEqual(probe.count_failed(journal.messages), 1)
+
     def test_a_log_that_nobody_writes_any_more_tells_nothing(self):
         told = self.by_file([f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"], age=90000)
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})

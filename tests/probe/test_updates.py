@@ -10,6 +10,7 @@ from tree import Tree, section
 
 NOW = 1760000000.0
 UPTIME = 1000.0
+DAY = 86400.0
 
 
 def said(name):
@@ -542,6 +543,35 @@ class Reboot(unittest.TestCase):
     def test_the_running_one_was_replaced_under_its_name(self):
         told = self.kernels("6.1.0-28-amd64", {"6.1.0-28-amd64": True})
         self.assertEqual(told["reboot_reasons"], ["kernel_updated"])
+
+    def clocks(self, clock, uptime, **came):
+        """Return why a reboot is due on a machine whose clock shows that: when its kernels came; made months before."""
+        names = {"running": "6.12.25+rpt-rpi-v8", "newer": "6.12.34+rpt-rpi-v8"}
+        kernels = {"/lib/modules/" + names[which]: [NOW - 90 * DAY, at, 9] for which, at in came.items()}
+        kernels.update({path + "/modules.builtin": stamp for path, stamp in kernels.items()})
+        told = {"uname": ["pi", names["running"], "aarch64"], "stamps": kernels}
+        tree = Tree(self, told, epoch=clock, boottime=uptime)
+        for path in kernels:
+            tree.write(path + ("" if path.endswith("builtin") else "/modules.dep"))
+        tree.write("/proc/uptime", f"{uptime} 1.0\n")
+        return probe.reboot(tree.host(), None)["reboot_reasons"]
+
+    def test_no_kernel_came_since_the_boot_because_the_clock_is_behind(self):
+        # Without a battery the clock begins at 1970, or where fake-hwclock(8) has left it, until NTP sets it.
+        for clock, uptime in ((100.0, 100.0), (40 * DAY, 40 * DAY), (NOW - 3540, 60.0), (NOW - 200 * DAY, 50 * DAY)):
+            with self.subTest(clock=clock, uptime=uptime):
+                self.assertEqual(self.clocks(clock, uptime, running=NOW - 30 * DAY), [])
+                self.assertEqual(self.clocks(clock, uptime, running=NOW - 30 * DAY, newer=NOW - 1200), [])
+        # One that never sets it: what came in an earlier life came then by such a clock as well.
+        self.assertEqual(self.clocks(9000.0, 9000.0, running=3000.0), [])
+        self.assertEqual(self.clocks(9000.0, 9000.0, running=60.0, newer=3000.0), [])
+
+    def test_a_kernel_that_came_is_told_as_soon_as_the_clock_is_right(self):
+        self.assertEqual(self.clocks(NOW, 7200.0, running=NOW - 30 * DAY, newer=NOW - 3600), ["kernel_updated"])
+        self.assertEqual(self.clocks(NOW, 7200.0, running=NOW - 3600), ["kernel_updated"])
+        # One under the same name that was made since the boot.
+        self.assertEqual(self.clocks(NOW, 200 * DAY, running=NOW - 3600), ["kernel_updated"])
+        self.assertEqual(self.clocks(NOW, 7200.0, running=NOW - 30 * DAY, newer=NOW - 7300), [])
 
     def test_an_older_or_another_flavour_that_came_wants_nothing(self):
         told = self.kernels("6.6.31+rpt-rpi-v8", {"6.6.31+rpt-rpi-v8": False, "6.6.20+rpt-rpi-v8": True})

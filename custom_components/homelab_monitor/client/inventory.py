@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 import hashlib
+import math
 from typing import Any
 
 from mashumaro.codecs import BasicDecoder, BasicEncoder
@@ -106,10 +107,13 @@ class Known:
         """Return whether nothing better is known of it than what it is called just now."""
         return self.keys.keys() <= PROVISIONAL
 
-    def miss(self, now: float) -> None:
-        """Count a complete inventory without it, and the time since the one before, where we were there to see it."""
+    def miss(self, now: float, patience: float) -> None:
+        """Count a complete inventory without it, and the time since the one before, as far as we were there to see it.
+
+        That is `patience` seconds at most: in a longer one the host was off, or nobody looked.
+        """
         self.misses += 1
-        self.missing_seconds += 0.0 if self.missed_at is None else max(0.0, now - self.missed_at)
+        self.missing_seconds += 0.0 if self.missed_at is None else min(max(0.0, now - self.missed_at), patience)
         self.missed_at = now
 
     def see(self) -> None:
@@ -127,6 +131,8 @@ class Sources:
     """Whose share of the room the items on a list take, "" for the host's own."""
     infixes: Collection[str] = ()
     """No new id is another one with one of these behind it."""
+    patience: float = math.inf
+    """For how many seconds between two looks somebody was there to see what is missing."""
 
 
 _ONE_SOURCE = Sources()
@@ -175,7 +181,7 @@ class Inventory:
         seen = {ids[name] for name, item in by_name.items() if name in ids and not item.shown}
         for item_id in known.keys() - seen if complete else ():
             if sources.is_listed(known[item_id].source):
-                known[item_id].miss(now)
+                known[item_id].miss(now, sources.patience)
         return {item_id: name for name, item_id in ids.items()}
 
     def _admitted(

@@ -24,7 +24,7 @@ from .items import (
     services,
 )
 from .limits import NAME_LIMIT, UNREAD_LIMIT
-from .models.containers import RESTARTING_SECONDS
+from .models.containers import AHEAD_SECONDS, RESTARTING_SECONDS
 from .rates import Rates
 from .snapshot import Snapshot
 
@@ -74,7 +74,7 @@ class Judge:
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
     patience: float = math.inf
-    """How many seconds between two looks are no gap."""
+    """How many seconds between two looks are no gap; whoever looks may change it."""
     looked: float | None = None
     boot_id: str = ""
 
@@ -208,7 +208,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
     for key in restarting:
         # Longer than one restart looks like a series of them.
         problem = Problem(kind="container_restarting", item=labels[key])
-        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS)
+        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS + AHEAD_SECONDS)
 
 
 _SECTIONS = {

@@ -7,12 +7,13 @@ inventory is asked only when something may have changed.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+import math
 import operator
 
 from .inventory import Found, Inventory, Sources
 from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
 from .rates import Rates
-from .snapshot import Snapshot
+from .snapshot import Snapshot, keep_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,17 @@ class Roster:
         self.revision = 0
         """Grows when the inventory gains or loses an item, which is worth saving."""
 
-    def items(self, snapshot: Snapshot, rates: Rates, *, is_news: bool) -> dict[str, dict[str, object]]:
-        """Return the values of all items, by kind and lasting id; only `is_news` can miss what was there before."""
+    def items(
+        self, snapshot: Snapshot, rates: Rates, *, is_news: bool, patience: float = math.inf
+    ) -> dict[str, dict[str, object]]:
+        """Return the values of all items, by kind and lasting id; only `is_news` can miss what was there before.
+
+        After more than `patience` seconds without a poll nobody knows what was there meanwhile.
+        """
         items: dict[str, dict[str, object]] = {}
         for kind in ITEM_KINDS:
             values = kind.values_fn(snapshot, rates)
-            names = self._identify(kind, snapshot, is_news=is_news)
+            names = self._identify(kind, snapshot, is_news=is_news, patience=patience)
             items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
         return items
 
@@ -52,7 +58,7 @@ class Roster:
         self._looks.pop(kind, None)
         self.revision += 1
 
-    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool) -> Mapping[str, str]:
+    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool, patience: float) -> Mapping[str, str]:
         """Return item id → name."""
         last = self._looks.get(kind.key, _NONE)
         is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
@@ -64,12 +70,14 @@ class Roster:
         known = self._inventory.items.get(kind.key, {})
         is_whole = len(known) == len(found) == len(last.names) and not any(item.shown for item in found)
         is_settled = found == last.found and (is_whole or not is_fresh)
-        names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh)
+        # A section is late now and then, and keeps its values then.
+        patience += keep_seconds(kind.section)
+        names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh, patience=patience)
         self._looks[kind.key] = _Look(sections, found, names)
         return names
 
     def _match(
-        self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool
+        self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
     ) -> Mapping[str, str]:
         """Ask the inventory who is who, and let it forget what is gone for good."""
         ids_before = set(self._inventory.items.get(kind.key, ()))
@@ -78,6 +86,7 @@ class Roster:
             is_listed=partial(kind.is_listed_fn, snapshot),
             guest_of=partial(kind.guest_fn, self._selection),
             infixes=kind.infixes,
+            patience=patience,
         )
         names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.steady, sources=sources)
         gone = self._inventory.pop_gone() if complete else []

@@ -9,6 +9,8 @@ from .kinds import Epoch, Line
 _IMAGE_ID = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]{52}")
 RESTARTING_SECONDS = 60.0
 """Within so long after its engine restarted it, a container may well be on its way to the next restart."""
+AHEAD_SECONDS = 10.0
+"""By how much it may have been started after the reply was begun that tells of it, the time of which is the reply's."""
 STOPPED_EXIT_CODES = frozenset({0, 130, 137, 143})
 """How a container ends that somebody stopped: by itself, or by SIGINT, SIGKILL or SIGTERM (128 + number)."""
 NOT_STARTED_EXIT_CODES = frozenset({125, 126, 127, 128})
@@ -126,12 +128,15 @@ class Container:
         return self.oom_killed or self.exit_code not in STOPPED_EXIT_CODES
 
     def is_restarting(self, epoch: float) -> bool:
-        """Return whether its engine restarts it, or has just done so; `epoch` is the host's clock."""
+        """Return whether its engine restarts it, or has just done so; `epoch` is the host's clock.
+
+        One that was started in the future was so by a clock that has been set back: nobody knows how long ago that was.
+        """
         if self.state == "restarting":
             return True
         if not self.restarts or self.started_epoch is None:
             return False
-        return self.is_running and epoch - self.started_epoch < RESTARTING_SECONDS
+        return self.is_running and -AHEAD_SECONDS <= epoch - self.started_epoch < RESTARTING_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,9 +53,10 @@ class Mount:
         self.is_too_deep = len(self.mountpoint.encode("utf-8", "surrogateescape")) > PATH_BYTES
         if self.is_too_deep:
             self.mountpoint = self.mountpoint[:SHOWN_CHARACTERS] + "\u2026/" + self.id
+        self.is_meant_writable = "rw" in words[5].split(",")  # by whoever mounted it here
         self.kind = after[0]
         self.source = unescape(after[1])
-        self.told = set(after[2].split(","))  # options of the filesystem itself; those of this place of it are words[5]
+        self.told = set(after[2].split(","))  # options of the filesystem itself
 
     def place(self) -> "tuple[str, str]":
         """Return on which mount it is mounted and where."""
@@ -335,16 +336,18 @@ def is_stopped(mount: Mount) -> bool:
 
 
 def is_read_only_by_error(host: "Host", mount: Mount, device: str) -> bool:
-    """Tell whether a filesystem that is read-only had an error since the boot, which may have made it so (errors=remount-ro).
+    """Tell whether an error made a filesystem read-only (errors=remount-ro).
 
-    The superblock remembers errors for longer: until e2fsck(8) has seen to them.
+    The superblock remembers errors over boots, until e2fsck(8) has seen to them. The kernel makes only the filesystem
+    read-only, and who mounts it so, or again, the place as well (mount(8)); of such a place the time of the error decides,
+    which is by the clock as it was then.
     """
     if is_stopped(mount):
         return True
     if "ro" not in mount.told or not mount.kind.startswith("ext") or not device:
         return False
-    last = host.number(f"/sys/fs/ext4/{device}/last_error_time")
-    return last is not None and last > host.epoch() - host.boottime()
+    last, now = host.number(f"/sys/fs/ext4/{device}/last_error_time"), host.epoch()
+    return last is not None and last > 0 and (mount.is_meant_writable or now - host.boottime() < last <= now)
 
 
 def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Json]":

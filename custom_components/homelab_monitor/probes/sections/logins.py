@@ -61,7 +61,7 @@ BUSYBOX_LOG = "/var/log/messages"  # elsewhere it may be everything but the logi
 LOG_TAIL_BYTES = 1 << 20
 MARK_BYTES = 4096  # of the end of a file, to know it again
 NOTED_SECONDS = 240.0  # between two notes of where a log ends
-CLOCK_SECONDS = 300.0  # by which a line may be dated before it was written
+CLOCK_SECONDS = 300.0  # by which a line may be dated before it was written, or after
 BTMP_RECORD_BYTES = 384
 BTMP_BYTES = 4096 * BTMP_RECORD_BYTES
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -138,15 +138,20 @@ class Journal:
 
     {"_PID":"812","_EXE":"/usr/sbin/sshd","_SYSTEMD_UNIT":"ssh.service","MESSAGE":"Invalid user admin from 192.0.2.7 port 40024"}
     {"_PID":"59","_EXE":"/usr/lib/systemd/systemd-journald",…,"MESSAGE":"Suppressed 812 messages from ssh.service"}
+
+    What a clock that was fast has dated later than `now` (Unix seconds) is not of the last hour, whatever --since shows:
+    journalctl tells the time of each entry (microseconds, `__REALTIME_TIMESTAMP`) with all that it is asked for.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, now: float) -> None:
         self.messages = []  # type: list[tuple[str, int, str]]
         self.units = set()  # type: set[str]
         self.suppressed = set()  # type: set[str]
         for line in output.split("\n"):
             try:
                 entry = parse_json(line.encode("utf-8"), JOURNAL_MARKS)
+                if int(entry.get("__REALTIME_TIMESTAMP", 0)) > (now + CLOCK_SECONDS) * 1e6:
+                    continue
                 message = entry["MESSAGE"]
                 text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
                 self.add(str(entry["_PID"]), entry.get("_EXE"), str(entry.get("_SYSTEMD_UNIT")), text)
@@ -301,7 +306,7 @@ def by_journal(host: "Host", request: "Request") -> "tuple[int, str] | None":
     told = None if may_read is None else ask_journal(host, request, may_read)
     if told is None:
         return None
-    journal = Journal(told[0])
+    journal = Journal(told[0], host.epoch())
     return count_failed(journal.messages), journal.doubt() or told[1]
 
 
@@ -388,7 +393,8 @@ def log_messages(lines: "list[str]", begun: float, since: float, clock: LocalClo
         told = LOG_LINE.fullmatch(line)
         if told:
             moments = log_times(line, clock)
-            if not moments or max(moments) > since or max(moments) < begun - CLOCK_SECONDS:
+            is_new = moments and max(moments) > since and min(moments) <= clock.now + HOUR
+            if not moments or is_new or max(moments) < begun - CLOCK_SECONDS:
                 pid, times, repeated, text = told.groups()
                 yield pid, int(times or 1), text if times is None else repeated
 
@@ -508,13 +514,15 @@ def by_btmp(host: "Host") -> "tuple[int, str]":
     """Return the count by the file of bad logins (btmp(5)) and the one before it, and why it may not be all; raises OSError.
 
     Each program that lets in writes there, such as su(1) with its terminal; sshd writes this line (OpenSSH, loginrec.c).
+    What a clock that was fast has dated later than now is not of the last hour.
     """
     since, count, doubt = host.epoch() - HOUR, 0, ""
     for written, path in [(since + 1, "/var/log/btmp"), *before(host, "/var/log/btmp")[-1:]]:
         raw = host.tail(path, BTMP_BYTES) if path else b""
         records = [raw[at : at + BTMP_RECORD_BYTES] for at in range(0, len(raw), BTMP_RECORD_BYTES)]
         times = [int.from_bytes(one[340:344], "little") for one in records]
-        count += sum(at > since and one[8:40].rstrip(b"\0") == b"ssh:notty" for one, at in zip(records, times))
+        is_new = [since < at <= since + HOUR + CLOCK_SECONDS for at in times]
+        count += sum(new and one[8:40].rstrip(b"\0") == b"ssh:notty" for one, new in zip(records, is_new))
         if written > since and (times[0] > since if len(raw) == BTMP_BYTES else not path):
             doubt = "log_too_short"
     return count, doubt

@@ -60,25 +60,29 @@ def kernel_reasons(host: "Host") -> "list[str] | None":
         flavour = kernel_version(running)[1]
         return ["kernel_gone"] if flavour in {kernel_version(name)[1] for name in installed} else None
     version, flavour = kernel_version(running)
-    uptime = host.text("/proc/uptime").split()
-    booted = host.epoch() - float(uptime[0]) if uptime else host.epoch()
+    uptime, now = host.text("/proc/uptime").split(), host.epoch()
+    booted = now - float(uptime[0]) if uptime else now
     for name, path in installed.items():
         told = kernel_version(name)
         # A newer one that was there at boot was passed over on purpose; a reboot would not change that.
-        if told[1] == flavour and told[0] >= version and changed_at(host, path) > booted:
+        if told[1] == flavour and told[0] >= version and came_between(host, path, booted, now):
             return ["kernel_updated"]
     return []
 
 
-def changed_at(host: "Host", path: str) -> float:
-    """Return when a file was put where it is (packages keep the times of their making), 0 where unknown.
+def came_between(host: "Host", path: str, start: float, now: float) -> bool:
+    """Tell whether a file was certainly put where it is since then (packages keep the times of their making).
 
     That changes its folder as well; a link to it from elsewhere, as ostree makes for each deployment, the file alone.
+    Without a battery a machine begins with an old time, which somebody sets later (fake-hwclock(8), NTP). What came before
+    it was made, or will come, was dated by another clock than the one that tells when the boot was.
     """
     try:
-        return min(host.stamp(path)[1], host.stamp(os.path.dirname(path))[1])
+        made, changed, _ = host.stamp(path)
+        came = min(changed, host.stamp(os.path.dirname(path))[1])
     except OSError:
-        return 0.0
+        return False
+    return made <= changed and start < came <= now
 
 
 def reboot(host: "Host", wants: "bool | None") -> "Json":

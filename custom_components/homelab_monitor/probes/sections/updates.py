@@ -187,6 +187,8 @@ def stamps_of(host: "Host", patterns: "tuple[str, ...]") -> "dict[str, tuple[flo
 
 # ---------------------------------------------------------------- the section
 
+SERVERS_CLOCK_SECONDS = 300.0
+
 
 def image_of(host: "Host") -> "str | None":
     """Return by what this system is brought up to date as a whole, None where its packages are; no id is asked.
@@ -237,8 +239,10 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
         memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=word_on_reboot(manager, host))
     section = dict({"manager": manager.name}, **memo["answer"])
     if metadata:
-        newest = max(changed for changed, _ in metadata.values())
-        section["metadata_age_seconds"] = round(max(0.0, host.epoch() - newest), 1)
+        age = host.epoch() - max(changed for changed, _ in metadata.values())
+        # A clock that is behind knows no age; that of the server of a list may be a little ahead.
+        if age >= -SERVERS_CLOCK_SECONDS:
+            section["metadata_age_seconds"] = round(max(0.0, age), 1)
     image = image_of(host)
     if image:
         section["image"] = image
