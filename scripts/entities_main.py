@@ -34,7 +34,9 @@ from tests.scripted import HOST_ID, ScriptedSession, make_entry, read_reply
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/entities.md"
-TEXTS = json.loads((ROOT / "custom_components/homelab_monitor/translations/en.json").read_text())["entity"]
+ALL_TEXTS = json.loads((ROOT / "custom_components/homelab_monitor/translations/en.json").read_text())
+TEXTS = ALL_TEXTS["entity"]
+OPTIONS = ALL_TEXTS["options"]["step"]["init"]["sections"]["privileges"]["data"]
 ENABLED_FOR = {"interface": "primary and chosen"}
 """Subject → the only items of it whose entities are enabled, where a row's `enabled_fn` says so."""
 HEADINGS = {"gpu": "GPU"}
@@ -106,7 +108,8 @@ def subjects(tables: Mapping[str, list[HomelabDescription[Any]]]) -> list[str]:
 def default(row: HomelabDescription[Any]) -> str:
     """Return what an entity is when it is first seen."""
     if not row.offered_fn(HostOptions()):
-        return f"option `{next(name for name in PRIVILEGES if row.offered_fn(HostOptions(**{name: True})))}`"
+        option = next(name for name in PRIVILEGES if row.offered_fn(HostOptions(**{name: True})))
+        return f"option *{OPTIONS[option]}*"
     if not row.entity_registry_enabled_default:
         return "off"
     if row.of_few:

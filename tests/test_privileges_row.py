@@ -1,4 +1,4 @@
-"""The row *Privileges* beside what sudo, sudo-rs and doas really do: only what ran as root needs no password."""
+"""The row *Root access* beside what sudo, sudo-rs and doas really do: only what ran as root needs no password."""
 
 from dataclasses import dataclass
 import shutil

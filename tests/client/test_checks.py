@@ -430,12 +430,12 @@ def test_without_systemd_services_are_no_complaint():
         (Smart(), Status.INFO, "smart_not_installed"),
         (Smart(tool="/usr/sbin/smartctl"), Status.INFO, "smart_no_disks"),
         (Smart(tool="/usr/sbin/smartctl", readable=("sda",)), Status.OK, "smart_readable"),
-        (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), Status.AMBER, "smart_denied"),
+        (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), Status.INFO, "smart_denied"),
     ],
 )
-def test_the_health_of_disks_can_be_read_or_needs_root(smart, status, reason):
+def test_the_health_of_disks_is_told_and_no_rights_are_offered_for_it(smart, status, reason):
     judged = row("smart", facts=facts(smart=smart))
-    assert (judged.status, judged.reason) == (status, reason)
+    assert (judged.status, judged.reason, judged.remedy) == (status, reason, None)
     assert row("smart", facts=None).status is Status.UNKNOWN
 
 
@@ -493,7 +493,8 @@ def test_every_remedy_that_a_row_names_is_in_the_catalog():
     named |= {"install_updates_rule", "remove_updates_rule", "allow_firewall"}
     assert {remedy for remedy, _ in REMEDIES} == named
     source = Path(checks.__file__).read_text() + Path(updates_rule.__file__).read_text()
-    assert {remedy for remedy in named if f'"{remedy}"' not in source} == set()
+    # The health of disks is not read yet: no check asks for its rules before it is.
+    assert {remedy for remedy in named if f'"{remedy}"' not in source} == {"allow_smart"}
 
 
 def test_the_family_comes_from_the_best_witness():
@@ -744,7 +745,7 @@ async def test_a_whole_test_of_a_host(fake_host: FakeHost, make_session: Callabl
     assert {each.check: each.status.value for each in report.rows if each.status is not Status.OK} == {
         "docker": "amber",
         "gpu": "info",
-        "smart": "amber",
+        "smart": "info",
         "firewall": "info",
         "sudo": "info",
         "updates_rule": "info",
