@@ -68,3 +68,13 @@ async def test_a_dialog_in_which_somebody_is_further_goes_on(
     await connected.start()
     await connected.move(30)
     assert list(cards(hass)) == [dialog.flow_id]
+
+
+async def test_a_card_that_has_just_begun_and_shows_nothing_yet_goes_as_well(
+    hass: HomeAssistant, connected: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = await discover(hass, SOURCE_ZEROCONF, CARDS[SOURCE_ZEROCONF])
+    monkeypatch.setattr(hass.config_entries.flow._progress[card.flow_id], "cur_step", None)
+    await connected.start()
+    await connected.move(30)
+    assert card.flow_id not in hass.config_entries.flow._progress

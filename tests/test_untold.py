@@ -255,11 +255,13 @@ async def test_what_a_file_says_of_happenings_is_taken_as_far_as_it_means_anythi
         ["rebooted", "", []],
         ["rebooted", "x" * 5000, {}],
         ["service_failed", "anna", {"service": "a.service", "host": "x", "reason": 7, "gpu": "x" * 5000}],
+        ["container_died", "", {"container": "web", "owner": ""}],
         *[["rebooted", "", {}]] * 1000,
     ]
     hass_storage[key]["data"] |= {"is_held": "yes", "baseline": "x", "unexpected_until": "never"}
     memory = await HostStore(hass, host.entry.entry_id, HOST_ID).async_load()
     assert memory.untold[0] == Happening(type="service_failed", owner="anna", about={"service": "a.service"})
+    assert memory.untold[1].about == {"container": "web", "owner": ""}, "that it is the host's own is said as well"
     assert len(memory.untold) <= UNTOLD_STORED
     assert (memory.is_held, memory.baseline, memory.unexpected_until) == (False, None, None)
 

@@ -118,8 +118,6 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._rest_until = -math.inf
         self._is_taking_in = self._has_refused = False
         self._last_success: float | None = None
-        self._heard: float | None = None
-        """When the host answered last, by the steady clock, where that was since Home Assistant began."""
         self._asked: float | None = None
         """When the first poll was sent that nobody has answered since: that is when silence begins."""
         self._polls: deque[float] = deque(maxlen=HAND_POLLS)
@@ -142,6 +140,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Whether a poll has ended since Home Assistant started with this host."""
         self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
         self._heard = self._audience.heard
+        """When the host answered last, by the steady clock, where that was since Home Assistant began."""
         self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
         self._judge = Judge(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
@@ -282,7 +281,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self.async_tell(*untold)
             if untold or was_held:
                 # Nothing that was told waits in the file for another start.
-                self._save_at_once()
+                self._save_at_once(whatever_size=True)
 
         if not self._audience.is_listening:
             job = HassJob(async_tell_all, f"{self.name} started", cancel_on_shutdown=True)
@@ -505,7 +504,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         return self._audience.is_gone
 
     async def async_tested(self, report: Report) -> None:
-        """Show the report of a whole test, and save it at once."""
+        """Show the report of a whole test, and save it, at once but for a large file."""
         self.store.memory.last_test = report.as_dict()
         self.layout += self.data.last_test is None
         self.data = replace(self.data, last_test=report)
@@ -679,12 +678,13 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             self._save_at_once()
         return items
 
-    def _save_at_once(self) -> None:
+    def _save_at_once(self, *, whatever_size: bool = False) -> None:
         """Save what is remembered of the host, beside everything else; a host that changes at each poll has to wait."""
         if not self._saves.take():
             self.store.async_changed()
             return
-        self.config_entry.async_create_background_task(self.hass, self.store.async_save(), f"{self.name} save")
+        save = self.store.async_save(whatever_size=whatever_size)
+        self.config_entry.async_create_background_task(self.hass, save, f"{self.name} save")
 
     def is_crowd(self, kind: str) -> bool:
         """Return whether the host has more items of a kind than are shown each, those that are away included."""

@@ -49,8 +49,9 @@ _ADDED = "✅ "
 CARD_SECONDS = 0.5
 """How far apart cards come. A browser may first ask for the texts of a new card, and puts it beside those that were
 there when it asked: of two that come meanwhile it shows the last one only (ha-config-integrations.ts)."""
-PICKED_SECONDS = 0.05
-"""The same for those that follow in a dialog, which has the texts: they must only not come in one message."""
+PICKED_SECONDS, PICKED_APART = 0.05, 40
+"""The same for those that follow in a dialog, which has the texts: they must only not come in one message. Of more than
+that many the rest comes at once, as a person waits for them; they follow in the dialog all the same."""
 
 
 @dataclass(slots=True)
@@ -384,9 +385,11 @@ def async_dismiss_cards(hass: HomeAssistant, addresses: Collection[str], flow_id
 def async_dismiss_waiting_cards(hass: HomeAssistant, target: Target, peer: tuple[str, int]) -> None:
     """End the cards of a machine that is watched; a dialog in which somebody is further goes on."""
     known, addresses = hass.data.get(_CARDS, {}), known_addresses(target, peer)
-    for flow_id in [flow_id for flow_id, card in known.items() if _means(card, addresses)]:
-        if hass.config_entries.flow.async_get(flow_id).get("step_id") == "address":
-            hass.config_entries.flow.async_abort(flow_id)
+    # Of one that has just begun nothing is shown yet, and it has no step.
+    flows = hass.config_entries.flow.async_progress_by_handler(DOMAIN, include_uninitialized=True)
+    waiting = {each["flow_id"] for each in flows if each.get("step_id") in (None, "address")}
+    for flow_id in [flow_id for flow_id, card in known.items() if flow_id in waiting and _means(card, addresses)]:
+        hass.config_entries.flow.async_abort(flow_id)
 
 
 def known_addresses(target: Target, peer: tuple[str, int]) -> set[str]:
@@ -447,7 +450,7 @@ async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Foun
     """Start a flow for each picked machine, to be continued one after the other."""
     flow_ids = hass.data.setdefault(_QUEUES, {}).setdefault(queue, [])
     for number, machine in enumerate(machines):
-        if number:
+        if 0 < number <= PICKED_APART:
             await async_pause(PICKED_SECONDS)
         result = await hass.config_entries.flow.async_init(
             DOMAIN, context={"source": SOURCE_INTEGRATION_DISCOVERY}, data=machine

@@ -23,6 +23,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.util.hass_dict import HassKey
 
 from .attributes import fitting, shortened
 from .batches import async_spread
@@ -42,6 +43,8 @@ from .discovery import is_taken, looks_of
 from .settings import HostOptions
 from .subjects import Subject
 
+_LOOKS: HassKey[dict[str, tuple[object, frozenset[str]]]] = HassKey(f"{DOMAIN}_looks_of_others")
+"""Entry id → the names of the other hosts, and what they look like."""
 _SAID_BYTES: Final = (ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES) * 2 // 3
 """What `attributes` may have of an entity's attributes; the rest of it is for those that its platform makes."""
 _PLATFORM_BYTES: Final = ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES - _SAID_BYTES
@@ -242,35 +245,51 @@ def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id:
         return DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
     return ChildDeviceInfo(
         identifiers={device_identifier(coordinator.address.host_id, subject.key, item_id)},
-        name=device_name(coordinator, subject.label(coordinator, item_id)),
+        name=device_name(coordinator, subject.label(coordinator, item_id), looks_of_others(coordinator)),
         parent_device_id=coordinator.device.id,
     )
 
 
-def device_name(coordinator: HomelabCoordinator, label: str) -> str:
+def device_name(coordinator: HomelabCoordinator, label: str, taken: frozenset[str]) -> str:
     """Return what a device of an item is called: beside the host where another host might be meant.
 
-    Whoever may start a container names it, and its entities would read as those of a host of that name.
+    Whoever may start a container names it, and its entities would read as those of a host of that name. `taken` is
+    what the names of the other hosts look like.
     """
-    return f"{label} ({coordinator.config_entry.title})" if is_taken(label, _looks_of_others(coordinator)) else label
+    return f"{label} ({coordinator.config_entry.title})" if is_taken(label, taken) else label
 
 
-def _looks_of_others(coordinator: HomelabCoordinator) -> frozenset[str]:
-    """Return what the names of the other hosts look like."""
+def _forget_looks(coordinator: HomelabCoordinator) -> None:
+    """Forget what the others look like to a host that is unloaded."""
+    coordinator.hass.data.get(_LOOKS, {}).pop(coordinator.config_entry.entry_id, None)
+
+
+def looks_of_others(coordinator: HomelabCoordinator) -> frozenset[str]:
+    """Return what the names of the other hosts look like; worked out anew only when one of them has changed."""
     entries = coordinator.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
-    return looks_of(each for each in entries if each is not coordinator.config_entry)
+    others = [each for each in entries if each is not coordinator.config_entry]
+    told = tuple((each.entry_id, each.title, each.data) for each in others)
+    known = coordinator.hass.data.setdefault(_LOOKS, {})
+    own_id = coordinator.config_entry.entry_id
+    if own_id not in known or known[own_id][0] != told:
+        known[own_id] = (told, looks_of(others))
+    return known[own_id][1]
 
 
 @callback
 def async_watch_names(coordinator: HomelabCoordinator, subject: Subject[Any]) -> None:
     """Call the devices of items anew whenever another host has come, gone or got another name."""
-    judged = (_looks_of_others(coordinator), coordinator.config_entry.title)
+    judged = (looks_of_others(coordinator), coordinator.config_entry.title)
+    coordinator.config_entry.async_on_unload(partial(_forget_looks, coordinator))
 
     @callback
     def async_name(_change: ConfigEntryChange, changed: ConfigEntry) -> None:
         nonlocal judged
-        now = (_looks_of_others(coordinator), coordinator.config_entry.title)
-        if changed.domain != DOMAIN or now == judged:
+        # Home Assistant says so of each change of the state of any entry.
+        if changed.domain != DOMAIN:
+            return
+        now = (looks_of_others(coordinator), coordinator.config_entry.title)
+        if now == judged:
             return
         judged = now
         registry = dr.async_get(coordinator.hass)
@@ -278,7 +297,7 @@ def async_watch_names(coordinator: HomelabCoordinator, subject: Subject[Any]) ->
             identifier = device_identifier(coordinator.address.host_id, subject.key, item_id)
             device = registry.async_get_child_device_by_identifier(identifier, coordinator.config_entry.entry_id)
             if device is not None:
-                name = device_name(coordinator, subject.label(coordinator, item_id))
+                name = device_name(coordinator, subject.label(coordinator, item_id), now[0])
                 registry.async_update_child_device(device.id, name=name)
 
     unsub = async_dispatcher_connect(coordinator.hass, SIGNAL_CONFIG_ENTRY_CHANGED, async_name)

@@ -1,7 +1,8 @@
 """What outlives a restart: HA's own key pair, and per host its last known state.
 
 The key pair is one for all hosts, in a private file (0600) of HA's storage, made on first
-use. A host's file holds its inventory, last snapshot and last test.
+use. A host's file holds its inventory, last snapshot, problems and last test, what nobody
+was told yet and what that is told against, and the job that installs updates.
 """
 
 import asyncio
@@ -242,7 +243,8 @@ class HostStore:
     """The file of one host.
 
     A delayed save that is re-armed at every poll would never happen, so the first change
-    arms it once; what must not be lost is saved at once.
+    arms it once; what must not be lost is saved at once. Of a large file only what a host
+    cannot bring about by itself is: it would have megabytes written all the time.
     """
 
     def __init__(self, hass: HomeAssistant, entry_id: str, host_id: str) -> None:
@@ -293,9 +295,9 @@ class HostStore:
             self._is_dirty = True
             self._store.async_delay_save(self._plain, LARGE_FILE_SECONDS if self._is_large else SAVE_DELAY_SECONDS)
 
-    async def async_save(self) -> None:
-        """Save at once; a large file not each time."""
-        if self._is_large and not self._large_saves.take():
+    async def async_save(self, *, whatever_size: bool = False) -> None:
+        """Save at once; a large file not each time, but for what a person or a start has brought about."""
+        if self._is_large and not whatever_size and not self._large_saves.take():
             self.async_changed()
         elif not self._is_closed:
             await self._store.async_save(self._plain())
@@ -392,8 +394,8 @@ def _problems(stored: object) -> tuple[Problem, ...]:
 
 def _foremost(untold: tuple[Happening, ...]) -> list[Happening]:
     """Return those that there is room for, in their order: none that a user brought about for one of the host's own."""
-    order = sorted(range(len(untold)), key=lambda number: bool(untold[number].owner))
-    return [untold[number] for number in sorted(order[:UNTOLD_STORED])]
+    order = sorted(range(len(untold)), key=lambda at: bool(untold[at].owner))
+    return [untold[at] for at in sorted(order[:UNTOLD_STORED])]
 
 
 def _untold(stored: object) -> tuple[Happening, ...]:
@@ -402,7 +404,8 @@ def _untold(stored: object) -> tuple[Happening, ...]:
     for row in (stored if isinstance(stored, list) else [])[:UNTOLD_STORED]:
         match row:
             case [str(kind), str(owner), dict(about)] if kind in HAPPENINGS and len(owner) <= LINE_LIMIT:
-                said = {name: text(about[name]) for name in ABOUT & about.keys()}
-                said = {name: value for name, value in said.items() if 0 < len(value) <= LINE_LIMIT}
+                words = {name: about[name] for name in ABOUT & about.keys()}
+                # An empty one says something as well: an empty owner that it is the host's own.
+                said = {name: each for name, each in words.items() if isinstance(each, str) and len(each) <= LINE_LIMIT}
                 found.append(Happening(type=kind, owner=owner, about=said))
     return tuple(found)

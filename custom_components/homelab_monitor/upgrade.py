@@ -190,7 +190,7 @@ class HostUpgrade:
         """Save at once; of a host that was removed meanwhile no file may come back."""
         entry = self._coordinator.config_entry
         if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
-            await self._coordinator.store.async_save()
+            await self._coordinator.store.async_save(whatever_size=True)
 
     async def _async_look(self) -> None:
         """Ask the host how far the job is; one that does not answer is asked again after its next poll."""

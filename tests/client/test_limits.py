@@ -360,7 +360,7 @@ def test_who_sent_too_much_is_left_alone_for_half_a_minute_up_to_eight(monkeypat
     place = ("nas", 22)
 
     def rested() -> float:
-        rests.begin(place, TooMuchTraffic("nas", "x"))
+        rests.begin(place, lambda: True, TooMuchTraffic("nas", "x"))
         began = clock.now
         while True:
             try:

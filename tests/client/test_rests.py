@@ -150,10 +150,33 @@ async def test_a_flood_with_the_reply_that_ends_the_connection_is_not_forgotten(
 
 
 async def test_a_host_at_another_port_is_another_one(fake_host: FakeHost) -> None:
-    rests.begin((fake_host.target.host, fake_host.target.port + 1), TooMuchTraffic("nas", "x"))
+    rests.begin((fake_host.target.host, fake_host.target.port + 1), proven, TooMuchTraffic("nas", "x"))
     session = new_session(fake_host)
     await session.poll(["load"])
     await session.close()
+
+
+def proven() -> bool:
+    """Say that the host's key was proven."""
+    return True
+
+
+async def test_who_has_proven_nothing_keeps_nobody_away_from_the_host(socket_enabled: None) -> None:
+    """Anybody in between can send too much before the key exchange has ended; the host itself did nothing."""
+    ignored = b"\0\0\0\x0c\x06\x02" + bytes(10)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n" + 1000 * ignored)
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(TooMuchTraffic):
+        await read_host_key("127.0.0.1", port, timeout=3)
+    rests.require_end(("127.0.0.1", port))
+    server.close()
 
 
 def rest_seconds(freezer: FrozenDateTimeFactory) -> int:
@@ -170,19 +193,19 @@ def rest_seconds(freezer: FrozenDateTimeFactory) -> int:
 
 def test_several_connections_at_once_count_once(freezer: FrozenDateTimeFactory) -> None:
     for _ in range(5):
-        rests.begin(PLACE, TooMuchTraffic("nas", "too many packets"))
+        rests.begin(PLACE, proven, TooMuchTraffic("nas", "too many packets"))
         freezer.tick(1)
     assert rest_seconds(freezer) == EXCESS_REST_SECONDS - 5
 
 
 def test_what_is_no_ssh_server_may_be_tried_again_at_once() -> None:
-    rests.begin(PLACE, NotSSH("nas", "64 lines before the greeting"))
+    rests.begin(PLACE, proven, NotSSH("nas", "64 lines before the greeting"))
     rests.require_end(PLACE)
 
 
 def test_nobody_is_remembered_for_ever(freezer: FrozenDateTimeFactory) -> None:
     for number in range(100):
-        rests.begin((f"host{number}", 22), TooMuchTraffic("nas", "x"))
+        rests.begin((f"host{number}", 22), proven, TooMuchTraffic("nas", "x"))
     freezer.tick(2 * EXCESS_FORGOTTEN_SECONDS)
-    rests.begin(PLACE, TooMuchTraffic("nas", "x"))
+    rests.begin(PLACE, proven, TooMuchTraffic("nas", "x"))
     assert set(rests._RESTS) == {PLACE}

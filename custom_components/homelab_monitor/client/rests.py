@@ -4,6 +4,7 @@ It is noted where a connection goes beyond its budget and asked where one is ope
 polls, tests, actions and dialogs are the same to the host.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
@@ -26,9 +27,12 @@ class _Rest:
 _RESTS: dict[Place, _Rest] = {}
 
 
-def begin(place: Place, excess: HomelabError) -> None:
-    """Leave a host alone from now on, twice as long as the last time; what is no SSH server takes no budget."""
-    if not isinstance(excess, TooMuchTraffic):
+def begin(place: Place, has_proven: Callable[[], bool], excess: HomelabError) -> None:
+    """Leave a host alone from now on, twice as long as the last time; what is no SSH server takes no budget.
+
+    Whoever has not proven the host's key may be anybody in between: that keeps nobody away from the host.
+    """
+    if not isinstance(excess, TooMuchTraffic) or not has_proven():
         return
     now = time.monotonic()
     for each in [name for name, rest in _RESTS.items() if now - rest.until > EXCESS_FORGOTTEN_SECONDS]:
@@ -48,5 +52,5 @@ def require_end(place: Place) -> None:
 
 
 def forget_all() -> None:
-    """Start anew with every host."""
+    """Start anew with every host, as each test does."""
     _RESTS.clear()

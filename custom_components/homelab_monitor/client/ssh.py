@@ -681,7 +681,7 @@ class _Client(asyncssh.SSHClient):
     @property
     def proven_version(self) -> str:
         """Return the greeting of a server that has proven its host key, "" before."""
-        return self.server_version if self._has_proven_key() else ""
+        return self.server_version if self.has_proven_key() else ""
 
     @override
     def connection_made(self, conn: SSHClientConnection) -> None:
@@ -793,7 +793,7 @@ class _Client(asyncssh.SSHClient):
 
     def _is_worded_by_anybody(self, err: Exception) -> bool:
         """Tell whether an error may hold words of a machine that has proven nothing; the system's errors hold none."""
-        has_answered = self._conn is not None and not self._has_proven_key()
+        has_answered = self._conn is not None and not self.has_proven_key()
         return has_answered and isinstance(err, asyncssh.Error | ValueError) and not isinstance(err, Excess)
 
     def _without_words(
@@ -807,11 +807,11 @@ class _Client(asyncssh.SSHClient):
 
     def _denial(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError | None:
         """Return the error of a login with a key that was denied, as exactly as the server showed it."""
-        if refused is not KeyRefused or self._key is None or not self._has_proven_key():
+        if refused is not KeyRefused or self._key is None or not self.has_proven_key():
             return None
         return self.shown.error(host, str(err), is_denied=isinstance(err, asyncssh.PermissionDenied))
 
-    def _has_proven_key(self) -> bool:
+    def has_proven_key(self) -> bool:
         """Tell whether what the server says is encrypted, which it is only after it has proven its host key.
 
         A private value, read with a default: `recv_cipher` is told while the next packet still comes in plain text.
@@ -839,7 +839,7 @@ async def _connect(
     place = (target.host, target.port)
     rests.require_end(place)
     _name_local_user()
-    client.wire = Wire(target.host, partial(rests.begin, place))
+    client.wire = Wire(target.host, partial(rests.begin, place, client.has_proven_key))
     client.wire.on_packet = client.shown.take
     return await asyncssh.connect(
         target.host,
