@@ -44,6 +44,20 @@ class Parsers(unittest.TestCase):
         lines = "1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 8:2 / /data rw - ext4 /dev/sdb1 rw"
         self.assertEqual([one.device for one in self.told(lines)], ["8:2"])
 
+    def test_the_first_mount_of_all_is_its_own_parent_and_hides_nothing(self):
+        # A system that runs from its initramfs: rootfs is what `/` is.
+        lines = "1 1 0:2 / / rw - rootfs rootfs rw\n20 1 8:1 / /boot rw - vfat /dev/sda1 rw"
+        told = probe.visible_mounts(probe.parse_mountinfo(lines))
+        self.assertEqual(sorted(told), ["/", "/boot"])
+
+    def test_what_is_left_of_a_line_that_was_cut_stands_in_the_place_of_no_other(self):
+        for left in ("50 25 0:9 /" + "r" * 32000 + " ", "50 25 0:9 /" + "r" * 32000 + " /srv"):
+            mount = probe.parse_mount(left + "\n" + "x" * 900 + " rw - tmpfs t rw")
+            self.assertTrue(mount.is_too_deep)
+            self.assertNotIn(mount.mountpoint, ("", "/", "/srv"))
+        mount = probe.parse_mount("50 25 0:9 / /srv rw - fuse.x " + "s" * 32000 + "\n" + "x" * 900 + " rw")
+        self.assertEqual((mount.mountpoint, mount.is_too_deep), ("/srv", False))
+
     def test_what_lies_below_a_later_mount_is_left_out_as_df_does(self):
         lines = [
             "1 1 0:2 / / rw - rootfs rootfs rw",

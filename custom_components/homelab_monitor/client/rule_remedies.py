@@ -94,7 +94,7 @@ change() {{
 # What a file said when it was read, and whether it still says so: who edits it meanwhile would lose what they wrote, or
 # put back what was taken out. visudo keeps its copy beside the file, that of sudo-rs locks it.
 kept=
-keep() {{ kept=$1; rm -f $work/kept; [ ! -e "$1" ] || cat "$1" >$work/kept; }}
+keep() {{ kept=$1; known_as=; rm -f $work/kept; [ ! -e "$1" ] || cat "$1" >$work/kept; }}
 is_left() {{
   [ "$1" = "$kept" ] || return 0
   for each in "$1" "$known_as"; do
@@ -202,9 +202,11 @@ may_name() {
   esac
 }
 note_rule() {
+  # Those of ours are right.
+  if is_rule "${rule%% *}" "${rule#* }"; then return 0; fi
   case $rule in
-    "@GUARD@") return 0;;
-    Defaults*env_*|Defaults*setenv*) printf "%s\\n" "variables $place: $rule" >>$work/noted;;
+    Defaults*env_keep*|Defaults*env_check*|Defaults*env_file*|Defaults*"!env_reset"*|Defaults*setenv*)
+      printf "%s\\n" "variables $place: $rule" >>$work/noted;;
     Defaults*runchroot*) printf "%s\\n" "root_folder $place: $rule" >>$work/noted;;
   esac
   case $rule in
@@ -219,7 +221,7 @@ note_rule() {
   rest=$rule; strip NOSETENV:
   case $hits$rest in
     *SETENV:*)
-      printf "%s\\n" "${hits:+its_}variables $place: $rule" >>$work/noted
+      printf "%s\\n" "variables $place: $rule" >>$work/noted
       # That is not shown to its user by sudo-rs, and there is no trial.
       case $hits$version in yes*sudo-rs*)
         tell "$place: with this rule its user chooses variables for @SCRIPT@ (SETENV). Change it by hand";;
@@ -421,7 +423,7 @@ try_more() {{
   case $(as_user "$root -- /bin/sh -c \\"echo free\\"" </dev/null) in free*) return 0;; esac
   names=homelab_mark
   for word in $(printf %s "${{listed%%" may run "*}}" | tr -c "A-Z0-9_" " "); do
-    case " {" ".join(sorted(KEPT - {"LC_*"}))} LC_ LD_LIBRARY_PATH " in *" $word "*) ;;
+    case " {" ".join(sorted(KEPT))} LC_ LD_LIBRARY_PATH " in *" $word "*) ;;
       *) case $word in [!A-Z_]*|LC_*) ;; *) names="$names $word";; esac;;
     esac
   done
@@ -433,7 +435,7 @@ try_more() {{
 for name in $*; do
   $root \\$name=homelab_mark {SCRIPT}; env \\$name=homelab_mark $root -- {SCRIPT}
 done
-echo arguments; $root -- {SCRIPT} anything; echo folder; $root -R / -- {SCRIPT}" </dev/null)
+echo arguments; $root -- {SCRIPT} anything; echo folder; $root -R / -- {SCRIPT}; echo end" </dev/null)
 }}
 # Say which lines may be why, as only sudo knows which of them counts.
 blame() {{
@@ -441,8 +443,13 @@ blame() {{
   sed -n "s/^$2 //p" $work/noted | sort -u >&2
 }}
 judge_more() {{
+  # What was cut off, as that took too long, says nothing of the rest.
+  case $more in ""|*arguments*folder*end*) ;; *)
+    tell "what else the rules of sudo allow could not be tried in time: try again"
+    return 0;;
+  esac
   case ${{more%%arguments*}} in *=homelab_mark*)
-    blame "sudo lets {{account}} choose variables for {SCRIPT}. Change by hand what allows it:" "\\(its_\\)*variables";;
+    blame "sudo lets {{account}} choose variables for {SCRIPT}. Change by hand what allows it:" variables;;
   esac
   rest=${{more#*arguments}}
   case ${{rest%%folder*}} in *"user 0"*)
@@ -530,6 +537,7 @@ elif [ -n "$rules" ]; then
   }}
   doas_rules >$work/all; strictly
   case $(ask <$work/all),$(ask <$work/strict) in *nopass*,*nopass*) ;; *nopass*,*)
+    last=
     for each in $(doas_files | tr " " "?"); do
       {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} >$work/all; strictly
       case $(ask <$work/strict) in *nopass*) ;; *) last=$each;; esac

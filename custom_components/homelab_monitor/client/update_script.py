@@ -525,7 +525,7 @@ def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
         (SCRIPT, *told.get("real", [])[:1]),
         is_sudo_rs="sudo_rs" in told,
         is_allowed="allowed" in told,
-        links=told.get("link", []),
+        links=frozenset(told.get("link", [])),
     )
     has_rule = True if by_doas else listed.has_rule
     is_refused = "refused" in told and not by_doas

@@ -43,14 +43,15 @@ SHOWN_CHARACTERS = 200  # of one that it does not
 class Mount:
     """One line of /proc/self/mountinfo, its words before and after the dash."""
 
-    def __init__(self, words: "list[str]", after: "list[str]") -> None:
+    def __init__(self, words: "list[str]", after: "list[str]", is_stump: bool = False) -> None:
         self.id = words[0]  # another one once something is mounted there anew
-        self.parent = words[1]  # the mount that it is mounted on
+        # The mount that it is mounted on; the first of all (rootfs) is on itself.
+        self.parent = words[1] if words[1] != words[0] else "-"
         self.device = words[2]  # major:minor of the filesystem
         self.root = unescape(words[3])[:PATH_BYTES]  # which folder of the filesystem is mounted
         self.mountpoint = unescape(words[4])
         # Whoever owns a folder above nests it as deep as they like; that may stand in no other's place.
-        self.is_too_deep = len(self.mountpoint.encode("utf-8", "surrogateescape")) > PATH_BYTES
+        self.is_too_deep = is_stump or len(self.mountpoint.encode("utf-8", "surrogateescape")) > PATH_BYTES
         if self.is_too_deep:
             self.mountpoint = self.mountpoint[:SHOWN_CHARACTERS] + "\u2026/" + self.id
         self.is_meant_writable = "rw" in words[5].split(",")  # by whoever mounted it here
@@ -82,9 +83,11 @@ def parse_mount(line: str) -> "Mount | None":
     head, _, tail = line.partition(" - ")
     words, after = head.split(" "), tail.split(" ")
     begin, is_cut, _ = line.partition("\n")
-    if is_cut:  # in the path of a place, or of the folder that is mounted there
+    # In the path of a place, or of the folder that is mounted there: what is left of it may look like another one.
+    is_stump = bool(is_cut) and " - " not in begin
+    if is_cut:
         words = (begin.split(" ") + [begin[-PATH_BYTES - 1 :]])[:5] + [""]
-    return Mount(words, after) if len(words) >= 6 and len(after) >= 3 else None
+    return Mount(words, after, is_stump) if len(words) >= 6 and len(after) >= 3 else None
 
 
 def unescape(text: str) -> str:
