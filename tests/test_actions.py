@@ -163,8 +163,8 @@ async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
     [
         ("missing", "permission_denied", "log_denied", "Members of the group systemd-journal may"),
         ("missing", "not_supported", "no_journal", "plain runs without systemd"),
-        ("missing", "timed_out", "not_told", "plain could not tell this: timed_out"),
-        ("errors", "it burns", "not_told", "plain could not tell this: it burns"),
+        ("missing", "timed_out", "not_told", "plain did not return this data: timed_out"),
+        ("errors", "it burns", "not_told", "plain did not return this data: it burns"),
     ],
 )
 async def test_what_is_not_told_has_a_reason(  # noqa: PLR0913, PLR0917
