@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import CONTAINER_BUTTONS
+from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.bucket import Bucket
 from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
 from custom_components.homelab_monitor.client.items import SHOWN
@@ -26,7 +27,14 @@ from .scripted import HOST_ID, Host, read_reply
 from .worst_replies import TYPES, Filling
 
 DAY = 86_400
+AWAY = 800
+"""After so many seconds what is away is gone for good here: a day in which somebody looks each minute takes long."""
 USAGE = f"{HOST_ID}_filesystem_"
+
+
+@pytest.fixture(autouse=True)
+def short_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "GONE_SECONDS", AWAY / 2)
 
 
 def mount(host: Host, *names: str) -> None:
@@ -40,7 +48,7 @@ def mount(host: Host, *names: str) -> None:
 async def only(host: Host, *names: str) -> None:
     """Let only these be there, once all others are gone for good."""
     mount(host)
-    await host.move(2 * DAY, step=DAY / 4)
+    await host.move(AWAY, step=20)
     mount(host, *names)
     await host.move(130, step=10)
 
@@ -232,7 +240,7 @@ async def test_groups_of_no_kind_that_came_one_after_the_other_are_an_enabled_cr
         few = sum(each for row, each in switched_on(hass).items() if row[0] == kind)
         assert few or kind in NEVER_ON, "each group was shown as few are"
         show(host, kind)
-        await host.move(2 * DAY, step=DAY / 4)
+        await host.move(AWAY, step=20)
     show(host, kind, 1, 2, 3)
     await host.move(130, step=10)
     assert len(host.entry.runtime_data.inventory.items[kind]) >= 30
@@ -278,7 +286,7 @@ async def test_deleted_devices_are_not_remembered_without_end(
             named = next(each for each in registry._child_devices.values() if "u1" in str(each.identifiers))
             registry.async_update_child_device(named.id, name_by_user="Mine")
         show(host, "container")
-        await host.move(2 * DAY, step=DAY / 4)
+        await host.move(AWAY, step=20)
     ours = [each for each in registry._deleted_devices.values() if each.config_entry_id == host.entry.entry_id]
     assert len(ours) == 12
     assert named.id in {each.id for each in ours}, "what a person has named goes last"

@@ -79,7 +79,7 @@ async def test_a_service_that_does_not_start_is_looked_at_all_the_same(hass: Hom
     with pytest.raises(HomeAssistantError) as raised:
         await control(hass, host, action="start")
     assert raised.value.translation_key == "control_failed"
-    assert str(raised.value) == "plain tried and did not succeed: Job for nginx.service failed."
+    assert str(raised.value) == "plain tried, but failed: Job for nginx.service failed."
     assert [sections for sections, _ in host.session.asked[asked:]] == [("services",)]
 
 
@@ -118,7 +118,8 @@ async def test_who_may_not_is_told_what_to_allow(hass: HomeAssistant, host: Host
         await control(hass, host)
     assert str(raised.value) == (
         "plain does not let the user mon do this: sudo: a password is required. Allow this command on it, "
-        "through sudo without a password or through polkit: /usr/bin/systemctl restart -- nginx.service"
+        "through sudo or doas without a password or through polkit, with the rules of Actions and controls in the "
+        "documentation: /usr/bin/systemctl restart -- nginx.service"
     )
     assert host.session.disconnected == 0
     knows(host, "nginx.service")

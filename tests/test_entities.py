@@ -258,8 +258,9 @@ async def test_a_problem_is_told_in_words_and_in_sentences(host: Host) -> None:
 
 def test_every_kind_of_problem_has_its_sentence() -> None:
     source = Path(problems.__file__).read_text()
-    kinds = set(re.findall(r'kind="(\w+)"', source)) | {"offline"}
+    of_filesystems = set(problems._OF_FILESYSTEMS)
+    kinds = set(re.findall(r'kind="(\w+)"', source)) | {"offline"} | of_filesystems
     assert kinds == SENTENCES.keys()
-    assert {kind for kind, text in SENTENCES.items() if "{item}" in text} == {
+    assert {kind for kind, text in SENTENCES.items() if "{item}" in text} == of_filesystems | {
         kind for kind in kinds if re.search(rf'kind="{kind}", item=', source)
     }
