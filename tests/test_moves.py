@@ -62,6 +62,12 @@ def _two_addresses(socket_enabled: None) -> None:
 
 
 @pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a host be offline with the first poll that nobody answers, which usually takes half a minute."""
+    monkeypatch.setattr(HomelabCoordinator, "_is_stale", lambda _: True)
+
+
+@pytest.fixture
 async def watched(hass: HomeAssistant, make_machine: Callable[..., object]) -> MockConfigEntry:  # noqa: F811
     """Return the entry of a machine that is watched at its own address."""
     machine = await make_machine()
@@ -91,7 +97,7 @@ async def start(hass: HomeAssistant, entry: MockConfigEntry) -> HomelabCoordinat
     return entry.runtime_data
 
 
-@pytest.mark.usefixtures("_two_addresses")
+@pytest.mark.usefixtures("_two_addresses", "_impatient")
 async def test_who_only_relays_a_host_holds_its_entry_no_longer_than_that(
     hass: HomeAssistant, watched: MockConfigEntry
 ) -> None:
@@ -185,7 +191,7 @@ async def test_a_host_that_was_added_there_while_the_login_went_on_keeps_its_add
 # ---------------------------------------------------------------- a flood of announcements
 
 
-@pytest.mark.usefixtures("_two_addresses")
+@pytest.mark.usefixtures("_two_addresses", "_impatient")
 async def test_announcements_for_many_hosts_wait_their_turn_and_hold_no_way_back_up(
     hass: HomeAssistant, watched: MockConfigEntry
 ) -> None:
