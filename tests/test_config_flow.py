@@ -774,7 +774,7 @@ async def test_a_system_without_a_probe_is_named(host: Machine, dialog: Dialog) 
     with patch(f"{CONTACT}.ProbeSession.poll", side_effect=errors.UnsupportedSystem("nas", "Plan 9")):
         await dialog.submit()
     assert dialog.at == ("checklist_failed", "red_rows")
-    assert "❌ System | Plan 9 cannot be watched yet" in dialog.checklist
+    assert "❌ System | Plan 9 cannot be monitored yet" in dialog.checklist
 
 
 async def test_a_key_that_is_taken_away_before_the_next_test_leads_back_to_it(host: Machine, dialog: Dialog) -> None:

@@ -338,7 +338,7 @@ async def test_an_inventory_that_grows_at_each_poll_is_saved_a_few_times(hass: H
     await host.start()
     saves = []
 
-    async def save(_store: HostStore) -> None:
+    async def save(_store: HostStore, **_: object) -> None:
         saves.append(1)
 
     with patch.object(HostStore, "async_save", save):
@@ -355,7 +355,7 @@ async def test_an_inventory_that_goes_on_growing_is_saved_about_as_often_as_the_
     await host.start()
     saves = []
 
-    async def save(_store: HostStore) -> None:
+    async def save(_store: HostStore, **_: object) -> None:
         saves.append(1)
 
     with patch.object(HostStore, "async_save", save):
@@ -372,7 +372,7 @@ async def test_a_host_that_connects_anew_each_minute_is_judged_wholly_a_few_time
     await host.start()
     saves, changes = [], []
 
-    async def save(_store: HostStore) -> None:
+    async def save(_store: HostStore, **_: object) -> None:
         saves.append(1)
 
     async def check(_session: object, _evidence: object) -> Report:
