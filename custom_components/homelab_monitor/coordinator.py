@@ -264,7 +264,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def async_update_listeners(self) -> None:
         """Let all entities look; what happened is told with that, once, whoever lets them look next."""
         super().async_update_listeners()
-        self.data = replace(self.data, happenings=())
+        if self.data.happenings:
+            self.data = replace(self.data, happenings=())
 
     @callback
     def async_started(self, hass: HomeAssistant) -> None:
