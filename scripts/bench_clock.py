@@ -11,7 +11,7 @@ import sys
 import time
 from types import ModuleType
 
-from custom_components.homelab_monitor.client.programs import Programs, make_program
+from custom_components.homelab_monitor.client.probe.programs import Programs, make_program
 
 INTERVAL = 10.0
 PACKAGE = "custom_components.homelab_monitor"

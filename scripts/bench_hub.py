@@ -22,7 +22,7 @@ from homeassistant.helpers.storage import Store
 from pytest_homeassistant_custom_component.common import async_test_home_assistant
 
 from custom_components.homelab_monitor import coordinator as polling, sessions
-from custom_components.homelab_monitor.client.programs import Programs, load_programs
+from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs
 from custom_components.homelab_monitor.const import DOMAIN, PLATFORM_LINUX
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import KEY_STORAGE_KEY, STORAGE_VERSION

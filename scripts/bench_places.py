@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import tempfile
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.homelab.lab import HUB_ADDRESS, Account, Lab, forbidden, missing
 from tests.sshd import LOGIN, SSHD, Sshd, make_host_key
 

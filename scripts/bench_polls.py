@@ -22,8 +22,8 @@ from bench_places import Place
 from bench_table import Figure, best_half, mean_of_rounds
 
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.programs import load_programs, probe_source
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.programs import load_programs, probe_source
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
 
 CYCLE_POLLS = 60
 """Polls until every section has had its turn: ten minutes at 10 s."""

@@ -20,8 +20,8 @@ import demo_config
 from environments import environment
 from homeassistant.config_entries import SOURCE_USER, STORAGE_VERSION, STORAGE_VERSION_MINOR, ConfigEntry
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 from custom_components.homelab_monitor.const import DOMAIN, PLATFORM_LINUX
 from custom_components.homelab_monitor.settings import HostAddress
 from tests.sshd import free_port

@@ -68,7 +68,7 @@ WHOLLY_COVERED = (
     ),
     *("checklist", "markdown", "settings", "sessions"),
     *(f"client/{name}" for name in ("checks", "facts", "report", "remedies", "install", "scan", "keys", "target")),
-    *("client/rule_remedies", "client/update_script", "client/updates_rule"),
+    *("client/checks/rule_remedies", "client/checks/update_script", "client/checks/updates_rule"),
 )
 """Files of which every line has to be run by a test: what adds a host, tests it and repairs it."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -26,7 +26,7 @@ from homeassistant import loader
 from homeassistant.helpers import entity_registry as er
 from pytest_homeassistant_custom_component.common import async_test_home_assistant
 
-from custom_components.homelab_monitor.client.items import SHOWN
+from custom_components.homelab_monitor.client.tracking.items import SHOWN
 from custom_components.homelab_monitor.entity import HomelabDescription, always
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostOptions
 from tests import big_host

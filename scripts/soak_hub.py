@@ -33,10 +33,10 @@ from homeassistant.setup import async_setup_component
 from soak_places import Place
 
 from custom_components.homelab_monitor import sessions
-from custom_components.homelab_monitor.client.programs import Programs, load_programs, make_program
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.snapshot import Reply
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs, make_program
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.snapshot import Reply
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from custom_components.homelab_monitor.const import DOMAIN, PLATFORM_LINUX
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.settings import HostAddress

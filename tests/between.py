@@ -9,8 +9,8 @@ from typing import Self
 
 import pytest
 
-from custom_components.homelab_monitor.client.denied import Shown
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.login_refusal import Shown
+from custom_components.homelab_monitor.client.transport.target import Target
 
 
 class Between:

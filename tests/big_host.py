@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "tests/fixtures/hosts/debian-systemd"

@@ -11,7 +11,7 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.homelab_monitor.client import rests
+from custom_components.homelab_monitor.client.transport import cooldown
 
 from .exact import watched
 from .machine import make_machine  # noqa: F401
@@ -31,13 +31,13 @@ def _our_integration(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(autouse=True)
 def _nobody_rests() -> None:
     """Let no machine be left alone for what another one did at its port in an earlier test."""
-    rests.forget_all()
+    cooldown.forget_all()
 
 
 @pytest.fixture(autouse=True)
 def _no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the neighbours of this machine from being suggested for a scan, or asked."""
-    monkeypatch.setattr("custom_components.homelab_monitor.client.scan.ARP_PATH", Path("/nonexistent/arp"))
+    monkeypatch.setattr("custom_components.homelab_monitor.client.transport.scan.ARP_PATH", Path("/nonexistent/arp"))
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def _browsers_are_quick(request: pytest.FixtureRequest) -> Iterator[None]:
     if "slow_browser" in request.fixturenames:
         yield
         return
-    with patch("custom_components.homelab_monitor.discovery.async_pause"):
+    with patch("custom_components.homelab_monitor.flow.discovery.async_pause"):
         yield
 
 
@@ -67,7 +67,7 @@ def _shows_what_it_means(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def loopback_is_near() -> Iterator[None]:
     """Let the machines of a test, which all listen on loopback, be announced as neighbours."""
-    with patch("custom_components.homelab_monitor.discovery.leads_here", return_value=False):
+    with patch("custom_components.homelab_monitor.flow.discovery.leads_here", return_value=False):
         yield
 
 

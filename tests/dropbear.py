@@ -14,8 +14,8 @@ import tempfile
 
 import pytest
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 
 from .needs import needs
 from .sshd import IS_ROOT, can_connect, free_port, wait_until

@@ -18,10 +18,10 @@ import zlib
 
 import asyncssh
 
-from custom_components.homelab_monitor.client.command import ANNOUNCED
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.programs import Programs, make_program
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.probe.programs import Programs, make_program
+from custom_components.homelab_monitor.client.transport.command import ANNOUNCED
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 
 type Behaviour = Callable[[FakeHost, Channel], Awaitable[None]]
 

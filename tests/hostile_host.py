@@ -22,8 +22,8 @@ from typing import Any, Self
 import asyncssh
 from asyncssh.packet import Boolean, String, UInt32
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 
 ROOT = Path(__file__).resolve().parents[1]
 

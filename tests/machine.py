@@ -20,8 +20,8 @@ from typing import Self
 
 import pytest
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 
 from .needs import needs
 from .sshd import IS_ROOT, SSHD, can_connect, children, free_port, make_host_key, wait_until

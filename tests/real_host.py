@@ -7,7 +7,7 @@ from homeassistant.core import HomeAssistant
 import psutil
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homelab_monitor.client.identity import host_id
+from custom_components.homelab_monitor.client.tracking.identity import host_id
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.state import HostState

@@ -16,9 +16,9 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
-from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.errors import ConnectionLost, ConnectionRefused, HomelabError
-from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, decode_reply
+from custom_components.homelab_monitor.client.transport.command import CommandResult
 from custom_components.homelab_monitor.const import DOMAIN
 
 REPLIES = Path(__file__).parent / "fixtures" / "replies"

@@ -3,8 +3,8 @@
 It upgrades when a test lets it. What it would do, which the probe asks for, is what a test offers; that is not noted.
 """
 
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.remedies import remedy_for
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for
 
 from .machine import Machine
 from .sshd import wait_until

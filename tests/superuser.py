@@ -19,9 +19,9 @@ import tempfile
 
 import pytest
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.ssh import Connection
+from custom_components.homelab_monitor.client.transport.target import Target
 
 from .needs import needs
 from .sshd import IS_ROOT, SSHD, can_connect, children, free_port, make_host_key, wait_until

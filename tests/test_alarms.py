@@ -12,10 +12,9 @@ from homeassistant.exceptions import HomeAssistantError
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
-from custom_components.homelab_monitor import moves
 from custom_components.homelab_monitor.capability import async_test_host
-from custom_components.homelab_monitor.client import control
-from custom_components.homelab_monitor.client.control import PowerAction
+from custom_components.homelab_monitor.client.control import control
+from custom_components.homelab_monitor.client.control.control import PowerAction
 from custom_components.homelab_monitor.client.errors import (
     ALARMS,
     AnotherMachine,
@@ -24,10 +23,11 @@ from custom_components.homelab_monitor.client.errors import (
     HostKeyChanged,
     Unreachable,
 )
-from custom_components.homelab_monitor.client.ssh import OfferedKey
+from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.controls import async_control_power, async_read_service_log
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
-from custom_components.homelab_monitor.upgrade import HostUpgrade
+from custom_components.homelab_monitor.flow import moves
+from custom_components.homelab_monitor.installation import HostUpgrade
 
 from .scripted import CONNECTIVITY, Host, ScriptedShell
 from .test_coordinator import ANSWERS, logged, repairs
@@ -231,14 +231,17 @@ KEPT = {
     ("onboarding.py", "_async_failure"),
     ("repairs.py", "_async_look"),  # It compares the key itself, and says it.
     ("repairs.py", "_async_unproven"),  # About the key that a person has just accepted.
-    ("client/checks.py", "gather"),  # It is in the evidence, whose report raises it.
-    ("client/checks.py", "_dry_run"),
-    ("client/ignored.py", "why_ignored"),  # Over a login with a password: nobody is compared, none is opened.
-    ("client/probe.py", "explain_silence"),  # It is returned, and raised.
-    ("client/probe.py", "see_end"),  # The end of a probe that has been compared.
-    ("client/ssh.py", "_judge_host_key"),  # A handshake only shows a key; this is who compares it.
-    ("client/wire.py", "buffer_updated"),  # What costs too much; nobody was compared there.
-    ("client/wire.py", "_take_packet"),
+    ("client/checks/checks.py", "gather"),  # It is in the evidence, whose report raises it.
+    ("client/checks/checks.py", "_dry_run"),
+    (
+        "client/transport/ignored_key.py",
+        "why_ignored",
+    ),  # Over a login with a password: nobody is compared, none is opened.
+    ("client/probe/process.py", "explain_silence"),  # It is returned, and raised.
+    ("client/probe/process.py", "see_end"),  # The end of a probe that has been compared.
+    ("client/transport/ssh.py", "_judge_host_key"),  # A handshake only shows a key; this is who compares it.
+    ("client/transport/wire.py", "buffer_updated"),  # What costs too much; nobody was compared there.
+    ("client/transport/wire.py", "_take_packet"),
 }
 """Who is not about a host that is known, or hands it on in another way."""
 

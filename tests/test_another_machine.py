@@ -11,12 +11,12 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.capability import async_connect, async_test_host
-from custom_components.homelab_monitor.client.control import PowerAction, RunAction
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for, run_remedy
+from custom_components.homelab_monitor.client.control.control import PowerAction, RunAction
+from custom_components.homelab_monitor.client.control.install_updates import start_upgrade
 from custom_components.homelab_monitor.client.errors import AnotherMachine
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.programs import BOOTSTRAP
-from custom_components.homelab_monitor.client.remedies import remedy_for, run_remedy
-from custom_components.homelab_monitor.client.upgrade import start_upgrade
+from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.controls import async_control_power, async_control_service
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 from .needs import needs
 from .sshd import IS_ROOT, SSHD

@@ -12,11 +12,7 @@ import zlib
 
 import pytest
 
-from custom_components.homelab_monitor.client import question as question_module
-from custom_components.homelab_monitor.client.command import CommandResult
-from custom_components.homelab_monitor.client.control import run_as_root
-from custom_components.homelab_monitor.client.errors import ControlDenied, ControlFailed, TerminalRequired
-from custom_components.homelab_monitor.client.facts import (
+from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
     SMARTCTL_ARGUMENTS,
     Facts,
@@ -24,9 +20,13 @@ from custom_components.homelab_monitor.client.facts import (
     Smart,
     parse_facts,
 )
-from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.remedies import Outcome, Remedy, Where, run_remedy
-from custom_components.homelab_monitor.client.root import read_ways
+from custom_components.homelab_monitor.client.checks.privilege import read_ways
+from custom_components.homelab_monitor.client.checks.remedies import Outcome, Remedy, Where, run_remedy
+from custom_components.homelab_monitor.client.control.control import run_as_root
+from custom_components.homelab_monitor.client.errors import ControlDenied, ControlFailed, TerminalRequired
+from custom_components.homelab_monitor.client.probe.programs import load_programs
+from custom_components.homelab_monitor.client.transport import prompt as question_module
+from custom_components.homelab_monitor.client.transport.command import CommandResult
 
 from .superuser import SUDOS, WAYS, Place
 

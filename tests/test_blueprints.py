@@ -28,8 +28,8 @@ from custom_components.homelab_monitor.client.errors import (
     NoPython,
     Unreachable,
 )
-from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
+from custom_components.homelab_monitor.client.tracking.events import Happening
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.state import HostState
 

@@ -13,9 +13,15 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
-from custom_components.homelab_monitor.client.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.report import (
+    CheckResult,
+    Report,
+    Status,
+    Verdict,
+    restore_report,
+)
 from custom_components.homelab_monitor.client.errors import NoPython, Unreachable
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict, restore_report
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 

@@ -20,9 +20,9 @@ from custom_components.homelab_monitor.capability import (
     async_take_report,
     async_test_host,
 )
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import ConnectionRefused, TimedOut
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.settings import HostAddress
 

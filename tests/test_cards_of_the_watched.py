@@ -4,7 +4,7 @@ from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, SOURCE_ZE
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.homelab_monitor.discovery import Found
+from custom_components.homelab_monitor.flow.discovery import Found
 
 from .scripted import Host
 from .test_config_flow import Dialog, announced, cards, discover

@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.homelab_monitor import audience, coordinator
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.snapshot import Reply
+from custom_components.homelab_monitor.client.probe.snapshot import Reply
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.state import HostState
 

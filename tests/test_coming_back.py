@@ -12,11 +12,11 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import CONTAINER_BUTTONS
-from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.bucket import Bucket
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
-from custom_components.homelab_monitor.client.items import SHOWN
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, NEW_ITEMS
+from custom_components.homelab_monitor.client.tracking import inventory
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.items import SHOWN
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.entity import HomelabDescription
 from custom_components.homelab_monitor.sensor import SENSORS

@@ -37,20 +37,21 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 import voluptuous as vol
 
-from custom_components.homelab_monitor import contact
-from custom_components.homelab_monitor.client import errors, keys
-from custom_components.homelab_monitor.client.identity import clone_id, host_id
-from custom_components.homelab_monitor.client.install import install_key
-from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint
+from custom_components.homelab_monitor.client import errors
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.limits import CARDS_LIMIT
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
-from custom_components.homelab_monitor.client.scan import Candidate
-from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.client.ssh import Connection, OfferedKey
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.tracking.identity import clone_id, host_id
+from custom_components.homelab_monitor.client.transport import keys
+from custom_components.homelab_monitor.client.transport.install import install_key
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, authorized_line, fingerprint
+from custom_components.homelab_monitor.client.transport.scan import Candidate
+from custom_components.homelab_monitor.client.transport.ssh import Connection, OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.discovery import Found
-from custom_components.homelab_monitor.onboarding import OnboardingFlow
+from custom_components.homelab_monitor.flow import connection
+from custom_components.homelab_monitor.flow.discovery import Found
+from custom_components.homelab_monitor.flow.onboarding import OnboardingFlow
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore, async_get_key
 
@@ -79,9 +80,9 @@ FACTS = (
     "\x1epodman\n\x1esmart\n\x1eend\n"
 )
 DOCKER_DENIED = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nsocket denied\nerror permission denied\n")
-CONTACT = "custom_components.homelab_monitor.contact"
+CONTACT = "custom_components.homelab_monitor.flow.connection"
 FLOW = "custom_components.homelab_monitor.config_flow"
-DISCOVERY = "custom_components.homelab_monitor.discovery"
+DISCOVERY = "custom_components.homelab_monitor.flow.discovery"
 TEXTS = json.loads(
     (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
 )["config"]
@@ -801,7 +802,7 @@ async def test_an_unexpected_error_is_logged_and_the_dialog_goes_on(
 
 async def test_a_bad_rule_for_updates_is_shown_and_hinders_nothing(host: Machine, dialog: Dialog) -> None:
     bad = Verdict(Status.RED, "updates_rule_old", {}, "remove_updates_rule")
-    test = contact.run_checks
+    test = connection.run_checks
 
     async def finds_it(*arguments: object, **options: object) -> tuple[Report, Snapshot | None]:
         report, snapshot = await test(*arguments, **options)

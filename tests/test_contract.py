@@ -16,12 +16,12 @@ import pytest
 
 from custom_components.homelab_monitor.binary_sensor import BINARY_SENSORS
 from custom_components.homelab_monitor.button import CONTAINER_BUTTONS, HOST_BUTTONS
+from custom_components.homelab_monitor.client.checks.update_script import UPDATE_COMMANDS
 from custom_components.homelab_monitor.client.errors import REASON
-from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS, Sections
-from custom_components.homelab_monitor.client.programs import probe_source
-from custom_components.homelab_monitor.client.snapshot import PROTOCOL, decode_reply
-from custom_components.homelab_monitor.client.update_script import UPDATE_COMMANDS
+from custom_components.homelab_monitor.client.probe.programs import probe_source
+from custom_components.homelab_monitor.client.probe.snapshot import PROTOCOL, decode_reply
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS
 from custom_components.homelab_monitor.entity import HomelabDescription
 from custom_components.homelab_monitor.event import HOST_EVENTS
 from custom_components.homelab_monitor.sensor import SENSORS

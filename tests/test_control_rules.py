@@ -7,15 +7,19 @@ import re
 
 import pytest
 
-from custom_components.homelab_monitor.client.command import CommandResult
-from custom_components.homelab_monitor.client.control import (
+from custom_components.homelab_monitor.client.checks.update_script import (
+    SCRIPT,
+    update_doas_line,
+    update_sudoers_line,
+)
+from custom_components.homelab_monitor.client.control.control import (
     PowerAction,
     RunAction,
     control_power,
     control_service,
 )
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.update_script import SCRIPT, update_doas_line, update_sudoers_line
+from custom_components.homelab_monitor.client.transport.command import CommandResult
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 
 from .superuser import SUDOS, WAYS, Place
 

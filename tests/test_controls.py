@@ -13,10 +13,10 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 import voluptuous as vol
 
-from custom_components.homelab_monitor.client import control as client_control
+from custom_components.homelab_monitor.client.control import control as client_control
+from custom_components.homelab_monitor.client.control.wake import magic_packet, send_magic_packets
 from custom_components.homelab_monitor.client.errors import ConnectionLost, KeyRefused, Unreachable
 from custom_components.homelab_monitor.client.limits import CONNECTIONS_LIMIT
-from custom_components.homelab_monitor.client.wake import magic_packet, send_magic_packets
 from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import HOST_ID, Host
@@ -438,7 +438,7 @@ def door() -> Any:
     door = Door()
     networks = {IPv4Address("255.255.255.255"), IPv4Address("192.0.2.255")}
     with (
-        patch("custom_components.homelab_monitor.client.wake.socket.socket", door),
+        patch("custom_components.homelab_monitor.client.control.wake.socket.socket", door),
         patch("homeassistant.components.network.async_get_ipv4_broadcast_addresses", return_value=networks),
     ):
         yield door

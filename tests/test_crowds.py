@@ -13,8 +13,8 @@ from homeassistant.helpers.entity_platform import async_get_platforms
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
-from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.limits import ENTITIES_AT_ONCE
+from custom_components.homelab_monitor.client.tracking import inventory
 from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import Host

@@ -15,7 +15,7 @@ import zlib
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 ROOT = Path(__file__).parent.parent
 PROBES = ROOT / "custom_components/homelab_monitor/probes"

@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 

@@ -11,12 +11,12 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.happenings import Happening
-from custom_components.homelab_monitor.client.inventory import Known
 from custom_components.homelab_monitor.client.models import SECTIONS, Sections
-from custom_components.homelab_monitor.client.problems import Problem
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.inventory import Known
+from custom_components.homelab_monitor.client.tracking.problems import Problem
 from custom_components.homelab_monitor.diagnostics import TEXTS, WORDS
 from custom_components.homelab_monitor.registration import Refused
 from custom_components.homelab_monitor.settings import HostOptions

@@ -2,12 +2,12 @@
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for
+from custom_components.homelab_monitor.client.checks.rule_remedies import DOAS_RULE_FILE
+from custom_components.homelab_monitor.client.checks.update_script import SCRIPT, update_doas_line
+from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
 from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.remedies import remedy_for
-from custom_components.homelab_monitor.client.rule_remedies import DOAS_RULE_FILE
-from custom_components.homelab_monitor.client.update_script import SCRIPT, update_doas_line
-from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
 
 from .superuser import Place
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 from syrupy.assertion import SnapshotAssertion
 
-from custom_components.homelab_monitor.client import inventory, problems
+from custom_components.homelab_monitor.client.tracking import inventory, problems
 
 from .scripted import Host
 

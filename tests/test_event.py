@@ -7,7 +7,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 
 from custom_components.homelab_monitor.audience import RELOAD_SECONDS
-from custom_components.homelab_monitor.client.control import RunAction
+from custom_components.homelab_monitor.client.control.control import RunAction
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.controls import async_control_service

@@ -7,9 +7,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowHandler
 import pytest
 
-from custom_components.homelab_monitor.checklist import async_checklist
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status
+from custom_components.homelab_monitor.health.checklist import async_checklist
 from custom_components.homelab_monitor.store import async_get_key
 
 from .exact import code, require_exact, unseen

@@ -14,10 +14,10 @@ from homeassistant.exceptions import HomeAssistantError
 import pytest
 
 from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut, Unreachable
-from custom_components.homelab_monitor.client.keys import authorized_line, dropbear_line, fingerprint
-from custom_components.homelab_monitor.client.scan import Candidate
-from custom_components.homelab_monitor.contact import async_require_proof
-from custom_components.homelab_monitor.discovery import Found
+from custom_components.homelab_monitor.client.transport.keys import authorized_line, dropbear_line, fingerprint
+from custom_components.homelab_monitor.client.transport.scan import Candidate
+from custom_components.homelab_monitor.flow.connection import async_require_proof
+from custom_components.homelab_monitor.flow.discovery import Found
 from custom_components.homelab_monitor.settings import HostAddress
 
 from . import fake_host as fakes
@@ -508,7 +508,7 @@ async def test_the_address_that_is_suggested_is_the_one_we_connect_from(
     async def source_ip(_hass: HomeAssistant, target: str = "") -> str:
         return "192.0.2.99" if target == "127.0.0.1" else "198.51.100.1"
 
-    monkeypatch.setattr("custom_components.homelab_monitor.onboarding.async_get_source_ip", source_ip)
+    monkeypatch.setattr("custom_components.homelab_monitor.flow.onboarding.async_get_source_ip", source_ip)
     host.accepts_key = False
     dialog = await Dialog(hass).begin("address")
     await dialog.submit(address=str(host.target))
@@ -523,7 +523,7 @@ async def test_a_machine_that_cannot_tell_its_address_suggests_none(
     async def no_source_ip(*_: object) -> str:
         raise HomeAssistantError("no address")
 
-    monkeypatch.setattr("custom_components.homelab_monitor.onboarding.async_get_source_ip", no_source_ip)
+    monkeypatch.setattr("custom_components.homelab_monitor.flow.onboarding.async_get_source_ip", no_source_ip)
     dialog = await Dialog(hass).begin("limit")
     assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": ""}]
 

@@ -22,10 +22,10 @@ from homeassistant.helpers.json import json_bytes
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homelab_monitor.client.inventory import restore_inventory
-from custom_components.homelab_monitor.client.items import ITEM_KINDS
 from custom_components.homelab_monitor.client.limits import CONNECTIONS_LIMIT, ITEMS_LIMIT
-from custom_components.homelab_monitor.client.snapshot import Reply, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.tracking.inventory import restore_inventory
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS
 from custom_components.homelab_monitor.diagnostics import async_get_config_entry_diagnostics
 
 from .made_up_host import ROUTER_MAC, MadeUpHost

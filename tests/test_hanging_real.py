@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from custom_components.homelab_monitor import sessions
-from custom_components.homelab_monitor.client.programs import load_programs, make_program
+from custom_components.homelab_monitor.client.probe.programs import load_programs, make_program
 
 from .machine import Machine
 from .needs import needs

@@ -13,12 +13,12 @@ from homeassistant.helpers.json import json_bytes
 import pytest
 
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, LISTS, PATH_LIMIT
-from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.client.ssh import OfferedKey
-from custom_components.homelab_monitor.client.target import Target
-from custom_components.homelab_monitor.contact import HostContact
-from custom_components.homelab_monitor.discovery import is_neighbour
-from custom_components.homelab_monitor.moves import async_follow, async_follow_gate
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
+from custom_components.homelab_monitor.client.transport.target import Target
+from custom_components.homelab_monitor.flow.connection import HostContact
+from custom_components.homelab_monitor.flow.discovery import is_neighbour
+from custom_components.homelab_monitor.flow.moves import async_follow, async_follow_gate
 
 from .scripted import Host
 
@@ -132,7 +132,7 @@ async def test_a_host_is_looked_for_a_few_times_a_minute_however_often_it_is_ann
 ) -> None:
     host.entry.add_to_hass(hass)
     shown = OfferedKey(host.entry.data["host_keys"][0], "")
-    with patch("custom_components.homelab_monitor.moves.async_read_host_key", return_value=shown) as looks:
+    with patch("custom_components.homelab_monitor.flow.moves.async_read_host_key", return_value=shown) as looks:
         for number in range(60):
             host.freezer.tick(1)
             async_follow(hass, host.entry, f"192.168.1.{number}")

@@ -13,6 +13,8 @@ import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_take_report
+from custom_components.homelab_monitor.client.checks.host_facts import Facts
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import (
     CommandNotRun,
     ConnectionRefused,
@@ -23,10 +25,8 @@ from custom_components.homelab_monitor.client.errors import (
     ProbeFailed,
     TimedOut,
 )
-from custom_components.homelab_monitor.client.facts import Facts
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.issues import (
+from custom_components.homelab_monitor.health.issues import (
     BAD_POLLS,
     GOOD_POLLS,
     async_issue_row,
@@ -322,7 +322,7 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
         whole.append(time.monotonic())
         return Report(rows=(row("systemd", Status.INFO, "no_systemd"), BAD), at=1.0)
 
-    monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
+    monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
     await host.start()
     assert len(whole) == 1
     await host.move(120)
@@ -416,7 +416,7 @@ async def test_an_issue_that_only_a_whole_judgement_sees_comes_back_once_that_is
         whole.append(time.monotonic())
         return Report(rows=(row("systemd", Status.INFO, "no_systemd"), *found), at=1.0)
 
-    monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
+    monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
     await host.start()
     await host.move(120)
     assert len(whole) == 1
@@ -484,7 +484,9 @@ async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
 ) -> None:
     """What the sensor says and what Repairs lists are the same: with one slow answer, nothing is wrong."""
     facts = Facts(system="Linux", systemd="running", is_complete=True)
-    monkeypatch.setattr("custom_components.homelab_monitor.client.checks._ask_facts", AsyncMock(return_value=facts))
+    monkeypatch.setattr(
+        "custom_components.homelab_monitor.client.checks.checks._ask_facts", AsyncMock(return_value=facts)
+    )
     late(host, "updates")
     # The test that a person saw as the host was added came upon the same slow answer.
     seen = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)

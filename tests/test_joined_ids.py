@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.homelab_monitor import binary_sensor, button, event, sensor, switch, update
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, Known, Sources
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, ItemKind
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Known, Sources
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, ItemKind
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.entity import HomelabDescription, unique_id
 

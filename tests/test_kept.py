@@ -20,13 +20,13 @@ from homeassistant.helpers import entity_registry as er
 import pytest
 import yaml
 
-from custom_components.homelab_monitor.client.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.checks import CHECKS
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.programs import BOOTSTRAP
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.snapshot import decode_reply
+from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.snapshot import decode_reply
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.issues import issue_id
+from custom_components.homelab_monitor.health.issues import issue_id
 from custom_components.homelab_monitor.settings import HostAddress, HostOptions
 from custom_components.homelab_monitor.store import HostStore
 

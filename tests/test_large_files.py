@@ -8,7 +8,6 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.json import json_bytes
 import pytest
 
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
 from custom_components.homelab_monitor.client.limits import (
     CALLED_BYTES,
     ITEMS_LIMIT,
@@ -19,6 +18,7 @@ from custom_components.homelab_monitor.client.limits import (
     LARGE_FILE_SECONDS,
     NAME_LIMIT,
 )
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
 from custom_components.homelab_monitor.store import SAVE_DELAY_SECONDS
 
 from .scripted import Host

@@ -10,8 +10,8 @@ import pytest
 
 from custom_components.homelab_monitor.batches import async_take_down
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import ANSWER_WRITES
+from custom_components.homelab_monitor.client.tracking.events import Happening
 
 from .scripted import CONNECTIVITY, Host
 from .test_blueprints import note, notes, use  # noqa: F401 - a fixture

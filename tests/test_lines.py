@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.homelab_monitor.client.control import _real_name
+from custom_components.homelab_monitor.client.control.control import _real_name
+from custom_components.homelab_monitor.client.control.install_updates import parse_upgrade
 from custom_components.homelab_monitor.client.errors import NoSuchUnit, first_line
-from custom_components.homelab_monitor.client.upgrade import parse_upgrade
 from custom_components.homelab_monitor.markdown import fenced
 
 from .scripted import ScriptedShell

@@ -6,8 +6,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 import pytest
 
-from custom_components.homelab_monitor.client.inventory import restore_inventory
 from custom_components.homelab_monitor.client.limits import KEY_LIMIT, LABEL_LIMIT, NAME_LIMIT
+from custom_components.homelab_monitor.client.tracking.inventory import restore_inventory
 from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import Host

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 import pytest
 
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, SHOWN
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, SHOWN
 
 from .scripted import HOST_ID, Host
 from .test_containers import crowd as containers

@@ -16,11 +16,11 @@ import pytest_socket
 
 from custom_components.homelab_monitor.client.errors import HostKeyChanged, TimedOut, Unreachable
 from custom_components.homelab_monitor.client.limits import MOVES_AT_ONCE, MOVES_FORGOTTEN_SECONDS, MOVES_KEPT
-from custom_components.homelab_monitor.client.ssh import OfferedKey
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
+from custom_components.homelab_monitor.client.transport.target import Target
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
-from custom_components.homelab_monitor.moves import async_follow, async_follow_gate
+from custom_components.homelab_monitor.flow.moves import async_follow, async_follow_gate
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .scripted import Host, set_up
@@ -29,7 +29,7 @@ from .test_first_contact import Between
 
 pytestmark = pytest.mark.usefixtures("loopback_is_near")
 
-MOVES = "custom_components.homelab_monitor.moves"
+MOVES = "custom_components.homelab_monitor.flow.moves"
 MAC = "02:00:00:00:00:09"
 HOME, ELSEWHERE = "127.0.0.1", "127.0.0.9"
 SILENT = patch(f"{MOVES}.async_read_host_key", AsyncMock(side_effect=TimedOut(HOME)))

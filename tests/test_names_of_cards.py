@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.homelab_monitor.client.limits import CARDS_LIMIT, ROWS_LIMIT
-from custom_components.homelab_monitor.client.scan import Candidate
+from custom_components.homelab_monitor.client.transport.scan import Candidate
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.settings import HostAddress
 
@@ -108,7 +108,7 @@ async def test_a_machine_in_the_queue_and_in_its_own_dialog_gives_its_name_up_as
     entry = watched(hass, "tower")
     with patch(f"{DISCOVERY}.scan", return_value=machines):
         dialog = await Dialog(hass).begin("scan")
-    with patch("custom_components.homelab_monitor.contact.read_host_key", side_effect=OSError):
+    with patch("custom_components.homelab_monitor.flow.connection.read_host_key", side_effect=OSError):
         await dialog.submit(hosts=["192.0.2.66", "192.0.2.67"], username="pi")
         assert dialog.placeholders["found"] == "**one**\n\n"
         assert "two" in cards(hass).values()

@@ -366,7 +366,7 @@ async def test_a_scan_marks_who_an_entry_is_connected_to_and_not_where_its_name_
     async with scanned(hass, HERE, ELSEWHERE) as dialog:
         assert offered(dialog) == ["✅ cloudy · 127.0.0.1 · OpenSSH 9.6", "127.0.0.9 · OpenSSH 9.6"]
         # A scan asks at the usual port, which is not the one of this machine.
-        with patch("custom_components.homelab_monitor.onboarding.Target.parse", return_value=machine.target):
+        with patch("custom_components.homelab_monitor.flow.onboarding.Target.parse", return_value=machine.target):
             await dialog.submit(hosts=[HERE], username="monitor")
     assert dialog.ended == "already_configured", "it shows the key of the entry"
     await hass.config_entries.async_unload(entry.entry_id)

@@ -19,7 +19,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.homelab_monitor.client.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.settings import HostAddress, HostOptions
 from custom_components.homelab_monitor.store import _KEY, KEY_STORAGE_KEY, async_get_key

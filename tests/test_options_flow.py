@@ -102,7 +102,7 @@ async def test_a_host_that_does_not_answer_offers_what_is_known(hass: HomeAssist
 async def test_the_form_of_a_host_that_hangs_opens_all_the_same(
     hass: HomeAssistant, session: ScriptedSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.homelab_monitor.options_flow._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("custom_components.homelab_monitor.flow.options._WAIT_SECONDS", 0.05)
     entry = make_entry()
     await set_up(hass, entry, session)
     known = sorted(unit["name"] for unit in session.document["sections"]["services"]["units"])

@@ -11,7 +11,7 @@ import pytest
 
 from custom_components.homelab_monitor.capability import async_connect, async_test_host
 from custom_components.homelab_monitor.client.errors import HostKeyChanged
-from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .dropbear import Dropbear, make_dropbear  # noqa: F401

@@ -17,8 +17,8 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.amber import AmberSnapshotExtension
 
 from custom_components.homelab_monitor import PLATFORMS
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import ConnectionLost
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostOptions
 
 from .recorded import RecordedHost

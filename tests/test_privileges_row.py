@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Privilege, parse_facts
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Privilege, parse_facts
 
 from .needs import needs
 from .superuser import SUDOS, Place

@@ -11,10 +11,10 @@ import random
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, parse_facts
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, parse_facts
+from custom_components.homelab_monitor.client.checks.update_script import SCRIPT, guard_line, update_script
+from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
 from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.update_script import SCRIPT, guard_line, update_script
-from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
 
 from .superuser import SUDOS, Place
 

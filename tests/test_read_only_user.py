@@ -12,11 +12,11 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import HostKeyChanged, Unreachable
 from custom_components.homelab_monitor.client.models import Sections
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.issues import async_update_issues
+from custom_components.homelab_monitor.health.issues import async_update_issues
 
 from .scripted import CONNECTIVITY, Host
 from .test_diagnostics import Aviary

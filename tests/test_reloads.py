@@ -18,8 +18,8 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
 )
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.contact import HostContact
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.flow.connection import HostContact
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore
 

@@ -18,6 +18,9 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.homelab_monitor.capability import remedy_lock
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.remedies import Outcome, RemedyResult, remedy_for
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import (
     ConnectionLost,
     HomelabError,
@@ -26,15 +29,12 @@ from custom_components.homelab_monitor.client.errors import (
     NotSSH,
     TimedOut,
 )
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.client.models import System
-from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult, remedy_for
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
-from custom_components.homelab_monitor.client.snapshot import Snapshot
-from custom_components.homelab_monitor.client.ssh import OfferedKey
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.const import CONF_SUDO, DOMAIN
-from custom_components.homelab_monitor.issues import async_update_issues
+from custom_components.homelab_monitor.health.issues import async_update_issues
 from custom_components.homelab_monitor.repairs import HostKeyFlow
 
 from .scripted import HOST_ID, Host, make_entry

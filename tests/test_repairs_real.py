@@ -18,7 +18,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import get_dia
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator, WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_test_host
-from custom_components.homelab_monitor.client.update_script import update_script
+from custom_components.homelab_monitor.client.checks.update_script import update_script
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import async_get_key
 
@@ -195,7 +195,7 @@ async def test_a_password_that_cures_leaves_no_trace(  # noqa: PLR0913, PLR0917
 async def test_the_right_to_install_updates_is_given_used_and_taken_back(
     hass: HomeAssistant, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.homelab_monitor.upgrade.LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("custom_components.homelab_monitor.installation.LOOK_SECONDS", 0.5)
     watched.machine.add_user("mon", password=CANARY, sudo="")
     apt = StandInApt(watched.machine)
     apt.offer_one()

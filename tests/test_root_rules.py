@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
+from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, remedy_for
 
 from .superuser import SUDOS, Place
 

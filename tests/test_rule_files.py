@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Family, parse_facts
-from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.remedies import Remedy, Where, _script, remedy_for
-from custom_components.homelab_monitor.client.rule_remedies import FIREWALL_RULE_FILE, RULE_FILE, SMART_RULE_FILE
-from custom_components.homelab_monitor.client.update_script import (
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.remedies import Remedy, Where, _script, remedy_for
+from custom_components.homelab_monitor.client.checks.rule_remedies import (
+    FIREWALL_RULE_FILE,
+    RULE_FILE,
+    SMART_RULE_FILE,
+)
+from custom_components.homelab_monitor.client.checks.update_script import (
     OLD_RULES,
     SCRIPT,
     TRIAL_SAYS,
@@ -19,7 +22,8 @@ from custom_components.homelab_monitor.client.update_script import (
     update_doas_line,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.models import System, Updates
 
 from .superuser import SUDOS, WAYS, Place
 

@@ -5,8 +5,12 @@ import re
 
 import pytest
 
-from custom_components.homelab_monitor.client.rule_remedies import DOAS_RULE_FILE, FIREWALL_RULE_FILE, RULE_FILE
-from custom_components.homelab_monitor.client.update_script import OLD_RULES, SCRIPT, update_doas_line
+from custom_components.homelab_monitor.client.checks.rule_remedies import (
+    DOAS_RULE_FILE,
+    FIREWALL_RULE_FILE,
+    RULE_FILE,
+)
+from custom_components.homelab_monitor.client.checks.update_script import OLD_RULES, SCRIPT, update_doas_line
 
 from .superuser import SUDOS, Place
 from .test_rule_files import INSTALL, MINE, OLD, REMOVE, UPGRADE, apply, both_remedies, judged, texts

@@ -9,16 +9,16 @@ import re
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, parse_facts
-from custom_components.homelab_monitor.client.models import Updates
-from custom_components.homelab_monitor.client.update_script import (
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, parse_facts
+from custom_components.homelab_monitor.client.checks.update_script import (
     OLD_RULES,
     SCRIPT,
     UNIT,
     guard_line,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.models import Updates
 
 from .superuser import SUDOS, Place
 from .test_rule_files import INSTALL, REMOVE, SYSTEM, apply, both_remedies, judged

@@ -20,12 +20,12 @@ from homeassistant.helpers.translation import async_get_translations
 import pytest
 
 from custom_components.homelab_monitor.capability import async_test_host
+from custom_components.homelab_monitor.client.checks.remedies import Outcome, RemedyResult
+from custom_components.homelab_monitor.client.checks.report import Report, Status
 from custom_components.homelab_monitor.client.errors import ConnectionLost, TimedOut
-from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
-from custom_components.homelab_monitor.client.remedies import Outcome, RemedyResult
-from custom_components.homelab_monitor.client.report import Report, Status
-from custom_components.homelab_monitor.issues import async_update_issues
-from custom_components.homelab_monitor.onboarding import OnboardingFlow
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.flow.onboarding import OnboardingFlow
+from custom_components.homelab_monitor.health.issues import async_update_issues
 from custom_components.homelab_monitor.repairs import RemedyFlow
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostAddress, without_privileges
 

@@ -11,11 +11,11 @@ from homeassistant.core import HomeAssistant
 import pytest
 
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.limits import PROBLEMS_STORED
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.patience import STANDSTILL_SECONDS
-from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.time_limit import STANDSTILL_SECONDS
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import (
     _HANDED_OVER,

@@ -12,9 +12,9 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homelab_monitor.client.identity import host_id
 from custom_components.homelab_monitor.client.models import System
-from custom_components.homelab_monitor.options_flow import HomelabOptionsFlow
+from custom_components.homelab_monitor.client.tracking.identity import host_id
+from custom_components.homelab_monitor.flow.options import HomelabOptionsFlow
 from custom_components.homelab_monitor.repairs import HostKeyFlow
 from custom_components.homelab_monitor.settings import HostOptions
 

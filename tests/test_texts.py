@@ -13,13 +13,14 @@ import pytest
 import voluptuous as vol
 import yaml
 
-from custom_components.homelab_monitor import contact, controls, repairs, services
-from custom_components.homelab_monitor.checklist import _short as shortened
-from custom_components.homelab_monitor.client.checks import CHECKS
+from custom_components.homelab_monitor import controls, repairs, services
+from custom_components.homelab_monitor.client.checks.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, Outcome, Where
+from custom_components.homelab_monitor.client.checks.report import Status
 from custom_components.homelab_monitor.client.errors import HomelabError
-from custom_components.homelab_monitor.client.remedies import REMEDIES, Outcome, Where
-from custom_components.homelab_monitor.client.report import Status
 from custom_components.homelab_monitor.const import CONF_SUDO, SUDO_SECTIONS
+from custom_components.homelab_monitor.flow import connection
+from custom_components.homelab_monitor.health.checklist import _short as shortened
 
 ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
 TEXTS = json.loads((ROOT / "translations" / "en.json").read_text(encoding="utf-8"))
@@ -105,7 +106,7 @@ def test_every_end_progress_and_error_of_a_fix_flow_has_its_text_and_every_text_
     assert set(re.findall(r'_async_progress\("(\w+)"', source)) == flow["progress"].keys()
     errors = set(re.findall(r'error="(\w+)"', source))
     if "unconfirmed(" in source:
-        errors |= set(re.findall(r'"(\w+)"', inspect.getsource(contact.unconfirmed)))
+        errors |= set(re.findall(r'"(\w+)"', inspect.getsource(connection.unconfirmed)))
     assert errors == flow.get("error", {}).keys()
 
 

@@ -6,8 +6,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
-from custom_components.homelab_monitor.client import inventory
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, STORE_SAVES
+from custom_components.homelab_monitor.client.tracking import inventory
 from custom_components.homelab_monitor.store import SAVE_DELAY_SECONDS
 
 from .scripted import Host

@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import async_fire_time_changed
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator, WebSocketGenerator
 
-from custom_components.homelab_monitor.client.inventory import Known
+from custom_components.homelab_monitor.client.tracking.inventory import Known
 
 from .scripted import CONNECTIVITY, HOST_ID, Host
 

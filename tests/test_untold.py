@@ -12,8 +12,8 @@ import pytest
 
 from custom_components.homelab_monitor.audience import _LAST_LOOKS
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import UNTOLD_STORED
+from custom_components.homelab_monitor.client.tracking.events import Happening
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import HostStore
 

@@ -12,11 +12,10 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Facts, Family, parse_facts
-from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.remedies import remedy_for
-from custom_components.homelab_monitor.client.sudo_listing import SETTINGS
-from custom_components.homelab_monitor.client.update_script import (
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Facts, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for
+from custom_components.homelab_monitor.client.checks.sudo_listing import SETTINGS
+from custom_components.homelab_monitor.client.checks.update_script import (
     SCRIPT,
     guard_line,
     parse_updates_rule,
@@ -24,8 +23,9 @@ from custom_components.homelab_monitor.client.update_script import (
     update_script,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.updates_rule import judge_updates_rule
-from custom_components.homelab_monitor.client.upgrade import _LOOK
+from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.control.install_updates import _LOOK
+from custom_components.homelab_monitor.client.models import System, Updates
 
 from .needs import needs
 from .sshd import wait_until

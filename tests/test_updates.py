@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_test_host
-from custom_components.homelab_monitor.client.report import Report
+from custom_components.homelab_monitor.client.checks.report import Report
 from custom_components.homelab_monitor.const import DOMAIN
 
 from .scripted import Host

@@ -19,9 +19,9 @@ from pytest_homeassistant_custom_component.common import (
     async_mock_service,
 )
 
-from custom_components.homelab_monitor.client.command import CommandResult
 from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
-from custom_components.homelab_monitor.upgrade import WAIT_SECONDS, HostUpgrade
+from custom_components.homelab_monitor.client.transport.command import CommandResult
+from custom_components.homelab_monitor.installation import WAIT_SECONDS, HostUpgrade
 
 from .scripted import Host, ScriptedShell
 
@@ -475,7 +475,7 @@ async def test_a_job_that_begins_as_its_host_is_removed_leaves_no_file(
         await hass.config_entries.async_remove(host.entry.entry_id)
 
     with (
-        patch("custom_components.homelab_monitor.upgrade.start_upgrade", start),
+        patch("custom_components.homelab_monitor.installation.start_upgrade", start),
         pytest.raises(HomeAssistantError, match="nobody waits"),
     ):
         await install(hass)
@@ -486,7 +486,7 @@ async def test_who_waits_is_told_after_an_hour_that_it_goes_on(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert WAIT_SECONDS == 3600
-    monkeypatch.setattr("custom_components.homelab_monitor.upgrade.WAIT_SECONDS", 10)
+    monkeypatch.setattr("custom_components.homelab_monitor.installation.WAIT_SECONDS", 10)
     told, waiting = await started(hass, host)
     await later(host, 10)
     with pytest.raises(HomeAssistantError, match="still installing"):

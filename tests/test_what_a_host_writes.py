@@ -14,14 +14,14 @@ from homeassistant.helpers.json import json_bytes
 import pytest
 
 from custom_components.homelab_monitor.attributes import fitting
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
 from custom_components.homelab_monitor.client.errors import Unreachable
-from custom_components.homelab_monitor.client.happenings import Happening
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS as EVENTS_LIMIT, STORED_BYTES
 from custom_components.homelab_monitor.client.models import Package, Updates
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, Verdict
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.tracking.events import Happening
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.issues import async_update_issues
+from custom_components.homelab_monitor.health.issues import async_update_issues
 from custom_components.homelab_monitor.store import HostStore
 from custom_components.homelab_monitor.update import HOST_UPDATES
 
@@ -383,7 +383,7 @@ async def test_a_host_that_connects_anew_each_minute_is_judged_wholly_a_few_time
         )
         return Report(rows=rows, at=1.0)
 
-    monkeypatch.setattr("custom_components.homelab_monitor.judgement.check_connection", check)
+    monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
     async_track_issues(hass, changes)
     with patch.object(HostStore, "async_save", save):
         for number in range(120):

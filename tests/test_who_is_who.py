@@ -9,10 +9,10 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.homelab_monitor.client.scan import Candidate
-from custom_components.homelab_monitor.client.ssh import OfferedKey
+from custom_components.homelab_monitor.client.transport.scan import Candidate
+from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.discovery import Found, is_neighbour
+from custom_components.homelab_monitor.flow.discovery import Found, is_neighbour
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .client.test_names import OF_ANOTHER
@@ -148,7 +148,7 @@ async def test_a_relay_that_was_picked_in_a_scan_leaves_the_address_that_a_perso
         patch(f"{DISCOVERY}.scan", return_value=found if is_first else found[::-1]),
         patch(f"{CONTACT}.read_host_key", return_value=OfferedKey(host.host_keys[0], "")),
         # A scan asks at the usual port, which is not the one of this machine.
-        patch("custom_components.homelab_monitor.onboarding.Target.parse", return_value=host.target),
+        patch("custom_components.homelab_monitor.flow.onboarding.Target.parse", return_value=host.target),
     ):
         dialog = await Dialog(hass).begin("scan")
         await dialog.submit(hosts=["127.0.0.1", "192.0.2.50"], username="monitor")

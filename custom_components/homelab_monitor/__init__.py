@@ -24,8 +24,8 @@ from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import async_note_choices, async_watch_names, device_identifier
-from .issues import async_hide_issues, async_remove_issues, async_rename_issues
-from .moves import Elsewhere, async_forget
+from .flow.moves import Elsewhere, async_forget
+from .health.issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .registration import async_watch_registry
 from .services import async_setup_services
 from .sessions import async_new_session

@@ -11,8 +11,8 @@ from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
-from .client.happenings import Baseline, Happening
 from .client.limits import UNTOLD_LIMIT
+from .client.tracking.events import Baseline, Happening
 from .const import DOMAIN
 from .state import HostState
 from .store import HostMemory

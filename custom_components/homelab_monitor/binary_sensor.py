@@ -17,15 +17,15 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
 
-from .checklist import words
 from .client.bucket import Bucket
-from .client.items import gpu_failure, gpus, lost_gpus
 from .client.limits import ANSWER_WRITES
 from .client.models import Gpu, Security, SecurityPart
-from .client.problems import Problem
+from .client.tracking.items import gpu_failure, gpus, lost_gpus
+from .client.tracking.problems import Problem
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .health.checklist import words
 from .state import HostState
 from .subjects import GPU, HOST
 

@@ -15,8 +15,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .capability import async_test_now
-from .client.control import PowerAction, RunAction
-from .client.rates import ContainerRates
+from .client.control.control import PowerAction, RunAction
+from .client.tracking.rates import ContainerRates
 from .controls import async_control_container, async_control_power, async_wake
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items

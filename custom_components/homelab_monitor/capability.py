@@ -15,17 +15,17 @@ from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
-from .alarms import async_alarm
 from .client.bucket import Bucket
-from .client.checks import run_checks
-from .client.introduction import ask_who
+from .client.checks.checks import run_checks
+from .client.checks.report import Report, Status as CheckStatus
 from .client.limits import TESTS
-from .client.report import Report, Status as CheckStatus
-from .client.session import ProbeSession
-from .client.ssh import Connection, Introduction
+from .client.probe.session import ProbeSession
+from .client.probe.start import ask_who
+from .client.transport.ssh import Connection, Introduction
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry
-from .issues import async_update_issues
+from .health.alarms import async_alarm
+from .health.issues import async_update_issues
 from .renewal import async_renew
 from .sessions import async_gate, async_new_session, async_programs
 from .settings import HostAddress, HostOptions, is_watched

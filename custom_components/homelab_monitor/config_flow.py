@@ -24,14 +24,13 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import voluptuous as vol
 
-from .checklist import words
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
 from .client.limits import ANNOUNCED_ADDRESSES, ROWS_LIMIT
-from .client.names import name_of
-from .client.scan import Candidate, NetworksError, count_addresses, parse_networks
-from .client.target import Target
+from .client.transport.names import name_of
+from .client.transport.scan import Candidate, NetworksError, count_addresses, parse_networks
+from .client.transport.target import Target
 from .const import DEFAULT_PORT, DOMAIN
-from .discovery import (
+from .flow.discovery import (
     Card,
     Found,
     async_dismiss_cards,
@@ -55,10 +54,11 @@ from .discovery import (
     looks_of,
     plain_host,
 )
+from .flow.moves import async_follow
+from .flow.onboarding import WAYS_IN, OnboardingFlow
+from .flow.options import HomelabOptionsFlow
+from .health.checklist import words
 from .markdown import copyable, escaped
-from .moves import async_follow
-from .onboarding import WAYS_IN, OnboardingFlow
-from .options_flow import HomelabOptionsFlow
 from .settings import HostAddress
 
 CONF_ADDRESSES = "addresses"

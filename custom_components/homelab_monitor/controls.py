@@ -14,10 +14,8 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
-from .alarms import async_alarm
-from .client.addresses import card_addresses
 from .client.bucket import Bucket
-from .client.control import (
+from .client.control.control import (
     PowerAction,
     RunAction,
     control_container,
@@ -25,15 +23,17 @@ from .client.control import (
     control_service,
     require_unit,
 )
+from .client.control.wake import send_magic_packets
 from .client.errors import AnotherMachine, ControlDenied, ControlFailed, EngineDenied, HomelabError, only_asking
-from .client.items import containers
 from .client.limits import CONNECTIONS_LIMIT, WAKES
 from .client.models import Container, Log
-from .client.snapshot import Reply
-from .client.ssh import Connection
-from .client.wake import send_magic_packets
+from .client.probe.snapshot import Reply
+from .client.tracking.addresses import card_addresses
+from .client.tracking.items import containers
+from .client.transport.ssh import Connection
 from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator
+from .health.alarms import async_alarm
 from .renewal import async_note_denied, async_renew_after_denial
 
 _WAKES: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_wakes")

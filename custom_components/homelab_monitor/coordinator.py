@@ -22,9 +22,9 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util, slugify
 
-from .alarms import async_alarm
 from .audience import AUTOMATIONS_SECONDS, Audience
 from .client.bucket import Bucket
+from .client.checks.report import Report, restore_report
 from .client.errors import (
     ALARMS,
     HangsUp,
@@ -35,18 +35,18 @@ from .client.errors import (
     LoginsLimited,
     NoGreeting,
 )
-from .client.happenings import Baseline, Happening, advance, starting_from
-from .client.items import SHOWN, Selection, is_crowd, services
 from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
-from .client.patience import STANDSTILL_SECONDS
-from .client.problems import Judge, Thresholds
-from .client.rates import Rates, updated
-from .client.report import Report, restore_report
-from .client.roster import Roster
-from .client.session import ProbeSession
-from .client.snapshot import Reply, Snapshot
-from .client.turns import Turns
-from .judgement import HostJudgement
+from .client.probe.session import ProbeSession
+from .client.probe.snapshot import Reply, Snapshot
+from .client.time_limit import STANDSTILL_SECONDS
+from .client.tracking.events import Baseline, Happening, advance, starting_from
+from .client.tracking.item_tracker import Roster
+from .client.tracking.items import SHOWN, Selection, is_crowd, services
+from .client.tracking.problems import Judge, Thresholds
+from .client.tracking.rates import Rates, updated
+from .client.tracking.schedule import Turns
+from .health.alarms import async_alarm
+from .health.monitor import HostJudgement
 from .registration import HostDevice
 from .settings import HostAddress, HostOptions
 from .state import ONLINE, HostState, Status

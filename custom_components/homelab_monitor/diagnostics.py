@@ -12,11 +12,11 @@ from typing import Any, Final
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 
+from .client.checks.report import Report, restore_report
 from .client.errors import first_line
 from .client.limits import CONNECTIONS_LIMIT, DEVICE_TEXT_LIMIT
 from .client.models import SECTIONS
-from .client.report import Report, restore_report
-from .client.snapshot import Snapshot
+from .client.probe.snapshot import Snapshot
 from .const import CONF_HOST_KEYS, CONF_PLATFORM, CONF_SUDO, PLATFORM_LINUX, SUDO_SECTIONS
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .registration import Refused

@@ -28,7 +28,6 @@ from homeassistant.util.hass_dict import HassKey
 from .attributes import fitting, shortened
 from .batches import async_spread
 from .client.bucket import Bucket
-from .client.items import SHOWN, Selection
 from .client.limits import (
     ATTRIBUTES_LIMIT,
     DELETED_DEVICES,
@@ -37,9 +36,10 @@ from .client.limits import (
     OWN_ATTRIBUTES_BYTES,
     STATE_LIMIT,
 )
+from .client.tracking.items import SHOWN, Selection
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
-from .discovery import is_taken, looks_of
+from .flow.discovery import is_taken, looks_of
 from .settings import HostOptions
 from .subjects import Subject
 

@@ -9,8 +9,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.bucket import Bucket
-from .client.happenings import HAPPENINGS, Happening
 from .client.limits import EVENT_OWNERS, EVENTS
+from .client.tracking.events import HAPPENINGS, Happening
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .state import HostState

@@ -16,12 +16,12 @@ from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import DeviceEntry, EventDeviceRegistryUpdatedData
 
-from .client.addresses import card_addresses
 from .client.bucket import Bucket
 from .client.errors import first_line
 from .client.limits import CONNECTIONS_LIMIT, DEVICE_TEXT_LIMIT, DEVICE_WRITES
 from .client.models import Hardware
-from .client.snapshot import Snapshot
+from .client.probe.snapshot import Snapshot
+from .client.tracking.addresses import card_addresses
 from .const import DOMAIN
 
 _LOGGER = logging.getLogger(__name__)

@@ -23,23 +23,23 @@ from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, Tex
 from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
-from .alarms import async_alarm
 from .capability import Ended, async_connect, async_test_host, async_while_loaded, remedy_lock
-from .checklist import brief, check_name, command, finding, symbol, words
+from .client.checks.host_facts import Family, family_of
+from .client.checks.remedies import Outcome, Remedy, RemedyResult, Where, remedy_for, run_remedy
+from .client.checks.report import CheckResult, Report, Status, restore_report
 from .client.errors import HomelabError, HostKeyChanged, first_line
-from .client.facts import Family, family_of
-from .client.host_keys import changed_key
-from .client.identity import is_it
-from .client.keys import fingerprint, fingerprint_command
 from .client.models import System
-from .client.remedies import Outcome, Remedy, RemedyResult, Where, remedy_for, run_remedy
-from .client.report import CheckResult, Report, Status, restore_report
-from .client.scan import platform_of
-from .client.ssh import OfferedKey, read_host_key
+from .client.tracking.identity import is_it
+from .client.transport.host_keys import changed_key
+from .client.transport.keys import fingerprint, fingerprint_command
+from .client.transport.scan import platform_of
+from .client.transport.ssh import OfferedKey, read_host_key
 from .const import CONF_SUDO, DOMAIN
-from .contact import async_require_proof, confirmation, unconfirmed
 from .coordinator import HomelabConfigEntry
-from .issues import async_is_cured, async_issue_row
+from .flow.connection import async_require_proof, confirmation, unconfirmed
+from .health.alarms import async_alarm
+from .health.checklist import brief, check_name, command, finding, symbol, words
+from .health.issues import async_is_cured, async_issue_row
 from .markdown import copyable, escaped, fenced
 from .settings import HostAddress, HostOptions, is_watched, without_privileges
 

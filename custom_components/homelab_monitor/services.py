@@ -16,12 +16,11 @@ from homeassistant.util.json import JsonObjectType
 import voluptuous as vol
 
 from .capability import async_test_now
-from .checklist import async_notice, async_rows
-from .client.control import RunAction
-from .client.items import ContainerNames, container_name, container_names
+from .client.control.control import RunAction
 from .client.models import Container, Processes, Socket, Sockets
-from .client.rates import most_percent
-from .client.usage import Usage, biggest, busiest, usages
+from .client.tracking.items import ContainerNames, container_name, container_names
+from .client.tracking.rates import most_percent
+from .client.tracking.usage import Usage, biggest, busiest, usages
 from .const import DOMAIN
 from .controls import (
     async_ask,
@@ -33,6 +32,7 @@ from .controls import (
 )
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import device_identifier
+from .health.checklist import async_notice, async_rows
 from .offers import async_offer_entities
 from .subjects import CONTAINER, SERVICE
 

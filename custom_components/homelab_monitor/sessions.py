@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
-from .client.programs import Programs, load_programs
-from .client.session import ProbeSession
-from .client.target import Target
+from .client.probe.programs import Programs, load_programs
+from .client.probe.session import ProbeSession
+from .client.transport.target import Target
 from .const import DOMAIN, MAX_DOUBTFUL_HANDSHAKES, MAX_HANDSHAKES
 from .store import async_get_key
 

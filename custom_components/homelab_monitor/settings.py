@@ -8,8 +8,8 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 
-from .client.keys import parse_sources
-from .client.target import Target
+from .client.transport.keys import parse_sources
+from .client.transport.target import Target
 from .client.typed import number, text, texts, yes
 from .const import (
     CONF_CONTAINERS,

@@ -7,12 +7,12 @@ from enum import StrEnum
 
 from homeassistant.util import dt as dt_util
 
+from .client.checks.report import Report
 from .client.errors import HomelabError
-from .client.happenings import Happening
-from .client.problems import Problem
-from .client.rates import Rates
-from .client.report import Report
-from .client.snapshot import Snapshot
+from .client.probe.snapshot import Snapshot
+from .client.tracking.events import Happening
+from .client.tracking.problems import Problem
+from .client.tracking.rates import Rates
 
 
 class Status(StrEnum):

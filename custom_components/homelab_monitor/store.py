@@ -24,9 +24,6 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.bucket import Bucket
 from .client.errors import first_line
-from .client.happenings import ABOUT, HAPPENINGS, Baseline, Happening
-from .client.inventory import Inventory, restore_inventory
-from .client.keys import ECDSA, KeyPair
 from .client.limits import (
     LARGE_FILE_BYTES,
     LARGE_FILE_SAVES,
@@ -36,9 +33,12 @@ from .client.limits import (
     PROBLEMS_STORED,
     UNTOLD_STORED,
 )
-from .client.problems import Problem
-from .client.snapshot import Snapshot, restore_snapshot
-from .client.stored_baseline import baseline_as_dict, restore_baseline
+from .client.probe.snapshot import Snapshot, restore_snapshot
+from .client.tracking.event_baseline import baseline_as_dict, restore_baseline
+from .client.tracking.events import ABOUT, HAPPENINGS, Baseline, Happening
+from .client.tracking.inventory import Inventory, restore_inventory
+from .client.tracking.problems import Problem
+from .client.transport.keys import ECDSA, KeyPair
 from .client.typed import number, text, texts
 from .const import DOMAIN
 

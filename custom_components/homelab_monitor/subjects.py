@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
-from .client.rates import ContainerRates, DiskRates, InterfaceRates
+from .client.tracking.rates import ContainerRates, DiskRates, InterfaceRates
 from .coordinator import HomelabCoordinator
 from .state import HostState
 

@@ -13,8 +13,8 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client.control import RunAction
-from .client.rates import ContainerRates
+from .client.control.control import RunAction
+from .client.tracking.rates import ContainerRates
 from .controls import async_control_container
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items

@@ -16,17 +16,17 @@ from homeassistant.helpers.restore_state import RestoredExtraData
 from homeassistant.helpers.translation import async_get_translations
 
 from .attributes import shortened
-from .checklist import words
+from .client.control.install_updates import can_upgrade
 from .client.limits import PACKAGE_TEXT_LIMIT, PACKAGES_SHOWN, VERSION_LIMIT
 from .client.models import Package, Updates, Withheld
-from .client.upgrade import can_upgrade
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
+from .health.checklist import words
+from .installation import HostUpgrade
 from .markdown import escaped
 from .state import HostState
 from .subjects import HOST
-from .upgrade import HostUpgrade
 
 PARALLEL_UPDATES = 0
 SKIPPED = "skipped_version"

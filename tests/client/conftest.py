@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import custom_components  # noqa: F401  (before the test harness puts its own package of that name first)
-from custom_components.homelab_monitor.client.programs import Programs, load_programs, make_program
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs, make_program
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from tests.fake_host import FakeHost
 from tests.sshd import Sshd, make_sshd, sshd  # noqa: F401
 

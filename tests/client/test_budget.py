@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from custom_components.homelab_monitor.client.budget import AUTHENTICATED, GREETED, Budget
 from custom_components.homelab_monitor.client.errors import NotSSH, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import (
     COMMAND,
@@ -19,6 +18,7 @@ from custom_components.homelab_monitor.client.limits import (
     POLL,
     REKEYS,
 )
+from custom_components.homelab_monitor.client.transport.budget import AUTHENTICATED, GREETED, Budget
 
 DAY = 86400
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.inventory import Inventory
-from custom_components.homelab_monitor.client.items import Selection, unknown_hardware
 from custom_components.homelab_monitor.client.models import (
     DiskCounters,
     DiskHardware,
@@ -16,9 +14,11 @@ from custom_components.homelab_monitor.client.models import (
     InterfaceHardware,
     Network,
 )
-from custom_components.homelab_monitor.client.rates import Rates, updated
-from custom_components.homelab_monitor.client.roster import Roster
-from custom_components.homelab_monitor.client.snapshot import Reply, Snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, Snapshot
+from custom_components.homelab_monitor.client.tracking.inventory import Inventory
+from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.items import Selection, unknown_hardware
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 
 
 class Host:

@@ -13,8 +13,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from custom_components.homelab_monitor.client import checks, updates_rule
-from custom_components.homelab_monitor.client.checks import CHECKS, Evidence, judge, judge_poll, run_checks
+from custom_components.homelab_monitor.client.checks import checks, updates_rule
+from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, judge, judge_poll, run_checks
+from custom_components.homelab_monitor.client.checks.host_facts import (
+    FACTS_SCRIPT,
+    Access,
+    Engine,
+    Facts,
+    Family,
+    Privilege,
+    Smart,
+    family_of,
+    parse_facts,
+    wants_password,
+)
+from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, remedy_for
+from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, restore_report
 from custom_components.homelab_monitor.client.errors import (
     BadReply,
     ChannelRefused,
@@ -34,24 +48,10 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
     UnsupportedSystem,
 )
-from custom_components.homelab_monitor.client.facts import (
-    FACTS_SCRIPT,
-    Access,
-    Engine,
-    Facts,
-    Family,
-    Privilege,
-    Smart,
-    family_of,
-    parse_facts,
-    wants_password,
-)
 from custom_components.homelab_monitor.client.models import Firewall, Security
-from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.remedies import REMEDIES, remedy_for
-from custom_components.homelab_monitor.client.report import CheckResult, Report, Status, restore_report
-from custom_components.homelab_monitor.client.snapshot import Reply, Snapshot, decode_reply
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.probe.programs import load_programs
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, Snapshot, decode_reply
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests import fake_host as fake
 from tests.between import Between
 from tests.fake_host import Channel, FakeHost

@@ -9,8 +9,8 @@ import tracemalloc
 
 import pytest
 
-from custom_components.homelab_monitor.client.command import ANNOUNCED, Output, Question
 from custom_components.homelab_monitor.client.limits import NOISE_KEPT
+from custom_components.homelab_monitor.client.transport.command import ANNOUNCED, Output, Question
 
 HELLO = b"\x1ehomelab_monitor input\n"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.happenings import Baseline, advance
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, Selection
 from custom_components.homelab_monitor.client.models import Container
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.rates import Rates, updated
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, Selection
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 PLAIN["sections"] = {"uptime": PLAIN["sections"]["uptime"]}

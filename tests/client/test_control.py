@@ -13,9 +13,12 @@ from typing import cast
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import control, remedies
-from custom_components.homelab_monitor.client.command import CommandResult
-from custom_components.homelab_monitor.client.control import (
+from custom_components.homelab_monitor.client.checks import remedies
+from custom_components.homelab_monitor.client.checks.host_facts import Privilege
+from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways
+from custom_components.homelab_monitor.client.checks.remedies import Remedy, Where, run_remedy
+from custom_components.homelab_monitor.client.control import control
+from custom_components.homelab_monitor.client.control.control import (
     UNIT,
     PowerAction,
     RunAction,
@@ -41,12 +44,10 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
     WouldLockOut,
 )
-from custom_components.homelab_monitor.client.facts import Privilege
 from custom_components.homelab_monitor.client.models import Container
-from custom_components.homelab_monitor.client.remedies import Remedy, Where, run_remedy
-from custom_components.homelab_monitor.client.root import Ways, read_ways
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport.command import CommandResult
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.between import Between
 from tests.fake_host import Channel, FakeHost
 from tests.machine import Machine

@@ -7,9 +7,9 @@ import unicodedata
 from homeassistant.util import slugify
 import pytest
 
-from custom_components.homelab_monitor.client.crowds import fitting, numbered, plain_slug, simple_slug
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
 from custom_components.homelab_monitor.client.limits import ALIKE, ITEMS_LIMIT, LABEL_LIMIT
+from custom_components.homelab_monitor.client.tracking.crowds import fitting, numbered, plain_slug, simple_slug
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
 
 
 def disks(labels: list[str]) -> list[Found]:

@@ -11,11 +11,7 @@ from typing import Any, get_args, get_origin
 import orjson
 import pytest
 
-from custom_components.homelab_monitor.client import decoding
 from custom_components.homelab_monitor.client.errors import BadReply
-from custom_components.homelab_monitor.client.happenings import Baseline, advance
-from custom_components.homelab_monitor.client.inventory import Inventory
-from custom_components.homelab_monitor.client.items import ITEM_KINDS, ItemKind, Selection, is_complete
 from custom_components.homelab_monitor.client.limits import (
     LINE_LIMIT,
     LISTS,
@@ -25,10 +21,14 @@ from custom_components.homelab_monitor.client.limits import (
     UNREAD_LIMIT,
 )
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.rates import Rates, updated
-from custom_components.homelab_monitor.client.roster import Roster
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.probe import decoding
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
+from custom_components.homelab_monitor.client.tracking.inventory import Inventory
+from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, ItemKind, Selection, is_complete
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 from tests.worst_replies import (
     NASTY_NUMBERS,
     NASTY_VALUES,

@@ -10,7 +10,6 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client.denied import Shown
 from custom_components.homelab_monitor.client.errors import (
     ConnectionLost,
     HomelabError,
@@ -18,9 +17,10 @@ from custom_components.homelab_monitor.client.errors import (
     LoginCut,
     LoginsLimited,
 )
-from custom_components.homelab_monitor.client.keys import ECDSA, KeyPair
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import ECDSA, KeyPair
+from custom_components.homelab_monitor.client.transport.login_refusal import Shown
+from custom_components.homelab_monitor.client.transport.ssh import Connection
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.between import Between
 from tests.dropbear import Dropbear, make_dropbear  # noqa: F401
 from tests.fake_host import FakeHost

@@ -5,10 +5,10 @@ import tracemalloc
 
 import pytest
 
-from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT, Output, Question
-from custom_components.homelab_monitor.client.facts import parse_facts
+from custom_components.homelab_monitor.client.checks.host_facts import parse_facts
+from custom_components.homelab_monitor.client.control.install_updates import Phase, parse_upgrade
 from custom_components.homelab_monitor.client.limits import DISKS_ASKED, LINE_LIMIT
-from custom_components.homelab_monitor.client.upgrade import Phase, parse_upgrade
+from custom_components.homelab_monitor.client.transport.command import OUTPUT_LIMIT, Output, Question
 
 SECONDS = 1.0
 """Of CPU: three times what a reply may take, for slow machines; the old code took 2 to 28."""

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from custom_components.homelab_monitor.client.errors import BadReply, ReplyTooLarge
-from custom_components.homelab_monitor.client.framing import (
+from custom_components.homelab_monitor.client.probe.framing import (
     NOISE_LIMIT,
     REPLY_LIMIT,
     Hello,

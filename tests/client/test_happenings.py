@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.happenings import Baseline, advance, starting_from
 from custom_components.homelab_monitor.client.limits import UNREAD_LIMIT
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.tracking.events import Baseline, advance, starting_from
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 

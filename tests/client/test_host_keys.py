@@ -12,15 +12,15 @@ from asyncssh.packet import String
 from hypothesis import given, settings, strategies as st
 import pytest
 
-from custom_components.homelab_monitor.client.command import Output
 from custom_components.homelab_monitor.client.errors import ConnectionLost, HostKeyChanged
-from custom_components.homelab_monitor.client.host_keys import renewed
-from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint, fingerprint_command
 from custom_components.homelab_monitor.client.limits import HOST_KEYS_LIMIT
-from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import Connection, read_host_key
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.probe.programs import load_programs
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport.command import Output
+from custom_components.homelab_monitor.client.transport.host_keys import renewed
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint, fingerprint_command
+from custom_components.homelab_monitor.client.transport.ssh import Connection, read_host_key
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.dropbear import Dropbear, make_dropbear  # noqa: F401
 from tests.fake_host import FakeHost
 from tests.sshd import Sshd, make_host_key

@@ -2,8 +2,14 @@
 
 import pytest
 
-from custom_components.homelab_monitor.client.identity import clone_id, host_id, is_another, is_it, machine_of
 from custom_components.homelab_monitor.client.models import System
+from custom_components.homelab_monitor.client.tracking.identity import (
+    clone_id,
+    host_id,
+    is_another,
+    is_it,
+    machine_of,
+)
 
 ONE, TWO = "1" * 32, "2" * 32
 KEYS = ("ssh-ed25519 AAAA", "ssh-rsa BBBB")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from custom_components.homelab_monitor.client.errors import HomelabError, KeyRefused
-from custom_components.homelab_monitor.client.ignored import why_ignored
-from custom_components.homelab_monitor.client.install import install_key
-from custom_components.homelab_monitor.client.keys import ECDSA, KeyPair, authorized_line
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.transport.ignored_key import why_ignored
+from custom_components.homelab_monitor.client.transport.install import install_key
+from custom_components.homelab_monitor.client.transport.keys import ECDSA, KeyPair, authorized_line
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.machine import Machine, make_machine  # noqa: F401
 
 SECONDS = 20.0

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from custom_components.homelab_monitor.client.errors import PythonIncomplete
-from custom_components.homelab_monitor.client.programs import load_programs, make_program
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.programs import load_programs, make_program
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from tests.sshd import Sshd
 
 # What Debian's python3-minimal answers to `import json`.

@@ -13,8 +13,11 @@ import shutil
 
 import pytest
 
-from custom_components.homelab_monitor.client import probe as probe_module, ssh as ssh_module
-from custom_components.homelab_monitor.client.checks import run_checks
+from custom_components.homelab_monitor.client.checks.checks import run_checks
+from custom_components.homelab_monitor.client.checks.host_facts import Privilege
+from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways
+from custom_components.homelab_monitor.client.checks.remedies import _run_with_password, remedy_for
+from custom_components.homelab_monitor.client.checks.report import Report, Status
 from custom_components.homelab_monitor.client.errors import (
     CommandNotRun,
     HomelabError,
@@ -22,20 +25,18 @@ from custom_components.homelab_monitor.client.errors import (
     OldForcedCommand,
     TimedOut,
 )
-from custom_components.homelab_monitor.client.facts import Privilege
-from custom_components.homelab_monitor.client.install import install_key
-from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line
-from custom_components.homelab_monitor.client.programs import (
+from custom_components.homelab_monitor.client.probe import process as probe_module
+from custom_components.homelab_monitor.client.probe.programs import (
     BOOTSTRAP,
     FORCED_COMMAND,
     Program,
     load_programs,
 )
-from custom_components.homelab_monitor.client.remedies import _run_with_password, remedy_for
-from custom_components.homelab_monitor.client.report import Report, Status
-from custom_components.homelab_monitor.client.root import Ways, read_ways
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport import ssh as ssh_module
+from custom_components.homelab_monitor.client.transport.install import install_key
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, authorized_line
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd
 

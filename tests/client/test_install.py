@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from custom_components.homelab_monitor.client.errors import KeyNotInstalled
-from custom_components.homelab_monitor.client.install import _program, install_key
-from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, dropbear_line
-from custom_components.homelab_monitor.client.ssh import CommandResult
+from custom_components.homelab_monitor.client.transport.install import _program, install_key
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, authorized_line, dropbear_line
+from custom_components.homelab_monitor.client.transport.ssh import CommandResult
 from tests.needs import needs
 
 LINE = authorized_line(KeyPair.generate(), "home")

@@ -5,10 +5,15 @@ from collections.abc import Callable
 import pytest
 
 from custom_components.homelab_monitor.client.errors import KeyRefused
-from custom_components.homelab_monitor.client.install import install_key
-from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, dropbear_line, parse_sources
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.install import install_key
+from custom_components.homelab_monitor.client.transport.keys import (
+    KeyPair,
+    authorized_line,
+    dropbear_line,
+    parse_sources,
+)
+from custom_components.homelab_monitor.client.transport.ssh import Connection
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.dropbear import Dropbear, make_dropbear  # noqa: F401
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.homelab_monitor.client import introduction
 from custom_components.homelab_monitor.client.errors import AnotherMachine, ConnectionLost, TimedOut
-from custom_components.homelab_monitor.client.identity import machine_of
-from custom_components.homelab_monitor.client.introduction import ask_who
-from custom_components.homelab_monitor.client.programs import INTERPRETERS, load_programs
-from custom_components.homelab_monitor.client.ssh import Connection, Introduction
+from custom_components.homelab_monitor.client.probe import start
+from custom_components.homelab_monitor.client.probe.programs import INTERPRETERS, load_programs
+from custom_components.homelab_monitor.client.probe.start import ask_who
+from custom_components.homelab_monitor.client.tracking.identity import machine_of
+from custom_components.homelab_monitor.client.transport.ssh import Connection, Introduction
 from tests import fake_host as fake
 from tests.fake_host import FakeHost
 from tests.sshd import Sshd
@@ -91,7 +91,7 @@ async def test_a_machine_without_an_id_is_let_in(
 async def test_a_machine_without_python_can_be_repaired(
     make_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(introduction, "INTERPRETERS", tuple(f"/nowhere{name}" for name in INTERPRETERS))
+    monkeypatch.setattr(start, "INTERPRETERS", tuple(f"/nowhere{name}" for name in INTERPRETERS))
     connection, asked, programs = await meant(make_sshd(), OTHER), [], load_programs()
 
     async def ask(it: Connection) -> None:

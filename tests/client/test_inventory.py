@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, Sources, restore_inventory
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, KEY_LIMIT, NEW_ITEMS
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Sources, restore_inventory
 
 DAY = 24 * 3600.0
 

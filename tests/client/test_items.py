@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.items import (
+from custom_components.homelab_monitor.client.models import Container, Containers, Sections, Service, Services
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.items import (
     ITEM_KINDS,
     Selection,
     container_name,
@@ -16,9 +18,7 @@ from custom_components.homelab_monitor.client.items import (
     is_named,
     services,
 )
-from custom_components.homelab_monitor.client.models import Container, Containers, Sections, Service, Services
-from custom_components.homelab_monitor.client.pairing import IDENTITIES, PLACES, PROVISIONAL
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.pairing import IDENTITIES, PLACES, PROVISIONAL
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 PLAIN = json.loads((FIXTURES / "replies" / "plain.json").read_text())

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.happenings import Baseline, advance, starting_from
 from custom_components.homelab_monitor.client.limits import BASELINE_BYTES, UNREAD_LIMIT
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
-from custom_components.homelab_monitor.client.stored_baseline import baseline_as_dict, restore_baseline
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.tracking.event_baseline import baseline_as_dict, restore_baseline
+from custom_components.homelab_monitor.client.tracking.events import Baseline, advance, starting_from
 
 from .test_happenings import PLAIN
 

@@ -6,7 +6,12 @@ import subprocess
 
 import pytest
 
-from custom_components.homelab_monitor.client.keys import KeyPair, authorized_line, fingerprint, install_commands
+from custom_components.homelab_monitor.client.transport.keys import (
+    KeyPair,
+    authorized_line,
+    fingerprint,
+    install_commands,
+)
 from tests.needs import needs
 
 NAMES = {

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client import rests, wire as wire_module
 from custom_components.homelab_monitor.client.bucket import Bucket
-from custom_components.homelab_monitor.client.budget import AUTHENTICATED, GREETED, Budget
-from custom_components.homelab_monitor.client.command import Output
 from custom_components.homelab_monitor.client.errors import BadReply, HomelabError, TimedOut, TooMuchTraffic
-from custom_components.homelab_monitor.client.framing import ReplyParser
-from custom_components.homelab_monitor.client.host_keys import renewed
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, Sources
 from custom_components.homelab_monitor.client.limits import LISTS
-from custom_components.homelab_monitor.client.probe import Probe
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
-from custom_components.homelab_monitor.client.ssh import Connection, Process
-from custom_components.homelab_monitor.client.wire import Wire
+from custom_components.homelab_monitor.client.probe.framing import ReplyParser
+from custom_components.homelab_monitor.client.probe.process import Probe
+from custom_components.homelab_monitor.client.probe.programs import load_programs
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Sources
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.transport import cooldown, wire as wire_module
+from custom_components.homelab_monitor.client.transport.budget import AUTHENTICATED, GREETED, Budget
+from custom_components.homelab_monitor.client.transport.command import Output
+from custom_components.homelab_monitor.client.transport.host_keys import renewed
+from custom_components.homelab_monitor.client.transport.ssh import Connection, Process
+from custom_components.homelab_monitor.client.transport.wire import Wire
 from tests.fake_host import Channel, FakeHost
 from tests.worst_replies import TYPES, Filling, reply
 
@@ -356,15 +356,15 @@ def test_an_output_that_just_fits_is_not_cut() -> None:
 
 def test_who_sent_too_much_is_left_alone_for_half_a_minute_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(rests.time, "monotonic", clock)
+    monkeypatch.setattr(cooldown.time, "monotonic", clock)
     place = ("nas", 22)
 
     def rested() -> float:
-        rests.begin(place, lambda: True, TooMuchTraffic("nas", "x"))
+        cooldown.begin(place, lambda: True, TooMuchTraffic("nas", "x"))
         began = clock.now
         while True:
             try:
-                rests.require_end(place)
+                cooldown.require_end(place)
             except TooMuchTraffic:
                 clock.now += 1
             else:

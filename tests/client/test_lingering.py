@@ -11,18 +11,19 @@ import asyncssh
 from asyncssh.constants import MSG_CHANNEL_CLOSE, MSG_CHANNEL_EOF, MSG_CHANNEL_REQUEST
 import pytest
 
-from custom_components.homelab_monitor.client import framing, wire as wire_module
 from custom_components.homelab_monitor.client.errors import BadReply, HomelabError, ReplyTooLarge, TimedOut
-from custom_components.homelab_monitor.client.framing import REPLY_LIMIT, ReplyParser
 from custom_components.homelab_monitor.client.limits import (
     LOOP_SHARE,
     LOOP_SHARE_OF_ALL,
     UNASKED_RECORDS,
     UNCLOSED_CHANNELS,
 )
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.wire import Wire
+from custom_components.homelab_monitor.client.probe import framing
+from custom_components.homelab_monitor.client.probe.framing import REPLY_LIMIT, ReplyParser
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport import wire as wire_module
+from custom_components.homelab_monitor.client.transport.ssh import Connection
+from custom_components.homelab_monitor.client.transport.wire import Wire
 from tests import fake_host as fake
 from tests.fake_host import Channel, FakeHost
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from custom_components.homelab_monitor.client.errors import BadReply
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply, restore_snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
 
 PLAIN = Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json"
 

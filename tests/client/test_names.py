@@ -3,7 +3,7 @@
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.homelab_monitor.client.names import looks, name_of
+from custom_components.homelab_monitor.client.transport.names import looks, name_of
 
 OF_ANOTHER = [
     "192.0.2.1",

@@ -7,19 +7,19 @@ import json
 import pytest
 
 from custom_components.homelab_monitor.client.bucket import Bucket
-from custom_components.homelab_monitor.client.happenings import Baseline, advance
-from custom_components.homelab_monitor.client.inventory import Inventory, restore_inventory
-from custom_components.homelab_monitor.client.items import SHOWN, Selection, container_labels
 from custom_components.homelab_monitor.client.limits import (
     GUEST_ITEMS_LIMIT,
     GUESTS_ITEMS_LIMIT,
     ITEMS_LIMIT,
 )
 from custom_components.homelab_monitor.client.models import Container, ContainerEngine, Containers, Sections
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.rates import Rates
-from custom_components.homelab_monitor.client.roster import Roster
-from custom_components.homelab_monitor.client.snapshot import Snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
+from custom_components.homelab_monitor.client.tracking.inventory import Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.items import SHOWN, Selection, container_labels
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.rates import Rates
 
 HOUR = 3600.0
 THRESHOLDS = Thresholds(disk_percent=90, memory_percent=95)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client.patience import TimeLimit
+from custom_components.homelab_monitor.client.time_limit import TimeLimit
 
 
 async def test_what_takes_too_long_is_ended() -> None:

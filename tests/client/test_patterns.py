@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 
 from custom_components.homelab_monitor import client
-from custom_components.homelab_monitor.client import probe
-from custom_components.homelab_monitor.client.programs import INTERPRETERS
+from custom_components.homelab_monitor.client.probe import process
+from custom_components.homelab_monitor.client.probe.programs import INTERPRETERS
 
 TEXT_BYTES = 64 << 10
 """As much as is kept of an output of a command."""
@@ -121,7 +121,7 @@ def _written_out(tree: ast.AST) -> Iterator[tuple[str, re.Pattern, str]]:
 
 def _patterns() -> dict[str, tuple[re.Pattern, str]]:
     """Return each way in which each pattern is applied, by name."""
-    found = {"probe._finds().search": (probe._finds(INTERPRETERS), "search")}
+    found = {"probe._finds().search": (process._finds(INTERPRETERS), "search")}
     for module in _modules():
         tree = ast.parse(Path(inspect.getsourcefile(module) or "").read_text())
         for name, pattern, method in (*_compiled(module, tree), *_written_out(tree)):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.rates import CpuRates, Rates
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.rates import CpuRates, Rates
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 

@@ -13,8 +13,8 @@ import pytest
 from custom_components.homelab_monitor.client import models
 from custom_components.homelab_monitor.client.models import SECTIONS, Memory, difference, percent, within
 from custom_components.homelab_monitor.client.models.kinds import Percent
-from custom_components.homelab_monitor.client.rates import Rates, updated
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 from tests.worst_replies import NASTY_NUMBERS, TYPES, Filling
 
 INTEGERS = [number for number in NASTY_NUMBERS if isinstance(number, int)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.rates import Rates, updated
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 from tests.big_host import load_probe
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())

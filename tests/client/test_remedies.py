@@ -11,10 +11,9 @@ import shutil
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from custom_components.homelab_monitor.client import remedies
-from custom_components.homelab_monitor.client.command import CommandResult, Question
-from custom_components.homelab_monitor.client.facts import FACTS_SCRIPT, Family, parse_facts
-from custom_components.homelab_monitor.client.remedies import (
+from custom_components.homelab_monitor.client.checks import remedies
+from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.remedies import (
     REMEDIES,
     Outcome,
     Remedy,
@@ -22,9 +21,10 @@ from custom_components.homelab_monitor.client.remedies import (
     remedy_for,
     run_remedy,
 )
-from custom_components.homelab_monitor.client.rule_remedies import SMART_RULE_FILE
-from custom_components.homelab_monitor.client.ssh import Connection, Process
-from custom_components.homelab_monitor.client.update_script import update_script
+from custom_components.homelab_monitor.client.checks.rule_remedies import SMART_RULE_FILE
+from custom_components.homelab_monitor.client.checks.update_script import update_script
+from custom_components.homelab_monitor.client.transport.command import CommandResult, Question
+from custom_components.homelab_monitor.client.transport.ssh import Connection, Process
 from custom_components.homelab_monitor.markdown import copyable
 from tests.machine import CommandLines, Machine
 from tests.needs import needs

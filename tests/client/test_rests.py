@@ -8,16 +8,16 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-from custom_components.homelab_monitor.client import rests
-from custom_components.homelab_monitor.client.checks import run_checks
+from custom_components.homelab_monitor.client.checks.checks import run_checks
 from custom_components.homelab_monitor.client.errors import HomelabError, NotSSH, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import (
     EXCESS_FORGOTTEN_SECONDS,
     EXCESS_REST_SECONDS,
     NOTICES,
 )
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import Connection, read_host_key
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport import cooldown
+from custom_components.homelab_monitor.client.transport.ssh import Connection, read_host_key
 from tests.fake_host import Channel, FakeHost, honest, programs
 
 PLACE = ("nas", 22)
@@ -128,7 +128,7 @@ async def test_whatever_the_connection_was_for_the_host_is_left_alone(
     with pytest.raises(TooMuchTraffic):
         await read_host_key(fake_host.target.host, fake_host.target.port, timeout=3)
     assert fake_host.logins == logins
-    rests.forget_all()
+    cooldown.forget_all()
     await session.poll(["load"])
     await session.close()
     await other.close()
@@ -150,7 +150,7 @@ async def test_a_flood_with_the_reply_that_ends_the_connection_is_not_forgotten(
 
 
 async def test_a_host_at_another_port_is_another_one(fake_host: FakeHost) -> None:
-    rests.begin((fake_host.target.host, fake_host.target.port + 1), proven, TooMuchTraffic("nas", "x"))
+    cooldown.begin((fake_host.target.host, fake_host.target.port + 1), proven, TooMuchTraffic("nas", "x"))
     session = new_session(fake_host)
     await session.poll(["load"])
     await session.close()
@@ -175,7 +175,7 @@ async def test_who_has_proven_nothing_keeps_nobody_away_from_the_host(socket_ena
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(TooMuchTraffic):
         await read_host_key("127.0.0.1", port, timeout=3)
-    rests.require_end(("127.0.0.1", port))
+    cooldown.require_end(("127.0.0.1", port))
     server.close()
 
 
@@ -183,7 +183,7 @@ def rest_seconds(freezer: FrozenDateTimeFactory) -> int:
     """Return after how many seconds the host may be connected to."""
     for seconds in range(1000):
         try:
-            rests.require_end(PLACE)
+            cooldown.require_end(PLACE)
         except TooMuchTraffic:
             freezer.tick(1)
         else:
@@ -193,19 +193,19 @@ def rest_seconds(freezer: FrozenDateTimeFactory) -> int:
 
 def test_several_connections_at_once_count_once(freezer: FrozenDateTimeFactory) -> None:
     for _ in range(5):
-        rests.begin(PLACE, proven, TooMuchTraffic("nas", "too many packets"))
+        cooldown.begin(PLACE, proven, TooMuchTraffic("nas", "too many packets"))
         freezer.tick(1)
     assert rest_seconds(freezer) == EXCESS_REST_SECONDS - 5
 
 
 def test_what_is_no_ssh_server_may_be_tried_again_at_once() -> None:
-    rests.begin(PLACE, proven, NotSSH("nas", "64 lines before the greeting"))
-    rests.require_end(PLACE)
+    cooldown.begin(PLACE, proven, NotSSH("nas", "64 lines before the greeting"))
+    cooldown.require_end(PLACE)
 
 
 def test_nobody_is_remembered_for_ever(freezer: FrozenDateTimeFactory) -> None:
     for number in range(100):
-        rests.begin((f"host{number}", 22), proven, TooMuchTraffic("nas", "x"))
+        cooldown.begin((f"host{number}", 22), proven, TooMuchTraffic("nas", "x"))
     freezer.tick(2 * EXCESS_FORGOTTEN_SECONDS)
-    rests.begin(PLACE, proven, TooMuchTraffic("nas", "x"))
-    assert set(rests._RESTS) == {PLACE}
+    cooldown.begin(PLACE, proven, TooMuchTraffic("nas", "x"))
+    assert set(cooldown._RESTS) == {PLACE}

@@ -6,8 +6,8 @@ import logging
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client.safe_logs import escape_logs
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.transport.safe_logs import escape_logs
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.fake_host import FakeHost
 
 FORGED = "\x1b[31mFORGED\r\n2026-01-01 00:00:00 ERROR of the house \u202e\u2028\x07\x9b"

@@ -10,8 +10,8 @@ import socket
 import pytest
 import pytest_socket
 
-from custom_components.homelab_monitor.client import scan as scan_module
-from custom_components.homelab_monitor.client.scan import (
+from custom_components.homelab_monitor.client.transport import scan as scan_module
+from custom_components.homelab_monitor.client.transport.scan import (
     Candidate,
     interfaces_to_scan,
     networks_to_scan,

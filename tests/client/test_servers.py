@@ -17,9 +17,15 @@ import tempfile
 
 import pytest
 
-from custom_components.homelab_monitor.client.keys import KeyPair
-from custom_components.homelab_monitor.client.ssh import _CIPHERS, _KEY_EXCHANGES, _MACS, Connection, read_host_key
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.ssh import (
+    _CIPHERS,
+    _KEY_EXCHANGES,
+    _MACS,
+    Connection,
+    read_host_key,
+)
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, can_connect, free_port, wait_until
 

@@ -13,7 +13,6 @@ import tracemalloc
 
 import pytest
 
-from custom_components.homelab_monitor.client import session as session_module
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
     ConnectionLost,
@@ -27,8 +26,9 @@ from custom_components.homelab_monitor.client.errors import (
     TimedOut,
     UnsupportedSystem,
 )
-from custom_components.homelab_monitor.client.programs import BOOTSTRAP, INTERPRETERS, Programs, load_programs
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe import session as session_module
+from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP, INTERPRETERS, Programs, load_programs
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from tests import fake_host as fake
 from tests.fake_host import Channel, FakeHost
 from tests.sshd import Sshd, is_running, processes_with, wait_for

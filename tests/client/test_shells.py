@@ -9,11 +9,11 @@ import sys
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import session as session_module
 from custom_components.homelab_monitor.client.errors import HomelabError
-from custom_components.homelab_monitor.client.keys import authorized_line
-from custom_components.homelab_monitor.client.programs import INTERPRETERS, load_programs
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe import session as session_module
+from custom_components.homelab_monitor.client.probe.programs import INTERPRETERS, load_programs
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport.keys import authorized_line
 from tests.machine import Machine, make_machine  # noqa: F401
 from tests.needs import needs
 from tests.sshd import IS_ROOT, Sshd, is_running, wait_for

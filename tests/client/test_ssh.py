@@ -17,8 +17,6 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.homelab_monitor.client import question as question_module, ssh as ssh_module, tcp_info
-from custom_components.homelab_monitor.client.command import OUTPUT_LIMIT, Question
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
     ConnectionLost,
@@ -34,9 +32,15 @@ from custom_components.homelab_monitor.client.errors import (
     TimedOut,
     Unreachable,
 )
-from custom_components.homelab_monitor.client.keys import KeyPair, fingerprint
-from custom_components.homelab_monitor.client.ssh import Connection, Process, map_error, read_host_key
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport import (
+    prompt as question_module,
+    ssh as ssh_module,
+    tcp_info,
+)
+from custom_components.homelab_monitor.client.transport.command import OUTPUT_LIMIT, Question
+from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.client.transport.ssh import Connection, Process, map_error, read_host_key
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests import fake_host as fakes
 from tests.between import Between
 from tests.fake_host import FakeHost

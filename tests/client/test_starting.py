@@ -8,13 +8,14 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client import checks, starting
-from custom_components.homelab_monitor.client.checks import run_checks
+from custom_components.homelab_monitor.client.checks import checks
+from custom_components.homelab_monitor.client.checks.checks import run_checks
+from custom_components.homelab_monitor.client.checks.report import Status
 from custom_components.homelab_monitor.client.errors import ConnectionLost, ProbeStarting, TimedOut
-from custom_components.homelab_monitor.client.programs import Programs, load_programs
-from custom_components.homelab_monitor.client.report import Status
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.probe import upload
+from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.fake_host import Channel, FakeHost, honest
 from tests.sshd import Sshd, wait_for
 
@@ -142,8 +143,8 @@ async def test_a_capability_test_waits_for_the_program(
 async def test_a_link_on_which_nothing_moves_is_given_up_and_the_next_one_works(
     sshd: Sshd, make_session: MakeSession, real_programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "STALLED_SECONDS", 3.0)
-    monkeypatch.setattr(starting, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(upload, "STALLED_SECONDS", 3.0)
+    monkeypatch.setattr(upload, "_LOOK_SECONDS", 0.1)
     async with _slow_link(sshd) as (link, target):
         session = make_session(sshd, timeout=PATIENCE, programs=real_programs)
         session._target = target

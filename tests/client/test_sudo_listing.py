@@ -10,8 +10,8 @@ import tracemalloc
 
 import pytest
 
+from custom_components.homelab_monitor.client.checks.sudo_listing import Listed, read_listing
 from custom_components.homelab_monitor.client.limits import SUDO_LIST_CHARACTERS
-from custom_components.homelab_monitor.client.sudo_listing import Listed, read_listing
 
 PATH = "/usr/local/sbin/update"
 TAGS = ("EXEC", "FOLLOW", "INTERCEPT", "LOG_INPUT", "LOG_OUTPUT", "MAIL", "PASSWD", "SETENV")

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from custom_components.homelab_monitor.client.errors import InvalidTarget
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.target import Target
 
 READ = {
     "root@nas": Target("root", "nas"),

@@ -9,8 +9,8 @@ from custom_components.homelab_monitor.client.limits import EARLY_TURNS
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.models.machine import DiskHardware, Hardware
 from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
-from custom_components.homelab_monitor.client.snapshot import Reply, Sections, Snapshot
-from custom_components.homelab_monitor.client.turns import LATE_SECONDS, Turns
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, Sections, Snapshot
+from custom_components.homelab_monitor.client.tracking.schedule import LATE_SECONDS, Turns
 
 EVERY_POLL = [name for name, kind in SECTIONS.items() if kind.every_seconds == 0]
 

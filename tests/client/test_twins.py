@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from custom_components.homelab_monitor.client import inventory as inventory_module
-from custom_components.homelab_monitor.client.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking import inventory as inventory_module
+from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
 
 EXAMPLES = int(os.environ.get("TWINS_EXAMPLES", "150"))
 HOUR = 3600.0

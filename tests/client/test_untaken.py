@@ -13,8 +13,8 @@ import pytest
 from custom_components.homelab_monitor.client.errors import HomelabError, TimedOut, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import PACKET_BYTES, UNTAKEN_BYTES
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.programs import Programs, make_program
-from custom_components.homelab_monitor.client.session import ProbeSession
+from custom_components.homelab_monitor.client.probe.programs import Programs, make_program
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from tests.fake_host import Channel, FakeHost, programs
 
 PROGRAM_BYTES = 116_000

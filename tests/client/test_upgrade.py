@@ -10,17 +10,14 @@ import subprocess
 
 import pytest
 
-from custom_components.homelab_monitor.client.errors import CommandNotRun, RepairInterrupted, UpgradeDenied
-from custom_components.homelab_monitor.client.models import System, Updates
-from custom_components.homelab_monitor.client.rule_remedies import RULE_IN_PLACE
-from custom_components.homelab_monitor.client.ssh import Connection
-from custom_components.homelab_monitor.client.update_script import (
+from custom_components.homelab_monitor.client.checks.rule_remedies import RULE_IN_PLACE
+from custom_components.homelab_monitor.client.checks.update_script import (
     SCRIPT,
     update_doas_line,
     update_script,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.upgrade import (
+from custom_components.homelab_monitor.client.control.install_updates import (
     Phase,
     Upgrade,
     can_upgrade,
@@ -28,6 +25,9 @@ from custom_components.homelab_monitor.client.upgrade import (
     read_upgrade,
     start_upgrade,
 )
+from custom_components.homelab_monitor.client.errors import CommandNotRun, RepairInterrupted, UpgradeDenied
+from custom_components.homelab_monitor.client.models import System, Updates
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.machine import Machine
 from tests.needs import needs
 from tests.stand_in_apt import StandInApt

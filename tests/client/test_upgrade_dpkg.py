@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.remedies import remedy_for
-from custom_components.homelab_monitor.client.upgrade import Phase, Upgrade
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for
+from custom_components.homelab_monitor.client.control.install_updates import Phase, Upgrade
 from tests.machine import Machine
 from tests.real_apt import RealApt
 

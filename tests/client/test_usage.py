@@ -1,7 +1,7 @@
 """Two readings of the processes: who used what between them."""
 
 from custom_components.homelab_monitor.client.models import Process, Processes
-from custom_components.homelab_monitor.client.usage import biggest, busiest, usages
+from custom_components.homelab_monitor.client.tracking.usage import biggest, busiest, usages
 
 
 def process(pid: int, cpu_seconds: float, started: float = 5.0, memory: int = 0) -> Process:

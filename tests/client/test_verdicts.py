@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.problems import Judge, Thresholds
-from custom_components.homelab_monitor.client.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
+from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
 from tests.big_host import load_probe
 
 THRESHOLDS = Thresholds(disk_percent=90, memory_percent=95)

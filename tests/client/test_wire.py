@@ -14,13 +14,13 @@ from typing import Any, Self
 from asyncssh.packet import Boolean, SSHPacket, String, UInt32
 import pytest
 
-from custom_components.homelab_monitor.client import rests, wire as wire_module
-from custom_components.homelab_monitor.client.budget import AUTHENTICATED
 from custom_components.homelab_monitor.client.errors import HomelabError, KeyRefused, NotSSH, TimedOut, TooMuchTraffic
-from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.limits import COMMAND_OUTPUT_BYTES, GREETING, HOST_KEYS_BYTES, NOTICES
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.ssh import (
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.transport import cooldown, wire as wire_module
+from custom_components.homelab_monitor.client.transport.budget import AUTHENTICATED
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.ssh import (
     _CIPHERS,
     _KEY_EXCHANGES,
     _MACS,
@@ -28,7 +28,7 @@ from custom_components.homelab_monitor.client.ssh import (
     _known_key_exchanges,
     read_host_key,
 )
-from custom_components.homelab_monitor.client.target import Target
+from custom_components.homelab_monitor.client.transport.target import Target
 from tests.fake_host import FakeHost, programs
 from tests.hostile_host import ATTACKS, LOGINS, RAW, HostileHost
 from tests.sshd import Sshd, wait_for
@@ -252,7 +252,7 @@ async def _flood(fake_host: FakeHost) -> None:
 async def test_a_host_that_sent_too_much_is_left_alone_for_a_while(
     fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rests, "EXCESS_REST_SECONDS", 0.4)
+    monkeypatch.setattr(cooldown, "EXCESS_REST_SECONDS", 0.4)
     session = ProbeSession(fake_host.target, fake_host.key, fake_host.host_keys, programs(), timeout=5)
     for logins, rest in ((1, 0.4), (2, 0.8)):
         await session.poll(["load"])

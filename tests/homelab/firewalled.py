@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Self
 
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 PROBES = Path(__file__).resolve().parents[2] / "custom_components" / "homelab_monitor" / "probes"
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "firewalls"

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from custom_components.homelab_monitor.client.command import CommandResult
-from custom_components.homelab_monitor.client.control import RunAction, control_container
+from custom_components.homelab_monitor.client.control.control import RunAction, control_container
 from custom_components.homelab_monitor.client.errors import ControlFailed, EngineDenied
 from custom_components.homelab_monitor.client.models import Container
-from custom_components.homelab_monitor.client.programs import probe_source
-from custom_components.homelab_monitor.client.ssh import Connection
+from custom_components.homelab_monitor.client.probe.programs import probe_source
+from custom_components.homelab_monitor.client.transport.command import CommandResult
+from custom_components.homelab_monitor.client.transport.ssh import Connection
 from tests.needs import needs
 
 from .lab import Account, Lab, LabHost

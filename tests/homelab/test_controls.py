@@ -9,7 +9,21 @@ from typing import Any
 import pytest
 import pytest_socket
 
-from custom_components.homelab_monitor.client.control import PowerAction, RunAction, control_power, control_service
+from custom_components.homelab_monitor.client.checks.host_facts import Family
+from custom_components.homelab_monitor.client.checks.remedies import remedy_for
+from custom_components.homelab_monitor.client.checks.update_script import SCRIPT
+from custom_components.homelab_monitor.client.control.control import (
+    PowerAction,
+    RunAction,
+    control_power,
+    control_service,
+)
+from custom_components.homelab_monitor.client.control.install_updates import (
+    Phase,
+    Upgrade,
+    read_upgrade,
+    start_upgrade,
+)
 from custom_components.homelab_monitor.client.errors import (
     ControlDenied,
     ControlFailed,
@@ -17,21 +31,12 @@ from custom_components.homelab_monitor.client.errors import (
     UpgradeDenied,
     WouldLockOut,
 )
-from custom_components.homelab_monitor.client.facts import Family
-from custom_components.homelab_monitor.client.keys import KeyPair
 from custom_components.homelab_monitor.client.models import FailedLogins, Log, Processes
-from custom_components.homelab_monitor.client.programs import load_programs
-from custom_components.homelab_monitor.client.remedies import remedy_for
-from custom_components.homelab_monitor.client.session import ProbeSession
-from custom_components.homelab_monitor.client.target import Target
-from custom_components.homelab_monitor.client.update_script import SCRIPT
-from custom_components.homelab_monitor.client.upgrade import (
-    Phase,
-    Upgrade,
-    read_upgrade,
-    start_upgrade,
-)
-from custom_components.homelab_monitor.client.usage import busiest, usages
+from custom_components.homelab_monitor.client.probe.programs import load_programs
+from custom_components.homelab_monitor.client.probe.session import ProbeSession
+from custom_components.homelab_monitor.client.tracking.usage import busiest, usages
+from custom_components.homelab_monitor.client.transport.keys import KeyPair
+from custom_components.homelab_monitor.client.transport.target import Target
 
 from .lab import SUBNET, Account, Lab, LabHost
 from .needed import needs_lab

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 from .lab import Account, Lab, LabHost
 from .needed import needs_lab

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from custom_components.homelab_monitor.client.programs import probe_source
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 
 from .lab import Account, Lab, LabHost
 from .needed import needs_lab

@@ -1,0 +1,654 @@
+"""The capability test: what a host can tell us, and what stands in the way.
+
+`gather` collects the evidence over one connection, `judge` turns it into one row per check.
+Judging is pure and forgives nothing: a check without evidence is `unknown`, never `ok`, so
+that what was not answered counts as neither broken nor cured. The same functions judge
+every reply of the polling, with less evidence.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+import time
+
+from ..errors import (
+    ALARMS,
+    AnotherMachine,
+    BadReply,
+    ChannelRefused,
+    CommandNotRun,
+    ConnectionLost,
+    HomelabError,
+    HostKeyChanged,
+    KeyRefused,
+    LoginRefused,
+    NoPython,
+    OldForcedCommand,
+    ProbeFailed,
+    ProbeStarting,
+    PythonIncomplete,
+    SessionRefused,
+    TimedOut,
+    UnsupportedSystem,
+    first_line,
+    without_frames,
+)
+from ..models import SECTIONS, Gpu
+from ..probe.session import ProbeSession
+from ..probe.snapshot import Snapshot
+from ..probe.upload import START_SECONDS
+from ..time_limit import TimeLimit
+from ..transport.keys import fingerprint
+from ..transport.ssh import Connection
+from ..transport.target import Target
+from .host_facts import (
+    FACTS_COMMAND,
+    FACTS_SCRIPT,
+    SYSTEMD_FAMILIES,
+    Access,
+    Engine,
+    Facts,
+    Family,
+    Privilege,
+    family_of,
+    parse_facts,
+)
+from .report import CheckResult, Report, Status, Verdict
+from .updates_rule import judge_updates_rule
+
+CLOCK_LIMIT_SECONDS = 60.0
+_DAY_SECONDS = 86400.0
+FACTS_SECONDS = 60.0
+_SHOWN = 4
+"""Names of sections, cards or disks that a row lists."""
+
+_LOGIN_ERRORS = (HostKeyChanged, KeyRefused, LoginRefused)
+_PYTHON_ERRORS = (NoPython, PythonIncomplete)
+_SHELL_ERRORS = (CommandNotRun, OldForcedCommand, SessionRefused)
+_BEFORE_THE_PROBE = (UnsupportedSystem, AnotherMachine, *_PYTHON_ERRORS, *_SHELL_ERRORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known when a host is judged; None means that nobody could tell."""
+
+    target: Target
+    host_keys: tuple[str, ...] = ()
+    is_connected: bool = False
+    error: HomelabError | None = None
+    rtt_seconds: float | None = None
+    python: tuple[str, str] | None = None
+    noise: str | None = None
+    snapshot: Snapshot | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Items, by their section, for which there is no room beside those that are remembered."""
+    poll_seconds: float | None = None
+    facts: Facts | None = None
+    installs_updates: bool = False
+    """Whether the option for it is on."""
+    sudo: tuple[str, ...] = ()
+    """The sections for which the option for passwordless sudo is on; they were asked with it."""
+    late_readings: int = 1
+    """How many readings of a section in a row must be late to count."""
+
+    @property
+    def family(self) -> Family:
+        """Return the family of systems that the host belongs to."""
+        if isinstance(self.error, UnsupportedSystem) and self.error.placeholders["system"] == "Windows":
+            return Family.WINDOWS
+        if self.facts is not None and self.facts.system:
+            return self.facts.family
+        system = self.snapshot.sections.system if self.snapshot else None
+        return family_of(system.os_id, system.os_id_like) if system else Family.OTHER
+
+    @property
+    def has_systemd(self) -> bool:
+        """Return whether systemd is PID 1, and yes where nobody could tell."""
+        if self.facts is not None and self.facts.is_complete:
+            return bool(self.facts.systemd)
+        system = self.snapshot.sections.system if self.snapshot else None
+        return system is None or system.init in (None, "", "systemd")
+
+
+# ---------------------------------------------------------------- running the test
+
+FIRST_SECONDS = 20.0
+"""For how long what is late at the first contact is asked for again."""
+AGAIN_SECONDS = 2.0
+TEST_SECONDS = START_SECONDS + 180.0
+"""For how long a host is tested at all: one start that is waited for, and all that is asked then."""
+LATE_READINGS = 3
+"""How many readings of a section in a row must be late before polls find something wrong."""
+
+
+async def run_checks(  # noqa: PLR0913
+    session: ProbeSession,
+    target: Target,
+    host_keys: tuple[str, ...],
+    progress: Callable[[float], None] | None = None,
+    *,
+    installs_updates: bool = False,
+    sudo: Sequence[str] = (),
+) -> tuple[Report, Snapshot | None]:
+    """Test a host through a session of its own; return the report and what the dry run saw.
+
+    What polls may ask with sudo, the sections of `sudo`, the dry run asks with it, too.
+    Whatever fails becomes a row: nothing is raised but cancellation. It takes
+    TEST_SECONDS at most, whatever the host does.
+    """
+    tell = progress or (lambda _share: None)
+    started_at, started = time.time(), time.monotonic()
+    known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates, sudo=tuple(sudo))
+    evidence = await _gather_in_time(session, known, tell)
+    report = Report(
+        rows=judge(evidence),
+        at=started_at,
+        seconds=time.monotonic() - started,
+        family=evidence.family,
+        error=without_frames(evidence.error) if evidence.error else None,
+    )
+    tell(1.0)
+    return report, evidence.snapshot
+
+
+async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
+    """Judge a host over the living connection of its polling, whose last reply is part of the evidence.
+
+    One slow answer is nothing here, as it is none to `judge_poll`: what this says and what is to be repaired agree.
+    Raise HostKeyChanged or AnotherMachine where that had to be opened anew, and somebody else has answered.
+    """
+    started_at, started = time.time(), time.monotonic()
+    facts = await _ask_facts(session)
+    evidence = replace(evidence, is_connected=True, facts=facts, late_readings=LATE_READINGS)
+    return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
+
+
+async def _gather_in_time(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
+    """Return what was learned within TEST_SECONDS."""
+    learned = evidence
+    try:
+        async with TimeLimit(TEST_SECONDS), aclosing(gather(session, evidence, tell)) as steps:
+            async for step in steps:
+                learned = step
+    except TimeoutError:
+        if learned.snapshot is None and learned.error is None:
+            late = TimedOut(evidence.target.host, f"the test took longer than {TEST_SECONDS:g} s")
+            return replace(learned, error=late)
+    return learned
+
+
+async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> AsyncGenerator[Evidence]:
+    """Connect, let the probe answer once, and ask for the facts; yield what is known after each step."""
+    try:
+        await session.connect()
+    except HomelabError as err:
+        yield replace(evidence, error=err)
+        return
+    tell(0.2)
+    yield (evidence := replace(evidence, is_connected=True))
+    yield (evidence := await _dry_run(session, evidence))
+    tell(0.6)
+    if isinstance(evidence.error, (UnsupportedSystem, AnotherMachine, *_SHELL_ERRORS)):
+        return  # Nobody would answer who runs no commands, and another machine is asked nothing.
+    try:
+        yield replace(evidence, facts=await _ask_facts(session))
+    except ALARMS as err:
+        yield replace(evidence, error=err)
+
+
+async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
+    """Ask for every section once."""
+    error: HomelabError | None = None
+    snapshot: Snapshot | None = None
+    started = time.monotonic()
+    try:
+        snapshot = await _patiently(session, evidence.sudo)
+        seconds = time.monotonic() - started
+        snapshot = await _until_told(session, snapshot, started + FIRST_SECONDS, evidence.sudo)
+    except HomelabError as err:
+        error, seconds = err, time.monotonic() - started
+    return replace(
+        evidence,
+        host_keys=session.host_keys,
+        error=error,
+        snapshot=snapshot,
+        poll_seconds=seconds,
+        python=session.python,
+        noise=session.noise,
+        rtt_seconds=session.rtt_seconds or _rtt_seconds(session.connection),
+    )
+
+
+async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str], sudo: Sequence[str]) -> Snapshot:
+    """Return the snapshot with the reply to one poll in it."""
+    started = time.monotonic()
+    reply = await session.poll(sections, sudo=[each for each in sections if each in sudo])
+    received = time.time()
+    return snapshot.merged(reply, received, 0.0, sent=received - (time.monotonic() - started))
+
+
+async def _patiently(session: ProbeSession, sudo: Sequence[str]) -> Snapshot:
+    """Return what the first reply tells, however long its program is under way: within TEST_SECONDS, and once.
+
+    A probe that was there and ended with the request is no slow link: its host would have it sent for ever.
+    """
+    while True:
+        try:
+            return await _poll(session, Snapshot(), list(SECTIONS), sudo)
+        except ProbeStarting as err:
+            if err.died is not None:
+                raise err.died from err
+
+
+async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float, sudo: Sequence[str]) -> Snapshot:
+    """Return the snapshot with what was late in it, as far as that comes: a first reading often fills a cache."""
+    while snapshot.late and time.monotonic() < until:
+        await asyncio.sleep(AGAIN_SECONDS)
+        try:
+            snapshot = await _poll(session, snapshot, sorted(snapshot.late), sudo)
+        except ALARMS:
+            raise
+        except HomelabError:
+            break
+    return snapshot
+
+
+def _rtt_seconds(connection: Connection | None) -> float | None:
+    """Return the round trip as the kernel measured it."""
+    return connection.rtt_seconds if connection else None
+
+
+async def _ask_facts(session: ProbeSession) -> Facts | None:
+    """Run the script; a host that runs nothing but the probe (forced command) tells no facts.
+
+    Raise HostKeyChanged or AnotherMachine: who answers in place of the host is not silent.
+    """
+    try:
+        connection = await session.connect()
+        result = await connection.run(FACTS_COMMAND, stdin=FACTS_SCRIPT.encode(), timeout=FACTS_SECONDS)
+    except ALARMS:
+        raise
+    except HomelabError:
+        return None
+    facts = parse_facts(result.stdout)
+    return replace(facts, noise=result.noise or facts.noise) if facts.system else None
+
+
+# ---------------------------------------------------------------- judging
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the capability test."""
+
+    key: str
+    judge_fn: Callable[[Evidence], Verdict]
+
+
+_UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
+
+
+def judge(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Return a row for every check."""
+    return tuple(CheckResult.of(check.key, _curable(check.judge_fn(evidence), evidence)) for check in CHECKS)
+
+
+_OF_SYSTEMD = frozenset({"set_clock", "start_docker", "start_podman"})
+"""Remedies that ask systemd, in the families that it usually runs."""
+
+
+def _curable(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """Return the verdict, without a remedy that cannot work: in a container systemd often does not run."""
+    runs_systemd = evidence.family not in SYSTEMD_FAMILIES or evidence.has_systemd
+    return verdict if runs_systemd or verdict.remedy not in _OF_SYSTEMD else replace(verdict, remedy=None)
+
+
+def judge_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Return the rows that one poll can tell; silence and refused logins are a state of the host, not a row."""
+    if evidence.error is None:
+        return judge(replace(evidence, is_connected=True, late_readings=LATE_READINGS))
+    if evidence.error.hard or isinstance(evidence.error, (ProbeFailed, BadReply, ChannelRefused)):
+        return judge(replace(evidence, is_connected=not isinstance(evidence.error, HostKeyChanged), snapshot=None))
+    return ()
+
+
+def _reachable(evidence: Evidence) -> Verdict:
+    """Judge the way to the host."""
+    if evidence.is_connected:
+        rtt = evidence.rtt_seconds
+        return Verdict(Status.OK, "answers_in", {"milliseconds": _rounded(max(rtt * 1000, 0.1))}) if rtt else _ANSWERS
+    if isinstance(evidence.error, (*_LOGIN_ERRORS, ChannelRefused)):
+        return _ANSWERS
+    if evidence.error is None:
+        return _UNKNOWN
+    remedy = "start_sshd" if evidence.error.key == "connection_refused" else None
+    return Verdict(Status.RED, evidence.error.key, _of_error(evidence), remedy)
+
+
+_ANSWERS = Verdict(Status.OK, "answers")
+
+
+def _host_key(evidence: Evidence) -> Verdict:
+    """Judge who answers."""
+    if isinstance(evidence.error, HostKeyChanged):
+        return Verdict(Status.RED, "host_key_changed", _of_error(evidence), "accept_host_key")
+    if evidence.is_connected or isinstance(evidence.error, (KeyRefused, LoginRefused)):
+        return Verdict(Status.OK, "host_key_pinned", {"fingerprint": ", ".join(map(fingerprint, evidence.host_keys))})
+    return _UNKNOWN
+
+
+def _login(evidence: Evidence) -> Verdict:
+    """Judge the login with our key."""
+    if isinstance(evidence.error, (KeyRefused, LoginRefused)):
+        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "authorize")
+    if evidence.is_connected:
+        return Verdict(Status.OK, "logged_in", {"username": evidence.target.username})
+    return _UNKNOWN
+
+
+def _system(evidence: Evidence) -> Verdict:
+    """Judge whether there is a probe for this system."""
+    if isinstance(evidence.error, AnotherMachine):
+        return Verdict(Status.RED, "another_machine", _of_error(evidence))
+    if isinstance(evidence.error, UnsupportedSystem):
+        return Verdict(Status.RED, "not_supported", _of_error(evidence))
+    if evidence.facts and evidence.facts.system != "Linux":
+        return Verdict(Status.RED, "not_supported", {"system": evidence.facts.os_name})
+    system = evidence.snapshot.sections.system if evidence.snapshot else None
+    if system:
+        parts = [_with_version(system.os_name or system.os_id, system.os_version), system.init, system.architecture]
+    elif evidence.facts:
+        init = "systemd" if evidence.facts.systemd else ""
+        parts = [evidence.facts.os_name, init, evidence.facts.architecture]
+    else:
+        return _UNKNOWN
+    return Verdict(Status.OK, "system_known", {"system": first_line(" · ".join(part for part in parts if part))})
+
+
+def _with_version(name: str | None, version: str | None) -> str:
+    """Return name and version, the version once."""
+    name = name or "Linux"
+    return name if not version or version in name else f"{name} {version}"
+
+
+def _shell(evidence: Evidence) -> Verdict:
+    """Judge whether the login shell runs our commands, and keeps quiet."""
+    if isinstance(evidence.error, OldForcedCommand):
+        return Verdict(Status.RED, "old_forced_command", {}, "renew_forced_command")
+    if isinstance(evidence.error, SessionRefused):
+        return Verdict(Status.RED, "session_refused", _of_error(evidence))
+    if isinstance(evidence.error, CommandNotRun):
+        placeholders, words = _of_error(evidence), evidence.error.detail
+        return Verdict(Status.RED, "command_not_run_said" if words else "command_not_run", placeholders, "plain_shell")
+    if noise := evidence.noise or (evidence.facts.noise if evidence.facts else ""):
+        return _noise(noise, evidence.facts.shell if evidence.facts else "")
+    if evidence.snapshot or (evidence.facts and evidence.facts.is_complete):
+        return Verdict(Status.OK, "shell_quiet")
+    return _UNKNOWN
+
+
+def _noise(line: str, shell: str) -> Verdict:
+    """Return the row of a login shell that prints text, with its name where the facts tell it."""
+    if shell:
+        return Verdict(Status.AMBER, "shell_noise_of", {"line": line, "shell": shell}, "quiet_shell")
+    return Verdict(Status.AMBER, "shell_noise", {"line": line}, "quiet_shell")
+
+
+def _python(evidence: Evidence) -> Verdict:
+    """Judge the interpreter."""
+    if isinstance(evidence.error, _PYTHON_ERRORS):
+        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "install_python")
+    if evidence.python:
+        return Verdict(Status.OK, "python_found", dict(zip(("version", "path"), evidence.python, strict=True)))
+    return _UNKNOWN
+
+
+def _probe(evidence: Evidence) -> Verdict:
+    """Judge the dry run."""
+    if evidence.snapshot:
+        return _sections(evidence.snapshot, evidence.poll_seconds, evidence.late_readings)
+    if not evidence.is_connected or isinstance(evidence.error, _BEFORE_THE_PROBE):
+        return _UNKNOWN
+    if isinstance(evidence.error, ConnectionLost):
+        return Verdict(Status.RED, "connection_lost", _of_error(evidence))  # That says nothing of the probe.
+    return Verdict(Status.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
+
+
+def _sections(snapshot: Snapshot, seconds: float | None, late_readings: int) -> Verdict:
+    """Judge which sections answered; a broken graphics card has a row of its own."""
+    late = sorted(name for name, count in snapshot.late.items() if count >= late_readings)
+    if late:
+        return Verdict(Status.AMBER, "section_timed_out", {"sections": _listed(late)})
+    failed = sorted(snapshot.errors.keys() - {"gpu", "gpu_processes"})
+    if failed:
+        placeholders = {"sections": _listed(failed), "detail": first_line(snapshot.errors[failed[0]])}
+        return Verdict(Status.AMBER, "section_failed", placeholders)
+    return Verdict(Status.OK, "probe_ran", {"seconds": f"{seconds or 0:.2f}", "count": str(len(snapshot.ages))})
+
+
+def _too_much(evidence: Evidence) -> Verdict:
+    """Judge whether all that the host reports is within our limits."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    beyond = Counter(evidence.snapshot.beyond) + Counter(evidence.left_out)
+    if not beyond:
+        return Verdict(Status.OK, "within_limits")
+    return Verdict(
+        Status.AMBER, "beyond_limits", {"sections": _listed(sorted(beyond)), "count": str(sum(beyond.values()))}
+    )
+
+
+def _proc(evidence: Evidence) -> Verdict:
+    """Judge whether /proc can be read."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    uptime = evidence.snapshot.sections.uptime
+    if uptime:
+        return _uptime(uptime.uptime_seconds)
+    detail = evidence.snapshot.errors.get("uptime") or evidence.snapshot.missing.get("uptime", "")
+    return Verdict(Status.AMBER, "proc_unreadable", {"detail": first_line(detail)})
+
+
+def _uptime(seconds: float) -> Verdict:
+    """Say for how long a host has been up, on its first day to the minute."""
+    if seconds >= _DAY_SECONDS:
+        return Verdict(Status.OK, "uptime", {"days": f"{seconds / _DAY_SECONDS:.1f}"})
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return Verdict(Status.OK, "uptime_today", {"hours": str(hours), "minutes": str(minutes)})
+
+
+def _clock(evidence: Evidence) -> Verdict:
+    """Judge the host's clock by ours."""
+    if evidence.snapshot is None:
+        return _UNKNOWN
+    offset = evidence.snapshot.clock_offset_seconds
+    if abs(offset) <= CLOCK_LIMIT_SECONDS:
+        return Verdict(Status.OK, "clock_right", {"seconds": f"{round(offset, 1) + 0.0:+.1f}"})
+    reason = "clock_fast" if offset > 0 else "clock_slow"
+    return Verdict(Status.AMBER, reason, {"seconds": f"{abs(offset):.0f}"}, "set_clock")
+
+
+def _docker(evidence: Evidence) -> Verdict:
+    """Judge the way to Docker."""
+    if evidence.facts is None:
+        return _UNKNOWN
+    engine = evidence.facts.docker
+    username = {"username": evidence.target.username}
+    match engine.access:
+        case Access.ABSENT:
+            return Verdict(Status.INFO, "docker_not_installed")
+        case Access.DENIED:
+            return Verdict(Status.AMBER, "docker_denied", username, "join_docker")
+        case Access.STOPPED:
+            return Verdict(Status.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
+        case Access.LATE:
+            return Verdict(Status.AMBER, "docker_late")
+    return _usable("docker", engine)
+
+
+def _podman(evidence: Evidence) -> Verdict:
+    """Judge the way to Podman, which many systems bring along and few people use."""
+    if evidence.facts is None:
+        return _UNKNOWN
+    engine = evidence.facts.podman
+    match engine.access:
+        case Access.ABSENT:
+            return Verdict(Status.INFO, "podman_not_installed")
+        case Access.DENIED:
+            return Verdict(Status.AMBER, "podman_denied", {"username": evidence.target.username})
+        case Access.STOPPED:
+            unused = Verdict(Status.INFO, "podman_unused")
+            return Verdict(Status.AMBER, "podman_stopped", {}, "start_podman") if engine.has_containers else unused
+        case Access.LATE:
+            return Verdict(Status.UNKNOWN, "podman_late")
+    return _usable("podman", engine)
+
+
+def _usable(name: str, engine: Engine) -> Verdict:
+    """Return the row of an engine that answers."""
+    if engine.version:
+        return Verdict(Status.OK, f"{name}_version", {"version": engine.version})
+    return Verdict(Status.OK, f"{name}_usable")
+
+
+def _systemd(evidence: Evidence) -> Verdict:
+    """Judge whether services can be seen."""
+    if evidence.facts is None or not evidence.facts.is_complete:
+        return _UNKNOWN
+    if evidence.facts.systemd:
+        return Verdict(Status.OK, "systemd_version", {"version": evidence.facts.systemd})
+    return Verdict(Status.INFO, "no_systemd")
+
+
+def _gpu(evidence: Evidence) -> Verdict:
+    """Judge the graphics cards: broken is not absent."""
+    snapshot = evidence.snapshot
+    if snapshot is None:
+        return _UNKNOWN
+    if error := snapshot.errors.get("gpu"):
+        return Verdict(Status.AMBER, "gpu_broken", {"detail": first_line(error)}, "restart_host")
+    if snapshot.sections.gpu:
+        return _cards(snapshot.sections.gpu.gpus)
+    if snapshot.missing.get("gpu") in ("not_installed", "not_supported"):
+        return Verdict(Status.INFO, "gpu_none")
+    if snapshot.missing.get("gpu") == "permission_denied":
+        return Verdict(Status.AMBER, "gpu_denied", {"username": evidence.target.username})
+    return _UNKNOWN
+
+
+def _cards(gpus: tuple[Gpu, ...]) -> Verdict:
+    """Judge the cards that the driver tells of."""
+    lost = [gpu.name for gpu in gpus if gpu.state == "lost"]
+    if lost:
+        return Verdict(Status.AMBER, "gpu_lost", {"cards": _listed(lost)}, "restart_host")
+    return Verdict(Status.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in gpus])})
+
+
+def _smart(evidence: Evidence) -> Verdict:
+    """Judge whether the health of the disks can be read."""
+    if evidence.facts is None or not evidence.facts.is_complete:
+        return _UNKNOWN
+    smart = evidence.facts.smart
+    if not smart.tool:
+        return Verdict(Status.INFO, "smart_not_installed")
+    if smart.denied:
+        # Nothing reads it yet, so nobody is asked to give root's rights for it: no remedy.
+        return Verdict(Status.INFO, "smart_denied", {"disks": _listed(list(smart.denied))})
+    if smart.late:
+        return Verdict(Status.UNKNOWN, "smart_late", {"disks": _listed(list(smart.late))})
+    if not smart.readable:
+        return Verdict(Status.INFO, "smart_no_disks")
+    return Verdict(Status.OK, "smart_readable", {"disks": _listed(list(smart.readable))})
+
+
+def _firewall(evidence: Evidence) -> Verdict:
+    """Judge whether the rules of the firewall can be read in today's way; that they may not be is wanted by most.
+
+    Where the option says that sudo may be used for it, something is missing that makes it work.
+    """
+    security = evidence.snapshot.sections.security if evidence.snapshot else None
+    part = security.firewall if security else None
+    if part is None:
+        return _UNKNOWN
+    if part.old_rules:
+        return Verdict(Status.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall")
+    if part.reason == "permission_denied" and "security" in evidence.sudo:
+        return Verdict(Status.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall")
+    return _FIREWALL.get(part.reason, Verdict(Status.INFO, "firewall_unreadable"))
+
+
+_FIREWALL_READ = Verdict(Status.OK, "firewall_readable")
+_FIREWALL = {
+    "permission_denied": Verdict(Status.INFO, "firewall_denied"),
+    "no_tool": Verdict(Status.INFO, "firewall_no_tool"),
+    "active": _FIREWALL_READ,
+    "inactive": _FIREWALL_READ,
+    "some_rules": _FIREWALL_READ,
+}
+
+
+def _sudo(evidence: Evidence) -> Verdict:
+    """Say how a command becomes root's."""
+    if evidence.facts is None or not evidence.facts.is_complete or evidence.facts.privilege is None:
+        return _UNKNOWN
+    return Verdict(Status.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
+
+
+_PRIVILEGE_REASONS = {
+    Privilege.ROOT: "sudo_is_root",
+    Privilege.SUDO: "sudo_passwordless",
+    Privilege.SUDO_PASSWORD: "sudo_asks_password",
+    Privilege.DOAS: "sudo_doas",
+    Privilege.NONE: "sudo_none",
+}
+
+
+def _updates_rule(evidence: Evidence) -> Verdict:
+    """Judge what allows installing updates."""
+    sections = evidence.snapshot.sections if evidence.snapshot else None
+    updates, system = (sections.updates, sections.system) if sections else (None, None)
+    return judge_updates_rule(evidence.facts, updates, system, is_wanted=evidence.installs_updates)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("reachable", _reachable),
+    Check("host_key", _host_key),
+    Check("login", _login),
+    Check("system", _system),
+    Check("shell", _shell),
+    Check("python", _python),
+    Check("probe", _probe),
+    Check("too_much", _too_much),
+    Check("proc", _proc),
+    Check("clock", _clock),
+    Check("docker", _docker),
+    Check("podman", _podman),
+    Check("systemd", _systemd),
+    Check("gpu", _gpu),
+    Check("smart", _smart),
+    Check("firewall", _firewall),
+    Check("sudo", _sudo),
+    Check("updates_rule", _updates_rule),
+)
+
+
+def _of_error(evidence: Evidence) -> dict[str, str]:
+    """Return the words of the error, with the address that was asked."""
+    error = evidence.error
+    return (dict(error.placeholders) if error else {}) | {
+        "address": evidence.target.address,
+        "username": evidence.target.username,
+    }
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return first_line(", ".join(names[:_SHOWN])) + (f" +{more}" if more > 0 else "")
+
+
+def _rounded(value: float) -> str:
+    """Return a number with as many digits as say something."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"  # noqa: PLR2004

@@ -1,0 +1,1 @@
+"""What is done on a host at a person's request."""

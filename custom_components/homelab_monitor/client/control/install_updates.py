@@ -1,0 +1,195 @@
+"""Install a host's pending packages: a job of the host's own, which no connection has to outlive.
+
+The only thing that is run for it is the script that a remedy has installed (`update_script`): as root, or through a
+sudo or doas that asks nothing. It starts the job in a transient unit of systemd, else in a session of its own. What is
+left of that lies in /run until the next job or the next boot: how it ended and what it printed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+import re
+from types import MappingProxyType
+from typing import Final
+
+from ..checks.host_facts import Family, family_of
+from ..checks.privilege import read_ways
+from ..checks.update_script import SCRIPT, TRIAL_SAYS, UNIT, UPDATE_COMMANDS, UPDATE_FOLDER
+from ..errors import (
+    ControlDenied,
+    ControlFailed,
+    RepairInterrupted,
+    UpgradeDenied,
+    first_line,
+    lines_of,
+    only_asking,
+    reason_in,
+    without_userinfo,
+)
+from ..models import System, Updates
+from ..transport.ssh import Connection
+from .control import run_as_root
+
+_START_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 20.0
+
+
+class Phase(StrEnum):
+    """How far the job on a host is."""
+
+    NONE = "none"
+    """None was started since the host was booted."""
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    LOST = "lost"
+    """It was ended from outside, and says nothing."""
+    UNKNOWN = "unknown"
+    """A reboot has taken away what it said, before or after its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """What a host tells of the job; `detail` is remote text."""
+
+    phase: Phase
+    detail: str = ""
+
+
+# zypper(8), exit codes: it worked, and something has to be restarted.
+_GOOD: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"zypper": frozenset({0, 100, 101, 102, 103})})
+"""The words of package managers for success, where there are more than 0."""
+_AS_A_WHOLE: Final = frozenset(
+    {
+        # By `zypper dup`: packages, but not by the command above.
+        "opensuse-tumbleweed",
+        "opensuse-slowroll",
+        # By an image, where the host has not told so itself.
+        "opensuse-microos",
+        "sle-micro",
+        "sl-micro",
+        "steamos",
+    }
+)
+"""The systems whose packages are not to be upgraded by the command of their package manager."""
+
+
+def can_upgrade(updates: Updates | None, system: System | None) -> bool:
+    """Tell whether there is a command that brings this host up to date."""
+    if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
+        return False
+    return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
+
+
+async def start_upgrade(connection: Connection, host: str, manager: str) -> None:
+    """Start the job, or find that it runs already; raise UpgradeDenied, RepairInterrupted or ControlFailed."""
+    if await _is_running(connection, host, manager):
+        return
+    ways = await read_ways(connection)
+    try:
+        await run_as_root(connection, host, ways, (SCRIPT,), _START_SECONDS)
+    except ControlDenied as err:
+        raise UpgradeDenied(host, err.detail, manager=manager) from err
+    except ControlFailed as err:
+        if TRIAL_SAYS in err.detail:
+            raise RepairInterrupted(host, err.detail) from err
+        if await _is_running(connection, host, manager):
+            return
+        with only_asking():
+            is_there = (await connection.run(f"test -x {SCRIPT}", timeout=_LOOK_SECONDS)).exit_status == 0
+        if not is_there:
+            raise UpgradeDenied(host, err.detail, manager=manager) from err
+        raise
+
+
+async def read_upgrade(connection: Connection, host: str, manager: str) -> Upgrade:
+    """Return how far the job is, which everybody on the host may read; raise HomelabError when nobody tells."""
+    with only_asking():
+        result = await connection.run("sh", stdin=_LOOK.encode(), timeout=_LOOK_SECONDS)
+    if found := parse_upgrade(result.stdout, manager):
+        return found
+    raise ControlFailed(
+        host, reason_in(result.stderr) or first_line(result.stderr) or "nothing was told of the updates"
+    )
+
+
+async def _is_running(connection: Connection, host: str, manager: str) -> bool:
+    """Tell whether the job is under way."""
+    return (await read_upgrade(connection, host, manager)).phase is Phase.RUNNING
+
+
+def parse_upgrade(text: str, manager: str) -> Upgrade | None:
+    """Return what the host told, which comes behind whatever its login scripts print.
+
+    upgrade ended 100
+    E: Unable to locate package …
+    """
+    told = re.search(r"^upgrade (none|running|lost|ended) ?([0-9]*)$", text, re.MULTILINE)
+    if told is None:
+        return None
+    word, status = told.groups()
+    if word != "ended":
+        return Upgrade(phase=Phase(word))
+    if status in map(str, _GOOD.get(manager, {0})):
+        return Upgrade(phase=Phase.DONE)
+    return Upgrade(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {first_line(status)}")
+
+
+def _reason(words: str) -> str:
+    """Return the line of the last words that says what went wrong, else the last one, without a mirror's password."""
+    # Before it is cut: the end of a long password would be missing, and with it what it is known by.
+    # apt lends dpkg a terminal, which ends each line with a carriage return.
+    words = without_userinfo(words).replace("\r\n", "\n")
+    last = words.rpartition("\nReading package lists")[2]
+    # What stands at the very beginning was looked for in all that the last attempt printed.
+    if found := _DPKG.match(words.lstrip("\n")) or _DPKG.search(last):
+        return first_line(": ".join(filter(None, found.groups())))
+    return reason_in(last) or reason_in(words) or next(filter(None, map(first_line, reversed(lines_of(words)))), "")
+
+
+_DPKG: Final = re.compile(
+    r"^dpkg: (?:error processing (?:package|archive) (\S+)[^\n]*|unrecoverable fatal error, aborting):\n"
+    r"[ \t]+(?!dependency problems)(\S[^\n]*)",
+    re.MULTILINE,
+)
+"""dpkg's report of an error (its src/main/errors.c): a header, and the cause in the next line, indented.
+
+dpkg: error processing package plexmediaserver (--configure):
+ installed plexmediaserver package post-installation script subprocess returned error exit status 1
+
+Packages that only wait for another one follow it, with the cause `dependency problems - leaving unconfigured`.
+"""
+_LOOK: Final = rf"""LC_ALL=C; export LC_ALL; unit={UNIT}; folder={UPDATE_FOLDER}
+if [ -d /run/systemd/system ]; then
+  state=$(systemctl is-active "$unit" 2>/dev/null)
+elif [ -e $folder/pid ] && [ ! -e $folder/status ]; then
+  read -r pid start <$folder/pid
+  if [ -e "/proc/$pid" ]; then
+    # The fields of proc_pid_stat(5) behind the name, which anybody chooses; of all, the 22nd is the start.
+    set -- $(sed 's/^.*) //' "/proc/$pid/stat")
+    # One that has ended stays as a zombie (Z) until somebody asks how.
+    [ "$start" = "${{20}}" ] && [ "$1" != Z ] && state=active || state=inactive
+  else
+    case $(kill -0 "$pid" 2>&1) in *ermitted*) state=active;; *) state=inactive;; esac
+  fi
+else
+  state=inactive
+fi
+case $state in active|activating|deactivating|reloading) echo upgrade running; exit;; esac
+if [ -e $folder/status ]; then
+  printf 'upgrade ended %s\n' "$(cat $folder/status)"
+  # What dpkg says first may be far from the end; the last attempt counts.
+  awk '{{ sub(/\r$/, "") }}
+    /^Reading package lists/ {{ said = "" }}
+    /^dpkg: (error processing|unrecoverable fatal error).*:$/ && said == "" {{ header = $0; next }}
+    header != "" {{ if (index($0, " dependency problems") != 1) said = header "\n" $0; header = "" }}
+    END {{ if (said != "") print said }}' $folder/output
+  tail -n 20 $folder/output
+  exit
+fi
+if [ ! -d $folder ]; then echo upgrade none; exit; fi
+if [ -z "$state" ]; then echo upgrade running; else echo upgrade lost; fi
+"""
+"""POSIX sh. A systemd that says nothing is being replaced by the job itself. Where /proc hides the processes of others,
+kill(1) still tells one that is there from one that is not. Anybody may get the number of a job that is over.
+"""

@@ -1,0 +1,287 @@
+"""One probe process on a host, seen from here: bytes in, records out, and why it ended.
+
+It is given what its channel receives, cuts that into records, and hands on the one that is waited for.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+import re
+
+from ..errors import (
+    BadReply,
+    CommandNotRun,
+    ConnectionLost,
+    HomelabError,
+    NoPython,
+    OldForcedCommand,
+    ProbeFailed,
+    PythonIncomplete,
+    ReplyTooLarge,
+    SessionRefused,
+    TimedOut,
+    first_line,
+    line_with,
+    lines_of,
+)
+from ..limits import SILENCE_SECONDS, UNASKED_RECORDS
+from ..time_limit import TimeLimit
+from ..transport.ssh import Process
+from .framing import REPLY_LIMIT, Hello, Marker, RawReply, Record, ReplyParser, Unasked
+from .programs import INTERPRETERS
+
+EXCHANGE_LIMIT = 2 * REPLY_LIMIT
+"""Bytes that a probe may send per request, dropped replies and noise included."""
+UNREADABLE_ID = "?"
+"""The id with which a probe answers a request line that it could not read."""
+_STDERR_KEPT = 4096
+_NOT_THERE = re.compile(r"not found|no such file|not recognized|cannot (find|execute)|permission denied", re.IGNORECASE)
+_SHELL_STATUS = (126, 127)
+"""POSIX shells: found but not executable, and not found; csh says 1 and explains itself."""
+_SIGNAL_STATUS = range(128, 254)
+"""How a shell says that a signal ended its command; sshd itself ends a session with 254 or 255."""
+_NO_MODULE = re.compile(r"(?:Error|standard library of Python): No module named '?([\w.]+)")
+"""Python's own words, bare or quoted by the probe."""
+_NO_LENGTH = "invalid literal for int() with base 10: b''"
+"""What a bootstrap command ends with whose input ends before the program: one that said no hello is an old one."""
+
+
+def _finds(interpreters: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds an interpreter in the words of a shell, with whatever path it was looked for."""
+    names = "|".join(sorted({re.escape(name.rpartition("/")[2]) for name in interpreters}))
+    return re.compile(rf"(?<![\w.+/-])(?:[\w.+-]*/)*(?:{names})(?![\w+/-]|\.\w)")
+
+
+class Probe:
+    """One probe process: bytes in, records out, at most one of them waited for."""
+
+    def __init__(self, host: str, interpreter: str) -> None:
+        self._host = host
+        # What is called platform-python may be a script that looks for the other.
+        self._interpreter = _finds((interpreter, *INTERPRETERS))
+        self._parser = ReplyParser(host, self._is_awaited)
+        self._process: Process | None = None
+        self._hello: Hello | None = None
+        self._marker: Marker | None = None
+        self._waiting: asyncio.Future[Record | HomelabError] | None = None
+        self._wanted = UNREADABLE_ID
+        self._received = self._unasked = 0
+        self._stderr = b""
+        self._failure: HomelabError | None = None
+
+    @property
+    def noise(self) -> str:
+        """Return the first line that something else printed."""
+        return self._parser.noise
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the process has started and can be asked."""
+        running = self._process is not None and self._process.is_running
+        return running and self._marker is not None and self._failure is None
+
+    async def greet(self, process: Process) -> None:
+        """Wait for the hello: not a byte before it, as nobody knows what else may be there and would do with it."""
+        self._process = process
+        if self._hello is None:
+            await self._record()
+        if self._hello is None:
+            raise BadReply(self._host, "a marker or a reply before the hello")
+
+    async def load(self, payload: bytes) -> Marker:
+        """Send the program to a process that has said hello; return the marker of what it became."""
+        self._send(payload)
+        if self._marker is None:
+            await self._record()
+        if self._marker is None:
+            raise BadReply(self._host, "something else than the marker behind the hello")
+        return self._marker
+
+    async def explain_silence(self, seconds: float) -> HomelabError:
+        """Return why there was no hello or no marker for so many seconds.
+
+        An old bootstrap command, a shell that waits for commands and a slow host are all silent.
+        How they take the end of their input tells them apart, and that can be sent to anybody.
+        """
+        late = TimedOut(self._host, f"the probe did not start within {seconds:g} s")
+        if self._hello is not None or self._process is None or not self._process.is_running:
+            return late
+        self._process.write_eof()
+        try:
+            async with TimeLimit(SILENCE_SECONDS):
+                await self._record()
+        except TimeoutError:
+            # OpenSSH ends no forced command because we ask for it: each try may leave one behind.
+            words = "the host is very slow, or what runs there instead, as a forced command, does not end and may stay"
+            return TimedOut(self._host, f"{late.detail}: {words}")
+        except HomelabError as err:
+            return err
+        words = "it did when its input ended: the host is very slow, or a start-up file of its login shell reads a line"
+        return TimedOut(self._host, f"{late.detail}; {words}")
+
+    async def ask(self, wanted: str, line: bytes) -> bytes:
+        """Send a request line and return the JSON of the reply with that id."""
+        self._wanted = wanted
+        self._received = self._unasked = 0
+        self._send(line)
+        record = await self._record()
+        if not isinstance(record, RawReply):
+            raise BadReply(self._host, "a second marker instead of a reply")
+        return record.json
+
+    async def see_end(self, seconds: float) -> None:
+        """End the input and wait until the process has ended, so that its channel is free; raises nothing."""
+        if self._process is not None:
+            self._process.write_eof()
+        try:
+            with suppress(HomelabError, TimeoutError):
+                async with TimeLimit(seconds):
+                    await self._record()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+
+    def _send(self, data: bytes) -> None:
+        """Write to the process; one that no longer listens is about to end, and says why."""
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.write(data)
+
+    async def _record(self) -> Record:
+        """Wait for the next record that somebody wants."""
+        if self._failure is not None:
+            raise self._failure
+        if self._process is None or not self._process.is_running:
+            raise self._ending()
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            outcome = await self._waiting
+        finally:
+            self._waiting = None
+        if isinstance(outcome, HomelabError):
+            raise outcome
+        return outcome
+
+    # ------------------------------------------------------------ called by the channel
+
+    def output(self, data: bytes) -> None:
+        """Cut the bytes into records and hand the wanted one on; an old id is dropped."""
+        if not self._is_within_limit(data):
+            return
+        try:
+            records = self._parser.feed(data)
+        except BadReply as err:
+            self._fail(err)
+            return
+        for record in records:
+            self._take(record)
+
+    def _is_awaited(self, reply_id: str) -> bool:
+        """Tell whether somebody waits for a reply, and take it for the answer: another one would not be waited for."""
+        # Several may come in one piece, before who waits for the first has it.
+        if self._waiting is None or self._waiting.done() or not self._wanted:
+            return False
+        if reply_id not in {self._wanted, UNREADABLE_ID}:
+            return False
+        self._wanted = ""
+        return True
+
+    def _take(self, record: Record) -> None:
+        """Remember how far the process is, and hand on what is waited for; a few others may come."""
+        if isinstance(record, Unasked) or self._waiting is None or self._waiting.done():
+            self._unasked += 1
+            if self._unasked > UNASKED_RECORDS:
+                self._fail(BadReply(self._host, f"more than {UNASKED_RECORDS} records that nobody asked for"))
+        if isinstance(record, Unasked):
+            return
+        if isinstance(record, RawReply):
+            self._settle(record)
+            return
+        if isinstance(record, Hello):
+            self._hello = record
+        elif self._hello is not None:
+            self._marker = record
+        self._settle(record)
+
+    def error_output(self, data: bytes) -> None:
+        """Keep the end of what the process complains about."""
+        if self._is_within_limit(data):
+            self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+
+    def ended(self) -> None:
+        """Tell who waits that nothing will come."""
+        self._settle(self._failure or self._ending())
+
+    def _is_within_limit(self, data: bytes) -> bool:
+        """Count what arrives per request; give the process up when it is too much."""
+        self._received += len(data)
+        if self._received > EXCHANGE_LIMIT and self._failure is None:
+            self._fail(ReplyTooLarge(self._host, f"more than {EXCHANGE_LIMIT} bytes for one request"))
+        return self._failure is None
+
+    def _fail(self, err: HomelabError) -> None:
+        """Give the process up."""
+        self._failure = err
+        self._settle(err)
+        self.stop()
+
+    def _settle(self, outcome: Record | HomelabError) -> None:
+        """End the waiting; an error travels as a result, so that one nobody waits for is not logged."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(outcome)
+
+    # ------------------------------------------------------------ why it ended
+
+    def _ending(self) -> HomelabError:
+        """Return the error that tells why the process is gone."""
+        process = self._process
+        if process is not None and process.excess is not None:
+            return process.excess
+        if process is None or (process.exit_status is None and process.signal is None):
+            return ConnectionLost(self._host, "the probe's channel closed")
+        words = self._last_words()
+        if self._marker is None and (error := self._interpreter_error(process.exit_status, words)):
+            return error
+        if self._hello is None and (error := self._shell_error(process, words)):
+            return error
+        status = f"signal {process.signal}" if process.signal else f"exit status {process.exit_status}"
+        return ProbeFailed(self._host, f"{words} ({status})" if words else status)
+
+    def _shell_error(self, process: Process, words: str) -> HomelabError | None:
+        """Return the error of something that ended without a hello and was not our command, None when it may have been.
+
+        Python would have said hello before it ended well, and a shell that cannot start it complains by its name.
+        """
+        if words.endswith(_NO_LENGTH):
+            return OldForcedCommand(self._host)
+        if process.exit_status in (0, *_SHELL_STATUS):
+            return CommandNotRun(self._host, words)
+        if process.exit_status in _SIGNAL_STATUS or b"Traceback" in self._stderr or b"python" in self._stderr.lower():
+            return None
+        return SessionRefused(self._host, words) if process.exit_status is not None else None
+
+    def _interpreter_error(self, status: int | None, words: str) -> HomelabError | None:
+        """Return the error of an interpreter that is missing or lacks a module, None when it is something else.
+
+        What else a shell may not run or does not find is named as well, in the same words: by a start-up file, or for
+        a login shell of its own.
+        """
+        if match := _NO_MODULE.search(words):
+            return PythonIncomplete(self._host, match[1])
+        if self._hello is not None or b"Traceback" in self._stderr:
+            return None
+        line = line_with(self._interpreter, self._stderr.decode(errors="replace")) or self._interpreter_in_noise()
+        return NoPython(self._host, line) if line and (status in _SHELL_STATUS or _NOT_THERE.search(line)) else None
+
+    def _interpreter_in_noise(self) -> str:
+        """Return what was printed first, if that names the interpreter: not every shell complains on standard error."""
+        return self._parser.noise if self._interpreter.search(self._parser.noise) else ""
+
+    def _last_words(self) -> str:
+        """Return the last line of standard error (a traceback ends with its message), else the noise."""
+        lines = lines_of(self._stderr.decode(errors="replace"))
+        return next(filter(None, map(first_line, reversed(lines))), self._parser.noise)

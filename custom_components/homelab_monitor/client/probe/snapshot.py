@@ -1,0 +1,376 @@
+"""A reply, and the snapshot that replies add up to.
+
+A reply is decoded section by section, so that one section of a wrong shape costs only itself, and only what was asked.
+A snapshot is what is known of a host now: the newest good value of every section.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import accumulate
+import json
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import BadReply, first_line
+from ..limits import NUMBER_LIMIT, STORED_BYTES
+from ..models import (
+    ON_DEMAND,
+    SECTIONS,
+    DiskCounters,
+    DiskIo,
+    Hardware,
+    InterfaceCounters,
+    Network,
+    Sections,
+    Updates,
+    Uptime,
+)
+from ..models.kinds import Epoch, Line
+from .decoding import Losses, decode_sections, decoder, encoder, parse
+
+PROTOCOL = 1
+MISSED_ROUNDS = 3
+"""How many of its rounds a section may miss before its last good value is dropped."""
+TYPES: Mapping[str, type] = MappingProxyType({name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND))
+"""Every section that there is, polled or on demand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer of a probe, as far as it was asked; `losses` say what of its sections was not taken."""
+
+    id: str
+    boot_id: str
+    epoch: float
+    sections: Mapping[str, object]
+    missing: Mapping[str, str]
+    errors: Mapping[str, str]
+    seconds: Mapping[str, float]
+    losses: Mapping[str, Losses] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is known of a host: its sections, and what is missing or failed and why.
+
+    `received` is the hub's wall clock (Unix seconds) of the last reply, `sent` that of its request, `ages` the former
+    per section, `seconds` what each section cost the host when it was last read. What the host told of itself was so
+    at some moment between the two: a reply that comes late says nothing about a clock.
+    `steady` and `heard` are the same moments by a clock that nobody sets, which all durations are
+    made with; they are not stored. A section that fails or is late keeps its last value for a while.
+    """
+
+    boot_id: str = ""
+    epoch: float = 0.0
+    received: float = 0.0
+    sent: float = 0.0
+    sections: Sections = field(default_factory=Sections)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    ages: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, float] = field(default_factory=dict)
+    """When that was of which a section tells how long ago it is, by the hub's clock; moves by what is proven alone."""
+    losses: Mapping[str, Losses] = field(default_factory=dict)
+    """What was not taken of a section, where something was not."""
+    unsure: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of disks and interfaces that may be of others than the section hardware has told of; not stored."""
+    late: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Sections that were late, and how many of their readings in a row; not stored."""
+    steady: float = field(default=0.0, compare=False)
+    heard: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Return how many rows, texts and values of each section were not taken, whole or in part."""
+        return {name: lost.count for name, lost in self.losses.items()}
+
+    @property
+    def beyond(self) -> Mapping[str, int]:
+        """Return how much of each section is beyond our limits, as against of a wrong shape."""
+        return {name: lost.beyond for name, lost in self.losses.items() if lost.beyond}
+
+    def lacks_rows(self, section: str) -> bool:
+        """Return whether a section's lists lack rows that the host told, so that what is not on them is not gone."""
+        return section in self.losses and self.losses[section].lacks_rows
+
+    @property
+    def boot_time(self) -> float | None:
+        """Return when the host booted, by the hub's clock (Unix seconds)."""
+        return self._moment("uptime")
+
+    @property
+    def lists_time(self) -> float | None:
+        """Return when the host last learnt of new packages, by the hub's clock (Unix seconds)."""
+        return self._moment("updates")
+
+    def _moment(self, section: str) -> float | None:
+        """Return when that was of which a section tells how long ago it is."""
+        ago = _seconds_ago(getattr(self.sections, section))
+        return None if ago is None else self.moments.get(section, self.ages[section] - ago)
+
+    @property
+    def clock_offset_seconds(self) -> float:
+        """Return how far the host's clock is surely ahead of the hub's: beyond all that request and reply took."""
+        return self.epoch - min(max(self.epoch, self.sent), self.received)
+
+    def _late(self, reply: Reply, told: Iterable[str]) -> Mapping[str, int]:
+        """Return how often each section has been late; one that was not asked stays as late as it was."""
+        late = {name for name in told if reply.missing.get(name) == "timed_out"}
+        return _without(self.late, set(told)) | {name: self.late.get(name, 0) + 1 for name in late}
+
+    def _silent_seconds(self, section: str, received: float, steady: float) -> float:
+        """Return for how long a section has not been told; of one that was stored only the wall clock knows."""
+        if section in self.heard:
+            return steady - self.heard[section]
+        return max(0.0, received - self.ages[section])
+
+    def merged(
+        self,
+        reply: Reply,
+        received: float,
+        stale_after: float,
+        steady: float | None = None,
+        *,
+        sent: float | None = None,
+    ) -> Snapshot:
+        """Return the snapshot with this reply in it.
+
+        `steady` is `received` where one clock is as good as the other, `sent` where the reply took no time.
+
+        What is late or failed keeps its last good value for `stale_after` seconds, or
+        MISSED_ROUNDS of its own rounds where that is longer: the reason is beside it, and
+        a reader that is late once must not make entities flap.
+        """
+        steady = received if steady is None else steady
+        sent = received if sent is None else min(sent, received)
+        told = SECTIONS.keys() & {*reply.sections, *reply.missing, *reply.errors}
+        failing = {name for name in told if reply.missing.get(name) == "timed_out"}
+        failing |= told & reply.errors.keys()
+        kept = {
+            name
+            for name in failing & self.ages.keys()
+            if self._silent_seconds(name, received, steady) < max(stale_after, keep_seconds(name))
+        }
+        gone = told - reply.sections.keys() - kept
+        polled = _of_polls(reply.sections)
+        changes = dict.fromkeys(gone) | polled
+        return Snapshot(
+            boot_id=reply.boot_id,
+            epoch=reply.epoch,
+            received=received,
+            sent=sent,
+            sections=replace(self.sections, **changes),
+            missing=_without(self.missing, told) | _of_polls(reply.missing),
+            errors=_without(self.errors, told) | _of_polls(reply.errors),
+            ages=_without(self.ages, gone) | dict.fromkeys(polled, received),
+            seconds=dict(self.seconds) | _of_polls(reply.seconds),
+            moments=_without(self.moments, gone) | self._moments(polled, sent, received),
+            losses=_without(self.losses, told - kept) | _of_polls(reply.losses),
+            unsure=self._unsure(reply, polled),
+            late=self._late(reply, told),
+            steady=steady,
+            heard=_without(self.heard, gone) | dict.fromkeys(polled, steady),
+        )
+
+    def _unsure(self, reply: Reply, told: Mapping[str, object]) -> frozenset[str]:
+        """Return the names that may have become those of other disks and interfaces since the hardware was told.
+
+        A name that was away comes back with another disk; one that was not away may have become another's in between,
+        and all of them at a boot.
+        """
+        hardware = told.get("hardware", self.sections.hardware)
+        if not isinstance(hardware, Hardware):
+            return frozenset()
+        unsure: set[str] = set()
+        is_same_boot = self.boot_id in ("", reply.boot_id)
+        if "hardware" not in told:
+            unsure |= self.unsure if is_same_boot else {*hardware.disks, *hardware.interfaces}
+        for section, known in (("disk_io", hardware.disks), ("network", hardware.interfaces)):
+            before, now = (_by_name(each) for each in (getattr(self.sections, section), told.get(section)))
+            if now is None:
+                continue
+            unsure |= known.keys() - now.keys()
+            if "hardware" not in told and before is not None and is_same_boot:
+                unsure |= {name for name in before.keys() & now.keys() if is_another(before[name], now[name])}
+        return frozenset(unsure)
+
+    def _moments(self, told: Mapping[str, object], sent: float, received: float) -> dict[str, float]:
+        """Return the moments that a reply tells, each as near to what was known of it as the reply allows."""
+        ago = {name: seconds for name, section in told.items() if (seconds := _seconds_ago(section)) is not None}
+        return {
+            name: min(max(self.moments.get(name, received - seconds), sent - seconds), received - seconds)
+            for name, seconds in ago.items()
+        }
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the snapshot as plain JSON values; `restore_snapshot` is its inverse."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
+        told = {name: getattr(self.sections, name) for name in SECTIONS}
+        encoded = {name: encoder(TYPES[name]).encode(each) for name, each in told.items() if each is not None}
+        plain["sections"] = within(encoded, STORED_BYTES)
+        return plain
+
+
+_NOT_STORED = ("sections", "losses", "unsure", "late", "steady", "heard")
+"""Fields of a snapshot that are stored in another way, or mean nothing after a restart."""
+
+
+def restore_snapshot(stored: Mapping[str, object]) -> Snapshot:
+    """Return the snapshot that `as_dict` made; sections and values that no longer fit are left out."""
+    restored = decode_sections(_of_polls(_mapping(stored["sections"])), TYPES)
+    rest = decode_sections({"stored": stored}, {"stored": _Stored}).sections["stored"]
+    if not isinstance(rest, _Stored):
+        raise TypeError("no stored snapshot")
+    return Snapshot(
+        boot_id=rest.boot_id,
+        epoch=rest.epoch,
+        received=rest.received,
+        sent=min(rest.sent, rest.received) if rest.sent else rest.received,
+        sections=Sections(**restored.sections),  # type: ignore[arg-type]
+        missing=_of_polls(rest.missing),
+        errors=_of_polls(rest.errors),
+        ages={name: rest.ages.get(name, rest.received) for name in restored.sections},
+        seconds=_of_polls(rest.seconds),
+        moments={name: rest.moments[name] for name in rest.moments.keys() & restored.sections.keys()},
+        losses=restored.losses,
+    )
+
+
+def decode_reply(host: str, payload: bytes, asked: Iterable[str] = tuple(TYPES)) -> Reply:
+    """Return the typed reply in `payload` (JSON), as far as its sections were asked.
+
+    A section of a wrong shape becomes an entry of `errors`; a payload that is no reply at
+    all raises BadReply.
+    """
+    document = parse(host, payload)
+    if "error" in document:
+        raise BadReply(host, str(document["error"]))
+    types = {name: TYPES[name] for name in asked if name in TYPES}
+    try:
+        envelope = decoder(_Envelope).decode(document)
+        raw, missing, errors = (_of_asked(document, part, types) for part in ("sections", "missing", "errors"))
+        missing, errors = _one_line_each(missing), _one_line_each(errors)
+        seconds = _numbers(_of_asked(document, "seconds", types))
+    except (ValueError, LookupError, TypeError, AttributeError) as err:
+        raise BadReply(host, first_line(str(err))) from err
+    if envelope.protocol != PROTOCOL:
+        raise BadReply(host, f"protocol {envelope.protocol}, expected {PROTOCOL}")
+    decoded = decode_sections(raw, types)
+    return Reply(
+        id=envelope.id,
+        boot_id=first_line(envelope.boot_id),
+        epoch=envelope.epoch,
+        sections=decoded.sections,
+        missing=missing,
+        errors=errors | decoded.wrong,
+        seconds=seconds,
+        losses=decoded.losses,
+    )
+
+
+def keep_seconds(section: str) -> float:
+    """Return how long a section keeps its last good value while it fails."""
+    return MISSED_ROUNDS * SECTIONS[section].every_seconds
+
+
+def _by_name(section: object) -> Mapping[str, DiskCounters | InterfaceCounters] | None:
+    """Return the counters of a section by the names of disks or interfaces, None of one that was not told."""
+    if isinstance(section, DiskIo):
+        return section.disks
+    return section.interfaces if isinstance(section, Network) else None
+
+
+def is_another(before: DiskCounters | InterfaceCounters, now: DiskCounters | InterfaceCounters) -> bool:
+    """Tell whether a name may have become another's between two readings of its counters."""
+    if isinstance(before, InterfaceCounters) and isinstance(now, InterfaceCounters):
+        # The kernel gives no number a second time until the next boot.
+        return None not in (before.number, now.number) and before.number != now.number
+    if isinstance(before, DiskCounters) and isinstance(now, DiskCounters):
+        return now.read_bytes < before.read_bytes or now.written_bytes < before.written_bytes
+    return False
+
+
+def _seconds_ago(section: object) -> float | None:
+    """Return how long ago it was what a section tells of, which does not depend on how the host's clock is set."""
+    seconds: float | None = None
+    if isinstance(section, Uptime):
+        seconds = section.uptime_seconds
+    elif isinstance(section, Updates):
+        seconds = section.metadata_age_seconds
+    return None if seconds is None or seconds < 0 else seconds
+
+
+def within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """Return the parts, smallest first, that have room together in so many bytes of JSON.
+
+    The largest say the most that is no news.
+    """
+    written = {name: json.dumps(each, ensure_ascii=False, separators=(",", ":")) for name, each in sections.items()}
+    sizes = {name: len(text.encode(errors="surrogatepass")) for name, text in written.items()}
+    order = sorted(sections, key=sizes.__getitem__)
+    ends = dict(zip(order, accumulate(sizes[name] for name in order), strict=True))
+    return {name: each for name, each in sections.items() if ends[name] <= most}
+
+
+def _of_polls[V](told: Mapping[str, V]) -> dict[str, V]:
+    """Return what is told of sections that a snapshot is made of: the others are for who asked."""
+    return {name: value for name, value in told.items() if name in SECTIONS}
+
+
+def _one_line_each(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return a reason per section, short enough for an attribute of a state; raise where one is no text."""
+    return {name: first_line(text) for name, text in told.items()}
+
+
+# ---------------------------------------------------------------- what is around the sections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope:
+    """A reply without what it tells of each section."""
+
+    id: str
+    protocol: int
+    boot_id: Line
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A stored snapshot without its sections; what does not fit is as if it had never been told."""
+
+    boot_id: Line = ""
+    epoch: Epoch = 0.0
+    received: Epoch = 0.0
+    sent: Epoch = 0.0
+    missing: Mapping[str, Line] = field(default_factory=dict)
+    errors: Mapping[str, Line] = field(default_factory=dict)
+    ages: Mapping[str, Epoch] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, Epoch] = field(default_factory=dict)
+
+
+def _of_asked(document: Mapping[str, Any], part: str, asked: Iterable[str]) -> dict[str, Any]:
+    """Return what a reply tells of the sections that were asked: what a host makes up would add up for ever."""
+    told = document["sections"] if part == "sections" else document.get(part, {})
+    return {name: told[name] for name in asked if name in told.keys()}  # noqa: SIM118 - raises where it is no object
+
+
+def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers, without those that are none."""
+    return {
+        name: float(each)
+        for name, each in told.items()
+        if each.__class__ in (int, float) and -NUMBER_LIMIT <= each <= NUMBER_LIMIT
+    }
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    """Return the value where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _without[V](items: Mapping[str, V], names: set[str]) -> dict[str, V]:
+    """Return the items but those."""
+    return {name: value for name, value in items.items() if name not in names}

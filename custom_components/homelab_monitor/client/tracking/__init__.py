@@ -1,0 +1,1 @@
+"""What a host's replies mean over time: rates, lasting items, events and problems."""

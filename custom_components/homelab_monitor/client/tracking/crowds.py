@@ -1,0 +1,106 @@
+"""Names of which many would become one id: some stay as they are, all others get numbers that no id loses.
+
+Home Assistant makes an entity's id of its name: in letters and digits of ASCII, where one character may become sixteen,
+and cut at 255. For each of those that come to the same it counts up from 2, so that thousands cost minutes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from functools import lru_cache
+import re
+import unicodedata
+
+from ..limits import ALIKE, LABEL_LIMIT, ODD_LABELS
+
+type Slug = Callable[[str], str]
+"""Returns what a text is in an id, as Home Assistant's `slugify` does."""
+
+_SIMPLE = re.compile(r"[A-Za-z0-9 _./:;()+#@~*=-]*")
+_BETWEEN = re.compile(r"[^a-z0-9]+")
+_COUNTED = LABEL_LIMIT + 10
+"""Letters of an id by which names are compared: numbered ones are in there with their number."""
+_ENTITY, _LETTER, _SIGN = 20, 4, 13
+"""Letters of an id that `&` may begin (as HTML, for any character), and those of one character of
+Latin, Greek or Cyrillic, and of any other script, once it is taken apart (NFKD)."""
+_LETTERS_END = "\u0482"
+
+
+def simple_slug(text: str) -> str | None:
+    """Return what a text is in an id, None where only a look at each character can tell."""
+    return _BETWEEN.sub("_", text.lower()).strip("_") if _SIMPLE.fullmatch(text) else None
+
+
+def plain_slug(text: str) -> str:
+    """Return what a text is in an id where nobody says it better: what is no letter of ASCII is left out."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return _BETWEEN.sub("_", plain.lower()).strip("_")
+
+
+@lru_cache(maxsize=1024)
+def numbered(label: str, number: int) -> str:
+    """Return a label with its number, of a long one so much that an id has room for both."""
+    return f"{fitting(label)} ({number})"
+
+
+@lru_cache(maxsize=1024)
+def fitting(label: str) -> str:
+    """Return the beginning of a label that is at most LABEL_LIMIT letters in an id."""
+    if label.isascii() and "&" not in label:
+        return label[:LABEL_LIMIT]
+    room = LABEL_LIMIT
+    for at, sign in enumerate(label):
+        room -= _width(sign)
+        if room < 0:
+            return label[:at]
+    return label
+
+
+def _width(sign: str) -> int:
+    """Return how many letters a character may become at most."""
+    if sign.isascii():
+        return _ENTITY if sign == "&" else 1
+    parts = unicodedata.normalize("NFKD", sign)
+    return len(parts) * (_LETTER if max(parts) < _LETTERS_END else _SIGN)
+
+
+class Crowds:
+    """Counts the names of a kind by what becomes of them in an id: beyond ALIKE of them there is no room.
+
+    A look at each of many odd names would itself take long: then they all count as one.
+    """
+
+    def __init__(self, labels: Collection[str], slug: Slug) -> None:
+        """Prepare for items with these labels, equal ones included."""
+        self._is_needed = len(labels) > ALIKE
+        odd = {label for label in labels if simple_slug(label) is None} if self._is_needed else set()
+        self._slug = slug if len(odd) <= ODD_LABELS else None
+        self._slugs: dict[str, str] = {}
+        self._counts = Counter[tuple[str, int]]()
+        self._first_numbers: dict[str, int] = {}
+
+    def has_room(self, label: str, number: int) -> bool:
+        """Tell whether an id has room for one more item of that name."""
+        return not self._is_needed or self._counts[self._look(label, number)] < ALIKE
+
+    def add(self, label: str, number: int) -> None:
+        """Count an item."""
+        if not self._is_needed:
+            return
+        look = self._look(label, number)
+        self._counts[look] += 1
+        if self._counts[look] >= ALIKE and number >= self.first_number(label):
+            self._first_numbers[self._look(label, 1)[0]] = number + 1
+
+    def first_number(self, label: str) -> int:
+        """Return the first number that may have room, 2 at least."""
+        return self._first_numbers.get(self._look(label, 1)[0], 2) if self._is_needed else 2
+
+    def _look(self, label: str, number: int) -> tuple[str, int]:
+        """Return what ids of that name have in common."""
+        text = label if number == 1 else fitting(label)
+        if (found := self._slugs.get(text)) is None:
+            found = simple_slug(text)
+            if found is None:
+                found = self._slug(text)[:_COUNTED] if self._slug else ""
+            self._slugs[text] = found
+        return found, number

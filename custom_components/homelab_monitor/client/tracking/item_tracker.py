@@ -1,0 +1,105 @@
+"""The items of one host under their lasting ids: what a snapshot holds, matched against the inventory.
+
+Most polls find what the one before found: a section that was not told anew is not looked through again, and the
+inventory is asked only when something may have changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+import math
+import operator
+
+from ..probe.snapshot import Snapshot, keep_seconds
+from .inventory import Found, Inventory, Sources
+from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
+from .rates import Rates
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The last look at one kind of item: the sections that it was at, what they held, and item id → name."""
+
+    sections: tuple[object, ...]
+    found: tuple[Found, ...]
+    names: Mapping[str, str]
+
+
+_NONE = _Look((), (), {})
+
+
+class Roster:
+    """Remembers, beside an inventory, what was found last and under which ids."""
+
+    def __init__(self, inventory: Inventory, selection: Selection) -> None:
+        self._inventory = inventory
+        self._selection = selection
+        self._looks: dict[str, _Look] = {}
+        self.revision = 0
+        """Grows when the inventory gains or loses an item, which is worth saving."""
+
+    def items(
+        self, snapshot: Snapshot, rates: Rates, *, is_news: bool, patience: float = math.inf
+    ) -> dict[str, dict[str, object]]:
+        """Return the values of all items, by kind and lasting id; only `is_news` can miss what was there before.
+
+        After more than `patience` seconds without a poll nobody knows what was there meanwhile.
+        """
+        items: dict[str, dict[str, object]] = {}
+        for kind in ITEM_KINDS:
+            values = kind.values_fn(snapshot, rates)
+            names = self._identify(kind, snapshot, is_news=is_news, patience=patience)
+            items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
+        return items
+
+    def forget(self, kind: str, item_id: str) -> None:
+        """Forget an item as if it had been away for long; where it comes back, it is a new one."""
+        self._inventory.items[kind].pop(item_id, None)
+        self._looks.pop(kind, None)
+        self.revision += 1
+
+    def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool, patience: float) -> Mapping[str, str]:
+        """Return item id → name."""
+        last = self._looks.get(kind.key, _NONE)
+        is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
+        is_fresh = is_news and is_told
+        sections = _sections(kind, snapshot)
+        if not is_fresh and _are_same(sections, last.sections):
+            return last.names
+        found = tuple(kind.found_fn(snapshot, self._selection))
+        known = self._inventory.items.get(kind.key, {})
+        is_whole = len(known) == len(found) == len(last.names) and not any(item.shown for item in found)
+        is_settled = found == last.found and (is_whole or not is_fresh)
+        # A section is late now and then, and keeps its values then.
+        patience += keep_seconds(kind.section)
+        names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh, patience=patience)
+        self._looks[kind.key] = _Look(sections, found, names)
+        return names
+
+    def _match(
+        self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
+    ) -> Mapping[str, str]:
+        """Ask the inventory who is who, and let it forget what is gone for good."""
+        ids_before = set(self._inventory.items.get(kind.key, ()))
+        complete = is_fresh and is_complete(kind, snapshot)
+        sources = Sources(
+            is_listed=partial(kind.is_listed_fn, snapshot),
+            guest_of=partial(kind.guest_fn, self._selection),
+            infixes=kind.infixes,
+            patience=patience,
+        )
+        names = self._inventory.match(kind.key, found, complete=complete, now=snapshot.steady, sources=sources)
+        gone = self._inventory.pop_gone() if complete else []
+        surplus = self._inventory.pop_surplus(kind.key, names, sources) if is_fresh else []
+        self.revision += bool(gone or surplus) or ids_before != self._inventory.items[kind.key].keys()
+        return {item_id: name for item_id, name in names.items() if item_id in self._inventory.items[kind.key]}
+
+
+def _sections(kind: ItemKind, snapshot: Snapshot) -> tuple[object, ...]:
+    """Return the sections that a kind of item is found in."""
+    return tuple(getattr(snapshot.sections, name) for name in (kind.section, kind.needs) if name)
+
+
+def _are_same(sections: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Tell whether they are the very same, which says without a look inside that nothing was told anew."""
+    return len(sections) == len(others) and all(map(operator.is_, sections, others, strict=True))

@@ -1,0 +1,257 @@
+"""What is wrong with a host, judged over time: sustained, with hysteresis, from raw values. Pure.
+
+A judge is asked at every poll. What comes and goes around a threshold is told once it has lasted
+(`hold_seconds`) and until it is clearly over (`clear` below the threshold). What nobody can read any more is
+not over: a full disk that hangs is still full. What lasts is what polls have seen last: time in which nobody was asked
+and another boot of the host begin it anew.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+import math
+from operator import attrgetter
+
+from ..limits import NAME_LIMIT, UNREAD_LIMIT
+from ..models.containers import AHEAD_SECONDS, RESTARTING_SECONDS
+from ..probe.snapshot import Snapshot
+from .items import (
+    Selection,
+    container_labels,
+    containers,
+    gpu_failure,
+    gpu_labels,
+    gpus,
+    lists_services,
+    lost_gpus,
+    services,
+)
+from .rates import Rates
+
+_NO_RATES = Rates()
+TEMPERATURE_CELSIUS = 90.0
+"""Where a sensor knows no critical value of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """When a value is a problem."""
+
+    disk_percent: float
+    memory_percent: float
+    cpu_percent: float | None = None
+    """None: a busy CPU is no problem."""
+    temperature_celsius: float | None = None
+    """None: each sensor's own critical value, else TEMPERATURE_CELSIUS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing that is wrong: its kind, and the item that it is about ("" for the host)."""
+
+    kind: str
+    item: str = ""
+    device: str = field(default="", compare=False)
+    """What a filesystem has until it is unmounted, whatever it is called meanwhile; "" where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """One value against its limit; `clear` is how far below the limit it is over."""
+
+    problem: Problem
+    value: float
+    limit: float
+    clear: float = 0.0
+    hold_seconds: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Judge:
+    """Remembers since when something is over its limit, and what was told."""
+
+    selection: Selection = field(default_factory=Selection)
+    since: dict[Problem, float] = field(default_factory=dict)
+    told: tuple[Problem, ...] = ()
+    patience: float = math.inf
+    """How many seconds between two looks are no gap; whoever looks may change it."""
+    looked: float | None = None
+    boot_id: str = ""
+
+    def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
+        """Return what is wrong now, in a stable order."""
+        now, told = snapshot.steady, frozenset(self.told)
+        if snapshot.boot_id != self.boot_id or (self.looked is not None and now - self.looked > self.patience):
+            self.start_over()
+        self.looked, self.boot_id = now, snapshot.boot_id
+        readings = (*_readings(snapshot, thresholds, self.selection, told), *_cpu(rates, thresholds.cpu_percent))
+        over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
+        hold = {each.problem: each.hold_seconds for each in readings}
+        held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
+        unknown = _unknown(snapshot, thresholds, rates)
+        unread = set(islice((each for each in self.told if each not in hold and unknown(each)), UNREAD_LIMIT))
+        self.since = over | {problem: self.since.get(problem, now) for problem in unread}
+        self.told = tuple(sorted(held | unread))
+        return self.told
+
+    def start_over(self) -> None:
+        """Forget for how long something has lasted; what was told stays told while it is the case."""
+        self.since.clear()
+
+
+def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callable[[Problem], bool]:
+    """Return what tells whether nobody knows this time if a problem is over."""
+    late = _late(snapshot)
+    waits = thresholds.cpu_percent is not None and _usage(rates) is None
+    return lambda problem: _is_unread(problem, snapshot, late) or (waits and problem.kind == "cpu_busy")
+
+
+def _late(snapshot: Snapshot) -> frozenset[str]:
+    """Return the filesystems that did not answer, or with numbers that cannot be, and those that a guest stands for.
+
+    By their names, and by what nobody can change (`Problem.device`), which begins with a space.
+    """
+    section = snapshot.sections.filesystems
+    if section is None:
+        return frozenset()
+    unread = (
+        item.mountpoint for item in section.filesystems if item.used_percent is None or item.guest_uid is not None
+    )
+    devices = (_device(snapshot, number) for number in section.late_devices)
+    return frozenset((*section.late, *unread, *filter(None, devices)))
+
+
+def _device(snapshot: Snapshot, number: str | None) -> str:
+    """Return what a filesystem has until it is unmounted, "" where that is not known."""
+    device = f" {number} {snapshot.boot_id}" if number else ""
+    return device if len(device) <= NAME_LIMIT else ""
+
+
+def _is_over(reading: _Reading, told: frozenset[Problem]) -> bool:
+    """Return whether a value counts as over its limit: a problem that was told has to be clearly over."""
+    clear = reading.clear if reading.problem in told else 0.0
+    return reading.value >= reading.limit - clear
+
+
+def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> Iterator[_Reading]:
+    """Yield how full the filesystems are, and those that an error made read-only.
+
+    What is read-only (an image, an installation medium) is full by nature; what became so while it was full still is.
+    """
+    section = snapshot.sections.filesystems
+    before = {(each.kind, each.item): each.device for each in told if each.kind in _OF_FILESYSTEMS}
+    known = {(kind, device) for (kind, _), device in before.items() if device}
+    for item in section.filesystems if section else ():
+        device = _device(snapshot, item.device_number)
+        full, stopped = (Problem(kind=kind, item=item.mountpoint, device=device) for kind in _OF_FILESYSTEMS)
+        # What a guest mounts at the place of one that went says nothing of that.
+        others = [each for each in (full, stopped) if before.get((each.kind, each.item), device) != device]
+        if item.guest_uid is not None and others:
+            continue
+        was_told = full in told or (full.kind, device) in known
+        if item.used_percent is not None and (not item.read_only or was_told):
+            least = limit if full in told or not was_told else limit - _CLEAR_PERCENT
+            yield _Reading(problem=full, value=item.used_percent, limit=least, clear=_CLEAR_PERCENT)
+        if item.read_only_by_error:
+            yield _Reading(problem=stopped, value=1, limit=1)
+
+
+_OF_FILESYSTEMS = ("disk_full", "disk_read_only")
+_CLEAR_PERCENT = 2
+
+
+def _readings(
+    snapshot: Snapshot, thresholds: Thresholds, selection: Selection, told: frozenset[Problem]
+) -> Iterator[_Reading]:
+    """Yield every value that can be a problem; `told` are those that were."""
+    sections = snapshot.sections
+    yield from _filesystems(snapshot, thresholds.disk_percent, told)
+    # A cache that fills the memory (ZFS) is no want of it.
+    if sections.memory and (used := sections.memory.needed_percent) is not None:
+        problem = Problem(kind="memory_full")
+        yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
+    yield from _temperatures(snapshot, thresholds.temperature_celsius)
+    for unit in filter(attrgetter("speaks_for_host"), services(snapshot)):
+        # One that is tried again (a job, every hour) is no problem that is over, and none that is new.
+        failed = 1.0 if unit.has_failed else 0.5 if unit.is_unsettled else 0.0
+        yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
+    yield from _containers(snapshot, selection)
+    # A driver that is being replaced fails for a moment.
+    for label in lost_gpus(snapshot):
+        yield _Reading(problem=Problem(kind="gpu_lost", item=label), value=1, limit=1, hold_seconds=60)
+    if gpu_failure(snapshot):
+        yield _Reading(problem=Problem(kind="gpu_driver"), value=1, limit=1, hold_seconds=60)
+
+
+def _cpu(rates: Rates, limit: float | None) -> Iterator[_Reading]:
+    """Yield how busy the CPU is, where somebody wants to know."""
+    if limit is not None and (usage := _usage(rates)) is not None:
+        yield _Reading(problem=Problem(kind="cpu_busy"), value=usage, limit=limit, clear=5, hold_seconds=900)
+
+
+def _usage(rates: Rates) -> float | None:
+    """Return how busy the CPU is in percent, None until two readings tell it."""
+    return rates.cpu.usage_percent if rates.cpu else None
+
+
+def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
+    """Yield the containers that fail their health check, and those that do not stay up.
+
+    What users of the host run is no problem of the host's, unless somebody chose to see it as one.
+    """
+    counted = [each for each in containers(snapshot) if selection.is_vouched_for(each)]
+    unhealthy = [each.key for each in counted if each.is_unhealthy]
+    restarting = [each.key for each in counted if each.is_restarting(snapshot.epoch)]
+    labels = container_labels(snapshot) if unhealthy or restarting else {}
+    for key in unhealthy:
+        yield _Reading(problem=Problem(kind="container_unhealthy", item=labels[key]), value=1, limit=1)
+    for key in restarting:
+        # Longer than one restart looks like a series of them.
+        problem = Problem(kind="container_restarting", item=labels[key])
+        yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS + AHEAD_SECONDS)
+
+
+_SECTIONS = {
+    "disk_full": "filesystems",
+    "disk_read_only": "filesystems",
+    "memory_full": "memory",
+    "cpu_hot": "sensors",
+    "cpu_busy": "cpu",
+    "gpu_hot": "gpu",
+    "gpu_lost": "gpu",
+    "service_failed": "services",
+    "container_unhealthy": "containers",
+    "container_restarting": "containers",
+}
+"""Which section tells of a kind of problem."""
+
+
+def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bool:
+    """Return whether what a problem is about could not be read this time, as against is no more."""
+    section = _SECTIONS.get(problem.kind, "")
+    if section in snapshot.errors or snapshot.missing.get(section) == "timed_out" or snapshot.lacks_rows(section):
+        return True
+    if problem.kind == "memory_full":
+        return snapshot.sections.memory is not None and snapshot.sections.memory.needed_percent is None
+    if problem.kind == "service_failed":
+        return snapshot.sections.services is not None and not lists_services(snapshot)
+    if section != "filesystems":
+        return False
+    told = snapshot.sections.filesystems
+    is_cut = told is not None and told.complete.get("names") is False
+    return is_cut or problem.item in late or problem.device in late
+
+
+def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:
+    """Yield the CPU's and the cards' temperatures; chips of other kinds lie too often to judge by."""
+    sensors = snapshot.sections.sensors
+    if sensors and sensors.cpu_celsius is not None:
+        limit = chosen or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
+        problem = Problem(kind="cpu_hot")
+        yield _Reading(problem=problem, value=sensors.cpu_celsius, limit=limit, clear=5, hold_seconds=60)
+    labels = gpu_labels(snapshot)
+    for gpu in gpus(snapshot):
+        if gpu.temperature_celsius is not None:
+            problem = Problem(kind="gpu_hot", item=labels[gpu.id])
+            value, limit = gpu.temperature_celsius, chosen or TEMPERATURE_CELSIUS
+            yield _Reading(problem=problem, value=value, limit=limit, clear=5, hold_seconds=60)

@@ -1,0 +1,70 @@
+"""When each section is asked: at its rhythm, sooner for new hardware or after a boot, later while it hangs.
+
+A host that says of each poll that it has booted, or has new hardware, is believed a few times: everything at each poll
+would be as much work for it as for us.
+"""
+
+from collections.abc import Iterable
+
+from ..bucket import Bucket
+from ..limits import EARLY_TURNS
+from ..models import SECTIONS
+from ..probe.snapshot import Reply, Snapshot
+from .items import unknown_hardware
+
+LATE_SECONDS = 30.0
+"""When a section that was late twice is asked again: what hangs must not delay every poll."""
+SELDOM_SECONDS = 600.0
+SELDOM_LATE_SECONDS = 60.0
+"""When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
+
+OF_HARDWARE = ("hardware", "interfaces")
+"""What says what a new name is."""
+
+
+class Turns:
+    """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+        self._unknown_hardware: frozenset[str] = frozenset()
+        self._boot_id = ""
+        self._boots, self._plugs = Bucket(*EARLY_TURNS), Bucket(*EARLY_TURNS)
+        self._is_boot_owed = self._is_plug_owed = False
+
+    def due(self, until: float) -> list[str]:
+        """Return the sections whose turn comes until then, in the order of the contract."""
+        return [name for name in SECTIONS if self._due.get(name, 0.0) <= until]
+
+    def start_over(self) -> None:
+        """Let it be every section's turn: what one was not allowed to see it may see now."""
+        self._due.clear()
+
+    def answered(self, sections: Iterable[str], before: Snapshot, reply: Reply, now: float) -> None:
+        """Note that sections were asked; `before` is what was known until this reply."""
+        self._due |= {name: now + _pause(name, before, reply) for name in sections}
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Let nothing wait that is surely old: of a host that has booted, or of what was just plugged in."""
+        self._is_boot_owed |= bool(self._boot_id) and snapshot.boot_id != self._boot_id
+        self._boot_id = snapshot.boot_id
+        if self._is_boot_owed and self._boots.take():
+            # Whether a reboot is due and the firewall is up is what people look at just then.
+            self._is_boot_owed = False
+            self.start_over()
+        unknown = unknown_hardware(snapshot)
+        self._is_plug_owed = bool(unknown) and (self._is_plug_owed or bool(unknown - self._unknown_hardware))
+        self._unknown_hardware = unknown
+        if self._is_plug_owed and self._plugs.take():
+            self._is_plug_owed = False
+            for section in OF_HARDWARE:
+                self._due.pop(section, None)
+
+
+def _pause(section: str, before: Snapshot, reply: Reply) -> float:
+    """Return after how many seconds it is a section's turn again."""
+    usual = SECTIONS[section].every_seconds
+    was_late, is_late = (told.missing.get(section) == "timed_out" for told in (before, reply))
+    if not is_late or (usual < LATE_SECONDS and not was_late):
+        return usual
+    return LATE_SECONDS if usual < SELDOM_SECONDS else SELDOM_LATE_SECONDS

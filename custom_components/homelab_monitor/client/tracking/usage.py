@@ -1,0 +1,43 @@
+"""Who is busy on a host: two readings of its processes → what each used between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from ..models import Process, Processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One process, and how much of one core it used: 100 % is a whole one, as `top` counts."""
+
+    process: Process
+    cpu_percent: float
+
+
+def usages(before: Processes, after: Processes, most_percent: float = inf) -> tuple[Usage, ...]:
+    """Return the processes of the second reading; one that began since has used all of its time since.
+
+    None uses more than all cores (`most_percent`): counters are read some time after `at`.
+    """
+    # A number may be another process's by now; with the moment of its start it is unmistakable.
+    known = {(each.pid, each.started_seconds): each.cpu_seconds for each in before.processes}
+    seconds = max(after.at - before.at, 0.01)
+    found = []
+    for each in after.processes:
+        earlier = known.get((each.pid, each.started_seconds), 0.0 if each.started_seconds >= before.at else None)
+        used = 0.0 if earlier is None else each.cpu_seconds - earlier
+        used_percent = min(most_percent, max(used, 0.0) / seconds * 100)
+        found.append(Usage(process=each, cpu_percent=round(used_percent, 1)))
+    return tuple(found)
+
+
+def busiest(found: Sequence[Usage], count: int) -> list[Usage]:
+    """Return those that use most CPU, busiest first; those that use none are left out."""
+    busy = [each for each in found if each.cpu_percent > 0]
+    return sorted(busy, key=lambda each: (-each.cpu_percent, each.process.pid))[:count]
+
+
+def biggest(found: Sequence[Usage], count: int) -> list[Usage]:
+    """Return those that use most memory, biggest first."""
+    return sorted(found, key=lambda each: (-each.process.memory_bytes, each.process.pid))[:count]

@@ -1,0 +1,1 @@
+"""What the checks of a host say, and what of it becomes a repair issue."""

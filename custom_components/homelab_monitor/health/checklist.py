@@ -1,0 +1,146 @@
+"""The capability test as people read it: a table in their language, and the command that cures each row."""
+
+from collections.abc import Mapping
+from textwrap import wrap
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.translation import async_get_translations
+
+from ..client.checks.remedies import Remedy, remedy_for
+from ..client.checks.report import CheckResult, Report, Status
+from ..const import DOMAIN
+from ..markdown import copyable, folded, has_long_word, inline, table
+
+_NAME = 16
+"""Characters of a check's name in one line."""
+_LINES = 10
+"""What has more of them is shown by what it comes to, and folded."""
+_SYMBOLS: Mapping[Status, str] = {
+    Status.OK: "✅",
+    Status.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
+    Status.AMBER: "⚠️",
+    Status.RED: "❌",
+    Status.UNKNOWN: "⏸️",
+}
+
+
+async def async_checklist(hass: HomeAssistant, report: Report, username: str) -> str:
+    """Return the report as Markdown, in the language of Home Assistant."""
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    if not report.rows:
+        return ""
+    header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
+    # A long word would make the table wider than a phone; beneath it, it wraps.
+    below = [row for row in report.rows if any(map(has_long_word, row.placeholders.values()))]
+    rows = [
+        (_short(f"{symbol(row)} {check_name(texts, row)}"), finding(texts, row))
+        for row in report.rows
+        if row not in below
+    ]
+    parts = [table(header, rows)] if rows else []
+    if below:
+        parts.append("\n".join(f"- {symbol(row)} {check_name(texts, row)}: {finding(texts, row)}" for row in below))
+    cures = [
+        f"**{check_name(texts, row)}**{_between(cure)}{command(texts, cure)}"
+        for row in report.rows
+        if (cure := _cure(row, report, username))
+    ]
+    return "\n\n".join([*parts, *cures])
+
+
+def _short(name: str) -> str:
+    """Return a name that wraps only where it is long: it must neither give its width to the long column nor take it."""
+    return " ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in wrap(name, _NAME))
+
+
+async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]]:
+    """Return the report as plain values with their texts, for programs."""
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    return [
+        row.as_dict() | {"text": words(texts, "check_reason", row.reason).format_map(row.placeholders)}
+        for row in report.rows
+    ]
+
+
+async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[str, str]:
+    """Return title and Markdown of a notification: which checks want something done, and where that is.
+
+    Every user reads notifications, so there is no word of the host in it; the name in the title is that of its entry.
+    """
+    texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
+    result = words(texts, "test_result", report.result)
+    lines = [_notice_line(texts, row) for row in report.rows if row.status in (Status.AMBER, Status.RED)]
+    what_next = words(texts, "test_notice", "repairs" if lines else "nothing")
+    title = words(texts, "test_notice", "title").format(name=name, result=result)
+    return title, "\n\n".join([*lines, what_next])
+
+
+def _notice_line(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return a check with what its issue is called; a refused login has none, it is Home Assistant's own."""
+    problem = words(texts, "problem", row.reason)
+    return f"{symbol(row)} {check_name(texts, row)}" + ("" if problem == row.reason else f": {problem}")
+
+
+def finding(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return what a check found, its remote words made harmless."""
+    said = {name: inline(value) for name, value in row.placeholders.items()}
+    return words(texts, "check_reason", row.reason).format_map(said)
+
+
+def symbol(row: CheckResult) -> str:
+    """Return the sign of a row."""
+    return _SYMBOLS[row.status]
+
+
+def check_name(texts: Mapping[str, str], row: CheckResult) -> str:
+    """Return the name of a check."""
+    return words(texts, "check", row.check)
+
+
+def _cure(row: CheckResult, report: Report, username: str) -> Remedy | None:
+    """Return the remedy of a row that has a command, None when there is none."""
+    if row.status not in (Status.AMBER, Status.RED) or row.remedy is None:
+        return None
+    remedy = remedy_for(row.remedy, report.family, username, row.placeholders)
+    return remedy if remedy and remedy.text else None
+
+
+def command(texts: Mapping[str, str], remedy: Remedy) -> str:
+    """Return a command to copy; of a long one what it comes to, and its text folded."""
+    if not _is_long(remedy):
+        return copyable(remedy.text)
+    title = words(texts, "remedy_change", "whole").format(count=f"{len(remedy.text.splitlines()):,}")
+    return f"{_changes(texts, remedy)}\n\n{folded(title, remedy.text)}"
+
+
+def brief(texts: Mapping[str, str], remedy: Remedy) -> str:
+    """Return a command for where it has been shown and sudo asks for the password, of a long one only its files."""
+    if not _is_long(remedy):
+        return copyable(remedy.text)
+    files = [f"- {copyable(each.path)}" for each in remedy.changes if not each.kind.endswith("_doas")]
+    return "\n".join([words(texts, "remedy_change", "files"), "", *files])
+
+
+def _is_long(remedy: Remedy) -> bool:
+    """Tell whether a command would fill the screen."""
+    return len(remedy.text.splitlines()) > _LINES
+
+
+def _between(remedy: Remedy) -> str:
+    """Return what stands between the name of a check and its command."""
+    return "\n\n" if _is_long(remedy) else "\n"
+
+
+def _changes(texts: Mapping[str, str], remedy: Remedy) -> str:
+    """Return the paragraphs that say what a command does to which file."""
+    shown = (
+        (words(texts, "remedy_change", each.kind).format(path=copyable(each.path)), copyable(each.text))
+        for each in remedy.changes
+    )
+    return "\n\n".join(part for parts in shown for part in parts if part)
+
+
+def words(texts: Mapping[str, str], group: str, key: str) -> str:
+    """Return a text of ours, the bare key where a translation lacks it."""
+    return texts.get(f"component.{DOMAIN}.selector.{group}.options.{key}", key)

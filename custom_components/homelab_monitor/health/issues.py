@@ -1,0 +1,193 @@
+"""What a check says becomes a repair issue, and ceases to be one: created and deleted in one function.
+
+One issue per host and check. Its texts hold nothing that a host wrote, because every user may
+list issues; what exactly is wrong is shown by the fix flow, to administrators. An ignored issue
+is ignored as long as it exists, so it is not deleted for a moment's good answer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_cached_translations
+from homeassistant.util.hass_dict import HassKey
+
+from ..client.bucket import Bucket
+from ..client.checks.report import CheckResult, Status
+from ..client.limits import ALARM_WRITES, ISSUE_WRITES
+from ..const import DOMAIN
+from .checklist import words
+
+BAD_POLLS = 3
+"""Polls in a row that must find the same check amber or red before it is an issue."""
+GOOD_POLLS = 6
+"""Polls in a row that must find it right before the issue is deleted."""
+
+_SEVERITIES: Mapping[Status, ir.IssueSeverity] = {
+    Status.AMBER: ir.IssueSeverity.WARNING,
+    Status.RED: ir.IssueSeverity.ERROR,
+}
+_REAUTH = "login"
+"""A refused login is Home Assistant's own "authenticate again"."""
+_OFFLINE = "reachable"
+"""Being offline is a state of the host: only a test that counts makes an issue of it, any answer ends that."""
+_AT_ONCE = frozenset({"host_key", "system", "python"})
+"""These do not come and go, and polling is suspended by them: there is no second poll to wait for."""
+_RED_AT_ONCE = frozenset({"shell"})
+"""So is it by a login shell that runs no command, but not by one that only prints text."""
+_NEVER_AT_ONCE = frozenset({"section_timed_out"})
+"""A test shows it, and that is all: one slow answer is nothing to repair, and polls count how many there are."""
+_ALARMS = frozenset({"host_key_changed", "another_machine"})
+"""Somebody may have flooded us so that just this is not said."""
+
+_STREAKS: HassKey[dict[str, dict[str, int]]] = HassKey(f"{DOMAIN}_streaks")
+_BUCKETS: HassKey[dict[str, dict[str, Bucket]]] = HassKey(f"{DOMAIN}_issue_buckets")
+_ROWS: HassKey[dict[str, dict[str, CheckResult]]] = HassKey(f"{DOMAIN}_rows")
+
+
+@callback
+def async_end_reauth(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Take back that a person should log in again: the login works. A dialog in which somebody is further goes on."""
+    for flow in list(entry.async_get_active_flows(hass, {SOURCE_REAUTH})):
+        if flow.get("step_id") == "reauth_confirm":
+            hass.config_entries.flow.async_abort(flow["flow_id"])
+
+
+@callback
+def async_update_issues(
+    hass: HomeAssistant, entry: ConfigEntry[Any], rows: Iterable[CheckResult], *, at_once: bool
+) -> None:
+    """Create and delete the issues of one host.
+
+    `at_once`: the rows are those of a test and count by themselves; those of a poll count when
+    several in a row agree. What was not answered changes nothing.
+    """
+    current = hass.data.setdefault(_ROWS, {}).setdefault(entry.entry_id, {})
+    for row in rows:
+        if row.check == _REAUTH or row.status is Status.UNKNOWN:
+            continue
+        is_wrong = row.status in _SEVERITIES
+        if at_once and is_wrong and row.reason in _NEVER_AT_ONCE:
+            continue
+        lasts = at_once or (row.status is Status.RED and row.check in _RED_AT_ONCE)
+        if not _counts(hass, entry.entry_id, row.check, is_wrong=is_wrong, at_once=lasts):
+            continue
+        if is_wrong:
+            current[row.check] = row
+            _create(hass, entry, row, at_once=at_once)
+        else:
+            current.pop(row.check, None)
+            ir.async_delete_issue(hass, DOMAIN, issue_id(entry.entry_id, row.check))
+
+
+@callback
+def async_rename_issues(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
+    """Let the issues of a host say the name that a person has given it."""
+    registry = ir.async_get(hass)
+    for check, row in _rows(hass, entry.entry_id).items():
+        issue = registry.async_get_issue(DOMAIN, issue_id(entry.entry_id, check))
+        if issue is not None and issue.active:
+            _create(hass, entry, row, at_once=True)
+
+
+@callback
+def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
+    """Delete every issue of a host that is no longer watched."""
+    hass.data.get(_STREAKS, {}).pop(entry_id, None)
+    hass.data.get(_BUCKETS, {}).pop(entry_id, None)
+    hass.data.get(_ROWS, {}).pop(entry_id, None)
+    # The registry also remembers issues of earlier runs that were ignored.
+    for known in _issues(hass, entry_id):
+        ir.async_delete_issue(hass, DOMAIN, known)
+
+
+@callback
+def async_hide_issues(hass: HomeAssistant, entry_id: str) -> None:
+    """Delete the issues of a host that is off for us, about which nobody can do anything; what was ignored stays so."""
+    hass.data.get(_STREAKS, {}).pop(entry_id, None)
+    hass.data.get(_ROWS, {}).pop(entry_id, None)
+    registry = ir.async_get(hass)
+    for known in _issues(hass, entry_id):
+        if registry.issues[DOMAIN, known].dismissed_version is None:
+            ir.async_delete_issue(hass, DOMAIN, known)
+
+
+def _issues(hass: HomeAssistant, entry_id: str) -> list[str]:
+    """Return the ids of all issues of a host."""
+    issues = ir.async_get(hass).issues
+    return [known for domain, known in issues if domain == DOMAIN and known.startswith(issue_id(entry_id, ""))]
+
+
+@callback
+def async_issue_row(hass: HomeAssistant, entry_id: str, check: str) -> CheckResult | None:
+    """Return the row that an issue was created from."""
+    return _rows(hass, entry_id).get(check)
+
+
+@callback
+def async_lost_issues(hass: HomeAssistant, entry_id: str) -> frozenset[str]:
+    """Return the checks that are wrong by their last word and have no issue: others can delete one, or it waits."""
+    registry = ir.async_get(hass)
+    found = ((check, registry.async_get_issue(DOMAIN, issue_id(entry_id, check))) for check in _rows(hass, entry_id))
+    return frozenset(check for check, issue in found if issue is None or not issue.active)
+
+
+@callback
+def async_is_cured(hass: HomeAssistant, entry_id: str, check: str) -> bool:
+    """Tell whether nothing is wrong with a check by its last word, and its issue is over."""
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry_id, check))
+    return async_issue_row(hass, entry_id, check) is None and (issue is None or not issue.active)
+
+
+def _rows(hass: HomeAssistant, entry_id: str) -> Mapping[str, CheckResult]:
+    """Return the last word on every check of a host that is wrong."""
+    return hass.data.get(_ROWS, {}).get(entry_id, {})
+
+
+def issue_id(entry_id: str, check: str) -> str:
+    """Return the id of the issue of one check."""
+    return f"{entry_id}_{check}"
+
+
+@callback
+def _counts(hass: HomeAssistant, entry_id: str, check: str, *, is_wrong: bool, at_once: bool) -> bool:
+    """Tell whether a check has said the same for long enough."""
+    streaks = hass.data.setdefault(_STREAKS, {}).setdefault(entry_id, {})
+    before = streaks.get(check, 0)
+    streak = max(before, 0) + 1 if is_wrong else min(before, 0) - 1
+    streaks[check] = streak
+    if check == _OFFLINE:
+        return at_once or not is_wrong
+    return at_once or check in _AT_ONCE or streak >= BAD_POLLS or streak <= -GOOD_POLLS
+
+
+@callback
+def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult, *, at_once: bool) -> None:
+    """Create or change the issue of a row; the same again is free, and polls may change it only so often."""
+    texts = async_get_cached_translations(hass, hass.config.language, "selector", DOMAIN)
+    words_shown = {"name": entry.title, "problem": words(texts, "problem", row.reason)}
+    known = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry.entry_id, row.check))
+    is_same = known is not None and known.active and known.translation_placeholders == words_shown
+    is_alarm = row.reason in _ALARMS
+    if not is_same and not at_once and not _bucket(hass, entry.entry_id, row.check, is_alarm=is_alarm).take():
+        return
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id(entry.entry_id, row.check),
+        is_fixable=True,
+        severity=_SEVERITIES[row.status],
+        translation_key=row.reason if row.reason == "host_key_changed" else "check",
+        translation_placeholders=words_shown,
+        # Every user may read this: the command is looked up by these two when an administrator asks.
+        data={"entry_id": entry.entry_id, "check": row.check},
+    )
+
+
+@callback
+def _bucket(hass: HomeAssistant, entry_id: str, check: str, *, is_alarm: bool) -> Bucket:
+    """Return what bounds how often polls change the issue of a check; an alarm is soon told again."""
+    buckets = hass.data.setdefault(_BUCKETS, {}).setdefault(entry_id, {})
+    return buckets.setdefault(check, Bucket(*(ALARM_WRITES if is_alarm else ISSUE_WRITES)))

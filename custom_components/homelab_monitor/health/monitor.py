@@ -1,0 +1,199 @@
+"""When a host is judged again: by every poll, fully on each new connection and once a day.
+
+The coordinator tells each poll's end; what follows from it for the issues is decided here. A
+host that is off makes no issue for a day, and none at all when it may be off.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+import time
+from typing import Any
+import weakref
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+
+from ..client.bucket import Bucket
+from ..client.checks.checks import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, check_connection, judge, judge_poll
+from ..client.checks.report import Report, Status
+from ..client.errors import ALARMS, HomelabError
+from ..client.limits import JUDGEMENTS
+from ..client.probe.session import ProbeSession
+from ..client.probe.snapshot import Snapshot
+from ..client.tracking.items import left_out
+from ..client.transport.ssh import Connection
+from ..settings import HostAddress, HostOptions
+from ..store import HostStore
+from .alarms import async_alarm
+from .issues import GOOD_POLLS, async_end_reauth, async_lost_issues, async_update_issues
+
+WHOLE_SECONDS = 86400.0
+"""How often everything is judged on a connection that lasts."""
+SPACING_SECONDS = 60.0
+"""Least time between two whole judgements, and two changes of the pinned keys, for connections that do not last."""
+OFFLINE_SECONDS = 86400.0
+"""After so long without a word, a host that should be on becomes an issue."""
+
+
+class HostJudgement:
+    """Judges one host as its polling goes on."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        store: HostStore,
+        session: ProbeSession,
+        take_report: Callable[[Report], Awaitable[None]],
+    ) -> None:
+        """Remember whom to judge, and who takes the report of a whole judgement; nothing is asked yet."""
+        self._hass = hass
+        self._entry = entry
+        self._store = store
+        self._session = session
+        self._take_report = take_report
+        self._address = HostAddress.from_data(entry.data)
+        options = HostOptions.from_options(entry.options)
+        self._may_be_off = options.may_be_off
+        self._installs_updates, self._sudo = options.install_updates, options.sudo
+        self._connection: weakref.ref[Connection] | None = None
+        self._judged_at: float | None = None
+        self._judgements, self._pins = Bucket(*JUDGEMENTS), Bucket(*JUDGEMENTS)
+        self._pinned_at = -SPACING_SECONDS
+        self._keys_seen = (session.host_keys, session.afresh)
+        self._told: tuple[object, ...] = ()
+        self._alike = 0
+        self._lost: frozenset[str] = frozenset()
+
+    @callback
+    def async_polled(
+        self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, silent_seconds: float
+    ) -> None:
+        """Judge one poll; `silent_seconds` is for how long an offline host has told nothing, 0 when it is online."""
+        self.async_pin_host_keys()
+        if error is None:
+            self._note_machine()
+        evidence = Evidence(
+            target=self._address.target,
+            host_keys=self._address.host_keys,
+            error=error,
+            rtt_seconds=self._session.rtt_seconds,
+            python=self._session.python,
+            noise=self._session.noise,
+            snapshot=None if error else snapshot,
+            left_out=left_out(self._store.memory.inventory.left_out),
+            poll_seconds=poll_seconds,
+            installs_updates=self._installs_updates,
+            sudo=self._sudo,
+        )
+        is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
+        if is_news or is_lost:
+            async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
+        if error is None:
+            async_end_reauth(self._hass, self._entry)
+            self._judge_whole_when_due(evidence)
+        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off:
+            reachable = [row for row in judge(evidence) if row.check == "reachable"]
+            async_update_issues(self._hass, self._entry, reachable, at_once=True)
+
+    @callback
+    def async_start_over(self) -> None:
+        """Judge the next polls whatever they tell: a test has made issues or ended some, and polls may disagree."""
+        self._alike = 0
+
+    @callback
+    def _is_news(self, evidence: Evidence) -> bool:
+        """Tell whether judging this poll can change anything; most polls of most hosts are alike."""
+        told = _told(evidence)
+        self._alike = self._alike + 1 if told == self._told else 1
+        self._told = told
+        return self._alike <= GOOD_POLLS
+
+    @callback
+    def _is_issue_lost(self) -> bool:
+        """Tell whether an issue is missing that nothing has cured; only a whole judgement sees what some are about."""
+        lost = async_lost_issues(self._hass, self._entry.entry_id)
+        if lost - self._lost:
+            self._judged_at = None
+        self._lost = lost
+        return bool(lost)
+
+    @callback
+    def _judge_whole_when_due(self, evidence: Evidence) -> None:
+        """Start a whole judgement on a new connection, and once a day."""
+        connection = self._session.connection
+        is_new = connection is not None and (self._connection is None or self._connection() is not connection)
+        age = WHOLE_SECONDS if self._judged_at is None else time.monotonic() - self._judged_at
+        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS) or not self._judgements.take():
+            return
+        self._connection = weakref.ref(connection) if connection else None
+        self._judged_at = time.monotonic()
+        # Not before the poll has its state, which the report is added to.
+        self._entry.async_create_background_task(
+            self._hass, self._async_judge_whole(evidence), f"{self._entry.title} capability test", eager_start=False
+        )
+
+    async def _async_judge_whole(self, evidence: Evidence) -> None:
+        """Ask for the facts and judge every check; a host that tells none keeps its last report."""
+        try:
+            report = await check_connection(self._session, evidence)
+        except ALARMS as err:
+            async_alarm(self._entry, err)
+            return
+        async_update_issues(self._hass, self._entry, report.rows, at_once=True)
+        self._lost = async_lost_issues(self._hass, self._entry.entry_id)
+        self.async_start_over()
+        systemd = report.row("systemd")
+        if systemd is None or systemd.status is Status.UNKNOWN:
+            return  # Only the facts tell of it.
+        await self._take_report(report)
+
+    @callback
+    def async_pin_host_keys(self) -> None:
+        """Pin what the host has proven since the last look, and no longer what it has retired.
+
+        A person may have confirmed other keys meanwhile, in a dialog: these are left alone.
+        """
+        keys_now = (self._session.host_keys, self._session.afresh)
+        # A host that changes its keys all the time does not make us write all the time.
+        is_due = not self._address.is_proven or time.monotonic() - self._pinned_at >= SPACING_SECONDS
+        if keys_now == self._keys_seen or not is_due or (self._address.is_proven and not self._pins.take()):
+            return
+        self._keys_seen, self._pinned_at = keys_now, time.monotonic()
+        self._write(replace(self._address, host_keys=keys_now[0], is_proven=not keys_now[1]))
+
+    @callback
+    def _note_machine(self) -> None:
+        """Note which machine this is where nobody has: from now on another one with the same key is none of ours."""
+        if self._session.machine and not self._address.machine:
+            self._write(replace(self._address, machine=self._session.machine))
+
+    @callback
+    def _write(self, address: HostAddress) -> None:
+        """Write what a login has proven into the entry, unless a person has changed that meanwhile."""
+        if HostAddress.from_data(self._entry.data) != self._address:
+            return
+        self._address = address
+        data = {**self._entry.data, **self._address.as_data()}
+        self._hass.config_entries.async_update_entry(self._entry, data=data)
+
+
+def _told(evidence: Evidence) -> tuple[object, ...]:
+    """Return all of a poll that a check looks at, but for the exact figures."""
+    if evidence.error is not None or evidence.snapshot is None:
+        return (type(evidence.error), evidence.noise)
+    snapshot = evidence.snapshot
+    gpus = snapshot.sections.gpu.gpus if snapshot.sections.gpu else ()
+    security = snapshot.sections.security
+    firewall = security.firewall if security else None
+    return (
+        evidence.noise,
+        abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
+        *sorted(snapshot.missing.items()),
+        *sorted(name for name, count in snapshot.late.items() if count >= LATE_READINGS),
+        *sorted(snapshot.errors.items()),
+        *sorted(snapshot.beyond),
+        *sorted(evidence.left_out),
+        *(gpu.state for gpu in gpus),
+        *((firewall.reason, firewall.old_rules) if firewall else ()),
+    )

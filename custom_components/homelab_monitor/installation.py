@@ -1,0 +1,289 @@
+"""Follow the job that installs a host's packages: from a click, or from a look after a restart, to its end.
+
+The job is the host's own and lasts longer than a connection, and than Home Assistant. So it is asked for beside the
+polls, after each that finds the host online, and remembered as long as nobody has told how it ended.
+"""
+
+import asyncio
+from contextlib import suppress
+import logging
+import time
+from typing import Final
+
+from homeassistant.core import callback
+from homeassistant.exceptions import HomeAssistantError
+
+from .client.control.install_updates import Phase, Upgrade, read_upgrade, start_upgrade
+from .client.errors import HomelabError, UpgradeDenied, UpgradeFailed, UpgradeLost, UpgradeUnknown
+from .client.models import Updates
+from .client.time_limit import TimeLimit
+from .client.tracking.events import Happening
+from .client.transport.ssh import Connection
+from .const import CONF_INSTALL_UPDATES, DOMAIN
+from .controls import require, translated
+from .coordinator import HomelabCoordinator
+from .health.alarms import async_alarm
+from .renewal import async_note_denied, async_renew_after_denial
+
+_LOGGER = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 8.0
+"""Less than the usual interval of polls, so that each of them is followed by a look."""
+WAIT_SECONDS: Final = 3600.0
+"""How long who asked for the updates is kept waiting for their end."""
+TOLD_SECONDS: Final = 86400.0
+"""How old a job may be, of which only the store knows: that may come from a backup, and its end was told long ago."""
+WANTED_KEPT: Final = 50
+"""Of how many pending packages is remembered that they were; one is enough."""
+CHANGED: Final = ("updates", "services", "containers")
+"""The sections that tell something else once packages were installed."""
+
+
+class HostUpgrade:
+    """The job of one host, if there is one."""
+
+    def __init__(self, coordinator: HomelabCoordinator) -> None:
+        """Remember whether one may be under way; nothing is asked yet."""
+        self._coordinator = coordinator
+        self._memory = coordinator.store.memory
+        self._is_unsure = coordinator.options.install_updates
+        self._end: asyncio.Future[Upgrade] | None = None
+        self._lock = asyncio.Lock()
+        self._looked_at: float | None = None
+        self._seen = self._updates
+        """What the host told of its packages when the last installation ended, or was found to have ended."""
+        self._was_pending = False
+        """Whether something was pending since then."""
+
+    @property
+    def failure(self) -> str:
+        """Return how the last installation failed, as the key of an error; "" where it did not."""
+        return self._memory.upgrade_failure
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether packages are being installed now."""
+        return self._end is not None
+
+    @property
+    def _manager(self) -> str:
+        """Return the package manager at work, else the host's."""
+        return self._memory.upgrade or (self._updates.manager if self._updates else "")
+
+    @property
+    def _updates(self) -> Updates | None:
+        """Return what the host told last of its packages."""
+        return self._coordinator.data.snapshot.sections.updates
+
+    @property
+    def _boot_id(self) -> str:
+        """Return in which of its boots the host is."""
+        return self._coordinator.data.snapshot.boot_id or ""
+
+    async def async_install(self) -> None:
+        """Install what is pending and wait for the end of it; raise HomeAssistantError unless it ended well."""
+        require(self._coordinator, CONF_INSTALL_UPDATES)
+        async with self._lock:
+            # A look may have taken minutes: by now the host may be off, set up anew or no longer watched.
+            require(self._coordinator, CONF_INSTALL_UPDATES)
+            end = self._end or await self._async_start()
+        with suppress(TimeoutError):
+            async with TimeLimit(WAIT_SECONDS):
+                await asyncio.wait({end})
+        if not end.done():
+            raise self._unseen("still_upgrading")
+        if end.cancelled():
+            # Whoever restarts the machine next must not take this for the end of the job.
+            raise self._unseen("upgrade_unwatched")
+        if error := self._error(end.result()):
+            async with translated(self._coordinator):
+                raise error
+
+    def _unseen(self, reason: str) -> HomeAssistantError:
+        """Return the error that says why nobody has seen the end of the job."""
+        return HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key=reason,
+            translation_placeholders={"name": self._coordinator.name},
+        )
+
+    @callback
+    def async_close(self) -> None:
+        """Let nobody wait any longer, and say so to who does; the job itself goes on."""
+        if self._end:
+            self._end.cancel()
+
+    @callback
+    def async_polled(self) -> None:
+        """Look after the job, when it is time and the host answers."""
+        self._look_at_packages()
+        is_wanted = (self.is_running or self._is_unsure) and self._manager and self._coordinator.data.is_online
+        is_early = self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS
+        if is_wanted and not is_early and not self._lock.locked():
+            entry, hass = self._coordinator.config_entry, self._coordinator.hass
+            entry.async_create_background_task(hass, self._async_look(), f"{entry.title} upgrade")
+
+    @callback
+    def _look_at_packages(self) -> None:
+        """Forget a failure when what was pending after it has been installed by hand."""
+        updates = self._updates
+        if not self.failure or self.is_running or updates is self._seen or updates is None:
+            return
+        if updates.pending:
+            self._was_pending = True
+        elif updates.pending == 0 and self._was_pending:
+            self._note_failure("", updates)
+
+    @callback
+    def _note_failure(self, failure: str, seen: Updates | None) -> None:
+        """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well.
+
+        `seen` is what the host had told of its packages by then.
+        """
+        self._was_pending, self._seen = False, seen
+        if failure != self._memory.upgrade_failure:
+            self._memory.upgrade_failure = failure
+            self._coordinator.store.async_changed()
+
+    async def _async_start(self) -> asyncio.Future[Upgrade]:
+        """Start the job and return what its end will be; raise HomeAssistantError when the host does not let us."""
+        manager = self._manager
+        self._end = end = self._coordinator.hass.loop.create_future()
+        self._coordinator.async_tell()
+        has_started = False
+        try:
+            await async_renew_after_denial(self._coordinator)
+            async with translated(self._coordinator), self._coordinator.session.aside() as connection:
+                await self._async_start_on(connection, manager)
+            has_started = True
+        finally:
+            if not has_started:
+                # Where the connection was cut the job may run all the same: the next polls look.
+                self._end, self._is_unsure = None, True
+                self._coordinator.async_tell()
+        self._looked_at = time.monotonic()
+        await self._async_remember(manager)
+        return end
+
+    async def _async_start_on(self, connection: Connection, manager: str) -> None:
+        """Start the job; raise HomelabError when the host does not let us."""
+        try:
+            await start_upgrade(connection, self._coordinator.address.target.host, manager)
+        except UpgradeDenied:
+            async_note_denied(self._coordinator)
+            raise
+
+    @callback
+    def _remember(self, manager: str) -> None:
+        """Keep that somebody has to be told how it ends; or that nobody has."""
+        self._memory.upgrade = manager
+        self._memory.upgrade_started = time.time() if manager else None
+        self._memory.upgrade_boot_id = self._boot_id if manager else ""
+        self._memory.upgrade_wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
+
+    async def _async_remember(self, manager: str) -> None:
+        """Keep, beyond a restart, that somebody has to be told how it ends."""
+        self._remember(manager)
+        await self._async_save()
+
+    async def _async_save(self) -> None:
+        """Save at once; of a host that was removed meanwhile no file may come back."""
+        entry = self._coordinator.config_entry
+        if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
+            await self._coordinator.store.async_save(whatever_size=True)
+
+    async def _async_look(self) -> None:
+        """Ask the host how far the job is; one that does not answer is asked again after its next poll."""
+        async with self._lock:
+            self._looked_at = time.monotonic()
+            host = self._coordinator.address.target.host
+            try:
+                async with self._coordinator.session.aside() as connection:
+                    found = await read_upgrade(connection, host, self._manager)
+            except HomelabError as err:
+                _LOGGER.debug("%s: %s", self._coordinator.name, err)
+                async_alarm(self._coordinator.config_entry, err)
+                return
+            self._is_unsure = False
+            if found.phase is Phase.RUNNING:
+                await self._async_found_running()
+            elif self._memory.upgrade:
+                await self._async_ended(self._ours(found))
+            elif found.phase is Phase.DONE and self.failure:
+                # Somebody else's went well meanwhile.
+                self._note_failure("", self._updates)
+                self._coordinator.async_tell()
+
+    async def _async_found_running(self) -> None:
+        """Follow a job that was started before Home Assistant was, or by somebody else's."""
+        if self._end is None:
+            self._end = self._coordinator.hass.loop.create_future()
+            await self._async_remember(self._manager)
+            self._coordinator.async_tell()
+
+    async def _async_ended(self, found: Upgrade | None) -> None:
+        """Tell how it ended, where that is known, and let every entity follow."""
+        if found and found.phase is Phase.UNKNOWN and await self._async_has_left_something():
+            found = Upgrade(phase=Phase.LOST)
+        error = self._error(found) if found else None
+        has_failed = error is not None and not isinstance(error, UpgradeUnknown)
+        seen = self._updates
+        for section in CHANGED:
+            await self._coordinator.async_ask_again(section)
+        if self._coordinator.is_gone:
+            # The job is still remembered: the next run asks for its end, and tells it.
+            return
+        if found:
+            self._note_failure(error.key if error and has_failed else "", seen)
+        self._remember("")
+        end, self._end = self._end, None
+        if error:
+            _LOGGER.warning("%s", error)
+        if error and has_failed:
+            # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.
+            self._coordinator.async_tell(Happening(type="update_failed", about={"reason": error.key}))
+        else:
+            self._coordinator.async_tell()
+        if found and end and not end.done():
+            end.set_result(found)
+        await self._async_save()
+
+    def _ours(self, found: Upgrade) -> Upgrade | None:
+        """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""
+        is_other_boot = self._memory.upgrade_boot_id != self._boot_id
+        if self._end is None:
+            started = self._memory.upgrade_started
+            is_old = started is None or abs(time.time() - started) > TOLD_SECONDS
+            # A reboot leaves nothing; what lies there after one is of another job.
+            if is_old or (is_other_boot and found.phase is not Phase.NONE):
+                return None
+        return Upgrade(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
+
+    async def _async_has_left_something(self) -> bool:
+        """Return whether the packages prove that the job did not end well: it would have installed what was pending.
+
+        Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing.
+        """
+        wanted, before = frozenset(self._memory.upgrade_wanted), self._updates
+        await self._coordinator.async_ask_again("updates")
+        now = self._updates
+        if now is None or now is before:
+            return False
+        return bool(now.unfinished) or not wanted.isdisjoint(_pending(now))
+
+    def _error(self, found: Upgrade) -> HomelabError | None:
+        """Return what a person has to know of the end."""
+        host = self._coordinator.address.target.host
+        match found.phase:
+            case Phase.FAILED:
+                return UpgradeFailed(host, found.detail)
+            case Phase.LOST:
+                return UpgradeLost(host)
+            case Phase.UNKNOWN:
+                return UpgradeUnknown(host)
+        return None
+
+
+def _pending(updates: Updates | None) -> tuple[str, ...]:
+    """Return name and version of the packages that are to be installed, as far as the host lists them."""
+    return tuple(f"{each.name} {each.available}" for each in updates.packages) if updates else ()

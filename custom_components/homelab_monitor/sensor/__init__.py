@@ -1,0 +1,143 @@
+"""Sensors: the tables of all subjects, and the class that writes states sparingly."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+import time
+from typing import Any, override
+
+from homeassistant.components.sensor import RestoreSensor
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.typing import StateType
+
+from ..coordinator import HomelabConfigEntry, HomelabCoordinator
+from ..entity import HomelabEntity, async_add_items, async_apply_choice
+from .descriptions import HomelabSensorDescription
+from .host import HOST_SENSORS
+from .items import (
+    CONTAINER_SENSORS,
+    DISK_SENSORS,
+    FAN_SENSORS,
+    FILESYSTEM_SENSORS,
+    GPU_SENSORS,
+    INTERFACE_SENSORS,
+    SERVICE_SENSORS,
+    TEMPERATURE_SENSORS,
+)
+
+PARALLEL_UPDATES = 0
+
+ALWAYS_WRITTEN_SECONDS = 300.0
+"""A value is written at least this often, however little it moves."""
+SAME_MOMENT = timedelta(seconds=1)
+"""A boot time that is read again moves by what the network takes."""
+
+SENSORS: tuple[tuple[HomelabSensorDescription[Any], ...], ...] = (
+    HOST_SENSORS,
+    FILESYSTEM_SENSORS,
+    INTERFACE_SENSORS,
+    DISK_SENSORS,
+    GPU_SENSORS,
+    SERVICE_SENSORS,
+    CONTAINER_SENSORS,
+    TEMPERATURE_SENSORS,
+    FAN_SENSORS,
+)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,  # noqa: ARG001
+    entry: HomelabConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the sensors of a host."""
+    async_apply_choice(entry, "sensor", SENSORS)
+    async_add_items(entry, "sensor", SENSORS, HomelabSensor[Any], async_add_entities)
+
+
+class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
+    """One value of one item, written when it says something new."""
+
+    entity_description: HomelabSensorDescription[ItemT]
+    _unrecorded_attributes = frozenset({"checks"})
+
+    def __init__(
+        self, coordinator: HomelabCoordinator, description: HomelabSensorDescription[ItemT], item_id: str
+    ) -> None:
+        """Take the first value."""
+        super().__init__(coordinator, description, item_id)
+        self._written_at = time.monotonic()
+        self._crossed_at = -ALWAYS_WRITTEN_SECONDS
+        self._was_available = self.available
+        self._restored: StateType | datetime = None
+        self._moment = self._found_at()
+        self._attr_native_value = self._value()
+
+    def _value(self) -> StateType | datetime:
+        """Return the item's value now."""
+        item = self.item
+        value = None if item is None else self.entity_description.value_fn(item)
+        return self._restored if value is None and not self.coordinator.has_polled else value
+
+    def _found_at(self) -> float | None:
+        """Return when the value was found, None where that is no news."""
+        item = self.item
+        return None if item is None else self.entity_description.moment_fn(item)
+
+    @property
+    @override
+    def attributes(self) -> Mapping[str, Any] | None:
+        """Return what is said about the value."""
+        item = self.item
+        return None if item is None else self.entity_description.attributes_fn(item)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Say what was said last until the first poll has ended, where what is remembered of the host does not tell it.
+
+        Rates need two polls.
+        """
+        await super().async_added_to_hass()
+        if self._attr_native_value is None and (last := await self.async_get_last_sensor_data()):
+            self._restored = last.native_value if isinstance(last.native_value, (str, int, float, datetime)) else None
+            self._attr_native_value = self._value()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state unless it moved too little to be worth a row in the database."""
+        value, available, now = self._value(), self.available, time.monotonic()
+        moment = self._found_at()
+        old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
+        is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
+        if not changed and not is_due and not self._is_news(old, value, now):
+            return
+        are_words = changed or not isinstance(value, (int, float))
+        if are_words and not is_due and not self._may_write():
+            return
+        self._was_available, self._moment = available, moment
+        if _crosses_zero(old, value):
+            self._crossed_at = now
+        self._attr_native_value = value
+        self._written_at = now
+        self.async_write_ha_state()
+
+    def _is_news(self, old: object, value: object, now: float) -> bool:
+        """Return whether a value differs enough from the one that was written."""
+        if isinstance(old, datetime) and isinstance(value, datetime):
+            return abs(value - old) >= SAME_MOMENT
+        if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
+            return old != value
+        # Idle and not idle are two things, whatever the size of the step; what wakes up every minute is just idle.
+        may_cross = now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
+        if may_cross and _crosses_zero(old, value):
+            return True
+        threshold_fn = self.entity_description.threshold_fn
+        if threshold_fn and (old >= (limit := threshold_fn(self.coordinator.options))) != (value >= limit):
+            return True
+        return abs(value - old) >= max(self.entity_description.deadband, 1e-9)
+
+
+def _crosses_zero(old: object, value: object) -> bool:
+    """Return whether something began or ended between two numbers."""
+    return isinstance(old, (int, float)) and isinstance(value, (int, float)) and (old == 0) != (value == 0)
