@@ -27,7 +27,7 @@ from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.controls import async_control_power, async_read_service_log
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.flow import moves
-from custom_components.homelab_monitor.installation import HostUpgrade
+from custom_components.homelab_monitor.installation import HostInstallation
 
 from .scripted import CONNECTIVITY, Host, ScriptedShell
 from .test_coordinator import ANSWERS, logged, repairs
@@ -102,7 +102,7 @@ async def read_log(coordinator: HomelabCoordinator) -> None:
 
 async def look_at_upgrade(coordinator: HomelabCoordinator) -> None:
     """Look after a job of the host."""
-    HostUpgrade(coordinator).async_polled()
+    HostInstallation(coordinator).async_polled()
     await coordinator.hass.async_block_till_done(wait_background_tasks=True)
 
 

@@ -14,14 +14,14 @@ from custom_components.homelab_monitor.capability import async_connect, async_te
 from custom_components.homelab_monitor.client.checks.host_facts import Family
 from custom_components.homelab_monitor.client.checks.remedies import remedy_for, run_remedy
 from custom_components.homelab_monitor.client.control.control import PowerAction, RunAction
-from custom_components.homelab_monitor.client.control.install_updates import start_upgrade
+from custom_components.homelab_monitor.client.control.install_updates import start_installation
 from custom_components.homelab_monitor.client.errors import AnotherMachine
 from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.controls import async_control_power, async_control_service
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.settings import HostAddress
-from custom_components.homelab_monitor.state import Status
+from custom_components.homelab_monitor.state import HostStatus
 
 from .fake_host import Channel
 from .test_config_flow import HOST_ID, OTHER_ID, Dialog, Machine, entry_of, lives, make_machine  # noqa: F401
@@ -50,7 +50,7 @@ class Swap:
             self.entry.add_to_hass(self.hass)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.settled()
-        assert self.coordinator.data.status is Status.ONLINE
+        assert self.coordinator.data.status is HostStatus.ONLINE
 
     async def settled(self) -> None:
         await self.hass.async_block_till_done(wait_background_tasks=True)
@@ -118,7 +118,7 @@ async def test_a_clone_that_answers_is_another_machine_and_its_values_are_nobody
     assert before == ("cloudy", HOST_ID, 1.0)
     (device,) = dr.async_entries_for_config_entry(dr.async_get(swap.hass), swap.entry.entry_id)[:1]
     await swap.lead_to(swap.clone)
-    for status in (Status.OFFLINE, Status.OFFLINE, Status.OFFLINE, Status.SUSPENDED):
+    for status in (HostStatus.OFFLINE, HostStatus.OFFLINE, HostStatus.OFFLINE, HostStatus.SUSPENDED):
         await swap.poll()
         assert (swap.coordinator.data.status, swap.coordinator.data.error.key) == (status, "another_machine")
         assert values(swap) == before
@@ -129,7 +129,7 @@ async def test_a_clone_that_answers_is_another_machine_and_its_values_are_nobody
     assert issue.translation_placeholders["problem"] == "another machine answers at its address"
     await swap.lead_to(swap.host)
     await swap.poll()
-    assert swap.coordinator.data.status is Status.ONLINE
+    assert swap.coordinator.data.status is HostStatus.ONLINE
     assert ir.async_get(swap.hass).async_get_issue(DOMAIN, f"{swap.entry.entry_id}_system") is None
 
 
@@ -141,7 +141,7 @@ async def test_a_connection_to_a_clone_that_stays_open_is_not_held_on_to(swap: S
     # The lease has changed hands back, and nobody ends what is open.
     swap.between.passes = lambda _: True
     await swap.poll()
-    assert swap.coordinator.data.status is Status.ONLINE
+    assert swap.coordinator.data.status is HostStatus.ONLINE
 
 
 async def shut_down(swap: Swap) -> None:
@@ -169,7 +169,7 @@ async def test_a_control_is_never_carried_out_by_a_clone(
     assert swap.told == []
     assert "machine-id" in str(refused.value)
     await swap.poll()
-    assert swap.coordinator.data.status is Status.OFFLINE
+    assert swap.coordinator.data.status is HostStatus.OFFLINE
     with pytest.raises(HomeAssistantError) as refused:
         await control(swap)
     assert refused.value.translation_key == "another_machine", "it says why, and not only that the host is offline"
@@ -191,7 +191,7 @@ async def test_updates_are_installed_on_no_clone(swap: Swap) -> None:
     await swap.lead_to(swap.clone)
     async with swap.coordinator.session.aside() as connection:
         with pytest.raises(AnotherMachine):
-            await start_upgrade(connection, "nas", "apt")
+            await start_installation(connection, "nas", "apt")
     assert swap.told == []
 
 
@@ -241,7 +241,7 @@ async def test_a_machine_without_an_id_is_never_another_one(swap: Swap, noted: s
     await swap.lead_to(swap.host)
     await shut_down(swap)
     await swap.poll()
-    assert swap.coordinator.data.status is Status.ONLINE
+    assert swap.coordinator.data.status is HostStatus.ONLINE
     assert swap.entry.data["machine"] == noted
 
 
@@ -262,5 +262,5 @@ async def test_a_machine_that_got_a_new_id_stays_the_host_by_reconfigure(swap: S
     assert dialog.ended == "reinstalled"
     assert (swap.entry.data["host_id"], swap.entry.data["machine"]) == (HOST_ID, OTHER_ID)
     await swap.poll()
-    assert swap.coordinator.data.status is Status.ONLINE
+    assert swap.coordinator.data.status is HostStatus.ONLINE
     assert values(swap) == ("cloudy", OTHER_ID, 1.0)

@@ -29,7 +29,7 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
 )
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
-from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.events import HostEvent
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.state import HostState
 
@@ -404,7 +404,7 @@ async def test_what_happens_before_automations_begin_is_told_when_they_have(
     host.session.sections["services"]["units"].append(unit | {"name": "asked.service"})
     await host.entry.runtime_data.async_ask_again("services")
     # As an installation of updates does when it ends.
-    host.entry.runtime_data.async_tell(Happening(type="service_failed", about={"service": "more.service"}))
+    host.entry.runtime_data.async_tell(HostEvent(type="service_failed", about={"service": "more.service"}))
     assert notes == []
     await started(hass)
     await host.move(10)

@@ -16,8 +16,8 @@ from pytest_homeassistant_custom_component.common import MockUser
 from custom_components.homelab_monitor.client.checks.checks import CHECKS
 from custom_components.homelab_monitor.client.checks.report import (
     CheckResult,
+    CheckStatus,
     Report,
-    Status,
     Verdict,
     restore_report,
 )
@@ -28,10 +28,10 @@ from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 from .scripted import HOST_ID, Host
 
 BUTTON = "button.plain_test_now"
-DOCKER = CheckResult.of("docker", Verdict(Status.AMBER, "docker_denied", {"username": "mon"}, "join_docker"))
-PYTHON = CheckResult.of("python", Verdict(Status.RED, "no_python", {}, "install_python"))
-LOGIN = CheckResult.of("login", Verdict(Status.RED, "key_refused", {"username": "mon"}, "authorize"))
-GOOD = CheckResult.of("python", Verdict(Status.OK, "python_found", {"version": "3.11.2", "path": "python3"}))
+DOCKER = CheckResult.of("docker", Verdict(CheckStatus.AMBER, "docker_denied", {"username": "mon"}, "join_docker"))
+PYTHON = CheckResult.of("python", Verdict(CheckStatus.RED, "no_python", {}, "install_python"))
+LOGIN = CheckResult.of("login", Verdict(CheckStatus.RED, "key_refused", {"username": "mon"}, "authorize"))
+GOOD = CheckResult.of("python", Verdict(CheckStatus.OK, "python_found", {"version": "3.11.2", "path": "python3"}))
 
 
 class Script:
@@ -190,7 +190,7 @@ async def test_a_host_that_is_not_set_up_cannot_be_tested(hass: HomeAssistant, h
 # ---------------------------------------------------------------- what remains to be seen
 
 LAST_TEST = "sensor.plain_last_test"
-HOSTILE = CheckResult.of("shell", Verdict(Status.AMBER, "shell_noise", {"line": "[evil](x)"}, "quiet_shell"))
+HOSTILE = CheckResult.of("shell", Verdict(CheckStatus.AMBER, "shell_noise", {"line": "[evil](x)"}, "quiet_shell"))
 
 
 def notifications(hass: HomeAssistant) -> list[tuple[str, str]]:
@@ -204,8 +204,8 @@ def notifications(hass: HomeAssistant) -> list[tuple[str, str]]:
         ((GOOD,), "ok"),
         ((GOOD, DOCKER), "amber"),
         ((DOCKER, PYTHON, GOOD), "red"),
-        ((CheckResult.of("gpu", Verdict(Status.INFO, "no_gpu")), GOOD), "ok"),
-        ((CheckResult.of("gpu", Verdict(Status.UNKNOWN, "not_asked")), GOOD), "ok"),
+        ((CheckResult.of("gpu", Verdict(CheckStatus.INFO, "no_gpu")), GOOD), "ok"),
+        ((CheckResult.of("gpu", Verdict(CheckStatus.UNKNOWN, "not_asked")), GOOD), "ok"),
     ],
     ids=["good", "amber", "red", "info", "unknown"],
 )
@@ -228,7 +228,7 @@ async def test_the_last_test_holds_every_check_and_no_word_of_the_host(
 ) -> None:
     await host.start()
     word = {"line": "hostile", "detail": "hostile", "address": "hostile"}
-    tests.rows = tuple(CheckResult.of(check.key, Verdict(Status.AMBER, "shell_noise", word)) for check in CHECKS)
+    tests.rows = tuple(CheckResult.of(check.key, Verdict(CheckStatus.AMBER, "shell_noise", word)) for check in CHECKS)
     await press(hass)
     state = hass.states.get(LAST_TEST)
     assert state is not None

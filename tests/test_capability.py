@@ -20,7 +20,7 @@ from custom_components.homelab_monitor.capability import (
     async_take_report,
     async_test_host,
 )
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import ConnectionRefused, TimedOut
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.const import DOMAIN
@@ -33,10 +33,10 @@ from .sshd import Sshd, make_sshd  # noqa: F401
 
 CHECKS = "custom_components.homelab_monitor.capability.run_checks"
 BUTTON = "button.plain_test_now"
-GOOD = CheckResult.of("login", Verdict(Status.OK, "logged_in", {"username": "mon"}))
-AMBER = CheckResult.of("shell", Verdict(Status.AMBER, "shell_noise", {"line": "<b>hello</b>"}, "quiet_shell"))
-BAD_RULE = CheckResult.of("updates_rule", Verdict(Status.RED, "updates_rule_old", {}, "remove_updates_rule"))
-RED = CheckResult.of("reachable", Verdict(Status.RED, "timed_out", {"address": "nas", "detail": "connecting"}))
+GOOD = CheckResult.of("login", Verdict(CheckStatus.OK, "logged_in", {"username": "mon"}))
+AMBER = CheckResult.of("shell", Verdict(CheckStatus.AMBER, "shell_noise", {"line": "<b>hello</b>"}, "quiet_shell"))
+BAD_RULE = CheckResult.of("updates_rule", Verdict(CheckStatus.RED, "updates_rule_old", {}, "remove_updates_rule"))
+RED = CheckResult.of("reachable", Verdict(CheckStatus.RED, "timed_out", {"address": "nas", "detail": "connecting"}))
 
 
 def answering(*rows: CheckResult) -> Any:
@@ -117,7 +117,7 @@ async def test_a_test_whose_login_is_cut_asks_nobody_to_log_in_again(
             report = await async_test_host(hass, here.entry)
         assert not hass.config_entries.flow.async_progress()
         await here.stop()
-    (red,) = [row for row in report.rows if row.status is Status.RED]
+    (red,) = [row for row in report.rows if row.status is CheckStatus.RED]
     assert (red.check, red.reason) == ("reachable", "connection_lost")
     assert red.placeholders["detail"] == "when it had accepted the key"
 

@@ -4,7 +4,7 @@ from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, SOURCE_ZE
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.homelab_monitor.flow.discovery import Found
+from custom_components.homelab_monitor.flow.discovery import DiscoveredHost
 
 from .scripted import Host
 from .test_config_flow import Dialog, announced, cards, discover
@@ -12,7 +12,7 @@ from .test_config_flow import Dialog, announced, cards, discover
 PEER = "192.0.2.9"
 CARDS = {
     SOURCE_ZEROCONF: announced("other", address=PEER),
-    SOURCE_INTEGRATION_DISCOVERY: Found(host=PEER, unique_id="02:00:00:00:00:09", name="other.lan"),
+    SOURCE_INTEGRATION_DISCOVERY: DiscoveredHost(host=PEER, unique_id="02:00:00:00:00:09", name="other.lan"),
 }
 
 
@@ -45,7 +45,9 @@ async def test_a_card_that_was_there_before_the_host_answered_goes(
     hass: HomeAssistant, connected: Host, source: str
 ) -> None:
     await discover(hass, source, CARDS[source])
-    await discover(hass, SOURCE_INTEGRATION_DISCOVERY, Found(host="192.0.2.10", unique_id="192.0.2.10", name="desk"))
+    await discover(
+        hass, SOURCE_INTEGRATION_DISCOVERY, DiscoveredHost(host="192.0.2.10", unique_id="192.0.2.10", name="desk")
+    )
     assert len(cards(hass)) == 2
     await connected.start()
     await connected.move(30)

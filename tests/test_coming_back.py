@@ -15,7 +15,7 @@ from custom_components.homelab_monitor.button import CONTAINER_BUTTONS
 from custom_components.homelab_monitor.client.bucket import Bucket
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, NEW_ITEMS
 from custom_components.homelab_monitor.client.tracking import inventory
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, restore_inventory
 from custom_components.homelab_monitor.client.tracking.items import SHOWN
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.entity import HomelabDescription
@@ -294,8 +294,8 @@ async def test_deleted_devices_are_not_remembered_without_end(
     assert device.id in registry._deleted_devices, "others' are theirs"
 
 
-def found(day: int, count: int) -> list[Found]:
-    return [Found(name=f"/{day}/{n}", label="x", keys={"mountpoint": f"/{day}/{n}"}) for n in range(count)]
+def found(day: int, count: int) -> list[FoundItem]:
+    return [FoundItem(name=f"/{day}/{n}", label="x", keys={"mountpoint": f"/{day}/{n}"}) for n in range(count)]
 
 
 def test_a_restart_is_no_new_beginning_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ import pytest_socket
 import voluptuous as vol
 
 from custom_components.homelab_monitor.client import errors
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.limits import CARDS_LIMIT
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
@@ -50,7 +50,7 @@ from custom_components.homelab_monitor.client.transport.scan import Candidate
 from custom_components.homelab_monitor.client.transport.ssh import Connection, OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.flow import connection
-from custom_components.homelab_monitor.flow.discovery import Found
+from custom_components.homelab_monitor.flow.discovery import DiscoveredHost
 from custom_components.homelab_monitor.flow.onboarding import OnboardingFlow
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore, async_get_key
@@ -801,7 +801,7 @@ async def test_an_unexpected_error_is_logged_and_the_dialog_goes_on(
 
 
 async def test_a_bad_rule_for_updates_is_shown_and_hinders_nothing(host: Machine, dialog: Dialog) -> None:
-    bad = Verdict(Status.RED, "updates_rule_old", {}, "remove_updates_rule")
+    bad = Verdict(CheckStatus.RED, "updates_rule_old", {}, "remove_updates_rule")
     test = connection.run_checks
 
     async def finds_it(*arguments: object, **options: object) -> tuple[Report, Snapshot | None]:
@@ -1411,7 +1411,7 @@ async def test_adding_a_machine_by_its_name_takes_the_card_of_its_address_away(
     hass: HomeAssistant, host: Machine, dialog: Dialog, source: str
 ) -> None:
     port = host.port
-    found = Found(host="127.0.0.1", unique_id="02:00:00:00:00:09", name="cloudy.lan", port=port)
+    found = DiscoveredHost(host="127.0.0.1", unique_id="02:00:00:00:00:09", name="cloudy.lan", port=port)
     info = announced("other", address="127.0.0.1", port=port)
     await discover(hass, source, info if source == SOURCE_ZEROCONF else found)
     await dialog.submit(address=f"monitor@localhost:{port}")
@@ -1431,7 +1431,7 @@ async def test_a_known_machine_is_not_discovered(hass: HomeAssistant, host: Mach
 
 async def test_a_machine_gets_one_card_whoever_finds_it(hass: HomeAssistant) -> None:
     await discover(hass, SOURCE_ZEROCONF, announced())
-    found = Found(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
+    found = DiscoveredHost(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
     assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None)
     assert list(cards(hass).values()) == ["cloudy.lan"], (
         "what a person looked for takes the place of what came by itself"
@@ -1447,7 +1447,7 @@ async def test_no_announcement_hinders_what_a_person_scans_for(hass: HomeAssista
     info = announced(**claimed)
     info.hostname = info.hostname.removesuffix(".local.")
     await discover(hass, SOURCE_ZEROCONF, info)
-    found = Found(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
+    found = DiscoveredHost(host="192.0.2.9", unique_id="02:00:00:00:00:09", name="cloudy.lan")
     assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None)
 
 
@@ -1475,7 +1475,7 @@ async def test_cards_have_an_end(hass: HomeAssistant, caplog: pytest.LogCaptureF
     for number in range(CARDS_LIMIT, 3 * CARDS_LIMIT):
         card = await discover(hass, SOURCE_ZEROCONF, machine(number))
         assert card.ended == "too_many_cards"
-    found = Found(host="198.51.100.1", unique_id="198.51.100.1", name="scanned")
+    found = DiscoveredHost(host="198.51.100.1", unique_id="198.51.100.1", name="scanned")
     assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None), "a person has scanned"
     assert len(cards(hass)) == CARDS_LIMIT + 1
     said = [record for record in caplog.records if "wait to be added" in record.getMessage()]

@@ -11,10 +11,10 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.models import SECTIONS, Sections
-from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.events import HostEvent
 from custom_components.homelab_monitor.client.tracking.inventory import Known
 from custom_components.homelab_monitor.client.tracking.problems import Problem
 from custom_components.homelab_monitor.diagnostics import TEXTS, WORDS
@@ -100,10 +100,10 @@ async def test_no_text_of_a_host_or_its_options_is_told_unless_its_field_is_allo
         snapshot=snapshot,
         error=Unreachable(made.canary("error.host"), made.canary("error.detail")),
         items={"disk": {made.canary("items"): made.canary("items")}},
-        happenings=(Happening(type="service_failed", about={"service": made.canary("happenings")}),),
+        happenings=(HostEvent(type="service_failed", about={"service": made.canary("happenings")}),),
         problems=(Problem(kind="disk_full", item=made.canary("problems")),),
     )
-    row = Verdict(Status.AMBER, "shell_noise", {"line": made.canary("placeholders")}, "quiet_shell")
+    row = Verdict(CheckStatus.AMBER, "shell_noise", {"line": made.canary("placeholders")}, "quiet_shell")
     coordinator.store.memory.last_test = Report(rows=(CheckResult.of("shell", row),), at=1.0).as_dict()
     known = Known(keys={"uuid": made.canary("keys")}, label=made.canary("label"))
     coordinator.inventory.items["disk"] = {made.canary("item_id"): known}
@@ -230,8 +230,8 @@ async def test_diagnostics_tell_the_snapshot_and_hide_the_host(
 ) -> None:
     host.session.sections["filesystems"]["filesystems"][0] |= {"device": "secret-nas:/secret", "mountpoint": "/secret"}
     await host.start(services=["secret.service"], filesystems=["/secret"])
-    noise = Verdict(Status.AMBER, "shell_noise", {"line": "Welcome to secret-lair"}, "quiet_shell")
-    login = Verdict(Status.OK, "logged_in", {"username": "secret-user"})
+    noise = Verdict(CheckStatus.AMBER, "shell_noise", {"line": "Welcome to secret-lair"}, "quiet_shell")
+    login = Verdict(CheckStatus.OK, "logged_in", {"username": "secret-user"})
     rows = (CheckResult.of("shell", noise), CheckResult.of("login", login))
     host.entry.runtime_data.store.memory.last_test = Report(rows=rows, at=1.0).as_dict()
     found = await get_diagnostics_for_config_entry(hass, hass_client, host.entry)

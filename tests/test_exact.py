@@ -8,7 +8,7 @@ from homeassistant.data_entry_flow import FlowHandler
 import pytest
 
 from custom_components.homelab_monitor.client.checks.host_facts import Family
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report
 from custom_components.homelab_monitor.health.checklist import async_checklist
 from custom_components.homelab_monitor.store import async_get_key
 
@@ -49,9 +49,9 @@ async def test_what_a_person_copies_is_what_the_machine_prints_and_takes(
 async def test_what_checks_show_is_exact_and_no_long_word_is_in_the_table(hass: HomeAssistant) -> None:
     path = "/usr/local/sbin/homelab_monitor-update"
     rows = [
-        CheckResult(Status.INFO, "updates_rule_none", check="docker"),
-        CheckResult(Status.RED, "host_key_changed", {"offered": FINGERPRINT, "expected": OTHER}, check="host_key"),
-        CheckResult(Status.OK, "updates_rule_ready", {"script": path}, check="updates_rule"),
+        CheckResult(CheckStatus.INFO, "updates_rule_none", check="docker"),
+        CheckResult(CheckStatus.RED, "host_key_changed", {"offered": FINGERPRINT, "expected": OTHER}, check="host_key"),
+        CheckResult(CheckStatus.OK, "updates_rule_ready", {"script": path}, check="updates_rule"),
     ]
     shown = await async_checklist(hass, Report(rows=tuple(rows), family=Family.DEBIAN), "mon")
     require_exact(shown)

@@ -17,7 +17,7 @@ from custom_components.homelab_monitor.client.errors import HomelabError, TimedO
 from custom_components.homelab_monitor.client.transport.keys import authorized_line, dropbear_line, fingerprint
 from custom_components.homelab_monitor.client.transport.scan import Candidate
 from custom_components.homelab_monitor.flow.connection import async_require_proof
-from custom_components.homelab_monitor.flow.discovery import Found
+from custom_components.homelab_monitor.flow.discovery import DiscoveredHost
 from custom_components.homelab_monitor.settings import HostAddress
 
 from . import fake_host as fakes
@@ -410,10 +410,10 @@ async def test_the_limit_holds_for_all_that_were_picked_together(
         # A scan finds port 22 alone; what follows it reads the same address as a line that was typed.
         candidates = [Candidate(address=f"192.0.2.{number}", banner="SSH-2.0-OpenSSH_9.6") for number in (1, 2, 3)]
         ports = {each.address: line for each, line in zip(candidates, lines, strict=True)}
-        typed = Found.typed.fget
+        typed = DiscoveredHost.typed.fget
         with (
             patch("custom_components.homelab_monitor.config_flow.async_scan", return_value=candidates),
-            patch.object(Found, "typed", property(lambda it: ports.get(it.host) or typed(it))),
+            patch.object(DiscoveredHost, "typed", property(lambda it: ports.get(it.host) or typed(it))),
         ):
             await dialog.scan()
             await dialog.submit(hosts=list(ports), username="monitor")

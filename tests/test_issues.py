@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_take_report
 from custom_components.homelab_monitor.client.checks.host_facts import Facts
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import (
     CommandNotRun,
     ConnectionRefused,
@@ -38,12 +38,12 @@ from custom_components.homelab_monitor.store import HostMemory, async_hand_over
 from .scripted import HOST_ID, Host
 
 
-def row(check: str, status: Status, reason: str = "docker_denied") -> CheckResult:
+def row(check: str, status: CheckStatus, reason: str = "docker_denied") -> CheckResult:
     return CheckResult.of(check, Verdict(status, reason, {"username": "mon"}))
 
 
-BAD = row("docker", Status.AMBER)
-GOOD = row("docker", Status.OK, "docker_usable")
+BAD = row("docker", CheckStatus.AMBER)
+GOOD = row("docker", CheckStatus.OK, "docker_usable")
 
 
 class Issues:
@@ -81,11 +81,11 @@ async def issues(hass: HomeAssistant, host: Host) -> Issues:
 def test_amber_warns_red_is_an_error_and_the_rest_is_none(issues: Issues) -> None:
     issues.update(
         BAD,
-        row("python", Status.RED, "no_python"),
-        row("gpu", Status.INFO, "gpu_none"),
-        row("proc", Status.OK, "uptime"),
-        row("clock", Status.UNKNOWN, "not_tested"),
-        row("login", Status.RED, "key_refused"),
+        row("python", CheckStatus.RED, "no_python"),
+        row("gpu", CheckStatus.INFO, "gpu_none"),
+        row("proc", CheckStatus.OK, "uptime"),
+        row("clock", CheckStatus.UNKNOWN, "not_tested"),
+        row("login", CheckStatus.RED, "key_refused"),
     )
     assert issues.severities == {"docker": "warning", "python": "error"}
 
@@ -102,7 +102,7 @@ def test_an_issue_is_worded_for_people_and_names_no_command(issues: Issues) -> N
 
 def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) -> None:
     issues.update(BAD)
-    issues.update(row("docker", Status.UNKNOWN, "not_tested"))
+    issues.update(row("docker", CheckStatus.UNKNOWN, "not_tested"))
     assert issues.severities == {"docker": "warning"}
     assert async_issue_row(issues.hass, issues.entry.entry_id, "docker") == BAD
     issues.update(GOOD)
@@ -111,8 +111,8 @@ def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) ->
 
 
 def test_worse_is_told(issues: Issues) -> None:
-    issues.update(row("probe", Status.AMBER, "section_failed"))
-    issues.update(row("probe", Status.RED, "probe_failed"))
+    issues.update(row("probe", CheckStatus.AMBER, "section_failed"))
+    issues.update(row("probe", CheckStatus.RED, "probe_failed"))
     assert issues.severities == {"probe": "error"}
     assert issues.issue("probe").translation_placeholders["problem"] == "the probe does not work"
 
@@ -145,7 +145,7 @@ def test_an_ignored_issue_stays_ignored_while_polls_disagree(issues: Issues) -> 
 
 
 def test_being_offline_is_an_issue_only_when_it_counts_and_ends_with_any_answer(issues: Issues) -> None:
-    off, back = row("reachable", Status.RED, "timed_out"), row("reachable", Status.OK, "answers")
+    off, back = row("reachable", CheckStatus.RED, "timed_out"), row("reachable", CheckStatus.OK, "answers")
     for _ in range(10):
         issues.update(off, at_once=False)
     assert issues.severities == {}
@@ -157,7 +157,7 @@ def test_being_offline_is_an_issue_only_when_it_counts_and_ends_with_any_answer(
 
 def test_removing_a_host_removes_its_issues_and_no_others(issues: Issues) -> None:
     other = replace_entry_id(issues, "other")
-    issues.update(BAD, row("gpu", Status.AMBER, "gpu_broken"))
+    issues.update(BAD, row("gpu", CheckStatus.AMBER, "gpu_broken"))
     async_update_issues(issues.hass, other, [BAD], at_once=True)
     async_remove_issues(issues.hass, issues.entry.entry_id)
     assert list(issues.severities) == ["other_docker"]
@@ -183,7 +183,7 @@ async def test_a_user_who_may_only_read_learns_nothing_that_a_host_wrote(
 ) -> None:
     assert await async_setup_component(hass, "repairs", {})
     secret = CheckResult.of(
-        "shell", Verdict(Status.AMBER, "shell_noise", {"line": "remote <b>words</b>"}, "quiet_shell")
+        "shell", Verdict(CheckStatus.AMBER, "shell_noise", {"line": "remote <b>words</b>"}, "quiet_shell")
     )
     issues.update(secret)
     client = await hass_ws_client(hass, hass_read_only_access_token)
@@ -320,7 +320,7 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
 
     async def check(session: object, evidence: object) -> object:
         whole.append(time.monotonic())
-        return Report(rows=(row("systemd", Status.INFO, "no_systemd"), BAD), at=1.0)
+        return Report(rows=(row("systemd", CheckStatus.INFO, "no_systemd"), BAD), at=1.0)
 
     monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
     await host.start()
@@ -360,7 +360,7 @@ def test_rows_of_a_check_are_kept_apart_by_host(issues: Issues) -> None:
 async def test_polls_end_an_issue_that_only_a_test_has_seen(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     await host.move(120)
-    failed = Report(rows=(row("probe", Status.AMBER, "section_failed"),), at=1.0)
+    failed = Report(rows=(row("probe", CheckStatus.AMBER, "section_failed"),), at=1.0)
     await async_take_report(hass, host.entry, failed)
     assert Issues(hass, host).severities == {"probe": "warning"}
     await host.move(80)
@@ -372,7 +372,7 @@ async def test_polls_bring_back_an_issue_that_a_lucky_test_has_ended(hass: HomeA
     host.session.document["missing"]["load"] = "timed_out"
     del host.session.sections["load"]
     await host.move(120)
-    lucky = Report(rows=(row("probe", Status.OK, "probe_ran"),), at=1.0)
+    lucky = Report(rows=(row("probe", CheckStatus.OK, "probe_ran"),), at=1.0)
     await async_take_report(hass, host.entry, lucky)
     assert Issues(hass, host).severities == {}
     await host.move(50)
@@ -414,7 +414,7 @@ async def test_an_issue_that_only_a_whole_judgement_sees_comes_back_once_that_is
 
     async def check(session: object, evidence: object) -> object:
         whole.append(time.monotonic())
-        return Report(rows=(row("systemd", Status.INFO, "no_systemd"), *found), at=1.0)
+        return Report(rows=(row("systemd", CheckStatus.INFO, "no_systemd"), *found), at=1.0)
 
     monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
     await host.start()
@@ -473,7 +473,7 @@ async def test_a_section_that_stays_late_is_an_issue_after_three_of_its_readings
 
 async def test_a_test_shows_what_is_late_and_makes_no_issue_of_it(hass: HomeAssistant, host: Host) -> None:
     await host.start()
-    report = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
+    report = Report(rows=(row("probe", CheckStatus.AMBER, "section_timed_out"),), at=1.0)
     await async_take_report(hass, host.entry, report)
     assert Issues(hass, host).severities == {}
     assert host.entry.runtime_data.store.memory.last_test["rows"][0]["reason"] == "section_timed_out"
@@ -489,7 +489,7 @@ async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
     )
     late(host, "updates")
     # The test that a person saw as the host was added came upon the same slow answer.
-    seen = Report(rows=(row("probe", Status.AMBER, "section_timed_out"),), at=1.0)
+    seen = Report(rows=(row("probe", CheckStatus.AMBER, "section_timed_out"),), at=1.0)
     async_hand_over(hass, HOST_ID, HostMemory(last_test=seen.as_dict(), seen=time.monotonic()))
     await host.start()
     await host.move(20)
@@ -502,7 +502,7 @@ async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
 async def test_a_host_that_is_switched_off_has_no_issues_until_it_is_watched_again(
     hass: HomeAssistant, host: Host, issues: Issues
 ) -> None:
-    other = row("smart", Status.AMBER, "smart_denied")
+    other = row("smart", CheckStatus.AMBER, "smart_denied")
     issues.update(BAD, other)
     ir.async_ignore_issue(hass, DOMAIN, f"{host.entry.entry_id}_smart", ignore=True)
     assert issues.severities == {"docker": "warning", "smart": "warning"}

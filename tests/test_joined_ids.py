@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.homelab_monitor import binary_sensor, button, event, sensor, switch, update
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Known, Sources
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, Known, Sources
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, ItemKind
 from custom_components.homelab_monitor.coordinator import HomelabCoordinator
 from custom_components.homelab_monitor.entity import HomelabDescription, unique_id
@@ -66,7 +66,7 @@ def test_no_two_entities_of_a_host_share_an_id(kind: ItemKind, data: st.DataObje
     inventory = Inventory()
     for _ in range(data.draw(st.integers(1, 3))):
         told = data.draw(st.lists(names, unique=True, max_size=8))
-        found = [Found(name=name, label=name, keys={"id": name}) for name in told]
+        found = [FoundItem(name=name, label=name, keys={"id": name}) for name in told]
         there = inventory.match(kind.key, found, complete=True, now=0.0, sources=Sources(infixes=kind.infixes))
         assert sorted(there.values()) == sorted(told)
     ids = [unique_id(COORDINATOR, row, item) for item in inventory.items[kind.key] for row in rows.values()]
@@ -76,6 +76,6 @@ def test_no_two_entities_of_a_host_share_an_id(kind: ItemKind, data: st.DataObje
 def test_an_id_that_is_stored_stays_also_where_it_is_ambiguous() -> None:
     keys = {each: {"id": each} for each in ("card", "card_memory")}
     inventory = Inventory(items={"gpu": {each: Known(keys=keys[each], label=each) for each in keys}})
-    found = [Found(name=each, label=each, keys=keys[each]) for each in keys]
+    found = [FoundItem(name=each, label=each, keys=keys[each]) for each in keys]
     there = inventory.match("gpu", found, complete=True, now=0.0, sources=Sources(infixes={"memory"}))
     assert there == {"card": "card", "card_memory": "card_memory"}

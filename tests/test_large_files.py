@@ -18,7 +18,7 @@ from custom_components.homelab_monitor.client.limits import (
     LARGE_FILE_SECONDS,
     NAME_LIMIT,
 )
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, restore_inventory
 from custom_components.homelab_monitor.store import SAVE_DELAY_SECONDS
 
 from .scripted import Host
@@ -31,10 +31,10 @@ def long(kind: str, number: int, length: int = NAME_LIMIT) -> str:
     return f"{kind}{number}-".ljust(length, FOUR_BYTES)
 
 
-def items(count: int, start: int = 0) -> list[Found]:
+def items(count: int, start: int = 0) -> list[FoundItem]:
     """Return items that have as much of everything as there may be."""
     return [
-        Found(
+        FoundItem(
             name=f"{number:04}",
             label=long("label", number, 1 + 255 // 2),
             keys={kind: long(kind, number) for kind in ("wwn", "serial", "path", "kernel_name")},
@@ -72,13 +72,13 @@ def test_an_item_that_an_earlier_version_knew_is_the_same_one(sign: str, length:
         kept = f"{whole[: KEY_LIMIT - 33]}~{hashlib.sha256(whole.encode()).hexdigest()[:32]}"
     known = {"keys": {"mountpoint": kept}, "label": whole[:120], "number": 1, "called": "", "source": "", "misses": 0}
     inventory = restore_inventory({"filesystem": {kept: known}})
-    found = Found(name=whole, label=whole, keys={"mountpoint": whole})
+    found = FoundItem(name=whole, label=whole, keys={"mountpoint": whole})
     assert inventory.match("filesystem", [found], complete=True, now=0.0) == {kept: whole}
 
 
 def test_names_that_differ_only_behind_what_is_kept_are_two() -> None:
     names = [f"/{FOUR_BYTES * 100}{end}" for end in "ab"]
-    found = [Found(name=name, label=name, keys={"mountpoint": name}) for name in names]
+    found = [FoundItem(name=name, label=name, keys={"mountpoint": name}) for name in names]
     ids = Inventory().match("filesystem", found, complete=True, now=0.0)
     assert sorted(ids.values()) == names
     assert len(ids) == 2

@@ -11,7 +11,7 @@ import pytest
 from custom_components.homelab_monitor.batches import async_take_down
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import ANSWER_WRITES
-from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.events import HostEvent
 
 from .scripted import CONNECTIVITY, Host
 from .test_blueprints import note, notes, use  # noqa: F401 - a fixture
@@ -75,7 +75,7 @@ async def test_what_ends_beside_the_polls_while_entities_go_is_told_by_the_next_
     said = listen(hass, EVENTS)
     coordinator = host.entry.runtime_data
     coordinator.async_leave()
-    coordinator.async_tell(Happening(type="update_failed", about={"reason": "upgrade_failed"}))
+    coordinator.async_tell(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
     assert told(said) == []
     await host.reload()
     await host.move(10)

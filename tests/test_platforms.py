@@ -17,7 +17,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.amber import AmberSnapshotExtension
 
 from custom_components.homelab_monitor import PLATFORMS
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import ConnectionLost
 from custom_components.homelab_monitor.settings import PRIVILEGES, HostOptions
 
@@ -32,8 +32,8 @@ OPTIONS = {"power": True, "control_containers": True, "install_updates": True}
 """All that rows wait for."""
 LAST_TEST = Report(
     rows=(
-        CheckResult.of("login", Verdict(Status.OK, "logged_in", {"username": "mon"})),
-        CheckResult.of("docker", Verdict(Status.AMBER, "docker_denied", {"username": "mon"}, "join_docker")),
+        CheckResult.of("login", Verdict(CheckStatus.OK, "logged_in", {"username": "mon"})),
+        CheckResult.of("docker", Verdict(CheckStatus.AMBER, "docker_denied", {"username": "mon"}, "join_docker")),
     ),
     at=1763900000.0,
 )

@@ -12,7 +12,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import HostKeyChanged, Unreachable
 from custom_components.homelab_monitor.client.models import Sections
 from custom_components.homelab_monitor.const import DOMAIN
@@ -119,7 +119,7 @@ async def test_a_user_without_rights_sees_what_entities_and_devices_show_and_not
         host.session.document["errors"] = {"gpu": made.canary("errors.gpu"), "cpu": made.canary("errors.cpu")}
     host.session.noise = made.canary("noise")
     rows = [
-        CheckResult.of(check, Verdict(Status.RED, reason, {"line": made.canary("placeholders")}, "quiet_shell"))
+        CheckResult.of(check, Verdict(CheckStatus.RED, reason, {"line": made.canary("placeholders")}, "quiet_shell"))
         for check, reason in (("shell", "shell_noise"), ("host_key", "host_key_changed"))
     ]
     async_update_issues(hass, host.entry, rows, at_once=True)

@@ -20,7 +20,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.homelab_monitor.capability import remedy_lock
 from custom_components.homelab_monitor.client.checks.host_facts import Family
 from custom_components.homelab_monitor.client.checks.remedies import Outcome, RemedyResult, remedy_for
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import (
     ConnectionLost,
     HomelabError,
@@ -138,17 +138,17 @@ class FixDialog:
         return self.result.get("step_id") or self.result.get("reason") or self.result["type"]
 
 
-def row(check: str, status: Status, reason: str, remedy: str | None = None, **placeholders: str) -> CheckResult:
+def row(check: str, status: CheckStatus, reason: str, remedy: str | None = None, **placeholders: str) -> CheckResult:
     return CheckResult.of(check, Verdict(status, reason, placeholders, remedy))
 
 
-DOCKER = row("docker", Status.AMBER, "docker_denied", "join_docker", username="mon")
-DOCKER_GOOD = row("docker", Status.OK, "docker_version", version="27.3.1")
-SHELL = row("shell", Status.AMBER, "shell_noise", "quiet_shell", line=HOSTILE)
+DOCKER = row("docker", CheckStatus.AMBER, "docker_denied", "join_docker", username="mon")
+DOCKER_GOOD = row("docker", CheckStatus.OK, "docker_version", version="27.3.1")
+SHELL = row("shell", CheckStatus.AMBER, "shell_noise", "quiet_shell", line=HOSTILE)
 SMART = row(
-    "smart", Status.AMBER, "smart_denied", "allow_smart", disks="sda", tool="/usr/sbin/smartctl", username="mon"
+    "smart", CheckStatus.AMBER, "smart_denied", "allow_smart", disks="sda", tool="/usr/sbin/smartctl", username="mon"
 )
-KEY = row("host_key", Status.RED, "host_key_changed", "accept_host_key", expected="SHA256:a", offered="SHA256:b")
+KEY = row("host_key", CheckStatus.RED, "host_key_changed", "accept_host_key", expected="SHA256:a", offered="SHA256:b")
 DONE = RemedyResult(outcome=Outcome.DONE, exit_status=0, stdout="added\n", stderr="")
 
 
@@ -266,8 +266,8 @@ async def test_what_is_run_again_is_on_the_screen_also_when_it_is_another_comman
     script: Script, begin, way: str
 ) -> None:
     """Starting Docker shows that its socket is closed to the user; a test may find that as well."""
-    stopped = row("docker", Status.AMBER, "docker_stopped", "start_docker" if way == "run" else None, detail="d")
-    denied = row("docker", Status.AMBER, "docker_denied", "join_docker", username="mon")
+    stopped = row("docker", CheckStatus.AMBER, "docker_stopped", "start_docker" if way == "run" else None, detail="d")
+    denied = row("docker", CheckStatus.AMBER, "docker_denied", "join_docker", username="mon")
     dialog = await begin(stopped)
     assert "usermod" not in dialog.shown
     script.results, script.reports = [DONE, DONE], [report(denied), report(DOCKER_GOOD)]
@@ -416,8 +416,8 @@ async def test_a_test_that_does_not_reach_the_check_says_what_stood_in_the_way(
 ) -> None:
     dialog = await begin(DOCKER)
     unreached = report(
-        row("reachable", Status.RED, "timed_out", address="nas", detail="connecting"),
-        row("docker", Status.UNKNOWN, "not_tested"),
+        row("reachable", CheckStatus.RED, "timed_out", address="nas", detail="connecting"),
+        row("docker", CheckStatus.UNKNOWN, "not_tested"),
     )
     script.results, script.reports = [DONE], [unreached]
     await dialog.choose("run")
@@ -452,7 +452,7 @@ async def test_the_sudoers_cure_lets_its_section_use_sudo(
     assert "NOPASSWD: NOSETENV: /usr/sbin/smartctl" in dialog.shown
     script.results, script.reports = (
         [DONE, DONE],
-        [report(SMART), report(row("smart", Status.OK, "smart_readable", disks="sda"))],
+        [report(SMART), report(row("smart", CheckStatus.OK, "smart_readable", disks="sda"))],
     )
     await dialog.choose("run")
     assert host.entry.options == {}
@@ -501,7 +501,7 @@ async def test_what_is_done_by_hand_is_shown_and_then_tested(hass: HomeAssistant
     assert (dialog.at, dialog.options) == ("by_hand", ["show", "test", "ignore"])
     await dialog.choose("show")
     assert "case $- in" in dialog.shown
-    script.reports = [report(SHELL), report(row("shell", Status.OK, "shell_quiet"))]
+    script.reports = [report(SHELL), report(row("shell", CheckStatus.OK, "shell_quiet"))]
     await dialog.submit()
     assert (dialog.at, dialog.options) == ("still_wrong", ["show", "test", "ignore"])
     await dialog.choose("test")
@@ -509,10 +509,10 @@ async def test_what_is_done_by_hand_is_shown_and_then_tested(hass: HomeAssistant
 
 
 async def test_without_a_remedy_a_check_can_be_tested_again(hass: HomeAssistant, script: Script, begin) -> None:
-    lost = row("podman", Status.AMBER, "podman_denied", username="mon")
+    lost = row("podman", CheckStatus.AMBER, "podman_denied", username="mon")
     dialog = await begin(lost)
     assert (dialog.at, dialog.options) == ("no_cure", ["test", "ignore"])
-    script.reports = [report(lost), report(row("podman", Status.INFO, "podman_not_installed"))]
+    script.reports = [report(lost), report(row("podman", CheckStatus.INFO, "podman_not_installed"))]
     await dialog.choose("test")
     assert (dialog.at, dialog.options) == ("still_wrong", ["test", "ignore"])
     await dialog.choose("test")
@@ -523,8 +523,8 @@ async def test_a_login_that_is_refused_at_a_test_asks_for_reauthentication(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
     dialog = await begin(DOCKER)
-    refused = row("login", Status.RED, "key_refused", username="mon", address="nas")
-    script.results, script.reports = [DONE], [report(refused, row("docker", Status.UNKNOWN, "not_tested"))]
+    refused = row("login", CheckStatus.RED, "key_refused", username="mon", address="nas")
+    script.results, script.reports = [DONE], [report(refused, row("docker", CheckStatus.UNKNOWN, "not_tested"))]
     await dialog.choose("run")
     assert dialog.at == "still_wrong"
     assert [flow["context"]["source"] for flow in hass.config_entries.flow.async_progress()] == ["reauth"]
@@ -547,7 +547,7 @@ async def test_a_new_host_key_is_shown_beside_the_old_one_and_pinned_only_by_acc
     assert host.entry.data["host_keys"] == [OLD_KEY]
     assert script.tests == [(OLD_KEY,)]
     await dialog.choose("review")
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
     await dialog.accept()
     assert dialog.at == "fixed"
     assert host.entry.data["host_keys"] == [NEW_KEY]
@@ -564,7 +564,7 @@ async def test_a_machine_whose_new_key_was_accepted_may_have_a_new_machine_id_as
     # It was reinstalled, most likely: polls would take it for another machine for good.
     dialog = await begin(KEY)
     hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, "machine": "0" * 32})
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint=fingerprint(NEW_KEY)))]
     await dialog.accept()
     assert dialog.at == "fixed"
     assert host.entry.data["machine"] != "0" * 32
@@ -595,7 +595,7 @@ async def test_what_the_machine_prints_is_compared_before_a_new_key_is_accepted(
     await dialog.submit(printed="desk")
     assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "no_fingerprint"})
     assert host.entry.data["host_keys"] == [OLD_KEY]
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint="SHA256:a"))]
     await dialog.submit(printed=f"256 {fingerprint(NEW_KEY)} desk (ED25519)")
     assert (dialog.at, host.entry.data["host_keys"]) == ("fixed", [NEW_KEY])
 
@@ -748,7 +748,7 @@ async def test_a_host_that_shows_its_old_key_again_needs_no_accepting(
     script.key = OLD_KEY
     dialog = await begin(KEY)
     assert dialog.at == "same_again"
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint="SHA256:a"))]
     await dialog.submit()
     assert dialog.at == "fixed"
     assert host.entry.data["host_keys"] == [OLD_KEY]
@@ -786,7 +786,9 @@ async def test_an_issue_of_a_host_that_is_gone_says_so(hass: HomeAssistant, host
 async def test_a_host_that_goes_while_its_flow_is_open_ends_the_flow(
     hass: HomeAssistant, host: Host, script: Script, begin, choice: str
 ) -> None:
-    dialog = await begin(DOCKER if choice == "run" else row("podman", Status.AMBER, "podman_denied", username="mon"))
+    dialog = await begin(
+        DOCKER if choice == "run" else row("podman", CheckStatus.AMBER, "podman_denied", username="mon")
+    )
     await hass.config_entries.async_unload(host.entry.entry_id)
     await dialog.choose(choice)
     assert dialog.at == "gone"
@@ -850,9 +852,9 @@ async def test_closing_the_dialog_stops_what_runs(hass: HomeAssistant, host: Hos
     "wrong",
     [
         SHELL,
-        row("gpu", Status.AMBER, "gpu_broken", "restart_host", detail=HOSTILE),
-        row("probe", Status.AMBER, "section_failed", sections=HOSTILE, detail=HOSTILE),
-        row("docker", Status.AMBER, "docker_stopped", "start_docker", detail=HOSTILE),
+        row("gpu", CheckStatus.AMBER, "gpu_broken", "restart_host", detail=HOSTILE),
+        row("probe", CheckStatus.AMBER, "section_failed", sections=HOSTILE, detail=HOSTILE),
+        row("docker", CheckStatus.AMBER, "docker_stopped", "start_docker", detail=HOSTILE),
     ],
 )
 async def test_what_a_host_wrote_stays_text(hass: HomeAssistant, host: Host, script: Script, begin, wrong) -> None:
@@ -895,7 +897,9 @@ async def test_a_name_looks_as_it_is_in_plain_text_and_in_markdown(
     assert key != "check" or "Password of backup.user" in [text.format_map(shown) for text in plain]
 
 
-UPDATES = row("updates_rule", Status.AMBER, "updates_script_missing", "install_updates_rule", manager="apt", script="x")
+UPDATES = row(
+    "updates_rule", CheckStatus.AMBER, "updates_script_missing", "install_updates_rule", manager="apt", script="x"
+)
 
 
 @pytest.mark.parametrize("wrong", [UPDATES, SMART], ids=["updates", "disks"])

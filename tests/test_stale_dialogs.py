@@ -21,7 +21,7 @@ import pytest
 
 from custom_components.homelab_monitor.capability import async_test_host
 from custom_components.homelab_monitor.client.checks.remedies import Outcome, RemedyResult
-from custom_components.homelab_monitor.client.checks.report import Report, Status
+from custom_components.homelab_monitor.client.checks.report import CheckStatus, Report
 from custom_components.homelab_monitor.client.errors import ConnectionLost, TimedOut
 from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
 from custom_components.homelab_monitor.flow.onboarding import OnboardingFlow
@@ -51,7 +51,7 @@ from .test_repairs import (  # noqa: F401 - fixtures among them
 
 ASKS = RemedyResult(outcome=Outcome.NEEDS_PASSWORD, stderr="sudo: a password is required")
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfCkXGkVJTHTR9v4mSEA1HL7nIGA9rQBWdCk4tRrVsL"
-PODMAN = row("podman", Status.AMBER, "podman_denied", username="mon")
+PODMAN = row("podman", CheckStatus.AMBER, "podman_denied", username="mon")
 GIVEN = {"sudo": ["security"], "power": True, "control_services": True}
 CHANGES: dict[str, dict[str, object]] = {
     "host": {"host": "127.0.0.2"},
@@ -170,7 +170,7 @@ async def test_a_privilege_is_given_to_no_machine_that_came_meanwhile(
     begin: Callable[..., Any],  # noqa: F811
 ) -> None:
     dialog = await begin(SMART)
-    good = row("smart", Status.OK, "smart_works")
+    good = row("smart", CheckStatus.OK, "smart_works")
 
     async def test(*_: object, **__: object) -> tuple[Report, None]:
         hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, **CHANGES["key"]})
@@ -201,7 +201,7 @@ async def test_a_privilege_is_given_to_nobody_who_came_between_the_test_and_its_
         else:
             hass.config_entries.async_update_entry(host.entry, data={**host.entry.data, **CHANGES["key"]})
 
-    script.results, script.reports = [DONE], [report(row("smart", Status.OK, "smart_works"))]
+    script.results, script.reports = [DONE], [report(row("smart", CheckStatus.OK, "smart_works"))]
     with patch.object(host.session, "disconnect", disconnect):
         await dialog.choose("run")
     assert len(script.tests) == 1
@@ -231,14 +231,16 @@ async def test_another_command_than_the_one_that_was_shown_is_not_run(
     dialog = await begin(SMART)
     assert "/dev/sda" in dialog.shown
     assert "Nothing was run" not in dialog.shown
-    more = row("smart", Status.AMBER, "smart_denied", "allow_smart", **(dict(SMART.placeholders) | {"disks": "sdb"}))
+    more = row(
+        "smart", CheckStatus.AMBER, "smart_denied", "allow_smart", **(dict(SMART.placeholders) | {"disks": "sdb"})
+    )
     async_update_issues(hass, host.entry, [more], at_once=True)
     await dialog.choose("run")
     assert dialog.at == "cure"
     assert "/dev/sdb" in dialog.shown
     assert "Nothing was run" in dialog.shown
     assert script.ran == []
-    script.results, script.reports = [DONE], [report(row("smart", Status.OK, "smart_works"))]
+    script.results, script.reports = [DONE], [report(row("smart", CheckStatus.OK, "smart_works"))]
     await dialog.choose("run")
     assert dialog.at == "fixed"
     assert "/dev/sdb" in script.ran[0][0]
@@ -393,7 +395,7 @@ async def test_other_pinned_keys_than_those_that_were_shown_are_shown_first(
     await dialog.accept()
     assert dialog.at == "review"
     assert host.entry.data["host_keys"] == [OLD_KEY, OTHER_KEY]
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint="SHA256:a"))]
     await dialog.accept()
     assert dialog.at == "fixed"
     assert host.entry.data["host_keys"] == [NEW_KEY]
@@ -418,7 +420,7 @@ async def test_a_form_accepts_the_key_that_was_on_it_and_no_other(
     await dialog.submit(**stale)
     assert (dialog.at, dialog.result["errors"]) == ("accept", {"base": "other_key"})
     assert host.entry.data["host_keys"] == [OLD_KEY, OTHER_KEY]
-    script.reports = [report(row("host_key", Status.OK, "host_key_pinned", fingerprint="SHA256:a"))]
+    script.reports = [report(row("host_key", CheckStatus.OK, "host_key_pinned", fingerprint="SHA256:a"))]
     await dialog.submit()
     assert (dialog.at, host.entry.data["host_keys"]) == ("fixed", [third])
 
@@ -501,7 +503,7 @@ async def test_the_last_form_of_a_repair_closes_no_issue_that_is_back(
     wrong: Any,
 ) -> None:
     dialog = await begin(wrong)
-    script.results, script.reports = [DONE], [report(row(wrong.check, Status.OK, "all_right"))]
+    script.results, script.reports = [DONE], [report(row(wrong.check, CheckStatus.OK, "all_right"))]
     await (dialog.accept() if wrong is KEY else dialog.choose("run"))
     assert dialog.at == "fixed"
     async_update_issues(hass, host.entry, [wrong], at_once=True)
@@ -510,7 +512,7 @@ async def test_the_last_form_of_a_repair_closes_no_issue_that_is_back(
     assert dialog.at == ("review" if wrong is KEY else "cure")
     assert "exit status" not in dialog.shown
     assert issues(hass) == {wrong.check.removeprefix("host_")}
-    script.results, script.reports = [DONE], [report(row(wrong.check, Status.OK, "all_right"))]
+    script.results, script.reports = [DONE], [report(row(wrong.check, CheckStatus.OK, "all_right"))]
     await (dialog.accept() if wrong is KEY else dialog.choose("run"))
     await dialog.submit()
     assert dialog.at == "create_entry"
@@ -540,7 +542,9 @@ async def test_another_problem_than_the_one_that_was_shown_is_not_ignored(
     begin: Callable[..., Any],  # noqa: F811
 ) -> None:
     dialog = await begin(DOCKER)
-    async_update_issues(hass, host.entry, [row("docker", Status.AMBER, "docker_stopped", detail="d")], at_once=True)
+    async_update_issues(
+        hass, host.entry, [row("docker", CheckStatus.AMBER, "docker_stopped", detail="d")], at_once=True
+    )
     await dialog.choose("ignore")
     assert dialog.at == "no_cure"
     assert ir.async_get(hass).async_get_issue("homelab_monitor", dialog.issue_id).dismissed_version is None

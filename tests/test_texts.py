@@ -16,7 +16,7 @@ import yaml
 from custom_components.homelab_monitor import controls, repairs, services
 from custom_components.homelab_monitor.client.checks.checks import CHECKS
 from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, Outcome, Where
-from custom_components.homelab_monitor.client.checks.report import Status
+from custom_components.homelab_monitor.client.checks.report import CheckStatus
 from custom_components.homelab_monitor.client.errors import HomelabError
 from custom_components.homelab_monitor.const import CONF_SUDO, SUDO_SECTIONS
 from custom_components.homelab_monitor.flow import connection
@@ -42,7 +42,7 @@ OF_LOGINS = {"key_refused", "password_refused", "key_type_refused", "publickey_n
 
 def verdicts() -> dict[str, str]:
     """Return reason → status of every verdict that `checks` can reach, by its source."""
-    found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, Status.RED.value)
+    found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, CheckStatus.RED.value)
     reasons = set()
     sources = [ast.parse((ROOT / "client" / f"{name}.py").read_text()) for name in ("checks", "updates_rule")]
     for node in itertools.chain.from_iterable(map(ast.walk, sources)):

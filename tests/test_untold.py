@@ -13,7 +13,7 @@ import pytest
 from custom_components.homelab_monitor.audience import _LAST_LOOKS
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import UNTOLD_STORED
-from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.events import HostEvent
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.store import HostStore
 
@@ -70,7 +70,7 @@ def reboots(host: Host) -> None:
 
 
 def updates_fail(host: Host) -> None:
-    host.entry.runtime_data.async_tell(Happening(type="update_failed", about={"reason": "upgrade_failed"}))
+    host.entry.runtime_data.async_tell(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
 
 
 @pytest.mark.parametrize("starts", [0, 1, 3])
@@ -260,7 +260,7 @@ async def test_what_a_file_says_of_happenings_is_taken_as_far_as_it_means_anythi
     ]
     hass_storage[key]["data"] |= {"is_held": "yes", "baseline": "x", "unexpected_until": "never"}
     memory = await HostStore(hass, host.entry.entry_id, HOST_ID).async_load()
-    assert memory.untold[0] == Happening(type="service_failed", owner="anna", about={"service": "a.service"})
+    assert memory.untold[0] == HostEvent(type="service_failed", owner="anna", about={"service": "a.service"})
     assert memory.untold[1].about == {"container": "web", "owner": ""}, "that it is the host's own is said as well"
     assert len(memory.untold) <= UNTOLD_STORED
     assert (memory.is_held, memory.baseline, memory.unexpected_until) == (False, None, None)
@@ -271,8 +271,8 @@ async def test_so_many_happenings_of_a_user_keep_none_of_the_hosts_own_from_bein
 ) -> None:
     await host.start()
     memory = host.entry.runtime_data.store.memory
-    died = Happening(type="container_died", owner="anna", about={"container": "x", "owner": "anna"})
-    memory.untold = (*[died] * 900, Happening(type="rebooted", about={}))
+    died = HostEvent(type="container_died", owner="anna", about={"container": "x", "owner": "anna"})
+    memory.untold = (*[died] * 900, HostEvent(type="rebooted", about={}))
     await host.entry.runtime_data.store.async_save()
     stored = hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]["untold"]
     assert (len(stored), stored[-1]) == (UNTOLD_STORED, ["rebooted", "", {}])

@@ -21,7 +21,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.homelab_monitor.client.errors import ConnectionLost, Unreachable
 from custom_components.homelab_monitor.client.transport.command import CommandResult
-from custom_components.homelab_monitor.installation import WAIT_SECONDS, HostUpgrade
+from custom_components.homelab_monitor.installation import WAIT_SECONDS, HostInstallation
 
 from .scripted import Host, ScriptedShell
 
@@ -110,7 +110,7 @@ async def test_without_its_option_nothing_is_offered_and_nothing_asked(hass: Hom
     with pytest.raises(ServiceValidationError):
         await install(hass)
     with pytest.raises(ServiceValidationError, match='Switch on "Install updates"'):
-        await HostUpgrade(host.entry.runtime_data).async_install()
+        await HostInstallation(host.entry.runtime_data).async_install()
 
 
 async def test_a_host_whose_packages_nobody_knows_to_upgrade_offers_nothing(hass: HomeAssistant, host: Host) -> None:
@@ -247,7 +247,7 @@ async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host) 
     assert hass.states.get(PACKAGES).state == "unavailable"
     looks = told.looks
     with pytest.raises(ServiceValidationError, match="is offline"):
-        await HostUpgrade(host.entry.runtime_data).async_install()
+        await HostInstallation(host.entry.runtime_data).async_install()
     assert told.looks == looks
 
 
@@ -450,7 +450,7 @@ async def test_nothing_is_started_on_a_host_that_went_while_it_was_somebodys_tur
     """The look at the host has a slow login, and who presses waits for its end."""
     told = shell(host)
     await host.start(install_updates=True)
-    upgrade = HostUpgrade(host.entry.runtime_data)
+    upgrade = HostInstallation(host.entry.runtime_data)
     async with upgrade._lock:
         waiting = asyncio.create_task(upgrade.async_install())
         await a_moment()

@@ -14,12 +14,12 @@ from homeassistant.helpers.json import json_bytes
 import pytest
 
 from custom_components.homelab_monitor.attributes import fitting
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, Verdict
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS as EVENTS_LIMIT, STORED_BYTES
 from custom_components.homelab_monitor.client.models import Package, Updates
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
-from custom_components.homelab_monitor.client.tracking.events import Happening
+from custom_components.homelab_monitor.client.tracking.events import HostEvent
 from custom_components.homelab_monitor.const import DOMAIN
 from custom_components.homelab_monitor.health.issues import async_update_issues
 from custom_components.homelab_monitor.store import HostStore
@@ -82,7 +82,7 @@ async def test_the_next_event_says_how_many_were_left_out(hass: HomeAssistant, h
     await host.start()
     rows = states_of(hass, EVENTS)
     coordinator = host.entry.runtime_data
-    failed = Happening(type="service_failed", about={"service": "x.service"})
+    failed = HostEvent(type="service_failed", about={"service": "x.service"})
     coordinator.async_tell(*[failed] * 27)
     await host.hass.async_block_till_done()
     assert len(rows) == 20
@@ -100,15 +100,15 @@ async def test_no_flood_of_one_type_uses_up_another(hass: HomeAssistant, host: H
     await host.start()
     rows = states_of(hass, EVENTS)
     others = [name for name in hass.states.get(EVENTS).attributes["event_types"] if name != kind]
-    flood = [Happening(type=name, about={}) for name in others] * 100
-    host.entry.runtime_data.async_tell(*flood, Happening(type=kind, about={}))
+    flood = [HostEvent(type=name, about={}) for name in others] * 100
+    host.entry.runtime_data.async_tell(*flood, HostEvent(type=kind, about={}))
     await hass.async_block_till_done()
     assert types(rows).count(kind) == 1
     assert len(rows) == 20 * len(others) + 1
 
 
-def died(owner: str, name: str = "web") -> Happening:
-    return Happening(type="container_died", about={"container": name, "owner": owner}, owner=owner)
+def died(owner: str, name: str = "web") -> HostEvent:
+    return HostEvent(type="container_died", about={"container": name, "owner": owner}, owner=owner)
 
 
 async def test_no_flood_of_one_user_uses_up_what_is_told_of_root_and_of_others(hass: HomeAssistant, host: Host) -> None:
@@ -246,7 +246,7 @@ async def test_no_text_of_a_host_makes_a_state_or_its_attributes_too_large(
     await host.start()
     await host.move(70, step=5)
     host.session.document["boot_id"] = "another"
-    host.entry.runtime_data.async_tell(Happening(type="update_failed", about={"reason": tail, "detail": tail}))
+    host.entry.runtime_data.async_tell(HostEvent(type="update_failed", about={"reason": tail, "detail": tail}))
     await host.move(70, step=5)
     assert {state.domain for state in hass.states.async_all()} >= {"sensor", "binary_sensor", "event", "update"}
     assert {entity_id: size for entity_id, size in sizes.items() if size > 4096} == {}
@@ -376,7 +376,7 @@ async def test_a_host_that_connects_anew_each_minute_is_judged_wholly_a_few_time
         saves.append(1)
 
     async def check(_session: object, _evidence: object) -> Report:
-        status = (Status.AMBER, Status.OK)[len(saves) % 2]
+        status = (CheckStatus.AMBER, CheckStatus.OK)[len(saves) % 2]
         rows = (
             CheckResult.of("shell", Verdict(status, "shell_noise")),
             CheckResult.of("systemd", Verdict(status, "x")),
@@ -442,7 +442,7 @@ async def test_an_issue_whose_reason_changes_at_each_poll_is_written_a_few_times
     hass.bus.async_listen(ir.EVENT_REPAIRS_ISSUE_REGISTRY_UPDATED, lambda event: changes.append(event.data["action"]))
 
     def poll(reason: str) -> None:
-        row = CheckResult.of("docker", Verdict(Status.AMBER, reason))
+        row = CheckResult.of("docker", Verdict(CheckStatus.AMBER, reason))
         async_update_issues(hass, host.entry, [row], at_once=False)
 
     for number in range(400):

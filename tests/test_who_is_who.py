@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.homelab_monitor.client.transport.scan import Candidate
 from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.flow.discovery import Found, is_neighbour
+from custom_components.homelab_monitor.flow.discovery import DiscoveredHost, is_neighbour
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .client.test_names import OF_ANOTHER
@@ -60,7 +60,7 @@ async def test_no_card_is_titled_like_a_host_that_is_watched(hass: HomeAssistant
     card = await discover(hass, SOURCE_ZEROCONF, info)
     assert list(cards(hass).values()) == ["192.0.2.50"]
     assert not card.placeholders["found"]
-    found = Found(host="192.0.2.51", unique_id="192.0.2.51", name=said)
+    found = DiscoveredHost(host="192.0.2.51", unique_id="192.0.2.51", name=said)
     card = await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)
     assert set(cards(hass).values()) == {"192.0.2.50", "192.0.2.51"}
     assert not card.placeholders["found"]

@@ -12,7 +12,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .client.limits import UNTOLD_LIMIT
-from .client.tracking.events import Baseline, Happening
+from .client.tracking.events import Baseline, HostEvent
 from .const import DOMAIN
 from .state import HostState
 from .store import HostMemory
@@ -86,7 +86,7 @@ class Audience:
             watched_again=dt_util.utcnow() if self.is_listening else None,
         )
 
-    def told(self, happenings: tuple[Happening, ...]) -> tuple[Happening, ...]:
+    def told(self, happenings: tuple[HostEvent, ...]) -> tuple[HostEvent, ...]:
         """Return what is told at once; while nobody listens it waits."""
         if self.is_listening and not self.is_gone:
             return happenings
@@ -98,7 +98,7 @@ class Audience:
         if before.is_online:
             self._is_unseen = self._hass.state is not CoreState.running
 
-    def begin(self, state: HostState) -> tuple[HostState, tuple[Happening, ...]]:
+    def begin(self, state: HostState) -> tuple[HostState, tuple[HostEvent, ...]]:
         """Let automations listen; return the state that they see, and what they are told."""
         untold, now = self._memory.untold, dt_util.utcnow()
         self.is_listening, self._memory.untold = True, ()

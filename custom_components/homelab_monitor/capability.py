@@ -17,7 +17,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .client.bucket import Bucket
 from .client.checks.checks import run_checks
-from .client.checks.report import Report, Status as CheckStatus
+from .client.checks.report import CheckStatus, Report
 from .client.limits import TESTS
 from .client.probe.session import ProbeSession
 from .client.probe.start import ask_who
@@ -29,7 +29,7 @@ from .health.issues import async_update_issues
 from .renewal import async_renew
 from .sessions import async_gate, async_new_session, async_programs
 from .settings import HostAddress, HostOptions, is_watched
-from .state import Status
+from .state import HostStatus
 from .store import async_get_key
 
 _LOCKS: HassKey[dict[str, asyncio.Lock]] = HassKey(f"{DOMAIN}_test_locks")
@@ -214,7 +214,7 @@ async def async_take_report(
         return
     if reconnect:
         await coordinator.async_reconnect()
-    elif coordinator.data.status is not Status.ONLINE:
+    elif coordinator.data.status is not HostStatus.ONLINE:
         await coordinator.async_resume()
 
 

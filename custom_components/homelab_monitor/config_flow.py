@@ -32,7 +32,7 @@ from .client.transport.target import Target
 from .const import DEFAULT_PORT, DOMAIN
 from .flow.discovery import (
     Card,
-    Found,
+    DiscoveredHost,
     async_dismiss_cards,
     async_enqueue,
     async_has_card,
@@ -89,7 +89,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         """What a person has been shown to be scanned."""
         self._candidates: list[Candidate] = []
         self._suggested = ""
-        self._machine: Found | None = None
+        self._machine: DiscoveredHost | None = None
         """What was found, with the name that somebody said: what is shown of that is judged whenever it is shown."""
         self._card: Card | None = None
 
@@ -125,7 +125,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
                 return await self._async_begin([found_target(target, self.flow_id) for target in targets])
         return await self._async_form("paste", self.add_suggested_values_to_schema(_PASTE_SCHEMA, user_input))
 
-    async def _async_begin(self, machines: list[Found]) -> ConfigFlowResult:
+    async def _async_begin(self, machines: list[DiscoveredHost]) -> ConfigFlowResult:
         """Go on with the first machine; the others follow in the same dialog."""
         first, *others = machines
         self._queue = self.flow_id
@@ -259,7 +259,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     # ------------------------------------------------------------ by discovery
 
     @override
-    async def async_step_integration_discovery(self, discovery_info: Found) -> ConfigFlowResult:  # type: ignore[override]
+    async def async_step_integration_discovery(self, discovery_info: DiscoveredHost) -> ConfigFlowResult:  # type: ignore[override]
         """Wait as a card, or in the queue of those that were picked together."""
         machine = discovery_info
         self._queue, self._limit = machine.queue or "", machine.limit or self._limit
@@ -283,7 +283,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         # What a scan finds is known by its MAC or IP address: a card called like one would hide it once ignored.
         unique_id = said if name else f"announced {host}"
         await self.async_set_unique_id(unique_id)
-        machine = Found(
+        machine = DiscoveredHost(
             host=host,
             unique_id=unique_id,
             name=name or host,
@@ -295,7 +295,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         card = Card({replace(machine, host=host).address for host in hosts}, is_announced=True)
         return await self._async_discovered(machine, card, hosts)
 
-    async def _async_discovered(self, machine: Found, card: Card, hosts: set[str]) -> ConfigFlowResult:
+    async def _async_discovered(self, machine: DiscoveredHost, card: Card, hosts: set[str]) -> ConfigFlowResult:
         """Show a card, unless the machine is ignored, known, or has one."""
         self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
         entries = self._async_current_entries(include_ignore=False)
@@ -309,7 +309,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             async_dismiss_cards(self.hass, {machine.address}, self.flow_id)
         return await self._async_show_card(machine, card)
 
-    async def _async_show_card(self, machine: Found, card: Card) -> ConfigFlowResult:
+    async def _async_show_card(self, machine: DiscoveredHost, card: Card) -> ConfigFlowResult:
         """Wait for a person."""
         self._machine, self._card, self._suggested = machine, replace(card, judge=self._judge_name), machine.typed
         self._judge_name(self._taken_looks())
@@ -420,7 +420,7 @@ def _label(candidate: Candidate, entry: ConfigEntry | None, taken: frozenset[str
     return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
 
 
-def _name_of(machine: Found, taken: frozenset[str]) -> str:
+def _name_of(machine: DiscoveredHost, taken: frozenset[str]) -> str:
     """Return what a machine is called besides its address, "" where that looks like the name of another host."""
     return machine.known_as if machine.is_typed or not is_taken(machine.name, taken) else ""
 

@@ -39,17 +39,17 @@ from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
 from .client.probe.session import ProbeSession
 from .client.probe.snapshot import Reply, Snapshot
 from .client.time_limit import STANDSTILL_SECONDS
-from .client.tracking.events import Baseline, Happening, advance, starting_from
-from .client.tracking.item_tracker import Roster
+from .client.tracking.events import Baseline, HostEvent, advance, starting_from
+from .client.tracking.item_tracker import ItemTracker
 from .client.tracking.items import SHOWN, Selection, is_crowd, services
-from .client.tracking.problems import Judge, Thresholds
+from .client.tracking.problems import ProblemTracker, Thresholds
 from .client.tracking.rates import Rates, updated
-from .client.tracking.schedule import Turns
+from .client.tracking.schedule import Schedule
 from .health.alarms import async_alarm
-from .health.monitor import HostJudgement
+from .health.monitor import HealthMonitor
 from .registration import HostDevice
 from .settings import HostAddress, HostOptions
-from .state import ONLINE, HostState, Status
+from .state import ONLINE, HostState, HostStatus
 from .store import HostStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             filesystems=self.options.filesystems,
             user=self.address.target.username,
         )
-        self._roster = Roster(self.inventory, self.selection)
-        self._turns = Turns()
+        self._roster = ItemTracker(self.inventory, self.selection)
+        self._turns = Schedule()
         self._tries = 0
         self._refusals = self._limited = self._cuts = 0
         self._first_cut = -math.inf
@@ -141,8 +141,8 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._audience = Audience(hass, entry.entry_id, store.memory, may_be_off=self.options.may_be_off)
         self._heard = self._audience.heard
         """When the host answered last, by the steady clock, where that was since Home Assistant began."""
-        self.judgement = HostJudgement(hass, entry, store, session, self.async_tested)
-        self._judge = Judge(selection=self.selection, told=store.memory.problems)
+        self.judgement = HealthMonitor(hass, entry, store, session, self.async_tested)
+        self._judge = ProblemTracker(selection=self.selection, told=store.memory.problems)
         self._thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
@@ -178,11 +178,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             # The config flow has just seen it.
             self._last_success = memory.seen
         elif not memory.online:
-            return state if memory.online is None else replace(state, status=Status.OFFLINE)
+            return state if memory.online is None else replace(state, status=HostStatus.OFFLINE)
         else:
             self._last_success = self._answered_before()
         self._arm_stale_timer()
-        state = replace(state, status=Status.ONLINE)
+        state = replace(state, status=HostStatus.ONLINE)
         self._remember(state)
         return state
 
@@ -292,7 +292,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Say that the last reply was not taken in, where no success has armed the timer that would."""
         if not self._is_taking_in or self.data.is_online or isinstance(self.data.error, InternalError):
             return
-        self.data = self._enter(self.data, Status.OFFLINE, InternalError(self.name, _SEE_LOG))
+        self.data = self._enter(self.data, HostStatus.OFFLINE, InternalError(self.name, _SEE_LOG))
         self.async_update_listeners()
 
     def _watch(self, sections: list[str]) -> Mapping[str, list[str]] | None:
@@ -357,7 +357,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store.memory.snapshot, self.store.memory.problems = snapshot, state.problems
         self.store.memory.baseline = baseline
         self.store.async_changed()
-        return self._enter(state, Status.ONLINE, None, happenings)
+        return self._enter(state, HostStatus.ONLINE, None, happenings)
 
     def _next_interval(self) -> float:
         """Return the interval; the first one is cut short, to spread the hosts over it."""
@@ -386,10 +386,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._tries = self._tries + 1 if status is self.data.status else 1
         retry_seconds = self._retry_seconds(status)
         self.update_interval = timedelta(seconds=retry_seconds)
-        if self._refusals or self._limited or status is Status.SUSPENDED:
+        if self._refusals or self._limited or status is HostStatus.SUSPENDED:
             # A little less, as a timer may be early.
             self._rest_until = time.monotonic() + 0.95 * retry_seconds
-        if isinstance(err, KeyRefused) and (self._refusals > 1 or status is Status.SUSPENDED):
+        if isinstance(err, KeyRefused) and (self._refusals > 1 or status is HostStatus.SUSPENDED):
             # The first one may be a home that is not mounted yet. Each time: anybody can end the dialog that waits.
             self.config_entry.async_start_reauth(self.hass)
         return self._enter(self.data, status, err)
@@ -406,18 +406,18 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         goes_on = self._cuts >= CUT_LOGINS and now - self._first_cut >= CUT_LOGINS_SECONDS
         return HangsUp(err.host, err.detail) if goes_on else err
 
-    def _status_after(self, err: HomelabError) -> Status:
+    def _status_after(self, err: HomelabError) -> HostStatus:
         """Return the status that a failed poll leads to; a host goes only when somebody listens.
 
         Who answers in its place may be gone by then, and would leave nothing behind: that counts at once. A host that
         is off comes back by an answer and by nothing else, however late we are to ask.
         """
         if self.data.is_online and not self._audience.is_listening and not isinstance(err, ALARMS):
-            return Status.LATE
+            return HostStatus.LATE
         if self._refusals > len(REFUSAL_RETRY_SECONDS) or (err.hard and not self._refusals):
-            return Status.SUSPENDED
+            return HostStatus.SUSPENDED
         is_gone = self._refusals or not self.data.is_online or self._is_stale()
-        return Status.OFFLINE if is_gone else Status.LATE
+        return HostStatus.OFFLINE if is_gone else HostStatus.LATE
 
     def _is_stale(self) -> bool:
         """Return whether the last success is too long ago, and for as long as that takes nobody has answered us."""
@@ -434,9 +434,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         patience = self.options.stale_after - self.options.interval - STANDSTILL_SECONDS
         return max(heard + self.options.stale_after, asked + patience)
 
-    def _retry_seconds(self, status: Status) -> float:
+    def _retry_seconds(self, status: HostStatus) -> float:
         """Return when to try again."""
-        if status is Status.SUSPENDED:
+        if status is HostStatus.SUSPENDED:
             return SUSPENDED_RETRY_SECONDS
         if self._limited:
             return max(self._limited_seconds(status), self.options.interval)
@@ -444,14 +444,14 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return max(CUT_RETRY_SECONDS[min(self._cuts, len(CUT_RETRY_SECONDS)) - 1], self.options.interval)
         if self._refusals:
             return REFUSAL_RETRY_SECONDS[min(self._refusals, len(REFUSAL_RETRY_SECONDS)) - 1]
-        if status is Status.LATE:
+        if status is HostStatus.LATE:
             return self.options.interval
         steps = MAY_BE_OFF_RETRY_SECONDS if self.options.may_be_off else OFFLINE_RETRY_SECONDS
         return max(steps[min(self._tries, len(steps)) - 1], self.options.interval)
 
-    def _limited_seconds(self, status: Status) -> float:
+    def _limited_seconds(self, status: HostStatus) -> float:
         """Return for how long to spare a server that limits logins, or somebody who says so in its place."""
-        if status is Status.LATE and not self._has_refused:
+        if status is HostStatus.LATE and not self._has_refused:
             self._limited = 1
             return LATE_LIMITED_RETRY_SECONDS
         steps = LIMITED_RETRY_SECONDS if self._has_refused else SAID_LIMITED_RETRY_SECONDS
@@ -493,7 +493,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.async_update_listeners()
 
     @callback
-    def async_tell(self, *happenings: Happening) -> None:
+    def async_tell(self, *happenings: HostEvent) -> None:
         """Let all entities look again, and tell what happened beside the polls."""
         # While entities go their listeners do, one after the other: the next ones tell it.
         self.data = replace(self.data, happenings=self._audience.told(happenings))
@@ -543,7 +543,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     # ------------------------------------------------------------ status
 
     def _enter(
-        self, state: HostState, status: Status, err: HomelabError | None, happenings: tuple[Happening, ...] = ()
+        self, state: HostState, status: HostStatus, err: HomelabError | None, happenings: tuple[HostEvent, ...] = ()
     ) -> HostState:
         """Return the state with its new status; log once down and once back."""
         # Whatever the host was before: that somebody answers in its place is said.
@@ -577,29 +577,29 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self.store.async_changed()
 
     @staticmethod
-    def _since(status: Status, before: HostState) -> datetime:
+    def _since(status: HostStatus, before: HostState) -> datetime:
         """Return since when the host is there or not; how sure that is does not begin it anew."""
         # Of a host whose return nobody was told of yet, the absence is what is said.
         is_same = before.is_known and (before.is_held or (status in ONLINE) is before.is_online)
         return before.since if is_same else dt_util.utcnow()
 
     @staticmethod
-    def _gone_or_back(state: HostState, status: Status, err: HomelabError | None) -> tuple[Happening, ...]:
+    def _gone_or_back(state: HostState, status: HostStatus, err: HomelabError | None) -> tuple[HostEvent, ...]:
         """Return what a change of status means to people: that a host went, or that it is back."""
         is_online = status in ONLINE
         if is_online is state.is_online:
             return ()
         if is_online:
-            return (Happening(type="host_online", about={}),)
-        return (Happening(type="host_offline", about={"reason": err.key if err else "no_answer"}),)
+            return (HostEvent(type="host_online", about={}),)
+        return (HostEvent(type="host_offline", about={"reason": err.key if err else "no_answer"}),)
 
-    def _log_change(self, status: Status, err: HomelabError | None, *, is_alarm: bool) -> None:
+    def _log_change(self, status: HostStatus, err: HomelabError | None, *, is_alarm: bool) -> None:
         """Log one line when a host goes and one when it is back, and one when another machine answers."""
         quiet = self.options.may_be_off and not is_alarm
-        if status is Status.ONLINE and self._is_reported_offline:
+        if status is HostStatus.ONLINE and self._is_reported_offline:
             self._is_reported_offline = False
             _LOGGER.log(logging.DEBUG if quiet else logging.INFO, "%s is online again", self.name)
-        elif status in (Status.OFFLINE, Status.SUSPENDED) and (is_alarm or not self._is_reported_offline):
+        elif status in (HostStatus.OFFLINE, HostStatus.SUSPENDED) and (is_alarm or not self._is_reported_offline):
             if not (self._alarm_lines if is_alarm else self._lines).take():
                 self._unlogged += 1
                 return
@@ -648,7 +648,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return
         elif self.data.is_online:
             fault = None if self.last_update_success else InternalError(self.name, _SEE_LOG)
-            self.data = self._enter(self.data, Status.OFFLINE, self.data.error or fault)
+            self.data = self._enter(self.data, HostStatus.OFFLINE, self.data.error or fault)
             self.async_update_listeners()
 
     def _waits_on(self) -> bool:

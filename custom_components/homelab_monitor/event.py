@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client.bucket import Bucket
 from .client.limits import EVENT_OWNERS, EVENTS
-from .client.tracking.events import HAPPENINGS, Happening
+from .client.tracking.events import EVENT_TYPES, HostEvent
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .state import HostState
@@ -31,7 +31,7 @@ HOST_EVENTS: tuple[HomelabEventDescription[HostState], ...] = (
         key="events",
         subject=HOST,
         stays_available=True,
-        event_types=list(HAPPENINGS),
+        event_types=list(EVENT_TYPES),
     ),
 )
 
@@ -71,7 +71,7 @@ class HomelabEvent(HomelabEntity[HostState], EventEntity):
             self._trigger_event(happening.type, self._about(happening, share))
             self.async_write_ha_state()
 
-    def _share(self, happening: Happening) -> str:
+    def _share(self, happening: HostEvent) -> str:
         """Return in whose name a happening is counted; a host may make owners up, so those who are many share one."""
         owner = self.coordinator.selection.guest(happening.owner)
         buckets = self._buckets[happening.type]
@@ -81,7 +81,7 @@ class HomelabEvent(HomelabEntity[HostState], EventEntity):
                     del buckets[name]
         return owner if not owner or owner in buckets or len(buckets) < EVENT_OWNERS else _OTHERS
 
-    def _about(self, happening: Happening, share: str) -> dict[str, Any]:
+    def _about(self, happening: HostEvent, share: str) -> dict[str, Any]:
         """Return what is told of a happening, with how many of its type and owner were left out before it."""
         name = self.device_entry.name_by_user if self.device_entry else None
         about: dict[str, Any] = {"host": name or self.coordinator.name, **happening.about}

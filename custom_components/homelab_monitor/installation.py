@@ -13,11 +13,11 @@ from typing import Final
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
 
-from .client.control.install_updates import Phase, Upgrade, read_upgrade, start_upgrade
+from .client.control.install_updates import Installation, Phase, read_installation, start_installation
 from .client.errors import HomelabError, UpgradeDenied, UpgradeFailed, UpgradeLost, UpgradeUnknown
 from .client.models import Updates
 from .client.time_limit import TimeLimit
-from .client.tracking.events import Happening
+from .client.tracking.events import HostEvent
 from .client.transport.ssh import Connection
 from .const import CONF_INSTALL_UPDATES, DOMAIN
 from .controls import require, translated
@@ -39,7 +39,7 @@ CHANGED: Final = ("updates", "services", "containers")
 """The sections that tell something else once packages were installed."""
 
 
-class HostUpgrade:
+class HostInstallation:
     """The job of one host, if there is one."""
 
     def __init__(self, coordinator: HomelabCoordinator) -> None:
@@ -47,7 +47,7 @@ class HostUpgrade:
         self._coordinator = coordinator
         self._memory = coordinator.store.memory
         self._is_unsure = coordinator.options.install_updates
-        self._end: asyncio.Future[Upgrade] | None = None
+        self._end: asyncio.Future[Installation] | None = None
         self._lock = asyncio.Lock()
         self._looked_at: float | None = None
         self._seen = self._updates
@@ -145,7 +145,7 @@ class HostUpgrade:
             self._memory.upgrade_failure = failure
             self._coordinator.store.async_changed()
 
-    async def _async_start(self) -> asyncio.Future[Upgrade]:
+    async def _async_start(self) -> asyncio.Future[Installation]:
         """Start the job and return what its end will be; raise HomeAssistantError when the host does not let us."""
         manager = self._manager
         self._end = end = self._coordinator.hass.loop.create_future()
@@ -168,7 +168,7 @@ class HostUpgrade:
     async def _async_start_on(self, connection: Connection, manager: str) -> None:
         """Start the job; raise HomelabError when the host does not let us."""
         try:
-            await start_upgrade(connection, self._coordinator.address.target.host, manager)
+            await start_installation(connection, self._coordinator.address.target.host, manager)
         except UpgradeDenied:
             async_note_denied(self._coordinator)
             raise
@@ -199,7 +199,7 @@ class HostUpgrade:
             host = self._coordinator.address.target.host
             try:
                 async with self._coordinator.session.aside() as connection:
-                    found = await read_upgrade(connection, host, self._manager)
+                    found = await read_installation(connection, host, self._manager)
             except HomelabError as err:
                 _LOGGER.debug("%s: %s", self._coordinator.name, err)
                 async_alarm(self._coordinator.config_entry, err)
@@ -221,10 +221,10 @@ class HostUpgrade:
             await self._async_remember(self._manager)
             self._coordinator.async_tell()
 
-    async def _async_ended(self, found: Upgrade | None) -> None:
+    async def _async_ended(self, found: Installation | None) -> None:
         """Tell how it ended, where that is known, and let every entity follow."""
         if found and found.phase is Phase.UNKNOWN and await self._async_has_left_something():
-            found = Upgrade(phase=Phase.LOST)
+            found = Installation(phase=Phase.LOST)
         error = self._error(found) if found else None
         has_failed = error is not None and not isinstance(error, UpgradeUnknown)
         seen = self._updates
@@ -241,14 +241,14 @@ class HostUpgrade:
             _LOGGER.warning("%s", error)
         if error and has_failed:
             # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.
-            self._coordinator.async_tell(Happening(type="update_failed", about={"reason": error.key}))
+            self._coordinator.async_tell(HostEvent(type="update_failed", about={"reason": error.key}))
         else:
             self._coordinator.async_tell()
         if found and end and not end.done():
             end.set_result(found)
         await self._async_save()
 
-    def _ours(self, found: Upgrade) -> Upgrade | None:
+    def _ours(self, found: Installation) -> Installation | None:
         """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""
         is_other_boot = self._memory.upgrade_boot_id != self._boot_id
         if self._end is None:
@@ -257,7 +257,7 @@ class HostUpgrade:
             # A reboot leaves nothing; what lies there after one is of another job.
             if is_old or (is_other_boot and found.phase is not Phase.NONE):
                 return None
-        return Upgrade(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
+        return Installation(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
 
     async def _async_has_left_something(self) -> bool:
         """Return whether the packages prove that the job did not end well: it would have installed what was pending.
@@ -271,7 +271,7 @@ class HostUpgrade:
             return False
         return bool(now.unfinished) or not wanted.isdisjoint(_pending(now))
 
-    def _error(self, found: Upgrade) -> HomelabError | None:
+    def _error(self, found: Installation) -> HomelabError | None:
         """Return what a person has to know of the end."""
         host = self._coordinator.address.target.host
         match found.phase:

@@ -26,7 +26,7 @@ import voluptuous as vol
 from .capability import Ended, async_connect, async_test_host, async_while_loaded, remedy_lock
 from .client.checks.host_facts import Family, family_of
 from .client.checks.remedies import Outcome, Remedy, RemedyResult, Where, remedy_for, run_remedy
-from .client.checks.report import CheckResult, Report, Status, restore_report
+from .client.checks.report import CheckResult, CheckStatus, Report, restore_report
 from .client.errors import HomelabError, HostKeyChanged, first_line
 from .client.models import System
 from .client.tracking.identity import is_it
@@ -51,7 +51,7 @@ _NOTHING_TO_TYPE = vol.Schema({})
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
 _PASSWORD_SCHEMA = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
 _NOT_RUN = frozenset({Outcome.NEEDS_TERMINAL, Outcome.OTHER_QUESTION, Outcome.REFUSED, Outcome.NO_PRIVILEGE})
-_CURED = frozenset({Status.OK, Status.INFO})
+_CURED = frozenset({CheckStatus.OK, CheckStatus.INFO})
 
 
 async def async_create_fix_flow(
@@ -229,14 +229,14 @@ class CheckFlow(RepairsFlow):
     def _row(self) -> CheckResult | None:
         """Return the last word on the check; a test that could not judge it says nothing new."""
         row = self._report.row(self._check) if self._report else None
-        if row is None or row.status is Status.UNKNOWN:
+        if row is None or row.status is CheckStatus.UNKNOWN:
             return async_issue_row(self.hass, self._entry.entry_id, self._check)
         return row
 
     def _shown_row(self) -> CheckResult | None:
         """Return what is wrong: the check, or what kept the test from reaching it."""
         row = self._report.row(self._check) if self._report else None
-        if self._report and row and row.status is Status.UNKNOWN:
+        if self._report and row and row.status is CheckStatus.UNKNOWN:
             return self._report.hindrance or row
         return self._row()
 

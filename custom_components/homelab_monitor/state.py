@@ -10,12 +10,12 @@ from homeassistant.util import dt as dt_util
 from .client.checks.report import Report
 from .client.errors import HomelabError
 from .client.probe.snapshot import Snapshot
-from .client.tracking.events import Happening
+from .client.tracking.events import HostEvent
 from .client.tracking.problems import Problem
 from .client.tracking.rates import Rates
 
 
-class Status(StrEnum):
+class HostStatus(StrEnum):
     """Whether a host can be believed to be there."""
 
     STARTING = "starting"
@@ -26,7 +26,7 @@ class Status(StrEnum):
     SUSPENDED = "suspended"
 
 
-ONLINE = frozenset({Status.ONLINE, Status.LATE})
+ONLINE = frozenset({HostStatus.ONLINE, HostStatus.LATE})
 """Where the last good values may be shown: the one answer to whether a host is online."""
 
 
@@ -40,12 +40,12 @@ class HostState:
     snapshot: Snapshot = field(default_factory=Snapshot)
     rates: Rates = field(default_factory=Rates)
     items: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    status: Status = Status.STARTING
+    status: HostStatus = HostStatus.STARTING
     error: HomelabError | None = None
     since: datetime = field(default_factory=dt_util.utcnow)
     poll_seconds: float | None = None
     problems: tuple[Problem, ...] = ()
-    happenings: tuple[Happening, ...] = ()
+    happenings: tuple[HostEvent, ...] = ()
     """What happened since the state before this one."""
     last_test: Report | None = None
     """The last whole capability test, None where there was none yet."""
@@ -70,7 +70,7 @@ class HostState:
     @property
     def is_known(self) -> bool:
         """Return whether anybody knows if the host is there."""
-        return self.status is not Status.STARTING
+        return self.status is not HostStatus.STARTING
 
     @property
     def is_shown_online(self) -> bool:

@@ -35,7 +35,7 @@ from .client.limits import (
 )
 from .client.probe.snapshot import Snapshot, restore_snapshot
 from .client.tracking.event_baseline import baseline_as_dict, restore_baseline
-from .client.tracking.events import ABOUT, HAPPENINGS, Baseline, Happening
+from .client.tracking.events import ABOUT, EVENT_TYPES, Baseline, HostEvent
 from .client.tracking.inventory import Inventory, restore_inventory
 from .client.tracking.problems import Problem
 from .client.transport.keys import ECDSA, KeyPair
@@ -217,7 +217,7 @@ class HostMemory:
     """Whether it is online again and automations were not told yet; `since` is that of its absence."""
     baseline: Baseline | None = None
     """What happenings are told against; None: not known."""
-    untold: tuple[Happening, ...] = ()
+    untold: tuple[HostEvent, ...] = ()
     """What happened and automations were not told yet, the first one first."""
     problems: tuple[Problem, ...] = ()
     """What was wrong with it."""
@@ -392,20 +392,20 @@ def _problems(stored: object) -> tuple[Problem, ...]:
     return tuple(Problem(kind=row[0], item=row[1], device="".join(row[2:])) for row in rows if len(row) in {2, 3})
 
 
-def _foremost(untold: tuple[Happening, ...]) -> list[Happening]:
+def _foremost(untold: tuple[HostEvent, ...]) -> list[HostEvent]:
     """Return those that there is room for, in their order: none that a user brought about for one of the host's own."""
     order = sorted(range(len(untold)), key=lambda at: bool(untold[at].owner))
     return [untold[at] for at in sorted(order[:UNTOLD_STORED])]
 
 
-def _untold(stored: object) -> tuple[Happening, ...]:
+def _untold(stored: object) -> tuple[HostEvent, ...]:
     """Return the happenings that a file names."""
-    found: list[Happening] = []
+    found: list[HostEvent] = []
     for row in (stored if isinstance(stored, list) else [])[:UNTOLD_STORED]:
         match row:
-            case [str(kind), str(owner), dict(about)] if kind in HAPPENINGS and len(owner) <= LINE_LIMIT:
+            case [str(kind), str(owner), dict(about)] if kind in EVENT_TYPES and len(owner) <= LINE_LIMIT:
                 words = {name: about[name] for name in ABOUT & about.keys()}
                 # An empty one says something as well: an empty owner that it is the host's own.
                 said = {name: each for name, each in words.items() if isinstance(each, str) and len(each) <= LINE_LIMIT}
-                found.append(Happening(type=kind, owner=owner, about=said))
+                found.append(HostEvent(type=kind, owner=owner, about=said))
     return tuple(found)

@@ -16,14 +16,14 @@ from homeassistant.helpers.restore_state import RestoredExtraData
 from homeassistant.helpers.translation import async_get_translations
 
 from .attributes import shortened
-from .client.control.install_updates import can_upgrade
+from .client.control.install_updates import can_install_updates
 from .client.limits import PACKAGE_TEXT_LIMIT, PACKAGES_SHOWN, VERSION_LIMIT
 from .client.models import Package, Updates, Withheld
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .health.checklist import words
-from .installation import HostUpgrade
+from .installation import HostInstallation
 from .markdown import escaped
 from .state import HostState
 from .subjects import HOST
@@ -202,7 +202,7 @@ class HostPackages(HomelabUpdate[HostState]):
     ) -> None:
         """Be ready to follow an installation."""
         super().__init__(coordinator, description, item_id)
-        self._upgrade = HostUpgrade(coordinator)
+        self._upgrade = HostInstallation(coordinator)
         self._known: Offer | None = None
         """What was offered last while nothing was being installed."""
         self._summaries: Mapping[str, str] = {}
@@ -217,7 +217,7 @@ class HostPackages(HomelabUpdate[HostState]):
         """Offer to install only what the options allow and what is known how to."""
         sections = self.coordinator.data.snapshot.sections
         # In the middle of an installation the host may not tell its package manager.
-        can = self._upgrade.is_running or can_upgrade(sections.updates, sections.system)
+        can = self._upgrade.is_running or can_install_updates(sections.updates, sections.system)
         if not self.coordinator.options.install_updates or not can:
             return self._attr_supported_features
         return self._attr_supported_features | UpdateEntityFeature.INSTALL | UpdateEntityFeature.PROGRESS

@@ -16,7 +16,7 @@ from custom_components.homelab_monitor.client.models import (
 )
 from custom_components.homelab_monitor.client.probe.snapshot import Reply, Snapshot
 from custom_components.homelab_monitor.client.tracking.inventory import Inventory
-from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.item_tracker import ItemTracker
 from custom_components.homelab_monitor.client.tracking.items import Selection, unknown_hardware
 from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 
@@ -26,7 +26,7 @@ class Host:
 
     def __init__(self) -> None:
         self.snapshot, self.rates, self.at = Snapshot(), Rates(), 100.0
-        self.roster = Roster(Inventory(), Selection())
+        self.roster = ItemTracker(Inventory(), Selection())
         self.boot_id = "one"
 
     def poll(self, **sections: Any) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from custom_components.homelab_monitor.client.checks import checks, updates_rule
-from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, judge, judge_poll, run_checks
+from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, evaluate, evaluate_poll, run_checks
 from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
     Access,
@@ -28,7 +28,7 @@ from custom_components.homelab_monitor.client.checks.host_facts import (
     wants_password,
 )
 from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, remedy_for
-from custom_components.homelab_monitor.client.checks.report import CheckResult, Report, Status, restore_report
+from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, restore_report
 from custom_components.homelab_monitor.client.errors import (
     BadReply,
     ChannelRefused,
@@ -106,7 +106,7 @@ def evidence(**changes: object) -> Evidence:
 
 def row(check: str, **changes: object) -> CheckResult:
     """Return the row of one check over changed evidence."""
-    return next(each for each in judge(evidence(**changes)) if each.check == check)
+    return next(each for each in evaluate(evidence(**changes)) if each.check == check)
 
 
 def failed(error: HomelabError, *, connected: bool = False) -> Evidence:
@@ -118,7 +118,7 @@ def failed(error: HomelabError, *, connected: bool = False) -> Evidence:
 
 
 def test_a_plain_host_is_green():
-    rows = judge(evidence())
+    rows = evaluate(evidence())
     assert {each.check: (each.status.value, each.reason) for each in rows} == {
         "reachable": ("ok", "answers_in"),
         "host_key": ("ok", "host_key_pinned"),
@@ -143,9 +143,9 @@ def test_a_plain_host_is_green():
 
 
 def test_without_evidence_nothing_is_judged():
-    rows = judge(Evidence(target=TARGET))
+    rows = evaluate(Evidence(target=TARGET))
     assert [each.check for each in rows] == [check.key for check in CHECKS]
-    assert {each.status for each in rows} == {Status.UNKNOWN}
+    assert {each.status for each in rows} == {CheckStatus.UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -160,28 +160,30 @@ def test_without_evidence_nothing_is_judged():
     ],
 )
 def test_a_host_that_is_not_reached_says_why_and_nothing_else_is_judged(error, reason, remedy):
-    first, *others = judge(failed(error))
-    assert (first.check, first.status, first.reason, first.remedy) == ("reachable", Status.RED, reason, remedy)
+    first, *others = evaluate(failed(error))
+    assert (first.check, first.status, first.reason, first.remedy) == ("reachable", CheckStatus.RED, reason, remedy)
     assert first.placeholders["address"] == "nas.lan"
-    assert {each.status for each in others} == {Status.UNKNOWN}
+    assert {each.status for each in others} == {CheckStatus.UNKNOWN}
 
 
 def test_a_changed_host_key_shows_both_fingerprints():
-    rows = {each.check: each for each in judge(failed(HostKeyChanged("nas", expected="SHA256:a", offered="SHA256:b")))}
-    assert rows["reachable"].status is Status.OK
-    assert (rows["host_key"].status, rows["host_key"].remedy) == (Status.RED, "accept_host_key")
+    rows = {
+        each.check: each for each in evaluate(failed(HostKeyChanged("nas", expected="SHA256:a", offered="SHA256:b")))
+    }
+    assert rows["reachable"].status is CheckStatus.OK
+    assert (rows["host_key"].status, rows["host_key"].remedy) == (CheckStatus.RED, "accept_host_key")
     assert (rows["host_key"].placeholders["expected"], rows["host_key"].placeholders["offered"]) == (
         "SHA256:a",
         "SHA256:b",
     )
-    assert rows["login"].status is Status.UNKNOWN
+    assert rows["login"].status is CheckStatus.UNKNOWN
 
 
 def test_a_refused_key_is_the_logins_row():
-    rows = {each.check: each for each in judge(failed(KeyRefused("nas")))}
-    assert (rows["reachable"].status, rows["host_key"].status) == (Status.OK, Status.OK)
+    rows = {each.check: each for each in evaluate(failed(KeyRefused("nas")))}
+    assert (rows["reachable"].status, rows["host_key"].status) == (CheckStatus.OK, CheckStatus.OK)
     assert (rows["login"].status, rows["login"].reason, rows["login"].remedy) == (
-        Status.RED,
+        CheckStatus.RED,
         "key_refused",
         "authorize",
     )
@@ -201,15 +203,15 @@ def test_a_refused_key_is_the_logins_row():
     ],
 )
 def test_what_fails_after_the_login_is_one_red_row(error, check, reason, remedy):
-    rows = judge(failed(error, connected=True))
-    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is Status.RED] == [
+    rows = evaluate(failed(error, connected=True))
+    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is CheckStatus.RED] == [
         (check, reason, remedy)
     ]
-    assert next(each for each in rows if each.check == "login").status is Status.OK
+    assert next(each for each in rows if each.check == "login").status is CheckStatus.OK
 
 
 def test_a_channel_that_is_refused_before_the_connection_counts_still_means_that_the_host_answers():
-    assert judge(failed(ChannelRefused("nas")))[0].reason == "answers"
+    assert evaluate(failed(ChannelRefused("nas")))[0].reason == "answers"
 
 
 def test_an_answer_without_a_round_trip_time_is_an_answer():
@@ -250,22 +252,22 @@ def test_the_system_is_named(changes, shown):
 
 def test_a_system_without_a_probe_is_named():
     mac = row("system", snapshot=None, facts=facts(system="Darwin", os_release={}))
-    assert (mac.status, mac.reason, mac.placeholders) == (Status.RED, "not_supported", {"system": "Darwin"})
-    assert row("system", snapshot=None, facts=None).status is Status.UNKNOWN
+    assert (mac.status, mac.reason, mac.placeholders) == (CheckStatus.RED, "not_supported", {"system": "Darwin"})
+    assert row("system", snapshot=None, facts=None).status is CheckStatus.UNKNOWN
 
 
 def test_a_talking_login_shell_is_quoted():
     for changes in ({"noise": "Welcome!"}, {"facts": facts(noise="Welcome!")}):
         talking = row("shell", **changes)
         assert (talking.status, talking.placeholders, talking.remedy) == (
-            Status.AMBER,
+            CheckStatus.AMBER,
             {"line": "Welcome!"},
             "quiet_shell",
         )
     named = row("shell", noise="Welcome!", facts=facts(shell="/usr/bin/zsh"))
     assert (named.reason, named.placeholders) == ("shell_noise_of", {"line": "Welcome!", "shell": "/usr/bin/zsh"})
-    assert row("shell", snapshot=None, facts=None).status is Status.UNKNOWN
-    assert row("shell", snapshot=None).status is Status.OK
+    assert row("shell", snapshot=None, facts=None).status is CheckStatus.UNKNOWN
+    assert row("shell", snapshot=None).status is CheckStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -277,11 +279,11 @@ def test_a_talking_login_shell_is_quoted():
     ],
 )
 def test_a_login_shell_that_runs_no_command_is_the_one_red_row(error, reason, remedy):
-    rows = judge(failed(error, connected=True))
-    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is Status.RED] == [
+    rows = evaluate(failed(error, connected=True))
+    assert [(each.check, each.reason, each.remedy) for each in rows if each.status is CheckStatus.RED] == [
         ("shell", reason, remedy)
     ]
-    assert [each.check for each in judge_poll(failed(error)) if each.status is Status.RED] == ["shell"]
+    assert [each.check for each in evaluate_poll(failed(error)) if each.status is CheckStatus.RED] == ["shell"]
 
 
 @pytest.mark.parametrize(
@@ -306,15 +308,15 @@ def test_a_login_shell_that_runs_no_command_is_the_one_red_row(error, reason, re
 )
 def test_a_dry_run_that_lacks_something_is_amber(changes, reason, placeholders):
     amber = row("probe", snapshot=snapshot(**changes))
-    assert (amber.status, amber.reason, amber.placeholders) == (Status.AMBER, reason, placeholders)
+    assert (amber.status, amber.reason, amber.placeholders) == (CheckStatus.AMBER, reason, placeholders)
 
 
 def test_a_broken_graphics_card_is_not_a_broken_probe():
     broken = snapshot(errors={"gpu": "NVML: Driver/library version mismatch"})
-    assert row("probe", snapshot=broken).status is Status.OK
+    assert row("probe", snapshot=broken).status is CheckStatus.OK
     card = row("gpu", snapshot=broken)
     assert (card.status, card.placeholders, card.remedy) == (
-        Status.AMBER,
+        CheckStatus.AMBER,
         {"detail": "NVML: Driver/library version mismatch"},
         "restart_host",
     )
@@ -326,13 +328,13 @@ CARD = {"id": "GPU-1", "vendor": "nvidia", "name": "RTX 4090"}
 @pytest.mark.parametrize(
     ("changes", "status", "reason"),
     [
-        ({"sections": {"gpu": {"gpus": [CARD]}}}, Status.OK, "gpu_found"),
-        ({"sections": {"gpu": {"gpus": [CARD | {"state": "suspended"}]}}}, Status.OK, "gpu_found"),
-        ({"sections": {"gpu": {"gpus": [CARD, CARD | {"state": "lost"}]}}}, Status.AMBER, "gpu_lost"),
-        ({"missing": {"gpu": "not_installed"}}, Status.INFO, "gpu_none"),
-        ({"missing": {"gpu": "not_supported"}}, Status.INFO, "gpu_none"),
-        ({"missing": {"gpu": "permission_denied"}}, Status.AMBER, "gpu_denied"),
-        ({"missing": {"gpu": "timed_out"}}, Status.UNKNOWN, "not_tested"),
+        ({"sections": {"gpu": {"gpus": [CARD]}}}, CheckStatus.OK, "gpu_found"),
+        ({"sections": {"gpu": {"gpus": [CARD | {"state": "suspended"}]}}}, CheckStatus.OK, "gpu_found"),
+        ({"sections": {"gpu": {"gpus": [CARD, CARD | {"state": "lost"}]}}}, CheckStatus.AMBER, "gpu_lost"),
+        ({"missing": {"gpu": "not_installed"}}, CheckStatus.INFO, "gpu_none"),
+        ({"missing": {"gpu": "not_supported"}}, CheckStatus.INFO, "gpu_none"),
+        ({"missing": {"gpu": "permission_denied"}}, CheckStatus.AMBER, "gpu_denied"),
+        ({"missing": {"gpu": "timed_out"}}, CheckStatus.UNKNOWN, "not_tested"),
     ],
 )
 def test_a_graphics_card_is_there_absent_broken_or_unknown(changes, status, reason):
@@ -351,12 +353,12 @@ def test_a_graphics_card_is_there_absent_broken_or_unknown(changes, status, reas
 )
 def test_how_long_a_host_has_been_up_is_told_in_units_that_say_something(seconds, reason, shown):
     told = row("proc", snapshot=snapshot(sections={"uptime": {"at": 1.0, "uptime_seconds": seconds}}))
-    assert (told.status, told.reason, told.placeholders) == (Status.OK, reason, shown)
+    assert (told.status, told.reason, told.placeholders) == (CheckStatus.OK, reason, shown)
 
 
 def test_proc_that_cannot_be_read_is_amber():
     denied = row("proc", snapshot=snapshot(missing={"uptime": "permission_denied"}))
-    assert (denied.status, denied.placeholders) == (Status.AMBER, {"detail": "permission_denied"})
+    assert (denied.status, denied.placeholders) == (CheckStatus.AMBER, {"detail": "permission_denied"})
     broken = row("proc", snapshot=snapshot(errors={"uptime": "no such file"}))
     assert broken.placeholders == {"detail": "no such file"}
 
@@ -364,11 +366,11 @@ def test_proc_that_cannot_be_read_is_amber():
 @pytest.mark.parametrize(
     ("offset", "status", "reason", "shown"),
     [
-        (59.9, Status.OK, "clock_right", "+59.9"),
-        (-60.0, Status.OK, "clock_right", "-60.0"),
-        (-0.01, Status.OK, "clock_right", "+0.0"),
-        (60.1, Status.AMBER, "clock_fast", "60"),
-        (-3600.0, Status.AMBER, "clock_slow", "3600"),
+        (59.9, CheckStatus.OK, "clock_right", "+59.9"),
+        (-60.0, CheckStatus.OK, "clock_right", "-60.0"),
+        (-0.01, CheckStatus.OK, "clock_right", "+0.0"),
+        (60.1, CheckStatus.AMBER, "clock_fast", "60"),
+        (-3600.0, CheckStatus.AMBER, "clock_slow", "3600"),
     ],
 )
 def test_a_clock_may_be_a_minute_off(offset, status, reason, shown):
@@ -379,31 +381,37 @@ def test_a_clock_may_be_a_minute_off(offset, status, reason, shown):
 @pytest.mark.parametrize(
     ("check", "engine", "status", "reason", "remedy"),
     [
-        ("docker", Engine(), Status.INFO, "docker_not_installed", None),
-        ("docker", Engine(access=Access.DENIED), Status.AMBER, "docker_denied", "join_docker"),
-        ("docker", Engine(access=Access.STOPPED, error="down"), Status.AMBER, "docker_stopped", "start_docker"),
-        ("docker", Engine(access=Access.LATE), Status.AMBER, "docker_late", None),
-        ("docker", Engine(access=Access.USABLE, version="27.3.1"), Status.OK, "docker_version", None),
-        ("docker", Engine(access=Access.USABLE), Status.OK, "docker_usable", None),
-        ("podman", Engine(), Status.INFO, "podman_not_installed", None),
-        ("podman", Engine(access=Access.DENIED), Status.AMBER, "podman_denied", None),
-        ("podman", Engine(access=Access.STOPPED), Status.INFO, "podman_unused", None),
-        ("podman", Engine(access=Access.STOPPED, has_containers=True), Status.AMBER, "podman_stopped", "start_podman"),
-        ("podman", Engine(access=Access.LATE), Status.UNKNOWN, "podman_late", None),
-        ("podman", Engine(access=Access.USABLE, version="4.3.1"), Status.OK, "podman_version", None),
+        ("docker", Engine(), CheckStatus.INFO, "docker_not_installed", None),
+        ("docker", Engine(access=Access.DENIED), CheckStatus.AMBER, "docker_denied", "join_docker"),
+        ("docker", Engine(access=Access.STOPPED, error="down"), CheckStatus.AMBER, "docker_stopped", "start_docker"),
+        ("docker", Engine(access=Access.LATE), CheckStatus.AMBER, "docker_late", None),
+        ("docker", Engine(access=Access.USABLE, version="27.3.1"), CheckStatus.OK, "docker_version", None),
+        ("docker", Engine(access=Access.USABLE), CheckStatus.OK, "docker_usable", None),
+        ("podman", Engine(), CheckStatus.INFO, "podman_not_installed", None),
+        ("podman", Engine(access=Access.DENIED), CheckStatus.AMBER, "podman_denied", None),
+        ("podman", Engine(access=Access.STOPPED), CheckStatus.INFO, "podman_unused", None),
+        (
+            "podman",
+            Engine(access=Access.STOPPED, has_containers=True),
+            CheckStatus.AMBER,
+            "podman_stopped",
+            "start_podman",
+        ),
+        ("podman", Engine(access=Access.LATE), CheckStatus.UNKNOWN, "podman_late", None),
+        ("podman", Engine(access=Access.USABLE, version="4.3.1"), CheckStatus.OK, "podman_version", None),
     ],
 )
 def test_a_container_engine_is_absent_denied_stopped_or_usable(check, engine, status, reason, remedy):
     judged = row(check, facts=facts(**{check: engine}))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
-    assert row(check, facts=None).status is Status.UNKNOWN
+    assert row(check, facts=None).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize("init", ["", "systemd 252"])
 def test_what_systemd_would_do_is_offered_only_where_it_runs(init):
     stopped = Engine(access=Access.STOPPED, error="down", has_containers=True)
     told = facts(systemd=init, docker=stopped, podman=stopped)
-    remedies = {each.check: each.remedy for each in judge(evidence(facts=told, snapshot=snapshot(3600.0)))}
+    remedies = {each.check: each.remedy for each in evaluate(evidence(facts=told, snapshot=snapshot(3600.0)))}
     wanted = {"docker": "start_docker", "podman": "start_podman", "clock": "set_clock"}
     assert {check: remedies[check] for check in wanted} == (wanted if init else dict.fromkeys(wanted))
 
@@ -413,45 +421,45 @@ def test_a_poll_knows_what_runs_a_host_from_the_probe():
         seen = snapshot(3600.0)
         system = replace(seen.sections.system, os_id="debian", init=init)
         seen = replace(seen, sections=replace(seen.sections, system=system))
-        rows = judge_poll(evidence(snapshot=seen, facts=None))
+        rows = evaluate_poll(evidence(snapshot=seen, facts=None))
         clock = next(each for each in rows if each.check == "clock")
         assert (clock.reason, clock.remedy) == ("clock_fast", remedy)
 
 
 def test_without_systemd_services_are_no_complaint():
-    assert row("systemd", facts=facts(systemd="")).status is Status.INFO
+    assert row("systemd", facts=facts(systemd="")).status is CheckStatus.INFO
     for unclear in (None, facts(is_complete=False)):
-        assert row("systemd", facts=unclear).status is Status.UNKNOWN
+        assert row("systemd", facts=unclear).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("smart", "status", "reason"),
     [
-        (Smart(), Status.INFO, "smart_not_installed"),
-        (Smart(tool="/usr/sbin/smartctl"), Status.INFO, "smart_no_disks"),
-        (Smart(tool="/usr/sbin/smartctl", readable=("sda",)), Status.OK, "smart_readable"),
-        (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), Status.INFO, "smart_denied"),
+        (Smart(), CheckStatus.INFO, "smart_not_installed"),
+        (Smart(tool="/usr/sbin/smartctl"), CheckStatus.INFO, "smart_no_disks"),
+        (Smart(tool="/usr/sbin/smartctl", readable=("sda",)), CheckStatus.OK, "smart_readable"),
+        (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), CheckStatus.INFO, "smart_denied"),
     ],
 )
 def test_the_health_of_disks_is_told_and_no_rights_are_offered_for_it(smart, status, reason):
     judged = row("smart", facts=facts(smart=smart))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, None)
-    assert row("smart", facts=None).status is Status.UNKNOWN
+    assert row("smart", facts=None).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("part", "status", "reason", "remedy"),
     [
-        (None, Status.UNKNOWN, "not_tested", None),
-        (Firewall(state="ok", reason="active"), Status.OK, "firewall_readable", None),
-        (Firewall(state="warning", reason="inactive"), Status.OK, "firewall_readable", None),
-        (Firewall(state="unknown", reason="some_rules"), Status.OK, "firewall_readable", None),
-        (Firewall(state="unknown", reason="no_tool"), Status.INFO, "firewall_no_tool", None),
-        (Firewall(state="unknown", reason="permission_denied"), Status.INFO, "firewall_denied", None),
-        (Firewall(state="unknown", reason="unreadable"), Status.INFO, "firewall_unreadable", None),
+        (None, CheckStatus.UNKNOWN, "not_tested", None),
+        (Firewall(state="ok", reason="active"), CheckStatus.OK, "firewall_readable", None),
+        (Firewall(state="warning", reason="inactive"), CheckStatus.OK, "firewall_readable", None),
+        (Firewall(state="unknown", reason="some_rules"), CheckStatus.OK, "firewall_readable", None),
+        (Firewall(state="unknown", reason="no_tool"), CheckStatus.INFO, "firewall_no_tool", None),
+        (Firewall(state="unknown", reason="permission_denied"), CheckStatus.INFO, "firewall_denied", None),
+        (Firewall(state="unknown", reason="unreadable"), CheckStatus.INFO, "firewall_unreadable", None),
         (
             Firewall(state="ok", reason="active", old_rules=True),
-            Status.AMBER,
+            CheckStatus.AMBER,
             "firewall_rules_old",
             "allow_firewall",
         ),
@@ -461,16 +469,16 @@ def test_old_rules_of_sudo_for_the_firewall_are_to_be_renewed(part, status, reas
     seen = evidence().snapshot
     judged = row("firewall", snapshot=replace(seen, sections=replace(seen.sections, security=Security(firewall=part))))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
-    assert row("firewall", snapshot=None).status is Status.UNKNOWN
+    assert row("firewall", snapshot=None).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("sudo", "part", "judged"),
     [
-        (("security",), "permission_denied", (Status.AMBER, "firewall_rule_missing", "allow_firewall")),
-        (("sockets",), "permission_denied", (Status.INFO, "firewall_denied", None)),
-        (("security",), "active", (Status.OK, "firewall_readable", None)),
-        (("security",), "no_tool", (Status.INFO, "firewall_no_tool", None)),
+        (("security",), "permission_denied", (CheckStatus.AMBER, "firewall_rule_missing", "allow_firewall")),
+        (("sockets",), "permission_denied", (CheckStatus.INFO, "firewall_denied", None)),
+        (("security",), "active", (CheckStatus.OK, "firewall_readable", None)),
+        (("security",), "no_tool", (CheckStatus.INFO, "firewall_no_tool", None)),
     ],
 )
 def test_an_option_that_has_no_effect_without_a_rule_offers_the_rule(sudo, part, judged):
@@ -482,9 +490,9 @@ def test_an_option_that_has_no_effect_without_a_rule_offers_the_rule(sudo, part,
 
 @pytest.mark.parametrize("privilege", Privilege)
 def test_how_root_is_reached_is_only_told(privilege):
-    assert row("sudo", facts=facts(privilege=privilege)).status is Status.INFO
-    assert row("sudo", facts=facts(privilege=None)).status is Status.UNKNOWN
-    assert row("sudo", facts=None).status is Status.UNKNOWN
+    assert row("sudo", facts=facts(privilege=privilege)).status is CheckStatus.INFO
+    assert row("sudo", facts=facts(privilege=None)).status is CheckStatus.UNKNOWN
+    assert row("sudo", facts=None).status is CheckStatus.UNKNOWN
 
 
 def test_every_remedy_that_a_row_names_is_in_the_catalog():
@@ -675,7 +683,7 @@ def test_a_disk_that_does_not_answer_is_neither_readable_nor_denied() -> None:
     smart = parse_facts("\x1esmart\ntool /usr/sbin/smartctl\nreadable sda\nlate sdb\n\x1eend\n").smart
     assert (smart.readable, smart.late) == (("sda",), ("sdb",))
     judged = row("smart", facts=facts(smart=smart))
-    assert (judged.status, judged.reason, judged.remedy) == (Status.UNKNOWN, "smart_late", None)
+    assert (judged.status, judged.reason, judged.remedy) == (CheckStatus.UNKNOWN, "smart_late", None)
     assert judged.placeholders == {"disks": "sdb"}
 
 
@@ -687,11 +695,11 @@ def test_sudos_wish_for_a_password_is_told_from_other_words():
 
 
 def test_a_report_is_stored_and_read_back():
-    report = Report(rows=judge(failed(ConnectionRefused("nas", "why"))), at=NOW, seconds=1.5, family=Family.ALPINE)
+    report = Report(rows=evaluate(failed(ConnectionRefused("nas", "why"))), at=NOW, seconds=1.5, family=Family.ALPINE)
     assert restore_report(json.loads(json.dumps(report.as_dict()))) == report
     assert report.hindrance == report.row("reachable")
-    assert Report(rows=judge(evidence(noise="x"))).hindrance is None
-    assert report.row("reachable").status is Status.RED
+    assert Report(rows=evaluate(evidence(noise="x"))).hindrance is None
+    assert report.row("reachable").status is CheckStatus.RED
     assert report.row("nothing") is None
 
 
@@ -742,7 +750,7 @@ async def test_a_whole_test_of_a_host(fake_host: FakeHost, make_session: Callabl
     shares: list[float] = []
     session = make_session(fake_host)
     report, seen = await run_checks(session, fake_host.target, fake_host.host_keys, shares.append)
-    assert {each.check: each.status.value for each in report.rows if each.status is not Status.OK} == {
+    assert {each.check: each.status.value for each in report.rows if each.status is not CheckStatus.OK} == {
         "docker": "amber",
         "gpu": "info",
         "smart": "info",
@@ -761,8 +769,8 @@ async def test_a_host_that_runs_nothing_but_the_probe_is_still_judged(fake_host:
     fake_host.behaviour = forced_command
     report, seen = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
     assert seen
-    assert report.row("probe").status is Status.OK
-    assert report.row("docker").status is Status.UNKNOWN
+    assert report.row("probe").status is CheckStatus.OK
+    assert report.row("docker").status is CheckStatus.UNKNOWN
 
 
 async def test_facts_that_come_too_late_are_unknown(fake_host: FakeHost, make_session: Callable, monkeypatch):
@@ -775,7 +783,7 @@ async def test_facts_that_come_too_late_are_unknown(fake_host: FakeHost, make_se
     monkeypatch.setattr(checks, "FACTS_SECONDS", 0.1)
     fake_host.behaviour = hangs
     report, _ = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
-    assert report.row("docker").status is Status.UNKNOWN
+    assert report.row("docker").status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(("name", "reason"), [("hang", "probe_failed"), ("half_a_reply", "probe_failed")])
@@ -784,8 +792,8 @@ async def test_a_probe_that_misbehaves_is_red(fake_host: FakeHost, make_session:
     session = make_session(fake_host, timeout=0.5)
     report, seen = await run_checks(session, fake_host.target, fake_host.host_keys)
     assert seen is None
-    assert (report.row("probe").status, report.row("probe").reason) == (Status.RED, reason)
-    assert report.row("login").status is Status.OK
+    assert (report.row("probe").status, report.row("probe").reason) == (CheckStatus.RED, reason)
+    assert report.row("login").status is CheckStatus.OK
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
@@ -799,7 +807,7 @@ async def test_a_test_that_is_cut_off_says_that_the_connection_was_lost(
             cut = SimpleNamespace(target=target, key=sshd.key, host_keys=sshd.host_keys)
             session = make_session(cut, programs=load_programs(), timeout=5)
             report, _ = await run_checks(session, target, sshd.host_keys)
-            found += [row.reason for row in report.rows if row.status is Status.RED]
+            found += [row.reason for row in report.rows if row.status is CheckStatus.RED]
     assert found
     assert set(found) == {"connection_lost"}
 
@@ -809,7 +817,7 @@ async def test_a_host_that_is_off_is_red_in_one_row(fake_host: FakeHost, make_se
     report, seen = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
     assert seen is None
     assert report.row("reachable").reason == "connection_refused"
-    assert [each for each in report.rows if each.status not in (Status.RED, Status.UNKNOWN)] == []
+    assert [each for each in report.rows if each.status not in (CheckStatus.RED, CheckStatus.UNKNOWN)] == []
 
 
 async def test_windows_is_named_and_not_asked_for_facts(fake_host: FakeHost, make_session: Callable, monkeypatch):
@@ -832,13 +840,13 @@ async def test_a_real_machine_before_and_after_its_remedies(
     session = make_session(machine, "mon", timeout=20)
     report, _ = await run_checks(session, machine.target_for("mon"), machine.host_keys)
     rows = {each.check: each for each in report.rows}
-    assert rows["shell"].status is Status.AMBER
+    assert rows["shell"].status is CheckStatus.AMBER
     assert rows["shell"].placeholders == {"line": "Hello there", "shell": "/bin/bash"}
-    assert (rows["docker"].status, rows["docker"].reason) == (Status.AMBER, "docker_denied")
+    assert (rows["docker"].status, rows["docker"].reason) == (CheckStatus.AMBER, "docker_denied")
     assert rows["sudo"].reason == "sudo_passwordless"
-    assert rows["login"].status is Status.OK
+    assert rows["login"].status is CheckStatus.OK
     if shutil.which("systemctl") is None:
-        assert rows["systemd"].status is Status.INFO
+        assert rows["systemd"].status is CheckStatus.INFO
     (machine.folder / "home" / "mon" / ".bashrc").unlink()
     cure = remedy_for("join_docker", report.family, "mon", rows["docker"].placeholders)
     assert cure
@@ -846,7 +854,7 @@ async def test_a_real_machine_before_and_after_its_remedies(
     again = make_session(machine, "mon", timeout=20)
     report, _ = await run_checks(again, machine.target_for("mon"), machine.host_keys)
     assert report.row("docker").placeholders == {"version": "27.3.1"}
-    assert report.row("shell").status is Status.OK
+    assert report.row("shell").status is CheckStatus.OK
 
 
 # ---------------------------------------------------------------- a slow first reading
@@ -877,16 +885,16 @@ class SlowSession:
         return decode_reply("plain", json.dumps(document).encode(), sections)
 
 
-@pytest.mark.parametrize(("polls", "status"), [(1, Status.OK), (3, Status.OK), (99_999, Status.AMBER)])
+@pytest.mark.parametrize(("polls", "status"), [(1, CheckStatus.OK), (3, CheckStatus.OK), (99_999, CheckStatus.AMBER)])
 async def test_a_first_reading_has_longer_than_a_poll(
-    monkeypatch: pytest.MonkeyPatch, polls: int, status: Status
+    monkeypatch: pytest.MonkeyPatch, polls: int, status: CheckStatus
 ) -> None:
     monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
     monkeypatch.setattr(checks, "FIRST_SECONDS", 0.2)
     session = SlowSession("updates", polls)
     report, seen = await run_checks(session, TARGET, ())
     assert report.row("probe").status is status
-    assert (seen.sections.updates is not None) is (status is Status.OK)
+    assert (seen.sections.updates is not None) is (status is CheckStatus.OK)
     assert all(asked == ("updates",) for asked in session.asked[1:])
 
 
@@ -931,7 +939,7 @@ async def test_who_answers_in_place_of_the_host_during_a_test_is_told(
     monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
     report, _ = await run_checks(SwappedSession("updates", polls), TARGET, ())
     assert isinstance(report.error, HostKeyChanged)
-    assert report.row("host_key").status is Status.RED
+    assert report.row("host_key").status is CheckStatus.RED
 
 
 async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_told(
@@ -941,6 +949,6 @@ async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what
     session = LostSession("updates", 99)
     report, seen = await run_checks(session, TARGET, ())
     assert session.asked[1:] == [("updates",)], "asked no more"
-    assert (report.row("login").status, report.row("probe").status) == (Status.OK, Status.AMBER)
+    assert (report.row("login").status, report.row("probe").status) == (CheckStatus.OK, CheckStatus.AMBER)
     assert (seen.sections.updates, list(seen.late)) == (None, ["updates"])
     assert seen.sections.memory.total_bytes == 8_000_000_000

@@ -11,7 +11,7 @@ from custom_components.homelab_monitor.client.models import Container
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, Selection
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
@@ -42,7 +42,7 @@ class Looks:
         }
         self.baseline = Baseline()
         self.snapshot = Snapshot()
-        self.judge = Judge()
+        self.judge = ProblemTracker()
         self.rates = Rates()
         self.now = 1000.0
 

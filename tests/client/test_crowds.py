@@ -9,11 +9,11 @@ import pytest
 
 from custom_components.homelab_monitor.client.limits import ALIKE, ITEMS_LIMIT, LABEL_LIMIT
 from custom_components.homelab_monitor.client.tracking.crowds import fitting, numbered, plain_slug, simple_slug
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, restore_inventory
 
 
-def disks(labels: list[str]) -> list[Found]:
-    return [Found(name=f"{n:04}", label=label, keys={"wwn": f"{n:04}"}) for n, label in enumerate(labels)]
+def disks(labels: list[str]) -> list[FoundItem]:
+    return [FoundItem(name=f"{n:04}", label=label, keys={"wwn": f"{n:04}"}) for n, label in enumerate(labels)]
 
 
 def titles(inventory: Inventory) -> dict[str, str]:

@@ -25,9 +25,9 @@ from custom_components.homelab_monitor.client.probe import decoding
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply, restore_snapshot
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
 from custom_components.homelab_monitor.client.tracking.inventory import Inventory
-from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.item_tracker import ItemTracker
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, ItemKind, Selection, is_complete
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 from tests.worst_replies import (
     NASTY_NUMBERS,
@@ -201,7 +201,7 @@ def test_no_kind_of_item_is_complete_where_a_row_is_left_out(kind: ItemKind) -> 
 
 
 def test_a_problem_stands_while_its_row_may_be_the_one_that_is_left_out() -> None:
-    judge = Judge()
+    judge = ProblemTracker()
     full = {"filesystems": [fs("/"), fs("/srv")], "complete": {"mounts": True}}
     assert len(judge.problems(told(filesystems=full), THRESHOLDS)) == 2
     full["filesystems"][1]["used_bytes"] = "x"
@@ -211,7 +211,7 @@ def test_a_problem_stands_while_its_row_may_be_the_one_that_is_left_out() -> Non
 
 
 def test_problems_that_stand_are_no_more_than_a_limit() -> None:
-    judge = Judge()
+    judge = ProblemTracker()
     for turn in range(4):
         rows = [fs(f"/{turn}/{number}") for number in range(1001)]
         judge.problems(told(filesystems={"filesystems": rows, "complete": {"mounts": True}}), THRESHOLDS)
@@ -344,9 +344,9 @@ class Finder:
 class Hub:
     """All that a poll costs before entities look, over replies that follow one another."""
 
-    def __init__(self, roster: Roster | Finder | None = None) -> None:
+    def __init__(self, roster: ItemTracker | Finder | None = None) -> None:
         self.snapshot, self.rates, self.baseline = Snapshot(), Rates(), Baseline()
-        self.judge, self.roster = Judge(), roster or Roster(Inventory(), Selection())
+        self.judge, self.roster = ProblemTracker(), roster or ItemTracker(Inventory(), Selection())
         self.now = 1e9
 
     def take(self, payload: bytes, asked: tuple[str, ...]) -> float:

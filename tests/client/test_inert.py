@@ -17,7 +17,7 @@ from custom_components.homelab_monitor.client.checks.checks import run_checks
 from custom_components.homelab_monitor.client.checks.host_facts import Privilege
 from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways
 from custom_components.homelab_monitor.client.checks.remedies import _run_with_password, remedy_for
-from custom_components.homelab_monitor.client.checks.report import Report, Status
+from custom_components.homelab_monitor.client.checks.report import CheckStatus, Report
 from custom_components.homelab_monitor.client.errors import (
     CommandNotRun,
     HomelabError,
@@ -200,10 +200,10 @@ async def test_the_check_says_that_the_login_shell_is_in_the_way(
 ) -> None:
     report = await _tested(make_session, server, _account(name))
     row = report.row("shell")
-    assert (row.status, row.reason, row.remedy) == (Status.RED, "command_not_run_said", "plain_shell")
+    assert (row.status, row.reason, row.remedy) == (CheckStatus.RED, "command_not_run_said", "plain_shell")
     assert row.placeholders["detail"] == "Welcome"
     assert row.placeholders["username"] == _account(name)
-    assert [each.check for each in report.rows if each.status is Status.RED] == ["shell"]
+    assert [each.check for each in report.rows if each.status is CheckStatus.RED] == ["shell"]
 
 
 async def _tested(make_session: MakeSession, server: Sshd, username: str | None = None) -> Report:
@@ -317,8 +317,8 @@ async def test_a_forced_command_of_an_earlier_version_is_named_with_the_new_one(
     keys.write_text(f'restrict,command="{forced}" {server.key.public_openssh} test\n')
     report = await _tested(make_session, server)
     row = report.row("shell")
-    assert (row.status, row.reason, row.remedy) == (Status.RED, "old_forced_command", "renew_forced_command")
-    assert [each.check for each in report.rows if each.status is Status.RED] == ["shell"]
+    assert (row.status, row.reason, row.remedy) == (CheckStatus.RED, "old_forced_command", "renew_forced_command")
+    assert [each.check for each in report.rows if each.status is CheckStatus.RED] == ["shell"]
     session = make_session(server)
     await session.connect()
     session._timeout = 1.5
@@ -328,9 +328,9 @@ async def test_a_forced_command_of_an_earlier_version_is_named_with_the_new_one(
     remedy = remedy_for(row.remedy, report.family, server.target.username, row.placeholders)
     keys.write_text(f"restrict,{remedy.text} {server.key.public_openssh} test\n")
     report = await _tested(make_session, server)
-    assert {each.check for each in report.rows if each.status is Status.RED} == set()
-    assert report.row("shell").status is Status.OK
-    assert report.row("docker").status is Status.UNKNOWN
+    assert {each.check for each in report.rows if each.status is CheckStatus.RED} == set()
+    assert report.row("shell").status is CheckStatus.OK
+    assert report.row("docker").status is CheckStatus.UNKNOWN
 
 
 async def test_a_forced_command_that_runs_the_probe_is_given_no_script(

@@ -8,17 +8,17 @@ import time
 import pytest
 
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, KEY_LIMIT, NEW_ITEMS
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Sources, restore_inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, Sources, restore_inventory
 
 DAY = 24 * 3600.0
 
 
-def filesystem(mountpoint: str, uuid: str | None = None) -> Found:
+def filesystem(mountpoint: str, uuid: str | None = None) -> FoundItem:
     keys = {"uuid": uuid, "mountpoint": mountpoint}
-    return Found(name=mountpoint, label=mountpoint, keys={k: v for k, v in keys.items() if v})
+    return FoundItem(name=mountpoint, label=mountpoint, keys={k: v for k, v in keys.items() if v})
 
 
-def match(inventory: Inventory, *found: Found, complete: bool = True, now: float = 0.0) -> dict[str, str]:
+def match(inventory: Inventory, *found: FoundItem, complete: bool = True, now: float = 0.0) -> dict[str, str]:
     return inventory.match("filesystem", found, complete=complete, now=now)
 
 
@@ -121,8 +121,8 @@ def test_a_day_of_incomplete_inventories_after_three_complete_ones_takes_nothing
     assert inventory.pop_gone() == []
 
 
-def disk(name: str, **keys: str) -> Found:
-    return Found(name=name, label=name, keys=keys | {"kernel_name": name})
+def disk(name: str, **keys: str) -> FoundItem:
+    return FoundItem(name=name, label=name, keys=keys | {"kernel_name": name})
 
 
 def test_a_disk_keeps_its_id_when_its_serial_number_appears() -> None:
@@ -147,7 +147,7 @@ def test_a_disk_of_which_only_its_kernel_name_is_known_is_no_disk_of_another_nam
 
 def test_of_two_that_nothing_tells_apart_the_one_that_was_there_goes_on() -> None:
     inventory = Inventory()
-    first, second = (Found(name=name, label=name, keys={"serial": "S-1"}) for name in ("a", "b"))
+    first, second = (FoundItem(name=name, label=name, keys={"serial": "S-1"}) for name in ("a", "b"))
     assert match(inventory, first, second) == {"S-1": "a", "S-1#2": "b"}
     for now in (1.0, 2.0, DAY + 2.0):
         assert match(inventory, first, now=now) == {"S-1": "a"}
@@ -167,9 +167,9 @@ def test_an_item_that_comes_back_starts_anew() -> None:
 def test_what_is_only_shown_is_known_and_still_leaves() -> None:
     inventory = Inventory()
     unit = {"unit": "system/cups.service"}
-    inventory.match("service", [Found(name="cups", label="cups", keys=unit)], complete=True, now=0.0)
+    inventory.match("service", [FoundItem(name="cups", label="cups", keys=unit)], complete=True, now=0.0)
     for now in (1.0, 2.0, DAY + 1.0):
-        shown = Found(name="cups", label="cups", keys=unit, shown=True)
+        shown = FoundItem(name="cups", label="cups", keys=unit, shown=True)
         ids = inventory.match("service", [shown], complete=True, now=now)
         assert ids == {"system/cups.service": "cups"}
     assert inventory.pop_gone() == [("service", "system/cups.service")]
@@ -185,8 +185,8 @@ def test_it_is_stored_and_restored() -> None:
 # ---------------------------------------------------------------- twins, as they are found in the field
 
 
-def port(name: str, mac: str = "02:00:00:00:00:0a") -> Found:
-    return Found(name=name, label=name, keys={"mac": mac, "name": name})
+def port(name: str, mac: str = "02:00:00:00:00:0a") -> FoundItem:
+    return FoundItem(name=name, label=name, keys={"mac": mac, "name": name})
 
 
 TWINS = {
@@ -207,13 +207,16 @@ TWINS = {
     "a snapshot that is mounted beside its origin": (filesystem("/srv", "u-9"), filesystem("/mnt/snapshot", "u-9")),
     "a filesystem of which a copy is mounted twice": tuple(filesystem(f"/mnt/{n}", "u-8") for n in range(3)),
     "two cards that tell one UUID": tuple(
-        Found(name=pci, label="T400", keys={"uuid": "GPU-0", "pci": pci}) for pci in ("0000:01:00.0", "0000:02:00.0")
+        FoundItem(name=pci, label="T400", keys={"uuid": "GPU-0", "pci": pci})
+        for pci in ("0000:01:00.0", "0000:02:00.0")
     ),
 }
 
 
 @pytest.mark.parametrize("twins", TWINS.values(), ids=TWINS)
-def test_twins_keep_their_ids_whatever_the_order_and_however_often_they_are_polled(twins: tuple[Found, ...]) -> None:
+def test_twins_keep_their_ids_whatever_the_order_and_however_often_they_are_polled(
+    twins: tuple[FoundItem, ...],
+) -> None:
     inventory = Inventory()
     first = match(inventory, *twins)
     assert len(first) == len(twins)
@@ -300,7 +303,7 @@ def test_a_filesystem_moves_with_its_uuid_from_a_place_that_it_has_left() -> Non
     assert match(inventory, filesystem("/new", "u-1"), filesystem("/srv", "u-2")) == {"u-1": "/new", "u-2": "/srv"}
 
 
-def mounted(mountpoint: str, token: str, uuid: str | None = None, source: str = "") -> Found:
+def mounted(mountpoint: str, token: str, uuid: str | None = None, source: str = "") -> FoundItem:
     return replace(filesystem(mountpoint, uuid), token=token, source=source)
 
 
@@ -343,7 +346,7 @@ def test_what_a_guest_mounts_is_never_what_was_roots() -> None:
 def test_what_is_another_kind_of_filesystem_lends_nothing() -> None:
     inventory = Inventory()
     match(inventory, filesystem("/srv", "u-1"))
-    pool = Found(name="/srv", label="/srv", keys={"dataset": "tank/srv", "mountpoint": "/srv"})
+    pool = FoundItem(name="/srv", label="/srv", keys={"dataset": "tank/srv", "mountpoint": "/srv"})
     assert match(inventory, pool, filesystem("/old", "u-1")) == {"u-1": "/old", "tank/srv": "/srv"}
 
 
@@ -407,7 +410,7 @@ def test_a_weaker_identity_does_not_make_two_disks_one() -> None:
 
 def test_items_that_are_called_alike_get_a_mark_that_stays() -> None:
     inventory = Inventory()
-    bays = [Found(name=name, label="ST4000", keys={"serial": "S", "path": name}) for name in ("a", "b", "c")]
+    bays = [FoundItem(name=name, label="ST4000", keys={"serial": "S", "path": name}) for name in ("a", "b", "c")]
     match(inventory, *bays)
 
     def titles() -> dict[str, str]:
@@ -424,7 +427,7 @@ def test_items_that_are_called_alike_get_a_mark_that_stays() -> None:
 def test_a_mark_never_makes_a_title_that_another_one_has() -> None:
     inventory = Inventory()
     labels = ("X (2)", "X", "X", "X (2)", "X")
-    match(inventory, *(Found(name=str(n), label=label, keys={"name": str(n)}) for n, label in enumerate(labels)))
+    match(inventory, *(FoundItem(name=str(n), label=label, keys={"name": str(n)}) for n, label in enumerate(labels)))
     titles = [item.title for item in inventory.items["filesystem"].values()]
     assert titles == ["X (2)", "X", "X (3)", "X (2) (2)", "X (4)"]
 
@@ -474,7 +477,7 @@ def test_a_host_that_changes_its_keys_at_every_poll_stays_within_the_limit_and_p
     first = match(inventory, *real)
     for poll in range(100):
         made_up = [
-            Found(name=f"x{number}", label="x", keys=keys(100 * poll + number)) for number in range(10 * (poll % 9))
+            FoundItem(name=f"x{number}", label="x", keys=keys(100 * poll + number)) for number in range(10 * (poll % 9))
         ]
         ids = match(inventory, *made_up, *real, now=60.0 * poll)
         assert first.items() <= ids.items()
@@ -554,7 +557,9 @@ def test_a_host_that_renames_all_that_it_has_each_day_makes_few_new_ids_a_day(mo
     inventory, ever = Inventory(), set()
 
     def look(day: int, hours: float) -> None:
-        found = [Found(name=f"/{day}/{n}", label="x", keys={"mountpoint": f"/{day}/{n}"}) for n in range(ITEMS_LIMIT)]
+        found = [
+            FoundItem(name=f"/{day}/{n}", label="x", keys={"mountpoint": f"/{day}/{n}"}) for n in range(ITEMS_LIMIT)
+        ]
         clock[0] = now = day * 86_400 + hours * 3600
         ever.update(inventory.match("filesystem", found, complete=True, now=now))
         inventory.pop_gone()
@@ -573,7 +578,7 @@ def test_what_users_make_up_leaves_the_hosts_own_new_things_their_turn():
 
     def look(*sets: tuple[str, int, int]) -> dict[str, str]:
         found = [
-            Found(name=f"{s}/{n}", label="x", keys={"container": f"{s}/{n}"}, source=s)
+            FoundItem(name=f"{s}/{n}", label="x", keys={"container": f"{s}/{n}"}, source=s)
             for s, first, count in sets
             for n in range(first, first + count)
         ]
@@ -589,7 +594,9 @@ def test_where_there_is_no_room_for_all_users_things_are_left_out_and_not_counte
     inventory = Inventory()
     sources = Sources(guest_of=lambda source: "" if source == "docker/root" else source)
     names = [f"docker/eve/{n}" for n in range(50)] + [f"docker/root/{n}" for n in range(ITEMS_LIMIT)]
-    found = [Found(name=name, label="x", keys={"container": name}, source=name.rpartition("/")[0]) for name in names]
+    found = [
+        FoundItem(name=name, label="x", keys={"container": name}, source=name.rpartition("/")[0]) for name in names
+    ]
     told = inventory.match("container", found, complete=True, now=0.0, sources=sources)
     assert {name.rpartition("/")[0] for name in told.values()} == {"docker/root"}
     assert len(inventory.items["container"]) == ITEMS_LIMIT
@@ -599,7 +606,7 @@ def test_where_there_is_no_room_for_all_users_things_are_left_out_and_not_counte
 
 def test_a_long_key_makes_a_short_id_that_is_its_own() -> None:
     long = ["/" + "\N{GRINNING FACE}" * 4000 + end for end in ("a", "b")]
-    found = [Found(name=name, label=name, keys={"mountpoint": name}) for name in long]
+    found = [FoundItem(name=name, label=name, keys={"mountpoint": name}) for name in long]
     inventory = Inventory()
     ids = inventory.match("filesystem", found, complete=True, now=0.0)
     assert sorted(ids.values()) == long
@@ -614,5 +621,5 @@ def test_an_item_with_a_long_key_of_an_earlier_version_stays_itself() -> None:
     long = "/var/lib/" + "x" * 300
     stored = {"filesystem": {long: {"keys": {"mountpoint": long}, "label": long[:100]}}}
     inventory = restore_inventory(stored)
-    found = [Found(name=long, label=long, keys={"mountpoint": long})]
+    found = [FoundItem(name=long, label=long, keys={"mountpoint": long})]
     assert inventory.match("filesystem", found, complete=True, now=0.0) == {long: long}

@@ -14,16 +14,16 @@ from custom_components.homelab_monitor.client.bucket import Bucket
 from custom_components.homelab_monitor.client.errors import BadReply, HomelabError, TimedOut, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import LISTS
 from custom_components.homelab_monitor.client.probe.framing import ReplyParser
-from custom_components.homelab_monitor.client.probe.process import Probe
+from custom_components.homelab_monitor.client.probe.process import ProbeProcess
 from custom_components.homelab_monitor.client.probe.programs import load_programs
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, Sources
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, Sources
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.transport import cooldown, wire as wire_module
 from custom_components.homelab_monitor.client.transport.budget import AUTHENTICATED, GREETED, Budget
 from custom_components.homelab_monitor.client.transport.command import Output
 from custom_components.homelab_monitor.client.transport.host_keys import renewed
-from custom_components.homelab_monitor.client.transport.ssh import Connection, Process
+from custom_components.homelab_monitor.client.transport.ssh import Connection, RemoteCommand
 from custom_components.homelab_monitor.client.transport.wire import Wire
 from tests.fake_host import Channel, FakeHost
 from tests.worst_replies import TYPES, Filling, reply
@@ -286,9 +286,9 @@ async def test_a_burst_is_read_at_once_and_half_a_second_of_one_is_not(monkeypat
 
 async def test_a_handful_of_channels_that_stay_open_replace_the_connection(fake_host: FakeHost) -> None:
     connection = await Connection.open(fake_host.target, fake_host.key, fake_host.host_keys, timeout=5)
-    connection._unclosed |= {Process(Output(1), connection._client.wire, set())}
+    connection._unclosed |= {RemoteCommand(Output(1), connection._client.wire, set())}
     assert not connection.is_clogged
-    connection._unclosed |= {Process(Output(1), connection._client.wire, set()) for _ in range(8)}
+    connection._unclosed |= {RemoteCommand(Output(1), connection._client.wire, set()) for _ in range(8)}
     assert connection.is_clogged
     await connection.close()
 
@@ -296,7 +296,7 @@ async def test_a_handful_of_channels_that_stay_open_replace_the_connection(fake_
 def test_a_few_records_that_nobody_asked_for_may_come_and_dozens_may_not() -> None:
     late = b"\x1e0 2 j\n{}"
     for count, has_failed in ((4, False), (32, True)):
-        probe = Probe("nas", "python3")
+        probe = ProbeProcess("nas", "python3")
         probe.output(late * count)
         assert (probe._failure is not None) is has_failed
 
@@ -320,7 +320,7 @@ class Running:
 async def test_of_many_answers_in_one_piece_one_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked: list[bytes] = []
     monkeypatch.setattr(ReplyParser, "_unpack", lambda _, payload: unpacked.append(payload) or b"{}")
-    probe = Probe("nas", "python3")
+    probe = ProbeProcess("nas", "python3")
     probe._process = Running()  # type: ignore[assignment]
     asking = asyncio.create_task(probe.ask("7", b"x"))
     await asyncio.sleep(0)
@@ -329,19 +329,19 @@ async def test_of_many_answers_in_one_piece_one_is_unpacked(monkeypatch: pytest.
     assert unpacked == [b"zz"]
 
 
-@pytest.mark.parametrize("takes", [Probe.output, Probe.error_output])
-async def test_a_probe_that_sends_without_end_is_ended(takes: Callable[[Probe, bytes], None]) -> None:
-    probe, process = Probe("nas", "python3"), Running()
+@pytest.mark.parametrize("takes", [ProbeProcess.output, ProbeProcess.error_output])
+async def test_a_probe_that_sends_without_end_is_ended(takes: Callable[[ProbeProcess, bytes], None]) -> None:
+    probe, process = ProbeProcess("nas", "python3"), Running()
     probe._process = process  # type: ignore[assignment]
     record = b"\x1e0 %d j\n" % (MIB // 4) + b"x" * (MIB // 4)
     asking = asyncio.create_task(probe.ask("7", b"x"))
     await asyncio.sleep(0)
     for _ in range(8):
-        takes(probe, b"x" * (MIB // 2) if takes is Probe.error_output else record)
+        takes(probe, b"x" * (MIB // 2) if takes is ProbeProcess.error_output else record)
     assert not process.is_killed, "a few megabytes may come"
     assert len(probe._stderr) <= 64 * KIB
     for _ in range(40):
-        takes(probe, b"x" * (MIB // 2) if takes is Probe.error_output else record)
+        takes(probe, b"x" * (MIB // 2) if takes is ProbeProcess.error_output else record)
     assert process.is_killed
     with pytest.raises(BadReply):
         await asking
@@ -491,19 +491,19 @@ def test_a_probe_that_only_complains_is_quoted_in_short() -> None:
 
 
 def test_problems_that_nobody_can_look_after_any_more_do_not_pile_up() -> None:
-    judge, thresholds = Judge(), Thresholds(disk_percent=90, memory_percent=95)
+    judge, thresholds = ProblemTracker(), Thresholds(disk_percent=90, memory_percent=95)
     for turn in range(5):
         judge.problems(told(filesystems=filesystems(str(turn), 1001)), thresholds)
     assert 1000 <= len(judge.told) <= 2500
 
 
-def containers(owner: str, count: int, label: str = "web") -> list[Found]:
+def containers(owner: str, count: int, label: str = "web") -> list[FoundItem]:
     """Return containers of one user."""
     names = [f"{owner}-{number}" for number in range(count)]
-    return [Found(name=name, label=label, keys={"container": name}, source=owner) for name in names]
+    return [FoundItem(name=name, label=label, keys={"container": name}, source=owner) for name in names]
 
 
-def look(inventory: Inventory, *found: Found, now: float = 0.0) -> dict[str, str]:
+def look(inventory: Inventory, *found: FoundItem, now: float = 0.0) -> dict[str, str]:
     """Let the inventory see these; root's are the host's own."""
     sources = Sources(guest_of=lambda source: "" if source == "root" else source)
     return inventory.match("container", found, complete=True, now=now, sources=sources)
@@ -518,7 +518,7 @@ def look(inventory: Inventory, *found: Found, now: float = 0.0) -> dict[str, str
     ],
     ids=["the host", "a guest", "all guests"],
 )
-def test_nobody_fills_the_inventory(found: list[Found], least: int, most: int) -> None:
+def test_nobody_fills_the_inventory(found: list[FoundItem], least: int, most: int) -> None:
     assert least <= len(look(Inventory(), *found)) <= most
 
 

@@ -16,9 +16,9 @@ from custom_components.homelab_monitor.client.models import Container, Container
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
 from custom_components.homelab_monitor.client.tracking.inventory import Inventory, restore_inventory
-from custom_components.homelab_monitor.client.tracking.item_tracker import Roster
+from custom_components.homelab_monitor.client.tracking.item_tracker import ItemTracker
 from custom_components.homelab_monitor.client.tracking.items import SHOWN, Selection, container_labels
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import Rates
 
 HOUR = 3600.0
@@ -49,7 +49,7 @@ class Hub:
 
     def __init__(self, **selection: object) -> None:
         self.inventory = Inventory()
-        self.roster = Roster(self.inventory, Selection(**selection))
+        self.roster = ItemTracker(self.inventory, Selection(**selection))
         self.now = 1000.0
 
     def look(self, *containers: Container, seconds: float = 30.0, sources: tuple[str, ...] = (ROOT, EVE, CARL)) -> None:
@@ -186,7 +186,7 @@ def test_a_guests_containers_are_a_problem_of_the_hosts_only_by_choice(
         *made(EVE, "carl/x", "other", health="unhealthy"),
         *made(CARL, "cloud", health="unhealthy"),
     ]
-    judge = Judge(selection=Selection(containers=chosen, user="mon"))
+    judge = ProblemTracker(selection=Selection(containers=chosen, user="mon"))
     found = [each.item for each in judge.problems(told(1.0, *sick), THRESHOLDS)]
     assert found == (["carl/x", "cloud", "db", "other", "web"] if expected == ["*"] else expected)
     restarting = [*made(EVE, "again", state="restarting"), *made(ROOT, "tired", state="restarting")]

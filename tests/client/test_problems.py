@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import CpuRates, Rates
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
@@ -22,7 +22,7 @@ class Court:
     def __init__(self) -> None:
         self.document: dict[str, Any] = deepcopy(PLAIN)
         self.document["sections"]["services"]["units"] = []
-        self.judge = Judge(patience=30.0)
+        self.judge = ProblemTracker(patience=30.0)
         self.thresholds = Thresholds(disk_percent=90, memory_percent=95)
         self.rates = Rates()
         self.now = 1000.0
@@ -213,7 +213,7 @@ def test_a_full_disk_that_becomes_read_only_is_still_full(court: Court) -> None:
     disk["read_only"] = True
     assert court.judged(600) == ["disk_full /srv/my data"]
     # Over a restart of ours, too.
-    court.judge = Judge(told=court.judge.told)
+    court.judge = ProblemTracker(told=court.judge.told)
     assert court.judged() == ["disk_full /srv/my data"]
     court.fill(50)
     assert court.judged() == []

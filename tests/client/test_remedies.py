@@ -24,7 +24,7 @@ from custom_components.homelab_monitor.client.checks.remedies import (
 from custom_components.homelab_monitor.client.checks.rule_remedies import SMART_RULE_FILE
 from custom_components.homelab_monitor.client.checks.update_script import update_script
 from custom_components.homelab_monitor.client.transport.command import CommandResult, Question
-from custom_components.homelab_monitor.client.transport.ssh import Connection, Process
+from custom_components.homelab_monitor.client.transport.ssh import Connection, RemoteCommand
 from custom_components.homelab_monitor.markdown import copyable
 from tests.machine import CommandLines, Machine
 from tests.needs import needs
@@ -468,8 +468,8 @@ async def test_a_password_that_sudo_no_longer_wants_is_not_sent(machine: Machine
     machine.add_user("mon", password=CANARY, sudo="")
     async with logged_in(machine, "mon") as connection:
         written: list[bytes] = []
-        write = Process.write
-        monkeypatch.setattr(Process, "write", lambda self, data: written.append(data) or write(self, data))
+        write = RemoteCommand.write
+        monkeypatch.setattr(RemoteCommand, "write", lambda self, data: written.append(data) or write(self, data))
         run = connection.run
 
         async def asked_nothing_more(command: str, **options: object) -> CommandResult:

@@ -8,7 +8,7 @@ import pytest
 from custom_components.homelab_monitor.client.models import Sections, Service, Services
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
 from custom_components.homelab_monitor.client.tracking import item_tracker
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, Selection
 from custom_components.homelab_monitor.client.tracking.rates import Rates
 
@@ -26,7 +26,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return when the services were looked through."""
     found: list[float] = []
 
-    def find(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
+    def find(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
         found.append(snapshot.received)
         return SERVICES.found_fn(snapshot, selection)
 
@@ -35,7 +35,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_section_is_looked_through_only_when_it_was_told(looks: list[float]) -> None:
-    services = item_tracker.Roster(Inventory(), Selection())
+    services = item_tracker.ItemTracker(Inventory(), Selection())
     first = told("web.service", at=10.0)
     assert list(services.items(first, Rates(), is_news=True)["service"]) == ["system/web.service"]
     later = replace(first, received=20.0)
@@ -47,14 +47,14 @@ def test_a_section_is_looked_through_only_when_it_was_told(looks: list[float]) -
 
 
 def test_a_section_that_is_gone_takes_its_items_along(looks: list[float]) -> None:
-    services = item_tracker.Roster(Inventory(), Selection())
+    services = item_tracker.ItemTracker(Inventory(), Selection())
     services.items(told("web.service", at=10.0), Rates(), is_news=True)
     assert services.items(Snapshot(received=20.0), Rates(), is_news=True) == {"service": {}}
     assert looks == [10.0, 20.0]
 
 
 def test_the_inventory_is_worth_saving_when_an_item_comes_or_is_forgotten(looks: list[float]) -> None:
-    services = item_tracker.Roster(Inventory(), Selection())
+    services = item_tracker.ItemTracker(Inventory(), Selection())
     services.items(told("web.service", at=10.0), Rates(), is_news=True)
     services.items(told("web.service", at=20.0), Rates(), is_news=True)
     assert services.revision == 1

@@ -39,7 +39,7 @@ from custom_components.homelab_monitor.client.transport import (
 )
 from custom_components.homelab_monitor.client.transport.command import OUTPUT_LIMIT, Question
 from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
-from custom_components.homelab_monitor.client.transport.ssh import Connection, Process, map_error, read_host_key
+from custom_components.homelab_monitor.client.transport.ssh import Connection, RemoteCommand, map_error, read_host_key
 from custom_components.homelab_monitor.client.transport.target import Target
 from tests import fake_host as fakes
 from tests.between import Between
@@ -126,8 +126,8 @@ async def test_input_waits_for_its_cue_and_is_never_written_without(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
-    write = Process.write
-    monkeypatch.setattr(Process, "write", lambda self, data: written.append(data) or write(self, data))
+    write = RemoteCommand.write
+    monkeypatch.setattr(RemoteCommand, "write", lambda self, data: written.append(data) or write(self, data))
     connection = await _open(sshd)
     ask = 'sh -c \'echo no cue: yet; printf "what i" >&2; sleep 0.1; printf "s it? " >&2; cat\''
     result = await connection.run(ask, question=Question(b"what is it?", b"secret", b"secret"), timeout=SECONDS)
@@ -161,7 +161,7 @@ async def test_a_command_that_asks_once_more_is_killed_where_it_waits(
 async def test_where_no_signal_is_passed_on_the_end_of_its_input_ends_it(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Process, "strike", lambda _: None)
+    monkeypatch.setattr(RemoteCommand, "strike", lambda _: None)
     monkeypatch.setattr(question_module, "ENDING_SECONDS", 0.1)
     connection = await _open(sshd)
     result = await connection.run(ASKS, question=Question(b"cue:", b"wrong\n", b"begun"), timeout=SECONDS)

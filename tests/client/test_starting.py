@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.checks import checks
 from custom_components.homelab_monitor.client.checks.checks import run_checks
-from custom_components.homelab_monitor.client.checks.report import Status
+from custom_components.homelab_monitor.client.checks.report import CheckStatus
 from custom_components.homelab_monitor.client.errors import ConnectionLost, ProbeStarting, TimedOut
 from custom_components.homelab_monitor.client.probe import upload
 from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs
@@ -135,8 +135,8 @@ async def test_a_capability_test_waits_for_the_program(
         await session.connect()
         link.bytes_per_second = len(real_programs.linux.payload) / (2.5 * PATIENCE)
         report, snapshot = await run_checks(session, target, sshd.host_keys)
-    assert report.row("reachable").status is Status.OK
-    assert report.row("python").status is Status.OK
+    assert report.row("reachable").status is CheckStatus.OK
+    assert report.row("python").status is CheckStatus.OK
     assert snapshot is not None
 
 
@@ -229,7 +229,7 @@ async def test_a_test_ends_whatever_the_host_does(  # noqa: PLR0913
     async with asyncio.timeout(12):
         report, _ = await run_checks(session, fake_host.target, fake_host.host_keys)
     assert report.row("probe").reason == reason
-    assert report.row("login").status is Status.OK, "what was learned before is kept"
+    assert report.row("login").status is CheckStatus.OK, "what was learned before is kept"
     assert len([each for each in fake_host.commands if "python" in each]) == starts
     await session.close()
     await wait_for(lambda: not fake_host.connections)

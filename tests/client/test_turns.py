@@ -10,7 +10,7 @@ from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.models.machine import DiskHardware, Hardware
 from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
 from custom_components.homelab_monitor.client.probe.snapshot import Reply, Sections, Snapshot
-from custom_components.homelab_monitor.client.tracking.schedule import LATE_SECONDS, Turns
+from custom_components.homelab_monitor.client.tracking.schedule import LATE_SECONDS, Schedule
 
 EVERY_POLL = [name for name, kind in SECTIONS.items() if kind.every_seconds == 0]
 
@@ -20,7 +20,7 @@ def reply(**missing: str) -> Reply:
 
 
 def test_every_section_has_its_turn_at_first_and_after_a_new_start() -> None:
-    turns = Turns()
+    turns = Schedule()
     assert turns.due(0.0) == list(SECTIONS)
     turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
     assert turns.due(1.0) == EVERY_POLL
@@ -30,7 +30,7 @@ def test_every_section_has_its_turn_at_first_and_after_a_new_start() -> None:
 
 
 def test_what_is_late_once_keeps_its_rhythm_and_what_stays_late_is_asked_seldom() -> None:
-    turns, late = Turns(), reply(sensors="timed_out", updates="timed_out")
+    turns, late = Schedule(), reply(sensors="timed_out", updates="timed_out")
     turns.answered(["sensors", "updates"], Snapshot(), late, 0.0)
     assert "sensors" in turns.due(1.0)
     assert "updates" not in turns.due(59.0)
@@ -41,7 +41,7 @@ def test_what_is_late_once_keeps_its_rhythm_and_what_stays_late_is_asked_seldom(
 
 
 def test_a_new_disk_brings_the_turn_of_the_hardware_forward_once() -> None:
-    turns = Turns()
+    turns = Schedule()
     counters = DiskCounters(read_bytes=0, written_bytes=0)
     sections = Sections(hardware=Hardware(threads=1, memory_bytes=1), disk_io=DiskIo(at=1.0, disks={"sdb": counters}))
     turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
@@ -64,7 +64,7 @@ def told(number: int, *, is_boot: bool) -> Snapshot:
 def test_a_host_that_has_booted_at_each_poll_is_asked_for_everything_now_and_then(
     freezer: FrozenDateTimeFactory, *, is_boot: bool
 ) -> None:
-    turns, early, now = Turns(), 0, 0.0
+    turns, early, now = Schedule(), 0, 0.0
     turns.answered(SECTIONS, Snapshot(), reply(), now)
     for number in range(60):
         turns.see(told(number, is_boot=is_boot))
@@ -77,7 +77,7 @@ def test_a_host_that_has_booted_at_each_poll_is_asked_for_everything_now_and_the
 
 @pytest.mark.parametrize("is_boot", [True, False], ids=["boots", "new disks"])
 def test_what_came_too_often_is_asked_for_once_there_is_time(freezer: FrozenDateTimeFactory, *, is_boot: bool) -> None:
-    turns = Turns()
+    turns = Schedule()
     turns.answered(SECTIONS, Snapshot(), reply(), 0.0)
     for number in range(20):
         turns.see(told(number, is_boot=is_boot))
@@ -97,7 +97,7 @@ def names(*disks: str) -> DiskIo:
 
 
 def test_a_name_that_comes_back_brings_the_turn_of_the_hardware_forward_each_time() -> None:
-    turns, snapshot = Turns(), Snapshot()
+    turns, snapshot = Schedule(), Snapshot()
     hardware = Hardware(threads=1, memory_bytes=1, disks={"sdb": DiskHardware(serial="A")})
     for number, told in enumerate(("sdb", "", "sdb", "sdb", "", "sdb", "sdb")):
         asked = "hardware" in turns.due(float(number))

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from custom_components.homelab_monitor.client.tracking import inventory as inventory_module
-from custom_components.homelab_monitor.client.tracking.inventory import Found, Inventory, restore_inventory
+from custom_components.homelab_monitor.client.tracking.inventory import FoundItem, Inventory, restore_inventory
 
 EXAMPLES = int(os.environ.get("TWINS_EXAMPLES", "150"))
 HOUR = 3600.0
@@ -161,7 +161,7 @@ class Machine:
         told = {f"t{thing.number}": thing.tells(self.data, shared) for thing in there}
         names = dict(zip(told, self.data.draw(st.permutations(range(len(told))), "counted"), strict=True))
         found = [
-            Found(
+            FoundItem(
                 name=name,
                 label="ST4000",
                 keys=keys | ({"kernel_name": f"sd{names[name]}"} if self.shape.is_counted else {}),
@@ -180,7 +180,7 @@ class Machine:
         assert again.keys() == ids.keys(), "to look again changes nothing"
         self.inventory.pop_gone()
 
-    def judge(self, ids: dict[str, str], found: list[Found], before: set[str]) -> None:
+    def judge(self, ids: dict[str, str], found: list[FoundItem], before: set[str]) -> None:
         known = self.inventory.items[self.kind]
         limit = inventory_module.ITEMS_LIMIT
         assert len(known) <= limit
@@ -243,7 +243,7 @@ def test_twins_that_stay_where_they_are_keep_their_ids(data: st.DataObject) -> N
     own = data.draw(st.integers(0, 3), "others")
     keys = [shared | {shape.place: f"p{number}"} for number in range(data.draw(st.integers(2, 5), "twins"))]
     keys += [{name: f"{name}-{n}" for name in shape.identities} | {shape.place: f"o{n}"} for n in range(own)]
-    things = [Found(name=f"t{number}", label="ST4000", keys=each) for number, each in enumerate(keys)]
+    things = [FoundItem(name=f"t{number}", label="ST4000", keys=each) for number, each in enumerate(keys)]
     inventory = Inventory()
     first = {name: item_id for item_id, name in inventory.match(kind, things, complete=True, now=0.0).items()}
     assert len(first) == len(things)

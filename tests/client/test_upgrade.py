@@ -18,12 +18,12 @@ from custom_components.homelab_monitor.client.checks.update_script import (
     update_sudoers_line,
 )
 from custom_components.homelab_monitor.client.control.install_updates import (
+    Installation,
     Phase,
-    Upgrade,
-    can_upgrade,
+    can_install_updates,
     parse_upgrade,
-    read_upgrade,
-    start_upgrade,
+    read_installation,
+    start_installation,
 )
 from custom_components.homelab_monitor.client.errors import CommandNotRun, RepairInterrupted, UpgradeDenied
 from custom_components.homelab_monitor.client.models import System, Updates
@@ -53,37 +53,37 @@ def system(os_id: str = "some") -> System:
     ],
 )
 def test_what_can_be_installed_is_known_by_manager_and_system(manager: str, os_id: str, can: bool) -> None:
-    assert can_upgrade(Updates(manager=manager), system(os_id)) is can
+    assert can_install_updates(Updates(manager=manager), system(os_id)) is can
 
 
 @pytest.mark.parametrize("image", ["ostree", "bootc", "transactional", "steamos", "one that is not known yet"])
 def test_what_is_brought_up_to_date_as_a_whole_is_told_by_what_it_is(image: str) -> None:
-    assert not can_upgrade(Updates(manager="dnf", pending=3, image=image), system("fedora"))
+    assert not can_install_updates(Updates(manager="dnf", pending=3, image=image), system("fedora"))
 
 
 def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
-    assert not can_upgrade(None, system())
-    assert not can_upgrade(Updates(manager="apt"), None)
+    assert not can_install_updates(None, system())
+    assert not can_install_updates(Updates(manager="apt"), None)
 
 
 @pytest.mark.parametrize(
     ("told", "manager", "expected"),
     [
-        ("upgrade none\n", "apt", Upgrade(phase=Phase.NONE)),
-        ("Welcome!\nupgrade running\n", "apt", Upgrade(phase=Phase.RUNNING)),
-        ("upgrade lost\n", "apt", Upgrade(phase=Phase.LOST)),
-        ("upgrade ended 0\nDone.\n", "apt", Upgrade(phase=Phase.DONE)),
-        ("upgrade ended 102\n", "zypper", Upgrade(phase=Phase.DONE)),
-        ("upgrade ended 102\nbad\n", "apt", Upgrade(phase=Phase.FAILED, detail="bad")),
+        ("upgrade none\n", "apt", Installation(phase=Phase.NONE)),
+        ("Welcome!\nupgrade running\n", "apt", Installation(phase=Phase.RUNNING)),
+        ("upgrade lost\n", "apt", Installation(phase=Phase.LOST)),
+        ("upgrade ended 0\nDone.\n", "apt", Installation(phase=Phase.DONE)),
+        ("upgrade ended 102\n", "zypper", Installation(phase=Phase.DONE)),
+        ("upgrade ended 102\nbad\n", "apt", Installation(phase=Phase.FAILED, detail="bad")),
         (
             "upgrade ended 100\nReading package lists...\nE: The repository is gone.\nN: See apt-secure(8).\n",
             "apt",
-            Upgrade(phase=Phase.FAILED, detail="E: The repository is gone."),
+            Installation(phase=Phase.FAILED, detail="E: The repository is gone."),
         ),
         (
             "upgrade ended 1\nDependencies resolved.\nError: \n Problem: conflicting requests\n  - no x\n",
             "dnf",
-            Upgrade(phase=Phase.FAILED, detail="Problem: conflicting requests"),
+            Installation(phase=Phase.FAILED, detail="Problem: conflicting requests"),
         ),
         (
             (
@@ -94,7 +94,7 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
                 "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
             ),
             "apt",
-            Upgrade(
+            Installation(
                 phase=Phase.FAILED,
                 detail="a: installed a package post-installation script subprocess returned error exit status 1",
             ),
@@ -105,7 +105,7 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
                 " trying to overwrite /usr/share/x, which is also in package c 1.0\nE: Sub-process …\n"
             ),
             "apt",
-            Upgrade(
+            Installation(
                 phase=Phase.FAILED,
                 detail="/var/cache/apt/archives/b_2_all.deb: "
                 "trying to overwrite /usr/share/x, which is also in package c 1.0",
@@ -114,7 +114,7 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
         (
             "upgrade ended 100\ndpkg: unrecoverable fatal error, aborting:\n files list of package d is missing\n",
             "apt",
-            Upgrade(phase=Phase.FAILED, detail="files list of package d is missing"),
+            Installation(phase=Phase.FAILED, detail="files list of package d is missing"),
         ),
         (
             (
@@ -122,7 +122,7 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
                 "Reading package lists...\nE: Packages need to be removed but remove is disabled.\n"
             ),
             "apt",
-            Upgrade(phase=Phase.FAILED, detail="E: Packages need to be removed but remove is disabled."),
+            Installation(phase=Phase.FAILED, detail="E: Packages need to be removed but remove is disabled."),
         ),
         (
             (
@@ -130,14 +130,14 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
                 " dependency problems - leaving unconfigured\nE: Unmet dependencies.\n"
             ),
             "apt",
-            Upgrade(phase=Phase.FAILED, detail="dpkg: error processing package e (--configure):"),
+            Installation(phase=Phase.FAILED, detail="dpkg: error processing package e (--configure):"),
         ),
-        ("upgrade ended 1\n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status 1")),
-        ("upgrade ended \n", "apk", Upgrade(phase=Phase.FAILED, detail="exit status ")),
+        ("upgrade ended 1\n", "apk", Installation(phase=Phase.FAILED, detail="exit status 1")),
+        ("upgrade ended \n", "apk", Installation(phase=Phase.FAILED, detail="exit status ")),
         ("", "apt", None),
     ],
 )
-def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Upgrade | None) -> None:
+def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Installation | None) -> None:
     assert parse_upgrade(told, manager) == expected
 
 
@@ -196,15 +196,15 @@ async def logged_in(machine: Machine, username: str) -> AsyncIterator[Connection
 
 async def start(machine: Machine, username: str) -> None:
     async with logged_in(machine, username) as connection:
-        await start_upgrade(connection, "nas", "apt")
+        await start_installation(connection, "nas", "apt")
 
 
-async def look(machine: Machine, username: str) -> Upgrade:
+async def look(machine: Machine, username: str) -> Installation:
     async with logged_in(machine, username) as connection:
-        return await read_upgrade(connection, "nas", "apt")
+        return await read_installation(connection, "nas", "apt")
 
 
-async def ended(machine: Machine, username: str) -> Upgrade:
+async def ended(machine: Machine, username: str) -> Installation:
     """Return what is told when the job no longer runs."""
     async with asyncio.timeout(10):
         while (found := await look(machine, username)).phase is Phase.RUNNING:
@@ -218,13 +218,13 @@ async def test_the_job_outlives_its_connection_and_everybody_may_read_its_end(
     machine.add_user("mon")
     machine.add_user("eve")
     apt.allow("mon")
-    assert await look(machine, "mon") == Upgrade(phase=Phase.NONE)
+    assert await look(machine, "mon") == Installation(phase=Phase.NONE)
     await start(machine, "mon")
     await asyncio.to_thread(apt.wait_until_started)
-    assert await look(machine, "mon") == Upgrade(phase=Phase.RUNNING)
-    assert await look(machine, "eve") == Upgrade(phase=Phase.RUNNING)
+    assert await look(machine, "mon") == Installation(phase=Phase.RUNNING)
+    assert await look(machine, "eve") == Installation(phase=Phase.RUNNING)
     apt.let_go()
-    assert await ended(machine, "eve") == Upgrade(phase=Phase.DONE)
+    assert await ended(machine, "eve") == Installation(phase=Phase.DONE)
     configure, update, mend, upgrade = apt.calls
     assert configure == "root noninteractive C dpkg --configure -a --force-confdef --force-confold input=0"
     assert mend == (
@@ -254,7 +254,7 @@ async def test_two_starts_make_one_job_and_a_third_after_it_another(machine: Mac
 async def test_a_failure_is_told_in_the_words_of_the_package_manager(machine: Machine, apt: StandInApt) -> None:
     apt.let_go("E: Sub-process /usr/bin/dpkg returned an error code (1)")
     await start(machine, "root")
-    assert await ended(machine, "root") == Upgrade(
+    assert await ended(machine, "root") == Installation(
         phase=Phase.FAILED, detail="E: Sub-process /usr/bin/dpkg returned an error code (1)"
     )
 
@@ -263,7 +263,7 @@ async def test_a_job_that_was_killed_is_lost_and_can_be_started_anew(machine: Ma
     await start(machine, "root")
     await asyncio.to_thread(apt.wait_until_started)
     machine.run("sh", "-c", "read pid _ </run/homelab_monitor-update/pid; kill -9 $pid")
-    assert await ended(machine, "root") == Upgrade(phase=Phase.LOST)
+    assert await ended(machine, "root") == Installation(phase=Phase.LOST)
     apt.let_go()
     await start(machine, "root")
     assert (await ended(machine, "root")).phase is Phase.DONE
@@ -281,7 +281,7 @@ async def test_another_process_of_that_number_is_not_taken_for_the_job(
     pretends = "sleep 60; : /run/homelab_monitor-update permitted"
     with machine.spawn(*become.split(), "sh", "-c", pretends) as process:
         machine.run("sed", "-i", f"s/^[0-9]*/{process.pid}/", "/run/homelab_monitor-update/pid")
-        assert await look(machine, "root") == Upgrade(phase=Phase.LOST)
+        assert await look(machine, "root") == Installation(phase=Phase.LOST)
         process.kill()
 
 
@@ -290,9 +290,9 @@ async def test_a_job_is_found_where_processes_of_others_are_hidden(machine: Mach
     machine.run("mount", "-t", "proc", "-o", "hidepid=invisible", "proc", "/proc")
     await start(machine, "root")
     await asyncio.to_thread(apt.wait_until_started)
-    assert await look(machine, "eve") == Upgrade(phase=Phase.RUNNING)
+    assert await look(machine, "eve") == Installation(phase=Phase.RUNNING)
     apt.let_go()
-    assert await ended(machine, "eve") == Upgrade(phase=Phase.DONE)
+    assert await ended(machine, "eve") == Installation(phase=Phase.DONE)
 
 
 @pytest.mark.parametrize("sudo", [None, ""], ids=["no sudo", "sudo with a password"])
@@ -333,7 +333,7 @@ async def test_what_says_nothing_is_not_taken_for_an_end(machine: Machine, apt: 
     machine.add_user("mon", shell="/bin/false")
     async with logged_in(machine, "mon") as connection:
         with pytest.raises(CommandNotRun):
-            await start_upgrade(connection, "nas", "apt")
+            await start_installation(connection, "nas", "apt")
     assert apt.calls == []
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.checks.host_facts import Family
 from custom_components.homelab_monitor.client.checks.remedies import remedy_for
-from custom_components.homelab_monitor.client.control.install_updates import Phase, Upgrade
+from custom_components.homelab_monitor.client.control.install_updates import Installation, Phase
 from tests.machine import Machine
 from tests.real_apt import RealApt
 
@@ -33,7 +33,7 @@ def apt(machine: Machine) -> RealApt:
     return apt
 
 
-async def run(machine: Machine) -> Upgrade:
+async def run(machine: Machine) -> Installation:
     await start(machine, "root")
     return await ended(machine, "root")
 
@@ -63,7 +63,7 @@ async def test_the_next_run_configures_what_was_left(machine: Machine, apt: Real
     apt.publish("bad", "2.0", FAILS)
     assert (await run(machine)).phase is Phase.FAILED
     machine.run("touch", "/run/bad-is-fine")
-    assert await run(machine) == Upgrade(phase=Phase.DONE)
+    assert await run(machine) == Installation(phase=Phase.DONE)
     assert apt.states() == {"bad": "2.0 installed"}
 
 
@@ -76,14 +76,14 @@ async def test_what_goes_on_failing_keeps_nothing_else_from_being_installed(mach
     assert (await run(machine)).detail.startswith(f"bad: {CAUSE}")
     assert apt.states() == {"bad": "2.0 half-configured", "good": "2.0 installed"}
     apt.publish("bad", "3.0")
-    assert await run(machine) == Upgrade(phase=Phase.DONE)
+    assert await run(machine) == Installation(phase=Phase.DONE)
     assert apt.states()["bad"] == "3.0 installed"
 
 
 async def test_what_an_interrupted_run_did_not_get_is_fetched(machine: Machine, apt: RealApt) -> None:
     apt.publish("needed", "1.0")
     apt.install(apt.publish("half", "1.0", Depends="needed"), how="--unpack")
-    assert await run(machine) == Upgrade(phase=Phase.DONE)
+    assert await run(machine) == Installation(phase=Phase.DONE)
     assert apt.states() == {"bad": "1.0 installed", "half": "1.0 installed", "needed": "1.0 installed"}
 
 
@@ -92,7 +92,7 @@ async def test_where_something_would_be_removed_it_stops_and_says_so(machine: Ma
     apt.publish("needed", "1.0", Conflicts="bad")
     apt.install(apt.publish("half", "1.0", Depends="needed"), how="--unpack")
     found = await run(machine)
-    assert found == Upgrade(phase=Phase.FAILED, detail="E: Packages need to be removed but remove is disabled.")
+    assert found == Installation(phase=Phase.FAILED, detail="E: Packages need to be removed but remove is disabled.")
     assert apt.states() == {"bad": "1.0 installed", "half": "1.0 unpacked"}
 
 
@@ -102,7 +102,7 @@ async def test_a_changed_configuration_file_is_kept_and_nobody_asked(machine: Ma
     apt.install(first)
     machine.run("sh", "-c", "echo mine >/etc/conf.test")
     apt.install(second, how="--unpack")
-    assert await run(machine) == Upgrade(phase=Phase.DONE)
+    assert await run(machine) == Installation(phase=Phase.DONE)
     assert machine.run("cat", "/etc/conf.test") == "mine\n"
     assert apt.states()["conf"] == "2.0 installed"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
-from custom_components.homelab_monitor.client.tracking.problems import Judge, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from tests.big_host import load_probe
 
 THRESHOLDS = Thresholds(disk_percent=90, memory_percent=95)
@@ -40,7 +40,7 @@ class Machine:
 
     def problems(self, *sections: str) -> list[str]:
         """Return what is wrong with it, and stays so."""
-        judge, snapshot = Judge(), self.snapshot(*sections)
+        judge, snapshot = ProblemTracker(), self.snapshot(*sections)
         judge.problems(snapshot, THRESHOLDS)
         judge.since = dict.fromkeys(judge.since, 0.0)
         return [f"{each.kind} {each.item}".strip() for each in judge.problems(snapshot, THRESHOLDS)]

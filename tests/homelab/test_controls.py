@@ -19,10 +19,10 @@ from custom_components.homelab_monitor.client.control.control import (
     control_service,
 )
 from custom_components.homelab_monitor.client.control.install_updates import (
+    Installation,
     Phase,
-    Upgrade,
-    read_upgrade,
-    start_upgrade,
+    read_installation,
+    start_installation,
 )
 from custom_components.homelab_monitor.client.errors import (
     ControlDenied,
@@ -241,26 +241,26 @@ def test_the_busiest_process_belongs_to_its_service(server: LabHost) -> None:
 def upgrade(host: LabHost, username: str) -> None:
     async def work(session: ProbeSession) -> None:
         async with session.aside() as connection:
-            await start_upgrade(connection, host.name, "apt")
+            await start_installation(connection, host.name, "apt")
 
     logged_in(host, username, work)
 
 
-def told(host: LabHost, username: str) -> Upgrade:
-    async def work(session: ProbeSession) -> Upgrade:
+def told(host: LabHost, username: str) -> Installation:
+    async def work(session: ProbeSession) -> Installation:
         async with session.aside() as connection:
-            return await read_upgrade(connection, host.name, "apt")
+            return await read_installation(connection, host.name, "apt")
 
     return logged_in(host, username, work)
 
 
 def test_packages_are_installed_by_a_unit_that_nobody_has_to_wait_for(server: LabHost) -> None:
-    assert told(server, "eve") == Upgrade(phase=Phase.NONE)
+    assert told(server, "eve") == Installation(phase=Phase.NONE)
     with pytest.raises(UpgradeDenied):
         upgrade(server, "eve")
     upgrade(server, "upgrader")
     upgrade(server, "root")
-    assert told(server, "eve") == Upgrade(phase=Phase.RUNNING)
+    assert told(server, "eve") == Installation(phase=Phase.RUNNING)
     assert state(server, "homelab_monitor-update.service") == "active"
     for status, end in (("0", Phase.DONE), ("100", Phase.FAILED)):
         server.run("sh", "-c", f"echo {status} >/run/go")
@@ -285,7 +285,7 @@ def test_a_unit_that_was_killed_is_lost(server: LabHost) -> None:
     while (found := told(server, "eve")).phase is Phase.RUNNING:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert found == Upgrade(phase=Phase.LOST)
+    assert found == Installation(phase=Phase.LOST)
 
 
 def test_a_unit_has_nothing_of_who_started_it_and_is_started_once(server: LabHost) -> None:

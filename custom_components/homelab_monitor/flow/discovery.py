@@ -70,7 +70,7 @@ class KeyLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class DiscoveredHost:
     """A machine that may be added; `queue` names those that were picked together."""
 
     host: str
@@ -193,9 +193,9 @@ def without_shared_names(candidates: list[Candidate]) -> list[Candidate]:
     return [replace(each, hostname=None) if is_so else each for each, is_so in zip(candidates, is_shared, strict=True)]
 
 
-def found(candidate: Candidate, username: str = "", queue: str | None = None) -> Found:
+def found(candidate: Candidate, username: str = "", queue: str | None = None) -> DiscoveredHost:
     """Return a scanned machine as the beginning of a flow."""
-    return Found(
+    return DiscoveredHost(
         host=candidate.address,
         unique_id=candidate.mac or candidate.address,
         name=name_of(candidate.hostname) or candidate.address,
@@ -205,9 +205,9 @@ def found(candidate: Candidate, username: str = "", queue: str | None = None) ->
     )
 
 
-def found_target(target: Target, queue: str) -> Found:
+def found_target(target: Target, queue: str) -> DiscoveredHost:
     """Return a pasted address as the beginning of a flow."""
-    return Found(
+    return DiscoveredHost(
         host=target.host,
         unique_id=target.address,
         name=target.address,
@@ -414,16 +414,16 @@ def _means(card: Card, addresses: Collection[str]) -> bool:
 
 
 @callback
-def async_show_cards(hass: HomeAssistant, machines: Iterable[Found]) -> None:
+def async_show_cards(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) -> None:
     """Offer machines under *Discovered*, as far as there is room."""
     hass.async_create_background_task(
         _async_create_flows(hass, _offered(hass, machines)), f"{DOMAIN} discovered", eager_start=True
     )
 
 
-def _offered(hass: HomeAssistant, machines: Iterable[Found]) -> list[Found]:
+def _offered(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) -> list[DiscoveredHost]:
     """Return the machines for which there is room; those that wait there or are ignored need none."""
-    offered = list[Found]()
+    offered = list[DiscoveredHost]()
     shown = [card for card in hass.data.get(_CARDS, {}).values() if not card.is_announced]
     known = {name for card in shown for name in card.known_as}
     known.update(entry.unique_id for entry in hass.config_entries.async_entries(DOMAIN) if entry.unique_id)
@@ -440,7 +440,7 @@ def _offered(hass: HomeAssistant, machines: Iterable[Found]) -> list[Found]:
     return offered
 
 
-async def _async_create_flows(hass: HomeAssistant, machines: Sequence[Found]) -> None:
+async def _async_create_flows(hass: HomeAssistant, machines: Sequence[DiscoveredHost]) -> None:
     """Begin a flow for each, one after the other: each looks by itself whether its machine is new by then."""
     for number, machine in enumerate(machines):
         if number:
@@ -453,7 +453,7 @@ async def async_pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Found]) -> None:
+async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[DiscoveredHost]) -> None:
     """Start a flow for each picked machine, to be continued one after the other."""
     flow_ids = hass.data.setdefault(_QUEUES, {}).setdefault(queue, [])
     for number, machine in enumerate(machines):

@@ -27,7 +27,7 @@ from homeassistant.helpers.selector import TextSelector, TextSelectorConfig, Tex
 from homeassistant.helpers.translation import async_get_translations
 import voluptuous as vol
 
-from ..client.checks.report import Status
+from ..client.checks.report import CheckStatus
 from ..client.errors import (
     HomelabError,
     HostKeyChanged,
@@ -366,7 +366,7 @@ class OnboardingFlow(ConfigFlow):
         """Return where the test leads: red keeps you here."""
         report = (await self._async_contact()).report
         login = report.row("login")
-        if login is not None and login.status is Status.RED:
+        if login is not None and login.status is CheckStatus.RED:
             return "authorize"
         return "checklist_failed" if self._failure or report.hindrance else "checklist"
 
@@ -642,7 +642,7 @@ class OnboardingFlow(ConfigFlow):
     async def _async_later(self) -> str:
         """Return the paragraph about what can be fixed later, nothing where there is no such thing."""
         rows = self._open_contact.report.rows if self._open_contact else ()
-        if not any(row.status is Status.AMBER for row in rows):
+        if not any(row.status is CheckStatus.AMBER for row in rows):
             return ""
         texts = await self._async_words()
         return "\n\n" + words(texts, "checklist", "later")

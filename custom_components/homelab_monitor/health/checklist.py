@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 
 from ..client.checks.remedies import Remedy, remedy_for
-from ..client.checks.report import CheckResult, Report, Status
+from ..client.checks.report import CheckResult, CheckStatus, Report
 from ..const import DOMAIN
 from ..markdown import copyable, folded, has_long_word, inline, table
 
@@ -16,12 +16,12 @@ _NAME = 16
 """Characters of a check's name in one line."""
 _LINES = 10
 """What has more of them is shown by what it comes to, and folded."""
-_SYMBOLS: Mapping[Status, str] = {
-    Status.OK: "✅",
-    Status.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
-    Status.AMBER: "⚠️",
-    Status.RED: "❌",
-    Status.UNKNOWN: "⏸️",
+_SYMBOLS: Mapping[CheckStatus, str] = {
+    CheckStatus.OK: "✅",
+    CheckStatus.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
+    CheckStatus.AMBER: "⚠️",
+    CheckStatus.RED: "❌",
+    CheckStatus.UNKNOWN: "⏸️",
 }
 
 
@@ -70,7 +70,7 @@ async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[
     """
     texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
     result = words(texts, "test_result", report.result)
-    lines = [_notice_line(texts, row) for row in report.rows if row.status in (Status.AMBER, Status.RED)]
+    lines = [_notice_line(texts, row) for row in report.rows if row.status in (CheckStatus.AMBER, CheckStatus.RED)]
     what_next = words(texts, "test_notice", "repairs" if lines else "nothing")
     title = words(texts, "test_notice", "title").format(name=name, result=result)
     return title, "\n\n".join([*lines, what_next])
@@ -100,7 +100,7 @@ def check_name(texts: Mapping[str, str], row: CheckResult) -> str:
 
 def _cure(row: CheckResult, report: Report, username: str) -> Remedy | None:
     """Return the remedy of a row that has a command, None when there is none."""
-    if row.status not in (Status.AMBER, Status.RED) or row.remedy is None:
+    if row.status not in (CheckStatus.AMBER, CheckStatus.RED) or row.remedy is None:
         return None
     remedy = remedy_for(row.remedy, report.family, username, row.placeholders)
     return remedy if remedy and remedy.text else None

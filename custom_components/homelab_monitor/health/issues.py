@@ -15,7 +15,7 @@ from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util.hass_dict import HassKey
 
 from ..client.bucket import Bucket
-from ..client.checks.report import CheckResult, Status
+from ..client.checks.report import CheckResult, CheckStatus
 from ..client.limits import ALARM_WRITES, ISSUE_WRITES
 from ..const import DOMAIN
 from .checklist import words
@@ -25,9 +25,9 @@ BAD_POLLS = 3
 GOOD_POLLS = 6
 """Polls in a row that must find it right before the issue is deleted."""
 
-_SEVERITIES: Mapping[Status, ir.IssueSeverity] = {
-    Status.AMBER: ir.IssueSeverity.WARNING,
-    Status.RED: ir.IssueSeverity.ERROR,
+_SEVERITIES: Mapping[CheckStatus, ir.IssueSeverity] = {
+    CheckStatus.AMBER: ir.IssueSeverity.WARNING,
+    CheckStatus.RED: ir.IssueSeverity.ERROR,
 }
 _REAUTH = "login"
 """A refused login is Home Assistant's own "authenticate again"."""
@@ -66,12 +66,12 @@ def async_update_issues(
     """
     current = hass.data.setdefault(_ROWS, {}).setdefault(entry.entry_id, {})
     for row in rows:
-        if row.check == _REAUTH or row.status is Status.UNKNOWN:
+        if row.check == _REAUTH or row.status is CheckStatus.UNKNOWN:
             continue
         is_wrong = row.status in _SEVERITIES
         if at_once and is_wrong and row.reason in _NEVER_AT_ONCE:
             continue
-        lasts = at_once or (row.status is Status.RED and row.check in _RED_AT_ONCE)
+        lasts = at_once or (row.status is CheckStatus.RED and row.check in _RED_AT_ONCE)
         if not _counts(hass, entry.entry_id, row.check, is_wrong=is_wrong, at_once=lasts):
             continue
         if is_wrong:

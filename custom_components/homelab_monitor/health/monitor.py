@@ -14,8 +14,15 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
 from ..client.bucket import Bucket
-from ..client.checks.checks import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, check_connection, judge, judge_poll
-from ..client.checks.report import Report, Status
+from ..client.checks.checks import (
+    CLOCK_LIMIT_SECONDS,
+    LATE_READINGS,
+    Evidence,
+    check_connection,
+    evaluate,
+    evaluate_poll,
+)
+from ..client.checks.report import CheckStatus, Report
 from ..client.errors import ALARMS, HomelabError
 from ..client.limits import JUDGEMENTS
 from ..client.probe.session import ProbeSession
@@ -35,7 +42,7 @@ OFFLINE_SECONDS = 86400.0
 """After so long without a word, a host that should be on becomes an issue."""
 
 
-class HostJudgement:
+class HealthMonitor:
     """Judges one host as its polling goes on."""
 
     def __init__(
@@ -88,12 +95,12 @@ class HostJudgement:
         )
         is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
         if is_news or is_lost:
-            async_update_issues(self._hass, self._entry, judge_poll(evidence), at_once=False)
+            async_update_issues(self._hass, self._entry, evaluate_poll(evidence), at_once=False)
         if error is None:
             async_end_reauth(self._hass, self._entry)
             self._judge_whole_when_due(evidence)
         elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off:
-            reachable = [row for row in judge(evidence) if row.check == "reachable"]
+            reachable = [row for row in evaluate(evidence) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
     @callback
@@ -144,7 +151,7 @@ class HostJudgement:
         self._lost = async_lost_issues(self._hass, self._entry.entry_id)
         self.async_start_over()
         systemd = report.row("systemd")
-        if systemd is None or systemd.status is Status.UNKNOWN:
+        if systemd is None or systemd.status is CheckStatus.UNKNOWN:
             return  # Only the facts tell of it.
         await self._take_report(report)
 

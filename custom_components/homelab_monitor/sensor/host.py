@@ -8,7 +8,7 @@ from typing import Any, Final
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory
 
-from ..client.checks.report import Report, Status
+from ..client.checks.report import CheckStatus, Report
 from ..client.models import (
     Containers,
     Cpu,
@@ -106,7 +106,7 @@ def _lists_refreshed(state: HostState) -> datetime | None:
     return None if refreshed is None else datetime.fromtimestamp(refreshed, UTC)
 
 
-TEST_RESULTS = [Status.OK.value, Status.AMBER.value, Status.RED.value]
+TEST_RESULTS = [CheckStatus.OK.value, CheckStatus.AMBER.value, CheckStatus.RED.value]
 _LAST_TEST: Final = _Part[Report](lambda state: state.last_test)
 
 

@@ -1,6 +1,6 @@
 """The capability test: what a host can tell us, and what stands in the way.
 
-`gather` collects the evidence over one connection, `judge` turns it into one row per check.
+`gather` collects the evidence over one connection, `evaluate` turns it into one row per check.
 Judging is pure and forgives nothing: a check without evidence is `unknown`, never `ok`, so
 that what was not answered counts as neither broken nor cured. The same functions judge
 every reply of the polling, with less evidence.
@@ -55,7 +55,7 @@ from .host_facts import (
     family_of,
     parse_facts,
 )
-from .report import CheckResult, Report, Status, Verdict
+from .report import CheckResult, CheckStatus, Report, Verdict
 from .updates_rule import judge_updates_rule
 
 CLOCK_LIMIT_SECONDS = 60.0
@@ -143,7 +143,7 @@ async def run_checks(  # noqa: PLR0913
     known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates, sudo=tuple(sudo))
     evidence = await _gather_in_time(session, known, tell)
     report = Report(
-        rows=judge(evidence),
+        rows=evaluate(evidence),
         at=started_at,
         seconds=time.monotonic() - started,
         family=evidence.family,
@@ -156,13 +156,13 @@ async def run_checks(  # noqa: PLR0913
 async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
     """Judge a host over the living connection of its polling, whose last reply is part of the evidence.
 
-    One slow answer is nothing here, as it is none to `judge_poll`: what this says and what is to be repaired agree.
+    One slow answer is nothing here, as it is none to `evaluate_poll`: what this says and what is to be repaired agree.
     Raise HostKeyChanged or AnotherMachine where that had to be opened anew, and somebody else has answered.
     """
     started_at, started = time.time(), time.monotonic()
     facts = await _ask_facts(session)
     evidence = replace(evidence, is_connected=True, facts=facts, late_readings=LATE_READINGS)
-    return Report(rows=judge(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
+    return Report(rows=evaluate(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
 
 
 async def _gather_in_time(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
@@ -287,10 +287,10 @@ class Check:
     judge_fn: Callable[[Evidence], Verdict]
 
 
-_UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
+_UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
 
 
-def judge(evidence: Evidence) -> tuple[CheckResult, ...]:
+def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return a row for every check."""
     return tuple(CheckResult.of(check.key, _curable(check.judge_fn(evidence), evidence)) for check in CHECKS)
 
@@ -305,12 +305,12 @@ def _curable(verdict: Verdict, evidence: Evidence) -> Verdict:
     return verdict if runs_systemd or verdict.remedy not in _OF_SYSTEMD else replace(verdict, remedy=None)
 
 
-def judge_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
+def evaluate_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return the rows that one poll can tell; silence and refused logins are a state of the host, not a row."""
     if evidence.error is None:
-        return judge(replace(evidence, is_connected=True, late_readings=LATE_READINGS))
+        return evaluate(replace(evidence, is_connected=True, late_readings=LATE_READINGS))
     if evidence.error.hard or isinstance(evidence.error, (ProbeFailed, BadReply, ChannelRefused)):
-        return judge(replace(evidence, is_connected=not isinstance(evidence.error, HostKeyChanged), snapshot=None))
+        return evaluate(replace(evidence, is_connected=not isinstance(evidence.error, HostKeyChanged), snapshot=None))
     return ()
 
 
@@ -318,44 +318,48 @@ def _reachable(evidence: Evidence) -> Verdict:
     """Judge the way to the host."""
     if evidence.is_connected:
         rtt = evidence.rtt_seconds
-        return Verdict(Status.OK, "answers_in", {"milliseconds": _rounded(max(rtt * 1000, 0.1))}) if rtt else _ANSWERS
+        return (
+            Verdict(CheckStatus.OK, "answers_in", {"milliseconds": _rounded(max(rtt * 1000, 0.1))}) if rtt else _ANSWERS
+        )
     if isinstance(evidence.error, (*_LOGIN_ERRORS, ChannelRefused)):
         return _ANSWERS
     if evidence.error is None:
         return _UNKNOWN
     remedy = "start_sshd" if evidence.error.key == "connection_refused" else None
-    return Verdict(Status.RED, evidence.error.key, _of_error(evidence), remedy)
+    return Verdict(CheckStatus.RED, evidence.error.key, _of_error(evidence), remedy)
 
 
-_ANSWERS = Verdict(Status.OK, "answers")
+_ANSWERS = Verdict(CheckStatus.OK, "answers")
 
 
 def _host_key(evidence: Evidence) -> Verdict:
     """Judge who answers."""
     if isinstance(evidence.error, HostKeyChanged):
-        return Verdict(Status.RED, "host_key_changed", _of_error(evidence), "accept_host_key")
+        return Verdict(CheckStatus.RED, "host_key_changed", _of_error(evidence), "accept_host_key")
     if evidence.is_connected or isinstance(evidence.error, (KeyRefused, LoginRefused)):
-        return Verdict(Status.OK, "host_key_pinned", {"fingerprint": ", ".join(map(fingerprint, evidence.host_keys))})
+        return Verdict(
+            CheckStatus.OK, "host_key_pinned", {"fingerprint": ", ".join(map(fingerprint, evidence.host_keys))}
+        )
     return _UNKNOWN
 
 
 def _login(evidence: Evidence) -> Verdict:
     """Judge the login with our key."""
     if isinstance(evidence.error, (KeyRefused, LoginRefused)):
-        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "authorize")
+        return Verdict(CheckStatus.RED, evidence.error.key, _of_error(evidence), "authorize")
     if evidence.is_connected:
-        return Verdict(Status.OK, "logged_in", {"username": evidence.target.username})
+        return Verdict(CheckStatus.OK, "logged_in", {"username": evidence.target.username})
     return _UNKNOWN
 
 
 def _system(evidence: Evidence) -> Verdict:
     """Judge whether there is a probe for this system."""
     if isinstance(evidence.error, AnotherMachine):
-        return Verdict(Status.RED, "another_machine", _of_error(evidence))
+        return Verdict(CheckStatus.RED, "another_machine", _of_error(evidence))
     if isinstance(evidence.error, UnsupportedSystem):
-        return Verdict(Status.RED, "not_supported", _of_error(evidence))
+        return Verdict(CheckStatus.RED, "not_supported", _of_error(evidence))
     if evidence.facts and evidence.facts.system != "Linux":
-        return Verdict(Status.RED, "not_supported", {"system": evidence.facts.os_name})
+        return Verdict(CheckStatus.RED, "not_supported", {"system": evidence.facts.os_name})
     system = evidence.snapshot.sections.system if evidence.snapshot else None
     if system:
         parts = [_with_version(system.os_name or system.os_id, system.os_version), system.init, system.architecture]
@@ -364,7 +368,7 @@ def _system(evidence: Evidence) -> Verdict:
         parts = [evidence.facts.os_name, init, evidence.facts.architecture]
     else:
         return _UNKNOWN
-    return Verdict(Status.OK, "system_known", {"system": first_line(" · ".join(part for part in parts if part))})
+    return Verdict(CheckStatus.OK, "system_known", {"system": first_line(" · ".join(part for part in parts if part))})
 
 
 def _with_version(name: str | None, version: str | None) -> str:
@@ -376,32 +380,34 @@ def _with_version(name: str | None, version: str | None) -> str:
 def _shell(evidence: Evidence) -> Verdict:
     """Judge whether the login shell runs our commands, and keeps quiet."""
     if isinstance(evidence.error, OldForcedCommand):
-        return Verdict(Status.RED, "old_forced_command", {}, "renew_forced_command")
+        return Verdict(CheckStatus.RED, "old_forced_command", {}, "renew_forced_command")
     if isinstance(evidence.error, SessionRefused):
-        return Verdict(Status.RED, "session_refused", _of_error(evidence))
+        return Verdict(CheckStatus.RED, "session_refused", _of_error(evidence))
     if isinstance(evidence.error, CommandNotRun):
         placeholders, words = _of_error(evidence), evidence.error.detail
-        return Verdict(Status.RED, "command_not_run_said" if words else "command_not_run", placeholders, "plain_shell")
+        return Verdict(
+            CheckStatus.RED, "command_not_run_said" if words else "command_not_run", placeholders, "plain_shell"
+        )
     if noise := evidence.noise or (evidence.facts.noise if evidence.facts else ""):
         return _noise(noise, evidence.facts.shell if evidence.facts else "")
     if evidence.snapshot or (evidence.facts and evidence.facts.is_complete):
-        return Verdict(Status.OK, "shell_quiet")
+        return Verdict(CheckStatus.OK, "shell_quiet")
     return _UNKNOWN
 
 
 def _noise(line: str, shell: str) -> Verdict:
     """Return the row of a login shell that prints text, with its name where the facts tell it."""
     if shell:
-        return Verdict(Status.AMBER, "shell_noise_of", {"line": line, "shell": shell}, "quiet_shell")
-    return Verdict(Status.AMBER, "shell_noise", {"line": line}, "quiet_shell")
+        return Verdict(CheckStatus.AMBER, "shell_noise_of", {"line": line, "shell": shell}, "quiet_shell")
+    return Verdict(CheckStatus.AMBER, "shell_noise", {"line": line}, "quiet_shell")
 
 
 def _python(evidence: Evidence) -> Verdict:
     """Judge the interpreter."""
     if isinstance(evidence.error, _PYTHON_ERRORS):
-        return Verdict(Status.RED, evidence.error.key, _of_error(evidence), "install_python")
+        return Verdict(CheckStatus.RED, evidence.error.key, _of_error(evidence), "install_python")
     if evidence.python:
-        return Verdict(Status.OK, "python_found", dict(zip(("version", "path"), evidence.python, strict=True)))
+        return Verdict(CheckStatus.OK, "python_found", dict(zip(("version", "path"), evidence.python, strict=True)))
     return _UNKNOWN
 
 
@@ -412,20 +418,20 @@ def _probe(evidence: Evidence) -> Verdict:
     if not evidence.is_connected or isinstance(evidence.error, _BEFORE_THE_PROBE):
         return _UNKNOWN
     if isinstance(evidence.error, ConnectionLost):
-        return Verdict(Status.RED, "connection_lost", _of_error(evidence))  # That says nothing of the probe.
-    return Verdict(Status.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
+        return Verdict(CheckStatus.RED, "connection_lost", _of_error(evidence))  # That says nothing of the probe.
+    return Verdict(CheckStatus.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
 
 
 def _sections(snapshot: Snapshot, seconds: float | None, late_readings: int) -> Verdict:
     """Judge which sections answered; a broken graphics card has a row of its own."""
     late = sorted(name for name, count in snapshot.late.items() if count >= late_readings)
     if late:
-        return Verdict(Status.AMBER, "section_timed_out", {"sections": _listed(late)})
+        return Verdict(CheckStatus.AMBER, "section_timed_out", {"sections": _listed(late)})
     failed = sorted(snapshot.errors.keys() - {"gpu", "gpu_processes"})
     if failed:
         placeholders = {"sections": _listed(failed), "detail": first_line(snapshot.errors[failed[0]])}
-        return Verdict(Status.AMBER, "section_failed", placeholders)
-    return Verdict(Status.OK, "probe_ran", {"seconds": f"{seconds or 0:.2f}", "count": str(len(snapshot.ages))})
+        return Verdict(CheckStatus.AMBER, "section_failed", placeholders)
+    return Verdict(CheckStatus.OK, "probe_ran", {"seconds": f"{seconds or 0:.2f}", "count": str(len(snapshot.ages))})
 
 
 def _too_much(evidence: Evidence) -> Verdict:
@@ -434,9 +440,9 @@ def _too_much(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     beyond = Counter(evidence.snapshot.beyond) + Counter(evidence.left_out)
     if not beyond:
-        return Verdict(Status.OK, "within_limits")
+        return Verdict(CheckStatus.OK, "within_limits")
     return Verdict(
-        Status.AMBER, "beyond_limits", {"sections": _listed(sorted(beyond)), "count": str(sum(beyond.values()))}
+        CheckStatus.AMBER, "beyond_limits", {"sections": _listed(sorted(beyond)), "count": str(sum(beyond.values()))}
     )
 
 
@@ -448,15 +454,15 @@ def _proc(evidence: Evidence) -> Verdict:
     if uptime:
         return _uptime(uptime.uptime_seconds)
     detail = evidence.snapshot.errors.get("uptime") or evidence.snapshot.missing.get("uptime", "")
-    return Verdict(Status.AMBER, "proc_unreadable", {"detail": first_line(detail)})
+    return Verdict(CheckStatus.AMBER, "proc_unreadable", {"detail": first_line(detail)})
 
 
 def _uptime(seconds: float) -> Verdict:
     """Say for how long a host has been up, on its first day to the minute."""
     if seconds >= _DAY_SECONDS:
-        return Verdict(Status.OK, "uptime", {"days": f"{seconds / _DAY_SECONDS:.1f}"})
+        return Verdict(CheckStatus.OK, "uptime", {"days": f"{seconds / _DAY_SECONDS:.1f}"})
     hours, minutes = divmod(int(seconds) // 60, 60)
-    return Verdict(Status.OK, "uptime_today", {"hours": str(hours), "minutes": str(minutes)})
+    return Verdict(CheckStatus.OK, "uptime_today", {"hours": str(hours), "minutes": str(minutes)})
 
 
 def _clock(evidence: Evidence) -> Verdict:
@@ -465,9 +471,9 @@ def _clock(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     offset = evidence.snapshot.clock_offset_seconds
     if abs(offset) <= CLOCK_LIMIT_SECONDS:
-        return Verdict(Status.OK, "clock_right", {"seconds": f"{round(offset, 1) + 0.0:+.1f}"})
+        return Verdict(CheckStatus.OK, "clock_right", {"seconds": f"{round(offset, 1) + 0.0:+.1f}"})
     reason = "clock_fast" if offset > 0 else "clock_slow"
-    return Verdict(Status.AMBER, reason, {"seconds": f"{abs(offset):.0f}"}, "set_clock")
+    return Verdict(CheckStatus.AMBER, reason, {"seconds": f"{abs(offset):.0f}"}, "set_clock")
 
 
 def _docker(evidence: Evidence) -> Verdict:
@@ -478,13 +484,13 @@ def _docker(evidence: Evidence) -> Verdict:
     username = {"username": evidence.target.username}
     match engine.access:
         case Access.ABSENT:
-            return Verdict(Status.INFO, "docker_not_installed")
+            return Verdict(CheckStatus.INFO, "docker_not_installed")
         case Access.DENIED:
-            return Verdict(Status.AMBER, "docker_denied", username, "join_docker")
+            return Verdict(CheckStatus.AMBER, "docker_denied", username, "join_docker")
         case Access.STOPPED:
-            return Verdict(Status.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
+            return Verdict(CheckStatus.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
         case Access.LATE:
-            return Verdict(Status.AMBER, "docker_late")
+            return Verdict(CheckStatus.AMBER, "docker_late")
     return _usable("docker", engine)
 
 
@@ -495,22 +501,22 @@ def _podman(evidence: Evidence) -> Verdict:
     engine = evidence.facts.podman
     match engine.access:
         case Access.ABSENT:
-            return Verdict(Status.INFO, "podman_not_installed")
+            return Verdict(CheckStatus.INFO, "podman_not_installed")
         case Access.DENIED:
-            return Verdict(Status.AMBER, "podman_denied", {"username": evidence.target.username})
+            return Verdict(CheckStatus.AMBER, "podman_denied", {"username": evidence.target.username})
         case Access.STOPPED:
-            unused = Verdict(Status.INFO, "podman_unused")
-            return Verdict(Status.AMBER, "podman_stopped", {}, "start_podman") if engine.has_containers else unused
+            unused = Verdict(CheckStatus.INFO, "podman_unused")
+            return Verdict(CheckStatus.AMBER, "podman_stopped", {}, "start_podman") if engine.has_containers else unused
         case Access.LATE:
-            return Verdict(Status.UNKNOWN, "podman_late")
+            return Verdict(CheckStatus.UNKNOWN, "podman_late")
     return _usable("podman", engine)
 
 
 def _usable(name: str, engine: Engine) -> Verdict:
     """Return the row of an engine that answers."""
     if engine.version:
-        return Verdict(Status.OK, f"{name}_version", {"version": engine.version})
-    return Verdict(Status.OK, f"{name}_usable")
+        return Verdict(CheckStatus.OK, f"{name}_version", {"version": engine.version})
+    return Verdict(CheckStatus.OK, f"{name}_usable")
 
 
 def _systemd(evidence: Evidence) -> Verdict:
@@ -518,8 +524,8 @@ def _systemd(evidence: Evidence) -> Verdict:
     if evidence.facts is None or not evidence.facts.is_complete:
         return _UNKNOWN
     if evidence.facts.systemd:
-        return Verdict(Status.OK, "systemd_version", {"version": evidence.facts.systemd})
-    return Verdict(Status.INFO, "no_systemd")
+        return Verdict(CheckStatus.OK, "systemd_version", {"version": evidence.facts.systemd})
+    return Verdict(CheckStatus.INFO, "no_systemd")
 
 
 def _gpu(evidence: Evidence) -> Verdict:
@@ -528,13 +534,13 @@ def _gpu(evidence: Evidence) -> Verdict:
     if snapshot is None:
         return _UNKNOWN
     if error := snapshot.errors.get("gpu"):
-        return Verdict(Status.AMBER, "gpu_broken", {"detail": first_line(error)}, "restart_host")
+        return Verdict(CheckStatus.AMBER, "gpu_broken", {"detail": first_line(error)}, "restart_host")
     if snapshot.sections.gpu:
         return _cards(snapshot.sections.gpu.gpus)
     if snapshot.missing.get("gpu") in ("not_installed", "not_supported"):
-        return Verdict(Status.INFO, "gpu_none")
+        return Verdict(CheckStatus.INFO, "gpu_none")
     if snapshot.missing.get("gpu") == "permission_denied":
-        return Verdict(Status.AMBER, "gpu_denied", {"username": evidence.target.username})
+        return Verdict(CheckStatus.AMBER, "gpu_denied", {"username": evidence.target.username})
     return _UNKNOWN
 
 
@@ -542,8 +548,8 @@ def _cards(gpus: tuple[Gpu, ...]) -> Verdict:
     """Judge the cards that the driver tells of."""
     lost = [gpu.name for gpu in gpus if gpu.state == "lost"]
     if lost:
-        return Verdict(Status.AMBER, "gpu_lost", {"cards": _listed(lost)}, "restart_host")
-    return Verdict(Status.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in gpus])})
+        return Verdict(CheckStatus.AMBER, "gpu_lost", {"cards": _listed(lost)}, "restart_host")
+    return Verdict(CheckStatus.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in gpus])})
 
 
 def _smart(evidence: Evidence) -> Verdict:
@@ -552,15 +558,15 @@ def _smart(evidence: Evidence) -> Verdict:
         return _UNKNOWN
     smart = evidence.facts.smart
     if not smart.tool:
-        return Verdict(Status.INFO, "smart_not_installed")
+        return Verdict(CheckStatus.INFO, "smart_not_installed")
     if smart.denied:
         # Nothing reads it yet, so nobody is asked to give root's rights for it: no remedy.
-        return Verdict(Status.INFO, "smart_denied", {"disks": _listed(list(smart.denied))})
+        return Verdict(CheckStatus.INFO, "smart_denied", {"disks": _listed(list(smart.denied))})
     if smart.late:
-        return Verdict(Status.UNKNOWN, "smart_late", {"disks": _listed(list(smart.late))})
+        return Verdict(CheckStatus.UNKNOWN, "smart_late", {"disks": _listed(list(smart.late))})
     if not smart.readable:
-        return Verdict(Status.INFO, "smart_no_disks")
-    return Verdict(Status.OK, "smart_readable", {"disks": _listed(list(smart.readable))})
+        return Verdict(CheckStatus.INFO, "smart_no_disks")
+    return Verdict(CheckStatus.OK, "smart_readable", {"disks": _listed(list(smart.readable))})
 
 
 def _firewall(evidence: Evidence) -> Verdict:
@@ -573,16 +579,20 @@ def _firewall(evidence: Evidence) -> Verdict:
     if part is None:
         return _UNKNOWN
     if part.old_rules:
-        return Verdict(Status.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall")
+        return Verdict(
+            CheckStatus.AMBER, "firewall_rules_old", {"username": evidence.target.username}, "allow_firewall"
+        )
     if part.reason == "permission_denied" and "security" in evidence.sudo:
-        return Verdict(Status.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall")
-    return _FIREWALL.get(part.reason, Verdict(Status.INFO, "firewall_unreadable"))
+        return Verdict(
+            CheckStatus.AMBER, "firewall_rule_missing", {"username": evidence.target.username}, "allow_firewall"
+        )
+    return _FIREWALL.get(part.reason, Verdict(CheckStatus.INFO, "firewall_unreadable"))
 
 
-_FIREWALL_READ = Verdict(Status.OK, "firewall_readable")
+_FIREWALL_READ = Verdict(CheckStatus.OK, "firewall_readable")
 _FIREWALL = {
-    "permission_denied": Verdict(Status.INFO, "firewall_denied"),
-    "no_tool": Verdict(Status.INFO, "firewall_no_tool"),
+    "permission_denied": Verdict(CheckStatus.INFO, "firewall_denied"),
+    "no_tool": Verdict(CheckStatus.INFO, "firewall_no_tool"),
     "active": _FIREWALL_READ,
     "inactive": _FIREWALL_READ,
     "some_rules": _FIREWALL_READ,
@@ -593,7 +603,7 @@ def _sudo(evidence: Evidence) -> Verdict:
     """Say how a command becomes root's."""
     if evidence.facts is None or not evidence.facts.is_complete or evidence.facts.privilege is None:
         return _UNKNOWN
-    return Verdict(Status.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
+    return Verdict(CheckStatus.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
 
 
 _PRIVILEGE_REASONS = {

@@ -13,7 +13,7 @@ from ..limits import EPOCH_LIMIT
 from .host_facts import Family
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """What a check says."""
 
     OK = "ok"
@@ -32,7 +32,7 @@ BESIDES = frozenset({"updates_rule"})
 class Verdict:
     """What was found: `reason` is a key of the translations, `placeholders` fill it and are remote text."""
 
-    status: Status
+    status: CheckStatus
     reason: str
     placeholders: Mapping[str, str] = field(default_factory=dict)
     remedy: str | None = None
@@ -74,14 +74,14 @@ class Report:
     @property
     def hindrance(self) -> CheckResult | None:
         """Return the first red row of those that stand in the way of monitoring."""
-        rows = (row for row in self.rows if row.status is Status.RED and row.check not in BESIDES)
+        rows = (row for row in self.rows if row.status is CheckStatus.RED and row.check not in BESIDES)
         return next(rows, None)
 
     @property
-    def result(self) -> Status:
+    def result(self) -> CheckStatus:
         """Return the worst that a check says: red, amber, else ok."""
         found = {row.status for row in self.rows}
-        return next((status for status in (Status.RED, Status.AMBER) if status in found), Status.OK)
+        return next((status for status in (CheckStatus.RED, CheckStatus.AMBER) if status in found), CheckStatus.OK)
 
     def row(self, check: str) -> CheckResult | None:
         """Return the row of one check."""
@@ -113,5 +113,5 @@ def _restore_row(stored: Mapping[str, Any]) -> CheckResult:
     """Return one stored row; raise when it is none."""
     placeholders = {str(name): str(value) for name, value in stored["placeholders"].items()}
     remedy = stored["remedy"]
-    verdict = Verdict(Status(stored["status"]), str(stored["reason"]), placeholders, remedy and str(remedy))
+    verdict = Verdict(CheckStatus(stored["status"]), str(stored["reason"]), placeholders, remedy and str(remedy))
     return CheckResult.of(str(stored["check"]), verdict)

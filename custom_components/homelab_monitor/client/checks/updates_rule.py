@@ -4,14 +4,14 @@ It belongs to a host only where the option for updates is on, and says so where 
 is about what stays on a host, so it hinders nothing: a host with a bad rule is monitored like any other.
 """
 
-from ..control.install_updates import can_upgrade
+from ..control.install_updates import can_install_updates
 from ..models import System, Updates
 from .host_facts import Facts, Privilege
-from .report import Status, Verdict
+from .report import CheckStatus, Verdict
 from .sudo_listing import ROOT_FOLDER
 from .update_script import SCRIPT, UpdatesRule, update_script
 
-_UNKNOWN = Verdict(Status.UNKNOWN, "not_tested")
+_UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
 _INSTALL, _REMOVE = "install_updates_rule", "remove_updates_rule"
 
 
@@ -24,12 +24,12 @@ def judge_updates_rule(
     rule = facts.updates_rule
     if is_wanted and (updates is None or system is None) and not rule.has_old_rule:
         return _UNKNOWN
-    manager = updates.manager if updates and can_upgrade(updates, system) else ""
+    manager = updates.manager if updates and can_install_updates(updates, system) else ""
     is_wanted = is_wanted and bool(manager)
     about = {"manager": manager, "script": SCRIPT}
     remedy = _INSTALL if is_wanted and not rule.is_read_only else _REMOVE
     if rule.has_old_rule:
-        return Verdict(Status.RED, "updates_rule_old", about, remedy)
+        return Verdict(CheckStatus.RED, "updates_rule_old", about, remedy)
     if rule.is_there:
         return _judge_script(rule, facts.privilege, about, is_wanted=is_wanted)
     return _judge_absence(rule, about, is_wanted=is_wanted)
@@ -41,47 +41,47 @@ def _judge_script(rule: UpdatesRule, privilege: Privilege | None, about: dict[st
     if rule.unsafe:
         # Rights of a folder are for a person to set; those of the script come with a new one.
         cure = remedy if rule.unsafe == SCRIPT else None
-        return Verdict(Status.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, cure)
+        return Verdict(CheckStatus.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, cure)
     if not is_wanted:
-        return Verdict(Status.AMBER, "updates_script_unused", about, _REMOVE)
+        return Verdict(CheckStatus.AMBER, "updates_script_unused", about, _REMOVE)
     if rule.is_open:
-        return Verdict(Status.RED, "updates_rule_open", about, _INSTALL)
+        return Verdict(CheckStatus.RED, "updates_rule_open", about, _INSTALL)
     if rule.loosened_by:
         # Our rule comes without variables of the caller; a root folder of theirs is for a person to forbid.
         cure = None if rule.loosened_by == ROOT_FOLDER else _INSTALL
-        return Verdict(Status.RED, "updates_rule_loose", about | {"setting": rule.loosened_by}, cure)
+        return Verdict(CheckStatus.RED, "updates_rule_loose", about | {"setting": rule.loosened_by}, cure)
     if rule.text != update_script(about["manager"]):
-        return Verdict(Status.RED, "updates_script_outdated", about, None if rule.is_read_only else _INSTALL)
+        return Verdict(CheckStatus.RED, "updates_script_outdated", about, None if rule.is_read_only else _INSTALL)
     return _judge_rule(rule, privilege, about)
 
 
 def _judge_rule(rule: UpdatesRule, privilege: Privilege | None, about: dict[str, str]) -> Verdict:
     """Judge whether this user may run the script; what another rule decides is for a person to change."""
     if privilege is Privilege.ROOT:
-        return Verdict(Status.OK, "updates_rule_ready", about)
+        return Verdict(CheckStatus.OK, "updates_rule_ready", about)
     if found := _judge_hindrance(rule, about):
         return found
     # Who may run something may be allowed this too, by a rule that is not shown.
     is_hidden = not rule.is_shown and privilege in (Privilege.SUDO, Privilege.DOAS)
     if rule.has_rule is None or (is_hidden and not rule.has_rule):
-        return Verdict(Status.UNKNOWN, "updates_rule_not_known", about)
+        return Verdict(CheckStatus.UNKNOWN, "updates_rule_not_known", about)
     if not rule.has_rule:
-        return Verdict(Status.AMBER, "updates_rule_missing", about, None if rule.is_read_only else _INSTALL)
+        return Verdict(CheckStatus.AMBER, "updates_rule_missing", about, None if rule.is_read_only else _INSTALL)
     # Who may run everything has nothing to gain.
     is_partly_shown = rule.is_sudo_rs and rule.may_run
-    return Verdict(Status.OK, "updates_rule_ready_sudo_rs" if is_partly_shown else "updates_rule_ready", about)
+    return Verdict(CheckStatus.OK, "updates_rule_ready_sudo_rs" if is_partly_shown else "updates_rule_ready", about)
 
 
 def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None:
     """Judge what keeps sudo from running a script that a rule allows."""
     if rule.overruled_by:
-        return Verdict(Status.AMBER, "updates_rule_overruled", about | {"rule": rule.overruled_by})
+        return Verdict(CheckStatus.AMBER, "updates_rule_overruled", about | {"rule": rule.overruled_by})
     if rule.has_rule is not False and rule.is_refused:
-        return Verdict(Status.AMBER, "updates_rule_refused", about)
+        return Verdict(CheckStatus.AMBER, "updates_rule_refused", about)
     if rule.has_rule and rule.stopped_by == "noexec":
-        return Verdict(Status.AMBER, "updates_rule_noexec", about)
+        return Verdict(CheckStatus.AMBER, "updates_rule_noexec", about)
     if rule.has_rule is not False and rule.stopped_by:
-        return Verdict(Status.AMBER, "updates_rule_stopped", about | {"setting": rule.stopped_by})
+        return Verdict(CheckStatus.AMBER, "updates_rule_stopped", about | {"setting": rule.stopped_by})
     return None
 
 
@@ -90,12 +90,12 @@ def _judge_absence(rule: UpdatesRule, about: dict[str, str], *, is_wanted: bool)
     if rule.unsafe and rule.may_run:
         # Others can put one there. Rights of a folder are for a person to set; a rule that nobody needs can go.
         return Verdict(
-            Status.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, None if is_wanted else _REMOVE
+            CheckStatus.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, None if is_wanted else _REMOVE
         )
     if is_wanted and rule.is_read_only:
-        return Verdict(Status.AMBER, "updates_script_read_only", about)
+        return Verdict(CheckStatus.AMBER, "updates_script_read_only", about)
     if is_wanted:
-        return Verdict(Status.AMBER, "updates_script_missing", about, _INSTALL)
+        return Verdict(CheckStatus.AMBER, "updates_script_missing", about, _INSTALL)
     if rule.is_named:
-        return Verdict(Status.AMBER, "updates_script_unused", about, _REMOVE)
-    return Verdict(Status.INFO, "updates_rule_none")
+        return Verdict(CheckStatus.AMBER, "updates_script_unused", about, _REMOVE)
+    return Verdict(CheckStatus.INFO, "updates_rule_none")

@@ -49,7 +49,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upgrade:
+class Installation:
     """What a host tells of the job; `detail` is remote text."""
 
     phase: Phase
@@ -74,14 +74,14 @@ _AS_A_WHOLE: Final = frozenset(
 """The systems whose packages are not to be upgraded by the command of their package manager."""
 
 
-def can_upgrade(updates: Updates | None, system: System | None) -> bool:
+def can_install_updates(updates: Updates | None, system: System | None) -> bool:
     """Tell whether there is a command that brings this host up to date."""
     if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
         return False
     return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
 
 
-async def start_upgrade(connection: Connection, host: str, manager: str) -> None:
+async def start_installation(connection: Connection, host: str, manager: str) -> None:
     """Start the job, or find that it runs already; raise UpgradeDenied, RepairInterrupted or ControlFailed."""
     if await _is_running(connection, host, manager):
         return
@@ -102,7 +102,7 @@ async def start_upgrade(connection: Connection, host: str, manager: str) -> None
         raise
 
 
-async def read_upgrade(connection: Connection, host: str, manager: str) -> Upgrade:
+async def read_installation(connection: Connection, host: str, manager: str) -> Installation:
     """Return how far the job is, which everybody on the host may read; raise HomelabError when nobody tells."""
     with only_asking():
         result = await connection.run("sh", stdin=_LOOK.encode(), timeout=_LOOK_SECONDS)
@@ -115,10 +115,10 @@ async def read_upgrade(connection: Connection, host: str, manager: str) -> Upgra
 
 async def _is_running(connection: Connection, host: str, manager: str) -> bool:
     """Tell whether the job is under way."""
-    return (await read_upgrade(connection, host, manager)).phase is Phase.RUNNING
+    return (await read_installation(connection, host, manager)).phase is Phase.RUNNING
 
 
-def parse_upgrade(text: str, manager: str) -> Upgrade | None:
+def parse_upgrade(text: str, manager: str) -> Installation | None:
     """Return what the host told, which comes behind whatever its login scripts print.
 
     upgrade ended 100
@@ -129,10 +129,10 @@ def parse_upgrade(text: str, manager: str) -> Upgrade | None:
         return None
     word, status = told.groups()
     if word != "ended":
-        return Upgrade(phase=Phase(word))
+        return Installation(phase=Phase(word))
     if status in map(str, _GOOD.get(manager, {0})):
-        return Upgrade(phase=Phase.DONE)
-    return Upgrade(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {first_line(status)}")
+        return Installation(phase=Phase.DONE)
+    return Installation(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {first_line(status)}")
 
 
 def _reason(words: str) -> str:

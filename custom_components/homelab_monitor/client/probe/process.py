@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..limits import SILENCE_SECONDS, UNASKED_RECORDS
 from ..time_limit import TimeLimit
-from ..transport.ssh import Process
+from ..transport.ssh import RemoteCommand
 from .framing import REPLY_LIMIT, Hello, Marker, RawReply, Record, ReplyParser, Unasked
 from .programs import INTERPRETERS
 
@@ -52,7 +52,7 @@ def _finds(interpreters: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.+/-])(?:[\w.+-]*/)*(?:{names})(?![\w+/-]|\.\w)")
 
 
-class Probe:
+class ProbeProcess:
     """One probe process: bytes in, records out, at most one of them waited for."""
 
     def __init__(self, host: str, interpreter: str) -> None:
@@ -60,7 +60,7 @@ class Probe:
         # What is called platform-python may be a script that looks for the other.
         self._interpreter = _finds((interpreter, *INTERPRETERS))
         self._parser = ReplyParser(host, self._is_awaited)
-        self._process: Process | None = None
+        self._process: RemoteCommand | None = None
         self._hello: Hello | None = None
         self._marker: Marker | None = None
         self._waiting: asyncio.Future[Record | HomelabError] | None = None
@@ -80,7 +80,7 @@ class Probe:
         running = self._process is not None and self._process.is_running
         return running and self._marker is not None and self._failure is None
 
-    async def greet(self, process: Process) -> None:
+    async def greet(self, process: RemoteCommand) -> None:
         """Wait for the hello: not a byte before it, as nobody knows what else may be there and would do with it."""
         self._process = process
         if self._hello is None:
@@ -251,7 +251,7 @@ class Probe:
         status = f"signal {process.signal}" if process.signal else f"exit status {process.exit_status}"
         return ProbeFailed(self._host, f"{words} ({status})" if words else status)
 
-    def _shell_error(self, process: Process, words: str) -> HomelabError | None:
+    def _shell_error(self, process: RemoteCommand, words: str) -> HomelabError | None:
         """Return the error of something that ended without a hello and was not our command, None when it may have been.
 
         Python would have said hello before it ended well, and a shell that cannot start it complains by its name.

@@ -33,7 +33,7 @@ from ..time_limit import TimeLimit
 from ..transport.keys import KeyPair
 from ..transport.ssh import Connection, Introduction
 from ..transport.target import Target
-from .process import Probe
+from .process import ProbeProcess
 from .programs import INTERPRETERS, Programs
 from .snapshot import Reply, decode_reply
 from .start import Send, ask_who, start_probe
@@ -97,7 +97,7 @@ class ProbeSession:
         self._opening: set[asyncio.Task[Connection]] = set()
         self._lent: Counter[Connection] = Counter()
         self._starting = Starting(target.host, timeout)
-        self._probe: Probe | None = None
+        self._probe: ProbeProcess | None = None
         self._interpreter = INTERPRETERS[0]
         self._failed = 0
         self._is_closed = False
@@ -244,7 +244,7 @@ class ProbeSession:
         line = json.dumps(wanted | {name: value for name, value in extra.items() if value}, separators=(",", ":"))
         return _Request(request_id, line.encode() + b"\n", sections)
 
-    async def _reply(self, probe: Probe, request: _Request, seconds: float) -> Reply:
+    async def _reply(self, probe: ProbeProcess, request: _Request, seconds: float) -> Reply:
         """Send one request line and return the typed reply, as far as it was asked."""
         try:
             async with TimeLimit(seconds):
@@ -268,7 +268,7 @@ class ProbeSession:
             raise
         return await self._exchange(probe, request)
 
-    async def _exchange(self, probe: Probe, request: _Request) -> Reply:
+    async def _exchange(self, probe: ProbeProcess, request: _Request) -> Reply:
         """Send one request and decode its reply."""
         try:
             reply = await self._reply(probe, request, self._timeout)
@@ -299,13 +299,13 @@ class ProbeSession:
             self._failed = 0
             await self.disconnect()
 
-    async def _ready(self) -> Probe:
+    async def _ready(self) -> ProbeProcess:
         """Return a living probe on a living connection; raise ProbeStarting while that takes long."""
         if self._probe is not None and self._probe.is_alive:
             return self._probe
         return await self._starting.probe(self._start_for_polls)
 
-    async def _start_for_polls(self) -> Probe:
+    async def _start_for_polls(self) -> ProbeProcess:
         """Return a new probe, on a new connection where it has to be."""
         is_fresh = self.connection is None or self.connection.closed
         connection = await self.connect()
@@ -394,7 +394,7 @@ class ProbeSession:
         await ask_who(connection, self._programs, self._timeout)
 
     @asynccontextmanager
-    async def _probe_on(self, connection: Connection) -> AsyncIterator[Probe]:
+    async def _probe_on(self, connection: Connection) -> AsyncIterator[ProbeProcess]:
         """Lend a probe of its own on a connection, on another one where the server allows no second channel."""
         async with AsyncExitStack() as stack:
             try:
@@ -405,13 +405,13 @@ class ProbeSession:
             stack.callback(probe.stop)
             yield probe
 
-    async def _start(self, connection: Connection, send: Send = load) -> Probe:
+    async def _start(self, connection: Connection, send: Send = load) -> ProbeProcess:
         """Start the probe with the first interpreter that can run it."""
         if "Windows" in connection.server_version:
             raise UnsupportedSystem(self._target.host, "Windows")
         refused: HomelabError | None = None
         for interpreter in sorted(INTERPRETERS, key=lambda name: name != self._interpreter):
-            probe = Probe(self._target.host, interpreter)
+            probe = ProbeProcess(self._target.host, interpreter)
             try:
                 marker = await start_probe(
                     connection, probe, interpreter, self._programs.linux.payload, timeout=self._timeout, send=send

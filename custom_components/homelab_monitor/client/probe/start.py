@@ -11,17 +11,17 @@ from ..errors import BadReply, HomelabError, NoPython, PythonIncomplete
 from ..time_limit import TimeLimit
 from ..transport.ssh import Connection
 from .framing import Marker
-from .process import Probe
+from .process import ProbeProcess
 from .programs import BOOTSTRAP, INTERPRETERS, Programs
 from .snapshot import PROTOCOL
 from .upload import STALLED_SECONDS, load
 
-type Send = Callable[[Connection, Probe, bytes], Awaitable[Marker]]
+type Send = Callable[[Connection, ProbeProcess, bytes], Awaitable[Marker]]
 
 
 async def start_probe(  # noqa: PLR0913
     connection: Connection,
-    probe: Probe,
+    probe: ProbeProcess,
     interpreter: str,
     payload: bytes,
     *,
@@ -57,7 +57,7 @@ async def ask_who(connection: Connection, programs: Programs, timeout: float) ->
     One without Python has never said it, or says nothing now, and then may be the same: that is to be repaired.
     """
     for interpreter in INTERPRETERS:
-        probe = Probe(connection.host, interpreter)
+        probe = ProbeProcess(connection.host, interpreter)
         try:
             await start_probe(connection, probe, interpreter, programs.who.payload, timeout=timeout)
         except NoPython, PythonIncomplete:

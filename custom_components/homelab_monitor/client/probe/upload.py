@@ -12,7 +12,7 @@ from ..errors import ProbeStarting
 from ..time_limit import TimeLimit
 from ..transport.ssh import Connection
 from .framing import Marker
-from .process import Probe
+from .process import ProbeProcess
 
 STALLED_SECONDS = 30.0
 """How long a program may be under way without another byte of it being acknowledged."""
@@ -27,7 +27,7 @@ class Starting:
     def __init__(self, host: str, patience: float) -> None:
         self._host = host
         self._patience = patience
-        self._task: asyncio.Task[Probe] | None = None
+        self._task: asyncio.Task[ProbeProcess] | None = None
         self._sending = asyncio.Event()
         """Set while there is nothing to wait for but the program's way."""
 
@@ -45,7 +45,7 @@ class Starting:
         """Have nobody learn how the start ended; the connection that it used is gone."""
         self._task = None
 
-    async def probe(self, start: Callable[[], Coroutine[None, None, Probe]]) -> Probe:
+    async def probe(self, start: Callable[[], Coroutine[None, None, ProbeProcess]]) -> ProbeProcess:
         """Return the probe that `start` makes, or already makes; raise ProbeStarting while its program is under way."""
         if self._task is None:
             self._sending.clear()
@@ -63,19 +63,19 @@ class Starting:
             self._task = None
         return task.result()
 
-    async def send(self, connection: Connection, probe: Probe, payload: bytes) -> Marker:
+    async def send(self, connection: Connection, probe: ProbeProcess, payload: bytes) -> Marker:
         """Send the program as `load` does, and let polls go on meanwhile."""
         self._sending.set()
         return await load(connection, probe, payload)
 
 
-def _heard(task: asyncio.Task[Probe]) -> None:
+def _heard(task: asyncio.Task[ProbeProcess]) -> None:
     """Take note of how a start ended, so that one that nobody waits for is not logged."""
     if not task.cancelled():
         task.exception()
 
 
-async def load(connection: Connection, probe: Probe, payload: bytes) -> Marker:
+async def load(connection: Connection, probe: ProbeProcess, payload: bytes) -> Marker:
     """Send the program and return the marker of what it became; raise TimeoutError when it no longer gets nearer."""
     loading = asyncio.create_task(probe.load(payload))
     acknowledged, moved = connection.bytes_sent, time.monotonic()

@@ -20,7 +20,7 @@ from ..models import Container, Service
 from ..probe.snapshot import Snapshot
 from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
 
-HAPPENINGS: Final = (
+EVENT_TYPES: Final = (
     "host_offline",
     "host_online",
     "rebooted",
@@ -43,7 +43,7 @@ SURE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class HostEvent:
     """One thing that happened: its type, and what about."""
 
     type: str
@@ -102,7 +102,7 @@ class Baseline:
 
 def advance(
     baseline: Baseline, snapshot: Snapshot, patience: float = math.inf
-) -> tuple[Baseline, tuple[Happening, ...]]:
+) -> tuple[Baseline, tuple[HostEvent, ...]]:
     """Return the new baseline and what happened since the old one.
 
     After more than `patience` seconds without a look nobody knows what lasted.
@@ -181,10 +181,10 @@ def _without(before: Baseline, now: Baseline, silent: frozenset[str]) -> Baselin
     return replace(before, containers=ContainersLook()) if "containers" in silent else before
 
 
-def _between(before: Baseline, now: Baseline) -> Iterator[Happening]:
+def _between(before: Baseline, now: Baseline) -> Iterator[HostEvent]:
     """Yield what happened."""
     if _has_rebooted(before, now):
-        yield Happening(type="rebooted", about={})
+        yield HostEvent(type="rebooted", about={})
     yield from _new("service_failed", "service", before.failed_units, now.failed_units)
     yield from _new("service_recovered", "service", before.well_units, now.well_units)
     yield from _new("gpu_lost", "gpu", before.lost_gpus, now.lost_gpus)
@@ -240,22 +240,22 @@ def starting_from(snapshot: Snapshot, started: float, known: Baseline | None = N
     )
 
 
-def _new(happening: str, about: str, before: frozenset[str] | None, now: frozenset[str] | None) -> Iterator[Happening]:
+def _new(happening: str, about: str, before: frozenset[str] | None, now: frozenset[str] | None) -> Iterator[HostEvent]:
     """Yield a happening for each name that is only in `now`; without one of the two there is nothing to compare."""
     if before is None or now is None:
         return
     for name in sorted(now - before):
-        yield Happening(type=happening, about={about: name}, owner=_template(name) if about == "service" else "")
+        yield HostEvent(type=happening, about={about: name}, owner=_template(name) if about == "service" else "")
 
 
 def _new_containers(
     happening: str, before: ContainersLook, now: ContainersLook, keys_fn: Callable[[ContainersLook], frozenset[_Key]]
-) -> Iterator[Happening]:
+) -> Iterator[HostEvent]:
     """Yield a happening for each container that something is new about; the first look at an engine is no news."""
     new = sorted(each for each in keys_fn(now) - keys_fn(before) if each[0] in before.sources)
     for source, key in new:
         owner = source.partition("/")[2]
-        yield Happening(type=happening, about={"container": now.labels[key], "owner": owner}, owner=owner)
+        yield HostEvent(type=happening, about={"container": now.labels[key], "owner": owner}, owner=owner)
 
 
 def _template(unit: str) -> str:

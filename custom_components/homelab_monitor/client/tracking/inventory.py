@@ -44,7 +44,7 @@ _UNCALLED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundItem:
     """One item that the host has now: `keys` maps kinds of key to values, strongest first.
 
     `name` is its place in the snapshot, `label` what people call it. An item that is only
@@ -157,7 +157,7 @@ class Inventory:
     def match(
         self,
         kind: str,
-        found: Iterable[Found],
+        found: Iterable[FoundItem],
         *,
         complete: bool,
         now: float,
@@ -185,8 +185,8 @@ class Inventory:
         return {item_id: name for name, item_id in ids.items()}
 
     def _admitted(
-        self, known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str], *, is_first: bool
-    ) -> list[Found]:
+        self, known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callable[[str], str], *, is_first: bool
+    ) -> list[FoundItem]:
         """Return what there is room for, and time: a first look may find many at once."""
         roomy = _admitted(known, new, guest_of)
         return [each for each in roomy if is_first or self.newcomers[guest_of(each.source) != ""].take()]
@@ -257,7 +257,7 @@ _ENCODER = BasicEncoder(dict[str, dict[str, Known]])
 _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 
-def _known_ids(known: Mapping[str, Known], found: Mapping[str, Found]) -> tuple[dict[str, str], list[Found]]:
+def _known_ids(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> tuple[dict[str, str], list[FoundItem]]:
     """Return name → id of what is known, and the rest; what is only shown or kept is never new."""
     ids = _moved(known, found)
     paired = set(ids.values())
@@ -268,7 +268,7 @@ def _known_ids(known: Mapping[str, Known], found: Mapping[str, Found]) -> tuple[
     return ids, [item for name, item in found.items() if name not in ids and not (item.shown or item.kept)]
 
 
-def _moved(known: Mapping[str, Known], found: Mapping[str, Found]) -> dict[str, str]:
+def _moved(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> dict[str, str]:
     """Return name → id of what has another place than before and still what it has only while it is there.
 
     What keeps its place needs none of this, and a token that several have tells nothing.
@@ -282,7 +282,7 @@ def _moved(known: Mapping[str, Known], found: Mapping[str, Found]) -> dict[str, 
     }
 
 
-def _has_moved(entry: Known, item: Found) -> bool:
+def _has_moved(entry: Known, item: FoundItem) -> bool:
     """Tell whether a known item may be one that was found at another place: no identity says that they are two."""
     spot = place(item.keys)
     if spot is None or entry.keys.get(spot[0], spot[1]) == spot[1] or entry.source != item.source:
@@ -299,7 +299,7 @@ def _sole(tokens: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {token: name for token, name in holders.items() if name is not None}
 
 
-def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[str], str]) -> list[Found]:
+def _admitted(known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callable[[str], str]) -> list[FoundItem]:
     """Return what there is room for: what is the host's own first, whatever guests have; each guest has a share."""
     counts = Counter(guest_of(item.source) for item in known)
     admitted = []
@@ -312,7 +312,7 @@ def _admitted(known: Iterable[Known], new: Iterable[Found], guest_of: Callable[[
     return admitted
 
 
-def _handy(item: Found) -> Found:
+def _handy(item: FoundItem) -> FoundItem:
     """Return the item with keys of a length that ids may have, and a source of one."""
     if all(_is_short(value) for value in (*item.keys.values(), item.source)):
         return item
@@ -355,7 +355,7 @@ def _handy_label(label: str) -> str:
     return label if label.isascii() else _bytes(label)[:LABEL_BYTES].decode(errors="ignore")
 
 
-def _new_ids(found: Iterable[Found], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
+def _new_ids(found: Iterable[FoundItem], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
     """Return name → id: the strongest key, with a number where a twin has it already, or it could be taken for another.
 
     Entities are known by an item's id and the key of a row, joined: `card` with `memory_clock`, `card_memory` with
@@ -381,7 +381,7 @@ def _is_ambiguous(item_id: str, taken: set[str], infixes: Collection[str]) -> bo
     return any(item_id + end in taken or (item_id.endswith(end) and item_id[: -len(end)] in taken) for end in ends)
 
 
-def _remember(known: dict[str, Known], found: Mapping[str, Found], slug: Slug) -> None:
+def _remember(known: dict[str, Known], found: Mapping[str, FoundItem], slug: Slug) -> None:
     """Note by id what is there, with the keys and the label that it has now."""
     for item_id, item in found.items():
         if item_id not in known:
@@ -392,7 +392,7 @@ def _remember(known: dict[str, Known], found: Mapping[str, Found], slug: Slug) -
     _call(known, labels | {item_id: known[item_id].label for item_id in vacated}, vacated, slug)
 
 
-def _see(entry: Known, item: Found) -> None:
+def _see(entry: Known, item: FoundItem) -> None:
     """Note the keys of what is there."""
     # A key that cannot be read just now stays: it may be the only one next time.
     entry.keys.update(item.keys)
@@ -405,7 +405,7 @@ def _see(entry: Known, item: Found) -> None:
         entry.see()
 
 
-def _vacate(known: Mapping[str, Known], found: Mapping[str, Found]) -> set[str]:
+def _vacate(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> set[str]:
     """Forget the places of what is away where another one is by now; return the ids of what was called by its place."""
     away = [item_id for item_id in known if item_id not in found]
     taken = {place(item.keys) for item in found.values()} if away else set()

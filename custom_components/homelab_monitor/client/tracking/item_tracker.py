@@ -11,7 +11,7 @@ import math
 import operator
 
 from ..probe.snapshot import Snapshot, keep_seconds
-from .inventory import Found, Inventory, Sources
+from .inventory import FoundItem, Inventory, Sources
 from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
 from .rates import Rates
 
@@ -21,14 +21,14 @@ class _Look:
     """The last look at one kind of item: the sections that it was at, what they held, and item id → name."""
 
     sections: tuple[object, ...]
-    found: tuple[Found, ...]
+    found: tuple[FoundItem, ...]
     names: Mapping[str, str]
 
 
 _NONE = _Look((), (), {})
 
 
-class Roster:
+class ItemTracker:
     """Remembers, beside an inventory, what was found last and under which ids."""
 
     def __init__(self, inventory: Inventory, selection: Selection) -> None:
@@ -77,7 +77,7 @@ class Roster:
         return names
 
     def _match(
-        self, kind: ItemKind, found: tuple[Found, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
+        self, kind: ItemKind, found: tuple[FoundItem, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
     ) -> Mapping[str, str]:
         """Ask the inventory who is who, and let it forget what is gone for good."""
         ids_before = set(self._inventory.items.get(kind.key, ()))

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..models import Container, Fan, Filesystem, Gpu, Service, Temperature
 from ..probe.snapshot import Snapshot
-from .inventory import Found
+from .inventory import FoundItem
 from .labels import disk_labels, input_labels, told_apart
 from .rates import ContainerRates, Rates
 
@@ -83,7 +83,7 @@ class ItemKind:
     """Name in the section's `complete`; None: the list is always whole."""
     needs: str | None = None
     """Another section, without which no item can be told from another."""
-    found_fn: Callable[[Snapshot, Selection], Iterator[Found]]
+    found_fn: Callable[[Snapshot, Selection], Iterator[FoundItem]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
     is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _source: True
     """Whether the list of a source is whole, where a section has several."""
@@ -131,11 +131,11 @@ _MAKER = re.compile(r"^(NVIDIA|AMD|Intel) (GeForce )?")
 """What makes a card's name long without telling it from the others."""
 
 
-def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the mounted filesystems, named by mountpoint."""
     section = snapshot.sections.filesystems
     for item in section.filesystems if section else ():
-        yield Found(
+        yield FoundItem(
             name=item.mountpoint,
             label=item.mountpoint,
             keys=_filesystem_keys(item),
@@ -167,7 +167,7 @@ def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
     return _keys(uuid=item.uuid, dataset=dataset, mountpoint=item.mountpoint)
 
 
-def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _disks(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the disks, named by kernel name."""
     section, hardware = snapshot.sections.disk_io, snapshot.sections.hardware
     # Before the hardware is known nobody can tell which disk is which.
@@ -179,10 +179,10 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     for name, disk in disks.items():
         # A virtual disk often has none of the others; its bus gives it the same name at each boot.
         keys = _keys(wwn=disk.wwn, serial=disk.serial, path=disk.path, kernel_name=name)
-        yield Found(name=name, label=labels[name], keys=keys)
+        yield FoundItem(name=name, label=labels[name], keys=keys)
 
 
-def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the network interfaces, named by kernel name."""
     section, hardware = snapshot.sections.network, snapshot.sections.hardware
     if section is None or hardware is None:
@@ -192,21 +192,21 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
     for name in (each for each in section.interfaces if each in known):
         interface = hardware.interfaces[name]
         keys = _keys(mac=interface.permanent_mac, name=name)
-        yield Found(name=name, label=name, keys=keys)
+        yield FoundItem(name=name, label=name, keys=keys)
 
 
-def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the graphics cards, named by the probe's id."""
     labels = gpu_labels(snapshot)
     for gpu in gpus(snapshot):
         keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
-        yield Found(name=gpu.id, label=labels[gpu.id], keys=keys)
+        yield FoundItem(name=gpu.id, label=labels[gpu.id], keys=keys)
 
 
-def _services(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
+def _services(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
     """Yield the services of the system, named by unit."""
     for unit in services(snapshot):
-        yield Found(
+        yield FoundItem(
             name=unit.name,
             label=unit.name.removesuffix(".service"),
             keys={"unit": f"system/{unit.name}"},
@@ -224,7 +224,7 @@ _REPLACED = re.compile(r"^[0-9a-f]{12}_")
 """How Compose calls a container for the moment in which it makes it anew."""
 
 
-def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
+def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
     """Yield the containers, known by engine, owner and name: one that is made anew stays the same.
 
     Where an owner has more than SHOWN, only chosen ones get entities, and those that have them already.
@@ -235,7 +235,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[Found]:
         if not patterns or selection.is_chosen_container(item):
             is_crowd = not patterns and counts[selection.guest(item.owner)] > SHOWN
             keys = {"container": item.key}
-            yield Found(name=item.key, label=labels[item.key], keys=keys, source=item.source, kept=is_crowd)
+            yield FoundItem(name=item.key, label=labels[item.key], keys=keys, source=item.source, kept=is_crowd)
 
 
 def _is_container_listed(snapshot: Snapshot, source: str) -> bool:
@@ -249,23 +249,23 @@ def _container_guest(selection: Selection, source: str) -> str:
     return selection.guest(source.partition("/")[2])
 
 
-def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the temperature inputs."""
     sensors = snapshot.sections.sensors
     yield from _inputs(sensors.temperatures if sensors else ())
 
 
-def _fans(snapshot: Snapshot, _: Selection) -> Iterator[Found]:
+def _fans(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the fan inputs."""
     sensors = snapshot.sections.sensors
     yield from _inputs(sensors.fans if sensors else ())
 
 
-def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[Found]:
+def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[FoundItem]:
     """Yield the inputs of chips."""
     labels = input_labels(inputs)
     for item in inputs:
-        yield Found(name=item.id, label=labels[item.id], keys={"id": item.id})
+        yield FoundItem(name=item.id, label=labels[item.id], keys={"id": item.id})
 
 
 def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:

@@ -67,7 +67,7 @@ class _Reading:
 
 
 @dataclass(slots=True, kw_only=True)
-class Judge:
+class ProblemTracker:
     """Remembers since when something is over its limit, and what was told."""
 
     selection: Selection = field(default_factory=Selection)

@@ -22,7 +22,7 @@ OF_HARDWARE = ("hardware", "interfaces")
 """What says what a new name is."""
 
 
-class Turns:
+class Schedule:
     """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
 
     def __init__(self) -> None:

@@ -114,7 +114,7 @@ class OfferedKey:
     server_version: str
 
 
-class Process(asyncssh.SSHClientSession[bytes]):
+class RemoteCommand(asyncssh.SSHClientSession[bytes]):
     """A running remote command; its output goes straight from the packet to the receiver.
 
     asyncssh keeps a channel until the peer closes it, too. So nothing that may be large hangs on one that we ended.
@@ -128,7 +128,7 @@ class Process(asyncssh.SSHClientSession[bytes]):
     excess: HomelabError | None = None
     """What the host sent too much of, when the connection ended for that."""
 
-    def __init__(self, receiver: Receiver, wire: Wire, unclosed: set[Process]) -> None:
+    def __init__(self, receiver: Receiver, wire: Wire, unclosed: set[RemoteCommand]) -> None:
         self._receiver: Receiver | None = receiver
         self._wire = wire
         self._unclosed = unclosed
@@ -244,7 +244,7 @@ class Connection:
         self._is_met = False
         self._meeting = asyncio.Lock()
         self._spare: Callable[[], Awaitable[Connection]] | None = None
-        self._unclosed: set[Process] = set()
+        self._unclosed: set[RemoteCommand] = set()
         self.host_key = _public_line(conn.get_server_host_key())
 
     @classmethod
@@ -381,9 +381,9 @@ class Connection:
                 await self._introduction.ask(self)
             return True
 
-    async def start(self, command: str, receiver: Receiver, *, timeout: float) -> Process:  # noqa: ASYNC109
+    async def start(self, command: str, receiver: Receiver, *, timeout: float) -> RemoteCommand:  # noqa: ASYNC109
         """Start a command on a channel of its own."""
-        process = Process(receiver, self._client.wire, self._unclosed)
+        process = RemoteCommand(receiver, self._client.wire, self._unclosed)
         try:
             async with TimeLimit(timeout):
                 await self._conn.create_session(
@@ -497,7 +497,7 @@ class Connection:
             raise _of(output, self._ended("while a command ran"))
         return output.result(process.exit_status, process.signal)
 
-    async def _hear_hello(self, process: Process, output: Output, *, may_run: bool) -> None:
+    async def _hear_hello(self, process: RemoteCommand, output: Output, *, may_run: bool) -> None:
         """Wait until the command itself runs: what it is to read goes to nothing else.
 
         `may_run`: it does its work without reading where it has nothing to ask, whether its hello was heard or not.
@@ -523,7 +523,7 @@ class Connection:
         """Return the error of a command whose output has no end."""
         return TooMuchTraffic(self.host, f"a command printed more than {COMMAND_OUTPUT_BYTES >> 20} MiB")
 
-    def _not_run(self, process: Process, output: Output) -> HomelabError:
+    def _not_run(self, process: RemoteCommand, output: Output) -> HomelabError:
         """Return the error of a command that did not begin in time."""
         if output.is_endless:
             return _of(output, self._endless())
