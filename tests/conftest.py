@@ -67,7 +67,7 @@ def _shows_what_it_means(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def loopback_is_near() -> Iterator[None]:
     """Let the machines of a test, which all listen on loopback, be announced as neighbours."""
-    with patch("custom_components.homelab_monitor.flow.discovery.leads_here", return_value=False):
+    with patch("custom_components.homelab_monitor.client.transport.ip_addresses.leads_here", return_value=False):
         yield
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from custom_components.homelab_monitor.client.limits import ITEMS_LIMIT, LISTS, PATH_LIMIT
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.transport.ip_addresses import is_neighbour
 from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.client.transport.target import Target
 from custom_components.homelab_monitor.flow.connection import HostContact
-from custom_components.homelab_monitor.flow.discovery import is_neighbour
 from custom_components.homelab_monitor.flow.moves import async_follow, async_follow_gate
 
 from .scripted import Host

@@ -9,10 +9,11 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.homelab_monitor.client.transport.ip_addresses import is_neighbour
 from custom_components.homelab_monitor.client.transport.scan import Candidate
 from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.const import DOMAIN
-from custom_components.homelab_monitor.flow.discovery import DiscoveredHost, is_neighbour
+from custom_components.homelab_monitor.flow.discovery import DiscoveredHost
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .client.test_names import OF_ANOTHER

@@ -26,6 +26,7 @@ import voluptuous as vol
 
 from .client.errors import HostKeyChanged, InvalidTarget, first_line
 from .client.limits import ANNOUNCED_ADDRESSES, ROWS_LIMIT
+from .client.transport.ip_addresses import is_neighbour, plain_host
 from .client.transport.names import name_of
 from .client.transport.scan import Candidate, NetworksError, count_addresses, parse_networks
 from .client.transport.target import Target
@@ -43,21 +44,15 @@ from .flow.discovery import (
     async_remember_card,
     async_scan,
     async_show_cards,
-    async_watched,
-    entry_at,
-    entry_connected_to,
     found,
     found_target,
-    is_neighbour,
-    is_taken,
     label,
-    looks_of,
-    plain_host,
 )
 from .flow.moves import async_follow
 from .flow.onboarding import WAYS_IN, OnboardingFlow
 from .flow.options import HomelabOptionsFlow
 from .health.checklist import words
+from .known_hosts import async_watched, entry_at, entry_connected_to, is_taken, looks_of
 from .markdown import copyable, escaped
 from .settings import HostAddress
 

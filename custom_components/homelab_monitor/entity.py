@@ -39,7 +39,7 @@ from .client.limits import (
 from .client.tracking.items import SHOWN, Selection
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
-from .flow.discovery import is_taken, looks_of
+from .known_hosts import is_taken, looks_of
 from .settings import HostOptions
 from .subjects import Subject
 

@@ -16,7 +16,7 @@ from homeassistant.helpers.restore_state import RestoredExtraData
 from homeassistant.helpers.translation import async_get_translations
 
 from .attributes import shortened
-from .client.control.install_updates import can_install_updates
+from .client.checks.updates_rule import can_install_updates
 from .client.limits import PACKAGE_TEXT_LIMIT, PACKAGES_SHOWN, VERSION_LIMIT
 from .client.models import Package, Updates, Withheld
 from .const import DOMAIN

@@ -17,10 +17,10 @@ from custom_components.homelab_monitor.client.checks.update_script import (
     update_script,
     update_sudoers_line,
 )
+from custom_components.homelab_monitor.client.checks.updates_rule import can_install_updates
 from custom_components.homelab_monitor.client.control.install_updates import (
     Installation,
     Phase,
-    can_install_updates,
     parse_upgrade,
     read_installation,
     start_installation,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Network
 import logging
 import re
 
@@ -20,7 +20,6 @@ from homeassistant.config_entries import (
     SOURCE_INTEGRATION_DISCOVERY,
     ConfigEntry,
     ConfigEntryChange,
-    ConfigEntryState,
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import UnknownFlow
@@ -29,19 +28,18 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.util.hass_dict import HassKey
 
 from ..client.limits import CARDS_LIMIT
+from ..client.transport.ip_addresses import plain_host
 from ..client.transport.names import looks, name_of
 from ..client.transport.scan import (
     Candidate,
     Platform,
     interfaces_to_scan,
-    may_be_scanned,
     scan,
     suggested_networks,
 )
-from ..client.transport.ssh import peer_of
 from ..client.transport.target import Target
 from ..const import DEFAULT_PORT, DOMAIN
-from ..settings import HostAddress
+from ..known_hosts import looks_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -219,102 +217,6 @@ def found_target(target: Target, queue: str) -> DiscoveredHost:
 
 
 # ---------------------------------------------------------------- what is already known
-
-
-@callback
-def async_peer(entry: ConfigEntry) -> tuple[str, int]:
-    """Return address and port where the host of an entry has proven its key on a living connection; ("", 0) for none.
-
-    A name is looked up for nobody: an answer of the network says where a name leads, anybody can give one, and it may
-    hold as many addresses as they like. What a machine calls itself, in a request for an address or in reverse DNS, is
-    no sign either: anybody can take the name of another one, and two new machines often share theirs.
-    """
-    coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
-    if coordinator is None or not coordinator.data.is_online:
-        return "", 0
-    return peer_of(coordinator.session.connection)
-
-
-@callback
-def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
-    """Return address → entry of the machine there, as far as that is certain: one look at each entry for all machines.
-
-    Where one is connected to now goes before where another one is said to be.
-    """
-    known = list(entries)
-    at_home = {
-        name: entry for entry in reversed(known) for name in _names(HostAddress.from_data(entry.data).target.host)
-    }
-    return at_home | {peer: entry for entry in reversed(known) if (peer := plain_host(async_peer(entry)[0]))}
-
-
-def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
-    """Return the entry of the machine at one of these addresses or names."""
-    wanted = {name for host in hosts for name in _names(host)}
-    return next((entry for entry in entries if wanted & _names(HostAddress.from_data(entry.data).target.host)), None)
-
-
-def entry_connected_to(entries: Iterable[ConfigEntry], hosts: Collection[str], port: int) -> ConfigEntry | None:
-    """Return the entry of the machine that we are connected to at one of these addresses, whatever its name is."""
-    wanted = {(plain_host(host), port) for host in hosts}
-    peers = ((entry, async_peer(entry)) for entry in entries)
-    return next((entry for entry, (host, there) in peers if (plain_host(host), there) in wanted), None)
-
-
-def looks_of(entries: Iterable[ConfigEntry]) -> frozenset[str]:
-    """Return what the names of the hosts that are watched look like: their titles, and those that lead to them."""
-    addresses = ((entry.title, HostAddress.from_data(entry.data)) for entry in entries)
-    names = {name for title, each in addresses for name in (title, each.target.host, each.home)}
-    return frozenset(look for name in names if not is_ip_address(name) for look in looks(name))
-
-
-def is_taken(name: str, taken: frozenset[str]) -> bool:
-    """Tell whether a name that a machine is said to have looks like one of those."""
-    return not (is_ip_address(name) or taken.isdisjoint(looks(name)))
-
-
-def _names(host: str) -> set[str]:
-    """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
-    if is_ip_address(host):
-        return {plain_host(host)}
-    return {host.lower(), host.lower().partition(".")[0]}
-
-
-def is_neighbour(ip: str) -> bool:
-    """Tell whether an address that somebody in this network announced can be that of one machine in it."""
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return False
-    address = _unmapped(address)
-    return may_be_scanned(address) and not leads_here(address)
-
-
-def plain_host(host: str) -> str:
-    """Return an address in the one way to write it, of an IPv4 address in IPv6 that itself; a name as it is.
-
-    ::ffff:192.0.2.7  →  192.0.2.7
-    """
-    return str(_unmapped(ip_address(host))) if is_ip_address(host) else host
-
-
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2), else the address as it is."""
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def leads_here(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is this machine's own, whoever says it."""
-    return address.is_loopback
-
-
-def is_ip_address(host: str) -> bool:
-    """Tell whether it is an address rather than a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 # ---------------------------------------------------------------- cards

@@ -28,6 +28,7 @@ from ..client.limits import (
     MOVES_MADE,
 )
 from ..client.transport.host_keys import changed_key
+from ..client.transport.ip_addresses import is_ip_address
 from ..client.transport.ssh import peer_of
 from ..client.transport.target import Target
 from ..const import DOMAIN
@@ -35,7 +36,7 @@ from ..coordinator import HomelabCoordinator
 from ..health.alarms import async_alarm
 from ..settings import HostAddress, is_watched
 from .connection import async_is_there, async_read_host_key
-from .discovery import async_dismiss_waiting_cards, is_ip_address
+from .discovery import async_dismiss_waiting_cards
 
 _LOGGER = logging.getLogger(__name__)
 

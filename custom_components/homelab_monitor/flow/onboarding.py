@@ -38,6 +38,7 @@ from ..client.errors import (
 )
 from ..client.tracking.identity import clone_id
 from ..client.transport.host_keys import changed_key
+from ..client.transport.ip_addresses import is_ip_address, plain_host
 from ..client.transport.keys import (
     authorized_line,
     dropbear_line,
@@ -54,22 +55,12 @@ from ..client.transport.target import Target
 from ..const import DOMAIN
 from ..health.alarms import async_alarm
 from ..health.checklist import async_checklist, words
+from ..known_hosts import async_peer, is_taken, looks_of
 from ..markdown import copyable, escaped
 from ..settings import HostAddress, without_privileges
 from ..store import async_get_key, async_require_ecdsa
 from .connection import HostContact, async_is_there, async_read_host_key, confirmation, unconfirmed
-from .discovery import (
-    KeyLimit,
-    async_dismiss_cards,
-    async_forget_card,
-    async_next_flow,
-    async_peer,
-    is_ip_address,
-    is_taken,
-    known_addresses,
-    looks_of,
-    plain_host,
-)
+from .discovery import KeyLimit, async_dismiss_cards, async_forget_card, async_next_flow, known_addresses
 
 _LOGGER = logging.getLogger(__name__)
 

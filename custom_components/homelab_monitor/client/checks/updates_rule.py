@@ -4,15 +4,35 @@ It belongs to a host only where the option for updates is on, and says so where 
 is about what stays on a host, so it hinders nothing: a host with a bad rule is monitored like any other.
 """
 
-from ..control.install_updates import can_install_updates
 from ..models import System, Updates
-from .host_facts import Facts, Privilege
+from .host_facts import Facts, Family, Privilege, family_of
 from .report import CheckStatus, Verdict
 from .sudo_listing import ROOT_FOLDER
-from .update_script import SCRIPT, UpdatesRule, update_script
+from .update_script import SCRIPT, UPDATE_COMMANDS, UpdatesRule, update_script
+
+_AS_A_WHOLE = frozenset(
+    {
+        # By `zypper dup`: packages, but not by the command above.
+        "opensuse-tumbleweed",
+        "opensuse-slowroll",
+        # By an image, where the host has not told so itself.
+        "opensuse-microos",
+        "sle-micro",
+        "sl-micro",
+        "steamos",
+    }
+)
+"""The systems whose packages are not to be upgraded by the command of their package manager."""
 
 _UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
 _INSTALL, _REMOVE = "install_updates_rule", "remove_updates_rule"
+
+
+def can_install_updates(updates: Updates | None, system: System | None) -> bool:
+    """Tell whether there is a command that brings this host up to date."""
+    if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
+        return False
+    return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
 
 
 def judge_updates_rule(

@@ -12,9 +12,8 @@ import re
 from types import MappingProxyType
 from typing import Final
 
-from ..checks.host_facts import Family, family_of
 from ..checks.privilege import read_ways
-from ..checks.update_script import SCRIPT, TRIAL_SAYS, UNIT, UPDATE_COMMANDS, UPDATE_FOLDER
+from ..checks.update_script import SCRIPT, TRIAL_SAYS, UNIT, UPDATE_FOLDER
 from ..errors import (
     ControlDenied,
     ControlFailed,
@@ -26,7 +25,6 @@ from ..errors import (
     reason_in,
     without_userinfo,
 )
-from ..models import System, Updates
 from ..transport.ssh import Connection
 from .control import run_as_root
 
@@ -59,26 +57,6 @@ class Installation:
 # zypper(8), exit codes: it worked, and something has to be restarted.
 _GOOD: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"zypper": frozenset({0, 100, 101, 102, 103})})
 """The words of package managers for success, where there are more than 0."""
-_AS_A_WHOLE: Final = frozenset(
-    {
-        # By `zypper dup`: packages, but not by the command above.
-        "opensuse-tumbleweed",
-        "opensuse-slowroll",
-        # By an image, where the host has not told so itself.
-        "opensuse-microos",
-        "sle-micro",
-        "sl-micro",
-        "steamos",
-    }
-)
-"""The systems whose packages are not to be upgraded by the command of their package manager."""
-
-
-def can_install_updates(updates: Updates | None, system: System | None) -> bool:
-    """Tell whether there is a command that brings this host up to date."""
-    if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
-        return False
-    return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
 
 
 async def start_installation(connection: Connection, host: str, manager: str) -> None:

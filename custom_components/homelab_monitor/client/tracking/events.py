@@ -3,7 +3,7 @@
 A happening is told once, against a baseline: what a section last told. A section that was not
 told leaves its part of the baseline as it is, so that nothing is missed and nothing told twice.
 
-After a restart of ours the baseline is what was stored, with all that it had to remember (`client/tracking/event_baseline`).
+After a restart of ours the baseline is what was stored, with all that it had to remember (`event_baseline`).
 What a host then tells of a boot that began before we did may have happened while nobody looked, and is no news; of a
 boot that we were there for all of it is.
 """

@@ -46,11 +46,6 @@ def is_it(known_id: str, machine: str, host_keys: Iterable[str], system: System 
     return bool(told) and known_id in {told, *(clone_id(told, key) for key in keys)}
 
 
-def is_another(machine: str, told: str) -> bool:
-    """Tell whether a machine says that it is another one than was noted; one that says nothing may be the same."""
-    return bool(machine) and told not in {"", machine}
-
-
 def _hashed(text: str) -> str:
     """Return a keyed hash, so that ids of ours cannot be matched with anybody else's."""
     return hmac.digest(_KEY, text.encode(), sha256).hex()[:_HEX_DIGITS]

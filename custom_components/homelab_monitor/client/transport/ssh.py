@@ -42,7 +42,6 @@ from ..errors import (
 )
 from ..limits import COMMAND_OUTPUT_BYTES, HELLO_SECONDS, SILENCE_SECONDS, UNCLOSED_CHANNELS
 from ..time_limit import TimeLimit
-from ..tracking.identity import is_another
 from . import cooldown, tcp_info
 from .command import ANNOUNCED, OUTPUT_LIMIT, CommandResult, Output, Question, Receiver
 from .host_keys import changed_key, renewed
@@ -364,7 +363,7 @@ class Connection:
 
     def meet(self, machine: str) -> None:
         """Take what the machine says that it is; raise AnotherMachine when another one is meant."""
-        if is_another(self._introduction.machine, machine):
+        if _is_another(self._introduction.machine, machine):
             raise AnotherMachine(self.host)
         self._introduction = replace(self._introduction, machine=self._introduction.machine or machine)
         self._is_met = True
@@ -916,3 +915,8 @@ def _name_local_user() -> None:
         getpass.getuser()
     except KeyError, OSError:
         os.environ["LOGNAME"] = "homelab_monitor"
+
+
+def _is_another(machine: str, told: str) -> bool:
+    """Tell whether a machine says that it is another one than was noted; one that says nothing may be the same."""
+    return bool(machine) and told not in {"", machine}
