@@ -22,15 +22,15 @@ import time
 # Last in the path, so that no file of the integration hides a module of the standard library by its name.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "custom_components" / "homelab_monitor"))
 
-from client.checks import run_checks
+from client.checks.checks import run_checks
 from client.errors import HomelabError
-from client.keys import KeyPair, fingerprint
 from client.models import SECTIONS
-from client.programs import load_programs
-from client.session import ProbeSession
-from client.snapshot import Snapshot
-from client.ssh import read_host_key
-from client.target import Target
+from client.probe.programs import load_programs
+from client.probe.session import ProbeSession
+from client.probe.snapshot import Snapshot
+from client.transport.keys import KeyPair, fingerprint
+from client.transport.ssh import read_host_key
+from client.transport.target import Target
 
 SSH = Path.home() / ".ssh"
 

@@ -34,7 +34,7 @@ from .test_coordinator import ANSWERS, logged, repairs
 from .test_moves import OTHER_KEY
 from .test_upgrade import shell
 
-SOURCES = Path(moves.__file__).parent
+SOURCES = Path(moves.__file__).parents[1]
 
 
 @pytest.fixture
@@ -224,19 +224,17 @@ async def test_another_error_beside_the_polls_is_left_to_them_and_none_is_taken_
 
 
 KEPT = {
-    ("contact.py", "async_is_there"),  # Whether it is there is the question: another one is no surprise.
-    ("contact.py", "async_require_proof"),
+    ("flow/connection.py", "async_is_there"),  # Whether it is there is the question: another one is no surprise.
+    ("flow/connection.py", "async_require_proof"),
     ("coordinator.py", "_async_update_data"),  # The polls: what the alarm is taken for.
-    ("moves.py", "_async_is_silent"),  # It compares the key itself, and says it.
-    ("onboarding.py", "_async_failure"),
+    ("flow/moves.py", "_async_is_silent"),  # It compares the key itself, and says it.
+    ("flow/onboarding.py", "_async_failure"),
     ("repairs.py", "_async_look"),  # It compares the key itself, and says it.
     ("repairs.py", "_async_unproven"),  # About the key that a person has just accepted.
     ("client/checks/checks.py", "gather"),  # It is in the evidence, whose report raises it.
     ("client/checks/checks.py", "_dry_run"),
-    (
-        "client/transport/ignored_key.py",
-        "why_ignored",
-    ),  # Over a login with a password: nobody is compared, none is opened.
+    # Over a login with a password: nobody is compared, none is opened.
+    ("client/transport/ignored_key.py", "why_ignored"),
     ("client/probe/process.py", "explain_silence"),  # It is returned, and raised.
     ("client/probe/process.py", "see_end"),  # The end of a probe that has been compared.
     ("client/transport/ssh.py", "_judge_host_key"),  # A handshake only shows a key; this is who compares it.

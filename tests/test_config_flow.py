@@ -1934,8 +1934,8 @@ def keys_of_errors(kind: type[errors.HomelabError] = errors.HomelabError) -> set
 def keys_of_controls() -> set[str]:
     """Return the keys of the errors that controls and updates alone raise, which the flow never meets."""
     folder = Path(errors.__file__).parent
-    controls = {folder / "control.py", folder / "upgrade.py", folder.parent / "upgrade.py"}
-    others = "".join(path.read_text() for path in {*folder.glob("*.py")} - controls - {folder / "errors.py"})
+    controls = {*(folder / "control").glob("*.py"), folder.parent / "installation.py"}
+    others = "".join(path.read_text() for path in {*folder.rglob("*.py")} - controls - {folder / "errors.py"})
     theirs = "".join(path.read_text() for path in controls)
     kinds = [
         kind for name, kind in inspect.getmembers(errors, inspect.isclass) if not re.search(rf"\b{name}\b", others)

@@ -113,7 +113,7 @@ def test_no_shell_text_prints_foreign_words_with_echo() -> None:
     """Of some shells' echo a backslash, or a dash in front, has a meaning of its own."""
     found = [
         f"{path.name}: {line}"
-        for path in sorted(CLIENT.glob("*.py"))
+        for path in sorted(CLIENT.rglob("*.py"))
         for line in re.findall(r"\becho [^;|&>\n]*\$[^;|&>\n]*", path.read_text())
         if line.partition("'")[0].strip() not in FIXED
     ]

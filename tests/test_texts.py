@@ -40,11 +40,19 @@ OF_LOGINS = {"key_refused", "password_refused", "key_type_refused", "publickey_n
 """Home Assistant's own reauthentication words these."""
 
 
+def python_files() -> list[Path]:
+    """Return the files that know Home Assistant."""
+    others = {"client", "probes"}
+    return [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in others]
+
+
 def verdicts() -> dict[str, str]:
     """Return reason → status of every verdict that `checks` can reach, by its source."""
     found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, CheckStatus.RED.value)
     reasons = set()
-    sources = [ast.parse((ROOT / "client" / f"{name}.py").read_text()) for name in ("checks", "updates_rule")]
+    sources = [
+        ast.parse((ROOT / "client" / "checks" / f"{name}.py").read_text()) for name in ("checks", "updates_rule")
+    ]
     for node in itertools.chain.from_iterable(map(ast.walk, sources)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             reasons.add(node.value)
@@ -116,7 +124,7 @@ def test_the_name_of_a_check_leaves_its_finding_room_on_a_phone() -> None:
 
 
 def test_every_group_of_words_is_used() -> None:
-    places = [*ROOT.glob("*.py"), ROOT / "services.yaml"]
+    places = [*python_files(), ROOT / "services.yaml"]
     sources = "".join(place.read_text(encoding="utf-8") for place in places)
     used = set(re.findall(r'(?:words\(\s*[\w.]+,\s*|translation_key[=:]\s*)"?(\w+)', sources)) | {CONF_SUDO}
     assert used >= SELECTOR.keys()
@@ -168,7 +176,7 @@ def test_every_error_and_refusal_of_an_action_has_its_text_and_every_text_its_er
     }
     errors = {error.key for error in all_errors(HomelabError)} - of_flows
     sources = [
-        (ROOT / f"{name}.py").read_text() for name in ("controls", "upgrade", "services", "capability", "__init__")
+        (ROOT / f"{name}.py").read_text() for name in ("controls", "installation", "services", "capability", "__init__")
     ]
     options = {f"{name.lower()}_off" for name in re.findall(r"\brequire\([\w.]+, CONF_(\w+)\)", "".join(sources[:2]))}
     named = set(re.findall(r'(?:_refuse\(\w+, |_unseen\(|translation_key=)"(\w+)"', "".join(sources)))
@@ -264,7 +272,7 @@ def test_every_rule_file_that_is_named_is_read_and_sorts_after_a_users_own() -> 
     """
     root = ROOT.parents[1]
     places = [root / "README.md", *(root / "docs").rglob("*.md"), *ROOT.rglob("*.md"), *ROOT.rglob("*.json")]
-    places += [ROOT / "client" / "rule_remedies.py", *ROOT.glob("*.py")]
+    places += [ROOT / "client" / "checks" / "rule_remedies.py", *python_files()]
     named = [name for place in places for name in re.findall(r"/etc/sudoers\.d/([\w.~-]+)", place.read_text())]
     ours = [name for name in named if "homelab" in name and not name.startswith(".")]
     assert len(ours) >= 6

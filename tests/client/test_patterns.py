@@ -144,7 +144,7 @@ def _apply(pattern: re.Pattern, method: str, text: str) -> None:
 
 
 def test_they_are_found() -> None:
-    assert {"remedies._WRONG.search", "errors.REASON.search", "errors._USERINFO.sub", "sudo_listing._COMMA.split"} <= {
+    assert {"checks.remedies._WRONG.search", "errors.REASON.search", "errors._USERINFO.sub", "checks.sudo_listing._COMMA.split"} <= {
         *PATTERNS
     }
     assert [name for name in PATTERNS if name.startswith("upgrade.line")]

@@ -55,7 +55,7 @@ class Programs:
 
 def load_programs(folder: Path | None = None) -> Programs:
     """Read the programs; blocking, so run it in an executor."""
-    folder = folder or Path(__file__).parents[1] / "probes"
+    folder = folder or Path(__file__).parents[2] / "probes"
     files = probe_files(folder)
     source = b"".join(files.values())
     linux = Program("probe.py", source, _piecewise(files), sha256(source).hexdigest())
