@@ -121,11 +121,11 @@ def _written_out(tree: ast.AST) -> Iterator[tuple[str, re.Pattern, str]]:
 
 def _patterns() -> dict[str, tuple[re.Pattern, str]]:
     """Return each way in which each pattern is applied, by name."""
-    found = {"probe._finds().search": (process._finds(INTERPRETERS), "search")}
+    found = {"process._finds().search": (process._finds(INTERPRETERS), "search")}
     for module in _modules():
         tree = ast.parse(Path(inspect.getsourcefile(module) or "").read_text())
         for name, pattern, method in (*_compiled(module, tree), *_written_out(tree)):
-            found[f"{module.__name__.rpartition('client.')[2]}.{name}.{method}"] = pattern, method
+            found[f"{module.__name__.rpartition('.')[2]}.{name}.{method}"] = pattern, method
     return found
 
 
@@ -144,10 +144,10 @@ def _apply(pattern: re.Pattern, method: str, text: str) -> None:
 
 
 def test_they_are_found() -> None:
-    assert {"checks.remedies._WRONG.search", "errors.REASON.search", "errors._USERINFO.sub", "checks.sudo_listing._COMMA.split"} <= {
+    assert {"remedies._WRONG.search", "errors.REASON.search", "errors._USERINFO.sub", "sudo_listing._COMMA.split"} <= {
         *PATTERNS
     }
-    assert [name for name in PATTERNS if name.startswith("upgrade.line")]
+    assert [name for name in PATTERNS if name.startswith("install_updates.line")]
 
 
 @pytest.mark.parametrize("name", PATTERNS)
