@@ -1,7 +1,9 @@
 """The rooms of the house: a file imports only from below it (docs: DESIGN of the layers)."""
 
 import ast
+from itertools import pairwise
 from pathlib import Path
+import re
 
 import pytest
 
@@ -97,3 +99,23 @@ def test_asyncssh_is_imported_in_one_place() -> None:
     importers = {module(p) for p in FILES if "import asyncssh" in p.read_text() or "from asyncssh" in p.read_text()}
     # The connection, and the hook below it that counts what comes before asyncssh works on it.
     assert importers == {"client.transport.ssh", "client.transport.wire"}
+
+
+PAGE = ROOT.parents[1] / "docs" / "architecture.md"
+
+
+def test_the_page_names_the_rooms_in_their_order() -> None:
+    table = PAGE.read_text().partition("## The rooms")[2].partition("## ")[0]
+    rows = [re.findall(r"`([a-z_/]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    named = [[name.replace("/", ".") for name in row] for row in rows]
+    above = {name: number for number, row in enumerate(named) for name in row}
+    assert above.keys() == {name for layer in LAYERS for name in layer}
+    for lower, higher in pairwise(LAYERS):
+        assert min(above[name] for name in lower) > max(above[name] for name in higher), (lower, higher)
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    top = ROOT.parents[1]
+    for name in re.findall(r"`([a-z_]+(?:/[a-z_]+)+(?:\.[a-z]+)?)/?`", PAGE.read_text()):
+        places = [base / f"{name}{end}" for base in (ROOT, top) for end in ("", ".py")]
+        assert any(place.exists() for place in places), name
