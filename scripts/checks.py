@@ -10,6 +10,8 @@ arguments on to pytest:
   pytest   all other tests, on the newest test harness, with coverage
   minimum  import and set-up under the oldest Home Assistant that is supported
 
+At the end, `left` fails when processes or files of the run are still there.
+
 Tests use real SSH servers, shells and tools. Missing system packages are installed when this runs as root on a machine
 with apt; otherwise the tests that want them are skipped and the summary says so. With CI=true such a skip is a failure.
 """
@@ -28,6 +30,7 @@ import tempfile
 import time
 
 from environments import environment
+from leftovers import Leftovers
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PACKAGES = {
@@ -279,9 +282,12 @@ def main() -> None:
         print(__doc__)
         sys.exit(0 if {"-h", "--help"} & set(names) else 2)
     results = []
+    leftovers = Leftovers(ROOT)
     for name in names or NAMES:
         checks = Checks(pytest_arguments)
         results.append(run_check(name, getattr(checks, name), checks.notes))
+    left = leftovers.find()
+    results.append(Result("left", not left, 0.0, left))
     sys.exit(0 if report(results) else 1)
 
 
