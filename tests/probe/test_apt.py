@@ -117,7 +117,7 @@ class Recorded(unittest.TestCase):
         error = section(host, "updates", one)[2]
         self.assertEqual(error, "apt-get: E: The package lists or status file could not be parsed or opened.")
         section(host, "updates", one)
-        self.assertEqual(host.asked, ["dpkg-query", "apt-get", "apt-get"] * 2)
+        self.assertEqual(host.asked, ["dpkg-query", "apt-get"] * 2)
 
     def test_what_dpkg_left_in_the_middle_is_pending_whatever_apt_says(self):
         lines = [
@@ -142,6 +142,14 @@ class Recorded(unittest.TestCase):
         self.assertEqual(set(rows), {"p000", "zz", "new", "torn", "waits", "due", "again", "leaves"})
         self.assertEqual(rows["torn"], {"name": "torn", "available": "1.0"})
         self.assertEqual(rows["p000"]["available"], "2", "what it becomes, where there is something newer")
+
+    def test_where_apt_has_no_answer_what_is_unfinished_is_pending_and_of_security_nothing_is_known(self):
+        run = recorded()
+        run[" ".join(probe.APT_TRY)] = {"status": 100, "errors": "E: Broken packages\n"}
+        run[" ".join(probe.DPKG_STATES)] = {"output": "install ok unpacked half:amd64 2.0\n"}
+        told, missing, error = section(apt_machine(self, SECURITY_LIST, run=run).host(), "updates")
+        self.assertEqual((told["pending"], told["unfinished"], missing, error), (1, 1, None, None))
+        self.assertNotIn("security", told)
 
     def test_where_dpkg_tells_nothing_nothing_is_said_of_what_it_left(self):
         for answer in ({"status": 2, "errors": "dpkg-query: error: no\n"}, None):
@@ -318,13 +326,18 @@ class Real(unittest.TestCase):
             self.assertEqual((told["pending"], told["unfinished"]), (7, 1), state)
             self.assertIn("latest", {one["name"] for one in told["packages"]})
 
-    def test_unmet_dependencies_after_a_failure_leave_what_is_unfinished_and_what_mends_it_pending(self):
+    def test_unmet_dependencies_that_can_be_mended_hide_none_of_what_the_job_installs_then(self):
         """The package that another one needs was never unpacked, as its download broke off."""
+        before = probe.read_apt(probe.Host())
         left = stanza("half", "2.0", Status="install ok unpacked", Depends="brand-new")
         self.write("dpkg/status", "\n".join([*STATUS, left]))
         told = probe.read_apt(probe.Host())
-        self.assertEqual(sorted(one["name"] for one in told["packages"]), ["brand-new", "half"])
-        self.assertEqual((told["pending"], told["unfinished"]), (2, 1))
+        names = sorted(one["name"] for one in told["packages"])
+        self.assertEqual(names, ["brand-new", "fixed", "half", "lib", "lib:i386", "needs-new", "plain"])
+        self.assertEqual((told["pending"], told["unfinished"]), (7, 1))
+        self.assertEqual(told.get("security"), before.get("security"))
+        for cause in ("held", "phased", "kept_back"):
+            self.assertEqual(told[cause], before[cause])
 
     def test_unmet_dependencies_that_nothing_mends_leave_what_is_unfinished_pending(self):
         left = stanza("half", "2.0", Status="install ok unpacked", Depends="nowhere")
@@ -334,7 +347,7 @@ class Real(unittest.TestCase):
 
     def test_an_apt_that_cannot_resolve_what_is_installed_says_so(self):
         self.write("dpkg/status", "\n".join([*STATUS, installed("broken", Depends="nowhere")]))
-        with self.assertRaisesRegex(probe.Broken, r"^apt-get: E: Unmet dependencies"):
+        with self.assertRaisesRegex(probe.Broken, r"^apt-get: E: Broken packages"):
             probe.read_apt(probe.Host())
 
 

@@ -19,12 +19,9 @@ APT_JOB = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "-y"]
 APT_JOB += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "--with-new-pkgs", "upgrade"]
 # Without its cache files apt counts in memory; with them root's apt would write them anew.
 APT_UNCACHED = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
-APT_TRY = [*APT_JOB, "-s", *APT_UNCACHED]
+# Before that it gets what packages that were left in the middle need (`--no-remove -f install`): both in one.
+APT_TRY = [*APT_JOB, "--no-remove", "-f", "-s", *APT_UNCACHED]
 APT_TRY_PHASED = [*APT_TRY, "-o", "APT::Get::Always-Include-Phased-Updates=true"]
-# What the job asks for first: all that was left in the middle, and what that needs, as long as nothing has to go for it.
-APT_MEND = [word for word in APT_JOB if word not in {"--with-new-pkgs", "upgrade"}]
-APT_MEND += ["--no-remove", "-f", "install"]
-APT_TRY_MEND = [*APT_MEND, "-s", *APT_UNCACHED]
 APT_LIST = ["apt", "-qq", "list", "--upgradable", *APT_UNCACHED]
 DPKG_STATES = ["dpkg-query", "-W", "-f"]
 DPKG_STATES += ["${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status} ${Package}:${Architecture} ${Version}\\n"]
@@ -87,14 +84,18 @@ def read_apt(host: "Host") -> "Json":
     """Return what the job would install and what it leaves; security fixes are told apart where a suite is theirs.
 
     What an earlier run has left half installed or not configured is pending as well, by dpkg's own word: apt
-    counts it as up to date, and knows nothing of triggers.
+    counts it as up to date, and knows nothing of triggers. Where apt has no answer, that is all that is known.
     """
-    states = states_of(host)
+    states, told = states_of(host), ""
     unfinished = states[1] if states else {}
-    told = simulated(host, bool(unfinished))
+    try:
+        told = told_by(host, APT_TRY)[1]
+    except Broken:
+        if not unfinished:
+            raise
     pending = dict(unfinished, **dict(parse_inst(told)))
     has_left = re.search(r"\b0 not upgraded", told) is None
-    knows_security = any("security" in name for name in host.names("/var/lib/apt/lists"))
+    knows_security = bool(told) and any("security" in name for name in host.names("/var/lib/apt/lists"))
     holds = states[0] if states else None
     section = answer(pending, knows_security, **withheld(lambda: left_by_apt(host, pending, has_left, holds)))
     if states:
@@ -108,23 +109,6 @@ def states_of(host: "Host") -> "tuple[set[str], dict[str, Json]] | None":
         return parse_states(told_by(host, DPKG_STATES)[1])
     except (Broken, Missing):
         return None
-
-
-def simulated(host: "Host", has_unfinished: bool) -> str:
-    """Return what apt says to the job, else what it says to its first step: unmet dependencies end everything else.
-
-    Where apt has no answer at all, what is unfinished is known all the same; without any, its failure is raised.
-    """
-    try:
-        return told_by(host, APT_TRY)[1]
-    except Broken:
-        try:
-            return told_by(host, APT_TRY_MEND)[1]
-        except (Broken, Missing):
-            pass
-        if not has_unfinished:
-            raise
-    return ""
 
 
 def left_by_apt(
