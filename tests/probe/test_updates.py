@@ -41,7 +41,7 @@ def machine(test, marks, metadata, run, **told):
     known = stamps(*marks, *metadata)
     tree = Tree(test, dict({"run": run, "stamps": known}, **told))
     for path in known:
-        tree.write(path, "x")
+        tree.write(path, '<data type="updateinfo">' if path.endswith("repomd.xml") else "x")
     return tree
 
 
@@ -69,6 +69,23 @@ class Others(unittest.TestCase):
         lib = {"name": "demo-lib", "installed": "1:1.0-1", "available": "1:1.2-3", "security": True}
         self.assertEqual(told["packages"][0], lib)
         self.assertEqual((told["reboot_required"], told["reboot_reasons"]), (True, ["core_updated"]))
+
+    def test_where_no_repository_has_advisories_the_number_of_security_fixes_is_unknown(self):
+        run = {
+            " ".join(probe.DNF_CHECK): {"status": 100, "output": said("dnf-check-update")},
+            " ".join([*probe.DNF_CHECK, "--security"]): {"status": 0},
+            " ".join([*probe.RPM_VERSIONS, "demo-lib.noarch", "demo-tool.noarch"]): {},
+            " ".join(probe.ZYPPER_LIST): {"output": said("zypper-list-updates")},
+            " ".join(probe.ZYPPER_SECURITY): {"output": said("zypper-list-patches-none")},
+        }
+        dnf = (("/etc/dnf/dnf.conf",), ("/var/cache/dnf/baseos-1/repodata/repomd.xml",))
+        zypper = (ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",))
+        for marks, metadata in (dnf, zypper):
+            tree = machine(self, marks, metadata, run)
+            tree.write(metadata[0], '<data type="primary">')
+            told, missing, error = section(tree.host(), "updates")
+            self.assertEqual((told and told["pending"], missing, error), (2, None, None))
+            self.assertNotIn("security", told)
 
     def test_what_dnf_locks_or_excludes_is_held_and_not_pending(self):
         run = {

@@ -142,6 +142,10 @@ DNF_CONFIGS = (
     "/etc/dnf/repos.override.d/*.repo",
 )  # type: tuple[str, ...]
 DNF_LOCKS = ("/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml")  # type: tuple[str, ...]
+DNF_METADATA = (
+    "/var/cache/dnf/*/repodata/repomd.xml",
+    "/var/cache/libdnf5/*/repodata/repomd.xml",
+)  # type: tuple[str, ...]
 # The values may stand in the lines below, which begin with a space; comments may be between them.
 DNF_EXCLUDES = re.compile(r"^(?:exclude|excludepkgs)[ \t]*[=:][ \t]*(?:(?:\n[#;].*)*\n[ \t]+)?[^\s#;]", re.MULTILINE)
 
@@ -166,7 +170,7 @@ def dnf_held(host: "Host", new: "dict[str, str]") -> "dict[str, Json]":
 
 def read_dnf(host: "Host") -> "Json":
     """Return what dnf would upgrade, what of it advisories call a security fix, and what is excluded or locked."""
-    new = dict(parse_dnf(told_by(host, DNF_CHECK, (0, 100))[1]))
+    new, knows_security = dict(parse_dnf(told_by(host, DNF_CHECK, (0, 100))[1])), has_advisories(host)
     security, old = {}, {}  # type: dict[str, str], dict[str, str]
     if new:
         security = dict(parse_dnf(told_by(host, [*DNF_CHECK, "--security"], (0, 100))[1]))
@@ -177,7 +181,16 @@ def read_dnf(host: "Host") -> "Json":
         pending[name] = {"name": name.rpartition(".")[0], "available": version, "security": name in security}
         if name in old:
             pending[name]["installed"] = old[name]
-    return answer(pending, True, **withheld(lambda: {"held": dnf_held(host, new)}))
+    return answer(pending, knows_security, **withheld(lambda: {"held": dnf_held(host, new)}))
+
+
+def has_advisories(host: "Host") -> bool:
+    """Tell whether a repository says what its updates are for: CentOS Stream and most of third parties do not.
+
+    <data type="updateinfo">
+    """
+    paths = (path for pattern in DNF_METADATA for path in paths_of(host, pattern))
+    return any('type="updateinfo"' in host.text(path) for path in paths)
 
 
 def dnf_wants_reboot(host: "Host") -> "bool | None":
@@ -226,12 +239,15 @@ def zypper_held(host: "Host", pending: "dict[str, Json]") -> "dict[str, Json]":
 def read_zypper(host: "Host") -> "Json":
     """Return what zypper would update, what is locked, and how many security patches are needed.
 
-    It has no word on which package brings a fix. A patch that is locked is `unwanted` and not counted.
+    It has no word on which package brings a fix. A patch that is locked is `unwanted` and not counted. Where no repository
+    has patches, needed or not, zypper says `<appletinfo status="no-update-repositories"/>`.
     """
     pending = dict(parse_zypper(told_by(host, ZYPPER_LIST)[1]))
     told = answer(pending, False, **withheld(lambda: {"held": zypper_held(host, pending)}))
-    patches = re.findall(r"<update\s[^>]*>", told_by(host, ZYPPER_SECURITY)[1])
-    told["security"] = sum(1 for one in patches if 'kind="patch"' in one and 'status="unwanted"' not in one)
+    listed = told_by(host, ZYPPER_SECURITY)[1]
+    if 'status="no-update-repositories"' not in listed:
+        patches = re.findall(r"<update\s[^>]*>", listed)
+        told["security"] = sum(1 for one in patches if 'kind="patch"' in one and 'status="unwanted"' not in one)
     return told
 
 

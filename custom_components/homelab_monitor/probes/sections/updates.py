@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .packages import (
         DNF_CONFIGS,
         DNF_LOCKS,
+        DNF_METADATA,
         dnf_wants_reboot,
         read_apk,
         read_dnf,
@@ -135,7 +136,7 @@ MANAGERS = (
         "dnf",
         (("/usr/bin/dnf", "/etc/dnf/dnf.conf"),),  # the program is not on every image
         (*RPM_DATABASES, "/etc/yum.repos.d", *DNF_CONFIGS, *DNF_LOCKS),
-        ("/var/cache/dnf/*/repodata/repomd.xml", "/var/cache/libdnf5/*/repodata/repomd.xml"),
+        DNF_METADATA,
         read_dnf,
         dnf_wants_reboot,
     ),
