@@ -306,6 +306,17 @@ class Others(unittest.TestCase):
         told, _, _ = section(machine(self, ("/etc/dnf/dnf.conf",), (metadata,), run).host(), "updates")
         self.assertEqual(told["packages"], [{"name": "demo", "available": "2-1", "security": False}])
 
+    def test_the_lists_of_apk_are_as_old_as_their_download_and_not_as_their_making(self):
+        index = "/var/cache/apk/APKINDEX.066df28d.tar.gz"
+        tree = machine(self, ("/lib/apk/db/installed",), (index,), {"apk --no-network version -l <": {}})
+        tree.told["stamps"].update({index: [NOW - 86400, NOW - 60, 9], "/var/cache/apk": [NOW - 60, NOW - 60, 9]})
+        tree.save()
+        self.assertEqual(section(tree.host(), "updates")[0]["metadata_age_seconds"], 60.0)
+        os.unlink(tree.folder + index)
+        del tree.told["stamps"][index]
+        tree.save()
+        self.assertEqual(section(tree.host(), "updates")[0], {"manager": "apk"})
+
     def test_apk_begins_a_version_at_the_last_dash_before_a_digit(self):  # synthetic, in the words of apk-tools 2.14
         names = [
             ("busybox", "1.36.1-r5", "1.36.1-r7"),

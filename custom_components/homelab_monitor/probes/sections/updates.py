@@ -58,6 +58,7 @@ class Manager:
 
 
 APT_STAMPS = ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/periodic/update-stamp")
+APK_CACHES = ("/var/cache/apk", "/etc/apk/cache")  # an index itself has the date at which its server made it
 RPM_DATABASES = (
     "/var/lib/rpm",
     "/var/lib/rpm/Packages",
@@ -100,14 +101,14 @@ MANAGERS = (
         "apk",
         (("/lib/apk/db/installed",),),
         ("/lib/apk/db/installed", "/etc/apk/repositories"),
-        ("/var/cache/apk/APKINDEX.*", "/etc/apk/cache/APKINDEX.*"),
+        ("/var/cache/apk/APKINDEX.*", "/etc/apk/cache/APKINDEX.*", *APK_CACHES),
         read_apk,
     ),
     Manager(
         "apk",
         (("/usr/lib/apk/db/installed",),),
         ("/usr/lib/apk/db/installed", "/etc/apk/repositories", "/etc/apk/repositories.d", "/etc/apk/repositories.d/*"),
-        ("/var/cache/apk/APKINDEX.*", "/var/cache/apk/*.adb", "/etc/apk/cache/APKINDEX.*"),
+        ("/var/cache/apk/APKINDEX.*", "/var/cache/apk/*.adb", "/etc/apk/cache/APKINDEX.*", *APK_CACHES),
         read_apk,
     ),
     Manager(
@@ -234,12 +235,12 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
     manager = manager_of(host)
     metadata = stamps_of(host, manager.metadata)
     state = (metadata, stamps_of(host, manager.watched))
+    # Folders are watched as well, but what they held is gone with the files: then nothing is known.
+    known = [path for path in metadata if path not in APT_STAMPS and not host.is_folder(path)]
     if memo.get("state") != state:
-        # Folders are watched as well, but what they held is gone with the files: then nothing is known.
-        known = [path for path in metadata if path not in APT_STAMPS and not host.is_folder(path)]
         memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=word_on_reboot(manager, host))
     section = dict({"manager": manager.name}, **memo["answer"])
-    if metadata:
+    if known:
         age = host.epoch() - max(changed for changed, _ in metadata.values())
         # A clock that is behind knows no age; that of the server of a list may be a little ahead.
         if age >= -SERVERS_CLOCK_SECONDS:
