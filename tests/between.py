@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+import ctypes
 import socket
 import struct
 from types import TracebackType
@@ -11,6 +12,11 @@ import pytest
 
 from custom_components.homelab_monitor.client.transport.login_refusal import Shown
 from custom_components.homelab_monitor.client.transport.target import Target
+
+_SO_ATTACH_FILTER = 26
+"""Linux's asm-generic/socket.h; Python has no name for it."""
+_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""A program of one instruction: of each packet nothing is kept (linux/filter.h, BPF_RET)."""
 
 
 class Between:
@@ -24,6 +30,7 @@ class Between:
         self.on = on
         self.at = at
         self._ends: set[asyncio.StreamWriter] = set()
+        self._clients: list[asyncio.StreamWriter] = []
         self._passed: int | None = None
         self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
 
@@ -61,6 +68,13 @@ class Between:
         for end in self._ends:
             end.transport.abort()
 
+    def forget(self) -> None:
+        """Drop all that comes on the connections so far without a word, as a firewall without their state does."""
+        program = ctypes.create_string_buffer(_DROP)
+        for writer in self._clients:
+            door = writer.get_extra_info("socket")
+            door.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
     def hold(self, passed: int) -> None:
         """Keep from the server what a client says after so many parts more, for as long as one likes."""
         self._passed = passed
@@ -74,6 +88,7 @@ class Between:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._real)
         self._ends |= {writer, back}
+        self._clients.append(writer)
         with suppress(OSError):
             await asyncio.gather(self._up(reader, back), self._down(there, writer))
         self._ends -= {writer, back}

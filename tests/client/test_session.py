@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import re
 import signal
+import sys
 import time
 import tracemalloc
 
@@ -30,7 +31,9 @@ from custom_components.homelab_monitor.client.probe import session as session_mo
 from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP, INTERPRETERS, Programs, load_programs
 from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from tests import fake_host as fake
+from tests.between import Between
 from tests.fake_host import Channel, FakeHost
+from tests.needs import needs
 from tests.sshd import Sshd, is_running, processes_with, wait_for
 
 type MakeSession = Callable[..., ProbeSession]
@@ -332,6 +335,21 @@ async def test_a_dropped_connection_is_replaced_within_the_poll(make_sshd: MakeS
     server.kill_sessions()
     assert (await session.poll(["load"])).sections
     await wait_for(lambda: not is_running(pid))
+
+
+async def test_a_connection_that_a_firewall_forgot_is_replaced_within_the_poll(
+    sshd: Sshd, make_session: MakeSession
+) -> None:
+    needs(sys.platform == "linux", "Linux")
+    async with Between(sshd.port) as between:
+        session = make_session(replace(sshd, port=between.port))
+        await session.poll(["load"])
+        pid = _probe_pid(session)
+        between.forget()
+        session._timeout = 3.0
+        assert (await session.poll(["load"])).sections
+        assert _probe_pid(session) != pid
+        await session.close()
 
 
 async def test_a_server_that_was_away_is_used_again(make_sshd: MakeSshd, make_session: MakeSession) -> None:

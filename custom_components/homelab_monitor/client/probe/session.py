@@ -1,8 +1,9 @@
 """A living probe process behind one SSH connection: start it, ask it, replace it when it dies.
 
 One poll is one request line out and one reply back; polls never overlap. A process that died
-is replaced once within the poll, so is a connection that was dropped while idle. A late reply
-is left to come and then dropped by its id; after two in a row everything is started anew.
+is replaced once within the poll, so is a connection that was dropped while idle, with a word or
+without one. A late reply is left to come and then dropped by its id; after two in a row everything
+is started anew.
 """
 
 import asyncio
@@ -256,17 +257,28 @@ class ProbeSession:
     async def _ask(self, request: _Request) -> Reply:
         """Return the reply; a process or connection that turns out to be dead is replaced once."""
         probe = await self._ready()
+        acknowledged = self._acknowledged()
         try:
             return await self._exchange(probe, request)
         except (ConnectionLost, ProbeFailed) as err:
-            _LOGGER.debug("Starting the probe again: %s", err)
+            died: HomelabError = err
+        except TimedOut as err:
+            if acknowledged is None or self._acknowledged() != acknowledged:
+                raise
+            # A firewall that has forgotten a connection drops all that is sent on it, and lets a new one through.
+            await self._drop()
             died = err
+        _LOGGER.debug("Starting the probe again: %s", died)
         try:
             probe = await self._ready()
         except ProbeStarting as err:
             err.died = died
             raise
         return await self._exchange(probe, request)
+
+    def _acknowledged(self) -> int | None:
+        """Return how much of what was sent the host's system has taken, None where nobody knows."""
+        return self.connection.bytes_sent if self.connection else None
 
     async def _exchange(self, probe: ProbeProcess, request: _Request) -> Reply:
         """Send one request and decode its reply."""
