@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import callback
 
-from .client.transport.ip_addresses import is_ip_address, plain_host
-from .client.transport.names import looks
+from .client.transport.ip_addresses import plain_host
+from .client.transport.names import is_address, looks
 from .client.transport.ssh import peer_of
 from .settings import HostAddress
 
@@ -55,16 +55,16 @@ def looks_of(entries: Iterable[ConfigEntry]) -> frozenset[str]:
     """Return what the names of the hosts that are watched look like: their titles, and those that lead to them."""
     addresses = ((entry.title, HostAddress.from_data(entry.data)) for entry in entries)
     names = {name for title, each in addresses for name in (title, each.target.host, each.home)}
-    return frozenset(look for name in names if not is_ip_address(name) for look in looks(name))
+    return frozenset(look for name in names if not is_address(name) for look in looks(name))
 
 
 def is_taken(name: str, taken: frozenset[str]) -> bool:
     """Tell whether a name that a machine is said to have looks like one of those."""
-    return not (is_ip_address(name) or taken.isdisjoint(looks(name)))
+    return not (is_address(name) or taken.isdisjoint(looks(name)))
 
 
 def _names(host: str) -> set[str]:
     """Return an address, or a name with and without its domain (`nas.local` and `nas.lan` are one machine)."""
-    if is_ip_address(host):
+    if is_address(host):
         return {plain_host(host)}
     return {host.lower(), host.lower().partition(".")[0]}

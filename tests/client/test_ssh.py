@@ -16,6 +16,7 @@ import time
 
 import asyncssh
 import pytest
+import pytest_socket
 
 from custom_components.homelab_monitor.client.errors import (
     ChannelRefused,
@@ -438,6 +439,24 @@ async def test_a_host_that_drops_packets_times_out_and_says_when() -> None:
             (result,) = await asyncio.gather(task, return_exceptions=True)
             if not isinstance(result, BaseException):
                 result[1].close()
+
+
+async def test_of_a_name_with_two_addresses_the_one_that_answers_is_taken(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPv6 that a firewall drops, or an address of a card that is no longer plugged in."""
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "127.0.0.7"])
+
+    async def both(_host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        """Name the silent one first."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in ("127.0.0.7", "127.0.0.1")]
+
+    # A listener with a full queue drops what comes next.
+    silent = ("127.0.0.7", sshd.port)
+    with socket.create_server(silent, backlog=0), socket.create_connection(silent):
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+        offered = await read_host_key("nas.example", sshd.port, SECONDS)
+    assert offered.line in sshd.host_keys
 
 
 async def test_a_handshake_that_breaks_once_is_a_lost_connection_and_no_changed_key(sshd: Sshd) -> None:

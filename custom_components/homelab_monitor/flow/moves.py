@@ -28,7 +28,7 @@ from ..client.limits import (
     MOVES_MADE,
 )
 from ..client.transport.host_keys import changed_key
-from ..client.transport.ip_addresses import is_ip_address
+from ..client.transport.names import is_address
 from ..client.transport.ssh import peer_of
 from ..client.transport.target import Target
 from ..const import DOMAIN
@@ -53,7 +53,7 @@ def async_follow(hass: HomeAssistant, entry: ConfigEntry[Any], ip: str) -> None:
     goes before what anybody announced.
     """
     known = HostAddress.from_data(entry.data)
-    if known.target.host != ip and is_ip_address(known.target.host):
+    if known.target.host != ip and is_address(known.target.host):
         announced = async_announced(hass, entry)
         announced.remember(known, ip)
         announced.async_look()

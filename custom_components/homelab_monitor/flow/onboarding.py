@@ -38,7 +38,7 @@ from ..client.errors import (
 )
 from ..client.tracking.identity import clone_id
 from ..client.transport.host_keys import changed_key
-from ..client.transport.ip_addresses import is_ip_address, plain_host
+from ..client.transport.ip_addresses import plain_host
 from ..client.transport.keys import (
     authorized_line,
     dropbear_line,
@@ -50,6 +50,7 @@ from ..client.transport.keys import (
     shown_commands,
     watched,
 )
+from ..client.transport.names import is_address
 from ..client.transport.scan import Platform, platform_of
 from ..client.transport.target import Target
 from ..const import DOMAIN
@@ -284,7 +285,7 @@ class OnboardingFlow(ConfigFlow):
     async def _async_own_address(self) -> str:
         """Return the address from which this machine most likely connects, "" when it cannot tell."""
         try:
-            if is_ip_address(self._target.host):
+            if is_address(self._target.host):
                 return await async_get_source_ip(self.hass, self._target.host)
             return await async_get_source_ip(self.hass)
         except HomeAssistantError:
@@ -456,7 +457,7 @@ class OnboardingFlow(ConfigFlow):
         if self._is_changed(entry):
             return await self._async_finish()
         given = HostAddress.from_data(entry.data).given.host
-        if not is_confirmed and given != address.target.host and not is_ip_address(given):
+        if not is_confirmed and given != address.target.host and not is_address(given):
             return await self._async_form(reason)
         known = HostAddress.from_data(entry.data)
         # Who typed no limit in this dialog has not taken back the one of the host that they now say it is.

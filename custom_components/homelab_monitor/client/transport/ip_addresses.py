@@ -2,16 +2,8 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from .names import is_address
 from .scan import may_be_scanned
-
-
-def is_ip_address(host: str) -> bool:
-    """Tell whether it is an address rather than a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def plain_host(host: str) -> str:
@@ -19,7 +11,7 @@ def plain_host(host: str) -> str:
 
     ::ffff:192.0.2.7  →  192.0.2.7
     """
-    return str(_unmapped(ip_address(host))) if is_ip_address(host) else host
+    return str(_unmapped(ip_address(host))) if is_address(host) else host
 
 
 def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

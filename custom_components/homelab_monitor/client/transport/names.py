@@ -79,10 +79,10 @@ def _is_digital(written: str) -> bool:
 def _is_ipv6(label: str) -> bool:
     """Tell whether a label is, or looks like, an IPv6 address with other signs for its colons, as no name has those."""
     written = _ZONE.sub("", re.sub(r"[-_]", ":", label))
-    return any(map(_is_address, (written, written.translate(_AS_DIGITS))))
+    return any(map(is_address, (written, written.translate(_AS_DIGITS))))
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     """Tell whether it is an IP address as a program writes it."""
     try:
         ip_address(text)

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Final, Self, override
 from weakref import WeakSet
 
+from aiohappyeyeballs import start_connection
 import asyncssh
 from asyncssh import SSHClientChannel, SSHClientConnection
 
@@ -34,6 +36,7 @@ from ..limits import (
     UNTAKEN_BYTES,
 )
 from .budget import AUTHENTICATED, GREETED, Budget
+from .names import is_address
 
 if TYPE_CHECKING:
     from asyncssh.misc import OptExcInfo
@@ -47,6 +50,9 @@ _REQUEST_FAILURE = 82
 _CHANNEL_OPENED = 91
 _DATA = (94, 95)
 """Output and error output of a command."""
+
+NEXT_ADDRESS_SECONDS: Final = 0.25
+"""After which the next address of a name is tried as well (RFC 8305, 5)."""
 
 _HOST_KEYS = b"\x50" + (23).to_bytes(4) + b"hostkeys-00@openssh.com" + b"\0"
 """How a request with the list of host keys begins (PROTOCOL of OpenSSH, 2.5): kind, name, no reply wanted."""
@@ -126,7 +132,14 @@ class Wire(asyncio.BufferedProtocol):
         self, factory: Callable[[], SSHClientConnection], host: str, port: int
     ) -> tuple[asyncio.BaseTransport, SSHClientConnection]:
         """Connect, and stand between the socket and the connection that `factory` makes."""
-        transport, _ = await asyncio.get_running_loop().create_connection(partial(self._begin, factory), host, port)
+        loop, begin = asyncio.get_running_loop(), partial(self._begin, factory)
+        if is_address(host):
+            transport, _ = await loop.create_connection(begin, host, port)
+        else:
+            # Of the addresses of a name some may never answer; asyncio's own race leaves a socket when it is cancelled.
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            door = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+            transport, _ = await loop.create_connection(begin, sock=door)
         assert self._connection is not None  # noqa: S101
         return transport, self._connection
 
