@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 import time
+from unittest.mock import patch
 
+from homeassistant.config_entries import SOURCE_DHCP
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -160,6 +163,21 @@ async def test_of_two_hosts_with_one_address_the_first_keeps_it_in_whatever_orde
     await host.move(TEN_MINUTES, step=10)
     assert (addresses(host), addresses(second)) == ({ROUTER}, {OWN})
     assert said(caplog, ROUTER) == ["WARNING"] * 2
+
+
+@pytest.mark.parametrize("claim", [True, False])
+async def test_a_host_is_followed_to_a_new_address_also_where_another_one_has_claimed_its_card(
+    hass: HomeAssistant, host: Host, second: Host, *, claim: bool
+) -> None:
+    cards(host, ROUTER, OWN) if claim else cards(host, ROUTER)
+    await host.start()
+    cards(second, OWN)
+    await second.start()
+    lease = DhcpServiceInfo(ip="192.168.1.77", hostname="second", macaddress=OWN.replace(":", ""))
+    with patch("custom_components.homelab_monitor.config_flow.async_follow") as follow:
+        await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_DHCP}, data=lease)
+    followed = {call.args[1].title for call in follow.call_args_list}
+    assert followed == ({"plain", "second"} if claim else {"second"}), "whose it is, a login proves"
 
 
 async def test_an_address_that_its_host_no_longer_has_is_free_for_another(host: Host, second: Host) -> None:

@@ -31,6 +31,7 @@ from .client.transport.names import name_of
 from .client.transport.scan import Candidate, NetworksError, count_addresses, parse_networks
 from .client.transport.target import Target
 from .const import DEFAULT_PORT, DOMAIN
+from .controls import physical_macs
 from .flow.discovery import (
     Card,
     DiscoveredHost,
@@ -349,17 +350,17 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:
-        """Return the entries whose device has this MAC address."""
-        connection = (dr.CONNECTION_NETWORK_MAC, dr.format_mac(mac))
-        devices = dr.async_get(self.hass)
+        """Return the entries whose device has this MAC address, and those whose host says that it is its own.
+
+        Another host may have said so before, and hold it in the registry: the login proves whose address it is.
+        """
+        address = dr.format_mac(mac)
+        devices = dr.async_get(self.hass).async_get_devices(connections={(dr.CONNECTION_NETWORK_MAC, address)})
+        holders = {device.config_entry_id for device in devices}
         return [
             entry
             for entry in self._async_current_entries(include_ignore=False)
-            if entry.disabled_by is None
-            and any(
-                connection in device.connections
-                for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
-            )
+            if entry.disabled_by is None and (entry.entry_id in holders or _claims(entry, address))
         ]
 
     # ------------------------------------------------------------ again
@@ -408,6 +409,11 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             return step
         self._target, self._failure = given, failure
         return None
+
+
+def _claims(entry: ConfigEntry, address: str) -> bool:
+    """Tell whether the host of an entry says that a card of its own has this address."""
+    return entry.state is ConfigEntryState.LOADED and address in physical_macs(entry.runtime_data)
 
 
 def _label(candidate: Candidate, entry: ConfigEntry | None, taken: frozenset[str]) -> str:
