@@ -294,6 +294,24 @@ async def test_deleted_devices_are_not_remembered_without_end(
     assert device.id in registry._deleted_devices, "others' are theirs"
 
 
+async def test_a_host_that_is_removed_leaves_no_more_deleted_ones_behind_than_while_it_is_watched(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.homelab_monitor.entity.DELETED_ENTITIES", 12)
+    monkeypatch.setattr("custom_components.homelab_monitor.entity.DELETED_DEVICES", 4)
+    show(host, "container", 1)
+    await host.start()
+    entities, devices = er.async_get(hass), dr.async_get(hass)
+    named = next(each for each in entities.entities.values() if each.unique_id.endswith("_state"))
+    entities.async_update_entity(named.entity_id, name="Mine")
+    await hass.config_entries.async_remove(host.entry.entry_id)
+    await hass.async_block_till_done()
+    assert len(entities.deleted_entities) == 12
+    assert named.unique_id in {each.unique_id for each in entities.deleted_entities.values()}
+    # The host's own device goes after all that is in it.
+    assert len(devices._deleted_devices) == 4 + 1
+
+
 def found(day: int, count: int) -> list[FoundItem]:
     return [FoundItem(name=f"/{day}/{n}", label="x", keys={"mountpoint": f"/{day}/{n}"}) for n in range(count)]
 

@@ -23,7 +23,7 @@ from .audience import async_forget_look
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
-from .entity import async_note_choices, async_watch_names, device_identifier
+from .entity import async_let_go, async_note_choices, async_watch_names, device_identifier
 from .flow.moves import Elsewhere, async_forget
 from .health.issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .registration import async_watch_registry
@@ -118,6 +118,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     async_forget(hass, entry.entry_id)
     async_forget_look(hass, entry.entry_id)
     await async_unregister(hass, entry.entry_id)
+    async_let_go(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
 
 

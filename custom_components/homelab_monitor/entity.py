@@ -444,8 +444,18 @@ def async_note_choices(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
 
 
 @callback
-def _async_let_go(hass: HomeAssistant, entry_id: str) -> None:
-    """Forget the oldest deleted entities of a host: Home Assistant keeps them for as long as the host is watched."""
+def async_let_go(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget the oldest deleted entities and devices of a host.
+
+    Home Assistant keeps them for as long as the host is watched, and for a month after that.
+    """
+    _async_let_entities_go(hass, entry_id)
+    _async_let_devices_go(hass, entry_id)
+
+
+@callback
+def _async_let_entities_go(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget the oldest deleted entities of a host, those that somebody made their own last."""
     registry = er.async_get(hass)
     ours = [(key, each) for key, each in registry.deleted_entities.items() if each.config_entry_id == entry_id]
     if len(ours) <= DELETED_ENTITIES:
@@ -458,7 +468,7 @@ def _async_let_go(hass: HomeAssistant, entry_id: str) -> None:
 
 @callback
 def _async_let_devices_go(hass: HomeAssistant, entry_id: str) -> None:
-    """Forget the oldest deleted devices of a host, as `_async_let_go` does its entities.
+    """Forget the oldest deleted devices of a host, as `_async_let_entities_go` does its entities.
 
     It has no other way to them than this name; a version that has another one keeps them.
     """
@@ -493,8 +503,7 @@ def _async_remove_gone(
         if entity_id := registry.async_get_entity_id(platform, DOMAIN, added.pop(place)):
             registry.async_remove(entity_id)
         _async_remove_device(coordinator, place[0], place[2])
-    _async_let_go(coordinator.hass, coordinator.config_entry.entry_id)
-    _async_let_devices_go(coordinator.hass, coordinator.config_entry.entry_id)
+    async_let_go(coordinator.hass, coordinator.config_entry.entry_id)
 
 
 @callback
