@@ -1,5 +1,6 @@
 """What a monitored machine can make Home Assistant write at each poll: rows, files, issues and lines of its log."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 import json
@@ -309,6 +310,50 @@ async def test_an_item_that_comes_and_goes_at_each_poll_is_written_a_few_times(h
     assert temperatures
     await host.move(120, step=5)
     assert host.state(entity_id) == unit["active_state"]
+
+
+def containers(host: Host, state: str, *owners: str) -> None:
+    """Let each of these users have fifteen containers in this state."""
+    rows = [
+        {"engine": "docker", "owner": owner, "id": f"{owner}{number}", "name": f"{owner}{number}", "state": state}
+        for owner in owners
+        for number in range(15)
+    ]
+    told = {
+        "at": host.session.sections.get("containers", {}).get("at", 0.0) + 30,
+        "engines": [{"engine": "docker", "owner": owner, "state": "ok"} for owner in owners],
+        "complete": {f"docker/{owner}": True for owner in owners},
+        "containers": rows,
+    }
+    host.session.sections["containers"] = told
+
+
+async def test_many_entities_together_are_written_as_seldom_as_a_few(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users, and containers, can be made up; what root has is not held up by what they have."""
+    monkeypatch.setattr("custom_components.homelab_monitor.coordinator.HOST_WRITES", (30, 10.0))
+    made_up = [f"anna{number}" for number in range(6)]  # told before root
+    states = ("running", "paused")
+    containers(host, states[1], *made_up, "root")
+    await host.start()
+    of_root = states_of(hass, "sensor.plain_root0_state")
+    written = Counter[str]()
+
+    @callback
+    def note(event) -> None:
+        written[event.data["entity_id"].removeprefix("sensor.plain_")[:4]] += 1
+
+    hass.bus.async_listen("state_changed", note)
+    for number in range(20):
+        containers(host, states[number % 2], *made_up)
+        host.session.sections["containers"]["containers"] += [
+            {"engine": "docker", "owner": "root", "id": "r", "name": "root0", "state": states[number % 2]}
+        ]
+        await host.entry.runtime_data.async_ask_again("containers")
+        host.freezer.tick(30)
+    assert 30 <= written["anna"] <= 30 + 20 * 3 + 1
+    assert [state.state for state in of_root] == list(states) * 10, "that of root is written at once"
 
 
 async def test_that_a_host_is_offline_is_written_at_once_whatever_it_did_before(

@@ -35,13 +35,13 @@ from .client.errors import (
     LoginsLimited,
     NoGreeting,
 )
-from .client.limits import ALARM_WRITES, LOG_LINES, STORE_SAVES
+from .client.limits import ALARM_WRITES, HOST_WRITES, LOG_LINES, STORE_SAVES
 from .client.probe.session import ProbeSession
 from .client.probe.snapshot import Reply, Snapshot
 from .client.time_limit import STANDSTILL_SECONDS
 from .client.tracking.events import Baseline, HostEvent, advance, starting_from
 from .client.tracking.item_tracker import ItemTracker
-from .client.tracking.items import SHOWN, Selection, is_crowd, services
+from .client.tracking.items import SHOWN, Selection, is_crowd, is_guests, services
 from .client.tracking.problems import ProblemTracker, Thresholds
 from .client.tracking.rates import Rates, updated
 from .client.tracking.schedule import Schedule
@@ -135,6 +135,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._lines, self._alarm_lines = Bucket(*LOG_LINES), Bucket(*ALARM_WRITES)
         self._unlogged = 0
         self._saves = Bucket(*STORE_SAVES)
+        self._writes = {is_guest: Bucket(*HOST_WRITES) for is_guest in (False, True)}
         self._is_phased = False
         self.has_polled = False
         """Whether a poll has ended since Home Assistant started with this host."""
@@ -686,6 +687,11 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             return
         save = self.store.async_save(whatever_size=whatever_size)
         self.config_entry.async_create_background_task(self.hass, save, f"{self.name} save")
+
+    def may_write(self, kind: str, item_id: str) -> bool:
+        """Tell whether one more change of words about an item may be written, as far as those of others leave room."""
+        known = self.inventory.items.get(kind, {}).get(item_id)
+        return self._writes[known is not None and is_guests(kind, self.selection, known.source)].take()
 
     def is_crowd(self, kind: str) -> bool:
         """Return whether the host has more items of a kind than are shown each, those that are away included."""

@@ -139,7 +139,9 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
 
         A host that changes its words at each poll would fill the database. One that is offline says nothing.
         """
-        return not self.coordinator.data.is_online or self._writes.take()
+        if not self.coordinator.data.is_online:
+            return True
+        return self._writes.take() and self.coordinator.may_write(self.entity_description.subject.key, self._item_id)
 
     @property
     def attributes(self) -> Mapping[str, Any] | None:

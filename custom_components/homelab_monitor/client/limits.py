@@ -216,8 +216,12 @@ EVENT_OWNERS = 8
 """Owners whose events of one type are counted for themselves; those of all others are counted together."""
 ENTITY_WRITES = (20, 60.0)
 """Changes of what an entity says in words at once, and how long until one more; numbers are not counted."""
+HOST_WRITES = (1000, 1.0)
+"""The same of all entities of a host together, those about what other users of it have apart: sixty that change all the
+time do not meet it, and there may be a thousand."""
 ANSWER_WRITES = (20, 15.0)
-"""The same for a yes or no that automations wait for, counted apart: what is said about it takes none of these."""
+"""The same of one entity for a yes or no that automations wait for, counted apart: what is said about it takes none of
+these."""
 STORE_SAVES = (5, 900.0)
 """Saves of what is remembered that do not wait, and how long until one more: as often as the rest is saved anyway."""
 JUDGEMENTS = (5, 900.0)

@@ -112,8 +112,8 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if not changed and not is_due and not self._is_news(old, value, now):
             return
-        are_words = changed or not isinstance(value, (int, float))
-        if are_words and not is_due and not self._may_write():
+        are_new_words = changed or (value != old and not isinstance(value, (int, float)))
+        if are_new_words and not self._may_write():
             return
         self._was_available, self._moment = available, moment
         if _crosses_zero(old, value):

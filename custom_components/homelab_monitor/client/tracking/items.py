@@ -501,9 +501,15 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
     ),
 )
 _SHOWN = {kind.key: kind.shown for kind in ITEM_KINDS}
+_GUESTS = {kind.key: kind.guest_fn for kind in ITEM_KINDS}
 
 
 def is_crowd(kind: str, count: int) -> bool:
     """Return whether so many items of a kind are too many to show each."""
     shown = _SHOWN.get(kind)
     return shown is not None and count > shown
+
+
+def is_guests(kind: str, selection: Selection, source: str) -> bool:
+    """Return whether an item of a source is something that another user of the host has, who can make any number."""
+    return _GUESTS[kind](selection, source) != ""
