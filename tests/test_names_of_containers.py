@@ -35,7 +35,7 @@ def names(hass: HomeAssistant) -> list[str]:
     return [each.attributes["friendly_name"] for each in hass.states.async_all() if "friendly_name" in each.attributes]
 
 
-@pytest.mark.parametrize("name", ["nas", "NAS", "na5", "nas.lan"])
+@pytest.mark.parametrize("name", ["nas", "NAS", "na5", "nas.lan", "n\u0430s", "\uff4eas"])
 async def test_a_container_that_is_called_like_another_host_says_whose_it_is(
     hass: HomeAssistant, host: Host, name: str
 ) -> None:

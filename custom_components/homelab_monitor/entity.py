@@ -256,9 +256,10 @@ def device_name(coordinator: HomelabCoordinator, label: str, taken: frozenset[st
     """Return what a device of an item is called: beside the host where another host might be meant.
 
     Whoever may start a container names it, and its entities would read as those of a host of that name. `taken` is
-    what the names of the other hosts look like.
+    what the names of the other hosts look like. No engine gives letters of another script, which may look like any.
     """
-    return f"{label} ({coordinator.config_entry.title})" if is_taken(label, taken) else label
+    is_doubtful = is_taken(label, taken) or not label.isascii()
+    return f"{label} ({coordinator.config_entry.title})" if is_doubtful else label
 
 
 def _forget_looks(coordinator: HomelabCoordinator) -> None:
