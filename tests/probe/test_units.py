@@ -1,5 +1,6 @@
 """Which units are the administrator's own, and which have room."""
 
+import os
 import unittest
 
 from place import probe
@@ -25,6 +26,22 @@ class OwnUnits(unittest.TestCase):
         tree.link(ADMIN + "/cron.service", "../../../usr/lib/systemd/system/cron.service")
         tree.link(ADMIN + "/gone.service", "../../../srv/gone.service")
         self.assertEqual(self.own(tree), set())
+
+    def test_a_unit_that_a_user_makes_a_pipe_holds_nothing_up(self):
+        # Root linked a file of a user's, who put a pipe in its place; systemd has it not in memory.
+        tree = Tree(self, {"uid": 1000, "run": {" ".join(probe.SYSTEMCTL_LIST): {"output": ""}}})
+        tree.write("/run/systemd/system/x")
+        tree.write("/home/eve/sync.service", "[Service]")
+        tree.link(ADMIN + "/sync.service", "../../../home/eve/sync.service")
+        pipe = tree.host().path("/home/eve/sync.service")
+        os.remove(pipe)
+        os.mkfifo(pipe)
+        self.addCleanup(os.close, os.open(pipe, os.O_RDWR))  # who waits for it at the end is let go
+        request = probe.Request({"id": "1", "sections": ["services"], "timeout": 1})
+        reply = probe.Probe(tree.host()).answer(request)
+        self.assertEqual(reply["missing"], {})
+        units = [(one["name"], one["active_state"]) for one in reply["sections"]["services"]["units"]]
+        self.assertEqual(units, [("sync.service", "inactive")])
 
     def test_on_nixos_the_whole_folder_is_the_systems(self):
         # /etc/systemd/system leads through /etc/static into the store, where units are files and links.

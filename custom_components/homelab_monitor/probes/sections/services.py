@@ -327,14 +327,16 @@ def shown_properties(host: "Host", units: "list[Unit]", memo: "Json") -> "dict[s
 
 
 def unloaded_unit(host: "Host", name: str) -> Unit:
-    """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it."""
+    """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it.
+
+    Its file is not opened: the link to it may lead to a user's folder, where it can be a pipe, or a device, at any time.
+    """
     for folder in UNIT_FOLDERS:
         path = folder + "/" + template_of(name)
         if host.link_name(path) == "null":
             return Unit(name, ("masked", "inactive", "dead"), "")
         if host.exists(path):
-            told = re.search(r"^Description=(.*)$", host.text(path), re.MULTILINE)
-            return Unit(name, ("loaded", "inactive", "dead"), told.group(1).strip() if told else "")
+            return Unit(name, ("loaded", "inactive", "dead"), "")
     return Unit(name, ("not-found", "inactive", "dead"), "")
 
 
