@@ -354,6 +354,19 @@ class Pretenders(unittest.TestCase):
                 self.tree.process(900, name, line, cgroup=group)
                 self.assertEqual([one.is_sure for one in probe.Daemons(self.tree.host()).found], [is_sure])
 
+    def test_what_a_login_left_in_the_servers_group_is_no_server(self):
+        """As where a user kept the bus busy while logging in, so that pam_systemd gave up."""
+        self.tree.told["uid"] = 1000
+        self.tree.save()
+        self.tree.write("/proc/self/cgroup", "0::/user.slice/user-1000.slice/session-3.scope\n")
+        self.tree.write("/proc/1/loginuid", "4294967295")
+        for login, is_sure in (("4294967295", True), ("1501", False)):
+            with self.subTest(login):
+                self.tree.process(900, "sshd", OPEN, cgroup="/system.slice/ssh.service")
+                self.tree.write("/proc/900/loginuid", login)
+                self.assertEqual([one.is_sure for one in probe.Daemons(self.tree.host()).found], [is_sure])
+        self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
+
     def test_who_lets_others_into_its_group_is_known_by_the_file_that_it_wrote_or_as_who_let_us_in(self):
         self.tree.told["uid"] = 1000
         self.tree.write("/proc/self/cgroup", "0::/openrc.sshd\n")

@@ -150,7 +150,7 @@ def is_what_it_is_called(host: "Host", one: Daemon, own: Own) -> "bool | None":
     unit = unit_of_root(host, one.pid)
     program = host.program(one.pid)
     if program is None:
-        if one.pid in own.parents or is_its_unit(one, unit or "", own) or is_written_down(host, one):
+        if one.pid in own.parents or is_its_unit(host, one, unit or "", own) or is_written_down(host, one):
             return True
         return False if unit is None else None
     path, mode, uid = program
@@ -163,13 +163,16 @@ def is_what_it_is_called(host: "Host", one: Daemon, own: Own) -> "bool | None":
     return False if unit is None else None
 
 
-def is_its_unit(one: Daemon, unit: str, own: Own) -> bool:
-    """Tell whether a process is in the unit of such a daemon, into which nobody else gets.
+def is_its_unit(host: "Host", one: Daemon, unit: str, own: Own) -> bool:
+    """Tell whether a process is in the unit of such a daemon, and is not what somebody who logged in has started there.
 
     pam_systemd(8) takes a login out of the server's service. Without it all that a user starts stays there, as this
-    process then does, and whatever cron starts for users is in cron's.
+    process then does, and whatever cron starts for users is in cron's. It also gives up where a user keeps the system's
+    bus busy: but who has logged in stays noted, whatever that process becomes (pam_loginuid(8)), and no daemon has.
     """
     if not re.search(DAEMON_UNITS[one.name], unit) or one.name == "cron":
+        return False
+    if host.text(f"/proc/{one.pid}/loginuid") != host.text("/proc/1/loginuid"):
         return False
     return one.name == "fail2ban-server" or (unit.endswith(".service") and without_instance(unit) != without_instance(own.unit or ""))
 
