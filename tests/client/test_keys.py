@@ -11,6 +11,7 @@ from custom_components.homelab_monitor.client.transport.keys import (
     authorized_line,
     fingerprint,
     install_commands,
+    log_command,
 )
 from tests.needs import needs
 
@@ -97,3 +98,8 @@ def test_every_platform_has_its_command() -> None:
     # dropbear before 2022.83 knows no `restrict`, and refuses a key with a word that it does not know.
     assert "restrict" not in commands.pop("openwrt")
     assert all(line in command for command in commands.values())
+
+
+def test_the_command_that_shows_the_servers_log_shows_no_line_that_any_user_may_write() -> None:
+    # journald notes who wrote a line, and logger(1) lets everybody call it the server's.
+    assert "_UID=0" in log_command(None).split()

@@ -46,7 +46,7 @@ _LOG_COMMANDS = {
     "openwrt": "logread -e dropbear | tail -n 20",
     "windows": "Get-WinEvent -LogName OpenSSH/Operational -MaxEvents 20 | Format-List TimeCreated, Message",
 }
-_LOG_COMMAND = "sudo journalctl -t sshd -t sshd-session -t sshd-auth -n 20 --no-pager"
+_LOG_COMMAND = "sudo journalctl _UID=0 -t sshd -t sshd-session -t sshd-auth -n 20 --no-pager"
 
 
 @dataclass(frozen=True, slots=True)
