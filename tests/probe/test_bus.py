@@ -6,6 +6,7 @@ import socket
 import struct
 import tempfile
 import threading
+import time
 import unittest
 from unittest.mock import patch
 
@@ -60,7 +61,7 @@ class Bus:
         self.server.bind(self.path)
         self.server.listen(5)
         self.answers = answers
-        self.is_silent = False
+        self.is_silent = self.is_talking = False
         self.closed = threading.Event()
         self.heard = []
         self.calls = 0
@@ -79,6 +80,12 @@ class Bus:
                 door.sendall(answer)
             if self.is_silent:
                 self.closed.wait(5)
+            for _ in range(250 if self.is_talking else 0):
+                try:
+                    door.sendall(message(4, text(":1.9")))
+                except OSError:
+                    break
+                self.closed.wait(0.02)
             door.close()
 
     def close(self):
@@ -134,6 +141,15 @@ class AnyUser(unittest.TestCase):
         is_root = self.uid == 0
         self.assertEqual(asked, ["/run/systemd/private" if is_root else "/run/dbus/system_bus_socket"])
         self.assertEqual(b"Hello" in heard[1], not is_root)
+
+    def test_who_never_stops_talking_meanwhile_holds_it_up_no_longer_than_a_silent_bus(self):
+        bus = Bus(OK, (b"" if self.uid == 0 else self.hello) + message(4, text(":1.9")))
+        bus.is_talking = True
+        self.addCleanup(bus.close)
+        begun = time.monotonic()
+        with self.assertRaises(probe.Late):
+            probe.bus_units(BusHost(bus.path), "*.service", seconds=0.5)
+        self.assertLess(time.monotonic() - begun, 3.0)
 
     def test_what_others_say_meanwhile_is_overheard(self):
         signal = message(4, text(":1.9"))

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def read_exactly(door: "Any", size: int) -> bytes:
 
 def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) -> bytes:
     """Return what PID 1 answers when asked for units by patterns: root has a socket to it, others take the system's bus."""
-    is_root = os.geteuid() == 0
+    is_root, deadline = os.geteuid() == 0, time.monotonic() + seconds
     door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", seconds)
     try:
         # BEGIN goes with it: systemd's own socket overlooks a call that comes in one piece with BEGIN.
@@ -130,6 +131,8 @@ def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) ->
         kind, body = bus_message(door)
         answers = [kind]
         while answers.count(BUS_RETURN) < (1 if is_root else 2) and BUS_ERROR not in answers:
+            if time.monotonic() > deadline:  # any user may send signals to whom they like
+                raise Late("systemd")
             kind, body = bus_message(door)
             answers.append(kind)
     finally:
