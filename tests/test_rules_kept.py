@@ -276,6 +276,18 @@ def test_an_edit_of_doas_conf_is_not_lost(place: Place, key: str) -> None:
     assert place.sh("cat /etc/doas.conf").stdout == f"permit persist :wheel\n{rule}permit eve cmd keepme\n"
 
 
+@pytest.mark.parametrize("place", ["doas"], indirect=True)
+@both_remedies
+def test_a_user_who_locks_a_file_that_all_may_read_holds_no_repair_up(place: Place, key: str) -> None:
+    place.sh("useradd eve")
+    place.write("/etc/doas.conf", f"permit persist :wheel\n{update_doas_line('mon')}\n", 0o644)
+    hold = "setpriv --reuid eve --clear-groups flock /etc/doas.conf sleep 30 >/dev/null 2>&1 &"
+    place.sh(f"{hold} while flock -n /etc/doas.conf true; do sleep 0.05; done")
+    assert apply(place, key) == (0, "")
+    line = f"{update_doas_line('mon')}\n" if key == INSTALL else ""
+    assert place.sh("cat /etc/doas.conf").stdout == f"permit persist :wheel\n{line}"
+
+
 @both_sudos
 def test_a_file_that_visudo_has_open_is_left_alone(place: Place) -> None:
     rule = OLD if place.way == "sudo" else f"mon {OLD_RULES[1]}"

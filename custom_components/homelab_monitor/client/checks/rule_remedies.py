@@ -103,9 +103,12 @@ is_left() {{
       return 1
     fi
   done
-  if [ -e "$1" ] && command -v flock >/dev/null && ! flock -n "$1" true; then
-    say "$1 is being edited: try again when that has ended" >&2; return 1
-  fi
+  # Whoever may read a file may lock it, and a lock of theirs says nothing.
+  case $(ls -ldn "$1" 2>/dev/null) in ""|???????r*) ;; *)
+    if command -v flock >/dev/null && ! flock -n "$1" true; then
+      say "$1 is being edited: try again when that has ended" >&2; return 1
+    fi;;
+  esac
   if [ -e "$1" ] && [ -e $work/kept ] && [ "$(cat "$1"; printf .)" = "$(cat $work/kept; printf .)" ]; then return 0; fi
   if [ ! -e "$1" ] && [ ! -e $work/kept ]; then return 0; fi
   say "$1 is being edited, it was changed a moment ago: try again" >&2; return 1
