@@ -1,6 +1,7 @@
 """The blueprints: loaded by Home Assistant's own code, made into automations, and run."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 import math
 from pathlib import Path
@@ -26,6 +27,7 @@ from custom_components.homelab_monitor.client.errors import (
     HostKeyChanged,
     KeyRefused,
     NoPython,
+    TimedOut,
     Unreachable,
 )
 from custom_components.homelab_monitor.client.limits import EVENT_OWNERS, EVENTS
@@ -39,8 +41,10 @@ FOLDER = Path(__file__).parents[1] / "blueprints" / "automation" / "homelab_moni
 
 
 @pytest.fixture
-async def notes(hass: HomeAssistant, tmp_path: Path) -> list[dict[str, object]]:
-    """Make the blueprints available, and an action that notes what it is given."""
+async def notes(
+    hass: HomeAssistant, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncGenerator[list[dict[str, object]]]:
+    """Make the blueprints available, and an action that notes what it is given; no template may be complained of."""
     hass.config.config_dir = str(tmp_path)
     shutil.copytree(FOLDER, tmp_path / "blueprints" / "automation" / "homelab_monitor")
     found: list[dict[str, object]] = []
@@ -49,7 +53,9 @@ async def notes(hass: HomeAssistant, tmp_path: Path) -> list[dict[str, object]]:
         found.append(dict(call.data))
 
     hass.services.async_register("test", "note", note)
-    return found
+    yield found
+    told = [record.getMessage() for record in caplog.get_records("call")]
+    assert [each for each in told if each.startswith("Template variable")] == []
 
 
 async def use(hass: HomeAssistant, name: str, **inputs: object) -> None:
@@ -91,6 +97,21 @@ async def test_host_offline(hass: HomeAssistant, host: Host, notes: list[dict[st
     await host.reload()
     await host.move(120)
     assert len(notes) == 2
+
+
+async def test_an_absence_is_told_with_the_reason_of_that_moment(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+) -> None:
+    await host.start()
+    told = note(what="{{ reason }}: {{ details }}")
+    hosts = ["binary_sensor.plain_connectivity"]
+    await use(hass, "host_offline", hosts=hosts, minutes=5, offline_actions=told)
+    # As with a cable that is pulled: after a while the neighbour is given up.
+    host.session.error = TimedOut("plain")
+    await host.move(40)
+    host.session.error = Unreachable("plain")
+    await host.move(320)
+    assert notes == [{"what": "unreachable: Cannot be reached"}]
 
 
 async def watch_host(hass: HomeAssistant, **inputs: object) -> None:
