@@ -705,6 +705,14 @@ def test_what_cannot_be_staged_is_mapped(err: Exception, kind: type[HomelabError
     assert type(map_error("nas", err)) is kind
 
 
+def test_a_host_that_cannot_be_reached_says_so_in_the_words_of_the_system() -> None:
+    one = OSError(113, "Connect call failed ('10.0.0.7', 22)")
+    assert str(one) == "[Errno 113] Connect call failed ('10.0.0.7', 22)"
+    assert map_error("nas", one).detail == "No route to host"
+    both = OSError(f"Multiple exceptions: {one}, [Errno 101] Connect call failed ('2001:db8::7', 22, 0, 0)")
+    assert map_error("nas", both).detail == "Network is unreachable, No route to host"
+
+
 # ---------------------------------------------------------------- and leaves nothing behind
 
 

@@ -606,6 +606,9 @@ def map_error(host: str, err: Exception, refused: type[HomelabError] = KeyRefuse
     numbers = set(re.findall(r"\[Errno (\d+)\]", text)) if isinstance(err, OSError) else ()
     if numbers == {str(errno.ECONNREFUSED)}:
         return ConnectionRefused(host, text)
+    if numbers:
+        # asyncio puts its own words and Python's notation of the address in the place of the system's.
+        text = ", ".join(os.strerror(int(number)) for number in sorted(numbers))
     return next(error for kinds, error in _ERRORS if isinstance(err, kinds))(host, text)
 
 
