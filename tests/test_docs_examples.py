@@ -78,6 +78,8 @@ def sent(hass: HomeAssistant) -> list[str]:
     found: list[str] = []
 
     async def note(call) -> None:
+        # As many a notifier does, which then tells nothing at all.
+        assert call.data["message"]
         found.append(f"{call.data.get('title', '')} {call.data['message']}")
 
     hass.services.async_register("notify", "notify", note)
@@ -172,12 +174,16 @@ async def test_a_host_that_is_deleted_and_added_again_tells_nothing_old_and_is_n
     assert [each.message for each in caplog.records if each.name != "asyncio" and each.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize("log", [None, {"lines": [], "truncated": False}], ids=["refused", "empty"])
 @pytest.mark.parametrize("name", OF_EVENTS)
-async def test_a_service_whose_log_is_refused_is_told_as_well(
-    hass: HomeAssistant, nas: Host, sent: list[str], name: str
+async def test_a_service_whose_log_says_nothing_is_told_as_well(
+    hass: HomeAssistant, nas: Host, sent: list[str], name: str, log: dict[str, Any] | None
 ) -> None:
     del nas.session.sections["logs"]
-    nas.session.document["missing"]["logs"] = "permission_denied"
+    if log is None:
+        nas.session.document["missing"]["logs"] = "permission_denied"
+    else:
+        nas.session.sections["logs"] = log
     await nas.start()
     await use(hass, name)
     fail(nas, 0)
