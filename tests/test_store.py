@@ -1,15 +1,18 @@
 """What outlives a restart, and what happens to a file that cannot be read."""
 
 import asyncio
+from copy import deepcopy
 import json
 from pathlib import Path
 import time
 from typing import Any
 from unittest.mock import patch
 
-from homeassistant.core import HomeAssistant
+from homeassistant.core import CoreState, HomeAssistant
 import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
 
+from custom_components.homelab_monitor.audience import async_forget_look
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import PROBLEMS_STORED
 from custom_components.homelab_monitor.client.models import SECTIONS
@@ -283,3 +286,41 @@ async def test_a_file_of_a_later_version_does_not_stop_its_host(
     await host.start_again()
     assert host.status == "online"
     assert ("cannot be read" in caplog.text) is (version[0] > 1)
+
+
+async def test_that_a_host_went_or_came_back_is_known_also_after_a_power_cut_of_home_assistant(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
+) -> None:
+    async def lose_power() -> None:
+        left = deepcopy(hass_storage[key])
+        assert await hass.config_entries.async_unload(host.entry.entry_id)
+        hass_storage[key] = left
+        async_forget_look(hass, host.entry.entry_id)
+        hass.set_state(CoreState.not_running)
+        await host.start_again()
+        await hass.async_start()
+        await host.move(60)
+
+    changes = async_capture_events(hass, "state_changed")
+
+    def told() -> list[str]:
+        states = [each.data["new_state"] for each in changes if each.data["entity_id"] == "event.plain_events"]
+        shown = {state.state: state.attributes.get("event_type") for state in states if state}
+        return [kind for kind in shown.values() if kind in {"host_offline", "host_online"}]
+
+    key = f"{DOMAIN}.{host.entry.entry_id}"
+    await host.start()
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    since = hass.states.get(CONNECTIVITY).attributes["since"]
+    assert told() == ["host_offline"]
+    await lose_power()
+    assert hass.states.get(CONNECTIVITY).attributes["since"] == since
+    assert told() == ["host_offline"]
+    host.session.error = None
+    await host.move(60)
+    assert told() == ["host_offline", "host_online"]
+    since = hass.states.get(CONNECTIVITY).attributes["since"]
+    await lose_power()
+    assert hass.states.get(CONNECTIVITY).attributes["since"] == since
+    assert told() == ["host_offline", "host_online"]

@@ -566,8 +566,12 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if status in ONLINE and not state.is_held:
             state = replace(state, watched_until=None, unexpected_until=None, watched_again=None)
         happenings = self._audience.told(happenings)
+        was_online = state.is_online
         state = replace(state, status=status, error=err, since=since, happenings=happenings)
         self._remember(state)
+        if state.is_online is not was_online:
+            # A power cut, which ends us as well, is no time at which anything could be saved.
+            self._save_at_once()
         return state
 
     def _remember(self, state: HostState) -> None:
