@@ -29,6 +29,7 @@ PACKAGES = "update.plain_packages"
 EVENTS = "event.plain_events"
 INSTALL = 1
 ROOT = "uid=0\nsystemd\n"
+ROOT_WITH_SYSTEMCTL = "uid=0\n/usr/bin/systemctl\nsystemd\n"
 NONE, RUNNING, LOST, DONE = (f"upgrade {word}\n" for word in ("none", "running", "lost", "ended 0"))
 FAILED = "upgrade ended 100\nReading package lists...\nE: No space left <b>there</b>\n"
 
@@ -99,6 +100,52 @@ def in_progress(hass: HomeAssistant) -> bool:
 
 def offers_to_install(hass: HomeAssistant) -> bool:
     return bool(hass.states.get(PACKAGES).attributes["supported_features"] & INSTALL)
+
+
+async def restart(hass: HomeAssistant) -> None:
+    await hass.services.async_call("button", "press", {"entity_id": "button.plain_restart"}, blocking=True)
+
+
+async def test_a_host_is_not_restarted_while_it_installs_updates(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True, power=True)
+    waiting = await pressed(hass, told)
+    asked = len(told.asked)
+    with pytest.raises(ServiceValidationError, match="is installing updates"):
+        await restart(hass)
+    await later(host, 20)
+    # Nor where that is known from before a start, and the host has not been asked yet.
+    told.job = ConnectionLost("plain")
+    await host.reload()
+    with pytest.raises(HomeAssistantError, match="set up anew"):
+        await waiting
+    with pytest.raises(ServiceValidationError, match="is installing updates"):
+        await restart(hass)
+    assert not any("reboot" in each for each in told.asked[asked:])
+    told.job = DONE
+    await later(host, 20)
+    told.say(ROOT_WITH_SYSTEMCTL)
+    told.say()
+    await restart(hass)
+    assert told.asked[-1] == "/usr/bin/systemctl reboot"
+
+
+async def test_a_host_whose_installation_hangs_can_be_restarted_with_the_option_off(
+    hass: HomeAssistant, host: Host
+) -> None:
+    told = shell(host)
+    await host.start(install_updates=True, power=True)
+    waiting = await pressed(hass, told)
+    with pytest.raises(ServiceValidationError, match="is installing updates"):
+        await restart(hass)
+    hass.config_entries.async_update_entry(host.entry, options={"power": True})
+    await host.reload()
+    with pytest.raises(HomeAssistantError, match="set up anew"):
+        await waiting
+    told.say(ROOT_WITH_SYSTEMCTL)
+    told.say()
+    await restart(hass)
+    assert told.asked[-1] == "/usr/bin/systemctl reboot"
 
 
 async def test_without_its_option_nothing_is_offered_and_nothing_asked(hass: HomeAssistant, host: Host) -> None:
