@@ -365,10 +365,38 @@ async def test_a_host_that_tells_nothing_of_its_packages_proves_no_failure(hass:
     told.job = NONE
     host.session.document["missing"]["updates"] = "timed_out"
     host.session.document["sections"].pop("updates")
-    await later(host, 20)
+    await later(host, 120)
     with pytest.raises(HomeAssistantError, match="before it was seen how"):
         await waiting
     assert hass.states.get(EVENTS).attributes.get("event_type") != "update_failed"
+
+
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "reloaded"])
+async def test_a_host_that_tells_late_what_was_left_of_a_job_before_a_reboot_is_waited_for(
+    hass: HomeAssistant, host: Host, *, is_watched: bool
+) -> None:
+    """A package manager is slow right after a boot."""
+    told, waiting = await started(hass, host)
+    await later(host, 20)
+    if not is_watched:
+        assert await hass.config_entries.async_unload(host.entry.entry_id)
+    told.job = NONE
+    document = host.session.document
+    document["boot_id"] = "22222222-3333-4444-5555-666666666666"
+    host.session.sections["uptime"]["uptime_seconds"] = 30.0
+    updates, document["missing"]["updates"] = host.session.sections.pop("updates"), "timed_out"
+    if not is_watched:
+        await host.start_again()
+    await later(host, 40)
+    assert hass.states.get(EVENTS).attributes.get("event_type") != "update_failed"
+    assert host.entry.runtime_data.store.memory.upgrade
+    del document["missing"]["updates"]
+    host.session.sections["updates"] = updates
+    await later(host, 20)
+    assert hass.states.get(EVENTS).attributes.get("reason") == "upgrade_lost"
+    assert not host.entry.runtime_data.store.memory.upgrade
+    with pytest.raises(HomeAssistantError, match="was interrupted" if is_watched else "nobody waits"):
+        await waiting
 
 
 @pytest.mark.parametrize("end", [DONE, FAILED, LOST], ids=["done", "failed", "lost"])

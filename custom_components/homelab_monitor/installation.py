@@ -35,6 +35,8 @@ TOLD_SECONDS: Final = 86400.0
 """How old a job may be, of which only the store knows: that may come from a backup, and its end was told long ago."""
 WANTED_KEPT: Final = 50
 """Of how many pending packages is remembered that they were; one is enough."""
+LATE_READINGS: Final = 9
+"""How often in a row a host may be late to say what was left of a job: a package manager is slow right after a boot."""
 CHANGED: Final = ("updates", "services", "containers")
 """The sections that tell something else once packages were installed."""
 
@@ -223,8 +225,12 @@ class HostInstallation:
 
     async def _async_ended(self, found: Installation | None) -> None:
         """Tell how it ended, where that is known, and let every entity follow."""
-        if found and found.phase is Phase.UNKNOWN and await self._async_has_left_something():
-            found = Installation(phase=Phase.LOST)
+        if found and found.phase is Phase.UNKNOWN:
+            has_left = await self._async_has_left_something()
+            if has_left is None:
+                self._is_unsure = True
+                return
+            found = Installation(phase=Phase.LOST) if has_left else found
         error = self._error(found) if found else None
         has_failed = error is not None and not isinstance(error, UpgradeUnknown)
         seen = self._updates
@@ -259,16 +265,18 @@ class HostInstallation:
                 return None
         return Installation(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
 
-    async def _async_has_left_something(self) -> bool:
+    async def _async_has_left_something(self) -> bool | None:
         """Return whether the packages prove that the job did not end well: it would have installed what was pending.
 
-        Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing.
+        Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing; None where
+        it is only late, and the next look may know.
         """
         wanted, before = frozenset(self._memory.upgrade_wanted), self._updates
         await self._coordinator.async_ask_again("updates")
         now = self._updates
         if now is None or now is before:
-            return False
+            late = self._coordinator.data.snapshot.late.get("updates", 0)
+            return None if 0 < late < LATE_READINGS else False
         return bool(now.unfinished) or not wanted.isdisjoint(_pending(now))
 
     def _error(self, found: Installation) -> HomelabError | None:
