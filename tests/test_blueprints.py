@@ -626,6 +626,41 @@ async def test_what_began_while_home_assistant_was_down_is_told_after_its_start(
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required"])
+async def test_what_a_host_that_was_away_tells_right_after_a_start_is_told(
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], name: str
+) -> None:
+    """Too late for what the start tells, and before anybody is told that the host is back."""
+    inputs = {
+        "disk_nearly_full": {"disks": ["sensor.plain_disk_usage_srv_my_data"], "limit": 80},
+        "reboot_required": {"hosts": ["binary_sensor.plain_reboot_required"]},
+    }
+    await host.start()
+    disk, updates = host.session.sections["filesystems"]["filesystems"][1], host.session.sections["updates"]
+    disk["used_bytes"], disk["available_bytes"] = 850_000_000, 150_000_000
+    updates |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
+    host.session.error = Unreachable("plain")
+    await host.move(60)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    hass.set_state(CoreState.not_running)
+    # Of what was before, Home Assistant knows nothing when it starts.
+    for entity_id in hass.states.async_entity_ids():
+        hass.states.async_remove(entity_id)
+    await use(hass, name, minutes=1, actions=note(what="{{ disk | default(host) }}"), **inputs[name])
+    await host.move(30)
+    await host.start_again()
+    await started(hass)
+    host.session.error = None
+    await host.entry.runtime_data.async_resume()
+    assert host.state("binary_sensor.plain_connectivity") == "off"
+    await let_pass(host, 50)
+    assert notes == []
+    await let_pass(host, 30)
+    assert len(notes) == 1
+    await let_pass(host, 300)
+    assert len(notes) == 1
+
+
 async def test_a_reboot_that_is_due_while_its_host_is_away_is_told(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
