@@ -106,6 +106,32 @@ def test_the_last_option_of_a_name_counts_and_stays_on() -> None:
     assert listed(f'NOPASSWD: ROLE=x /bin/ls, {PATH} ""').has_rule is None
 
 
+WITHOUT = {"sudo 1.9.13": f'{PATH} ""', "sudo 1.9.5": rf"{PATH} \"\""}
+"""A rule that ends in `""`, as versions of sudo list it."""
+
+
+@pytest.mark.parametrize("shown", WITHOUT.values(), ids=WITHOUT)
+def test_a_rule_without_arguments_is_known_however_a_version_quotes_them(shown: str) -> None:
+    found = listed(f"NOSETENV: NOPASSWD: {shown}")
+    assert (found.has_rule, found.may_run, found.is_named, found.is_open) == (True, True, True, False)
+    found = listed(f"NOSETENV: NOPASSWD: {PATH}", f"NOSETENV: NOPASSWD: {shown}")
+    assert (found.has_rule, found.is_open) == (True, True)
+    found = listed(f"NOSETENV: NOPASSWD: {shown}", "ALL")
+    assert (found.has_rule, found.overruled_by) == (False, "(root) ALL")
+
+
+def test_variables_that_a_sudo_rs_shows_are_told() -> None:
+    """Of 0.2.15; the one of Debian 13 shows no tags of this kind."""
+    for rules, loose in (
+        ([f'SETENV: NOPASSWD: {PATH} ""'], "setenv"),
+        ([f'NOSETENV: NOPASSWD: {PATH} ""'], ""),
+        ([f'SETENV: NOPASSWD: /usr/bin/rsync "", NOSETENV: {PATH} ""'], ""),
+    ):
+        lines = [f"    (root) {rule}" for rule in rules]
+        found = read_listing(lines, [PATH], is_sudo_rs=True, is_allowed=True)
+        assert (rules, found.loosened_by) == (rules, loose)
+
+
 MANUAL = Path("/usr/share/man/man5/sudoers.5.gz")
 
 

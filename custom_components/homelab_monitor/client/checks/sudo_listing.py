@@ -93,6 +93,8 @@ class _Entry:
 _RULE: Final = re.compile(r"\s+\(([^)]*)\) (.*)")
 _COMMA: Final = re.compile(r"(\\?),\s+")
 """Between two commands. A backslash before it may be part of the argument, or the end of it: both look alike."""
+_QUOTED_NOTHING: Final = r"\"\""
+"""How sudo up to 1.9.5 at least (Debian 11, RHEL 8 and 9) shows the `""` of "without arguments"."""
 _TAG: Final = re.compile(r"(?<!\S)(?:([A-Z_]+): |([A-Z_]+=\S+) |sha\d+:\S+ )")
 """Tags (NOPASSWD, NOEXEC …), options (CWD=…) and digests of sudoers(5), which stand before a command."""
 _TAGS: Final = frozenset(
@@ -157,8 +159,9 @@ def read_listing(
     is_free = any(each.is_all and each.names and each.needs_none and not each.is_weighed for each in alive)
     # Who may run everything needs no way around.
     bound = [] if is_free else [each for each in alive if not each.is_all]
-    # sudo-rs shows no settings.
-    loose = "" if is_sudo_rs else _loose_of_all(settings, bound)
+    # sudo-rs shows no settings, and tags only since it is a newer one.
+    sets = any("SETENV" in each.tags and each.is_known for each in bound)
+    loose = ("setenv" if sets else "") if is_sudo_rs else _loose_of_all(settings, bound)
     # A rule that may be about the script may let it have arguments.
     is_unsure = not is_sudo_rs and any(each.takes is not False and not _is_open(each) for each in bound)
     certain = [entry for entry in entries if entry.fits and entry.is_enough]
@@ -309,6 +312,8 @@ class _Reader:
     def _entry(self, word: str, said: _Said, is_root: bool | None) -> _Entry | None:  # noqa: FBT001
         """Return a command with what was said before it, None where it does not name the program."""
         path, _, arguments = word.removeprefix("!").partition(" ")
+        if arguments == _QUOTED_NOTHING:
+            arguments = '""'
         if not said.is_known and not path.startswith(("/", "^", "ALL", "sudoedit")):
             return None
         fits = _fits(path, self.paths)
