@@ -65,6 +65,7 @@ ODD = {
     "an alias": f'Cmnd_Alias HM=/usr/bin/id,{SCRIPT} ""\nmon ALL=(root) NOPASSWD: HM',
     "an alias of users": f'User_Alias HA = mon\nHA ALL=(root) NOPASSWD: {SCRIPT} ""',
     "with a password": f'mon ALL=(root) {SCRIPT} ""',
+    "with a comment": f"{update_sudoers_line('mon')} # for Home Assistant",
 }
 NONE_OF_OURS = {
     "another program": f'mon ALL=(root) NOPASSWD: {SCRIPT}-backup ""',
@@ -159,6 +160,8 @@ DOAS_ODD = {
     "its variables": f"permit nopass keepenv mon as root cmd {SCRIPT} args",
     "of a group": f"permit nopass :mon as root cmd {SCRIPT} args",
     "as anybody": f"permit nopass mon cmd {SCRIPT} args",
+    "in quotes": f'permit nopass "mon" as root cmd {SCRIPT} args',
+    "with a comment": f"permit nopass mon as root cmd {SCRIPT} args # for Home Assistant",
 }
 
 
@@ -168,6 +171,7 @@ DOAS_ODD = {
 def test_a_rule_of_doas_that_allows_more_is_told_and_is_a_failure(place: Place, key: str, text: str) -> None:
     status, lines = told(place, key, text)
     assert (status, bool(lines)) == (1, True)
+    assert len(set(lines)) == len(lines), "each is told once"
 
 
 @doas
@@ -228,6 +232,7 @@ def test_what_the_check_still_says_after_the_repair_is_named_by_it(
     assert judged(place)[1] == "updates_rule_ready"
 
 
+SHELLS = "Cmnd_Alias SHELLS = /bin/sh, /usr/bin/sh, /bin/bash, /usr/bin/bash"
 CURED = {
     "a rule that ours hides": (EARLIER, f'mon ALL=(root) NOPASSWD: SETENV: {SCRIPT} ""'),
     "settings for all": (EARLIER, 'Defaults !env_reset\nDefaults env_keep += "LANG BASH_ENV", setenv'),
@@ -235,6 +240,7 @@ CURED = {
     "a rule with a password": (EARLIER, "mon ALL=(root) SETENV: /usr/local/sbin/*"),
     "everything with a password": (EARLIER, "mon ALL=(ALL:ALL) ALL"),
     "everything": (LATER, "mon ALL=(ALL) NOPASSWD: SETENV: ALL"),
+    "everything but shells": (EARLIER, f"{SHELLS}\nmon ALL=(ALL) NOPASSWD: ALL, !SHELLS"),
     "other programs": (LATER, "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id, /opt/*"),
     "no folder with programs": (LATER, "Defaults secure_path=/usr/local/sbin"),
     "another folder with programs": (EARLIER, "Defaults:mon secure_path=/opt/tools"),
@@ -261,7 +267,11 @@ def test_what_sudo_rs_shows_to_nobody_is_named_by_the_repair(place: Place) -> No
         place.write(LATER, f"# one\n{text}\n", 0o440)
         status, words = apply(place, INSTALL)
         assert (status, f"{LATER}, line 2: " in words) == (1, True), (text, words)
-    for text in (f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}", "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id"):
+    for text in (
+        f"{update_sudoers_line('mon')}\n{guard_line(SCRIPT)}",
+        "mon ALL=(root) NOPASSWD: SETENV: /usr/bin/id",
+        f"{SHELLS}\nmon ALL=(ALL) NOPASSWD: ALL, !SHELLS",
+    ):
         place.write(LATER, f"{text}\n", 0o440)
         assert apply(place, INSTALL) == (0, "")
 

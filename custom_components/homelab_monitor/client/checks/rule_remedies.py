@@ -152,6 +152,7 @@ sift_rule() {
   set +f
   if is_ours "${rule%% *}" "${rule#* }"; then taken=yes; return 0; fi
   printf %s "$lines" >>$work/sifted
+  installed=; if is_rule "${rule%% *}" "${rule#* }"; then installed=yes; fi
   if [ "$kind" = doas ]; then
     rule=$plain
     case $rule in "deny "*) return 0;; esac
@@ -167,8 +168,9 @@ strip() { while :; do case $rest in *"$1"*) rest=${rest%%"$1"*}${rest#*"$1"};; *
 # A path may be written in many ways, so what it ends in counts.
 names() { case "$1 " in */@UNIT@[!A-Za-z0-9._/-]*) ;; *) return 1;; esac; }
 tell_of_script() {
-  # As it was installed, for this user or for another one.
-  if is_rule "${rule%% *}" "${rule#* }"; then return 0; fi
+  # As it was installed, or for another user; what only means the same stays where it had to go.
+  if [ -n "$installed" ]; then return 0; fi
+  if is_rule "${rule%% *}" "${rule#* }" && ! is_mine "${rule%% *}" "${rule#* }"; then return 0; fi
   rest=$rule
   strip "/run/@UNIT@"; strip "!@SCRIPT@"; names "$rest" || return 0
   case $kind$rest in doas*"cmd @SCRIPT@ args "?*)
@@ -367,6 +369,9 @@ set_script $work/script
 RULE_PREPARED: Final = f"""
 # Let this user run it, without any argument.
 is_ours() {{ is_mine "$1" "$2"; }}
+# What else there is has been told.
+tell_of_script() {{ :; }}
+tell_of_job() {{ :; }}
 rules=
 prepare() {{
   rules=$1; kind=$2; : >$work/sifted; lines=
@@ -423,7 +428,8 @@ as_user() {{
 try_more() {{
   more=
   root="$(command -v sudo) -n -k"
-  case $(as_user "$root -- /bin/sh -c \\"echo free\\"" </dev/null) in free*) return 0;; esac
+  # Not a shell, which who may run all but shells may not.
+  case $(as_user "$root -- /usr/bin/env echo free" </dev/null) in free*) return 0;; esac
   names=homelab_mark
   for word in $(printf %s "${{listed%%" may run "*}}" | tr -c "A-Z0-9_" " "); do
     case " {" ".join(sorted(KEPT))} LC_ LD_LIBRARY_PATH " in *" $word "*) ;;
@@ -513,7 +519,7 @@ if [ "$kind" = sudo ]; then
   case $version$listed in
     *sudo-rs*)
       may() {{ case $(sudo -n -l -U {{account}} "$@" 2>/dev/null) in /*) ;; *) return 1;; esac; }}
-      if may {SCRIPT} anything && ! may /bin/sh -c true; then
+      if may {SCRIPT} anything && ! may /usr/bin/env true; then
         blame "sudo lets {{account}} add arguments to {SCRIPT}. Change by hand what allows it:" arguments
       fi;;
     *" sha"[0-9]*:*) ;;
