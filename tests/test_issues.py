@@ -13,6 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_take_report
+from custom_components.homelab_monitor.client.checks.checks import Evidence
 from custom_components.homelab_monitor.client.checks.host_facts import Facts
 from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import (
@@ -404,6 +405,36 @@ async def test_an_issue_that_polls_agree_upon_comes_back_as_well(hass: HomeAssis
     ir.async_delete_issue(hass, DOMAIN, f"{host.entry.entry_id}_shell")
     await host.move(10)
     assert Issues(hass, host).severities == {"shell": "warning"}
+
+
+async def test_a_host_that_has_just_booted_is_judged_wholly_once_it_has_started_all(
+    hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes up after the SSH server is not missing, and no repair says so for the rest of the day."""
+    minutes_until_docker = 1
+
+    async def check(session: object, evidence: Evidence) -> Report:
+        is_up = evidence.snapshot.sections.uptime.uptime_seconds >= 60 * minutes_until_docker
+        engine = GOOD if is_up else row("docker", CheckStatus.AMBER, "docker_stopped")
+        return Report(rows=(row("systemd", CheckStatus.OK, "systemd_version"), engine), at=time.time())
+
+    monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.check_connection", check)
+    await host.start()
+    host.session.error = ConnectionRefused("plain")
+    await host.move(60)
+    host.session.error = None
+    host.session.document["boot_id"] = "6f1d1a0e-9a52-4a5b-9c5d-0a4c5b1f7a11"
+    host.session.sections["uptime"]["uptime_seconds"] = 12.0
+    host.session.connection = type("Connection", (), {"closed": True})()
+    await host.move(200)
+    assert (Issues(hass, host).severities, host.state("sensor.plain_last_test")) == ({}, "ok")
+    before = host.entry.runtime_data.store.memory.last_test["at"]
+    await host.move(150)
+    assert host.entry.runtime_data.store.memory.last_test["at"] > before
+    minutes_until_docker = 10_000
+    host.session.connection = type("Connection", (), {"closed": True})()
+    await host.move(90)
+    assert Issues(hass, host).severities == {"docker": "warning"}
 
 
 async def test_an_issue_that_only_a_whole_judgement_sees_comes_back_once_that_is_repeated(

@@ -14,7 +14,14 @@ from types import SimpleNamespace
 import pytest
 
 from custom_components.homelab_monitor.client.checks import checks, updates_rule
-from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, evaluate, evaluate_poll, run_checks
+from custom_components.homelab_monitor.client.checks.checks import (
+    CHECKS,
+    LATE_READINGS,
+    Evidence,
+    evaluate,
+    evaluate_poll,
+    run_checks,
+)
 from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
     Access,
@@ -405,6 +412,12 @@ def test_a_container_engine_is_absent_denied_stopped_or_usable(check, engine, st
     judged = row(check, facts=facts(**{check: engine}))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
     assert row(check, facts=None).status is CheckStatus.UNKNOWN
+
+
+def test_one_slow_answer_of_docker_is_wrong_only_in_a_test_that_a_person_runs():
+    late = facts(docker=Engine(access=Access.LATE))
+    assert row("docker", facts=late).status is CheckStatus.AMBER
+    assert row("docker", facts=late, late_readings=LATE_READINGS).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize("init", ["", "systemd 252"])
