@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 @pytest.fixture(autouse=True)
 def _has_booted_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the machine judged at once, also where the one that runs the tests has just booted."""
-    monkeypatch.setattr("custom_components.homelab_monitor.health.monitor.BOOTING_SECONDS", 0.0)
+    monkeypatch.setattr("custom_components.homelab_monitor.client.probe.snapshot.BOOTING_SECONDS", 0.0)
 
 
 def make_entry(machine: Machine) -> MockConfigEntry:

@@ -8,7 +8,7 @@ import pytest
 from custom_components.homelab_monitor.client.limits import EARLY_TURNS
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.models.machine import DiskHardware, Hardware
-from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo
+from custom_components.homelab_monitor.client.models.vitals import DiskCounters, DiskIo, Uptime
 from custom_components.homelab_monitor.client.probe.snapshot import Reply, Sections, Snapshot
 from custom_components.homelab_monitor.client.tracking.schedule import LATE_SECONDS, Schedule
 
@@ -27,6 +27,16 @@ def test_every_section_has_its_turn_at_first_and_after_a_new_start() -> None:
     assert set(turns.due(30.0)) == {*EVERY_POLL, "services", "containers"}
     turns.start_over()
     assert turns.due(1.0) == list(SECTIONS)
+
+
+@pytest.mark.parametrize(("uptime", "again"), [(12.0, 60.0), (299.0, 60.0), (300.0, 600.0), (86400.0, 600.0)])
+def test_of_a_host_that_is_booting_nothing_is_old_for_minutes(uptime: float, again: float) -> None:
+    turns = Schedule()
+    turns.answered(SECTIONS, Snapshot(), reply(), 1000.0)
+    turns.see(Snapshot(steady=1000.0, sections=Sections(uptime=Uptime(uptime_seconds=uptime))))
+    assert "security" not in turns.due(1000.0 + again - 1)
+    assert {"security", "updates"} <= set(turns.due(1000.0 + again))
+    assert "services" in turns.due(1030.0)
 
 
 def test_what_is_late_once_keeps_its_rhythm_and_what_stays_late_is_asked_seldom() -> None:

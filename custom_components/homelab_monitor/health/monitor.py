@@ -38,8 +38,6 @@ WHOLE_SECONDS = 86400.0
 """How often everything is judged on a connection that lasts."""
 SPACING_SECONDS = 60.0
 """Least time between two whole judgements, and two changes of the pinned keys, for connections that do not last."""
-BOOTING_SECONDS = 300.0
-"""What booted so lately still starts what only a whole judgement sees (Docker), and may not know the time yet."""
 OFFLINE_SECONDS = 86400.0
 """After so long without a word, a host that should be on becomes an issue."""
 
@@ -130,8 +128,7 @@ class HealthMonitor:
     @callback
     def _judge_whole_when_due(self, evidence: Evidence) -> None:
         """Start a whole judgement on a new connection, of a host that has done booting, and once a day."""
-        uptime = evidence.snapshot.sections.uptime if evidence.snapshot else None
-        if uptime is not None and uptime.uptime_seconds < BOOTING_SECONDS:
+        if evidence.snapshot is not None and evidence.snapshot.is_booting:
             return
         connection = self._session.connection
         is_new = connection is not None and (self._connection is None or self._connection() is not connection)

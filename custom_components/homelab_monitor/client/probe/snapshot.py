@@ -31,6 +31,8 @@ from .decoding import Losses, decode_sections, decoder, encoder, parse
 PROTOCOL = 1
 MISSED_ROUNDS = 3
 """How many of its rounds a section may miss before its last good value is dropped."""
+BOOTING_SECONDS = 300.0
+"""For how long after a boot a host may still start what comes after its SSH server (Docker, a firewall, NTP)."""
 TYPES: Mapping[str, type] = MappingProxyType({name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND))
 """Every section that there is, polled or on demand."""
 
@@ -93,6 +95,12 @@ class Snapshot:
     def lacks_rows(self, section: str) -> bool:
         """Return whether a section's lists lack rows that the host told, so that what is not on them is not gone."""
         return section in self.losses and self.losses[section].lacks_rows
+
+    @property
+    def is_booting(self) -> bool:
+        """Return whether the host has booted so lately that what is missing may just not be up yet."""
+        uptime = self.sections.uptime
+        return uptime is not None and uptime.uptime_seconds < BOOTING_SECONDS
 
     @property
     def boot_time(self) -> float | None:

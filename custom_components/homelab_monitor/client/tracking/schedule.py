@@ -1,4 +1,4 @@
-"""When each section is asked: at its rhythm, sooner for new hardware or after a boot, later while it hangs.
+"""When each section is asked: at its rhythm, sooner for new hardware and after a boot, later while it hangs.
 
 A host that says of each poll that it has booted, or has new hardware, is believed a few times: everything at each poll
 would be as much work for it as for us.
@@ -17,6 +17,9 @@ LATE_SECONDS = 30.0
 SELDOM_SECONDS = 600.0
 SELDOM_LATE_SECONDS = 60.0
 """When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
+
+BOOTING_TURN_SECONDS = 60.0
+"""When any is asked again of a host that is booting: what starts late, as a firewall may, is not off for minutes."""
 
 OF_HARDWARE = ("hardware", "interfaces")
 """What says what a new name is."""
@@ -52,6 +55,8 @@ class Schedule:
             # Whether a reboot is due and the firewall is up is what people look at just then.
             self._is_boot_owed = False
             self.start_over()
+        if snapshot.is_booting:
+            self._due = {name: min(due, snapshot.steady + BOOTING_TURN_SECONDS) for name, due in self._due.items()}
         unknown = unknown_hardware(snapshot)
         self._is_plug_owed = bool(unknown) and (self._is_plug_owed or bool(unknown - self._unknown_hardware))
         self._unknown_hardware = unknown
