@@ -14,14 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from custom_components.homelab_monitor.client.checks import checks, updates_rule
-from custom_components.homelab_monitor.client.checks.checks import (
-    CHECKS,
-    LATE_READINGS,
-    Evidence,
-    evaluate,
-    evaluate_poll,
-    run_checks,
-)
+from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, evaluate, evaluate_poll, run_checks
 from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
     Access,
@@ -391,7 +384,7 @@ def test_a_clock_may_be_a_minute_off(offset, status, reason, shown):
         ("docker", Engine(), CheckStatus.INFO, "docker_not_installed", None),
         ("docker", Engine(access=Access.DENIED), CheckStatus.AMBER, "docker_denied", "join_docker"),
         ("docker", Engine(access=Access.STOPPED, error="down"), CheckStatus.AMBER, "docker_stopped", "start_docker"),
-        ("docker", Engine(access=Access.LATE), CheckStatus.AMBER, "docker_late", None),
+        ("docker", Engine(access=Access.LATE), CheckStatus.UNKNOWN, "docker_late", None),
         ("docker", Engine(access=Access.USABLE, version="27.3.1"), CheckStatus.OK, "docker_version", None),
         ("docker", Engine(access=Access.USABLE), CheckStatus.OK, "docker_usable", None),
         ("podman", Engine(), CheckStatus.INFO, "podman_not_installed", None),
@@ -412,12 +405,6 @@ def test_a_container_engine_is_absent_denied_stopped_or_usable(check, engine, st
     judged = row(check, facts=facts(**{check: engine}))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, remedy)
     assert row(check, facts=None).status is CheckStatus.UNKNOWN
-
-
-def test_one_slow_answer_of_docker_is_wrong_only_in_a_test_that_a_person_runs():
-    late = facts(docker=Engine(access=Access.LATE))
-    assert row("docker", facts=late).status is CheckStatus.AMBER
-    assert row("docker", facts=late, late_readings=LATE_READINGS).status is CheckStatus.UNKNOWN
 
 
 @pytest.mark.parametrize("init", ["", "systemd 252"])
