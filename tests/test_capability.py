@@ -326,7 +326,7 @@ async def test_the_action_returns_rows_with_their_texts(hass: HomeAssistant, hos
         "reason": "shell_noise",
         "placeholders": {"line": "<b>hello</b>"},
         "remedy": "quiet_shell",
-        "text": "Prints text at a login without terminal: <b>hello</b>",
+        "text": "Prints text at a login without a terminal: <b>hello</b>",
     }
 
 
@@ -359,7 +359,7 @@ async def test_a_host_that_is_not_set_up_says_so(hass: HomeAssistant, host: Host
     await hass.config_entries.async_unload(host.entry.entry_id)
     with pytest.raises(ServiceValidationError) as raised:
         await async_test_host(hass, host.entry)
-    assert str(raised.value) == "plain is not set up, so that it cannot be tested"
+    assert str(raised.value) == "plain is not set up, so it cannot be tested"
 
 
 async def test_the_action_is_there_before_any_host(hass: HomeAssistant) -> None:

@@ -742,11 +742,11 @@ def exiting(status: int, stderr: bytes) -> Behaviour:
     ("behaviour", "row"),
     [
         (exiting(127, b"sh: 1: python3: not found\n"), "❌ Python | No python3 was found"),
-        (exiting(1, b"ModuleNotFoundError: No module named 'json'\n"), "❌ Python | Lacks json of"),
-        (half_a_reply, "❌ Probe | Ended"),
-        (garbage, "❌ Probe: Ended"),
-        (unpack_bomb, "❌ Probe | Ended"),
-        (hang, "❌ Probe | Ended"),
+        (exiting(1, b"ModuleNotFoundError: No module named 'json'\n"), "❌ Python | The module json is missing"),
+        (half_a_reply, "❌ Probe | The probe ended"),
+        (garbage, "❌ Probe: The probe ended"),
+        (unpack_bomb, "❌ Probe | The probe ended"),
+        (hang, "❌ Probe | The probe ended"),
     ],
 )
 async def test_red_keeps_you_here_until_it_is_cured(
@@ -1304,7 +1304,7 @@ async def test_pasted_machines_are_added_one_after_the_other(hass: HomeAssistant
             await dialog.open(flow_id)
     assert added == ["host0", "host2", "host3"]
     assert said == [
-        "✅ host0 was added. This is the next one; left after it: 1.",
+        "✅ host0 was added. This is the next one. Remaining after it: 1.",
         "✅ host2 was added. This is the last one.",
     ]
     assert not cards(hass)

@@ -117,9 +117,9 @@ async def test_who_may_not_is_told_what_to_allow(hass: HomeAssistant, host: Host
     with pytest.raises(HomeAssistantError) as raised:
         await control(hass, host)
     assert str(raised.value) == (
-        "plain does not let the user mon do this: sudo: a password is required. Allow this command on it, "
-        "through sudo or doas without a password or through polkit, with the rules of Actions and controls in the "
-        "documentation: /usr/bin/systemctl restart -- nginx.service"
+        "plain does not let the user mon do this: sudo: a password is required. Allow this command there "
+        "without a password, with sudo, doas or polkit. The rules are in the documentation under Actions and controls. "
+        "The command: /usr/bin/systemctl restart -- nginx.service"
     )
     assert host.session.disconnected == 0
     knows(host, "nginx.service")
@@ -308,7 +308,7 @@ async def test_of_two_with_one_name_nobody_guesses(hass: HomeAssistant, host: Ho
     await host.start(control_containers=True)
     with pytest.raises(ServiceValidationError) as raised:
         await control_container(hass, host, container="web")
-    assert str(raised.value).endswith("say which, as one of docker/root/web, podman/mon/web")
+    assert str(raised.value).endswith("Use one of these names: docker/root/web, podman/mon/web")
     host.session.shell.say()
     await control_container(hass, host, container="podman/mon/web")
     assert host.session.asked[-1] == (("containers",), {"containers": ["podman/mon"]})

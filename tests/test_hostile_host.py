@@ -216,7 +216,7 @@ async def test_too_much_is_said_once_and_is_over_when_it_is(hass: HomeAssistant,
     await host.move(61, step=10)
     issue = ir.async_get(hass).async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")
     assert issue.severity is ir.IssueSeverity.WARNING
-    assert issue.translation_placeholders["problem"] == "it reports too much data"
+    assert issue.translation_placeholders["problem"] == "reports too much data"
     units(host, 3)
     await host.move(130, step=10)
     assert not ir.async_get(hass).async_get_issue("homelab_monitor", f"{host.entry.entry_id}_too_much")

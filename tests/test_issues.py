@@ -95,7 +95,7 @@ def test_an_issue_is_worded_for_people_and_names_no_command(issues: Issues) -> N
     issues.update(BAD)
     issue = issues.issue("docker")
     assert issue.translation_key == "check"
-    assert issue.translation_placeholders == {"name": "plain", "problem": "Docker may not be read"}
+    assert issue.translation_placeholders == {"name": "plain", "problem": "no access to Docker"}
     assert issue.data == {"entry_id": issues.entry.entry_id, "check": "docker"}
     assert issue.is_fixable
     assert not issue.is_persistent

@@ -339,7 +339,7 @@ async def test_a_password_that_was_typed_while_another_command_began_answers_no_
     ("result", "words"),
     [
         (RemedyResult(outcome=Outcome.REFUSED, stderr="mon is not in the sudoers file."), "not in the sudoers file"),
-        (RemedyResult(outcome=Outcome.NO_PRIVILEGE), "neither sudo nor"),
+        (RemedyResult(outcome=Outcome.NO_PRIVILEGE), "There is no sudo, and no doas"),
         (RemedyResult(outcome=Outcome.NEEDS_TERMINAL, stderr="sudo: sorry"), "Defaults:mon !requiretty"),
         (RemedyResult(outcome=Outcome.OTHER_QUESTION, stderr="Verification code: "), "a second factor"),
         (RemedyResult(outcome=Outcome.OTHER_QUESTION, stderr="Verification code: "), "Verification code:"),

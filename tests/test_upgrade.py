@@ -342,7 +342,7 @@ async def test_of_a_job_before_a_reboot_only_what_it_left_proves_a_failure(
     changes, has_failed = LEFT[left]
     if not is_watched:
         assert await hass.config_entries.async_unload(host.entry.entry_id)
-        with pytest.raises(HomeAssistantError, match="nobody waits"):
+        with pytest.raises(HomeAssistantError, match="no longer waits"):
             await waiting
     told.job = NONE
     host.session.sections["updates"] |= changes
@@ -355,7 +355,7 @@ async def test_of_a_job_before_a_reboot_only_what_it_left_proves_a_failure(
     assert host.entry.runtime_data.store.memory.upgrade_failure == ("upgrade_lost" if has_failed else "")
     assert host.entry.runtime_data.store.memory.upgrade == ""
     if is_watched:
-        words = "was interrupted" if has_failed else "before it was seen how"
+        words = "was interrupted" if has_failed else "before Home Assistant saw how"
         with pytest.raises(HomeAssistantError, match=words):
             await waiting
 
@@ -366,7 +366,7 @@ async def test_a_host_that_tells_nothing_of_its_packages_proves_no_failure(hass:
     host.session.document["missing"]["updates"] = "timed_out"
     host.session.document["sections"].pop("updates")
     await later(host, 120)
-    with pytest.raises(HomeAssistantError, match="before it was seen how"):
+    with pytest.raises(HomeAssistantError, match="before Home Assistant saw how"):
         await waiting
     assert hass.states.get(EVENTS).attributes.get("event_type") != "update_failed"
 
@@ -405,7 +405,7 @@ async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
 ) -> None:
     told, waiting = await started(hass, host)
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    with pytest.raises(HomeAssistantError, match="goes on there, and nobody waits"):
+    with pytest.raises(HomeAssistantError, match="continues on the host, but this action no longer waits"):
         await waiting
     await host.start_again()
     assert in_progress(hass)
@@ -484,7 +484,7 @@ async def test_nobody_who_waits_holds_up_the_end_of_home_assistant(hass: HomeAss
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await a_moment()
     assert waiting.done()
-    with pytest.raises(HomeAssistantError, match="goes on there, and nobody waits"):
+    with pytest.raises(HomeAssistantError, match="continues on the host, but this action no longer waits"):
         await waiting
 
 
@@ -513,7 +513,7 @@ async def test_what_a_script_does_after_the_updates_is_not_done_when_nobody_wait
         case _:
             await hass.config_entries.async_remove(host.entry.entry_id)
     await a_moment()
-    with pytest.raises(HomeAssistantError, match="nobody waits"):
+    with pytest.raises(HomeAssistantError, match="no longer waits"):
         await asyncio.wait_for(running, 5)
     assert done == []
 
@@ -551,7 +551,7 @@ async def test_a_job_that_begins_as_its_host_is_removed_leaves_no_file(
 
     with (
         patch("custom_components.homelab_monitor.installation.start_upgrade", start),
-        pytest.raises(HomeAssistantError, match="nobody waits"),
+        pytest.raises(HomeAssistantError, match="no longer waits"),
     ):
         await install(hass)
     assert [name for name in hass_storage if host.entry.entry_id in name] == []

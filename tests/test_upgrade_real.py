@@ -72,7 +72,7 @@ async def test_an_installation_survives_its_connection_and_home_assistant(
     with pytest.raises(HomeAssistantError, match="in progress"):
         await watched.install()
     await hass.config_entries.async_unload(watched.entry.entry_id)
-    with pytest.raises(HomeAssistantError, match="nobody waits for its end any longer"):
+    with pytest.raises(HomeAssistantError, match="no longer waits for it to end"):
         await waiting
     await hass.config_entries.async_setup(watched.entry.entry_id)
     await watched.until(lambda: watched.in_progress)
