@@ -190,6 +190,7 @@ async def test_a_host_that_is_not_set_up_cannot_be_tested(hass: HomeAssistant, h
 # ---------------------------------------------------------------- what remains to be seen
 
 LAST_TEST = "sensor.plain_last_test"
+LATE = CheckResult.of("probe", Verdict(CheckStatus.AMBER, "section_timed_out", {"sections": "updates"}))
 HOSTILE = CheckResult.of("shell", Verdict(CheckStatus.AMBER, "shell_noise", {"line": "[evil](x)"}, "quiet_shell"))
 
 
@@ -284,6 +285,10 @@ async def test_a_notification_comes_only_where_it_is_asked_for(hass: HomeAssista
     lines = ["\u26a0\ufe0f Login shell: the login shell prints text", "\u274c Login"]
     fix = "Settings > Repairs explains how to fix this."
     assert notifications(hass) == [("Test of plain: failed", "\n\n".join([*lines, fix]))]
+    tests.rows = (GOOD, LATE)
+    await ask(hass, host.entry.entry_id, notify=True)
+    late = "\u26a0\ufe0f Probe: some values are not read in time"
+    assert notifications(hass) == [("Test of plain: passed with warnings", late)], "there is no repair of it"
     tests.rows = (GOOD,)
     await ask(hass, host.entry.entry_id, notify=True)
     well = "Nothing stands in the way of monitoring this host."

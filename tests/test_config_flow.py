@@ -465,6 +465,22 @@ async def test_what_can_be_fixed_later_is_told_of_where_there_is_such_a_thing(
     assert ("⚠️" in dialog.checklist) == ("⚠️" in dialog.placeholders["later"]) == bool(noise)
 
 
+async def test_what_is_never_a_repair_is_not_said_to_be_fixed_later(host: Machine, dialog: Dialog) -> None:
+    late = CheckResult.of("probe", Verdict(CheckStatus.AMBER, "section_timed_out", {"sections": "updates"}))
+    test = connection.run_checks
+
+    async def finds_it(*arguments: object, **options: object) -> tuple[Report, Snapshot | None]:
+        report, snapshot = await test(*arguments, **options)
+        return replace(report, rows=(*(row for row in report.rows if row.check != "probe"), late)), snapshot
+
+    await dialog.submit(address=typed(host))
+    with patch(f"{CONTACT}.run_checks", finds_it):
+        await dialog.submit()
+    assert dialog.at == ("checklist", None)
+    assert "⚠️ Probe" in dialog.checklist
+    assert dialog.placeholders["later"] == ""
+
+
 async def test_what_a_machine_says_of_itself_is_only_text(host: Machine, dialog: Dialog) -> None:
     host.sections["system"] |= {"hostname": "<img src=x>[a](b)`", "os_name": "`| **bold** <svg onload=x>\nnext"}
     host.facts = FACTS.replace("\x1edocker\n", "\x1edocker\ninstalled\nerror ```<b>\n")

@@ -55,7 +55,7 @@ from ..client.transport.scan import Platform, platform_of
 from ..client.transport.target import Target
 from ..const import DOMAIN
 from ..health.alarms import async_alarm
-from ..health.checklist import async_checklist, words
+from ..health.checklist import SHOWN_ONLY, async_checklist, words
 from ..known_hosts import async_peer, is_taken, looks_of
 from ..markdown import copyable, escaped
 from ..settings import HostAddress, without_privileges
@@ -634,7 +634,7 @@ class OnboardingFlow(ConfigFlow):
     async def _async_later(self) -> str:
         """Return the paragraph about what can be fixed later, nothing where there is no such thing."""
         rows = self._open_contact.report.rows if self._open_contact else ()
-        if not any(row.status is CheckStatus.AMBER for row in rows):
+        if not any(row.status is CheckStatus.AMBER and row.reason not in SHOWN_ONLY for row in rows):
             return ""
         texts = await self._async_words()
         return "\n\n" + words(texts, "checklist", "later")

@@ -16,6 +16,8 @@ _NAME = 16
 """Characters of a check's name in one line."""
 _LINES = 10
 """What has more of them is shown by what it comes to, and folded."""
+SHOWN_ONLY = frozenset({"section_timed_out"})
+"""A test shows it, and that is all: one slow answer is nothing to repair, and polls count how many there are."""
 _SYMBOLS: Mapping[CheckStatus, str] = {
     CheckStatus.OK: "✅",
     CheckStatus.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
@@ -70,10 +72,14 @@ async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[
     """
     texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
     result = words(texts, "test_result", report.result)
-    lines = [_notice_line(texts, row) for row in report.rows if row.status in (CheckStatus.AMBER, CheckStatus.RED)]
-    what_next = words(texts, "test_notice", "repairs" if lines else "nothing")
+    wrong = [row for row in report.rows if row.status in (CheckStatus.AMBER, CheckStatus.RED)]
+    lines = [_notice_line(texts, row) for row in wrong]
+    if not wrong:
+        lines.append(words(texts, "test_notice", "nothing"))
+    elif any(row.reason not in SHOWN_ONLY for row in wrong):
+        lines.append(words(texts, "test_notice", "repairs"))
     title = words(texts, "test_notice", "title").format(name=name, result=result)
-    return title, "\n\n".join([*lines, what_next])
+    return title, "\n\n".join(lines)
 
 
 def _notice_line(texts: Mapping[str, str], row: CheckResult) -> str:

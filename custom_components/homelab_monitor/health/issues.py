@@ -18,7 +18,7 @@ from ..client.bucket import Bucket
 from ..client.checks.report import CheckResult, CheckStatus
 from ..client.limits import ALARM_WRITES, ISSUE_WRITES
 from ..const import DOMAIN
-from .checklist import words
+from .checklist import SHOWN_ONLY, words
 
 BAD_POLLS = 3
 """Polls in a row that must find the same check amber or red before it is an issue."""
@@ -37,8 +37,6 @@ _AT_ONCE = frozenset({"host_key", "system", "python"})
 """These do not come and go, and polling is suspended by them: there is no second poll to wait for."""
 _RED_AT_ONCE = frozenset({"shell"})
 """So is it by a login shell that runs no command, but not by one that only prints text."""
-_NEVER_AT_ONCE = frozenset({"section_timed_out"})
-"""A test shows it, and that is all: one slow answer is nothing to repair, and polls count how many there are."""
 _ALARMS = frozenset({"host_key_changed", "another_machine"})
 """Somebody may have flooded us so that just this is not said."""
 
@@ -69,7 +67,7 @@ def async_update_issues(
         if row.check == _REAUTH or row.status is CheckStatus.UNKNOWN:
             continue
         is_wrong = row.status in _SEVERITIES
-        if at_once and is_wrong and row.reason in _NEVER_AT_ONCE:
+        if at_once and is_wrong and row.reason in SHOWN_ONLY:
             continue
         lasts = at_once or (row.status is CheckStatus.RED and row.check in _RED_AT_ONCE)
         if not _counts(hass, entry.entry_id, row.check, is_wrong=is_wrong, at_once=lasts):
