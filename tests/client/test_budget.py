@@ -112,6 +112,17 @@ def test_a_drip_above_what_comes_back_adds_up(
     assert times(one_second) <= ends_within + 1
 
 
+def test_key_exchanges_may_come_once_a_minute_and_not_each_second(budget: Budget, clock: Clock) -> None:
+    def after(seconds: float) -> None:
+        clock.now += seconds
+        budget.take_bytes(5000)
+        budget.take_rekey()
+
+    for _ in range(1000):
+        after(61.0)
+    assert times(lambda: after(1.0)) <= REKEYS + 1
+
+
 def test_room_that_was_not_used_does_not_add_up(budget: Budget) -> None:
     for _ in range(1000):
         budget.make_room()

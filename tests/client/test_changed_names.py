@@ -115,6 +115,13 @@ def test_interfaces_that_swap_names_make_no_traffic_and_keep_their_ids() -> None
     assert sorted(told.values(), key=str) == [0.0, 10.0]
 
 
+def test_interfaces_that_swap_names_when_the_hardware_is_told_make_no_traffic() -> None:
+    host = Host()
+    host.interfaces(cards(eth0="02:00:00:00:00:01", eth1="02:00:00:00:00:02"), eth0=(2, 10**12), eth1=(3, 500))
+    swapped = cards(eth0="02:00:00:00:00:02", eth1="02:00:00:00:00:01")
+    assert set(host.interfaces(swapped, eth0=(3, 600), eth1=(2, 10**12)).values()) == {None}
+
+
 def test_without_numbers_interfaces_are_told_by_names_as_ever() -> None:
     host = Host()
     host.interfaces(cards(eth0="02:00:00:00:00:01"), eth0=(None, 0))

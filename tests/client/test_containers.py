@@ -1,13 +1,14 @@
 """What containers mean: died or stopped, restarting or restarted, one happening for one thing."""
 
 from copy import deepcopy
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.models import Container
+from custom_components.homelab_monitor.client.models import Container, Cpu, CpuTimes
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, Selection
@@ -220,6 +221,17 @@ def test_use_of_the_cpu_is_of_one_core_and_begins_anew_with_a_container(looks: L
     looks.web.update(id="0123456789ab", cpu_seconds=500.0)
     looks.look()
     assert cpu_percent() is None
+
+
+def test_no_container_uses_more_of_the_cpu_than_all_cores_are(looks: Looks) -> None:
+    looks.web["cpu_seconds"] = 10.0
+    cpu = Cpu(at=1.0, times=CpuTimes(user=1.0, nice=0.0, system=0.0, idle=1.0), cores=((0.5, 1.0), (0.5, 1.0)))
+    looks.snapshot = replace(looks.snapshot, sections=replace(looks.snapshot.sections, cpu=cpu))
+    looks.look()
+    # It is counted some time after `at`: 65 seconds of two cores in 30.
+    looks.web["cpu_seconds"] += 65.0
+    looks.look()
+    assert looks.rates.containers["docker/root/web"].cpu_percent == pytest.approx(200.0)
 
 
 def test_the_moment_in_which_compose_makes_one_anew_is_no_container(looks: Looks) -> None:

@@ -301,6 +301,13 @@ def test_what_is_said_to_all_before_the_key_was_accepted_is_no_reason() -> None:
     assert (err.key, err.detail) == ("account_refused", "")
 
 
+def test_a_server_that_takes_no_second_key_is_one_that_takes_keys() -> None:
+    shown = Shown()
+    for methods in (b"publickey,password", b"password"):
+        shown.take(51, b"\x33" + len(methods).to_bytes(4) + methods + b"\0")
+    assert type(shown.error("nas", "Permission denied", is_denied=True)) is KeyRefused
+
+
 # ---------------------------------------------------------------- a server that disconnects
 
 

@@ -432,9 +432,10 @@ class Interfaces(unittest.TestCase):
         tree.write("/proc/net/dev", NET_DEV)
         head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
         route = "{} 00000000 0101A8C0 0003 0 0 {} 00000000 0 0 0\n"
-        tree.write("/proc/net/route", head + route.format("wlan0", 600) + route.format("br-0123456789ab", 100))
-        told = section(tree.host(), "network")[0]
-        self.assertEqual(told["primary"], "br-0123456789ab")
+        for cheap, dear in (("wlan0", "br-0123456789ab"), ("br-0123456789ab", "wlan0")):
+            tree.write("/proc/net/route", head + route.format(dear, 600) + route.format(cheap, 100))
+            told = section(tree.host(), "network")[0]
+            self.assertEqual(told["primary"], cheap)
         self.assertIn("br-0123456789ab", told["interfaces"])  # an engine's, but the way out
 
     def test_without_ipv4_the_ipv6_route_is_primary(self):

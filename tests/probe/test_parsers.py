@@ -118,6 +118,7 @@ class Parsers(unittest.TestCase):
     def test_degrees_of_a_loose_wire_are_none(self):
         self.assertIsNone(probe.degrees(-128000))
         self.assertEqual(probe.degrees(52375), 52.4)
+        self.assertEqual(probe.degrees(-18500), -18.5)
 
     def test_default_routes_that_reject_or_are_down_do_not_count(self):
         self.assertTrue(probe.usable_route("0003"))

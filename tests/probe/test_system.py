@@ -70,5 +70,14 @@ class Processes(unittest.TestCase):
         self.assertEqual(section(tree.host(), "load")[0]["processes"], 2)
 
 
+class Frequency(unittest.TestCase):
+    def test_a_cpu_that_does_not_say_how_fast_it_runs_is_not_counted_as_one_that_stands_still(self):
+        tree = Tree(self)
+        tree.write("/proc/stat", "cpu 1 0 0 1\ncpu0 1 0 0 1\n")
+        for number, said in enumerate(("1800000", "<unknown>", "2400000")):
+            tree.write(f"/sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq", said + "\n")
+        self.assertEqual(section(tree.host(), "cpu")[0]["frequency_hz"], 2100000000)
+
+
 if __name__ == "__main__":
     unittest.main()
