@@ -12,11 +12,18 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, Facts, Family, parse_facts
+from custom_components.homelab_monitor.client.checks.host_facts import (
+    FACTS_SCRIPT,
+    Facts,
+    Family,
+    Privilege,
+    parse_facts,
+)
 from custom_components.homelab_monitor.client.checks.remedies import remedy_for
 from custom_components.homelab_monitor.client.checks.sudo_listing import SETTINGS
 from custom_components.homelab_monitor.client.checks.update_script import (
     SCRIPT,
+    UpdatesRule,
     guard_line,
     parse_updates_rule,
     update_doas_line,
@@ -487,6 +494,24 @@ def test_what_the_host_has_not_told_is_not_judged() -> None:
         assert judge_updates_rule(*known, is_wanted=True).status == "unknown"
     opkg = judge_updates_rule(plain, Updates(manager="opkg"), SYSTEM, is_wanted=True)
     assert (opkg.status, opkg.reason) == ("info", "updates_rule_none"), "nothing is offered for it"
+
+
+@pytest.mark.parametrize(
+    ("privilege", "is_shown", "reason"),
+    [
+        (Privilege.SUDO, False, "updates_rule_not_known"),  # Defaults listpw=always
+        (Privilege.DOAS, False, "updates_rule_not_known"),
+        (Privilege.SUDO, True, "updates_rule_missing"),
+        (Privilege.SUDO_PASSWORD, False, "updates_rule_missing"),
+        (Privilege.NONE, False, "updates_rule_missing"),
+    ],
+)
+def test_who_may_run_something_by_rules_that_do_not_show_may_be_allowed_this_too(
+    privilege: Privilege, is_shown: bool, reason: str
+) -> None:
+    rule = UpdatesRule(is_there=True, text=update_script("apt"), is_shown=is_shown)
+    told = Facts(system="Linux", privilege=privilege, updates_rule=rule, is_complete=True)
+    assert judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason == reason
 
 
 @pytest.mark.parametrize(("updates", "system"), [(None, SYSTEM), (Updates(manager="apt"), None), (None, None)])

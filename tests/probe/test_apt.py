@@ -73,6 +73,11 @@ class Recorded(unittest.TestCase):
         told, _, _ = section(apt_machine(self).host(), "updates")
         self.assertEqual(set(told), {"manager"})
 
+    def test_that_lists_were_fetched_once_does_not_make_up_for_them(self):
+        # `rm -rf /var/lib/apt/lists/*` leaves when that was.
+        told, _, error = section(apt_machine(self, *probe.APT_STAMPS).host(), "updates")
+        self.assertEqual((told.get("pending"), error), (None, None))
+
     def test_where_all_can_be_upgraded_apt_is_asked_once_and_nothing_is_withheld(self):
         run = {" ".join(probe.APT_TRY): {"output": inst(3)}, " ".join(probe.DPKG_STATES): {"output": ""}}
         host = Counting(apt_machine(self, SECURITY_LIST, run=run).folder)

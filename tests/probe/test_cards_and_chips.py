@@ -153,10 +153,12 @@ class Cards(unittest.TestCase):
         self.assertEqual(host.asked, 2)
 
     def test_an_apu_counts_the_memory_that_it_shares_too(self):
-        self.amd(gpu_metrics=b"\x78\x00\x02\x02" + bytes(116), mem_info_vram_total="536870912\n")
-        gpu = self.gpu()
-        self.assertEqual(gpu["memory_total_bytes"], 536870912 + 8000000000)
-        self.assertEqual(gpu["memory_used_bytes"], 1050000000)
+        for version in (b"\x02\x02", b"\x03\x00"):
+            self.tree = Tree(self)
+            self.amd(gpu_metrics=b"\x78\x00" + version + bytes(116), mem_info_vram_total="2147483648\n")
+            gpu = self.gpu()
+            self.assertEqual(gpu["memory_total_bytes"], 2147483648 + 8000000000)
+            self.assertEqual(gpu["memory_used_bytes"], 1050000000)
 
     def test_a_sleeping_radeon_is_left_asleep(self):
         self.amd(power__runtime_status="suspended\n")
@@ -203,7 +205,7 @@ class Cards(unittest.TestCase):
         self.tree.card("0000:01:00.0", "0x10de", "vfio-pci")  # given to a VM
         self.tree.card("0000:02:00.0", "0x1a03", "ast")  # a server's console
         self.tree.card("0000:04:00.0", "0x8086")  # nobody uses it
-        self.tree.files(PCI + "0000:05:00.0", **{"class": "0x120000", "vendor": "0x8086", "device": "0x7d1d"})  # NPU
+        self.tree.card("0000:05:00.0", "0x8086", "intel_vpu", **{"class": "0x120000"})  # NPU
         self.assertEqual(section(self.tree.host(), "gpu"), (None, "not_installed", None))
 
     def test_a_container_does_not_have_the_cards_of_its_host(self):

@@ -223,6 +223,13 @@ class Rules(unittest.TestCase):
             told = [text % f"ip frag-off & {looked_at} {how} {nothing}" for how in ("!=", "==")]
             self.assertEqual([self.judged(probe.parse_nft_text(each)) for each in told], ["open", "closed"])
 
+    def test_what_comes_in_goes_out_of_no_interface(self):
+        text = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy %s;\n\t\t%s\n\t}\n}\n"
+        for word in ("oif", "oifname"):
+            for policy, verdict, level in (("accept", "drop", "open"), ("drop", "accept", "closed")):
+                told = probe.parse_nft_text(text % (policy, f'{word} "eth0" {verdict}'))
+                self.assertEqual(self.judged(told), level, (word, policy))
+
     def test_names_of_interfaces_may_end_in_a_wildcard(self):
         for name, level in {"eth+": "closed", "eth0": "closed", "+": "closed", "eth": "open", "wl+": "open"}.items():
             rules = f"-P INPUT ACCEPT\n-A INPUT -i {name} -j DROP\n"

@@ -89,6 +89,10 @@ class Nvml(unittest.TestCase):
             self.assertNotIn(field, small)
         self.assertEqual(small["throttle_reasons"], [])  # idle is no reason
 
+    def test_a_slowdown_by_heat_or_power_is_none_by_the_hardware_as_well(self):
+        for bits, reasons in ((0x48, ["thermal"]), (0x88, ["power"]), (0x8, ["hardware"]), (0x1, [])):
+            self.assertEqual(probe.throttle_reasons(bits), reasons)
+
     def test_an_old_library_knows_the_old_memory_struct(self):
         self.fake.fake_set(0, -1, 0)
         self.assertEqual(self.gpus()[0]["memory_used_bytes"], 5769803776)
