@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 import logging
+from pathlib import Path
 import re
 import shlex
 import shutil
+import subprocess
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -119,6 +121,17 @@ def test_what_the_catalog_does_not_hold_has_no_remedy():
 @pytest.mark.parametrize("key", ["join_docker", "allow_smart", "allow_firewall", "install_updates_rule"])
 def test_a_user_name_that_is_more_than_a_name_never_reaches_a_command(key, name):
     assert remedy_for(key, Family.DEBIAN, name, WORDS) is None
+
+
+@pytest.mark.parametrize(("as_root", "said"), [(True, "uid="), (False, "theirs")])
+def test_as_root_no_program_runs_that_others_may_have_put_on_the_way(tmp_path: Path, as_root: bool, said: str) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\necho theirs\n")
+    (tmp_path / "id").chmod(0o755)
+    script = remedies._script(Remedy(key="set_clock", where=Where.HOST, commands=("id",), as_root=as_root), "token")
+    # As sudo finds programs where its secure_path begins below /usr/local, which a group may write.
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", script], env=path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].startswith(said)
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
