@@ -264,6 +264,13 @@ def test_another_boot_id_is_a_reboot(looks: Looks) -> None:
     assert looks.look() == []
 
 
+def test_an_uptime_of_whole_seconds_that_is_told_twice_in_one_is_no_reboot(looks: Looks) -> None:
+    for shorter, happened in ((1.0, []), (2.0, []), (3.0, [("rebooted", {})])):
+        looks.look()
+        looks.booted += 10.0 + shorter
+        assert (shorter, looks.look()) == (shorter, happened)
+
+
 def test_a_container_that_starts_anew_under_the_same_kernel_has_rebooted(looks: Looks) -> None:
     looks.now += 600
     looks.document["sections"]["uptime"]["uptime_seconds"] = 5.0

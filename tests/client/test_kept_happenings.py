@@ -211,3 +211,12 @@ def test_what_is_stored_has_an_end() -> None:
     assert (
         len(restore_baseline({"failed_units": [str(each) for each in range(90_000)]}).failed_units) == 2 * UNREAD_LIMIT
     )
+
+
+def test_a_card_that_did_not_answer_is_doubted_over_two_restarts_before_any_look() -> None:
+    baseline = Baseline(lost_gpus=frozenset({"gone"}), suspects={"T400": 90.0, "gone": 10.0})
+    for _ in range(2):
+        restored = restore_baseline(json.loads(json.dumps(baseline_as_dict(baseline, Snapshot()))))
+        assert restored is not None
+        baseline = restored
+        assert (baseline.doubted_gpus, baseline.lost_gpus) == ({"T400"}, {"gone"})
