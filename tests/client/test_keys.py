@@ -11,6 +11,7 @@ from custom_components.homelab_monitor.client.transport.keys import (
     authorized_line,
     fingerprint,
     install_commands,
+    is_printed_in,
     log_command,
 )
 from tests.needs import needs
@@ -74,6 +75,7 @@ def test_the_name_becomes_a_harmless_comment(name: str, comment: str) -> None:
 @pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 ???"])
 def test_what_is_no_public_key_has_no_fingerprint(line: str) -> None:
     assert fingerprint(line) == ""
+    assert not is_printed_in(line, "256 SHA256:" + "A" * 43)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "tcsh", "ksh", "mksh", "busybox sh"])
