@@ -15,7 +15,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.checks import remedies
 from custom_components.homelab_monitor.client.checks.host_facts import Privilege
-from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways
+from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways, refusal_in
 from custom_components.homelab_monitor.client.checks.remedies import Remedy, Where, run_remedy
 from custom_components.homelab_monitor.client.control import control
 from custom_components.homelab_monitor.client.control.control import (
@@ -176,6 +176,13 @@ async def test_polkit_may_let_a_user_do_what_sudo_does_not() -> None:
     connection = ScriptedConnection(LOADED, SUDO, said(stderr="sudo: a password is required", status=1), said())
     await control_service(connection, "nas", "web.service", STOP)
     assert not connection.answers
+
+
+def test_words_like_those_of_sudo_are_a_refusal_only_with_its_exit_status() -> None:
+    words = "sudo: a password is required"
+    # Who ran would otherwise be run again in the next way.
+    found = {status: refusal_in(said(stderr=words + "\n", status=status)) for status in (0, 1, 2, 5, None)}
+    assert found == {0: "", 1: words, 2: "", 5: "", None: ""}
 
 
 async def test_a_failure_keeps_the_words_of_systemd() -> None:
