@@ -14,7 +14,14 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 
-from custom_components.homelab_monitor.client.errors import HostKeyChanged, TimedOut, Unreachable
+from custom_components.homelab_monitor.client.errors import (
+    HomelabError,
+    HostKeyChanged,
+    NoGreeting,
+    NotSSH,
+    TimedOut,
+    Unreachable,
+)
 from custom_components.homelab_monitor.client.limits import MOVES_AT_ONCE, MOVES_FORGOTTEN_SECONDS, MOVES_KEPT
 from custom_components.homelab_monitor.client.transport.ssh import OfferedKey
 from custom_components.homelab_monitor.client.transport.target import Target
@@ -95,6 +102,17 @@ async def start(hass: HomeAssistant, entry: MockConfigEntry) -> HomelabCoordinat
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     return entry.runtime_data
+
+
+@pytest.mark.usefixtures("_two_addresses")
+@pytest.mark.parametrize("error", [NotSSH(HOME), NoGreeting(HOME)])
+async def test_while_somebody_answers_at_its_address_a_host_is_not_followed(
+    hass: HomeAssistant, watched: MockConfigEntry, error: HomelabError
+) -> None:
+    async with relayed(watched.machine, ELSEWHERE):
+        with patch(f"{MOVES}.async_read_host_key", AsyncMock(side_effect=error)):
+            await lease(hass, ELSEWHERE)
+    assert watched.data["host"] == HOME
 
 
 @pytest.mark.usefixtures("_two_addresses", "_impatient")
