@@ -17,18 +17,27 @@ _SO_ATTACH_FILTER = 26
 """Linux's asm-generic/socket.h; Python has no name for it."""
 _DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """A program of one instruction: of each packet nothing is kept (linux/filter.h, BPF_RET)."""
+_NEWKEYS = b"\0\0\0\x0c\x0a\x15"
+"""How the last packet begins that a server sends in plain text: its length, that of its padding, its number."""
+_NEWKEYS_BYTES = 16
 
 
 class Between:
     """Passes on what comes to its own port; while `on` is set, what it does to a connection is one of three things.
 
     `fin` and `rst` end it instead of the server's part `at`, `flip` changes a byte of the client's parts from `at` on.
+    `packet` stands before the last one that the server sends in plain text, which has proven its host key by then, and
+    `rest` in the place of all that it says after that.
     """
 
-    def __init__(self, port: int, on: str | None = None, at: int = 0) -> None:
+    def __init__(
+        self, port: int, on: str | None = None, at: int = 0, *, packet: bytes = b"", rest: bytes = b""
+    ) -> None:
         self._real = port
         self.on = on
         self.at = at
+        self.packet = packet
+        self.rest = rest
         self._ends: set[asyncio.StreamWriter] = set()
         self._clients: list[asyncio.StreamWriter] = []
         self._passed: int | None = None
@@ -117,6 +126,10 @@ class Between:
             if self.on in ("fin", "rst") and part >= self.at:
                 self._end(writer)
                 return
+            data = data.replace(_NEWKEYS, self.packet + _NEWKEYS, 1)
+            if self.rest and (found := data.find(_NEWKEYS)) >= 0:
+                writer.write(data[: found + _NEWKEYS_BYTES] + self.rest)
+                return  # An end of ours would overtake it.
             writer.write(data)
         writer.close()
 

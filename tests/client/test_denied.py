@@ -15,6 +15,7 @@ from custom_components.homelab_monitor.client.errors import (
     HomelabError,
     KeyRefused,
     LoginCut,
+    LoginRefused,
     LoginsLimited,
 )
 from custom_components.homelab_monitor.client.transport.keys import ECDSA, KeyPair
@@ -177,6 +178,42 @@ async def test_a_login_that_is_cut_once_the_key_is_accepted_says_when_that_was(
         with pytest.raises(LoginCut) as caught:
             await Connection.open(between.target(sshd.target), sshd.key, sshd.host_keys, timeout=SECONDS)
     assert (caught.value.key, caught.value.detail) == ("connection_lost", "when it had accepted the key")
+
+
+def packet(payload: bytes) -> bytes:
+    """Return a packet in plain text (RFC 4253, 6)."""
+    padding = 4 + -(len(payload) + 9) % 8
+    return (len(payload) + padding + 1).to_bytes(4) + bytes((padding,)) + payload + bytes(padding)
+
+
+def string(text: bytes) -> bytes:
+    """Return a string as packets hold it."""
+    return len(text).to_bytes(4) + text
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"\1" + code.to_bytes(4) + string(b"call evil") + string(b"") for code in (2, 11, 12, 14)),
+        b"\1" + (2).to_bytes(4) + string(b"Too many authentication failures") + string(b""),
+        b"\x14" + bytes(16) + 10 * string(b"evil") + bytes(5),
+    ],
+    ids=["error", "application", "too many", "denied", "OpenSSH", "key exchange"],
+)
+async def test_what_ends_a_login_in_plain_text_is_nobodys_word_whatever_stands_behind_it(
+    sshd: Sshd, payload: bytes
+) -> None:
+    """Behind it come, at once, the bytes by which the server proves its host key."""
+    async with Between(sshd.port, packet=packet(payload)) as between:
+        target = between.target(sshd.target)
+        with pytest.raises(HomelabError) as by_key:
+            await Connection.open(target, sshd.key, sshd.host_keys, timeout=SECONDS)
+        with pytest.raises(HomelabError) as by_password:
+            await Connection.open_with_password(target, "secret", sshd.host_keys, timeout=SECONDS)
+    for err in (by_key.value, by_password.value):
+        assert not isinstance(err, KeyRefused | LoginRefused | LoginsLimited)
+        assert "evil" not in f"{err}{err.placeholders}"
+        assert not err.server_version
 
 
 def test_a_server_that_found_bytes_of_ours_changed_has_not_judged_who_logs_in() -> None:

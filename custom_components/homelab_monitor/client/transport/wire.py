@@ -232,6 +232,10 @@ class Wire(asyncio.BufferedProtocol):
         def counted(kind: int, number: int, packet: SSHPacket) -> object:
             self._advance()
             self._take_packet(kind, packet)
+            # A private value, read with a default: asyncssh lets go of it when it ends a connection, and then goes on
+            # with what has come. The keys would make words in plain text, which anybody can say, those of the host.
+            if getattr(connection, "_transport", self) is None:
+                return True
             if kind == _CHANNEL_OPENED:
                 self._require_room_in_packets(packet)
             if self.on_packet is not None and self.budget.phase != AUTHENTICATED:
