@@ -85,7 +85,7 @@ def rekeys(budget: Budget, count: float) -> None:
         (GREETED, packets, 16, 64),
         (GREETED, seconds, 0.5, 2.0),
         # A banner of a company has 4 kB.
-        (LOGIN, some_bytes, 32 * KIB, 256 * KIB),
+        (LOGIN, some_bytes, 288 * KIB, 512 * KIB),
         (LOGIN, packets, 64, 512),
         (LOGIN, seconds, 1.0, 4.0),
         # A probe may send 8 MiB, in packets of 1 kB, to a machine as slow as a Raspberry Pi 2.
@@ -182,10 +182,10 @@ def test_no_phase_comes_back() -> None:
     for phase in (LOGIN, GREETED, 0):
         budget.enter(phase)
         assert budget.phase == LOGIN
-    some_bytes(budget, 32 * KIB)
+    some_bytes(budget, 288 * KIB)
     budget.enter(LOGIN)
     with pytest.raises(TooMuchTraffic):
-        some_bytes(budget, 112 * KIB)
+        some_bytes(budget, 224 * KIB)
 
 
 def test_a_command_may_print_a_hundred_megabytes_and_no_gigabyte() -> None:

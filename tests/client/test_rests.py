@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from asyncssh.connection import _DEFAULT_RECV_PKTLEN
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
@@ -18,7 +19,9 @@ from custom_components.homelab_monitor.client.limits import (
 from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from custom_components.homelab_monitor.client.transport import cooldown
 from custom_components.homelab_monitor.client.transport.ssh import Connection, read_host_key
+from tests.between import Between
 from tests.fake_host import Channel, FakeHost, honest, programs
+from tests.sshd import Sshd
 
 PLACE = ("nas", 22)
 
@@ -209,3 +212,16 @@ def test_nobody_is_remembered_for_ever(freezer: FrozenDateTimeFactory) -> None:
     freezer.tick(2 * EXCESS_FORGOTTEN_SECONDS)
     cooldown.begin(PLACE, proven, TooMuchTraffic("nas", "x"))
     assert set(cooldown._RESTS) == {PLACE}
+
+
+async def test_whoever_floods_a_login_in_the_place_of_a_host_keeps_nobody_away_from_it(sshd: Sshd) -> None:
+    """The host has proven its key by then: what comes is a packet as large as any may be, of which nobody knows yet."""
+    for size in (_DEFAULT_RECV_PKTLEN, 0xFFFFFFF0):
+        rest = (size & ~15).to_bytes(4) + bytes(2 * _DEFAULT_RECV_PKTLEN)
+        async with Between(sshd.port, rest=rest) as between:
+            with pytest.raises(HomelabError) as caught:
+                await Connection.open(between.target(sshd.target), sshd.key, sshd.host_keys, timeout=3)
+            assert not isinstance(caught.value, TooMuchTraffic)
+            between.rest = b""
+            connection = await Connection.open(between.target(sshd.target), sshd.key, sshd.host_keys, timeout=10)
+            await connection.close()

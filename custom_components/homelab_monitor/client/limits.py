@@ -29,8 +29,10 @@ GREETING_LINES = 64
 GREETING = Traffic(bytes=16 << 10, packets=0, loop_seconds=1.0)
 KEY_EXCHANGE = Traffic(bytes=64 << 10, packets=32, loop_seconds=1.0)
 """OpenSSH needs 5 kB and 4 packets, an RSA key of 16,384 bits and ML-KEM included."""
-LOGIN = Traffic(bytes=128 << 10, packets=256, loop_seconds=2.0)
-"""Banners and questions, until the login has succeeded; a banner of a company has 4 kB."""
+LOGIN = Traffic(bytes=384 << 10, packets=256, loop_seconds=2.0)
+"""Banners and questions, until the login has succeeded; a banner of a company has 4 kB.
+
+More than asyncssh takes for one packet (256 KiB): until that is whole nobody knows whether the host has sent it."""
 POLL = Traffic(bytes=12 << 20, packets=8192, loop_seconds=4.0)
 """From one request to the next: a probe may send 8 MiB, in packets of 1 kB, to a hub as slow as a Raspberry Pi 2."""
 COMMAND = Traffic(bytes=320 << 20, packets=250_000, loop_seconds=90.0)
