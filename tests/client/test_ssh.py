@@ -671,7 +671,7 @@ def test_a_name_without_an_address_is_not_found() -> None:
     # In a process of its own: the test harness forbids to ask for names.
     program = """
 import asyncio, sys
-from client.ssh import read_host_key
+from client.transport.ssh import read_host_key
 from client.errors import NameNotFound
 for name in ("no-such-host.invalid", "a" * 70):
     try:
@@ -760,7 +760,7 @@ def test_a_user_without_a_name_can_connect(sshd: Sshd) -> None:
     needs(IS_ROOT and shutil.which("setpriv"), "root and setpriv, to become a user without a name")
     program = """
 import asyncio, sys
-from client.ssh import read_host_key
+from client.transport.ssh import read_host_key
 print(asyncio.run(read_host_key("127.0.0.1", int(sys.argv[1]), 20)).line)
 """
     folder = Path(__file__).parents[2] / "custom_components" / "homelab_monitor"
