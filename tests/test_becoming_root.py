@@ -6,6 +6,7 @@ pam_faillock locks an account after a few failed logins, so each one that we cau
 import asyncio
 from dataclasses import replace
 import json
+from pathlib import Path
 import re
 from typing import Any
 import zlib
@@ -50,6 +51,7 @@ session required pam_permit.so
 """The order of authselect(8)."""
 REMEDY = Remedy(key="test", where=Where.HOST, commands=("id -un", "wc -c </dev/stdin"))
 ROOT = "root\n0\n"
+WORDS = Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json"
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 every_sudo = pytest.mark.parametrize("place", SUDOS, indirect=True)
@@ -104,6 +106,21 @@ async def test_what_sudoers_sets_changes_nothing(place: Place, options: str) -> 
         assert (wrong.outcome, failed(place)) == (Outcome.WRONG_PASSWORD, 1)
         right = await run_remedy(connection, REMEDY, PASSWORD)
     assert (right.outcome, right.stdout) == (Outcome.DONE, ROOT)
+
+
+@every_sudo
+@pytest.mark.parametrize("setting", ["targetpw", "rootpw"])
+async def test_where_sudo_asks_for_roots_password_that_one_works_and_the_form_says_so(
+    place: Place, setting: str
+) -> None:
+    """As sudo of openSUSE does where nobody has changed it."""
+    furnish(place, f"Defaults {setting}", "ALL ALL=(ALL) ALL")
+    assert place.sh("echo root:roots | chpasswd").returncode == 0
+    async with place.logged_in() as connection:
+        assert (await run_remedy(connection, REMEDY, PASSWORD)).outcome == Outcome.WRONG_PASSWORD
+        assert (await run_remedy(connection, REMEDY, "roots")).stdout == ROOT
+    form = json.loads(WORDS.read_text())["issues"]["check"]["fix_flow"]["step"]["password"]
+    assert "password of root" in form["data_description"]["password"]
 
 
 @every_sudo

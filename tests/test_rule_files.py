@@ -3,6 +3,7 @@
 Real sudo, sudo-rs and doas in a root of their own; a rule is what they make of it, not what it looks like.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ from .superuser import SUDOS, WAYS, Place
 INSTALL, REMOVE = "install_updates_rule", "remove_updates_rule"
 OLD = f"mon {OLD_RULES[0]}"
 MINE = update_sudoers_line("mon")
+DOCS = Path(__file__).parents[1] / "docs"
+WORDS = DOCS.parent / "custom_components/homelab_monitor/translations/en.json"
+REASONS = json.loads(WORDS.read_text())["selector"]["check_reason"]["options"]
 SYSTEM = System(hostname="nas", kernel="6.12", architecture="x86_64", os_id="debian")
 UPGRADE = "#!/bin/sh\nexit 0\n"
 every_way = pytest.mark.parametrize("place", WAYS, indirect=True)
@@ -318,6 +322,20 @@ def test_reading_the_firewall_is_allowed_and_nothing_more(place: Place) -> None:
         FIREWALL[2],
     ):
         assert place.ask(*command.split()).returncode != 0, command
+
+
+@both_sudos
+def test_a_later_rule_that_asks_for_a_password_is_moved_as_the_check_says(place: Place) -> None:
+    later, include = "mon ALL=(ALL) ALL", "@includedir /etc/sudoers.d"
+    place.write("/usr/sbin/nft", "#!/bin/sh\n", 0o755)
+    place.write("/etc/sudoers", f"root ALL=(ALL:ALL) ALL\n{include}\n{later}\n", 0o440)
+    assert apply(place, "allow_firewall") == (0, "")
+    assert place.ask("nft", "-j", "list", "ruleset").returncode == 1
+    for shown in (REASONS["firewall_rule_missing"], (DOCS / "troubleshooting.md").read_text()):
+        assert include in shown
+        assert "with visudo" in shown.replace("`", "")
+    place.write("/etc/sudoers", f"root ALL=(ALL:ALL) ALL\n{later}\n{include}\n", 0o440)
+    assert place.ask("nft", "-j", "list", "ruleset").returncode == 0
 
 
 def test_without_its_programs_there_is_no_rule_for_the_firewall(place: Place) -> None:
