@@ -1,6 +1,7 @@
 """The row *Root access* beside what sudo, sudo-rs and doas really do: only what ran as root needs no password."""
 
 from dataclasses import dataclass
+import json
 import shutil
 
 import pytest
@@ -9,8 +10,9 @@ from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCR
 
 from .needs import needs
 from .superuser import SUDOS, Place
-from .test_becoming_root import failed, furnish
+from .test_becoming_root import WORDS, failed, furnish
 
+REASONS = json.loads(WORDS.read_text())["selector"]["check_reason"]["options"]
 FREE, ASKS, NONE = Privilege.SUDO, Privilege.SUDO_PASSWORD, Privilege.NONE
 ALL, WITH = "mon ALL=(ALL) NOPASSWD: ALL", "mon ALL=(ALL) ALL"
 
@@ -84,6 +86,15 @@ def test_the_row_says_what_doas_really_does(place: Place, rule: str, privilege: 
     place.allow(rule)
     assert told(place) is privilege
     assert (place.ask("/usr/bin/id", "-u").stdout == "0\n") is (privilege is Privilege.DOAS)
+
+
+@pytest.mark.parametrize("place", ["doas"], indirect=True)
+def test_of_a_doas_that_asks_for_a_password_no_more_is_said_than_that(place: Place) -> None:
+    """As Alpine's does for the group wheel: it does let its members become root."""
+    place.allow("permit persist :mon")
+    assert place.run("doas", "-C", "/etc/doas.conf", "/usr/bin/id", user="mon").stdout == "permit\n"
+    assert told(place) is NONE
+    assert "doas without a password" in REASONS["sudo_none"]
 
 
 @pytest.mark.parametrize("place", SUDOS, indirect=True)

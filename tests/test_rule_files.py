@@ -27,12 +27,12 @@ from custom_components.homelab_monitor.client.checks.updates_rule import judge_u
 from custom_components.homelab_monitor.client.models import System, Updates
 
 from .superuser import SUDOS, WAYS, Place
+from .test_becoming_root import WORDS
 
 INSTALL, REMOVE = "install_updates_rule", "remove_updates_rule"
 OLD = f"mon {OLD_RULES[0]}"
 MINE = update_sudoers_line("mon")
 DOCS = Path(__file__).parents[1] / "docs"
-WORDS = DOCS.parent / "custom_components/homelab_monitor/translations/en.json"
 REASONS = json.loads(WORDS.read_text())["selector"]["check_reason"]["options"]
 SYSTEM = System(hostname="nas", kernel="6.12", architecture="x86_64", os_id="debian")
 UPGRADE = "#!/bin/sh\nexit 0\n"
