@@ -133,7 +133,7 @@ async def test_a_fault_from_the_first_poll_on_has_its_reason(
     if is_stored:
         await host.start()
         await hass.config_entries.async_unload(host.entry.entry_id)
-    monkeypatch.setattr("custom_components.homelab_monitor.coordinator.Judge.problems", fail)
+    monkeypatch.setattr("custom_components.homelab_monitor.coordinator.ProblemTracker.problems", fail)
     await (host.start_again() if is_stored else host.start())
     await host.move(130)
     assert (host.status, host.reason) == ("offline", "internal_error")

@@ -550,7 +550,7 @@ async def test_a_job_that_begins_as_its_host_is_removed_leaves_no_file(
         await hass.config_entries.async_remove(host.entry.entry_id)
 
     with (
-        patch("custom_components.homelab_monitor.installation.start_upgrade", start),
+        patch("custom_components.homelab_monitor.installation.start_installation", start),
         pytest.raises(HomeAssistantError, match="no longer waits"),
     ):
         await install(hass)
@@ -584,6 +584,55 @@ async def test_another_name_of_the_entity_meanwhile_ends_no_waiting(
     await later(host, 20)
     assert waiting.done()
     await waiting
+
+
+async def test_a_job_is_followed_whether_or_not_an_entity_shows_it(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True, power=True)
+    waiting = await pressed(hass, told)
+    er.async_get(hass).async_update_entity(PACKAGES, disabled_by=er.RegistryEntryDisabler.USER)
+    await a_moment()
+    assert hass.states.get(PACKAGES) is None
+    told.job = FAILED
+    await later(host, 20)
+    assert waiting.done()
+    with pytest.raises(HomeAssistantError, match="No space left"):
+        await waiting
+    assert hass.states.get(EVENTS).attributes["event_type"] == "update_failed"
+    told.say(ROOT_WITH_SYSTEMCTL)
+    told.say()
+    await restart(hass)
+    assert told.asked[-1] == "/usr/bin/systemctl reboot"
+
+
+async def test_a_job_is_found_again_where_no_entity_shows_it(hass: HomeAssistant, host: Host) -> None:
+    told = shell(host)
+    await host.start(install_updates=True, power=True)
+    waiting = await pressed(hass, told)
+    er.async_get(hass).async_update_entity(PACKAGES, disabled_by=er.RegistryEntryDisabler.USER)
+    await a_moment()
+    await host.reload()
+    with pytest.raises(HomeAssistantError, match="set up anew"):
+        await waiting
+    told.job = DONE
+    await later(host, 20)
+    assert hass.states.get(PACKAGES) is None
+    told.say(ROOT_WITH_SYSTEMCTL)
+    told.say()
+    await restart(hass)
+    assert told.asked[-1] == "/usr/bin/systemctl reboot"
+
+
+async def test_nobody_who_waits_holds_up_the_end_where_no_entity_shows_it(hass: HomeAssistant, host: Host) -> None:
+    _told, waiting = await started(hass, host)
+    er.async_get(hass).async_update_entity(PACKAGES, disabled_by=er.RegistryEntryDisabler.USER)
+    await a_moment()
+    hass.set_state(CoreState.stopping)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await a_moment()
+    assert waiting.done()
+    with pytest.raises(HomeAssistantError, match="nobody waits"):
+        await waiting
 
 
 def nothing_pending(host: Host) -> None:

@@ -10,7 +10,8 @@ import logging
 import time
 from typing import Final
 
-from homeassistant.core import callback
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import Event, callback
 from homeassistant.exceptions import HomeAssistantError
 
 from .client.control.install_updates import Installation, Phase, read_installation, start_installation
@@ -82,6 +83,15 @@ class HostInstallation:
         """Return in which of its boots the host is."""
         return self._coordinator.data.snapshot.boot_id or ""
 
+    @callback
+    def async_follow(self) -> None:
+        """Look for a job now, and after each poll, until the host is unloaded or Home Assistant stops."""
+        entry, hass = self._coordinator.config_entry, self._coordinator.hass
+        entry.async_on_unload(self._coordinator.async_add_listener(self.async_polled))
+        entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
+        entry.async_on_unload(self._async_close)
+        self.async_polled()
+
     async def async_install(self) -> None:
         """Install what is pending and wait for the end of it; raise HomeAssistantError unless it ended well."""
         require(self._coordinator, CONF_INSTALL_UPDATES)
@@ -110,10 +120,16 @@ class HostInstallation:
         )
 
     @callback
-    def async_close(self) -> None:
+    def _async_close(self) -> None:
         """Let nobody wait any longer, and say so to who does; the job itself goes on."""
         if self._end:
             self._end.cancel()
+
+    @callback
+    def _async_stop(self, _event: Event) -> None:
+        """Let nobody who waits hold up the end of Home Assistant; others can make such an event, too."""
+        if self._coordinator.hass.is_stopping:
+            self._async_close()
 
     @callback
     def async_polled(self) -> None:

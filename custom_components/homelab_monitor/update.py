@@ -9,8 +9,7 @@ import hashlib
 from typing import Any, override
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityDescription, UpdateEntityFeature
-from homeassistant.const import EVENT_HOMEASSISTANT_STOP
-from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import RestoredExtraData
 from homeassistant.helpers.translation import async_get_translations
@@ -208,8 +207,8 @@ class HostPackages(HomelabUpdate[HostState]):
         self._summaries: Mapping[str, str] = {}
         self._skipped: str | None = None
         """The packages that a person skipped: the version says only how many there are."""
-        # Not when the entity goes: one that gets another name does so, too, and whoever waits goes on waiting.
-        coordinator.config_entry.async_on_unload(self._upgrade.async_close)
+        # Not only while the entity is there: the job goes on where that is disabled or gets another name.
+        self._upgrade.async_follow()
 
     @property
     @override
@@ -282,15 +281,13 @@ class HostPackages(HomelabUpdate[HostState]):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Look for an installation; let nobody who waits for its end hold up that of Home Assistant."""
+        """Know what was skipped, and the words for a failure."""
         await super().async_added_to_hass()
         stored = await self.async_get_last_extra_data()
         self._skipped = stored.as_dict().get(SKIPPED) if stored else None
         self._look_at_offer()
         self._look_at_skipped()
-        self._upgrade.async_polled()
         self._summaries = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
-        self.async_on_remove(self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
 
     @property
     @override
@@ -319,16 +316,9 @@ class HostPackages(HomelabUpdate[HostState]):
             self.coordinator.config_entry.async_create_task(self.hass, self.async_clear_skipped())
 
     @callback
-    def _async_stop(self, _event: Event) -> None:
-        """Stop waiting; others than Home Assistant can make such an event, too."""
-        if self.hass.is_stopping:
-            self._upgrade.async_close()
-
-    @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Look after the installation and what was skipped as well."""
-        self._upgrade.async_polled()
+        """Look after what is offered and what was skipped as well."""
         self._look_at_offer()
         self._look_at_skipped()
         super()._handle_coordinator_update()
