@@ -117,7 +117,7 @@ async def test_a_host_is_not_restarted_while_it_installs_updates(hass: HomeAssis
     # Nor where that is known from before a start, and the host has not been asked yet.
     told.job = ConnectionLost("plain")
     await host.reload()
-    with pytest.raises(HomeAssistantError, match="set up anew"):
+    with pytest.raises(HomeAssistantError, match="no longer waits"):
         await waiting
     with pytest.raises(ServiceValidationError, match="is installing updates"):
         await restart(hass)
@@ -140,7 +140,7 @@ async def test_a_host_whose_installation_hangs_can_be_restarted_with_the_option_
         await restart(hass)
     hass.config_entries.async_update_entry(host.entry, options={"power": True})
     await host.reload()
-    with pytest.raises(HomeAssistantError, match="set up anew"):
+    with pytest.raises(HomeAssistantError, match="no longer waits"):
         await waiting
     told.say(ROOT_WITH_SYSTEMCTL)
     told.say()
@@ -395,7 +395,7 @@ async def test_a_host_that_tells_late_what_was_left_of_a_job_before_a_reboot_is_
     await later(host, 20)
     assert hass.states.get(EVENTS).attributes.get("reason") == "upgrade_lost"
     assert not host.entry.runtime_data.store.memory.upgrade
-    with pytest.raises(HomeAssistantError, match="was interrupted" if is_watched else "nobody waits"):
+    with pytest.raises(HomeAssistantError, match="was interrupted" if is_watched else "no longer waits"):
         await waiting
 
 
@@ -488,7 +488,7 @@ async def test_nobody_who_waits_holds_up_the_end_of_home_assistant(hass: HomeAss
         await waiting
 
 
-@pytest.mark.parametrize("meanwhile", ["set up anew", "disabled", "removed"])
+@pytest.mark.parametrize("meanwhile", ["no longer waits", "disabled", "removed"])
 async def test_what_a_script_does_after_the_updates_is_not_done_when_nobody_waits_for_their_end(
     hass: HomeAssistant, host: Host, meanwhile: str
 ) -> None:
@@ -505,7 +505,7 @@ async def test_what_a_script_does_after_the_updates_is_not_done_when_nobody_wait
     await later(host, 20)
     assert in_progress(hass)
     match meanwhile:
-        case "set up anew":
+        case "no longer waits":
             with patch("custom_components.homelab_monitor.async_new_session", return_value=host.session):
                 assert await hass.config_entries.async_reload(host.entry.entry_id)
         case "disabled":
@@ -518,7 +518,7 @@ async def test_what_a_script_does_after_the_updates_is_not_done_when_nobody_wait
     assert done == []
 
 
-@pytest.mark.parametrize("meanwhile", ["set up anew", "disabled"])
+@pytest.mark.parametrize("meanwhile", ["no longer waits", "disabled"])
 async def test_nothing_is_started_on_a_host_that_went_while_it_was_somebodys_turn(
     hass: HomeAssistant, host: Host, meanwhile: str
 ) -> None:
@@ -612,7 +612,7 @@ async def test_a_job_is_found_again_where_no_entity_shows_it(hass: HomeAssistant
     er.async_get(hass).async_update_entity(PACKAGES, disabled_by=er.RegistryEntryDisabler.USER)
     await a_moment()
     await host.reload()
-    with pytest.raises(HomeAssistantError, match="set up anew"):
+    with pytest.raises(HomeAssistantError, match="no longer waits"):
         await waiting
     told.job = DONE
     await later(host, 20)
@@ -631,7 +631,7 @@ async def test_nobody_who_waits_holds_up_the_end_where_no_entity_shows_it(hass: 
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await a_moment()
     assert waiting.done()
-    with pytest.raises(HomeAssistantError, match="nobody waits"):
+    with pytest.raises(HomeAssistantError, match="no longer waits"):
         await waiting
 
 
