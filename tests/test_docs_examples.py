@@ -234,5 +234,5 @@ async def test_updates_are_told_each_day(hass: HomeAssistant, nas: Host, sent: l
     hass.states.async_set("sensor.nas_security_updates", "unavailable")
     await hass.services.async_call("automation", "trigger", {"entity_id": "automation.it", "skip_condition": False})
     await hass.async_block_till_done()
-    assert sent == [" 3 security updates wait on the NAS"]
+    assert sent == [" 3 security updates are pending on the NAS"]
     await hass.services.async_call("automation", "turn_off", {"entity_id": "all"}, blocking=True)
