@@ -198,7 +198,7 @@ async def test_a_failure_is_raised_for_who_asked_and_told_as_an_event(hass: Home
     with pytest.raises(HomeAssistantError) as raised:
         await waiting
     assert str(raised.value) == (
-        "plain did not install all updates: E: No space left <b>there</b>. Fix what it says there, then install again"
+        "plain did not install all updates: E: No space left <b>there</b>. Fix the cause there, then install again"
     )
     states = [event.data["new_state"] for event in events if event.data["entity_id"] == EVENTS]
     assert [state.attributes["event_type"] for state in states] == ["update_failed"]

@@ -123,7 +123,6 @@ _ROWS: tuple[_Row, ...] = (
         (f"sh -c {shlex.quote(_OPENWRT_PYTHON)}",),
     ),
     _Row("install_python", (_MACOS,), _HAND, ("xcode-select --install",)),
-    _Row("install_python", (_OTHER,), _HAND, ()),
     # ----------------------------------------------------------------
     _Row("set_clock", _SYSTEMD, _HOST, ("timedatectl set-ntp true",)),
     _Row("set_clock", (_ALPINE,), _HOST, ("rc-update add ntpd default", "rc-service ntpd restart")),
@@ -151,10 +150,8 @@ _ROWS: tuple[_Row, ...] = (
     _Row("start_docker", (_OPENWRT,), _HOST, ("/etc/init.d/dockerd start",)),
     _Row("start_docker", (_MACOS,), _HAND, ("open -a Docker",)),
     _Row("start_docker", (_WINDOWS,), _HAND, ("Restart-Service com.docker.service -Force",)),
-    _Row("start_docker", (_OTHER,), _HAND, ()),
     _Row("start_podman", _SYSTEMD, _HOST, ("systemctl --user enable --now podman.socket",), as_root=False),
     _Row("start_podman", (_ALPINE,), _HOST, ("rc-service podman start",)),
-    _Row("start_podman", (_OTHER,), _HAND, ()),
     # ----------------------------------------------------------------
     _Row("restart_host", (*_SYSTEMD, _ALPINE, _OTHER), _HAND, ("sudo reboot",)),
     _Row("restart_host", (_WINDOWS,), _HAND, ("Restart-Computer",)),
