@@ -246,6 +246,26 @@ async def test_another_command_than_the_one_that_was_shown_is_not_run(
     assert "/dev/sdb" in script.ran[0][0]
 
 
+async def test_a_password_is_not_given_to_another_command_than_the_one_that_asked_for_it(
+    hass: HomeAssistant,
+    host: Host,
+    script: Script,  # noqa: F811
+    begin: Callable[..., Any],  # noqa: F811
+) -> None:
+    dialog = await begin(SMART)
+    script.results = [ASKS]
+    await dialog.choose("run")
+    assert dialog.at == "password"
+    more = replace(SMART, placeholders=dict(SMART.placeholders) | {"disks": "sdb"})
+    async_update_issues(hass, host.entry, [more], at_once=True)
+    script.results, script.reports = [DONE], [report(row("smart", CheckStatus.OK, "smart_works"))]
+    await dialog.submit(password="s3cret")
+    assert dialog.at == "cure"
+    assert "/dev/sdb" in dialog.shown
+    assert "Nothing was run" in dialog.shown
+    assert [password for _, password in script.ran] == [None]
+
+
 async def test_two_dialogs_run_one_command_and_the_other_says_so(
     hass: HomeAssistant,
     host: Host,
