@@ -471,6 +471,27 @@ async def test_polls_by_hand_find_what_lasts_as_long_as_it_does_from_one_to_the_
     assert hass.states.get("event.plain_events").attributes["event_type"] == "gpu_lost"
 
 
+@pytest.mark.parametrize("boot_id", ["another", None], ids=["machine", "container"])
+async def test_what_lasted_before_a_reboot_does_not_count_after_it(
+    hass: HomeAssistant, host: Host, boot_id: str | None
+) -> None:
+    # A container that starts again (LXC) has the boot id of its machine: only its uptime begins anew.
+    document, sections = host.session.document, host.session.sections
+
+    async def is_full(seconds: float) -> bool:
+        await host.move(seconds, step=5)
+        return "memory_full" in hass.states.get(PROBLEM).attributes["reasons"]
+
+    await host.start()
+    sections["memory"].update(available_bytes=100, free_bytes=50, cached_bytes=10, buffers_bytes=10, shared_bytes=0)
+    sections["memory"]["swap_free_bytes"] = 0
+    assert not await is_full(240)
+    sections["uptime"]["uptime_seconds"] = 5.0
+    document["boot_id"] = boot_id or document["boot_id"]
+    assert not await is_full(240)
+    assert await is_full(90)
+
+
 async def test_the_device_says_what_the_machine_is(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, HOST_ID), host.entry.entry_id)
