@@ -170,6 +170,17 @@ class Room(unittest.TestCase):
             told.append(reply["sections"]["services"]["units"][0]["restarts"])
         self.assertEqual(told, [1, 1, 3])
 
+    def test_the_memory_of_a_service_is_what_its_group_holds_now_and_no_limit_of_it(self):
+        # systemd's own number may be minutes old, as it is asked for again after some minutes only.
+        tree = Tree(self)
+        group = "/system.slice/web.service"
+        tree.files(
+            "/sys/fs/cgroup" + group, **{"memory.current": "1000\n", "memory.max": "5000\n", "memory.peak": "4000\n"}
+        )
+        told = {"ControlGroup": group, "MemoryCurrent": "900"}
+        self.assertEqual(probe.unit_memory(tree.host(), told), 1000)
+        self.assertEqual(probe.unit_memory(Tree(self).host(), told), 900)
+
     def test_the_service_manager_of_another_user_is_told_as_theirs(self):
         lines = [f"user@{uid}.service loaded failed failed" for uid in (0, 1000, 1501)]
         told = self.told(*lines, "user-runtime-dir@1501.service loaded failed failed")
