@@ -62,6 +62,7 @@ OF_ANOTHER = [
     "\N{FULLWIDTH DIGIT ONE}92.0.2.1",
     "n\N{CYRILLIC SMALL LETTER A}s",
     "xn--ns-7kc",
+    "nas.xn--ns-7kc",
     "192.0.2.1\u200b.local",
     "\u202e1.2.0.291",
 ]

@@ -279,6 +279,13 @@ def test_networks_that_are_typed_are_read_and_counted(text, networks, count):
     assert scan_module.count_addresses(read) == sum(1 for each in read for _ in each.hosts())
 
 
+@pytest.mark.parametrize("text", ["192.0.2.0/23", "203.0.112.0/23"])
+def test_a_network_that_reaches_into_the_internet_at_either_end_is_not_scanned(text):
+    with pytest.raises(scan_module.NetworksError) as raised:
+        scan_module.parse_networks(text)
+    assert raised.value.key == "public_network"
+
+
 async def test_names_come_from_who_knows_them_and_only_real_names_are_taken(monkeypatch):
     told = {"127.0.0.2": "nas.lan.", "127.0.0.3": "<img src=x onerror=alert(1)>", "127.0.0.4": "from-dns"}
     told["127.0.0.5"] = "nas<img src=x onerror=alert(1)>"
