@@ -576,15 +576,16 @@ async def test_a_disk_that_is_full_after_an_absence_is_told_when_the_clock_was_s
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize("hours", [1.0, 0.005])
 async def test_a_reboot_that_is_due_after_an_absence_is_told_when_the_clock_was_set_back(
-    hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
+    hass: HomeAssistant, host: Host, notes: list[dict[str, object]], hours: float
 ) -> None:
     await host.start()
     hosts = ["binary_sensor.plain_reboot_required"]
     await use(hass, "reboot_required", hosts=hosts, minutes=0, actions=note(what="due"))
     # As the first reply tells it where the turn of its section has come.
     hass.states.async_set(hosts[0], "unavailable")
-    set_clock_back(host, hosts[0])
+    set_clock_back(host, hosts[0], hours)
     hass.states.async_set(hosts[0], "on")
     await hass.async_block_till_done()
     assert [each["what"] for each in notes] == ["due"]

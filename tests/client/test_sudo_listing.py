@@ -106,6 +106,14 @@ def test_the_last_option_of_a_name_counts_and_stays_on() -> None:
     assert listed(f'NOPASSWD: ROLE=x /bin/ls, {PATH} ""').has_rule is None
 
 
+def test_a_rule_with_a_root_folder_of_its_own_leaves_those_before_it() -> None:
+    # In that folder sudo may not find the program, and then the rule before it counts.
+    found = listed(f"NOPASSWD: {PATH}", f"PASSWD: CHROOT=/srv {PATH}")
+    assert (found.has_rule, found.may_run, found.is_open) == (None, True, True)
+    found = listed(f"NOPASSWD: {PATH}", f"PASSWD: {PATH}")
+    assert (found.has_rule, found.may_run, found.is_open) == (False, False, False)
+
+
 WITHOUT = {"sudo 1.9.13": f'{PATH} ""', "sudo 1.9.5": rf"{PATH} \"\""}
 """A rule that ends in `""`, as versions of sudo list it."""
 
