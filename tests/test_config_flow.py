@@ -1984,7 +1984,7 @@ def test_errors_are_plain_text_and_descriptions_are_markdown_and_share_no_words(
 
 def test_the_texts_of_the_flow_are_all_used() -> None:
     folder = Path(__file__).parents[1] / "custom_components/homelab_monitor"
-    source = "".join((folder / f"{name}.py").read_text() for name in ("config_flow", "onboarding"))
+    source = "".join((folder / f"{name}.py").read_text() for name in ("config_flow", "flow/onboarding"))
     of_core = {"already_in_progress", "reauth_successful", "reconfigure_successful"}  # not yet there in 2026.9
     for step, texts in TEXTS["step"].items():
         assert f"async_step_{step}(" in source
