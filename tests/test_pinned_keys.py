@@ -1,8 +1,9 @@
 """The pinned host keys of hosts that are watched: what older entries hold, and what polls change."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
@@ -11,7 +12,10 @@ import pytest
 
 from custom_components.homelab_monitor.capability import async_connect, async_test_host
 from custom_components.homelab_monitor.client.errors import HostKeyChanged
+from custom_components.homelab_monitor.client.tracking.identity import host_id
 from custom_components.homelab_monitor.client.transport.keys import KeyPair, fingerprint
+from custom_components.homelab_monitor.client.transport.target import Target
+from custom_components.homelab_monitor.flow.connection import HostContact
 from custom_components.homelab_monitor.settings import HostAddress
 
 from .dropbear import Dropbear, make_dropbear  # noqa: F401
@@ -250,3 +254,15 @@ async def test_a_host_that_changes_its_keys_all_the_time_is_written_once_a_minut
 @pytest.fixture
 def host(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Host:
     return Host(hass, freezer)
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_a_key_that_nobody_vouches_for_makes_no_machine_the_known_one(is_proven: bool) -> None:
+    # The keys of an older entry beyond the first may have come from anybody.
+    keys = ("ssh-ed25519 AAAA", "ssh-ed25519 BBBB")
+    known = HostAddress(
+        target=Target("mon", "192.0.2.1"), host_id=host_id(None, keys[0]), host_keys=keys, is_proven=is_proven
+    )
+    for key, is_it in ((keys[0], True), (keys[1], is_proven), ("ssh-ed25519 CCCC", False)):
+        contact = HostContact(known.target, keys, Mock(host_key=key), asyncio.Lock())
+        assert contact.is_it(known) is is_it
