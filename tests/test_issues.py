@@ -17,13 +17,16 @@ from custom_components.homelab_monitor.client.checks.checks import Evidence
 from custom_components.homelab_monitor.client.checks.host_facts import Facts
 from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import (
+    BadReply,
     CommandNotRun,
     ConnectionRefused,
+    HomelabError,
     HostKeyChanged,
     KeyRefused,
     NoPython,
     OldForcedCommand,
     ProbeFailed,
+    ReplyTooLarge,
     TimedOut,
 )
 from custom_components.homelab_monitor.const import DOMAIN
@@ -270,6 +273,16 @@ async def test_a_day_offline_is_an_issue_unless_the_host_may_be_off(
     host.session.error = None
     await host.move(600, step=300)
     assert Issues(hass, host).severities == {}
+
+
+@pytest.mark.parametrize("error", [BadReply("plain", "no JSON"), ReplyTooLarge("plain", "9 MB")])
+async def test_a_host_that_answers_what_nobody_can_use_is_reachable_also_after_a_day(
+    hass: HomeAssistant, host: Host, error: HomelabError
+) -> None:
+    await host.start()
+    host.session.error = error
+    await host.move(90_000, step=300)
+    assert Issues(hass, host).severities == {"probe": "error"}
 
 
 async def test_a_restart_does_not_start_the_day_offline_anew(hass: HomeAssistant, host: Host) -> None:

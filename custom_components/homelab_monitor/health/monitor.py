@@ -99,7 +99,8 @@ class HealthMonitor:
         if error is None:
             async_end_reauth(self._hass, self._entry)
             self._judge_whole_when_due(evidence)
-        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off:
+        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off and not evaluate_poll(evidence):
+            # Of silence alone: whoever answers what is of no use is reached, and the row about that says so.
             reachable = [row for row in evaluate(evidence) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
