@@ -82,7 +82,7 @@ async def test_a_server_that_says_it_is_asked_every_two_minutes_in_the_end(host:
     host.session.error = LINE
     spaced = await rests(host, 1200)
     assert spaced[:2] == [10, 10], "while the host is only late"
-    assert sum(spaced[:6]) >= 240
+    assert sum(spaced[:6]) >= 235, "each may come a second sooner: polls are spread over the second"
     assert all(rest in range(119, 123) for rest in spaced[6:])
     host.session.error = CLOSED
     await answer(host, CLOSED)
