@@ -238,7 +238,7 @@ async def repair(tour: Tour) -> None:
     assert "docker" not in tour.machines["nas"].run("id", "-nG", "mon").split()  # noqa: S101
     await tour.open("/config/repairs")
     await browser.picture("14-repairs", REPAIRS_PAGE)
-    await tour.page.get_by_text("nas: Docker").first.click()
+    await tour.page.get_by_text("nas: no access to Docker").first.click()
     await browser.at(f"{flow}.step.cure")
     await browser.picture("15-cure")
     await browser.choose("run")
