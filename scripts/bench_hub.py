@@ -53,7 +53,7 @@ class Hub:
         """Let an interval pass and poll, all entities included."""
         self._clock.jump()
         await self._coordinator.async_refresh()
-        if self._coordinator.data.status is not polling.Status.ONLINE:
+        if self._coordinator.data.status is not polling.HostStatus.ONLINE:
             raise SystemExit(f"the host cannot be polled: {self._coordinator.data.error}")
 
     @callback
