@@ -6,10 +6,10 @@ from custom_components.homelab_monitor.client.models import System
 from custom_components.homelab_monitor.client.tracking.identity import (
     clone_id,
     host_id,
-    is_another,
     is_it,
     machine_of,
 )
+from custom_components.homelab_monitor.client.transport import ssh
 
 ONE, TWO = "1" * 32, "2" * 32
 KEYS = ("ssh-ed25519 AAAA", "ssh-rsa BBBB")
@@ -50,7 +50,7 @@ def test_once_it_is_noted_which_machine_is_meant_a_key_proves_no_more(told: Syst
 
 
 def test_only_a_machine_that_says_so_is_another_one() -> None:
-    assert is_another(ONE, TWO)
-    assert not any(is_another(ONE, told) for told in (ONE, ""))
-    assert not is_another("", TWO), "nobody has noted which one it is"
+    assert ssh._is_another(ONE, TWO)
+    assert not any(ssh._is_another(ONE, told) for told in (ONE, ""))
+    assert not ssh._is_another("", TWO), "nobody has noted which one it is"
     assert (machine_of(system("A" * 32)), machine_of(system("?")), machine_of(None)) == ("a" * 32, "", "")
