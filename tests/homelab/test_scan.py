@@ -16,7 +16,7 @@ from .needed import needs_lab
 HOSTS = ("nas", "pi", "router", "server", "desk", "media")
 SCAN = """
 import asyncio, dataclasses, json, sys, time
-from custom_components.homelab_monitor.client.scan import interfaces_to_scan, networks_to_scan, scan
+from custom_components.homelab_monitor.client.transport.scan import interfaces_to_scan, networks_to_scan, scan
 adapters = json.loads(sys.argv[1])
 shares = []
 started = time.monotonic()
