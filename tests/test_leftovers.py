@@ -1,4 +1,4 @@
-"""A run of the tests that leaves a process or a file behind says so and fails."""
+"""What a run of the tests leaves behind is found and ended."""
 
 import os
 from pathlib import Path
