@@ -16,7 +16,7 @@ Tests use real SSH servers, shells and tools. Missing system packages are instal
 with apt; otherwise the tests that want them are skipped and the summary says so. With CI=true such a skip is a failure.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ import tempfile
 import time
 
 from environments import environment
-from leftovers import Leftovers
+import leftovers
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PACKAGES = {
@@ -281,15 +281,20 @@ def main() -> None:
     if {"-h", "--help"} & set(names) or set(names) - set(NAMES):
         print(__doc__)
         sys.exit(0 if {"-h", "--help"} & set(names) else 2)
+    passed, left = leftovers.watch(lambda: run_all(names or NAMES, pytest_arguments), ROOT)
+    # Named, and no failure yet: the files of other work that goes on beside the run are named as well.
+    for line in left:
+        print(f"left    {line}")
+    sys.exit(0 if passed else 1)
+
+
+def run_all(names: Iterable[str], pytest_arguments: list[str]) -> bool:
+    """Run checks one after the other and report on them; return whether all passed."""
     results = []
-    leftovers = Leftovers(ROOT)
-    for name in names or NAMES:
+    for name in names:
         checks = Checks(pytest_arguments)
         results.append(run_check(name, getattr(checks, name), checks.notes))
-    left = leftovers.find()
-    # Named, and no failure yet: the files of other work that goes on beside the run are named as well.
-    results.append(Result("left", passed=True, seconds=0.0, notes=left))
-    sys.exit(0 if report(results) else 1)
+    return report(results)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What a run of the tests leaves behind: processes that outlive it, and files outside of its own folders.
 
 Linux lets a process take in the orphans among its descendants (prctl(2), PR_SET_CHILD_SUBREAPER): whatever a test has
-started, also a daemon that has cut itself loose, becomes a child of the run when its own parents have ended.
+started, also a daemon that has cut itself loose, becomes a child of the watching process when its own parents have
+ended. That process does nothing but reap, as init does: a zombie would look like a process that goes on.
 """
 
+from collections.abc import Callable
 import ctypes
 import os
 from pathlib import Path
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -19,33 +22,45 @@ _OURS = "homelab"
 """Other programs make files there, too; ours have this in their names."""
 
 
-class Leftovers:
-    """Compares what is there after a run with what was there before it."""
+def watch(run: Callable[[], bool], checkout: Path) -> tuple[bool, list[str]]:
+    """Run something in a process below this one; return whether it told True, and a line for each thing it has left.
 
-    def __init__(self, checkout: Path) -> None:
-        """Take in orphans from now on, and note what is there."""
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._checkout = checkout
-        self._before = self._files()
+    Processes that are left are ended; those that are about to end have ten seconds for it.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = _files(checkout)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if (runner := os.fork()) == 0:
+        sys.exit(0 if run() else 1)
+    passed = _wait_for(runner)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while (left := descendants()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    lines = [f"process {pid}: {words}" for pid, words in left.items()]
+    for pid in left:
+        _end(pid)
+    return passed, lines + [f"file {name}" for name in sorted(_files(checkout) - before)]
 
-    def find(self) -> list[str]:
-        """Return what is left, a line each, and end the processes among it; those that are ending have ten seconds."""
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while (left := descendants()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        lines = [f"process {pid}: {words}" for pid, words in left.items()]
-        for pid in left:
-            _end(pid)
-        descendants()  # so that none stays as a zombie
-        return lines + [f"file {name}" for name in sorted(self._files() - self._before)]
 
-    def _files(self) -> set[str]:
-        """Return our files outside of the folders of a run, and those in the checkout that git does not know."""
-        folders = {*_FOLDERS, Path(tempfile.gettempdir())}
-        found = {str(path) for folder in folders if folder.is_dir() for path in folder.glob(f"*{_OURS}*")}
-        status = ["git", "-C", self._checkout, "status", "--porcelain"]
-        listed = subprocess.run(status, capture_output=True, text=True, check=False).stdout
-        return found | set(listed.splitlines())
+def _wait_for(runner: int) -> bool:
+    """Reap whatever ends until a child has ended; return whether that ended well, also when the user interrupts."""
+    while True:
+        try:
+            pid, status = os.wait()
+        except KeyboardInterrupt:  # the child has got it, too
+            continue
+        if pid == runner:
+            return os.waitstatus_to_exitcode(status) == 0
+
+
+def _files(checkout: Path) -> set[str]:
+    """Return our files outside of the folders of a run, and those in the checkout that git does not know."""
+    folders = {*_FOLDERS, Path(tempfile.gettempdir())}
+    found = {str(path) for folder in folders if folder.is_dir() for path in folder.glob(f"*{_OURS}*")}
+    status = ["git", "-C", checkout, "status", "--porcelain"]
+    listed = subprocess.run(status, capture_output=True, text=True, check=False).stdout
+    return found | set(listed.splitlines())
 
 
 def descendants() -> dict[int, str]:

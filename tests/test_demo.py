@@ -16,6 +16,7 @@ import asyncssh
 import pytest
 
 from custom_components.homelab_monitor.client.probe.programs import probe_source
+from tests.sshd import is_running, wait_for
 
 ROOT = Path(__file__).parent.parent
 PROBES = ROOT / "custom_components/homelab_monitor/probes"
@@ -202,6 +203,4 @@ async def test_this_machine_runs_what_it_is_asked_and_ends_it_with_the_connectio
             await asyncio.sleep(0.02)
     user = pwd.getpwuid(os.getuid()).pw_name
     assert (told.stdout, told.stderr.strip(), told.exit_status) == ("typed", user, 3)
-    async with asyncio.timeout(10):
-        while Path(f"/proc/{pid}").exists():
-            await asyncio.sleep(0.05)
+    await wait_for(lambda: not is_running(int(pid)))

@@ -14,15 +14,16 @@ sys.path.insert(0, sys.argv[1])
 import leftovers
 leftovers._GRACE_SECONDS = float(sys.argv[3])
 leftovers._FOLDERS = (__import__("pathlib").Path(sys.argv[5]),)
-watch = leftovers.Leftovers(__import__("pathlib").Path(sys.argv[2]))
-subprocess.run(["sh", "-c", sys.argv[4]], check=True)
-for line in watch.find():
+run = lambda: subprocess.run(["sh", "-c", sys.argv[4]]).returncode == 0
+passed, lines = leftovers.watch(run, __import__("pathlib").Path(sys.argv[2]))
+for line in lines:
     print(line)
+print(passed)
 print(len(leftovers.descendants()), "left")
 """
 
 
-def found_after(command: str, checkout: Path, seconds: float = 1.0) -> list[str]:
+def found_after(command: str, checkout: Path, seconds: float = 1.0, *, ends_well: bool = True) -> list[str]:
     words = [
         sys.executable,
         "-c",
@@ -41,8 +42,8 @@ def found_after(command: str, checkout: Path, seconds: float = 1.0) -> list[str]
         check=True,
         timeout=60,
     )
-    *lines, left = ran.stdout.splitlines()
-    assert left == "0 left"
+    *lines, passed, left = ran.stdout.splitlines()
+    assert (passed, left) == (str(ends_well), "0 left")
     return lines
 
 
@@ -55,6 +56,16 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_a_clean_run_leaves_nothing(checkout: Path) -> None:
     assert found_after("sleep 0.1 & true", checkout, seconds=20) == []
+
+
+def test_how_the_run_ended_is_told(checkout: Path) -> None:
+    assert found_after("exit 3", checkout, ends_well=False) == []
+
+
+def test_an_orphan_that_ends_during_the_run_is_no_zombie(checkout: Path) -> None:
+    """A test that waits for the end of a process that it does not own would wait for ever."""
+    orphan = f"(sleep 0.2 & echo $! >{checkout}/.git/pid); sleep 1; test ! -e /proc/$(cat {checkout}/.git/pid)"
+    assert found_after(orphan, checkout) == []
 
 
 @pytest.mark.parametrize("command", ["sleep 77 >/dev/null 2>&1 &", "setsid -f sleep 77 >/dev/null 2>&1"])

@@ -46,7 +46,7 @@ from tests import fake_host as fakes
 from tests.between import Between
 from tests.fake_host import FakeHost
 from tests.needs import needs
-from tests.sshd import IS_ROOT, Sshd, free_port, make_host_key, processes_with, wait_for
+from tests.sshd import IS_ROOT, Sshd, free_port, is_running, make_host_key, processes_with, wait_for
 
 SECONDS = 10.0
 type Speaker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -198,7 +198,7 @@ async def test_a_question_that_is_left_alone_is_not_answered_by_the_end(make_ssh
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await wait_for(lambda: not Path(f"/proc/{told.read_text().strip()}").exists())
+    await wait_for(lambda: not is_running(int(told.read_text())))
     assert not mark.exists()
     await connection.close()
 
