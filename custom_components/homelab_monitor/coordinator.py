@@ -628,14 +628,22 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _arm_stale_timer(self, *, anew: bool = False) -> None:
         """Turn the host offline when no success follows in time."""
-        self._disarm_stale_timer()
         # Where the user polls by hand, silence between two polls means nothing.
-        if not (self.config_entry.pref_disable_polling or self._audience.is_gone):
-            job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
-            now = time.monotonic()
-            heard = now if anew or self._last_success is None else self._last_success
-            self._stale_due = heard + self.options.stale_after
-            self._unsub_stale = async_call_later(self.hass, self._stale_due - now, job)
+        if self.config_entry.pref_disable_polling or self._audience.is_gone:
+            self._disarm_stale_timer()
+            return
+        now = time.monotonic()
+        heard = now if anew or self._last_success is None else self._last_success
+        before, self._stale_due = self._stale_due, heard + self.options.stale_after
+        # A timer that comes too early sets itself anew: cheaper than one for each poll.
+        if self._unsub_stale is None or self._stale_due < before:
+            self._set_stale_timer(self._stale_due - now)
+
+    def _set_stale_timer(self, seconds: float) -> None:
+        """Look in so many seconds whether the host has become stale."""
+        self._disarm_stale_timer()
+        job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
+        self._unsub_stale = async_call_later(self.hass, seconds, job)
 
     def _disarm_stale_timer(self) -> None:
         """Cancel the timer."""
@@ -647,7 +655,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
     def _async_turn_stale(self, _now: datetime) -> None:
         """Say offline between two polls, when the last success becomes too old."""
         self._unsub_stale = None
-        if self.data.is_online and not self._audience.is_listening:
+        if (early := self._stale_due - time.monotonic()) > 0:
+            self._set_stale_timer(early)
+        elif self.data.is_online and not self._audience.is_listening:
             self._arm_stale_timer(anew=True)
         elif self.data.is_online and self._waits_on():
             return
@@ -666,8 +676,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if until <= now:
             return False
         self._stale_due = until
-        job = HassJob(self._async_turn_stale, f"{self.name} stale", cancel_on_shutdown=True)
-        self._unsub_stale = async_call_later(self.hass, until - now, job)
+        self._set_stale_timer(until - now)
         return True
 
     # ------------------------------------------------------------ items and device

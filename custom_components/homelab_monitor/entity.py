@@ -173,9 +173,11 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
     @override
     def available(self) -> bool:
         """Return whether the entity has something to say."""
-        if self.entity_description.stays_available:
-            return True
-        return self.coordinator.data.is_online and self.item is not None
+        return self._has_to_say(self.item)
+
+    def _has_to_say(self, item: ItemT | None) -> bool:
+        """Return whether the entity has something to say of its item as it is now."""
+        return self.entity_description.stays_available or (item is not None and self.coordinator.data.is_online)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 They are installed where the host's options allow it and its package manager is one that we know how to ask.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
+import operator
 from typing import Any, override
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityDescription, UpdateEntityFeature
@@ -158,7 +159,7 @@ class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
     @override
     def shown(self) -> object:
         """Return both versions, and what is not offered."""
-        return self.available, self.installed_version, self.latest_version, self.extra_state_attributes
+        return self.available, self._offer, self.extra_state_attributes
 
     @property
     @override
@@ -207,6 +208,8 @@ class HostPackages(HomelabUpdate[HostState]):
         self._summaries: Mapping[str, str] = {}
         self._skipped: str | None = None
         """The packages that a person skipped: the version says only how many there are."""
+        self._looked_at: Sequence[object] = ()
+        self._shown: object = None
         # Not only while the entity is there: the job goes on where that is disabled or gets another name.
         self._upgrade.async_follow()
 
@@ -266,7 +269,7 @@ class HostPackages(HomelabUpdate[HostState]):
     @override
     def shown(self) -> object:
         """Return both versions, and whether packages are being installed."""
-        return super().shown, self.in_progress, self.supported_features
+        return self._shown
 
     @property
     @override
@@ -286,7 +289,7 @@ class HostPackages(HomelabUpdate[HostState]):
         stored = await self.async_get_last_extra_data()
         self._skipped = stored.as_dict().get(SKIPPED) if stored else None
         self._look_at_offer()
-        self._look_at_skipped()
+        self._look_at_skipped(self.state_attributes or {})
         self._summaries = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
 
     @property
@@ -302,9 +305,9 @@ class HostPackages(HomelabUpdate[HostState]):
         return None if item is None else _digest(item)
 
     @callback
-    def _look_at_skipped(self) -> None:
+    def _look_at_skipped(self, shown: Mapping[str, Any]) -> None:
         """Note which packages were skipped; offer others, of which there may be just as many."""
-        if (self.state_attributes or {}).get(SKIPPED) is None:
+        if shown.get(SKIPPED) is None:
             self._skipped = None
             return
         # Only where something was skipped: this is looked at in every poll, and packages may be a thousand.
@@ -319,6 +322,14 @@ class HostPackages(HomelabUpdate[HostState]):
     @override
     def _handle_coordinator_update(self) -> None:
         """Look after what is offered and what was skipped as well."""
-        self._look_at_offer()
-        self._look_at_skipped()
+        sections = self.coordinator.data.snapshot.sections
+        now = (self.available, sections.updates, sections.system, self._failure, self._skipped, self.in_progress)
+        # Most polls tell nothing anew, and all that is shown is made of these.
+        if not self._looked_at or not all(map(operator.is_, now, self._looked_at, strict=True)):
+            self._looked_at = now
+            self._look_at_offer()
+            self._shown = (super().shown, self.in_progress, self.supported_features)
         super()._handle_coordinator_update()
+        # What is shown says the same as `state_attributes`, which costs as much as all else here.
+        state = self.hass.states.get(self.entity_id)
+        self._look_at_skipped(state.attributes if state else {})

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from typing import Any, get_args, get_origin
 
+from hypothesis import given, strategies as st
 import orjson
 import pytest
 
@@ -17,6 +18,7 @@ from custom_components.homelab_monitor.client.limits import (
     LISTS,
     MARKS_LIMIT,
     NAME_LIMIT,
+    NUMBER_LIMIT,
     PATH_LIMIT,
     UNREAD_LIMIT,
 )
@@ -109,6 +111,48 @@ def test_many_brackets_in_texts_are_not_deep() -> None:
 
 
 # ---------------------------------------------------------------- what was asked, and what is typed
+
+
+_NUMBERS = st.sampled_from(["1e999", "-1E400", "18446744073709551616", "1" * 400, "0.1", "-0", "1e-400", "NaN"])
+_TEXTS = st.text(st.characters(exclude_categories=())).map(json.dumps) | st.text().map(
+    lambda text: json.dumps(text, ensure_ascii=False)
+)
+_DOCUMENTS = st.recursive(
+    _NUMBERS | _TEXTS | st.floats(allow_nan=False).map(json.dumps) | st.integers().map(json.dumps),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(_TEXTS, inner), max_size=4).map(
+            lambda pairs: "{" + ",".join(f"{name}:{value}" for name, value in pairs) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def _as_taken(value: object) -> object:
+    """Return a value as fields take it: one number beyond the limit is as good as another."""
+    if isinstance(value, dict):
+        return {name: _as_taken(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_as_taken, value))
+    return "beyond" if isinstance(value, int | float) and abs(value) > NUMBER_LIMIT else value
+
+
+def _refuse(name: str) -> object:
+    raise ValueError(name)
+
+
+@given(_DOCUMENTS)
+def test_json_says_the_same_whoever_reads_it(document: str) -> None:
+    """The quick reader refuses what the standard library takes: names that are not UTF-8, numbers beyond any."""
+    payload = f'{{"reply":{document}}}'.encode(errors="replace")
+    try:
+        expected = json.loads(payload, parse_constant=_refuse)
+    except ValueError:
+        with pytest.raises(BadReply):
+            decoding.parse("plain", payload)
+    else:
+        assert _as_taken(decoding.parse("plain", payload)) == _as_taken(expected)
 
 
 def test_only_what_was_asked_is_taken() -> None:

@@ -493,6 +493,8 @@ def lines_of(text: str) -> list[str]:
 
 def first_line(text: str) -> str:
     """Return the first line of remote text that says something, safe to log and to show."""
+    if len(text) <= DETAIL_LIMIT and text.isascii() and text.isprintable():
+        return " ".join(text.split())
     # Only a beginning is looked at, so that a huge text costs nothing; a terminal begins anew after a \r.
     for line in lines_of(text[: 16 * DETAIL_LIMIT].replace("\r", "\n")):
         if kept := " ".join(printable(line).split())[:DETAIL_LIMIT]:

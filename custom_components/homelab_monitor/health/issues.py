@@ -46,11 +46,16 @@ _ROWS: HassKey[dict[str, dict[str, CheckResult]]] = HassKey(f"{DOMAIN}_rows")
 
 
 @callback
-def async_end_reauth(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
-    """Take back that a person should log in again: the login works. A dialog in which somebody is further goes on."""
-    for flow in list(entry.async_get_active_flows(hass, {SOURCE_REAUTH})):
+def async_end_reauth(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
+    """Take back that a person should log in again: the login works. A dialog in which somebody is further goes on.
+
+    Return whether there was any dialog.
+    """
+    dialogs = list(entry.async_get_active_flows(hass, {SOURCE_REAUTH}))
+    for flow in dialogs:
         if flow.get("step_id") == "reauth_confirm":
             hass.config_entries.flow.async_abort(flow["flow_id"])
+    return bool(dialogs)
 
 
 @callback
@@ -127,9 +132,11 @@ def async_issue_row(hass: HomeAssistant, entry_id: str, check: str) -> CheckResu
 @callback
 def async_lost_issues(hass: HomeAssistant, entry_id: str) -> frozenset[str]:
     """Return the checks that are wrong by their last word and have no issue: others can delete one, or it waits."""
+    if not (rows := _rows(hass, entry_id)):
+        return frozenset()
     registry = ir.async_get(hass)
-    found = ((check, registry.async_get_issue(DOMAIN, issue_id(entry_id, check))) for check in _rows(hass, entry_id))
-    return frozenset(check for check, issue in found if issue is None or not issue.active)
+    found = {check: registry.async_get_issue(DOMAIN, issue_id(entry_id, check)) for check in rows}
+    return frozenset([check for check, issue in found.items() if issue is None or not issue.active])
 
 
 @callback

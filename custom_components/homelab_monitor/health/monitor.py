@@ -71,6 +71,8 @@ class HealthMonitor:
         self._told: tuple[object, ...] = ()
         self._alike = 0
         self._lost: frozenset[str] = frozenset()
+        self._is_login_asked = True
+        """Whether a person may be asked to log in again."""
 
     @callback
     def async_polled(
@@ -93,11 +95,13 @@ class HealthMonitor:
             installs_updates=self._installs_updates,
             sudo=self._sudo,
         )
+        self._is_login_asked |= error is not None
         is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
         if is_news or is_lost:
             async_update_issues(self._hass, self._entry, evaluate_poll(evidence), at_once=False)
         if error is None:
-            async_end_reauth(self._hass, self._entry)
+            if self._is_login_asked:
+                self._is_login_asked = async_end_reauth(self._hass, self._entry)
             self._judge_whole_when_due(evidence)
         elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off and not evaluate_poll(evidence):
             # Of silence alone: whoever answers what is of no use is reached, and the row about that says so.
@@ -108,6 +112,7 @@ class HealthMonitor:
     def async_start_over(self) -> None:
         """Judge the next polls whatever they tell: a test has made issues or ended some, and polls may disagree."""
         self._alike = 0
+        self._is_login_asked = True
 
     @callback
     def _is_news(self, evidence: Evidence) -> bool:
@@ -199,11 +204,11 @@ def _told(evidence: Evidence) -> tuple[object, ...]:
     return (
         evidence.noise,
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
-        *sorted(snapshot.missing.items()),
-        *sorted(name for name, count in snapshot.late.items() if count >= LATE_READINGS),
-        *sorted(snapshot.errors.items()),
-        *sorted(snapshot.beyond),
-        *sorted(evidence.left_out),
-        *(gpu.state for gpu in gpus),
-        *((firewall.reason, firewall.old_rules) if firewall else ()),
+        snapshot.missing,
+        {name for name, count in snapshot.late.items() if count >= LATE_READINGS},
+        snapshot.errors,
+        set(snapshot.beyond),
+        set(evidence.left_out),
+        [gpu.state for gpu in gpus],
+        (firewall.reason, firewall.old_rules) if firewall else None,
     )

@@ -1,6 +1,6 @@
 """Sensors: the tables of all subjects, and the class that writes states sparingly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 import time
 from typing import Any, override
@@ -12,7 +12,7 @@ from homeassistant.helpers.typing import StateType
 
 from ..coordinator import HomelabConfigEntry, HomelabCoordinator
 from ..entity import HomelabEntity, async_add_items, async_apply_choice
-from .descriptions import HomelabSensorDescription
+from .descriptions import HomelabSensorDescription, PartReader
 from .host import HOST_SENSORS
 from .items import (
     CONTAINER_SENSORS,
@@ -70,19 +70,19 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         self._crossed_at = -ALWAYS_WRITTEN_SECONDS
         self._was_available = self.available
         self._restored: StateType | datetime = None
-        self._moment = self._found_at()
-        self._attr_native_value = self._value()
+        value_fn: object = description.value_fn
+        self._part_fn: Callable[[Any], object] | None = value_fn.part_fn if isinstance(value_fn, PartReader) else None
+        self._settled: object = None
+        """What the value was made of when it was the one that is written; as long as it stays, there is no news."""
+        self._attr_native_value, self._moment = self._look(self.item)
 
-    def _value(self) -> StateType | datetime:
-        """Return the item's value now."""
-        item = self.item
-        value = None if item is None else self.entity_description.value_fn(item)
-        return self._restored if value is None and not self.coordinator.has_polled else value
-
-    def _found_at(self) -> float | None:
-        """Return when the value was found, None where that is no news."""
-        item = self.item
-        return None if item is None else self.entity_description.moment_fn(item)
+    def _look(self, item: ItemT | None) -> tuple[StateType | datetime, float | None]:
+        """Return the item's value now, and when it was found, None where that is no news."""
+        row = self.entity_description
+        value = None if item is None else row.value_fn(item)
+        if value is None and not self.coordinator.has_polled:
+            value = self._restored
+        return value, None if item is None else row.moment_fn(item)
 
     @property
     @override
@@ -100,17 +100,22 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         await super().async_added_to_hass()
         if self._attr_native_value is None and (last := await self.async_get_last_sensor_data()):
             self._restored = last.native_value if isinstance(last.native_value, (str, int, float, datetime)) else None
-            self._attr_native_value = self._value()
+            self._attr_native_value, _ = self._look(self.item)
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state unless it moved too little to be worth a row in the database."""
-        value, available, now = self._value(), self.available, time.monotonic()
-        moment = self._found_at()
-        old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
+        item, now = self.item, time.monotonic()
+        source = item if item is None or self._part_fn is None else self._part_fn(item)
+        available = self._has_to_say(item)
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
+        if source is self._settled is not None and available is self._was_available and not is_due:
+            return
+        value, moment = self._look(item)
+        old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
         if not changed and not is_due and not self._is_news(old, value, now):
+            self._settled = source if value == old else None
             return
         are_new_words = changed or (value != old and not isinstance(value, (int, float)))
         if are_new_words and not self._may_write():
@@ -119,11 +124,14 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         if _crosses_zero(old, value):
             self._crossed_at = now
         self._attr_native_value = value
+        self._settled = source
         self._written_at = now
         self.async_write_ha_state()
 
     def _is_news(self, old: object, value: object, now: float) -> bool:
         """Return whether a value differs enough from the one that was written."""
+        if old == value:
+            return False
         if isinstance(old, datetime) and isinstance(value, datetime):
             return abs(value - old) >= SAME_MOMENT
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):

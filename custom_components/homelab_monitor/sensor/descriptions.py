@@ -22,7 +22,22 @@ from homeassistant.helpers.typing import StateType
 from ..client.tracking.items import Selection
 from ..entity import HomelabDescription, always, never_chosen
 from ..settings import HostOptions
+from ..state import HostState
 from ..subjects import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class PartReader[PartT, ValueT]:
+    """The reader of a value that one part of a host's state holds: the very same part has the same value."""
+
+    part_fn: Callable[[HostState], PartT | None]
+    """The part, None while it is not there."""
+    value_fn: Callable[[PartT], ValueT | None]
+
+    def __call__(self, state: HostState) -> ValueT | None:
+        """Return the value."""
+        part = self.part_fn(state)
+        return None if part is None else self.value_fn(part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ from .descriptions import (
     SIZE,
     STALL,
     HomelabSensorDescription,
+    PartReader,
     measured,
 )
 
@@ -51,14 +52,9 @@ class _Part[PartT]:
     of: Callable[[HostState], PartT | None]
     """The part, None while it is not there."""
 
-    def read[ValueT](self, value_fn: Callable[[PartT], ValueT | None]) -> Callable[[HostState], ValueT | None]:
+    def read[ValueT](self, value_fn: Callable[[PartT], ValueT | None]) -> PartReader[PartT, ValueT]:
         """Return the reader of one value of the part."""
-
-        def read(state: HostState) -> ValueT | None:
-            part = self.of(state)
-            return None if part is None else value_fn(part)
-
-        return read
+        return PartReader(self.of, value_fn)
 
     def is_told(self, state: HostState) -> bool:
         """Return whether the host has the part."""

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from mashumaro.codecs import BasicDecoder, BasicEncoder
 from mashumaro.dialect import Dialect
+import orjson
 
 from ..errors import BadReply, ReplyTooLarge, first_line, printable
 from ..limits import (
@@ -67,12 +68,23 @@ def parse(host: str, payload: bytes) -> dict[str, object]:
     """Return the JSON object in the payload; raise BadReply, before it is parsed where it would cost too much."""
     _require_bounded(host, payload)
     try:
-        document = _JSON.decode(payload.decode())
+        document = _load(payload)
     except (ValueError, RecursionError) as err:
         raise BadReply(host, first_line(str(err))) from err
     if not isinstance(document, dict):
         raise BadReply(host, "the reply is not a JSON object")
     return document
+
+
+def _load(payload: bytes) -> object:
+    """Return what the JSON says; raise ValueError or RecursionError.
+
+    orjson takes a third of the time, and refuses what is seldom there: a name that is not UTF-8, a number beyond any.
+    """
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return _JSON.decode(payload.decode())
 
 
 def _require_bounded(host: str, payload: bytes) -> None:

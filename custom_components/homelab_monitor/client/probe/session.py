@@ -40,6 +40,7 @@ from .snapshot import Reply, decode_reply
 from .start import Send, ask_who, start_probe
 from .upload import Starting, load
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _LOGGER = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
@@ -242,7 +243,7 @@ class ProbeSession:
         request_id = secrets.token_urlsafe(_ID_BYTES)
         wanted = {"id": request_id, "sections": list(sections)}
         extra = {"sudo": list(sudo), "watch": watch, "timeout": seconds - REPLY_MARGIN_SECONDS}
-        line = json.dumps(wanted | {name: value for name, value in extra.items() if value}, separators=(",", ":"))
+        line = _encode(wanted | {name: value for name, value in extra.items() if value})
         return _Request(request_id, line.encode() + b"\n", sections)
 
     async def _reply(self, probe: ProbeProcess, request: _Request, seconds: float) -> Reply:

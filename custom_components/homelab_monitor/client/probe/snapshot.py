@@ -4,7 +4,7 @@ A reply is decoded section by section, so that one section of a wrong shape cost
 A snapshot is what is known of a host now: the newest good value of every section.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 import json
@@ -122,10 +122,10 @@ class Snapshot:
         """Return how far the host's clock is surely ahead of the hub's: beyond all that request and reply took."""
         return self.epoch - min(max(self.epoch, self.sent), self.received)
 
-    def _late(self, reply: Reply, told: Iterable[str]) -> Mapping[str, int]:
+    def _late(self, reply: Reply, told: AbstractSet[str]) -> Mapping[str, int]:
         """Return how often each section has been late; one that was not asked stays as late as it was."""
-        late = {name for name in told if reply.missing.get(name) == "timed_out"}
-        return _without(self.late, set(told)) | {name: self.late.get(name, 0) + 1 for name in late}
+        late = {name for name in reply.missing.keys() & told if reply.missing[name] == "timed_out"}
+        return _without(self.late, told) | {name: self.late.get(name, 0) + 1 for name in late}
 
     def _silent_seconds(self, section: str, received: float, steady: float) -> float:
         """Return for how long a section has not been told; of one that was stored only the wall clock knows."""
@@ -153,7 +153,7 @@ class Snapshot:
         steady = received if steady is None else steady
         sent = received if sent is None else min(sent, received)
         told = SECTIONS.keys() & {*reply.sections, *reply.missing, *reply.errors}
-        failing = {name for name in told if reply.missing.get(name) == "timed_out"}
+        failing = {name for name in reply.missing.keys() & told if reply.missing[name] == "timed_out"}
         failing |= told & reply.errors.keys()
         kept = {
             name
@@ -257,8 +257,9 @@ def decode_reply(host: str, payload: bytes, asked: Iterable[str] = tuple(TYPES))
     types = {name: TYPES[name] for name in asked if name in TYPES}
     try:
         envelope = decoder(_Envelope).decode(document)
-        raw, missing, errors = (_of_asked(document, part, types) for part in ("sections", "missing", "errors"))
-        missing, errors = _one_line_each(missing), _one_line_each(errors)
+        raw = _of_asked(document, "sections", types)
+        missing = _one_line_each(_of_asked(document, "missing", types))
+        errors = _one_line_each(_of_asked(document, "errors", types))
         seconds = _numbers(_of_asked(document, "seconds", types))
     except (ValueError, LookupError, TypeError, AttributeError) as err:
         raise BadReply(host, first_line(str(err))) from err
@@ -323,6 +324,8 @@ def within(sections: Mapping[str, Any], most: int) -> dict[str, Any]:
 
 def _of_polls[V](told: Mapping[str, V]) -> dict[str, V]:
     """Return what is told of sections that a snapshot is made of: the others are for who asked."""
+    if told.keys() <= SECTIONS.keys():
+        return dict(told)
     return {name: value for name, value in told.items() if name in SECTIONS}
 
 
@@ -362,7 +365,8 @@ class _Stored:
 def _of_asked(document: Mapping[str, Any], part: str, asked: Iterable[str]) -> dict[str, Any]:
     """Return what a reply tells of the sections that were asked: what a host makes up would add up for ever."""
     told = document["sections"] if part == "sections" else document.get(part, {})
-    return {name: told[name] for name in asked if name in told.keys()}  # noqa: SIM118 - raises where it is no object
+    names = told.keys()  # raises where it is no object
+    return {name: told[name] for name in asked if name in names} if names else {}
 
 
 def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
@@ -379,6 +383,8 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _without[V](items: Mapping[str, V], names: set[str]) -> dict[str, V]:
+def _without[V](items: Mapping[str, V], names: AbstractSet[str]) -> dict[str, V]:
     """Return the items but those."""
+    if names.isdisjoint(items):
+        return dict(items)
     return {name: value for name, value in items.items() if name not in names}

@@ -130,7 +130,7 @@ def advance(
             suspects=suspects or {},
             doubted_gpus=frozenset(),
         )
-    else:
+    elif now.suspects is not before.suspects:
         now = replace(now, suspects=before.suspects)
     if "containers" in told:
         now = replace(now, containers=_containers(before.containers, snapshot))
@@ -143,11 +143,17 @@ def _told(baseline: Baseline, snapshot: Snapshot) -> frozenset[str]:
     told = {
         "services": is_told(snapshot, "services"),
         # Of a driver that fails, and of what is no longer there, no section tells.
-        "gpu": is_told(snapshot, "gpu") or bool(gpu_failure(snapshot)) or snapshot.sections.gpu is None,
+        "gpu": is_told(snapshot, "gpu") or bool(gpu_failure(snapshot)) or _are_gpus_gone(baseline, snapshot),
         "containers": containers_section is not None and containers_section.at != baseline.containers.at,
     }
     waiting = frozenset[str]() if is_told(snapshot, "uptime") else baseline.stored
     return frozenset(name for name, is_one in told.items() if is_one) - waiting
+
+
+def _are_gpus_gone(baseline: Baseline, snapshot: Snapshot) -> bool:
+    """Return whether no section tells any more of cards that something is still remembered of."""
+    is_remembered = baseline.suspects or baseline.doubted_gpus or "gpu" in baseline.stored
+    return snapshot.sections.gpu is None and bool(is_remembered)
 
 
 def is_told(snapshot: Snapshot, section: str) -> bool:
@@ -242,7 +248,7 @@ def starting_from(snapshot: Snapshot, started: float, known: Baseline | None = N
 
 def _new(happening: str, about: str, before: frozenset[str] | None, now: frozenset[str] | None) -> Iterator[HostEvent]:
     """Yield a happening for each name that is only in `now`; without one of the two there is nothing to compare."""
-    if before is None or now is None:
+    if before is None or now is None or before is now:
         return
     for name in sorted(now - before):
         yield HostEvent(type=happening, about={about: name}, owner=_template(name) if about == "service" else "")
@@ -252,6 +258,8 @@ def _new_containers(
     happening: str, before: ContainersLook, now: ContainersLook, keys_fn: Callable[[ContainersLook], frozenset[_Key]]
 ) -> Iterator[HostEvent]:
     """Yield a happening for each container that something is new about; the first look at an engine is no news."""
+    if before is now:
+        return
     new = sorted(each for each in keys_fn(now) - keys_fn(before) if each[0] in before.sources)
     for source, key in new:
         owner = source.partition("/")[2]

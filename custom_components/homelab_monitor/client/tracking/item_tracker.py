@@ -5,10 +5,9 @@ inventory is asked only when something may have changed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 import math
-import operator
 
 from ..probe.snapshot import Snapshot, keep_seconds
 from .inventory import FoundItem, Inventory, Sources
@@ -20,12 +19,14 @@ from .rates import Rates
 class _Look:
     """The last look at one kind of item: the sections that it was at, what they held, and item id → name."""
 
-    sections: tuple[object, ...]
-    found: tuple[FoundItem, ...]
-    names: Mapping[str, str]
+    section: object = None
+    needed: object = None
+    outline: object = None
+    found: tuple[FoundItem, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
-_NONE = _Look((), (), {})
+_NONE = _Look()
 
 
 class ItemTracker:
@@ -63,17 +64,21 @@ class ItemTracker:
         last = self._looks.get(kind.key, _NONE)
         is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
         is_fresh = is_news and is_told
-        sections = _sections(kind, snapshot)
-        if not is_fresh and _are_same(sections, last.sections):
+        section = getattr(snapshot.sections, kind.section)
+        needed = getattr(snapshot.sections, kind.needs) if kind.needs else None
+        # The very same say without a look inside that nothing was told anew.
+        if not is_fresh and section is last.section and needed is last.needed:
             return last.names
-        found = tuple(kind.found_fn(snapshot, self._selection))
+        outline = kind.outline_fn(snapshot)
+        is_alike = outline is not None and outline == last.outline
+        found = last.found if is_alike else tuple(kind.found_fn(snapshot, self._selection))
         known = self._inventory.items.get(kind.key, {})
         is_whole = len(known) == len(found) == len(last.names) and not any(item.shown for item in found)
         is_settled = found == last.found and (is_whole or not is_fresh)
         # A section is late now and then, and keeps its values then.
         patience += keep_seconds(kind.section)
         names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh, patience=patience)
-        self._looks[kind.key] = _Look(sections, found, names)
+        self._looks[kind.key] = _Look(section, needed, outline, found, names)
         return names
 
     def _match(
@@ -93,13 +98,3 @@ class ItemTracker:
         surplus = self._inventory.pop_surplus(kind.key, names, sources) if is_fresh else []
         self.revision += bool(gone or surplus) or ids_before != self._inventory.items[kind.key].keys()
         return {item_id: name for item_id, name in names.items() if item_id in self._inventory.items[kind.key]}
-
-
-def _sections(kind: ItemKind, snapshot: Snapshot) -> tuple[object, ...]:
-    """Return the sections that a kind of item is found in."""
-    return tuple(getattr(snapshot.sections, name) for name in (kind.section, kind.needs) if name)
-
-
-def _are_same(sections: tuple[object, ...], others: tuple[object, ...]) -> bool:
-    """Tell whether they are the very same, which says without a look inside that nothing was told anew."""
-    return len(sections) == len(others) and all(map(operator.is_, sections, others, strict=True))

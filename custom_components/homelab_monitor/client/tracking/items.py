@@ -85,6 +85,8 @@ class ItemKind:
     """Another section, without which no item can be told from another."""
     found_fn: Callable[[Snapshot, Selection], Iterator[FoundItem]]
     values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
+    outline_fn: Callable[[Snapshot], object] = lambda _snapshot: None
+    """All that `found_fn` looks at, where that is quick to compare: alike, it finds the same; None: look."""
     is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _source: True
     """Whether the list of a source is whole, where a section has several."""
     shown: int | None = SHOWN
@@ -97,10 +99,11 @@ class ItemKind:
 
 def left_out(counts: Mapping[str, int]) -> Mapping[str, int]:
     """Return how many items had no room, by section, of what an inventory counts by kind."""
-    by_section: Counter[str] = Counter()
+    by_section: dict[str, int] = {}
     for kind in ITEM_KINDS:
-        by_section[kind.section] += counts.get(kind.key, 0)
-    return +by_section
+        if count := counts.get(kind.key):
+            by_section[kind.section] = by_section.get(kind.section, 0) + count
+    return by_section
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
@@ -182,6 +185,12 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
         yield FoundItem(name=name, label=labels[name], keys=keys)
 
 
+def _disks_outline(snapshot: Snapshot) -> object:
+    """Return all that tells which disks there are; what they have read and written does not."""
+    section = snapshot.sections.disk_io
+    return (snapshot.sections.hardware, snapshot.unsure, tuple(section.disks) if section else None)
+
+
 def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the network interfaces, named by kernel name."""
     section, hardware = snapshot.sections.network, snapshot.sections.hardware
@@ -193,6 +202,12 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
         interface = hardware.interfaces[name]
         keys = _keys(mac=interface.permanent_mac, name=name)
         yield FoundItem(name=name, label=name, keys=keys)
+
+
+def _interfaces_outline(snapshot: Snapshot) -> object:
+    """Return all that tells which interfaces there are; what went through them does not."""
+    section = snapshot.sections.network
+    return (snapshot.sections.hardware, snapshot.unsure, tuple(section.interfaces) if section else None)
 
 
 def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
@@ -287,6 +302,8 @@ def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
 
 def gpu_labels(snapshot: Snapshot) -> Mapping[str, str]:
     """Return what people call each card, by its id; two of a kind by where they sit, in full if need be."""
+    if not gpus(snapshot):
+        return {}
     places = {gpu.id: gpu.pci_address or gpu.id for gpu in gpus(snapshot)}
     labels = told_apart({gpu.id: (_MAKER.sub("", gpu.name), places[gpu.id][-7:-2]) for gpu in gpus(snapshot)})
     return told_apart({gpu_id: (label, f"({places[gpu_id]})") for gpu_id, label in labels.items()})
@@ -450,6 +467,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source=None,
         needs="hardware",
         found_fn=_disks,
+        outline_fn=_disks_outline,
         values_fn=lambda _, rates: rates.disks,
     ),
     ItemKind(
@@ -458,6 +476,7 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         source=None,
         needs="hardware",
         found_fn=_interfaces,
+        outline_fn=_interfaces_outline,
         values_fn=lambda _, rates: rates.interfaces,
     ),
     ItemKind(

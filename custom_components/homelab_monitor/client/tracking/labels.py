@@ -14,6 +14,8 @@ _PCI = re.compile(r"[0-9a-f]{4,8}:([0-9a-f]{2}:[0-9a-f]{2})\.[0-7]")
 
 def told_apart(names: Mapping[str, tuple[str, str]]) -> Mapping[str, str]:
     """Return a label per item: its name, with its mark where several are named alike."""
+    if not names:
+        return {}
     counts = Counter(name for name, _ in names.values())
     return {item: name if counts[name] == 1 else f"{name} {mark}".rstrip() for item, (name, mark) in names.items()}
 
@@ -22,6 +24,8 @@ def told_apart_by(names: Mapping[str, str], *marks: Mapping[str, str]) -> Mappin
     """Return a label per item: its name, with one mark after the other where some that are named alike differ in it."""
     labels = names
     for mark in marks:
+        if len(set(labels.values())) == len(labels):
+            break
         kinds: dict[str, set[str]] = {}
         for item, label in labels.items():
             kinds.setdefault(label, set()).add(mark[item])

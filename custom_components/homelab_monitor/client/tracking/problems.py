@@ -88,8 +88,9 @@ class ProblemTracker:
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
         hold = {each.problem: each.hold_seconds for each in readings}
         held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
-        unknown = _unknown(snapshot, thresholds, rates)
-        unread = set(islice((each for each in self.told if each not in hold and unknown(each)), UNREAD_LIMIT))
+        silent = [each for each in self.told if each not in hold]
+        unknown = filter(_unknown(snapshot, thresholds, rates), silent) if silent else ()
+        unread = set(islice(unknown, UNREAD_LIMIT))
         self.since = over | {problem: self.since.get(problem, now) for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
@@ -142,6 +143,8 @@ def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> 
     before = {(each.kind, each.item): each.device for each in told if each.kind in _OF_FILESYSTEMS}
     known = {(kind, device) for (kind, _), device in before.items() if device}
     for item in section.filesystems if section else ():
+        if not before and not item.read_only_by_error and (item.used_percent is None or item.used_percent < limit):
+            continue  # Most are like that.
         device = _device(snapshot, item.device_number)
         full, stopped = (Problem(kind=kind, item=item.mountpoint, device=device) for kind in _OF_FILESYSTEMS)
         # What a guest mounts at the place of one that went says nothing of that.
@@ -171,10 +174,12 @@ def _readings(
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
     yield from _temperatures(snapshot, thresholds.temperature_celsius)
+    failed_before = {each.item for each in told if each.kind == "service_failed"}
     for unit in filter(attrgetter("speaks_for_host"), services(snapshot)):
         # One that is tried again (a job, every hour) is no problem that is over, and none that is new.
         failed = 1.0 if unit.has_failed else 0.5 if unit.is_unsettled else 0.0
-        yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
+        if failed or unit.name in failed_before:
+            yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
     yield from _containers(snapshot, selection)
     # A driver that is being replaced fails for a moment.
     for label in lost_gpus(snapshot):

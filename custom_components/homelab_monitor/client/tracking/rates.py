@@ -7,7 +7,7 @@ None instead of a peak that never was.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from typing import TypedDict
 
@@ -146,8 +146,8 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
     seconds = _gap(old.at, new.at)
     links = now.sections.interfaces.interfaces if now.sections.interfaces else {}
     return {
-        name: replace(
-            _interface(old.interfaces.get(name), counters, seconds),
+        name: InterfaceRates(
+            **_traffic(old.interfaces.get(name), counters, seconds),
             is_primary=name == new.primary,
             speed_bits_per_second=links[name].speed_bits_per_second if name in links else None,
         )
@@ -155,14 +155,21 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
     }
 
 
-def _interface(before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None) -> InterfaceRates:
+class _Traffic(TypedDict, total=False):
+    """What went through an interface, in bytes per second; nothing where that cannot be told."""
+
+    receive_bytes_per_second: float | None
+    transmit_bytes_per_second: float | None
+
+
+def _traffic(before: InterfaceCounters | None, now: InterfaceCounters, seconds: float | None) -> _Traffic:
     """Return the traffic of one interface."""
     if before is None or is_another(before, now):
-        return InterfaceRates()
-    return InterfaceRates(
-        receive_bytes_per_second=_rate(before.receive_bytes, now.receive_bytes, seconds),
-        transmit_bytes_per_second=_rate(before.transmit_bytes, now.transmit_bytes, seconds),
-    )
+        return {}
+    return {
+        "receive_bytes_per_second": _rate(before.receive_bytes, now.receive_bytes, seconds),
+        "transmit_bytes_per_second": _rate(before.transmit_bytes, now.transmit_bytes, seconds),
+    }
 
 
 def _disks(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, DiskRates]:

@@ -69,7 +69,9 @@ class Schedule:
 def _pause(section: str, before: Snapshot, reply: Reply) -> float:
     """Return after how many seconds it is a section's turn again."""
     usual = SECTIONS[section].every_seconds
-    was_late, is_late = (told.missing.get(section) == "timed_out" for told in (before, reply))
-    if not is_late or (usual < LATE_SECONDS and not was_late):
+    if reply.missing.get(section) != "timed_out":
+        return usual
+    was_late = before.missing.get(section) == "timed_out"
+    if usual < LATE_SECONDS and not was_late:
         return usual
     return LATE_SECONDS if usual < SELDOM_SECONDS else SELDOM_LATE_SECONDS
