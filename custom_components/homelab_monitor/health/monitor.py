@@ -6,6 +6,7 @@ host that is off makes no issue for a day, and none at all when it may be off.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 import time
 from typing import Any
 import weakref
@@ -82,30 +83,21 @@ class HealthMonitor:
         self.async_pin_host_keys()
         if error is None:
             self._note_machine()
-        evidence = Evidence(
-            target=self._address.target,
-            host_keys=self._address.host_keys,
-            error=error,
-            rtt_seconds=self._session.rtt_seconds,
-            python=self._session.python,
-            noise=self._session.noise,
-            snapshot=None if error else snapshot,
-            left_out=left_out(self._store.memory.inventory.left_out),
-            poll_seconds=poll_seconds,
-            installs_updates=self._installs_updates,
-            sudo=self._sudo,
-        )
         self._is_login_asked |= error is not None
-        is_news, is_lost = self._is_news(evidence), self._is_issue_lost()
+        evidence = partial(self._evidence, None if error else snapshot, error, poll_seconds)
+        is_news, is_lost = self._is_news(snapshot, error), self._is_issue_lost()
         if is_news or is_lost:
-            async_update_issues(self._hass, self._entry, evaluate_poll(evidence), at_once=False)
+            async_update_issues(self._hass, self._entry, evaluate_poll(evidence()), at_once=False)
         if error is None:
             if self._is_login_asked:
                 self._is_login_asked = async_end_reauth(self._hass, self._entry)
-            self._judge_whole_when_due(evidence)
-        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off and not evaluate_poll(evidence):
+            if self._is_whole_due(snapshot):
+                # Not before the poll has its state, which the report is added to.
+                judging, name = self._async_judge_whole(evidence()), f"{self._entry.title} capability test"
+                self._entry.async_create_background_task(self._hass, judging, name, eager_start=False)
+        elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off and not evaluate_poll(evidence()):
             # Of silence alone: whoever answers what is of no use is reached, and the row about that says so.
-            reachable = [row for row in evaluate(evidence) if row.check == "reachable"]
+            reachable = [row for row in evaluate(evidence()) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
     @callback
@@ -114,10 +106,28 @@ class HealthMonitor:
         self._alike = 0
         self._is_login_asked = True
 
+    def _evidence(self, snapshot: Snapshot | None, error: HomelabError | None, poll_seconds: float | None) -> Evidence:
+        """Return what a poll is judged by."""
+        return Evidence(
+            target=self._address.target,
+            host_keys=self._address.host_keys,
+            error=error,
+            rtt_seconds=self._session.rtt_seconds,
+            python=self._session.python,
+            noise=self._session.noise,
+            snapshot=snapshot,
+            left_out=left_out(self._store.memory.inventory.left_out),
+            poll_seconds=poll_seconds,
+            installs_updates=self._installs_updates,
+            sudo=self._sudo,
+        )
+
     @callback
-    def _is_news(self, evidence: Evidence) -> bool:
+    def _is_news(self, snapshot: Snapshot, error: HomelabError | None) -> bool:
         """Tell whether judging this poll can change anything; most polls of most hosts are alike."""
-        told = _told(evidence)
+        told: tuple[object, ...] = (self._session.noise, type(error))
+        if error is None:
+            told += (left_out(self._store.memory.inventory.left_out).keys(), *_outline(snapshot))
         self._alike = self._alike + 1 if told == self._told else 1
         self._told = told
         return self._alike <= GOOD_POLLS
@@ -132,21 +142,18 @@ class HealthMonitor:
         return bool(lost)
 
     @callback
-    def _judge_whole_when_due(self, evidence: Evidence) -> None:
-        """Start a whole judgement on a new connection, of a host that has done booting, and once a day."""
-        if evidence.snapshot is not None and evidence.snapshot.is_booting:
-            return
+    def _is_whole_due(self, snapshot: Snapshot) -> bool:
+        """Tell whether to begin a whole judgement: of a new connection, of a host that has booted, and once a day."""
+        if snapshot.is_booting:
+            return False
         connection = self._session.connection
         is_new = connection is not None and (self._connection is None or self._connection() is not connection)
         age = WHOLE_SECONDS if self._judged_at is None else time.monotonic() - self._judged_at
         if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS) or not self._judgements.take():
-            return
+            return False
         self._connection = weakref.ref(connection) if connection else None
         self._judged_at = time.monotonic()
-        # Not before the poll has its state, which the report is added to.
-        self._entry.async_create_background_task(
-            self._hass, self._async_judge_whole(evidence), f"{self._entry.title} capability test", eager_start=False
-        )
+        return True
 
     async def _async_judge_whole(self, evidence: Evidence) -> None:
         """Ask for the facts and judge every check; a host that tells none keeps its last report."""
@@ -193,22 +200,17 @@ class HealthMonitor:
         self._hass.config_entries.async_update_entry(self._entry, data=data)
 
 
-def _told(evidence: Evidence) -> tuple[object, ...]:
-    """Return all of a poll that a check looks at, but for the exact figures."""
-    if evidence.error is not None or evidence.snapshot is None:
-        return (type(evidence.error), evidence.noise)
-    snapshot = evidence.snapshot
+def _outline(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return all of a snapshot that a check looks at, but for the exact figures."""
     gpus = snapshot.sections.gpu.gpus if snapshot.sections.gpu else ()
     security = snapshot.sections.security
     firewall = security.firewall if security else None
     return (
-        evidence.noise,
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
         snapshot.missing,
         {name for name, count in snapshot.late.items() if count >= LATE_READINGS},
         snapshot.errors,
         set(snapshot.beyond),
-        set(evidence.left_out),
         [gpu.state for gpu in gpus],
         (firewall.reason, firewall.old_rules) if firewall else None,
     )

@@ -85,7 +85,7 @@ class ReplyParser:
     @property
     def noise(self) -> str:
         """Return the first line that did not belong to the conversation, "" without any."""
-        return first_line(self._noise.decode(errors="replace"))
+        return first_line(self._noise.decode(errors="replace")) if self._noise else ""
 
     @property
     def is_inside_record(self) -> bool:

@@ -106,9 +106,17 @@ class ProbeSession:
         self._keys_seen: tuple[str, ...] = ()
         self.connection: Connection | None = None
         self.host_key = ""
-        self.rtt_seconds: float | None = None
+        self._rtt_seconds: float | None = None
+        """Of the last poll that had a connection of its own."""
         self.noise: str | None = None
         self.python: tuple[str, str] | None = None
+
+    @property
+    def rtt_seconds(self) -> float | None:
+        """Return the shortest round trip of the last minutes, None without a connection."""
+        if self._each_poll or self.connection is None:
+            return self._rtt_seconds
+        return self.connection.rtt_seconds
 
     async def poll(
         self,
@@ -292,7 +300,8 @@ class ProbeSession:
         finally:
             self.noise = probe.noise or self.noise
         if self.connection is not None:
-            self.rtt_seconds = self.connection.rtt_seconds
+            if self._each_poll:
+                self._rtt_seconds = self.connection.rtt_seconds
             self._learn_host_keys(self.connection)
         return reply
 

@@ -125,6 +125,8 @@ class Snapshot:
     def _late(self, reply: Reply, told: AbstractSet[str]) -> Mapping[str, int]:
         """Return how often each section has been late; one that was not asked stays as late as it was."""
         late = {name for name in reply.missing.keys() & told if reply.missing[name] == "timed_out"}
+        if not late and not self.late:
+            return {}
         return _without(self.late, told) | {name: self.late.get(name, 0) + 1 for name in late}
 
     def _silent_seconds(self, section: str, received: float, steady: float) -> float:

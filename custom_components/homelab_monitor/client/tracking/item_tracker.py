@@ -72,14 +72,17 @@ class ItemTracker:
         outline = kind.outline_fn(snapshot)
         is_alike = outline is not None and outline == last.outline
         found = last.found if is_alike else tuple(kind.found_fn(snapshot, self._selection))
-        known = self._inventory.items.get(kind.key, {})
-        is_whole = len(known) == len(found) == len(last.names) and not any(item.shown for item in found)
-        is_settled = found == last.found and (is_whole or not is_fresh)
+        is_settled = found == last.found and (not is_fresh or self._is_whole(kind, last))
         # A section is late now and then, and keeps its values then.
         patience += keep_seconds(kind.section)
         names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh, patience=patience)
         self._looks[kind.key] = _Look(section, needed, outline, found, names)
         return names
+
+    def _is_whole(self, kind: ItemKind, last: _Look) -> bool:
+        """Tell whether the last look found all that the inventory knows, and nothing that it would let go."""
+        known = self._inventory.items.get(kind.key, {})
+        return len(known) == len(last.found) == len(last.names) and not any(item.shown for item in last.found)
 
     def _match(
         self, kind: ItemKind, found: tuple[FoundItem, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
