@@ -10,15 +10,15 @@ arguments on to pytest:
   pytest   all other tests, on the newest test harness, with coverage
   minimum  import and set-up under the oldest Home Assistant that is supported
 
+Without names a check that has passed on this machine with the very same files is not run again; with CI=true all are.
 At the end, `left` ends the processes of the run that are still there, and names them and its files.
 
 Tests use real SSH servers, shells and tools. Missing system packages are installed when this runs as root on a machine
 with apt; otherwise the tests that want them are skipped and the summary says so. With CI=true such a skip is a failure.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -31,6 +31,7 @@ import time
 
 from environments import environment
 import leftovers
+from passed import Passed
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PACKAGES = {
@@ -68,11 +69,8 @@ WHOLLY_COVERED = (
 """Files of which every line has to be run by a test: what adds a host, tests it and repairs it."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 OLDEST_PROBE_PYTHON = (3, 6)
-HALVES = (
-    ["tests", "--ignore=tests/client", "--ignore=tests/homelab"],
-    ["tests/client", "tests/homelab"],
-)
-"""What takes about the same time; all that needs the lab's network is in one of them."""
+WORKERS = 3
+"""Processes that run the tests: more than two cores, as many a test waits for a server or a clock."""
 PROBE_TESTS = ["-B", "-m", "unittest", "discover", "-s", "tests/probe"]
 
 
@@ -144,51 +142,20 @@ NAMES = ("ruff", "mypy", "probe", "pytest", "minimum")
 
 
 def whole_suite() -> bool:
-    """Run the halves of the suite side by side, as most tests wait for servers; True when both passed.
-
-    The words of the first are shown as they come, those of the other ones when all have ended.
-    """
-    with tempfile.TemporaryDirectory(prefix="homelab_monitor.") as folder, ThreadPoolExecutor(len(HALVES)) as pool:
-        outputs = [None, *(Path(folder, f"{number}.txt") for number in range(1, len(HALVES)))]
-        halves = [
-            pool.submit(
-                run_in,
-                "dev",
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "--cov",
-                "--cov-report=",
-                *half,
-                output=output,
-                COVERAGE_FILE=f"{folder}/.coverage.{number}",
-            )
-            for number, (half, output) in enumerate(zip(HALVES, outputs, strict=True))
-        ]
-        passed = {half.result() for half in halves} == {True}
-        for output in filter(None, outputs):
-            print(output.read_text(encoding="utf-8", errors="replace"), flush=True)
-        run_in("dev", "-m", "coverage", "combine", folder)
+    """Run the whole suite, files side by side, and count the lines that it runs; True when all passed."""
+    arguments = ["-p", "no:cacheprovider", "--cov", "--cov-report=", "-n", str(WORKERS), "--dist", "loadgroup"]
+    passed = run_in("dev", "-m", "pytest", *arguments)
     return run_in("dev", "-m", "coverage", "report") and passed
 
 
-def run_in(group: str, *arguments: str, output: Path | None = None, **environ: str) -> bool:
+def run_in(group: str, *arguments: str) -> bool:
     """Run the Python of a group's environment in the project's folder; True when it ends well."""
     command = [str(environment(group)), *arguments]
-    with tempfile.TemporaryDirectory(prefix="homelab_monitor.") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="homelab_monitor.") as folder:
         # pytest closes its usual folder to other users at each start; two runs at once would shut each other out.
         Path(folder).chmod(0o755)
-        told = stack.enter_context(output.open("wb")) if output else None
-        ran = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**clean_environment(), "PYTEST_DEBUG_TEMPROOT": folder, **environ},
-            stdout=told,
-            stderr=subprocess.STDOUT if told else None,
-            check=False,
-        )
-        return ran.returncode == 0
+        environ = clean_environment() | {"PYTEST_DEBUG_TEMPROOT": folder}
+        return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
 
 
 def clean_environment() -> dict[str, str]:
@@ -281,19 +248,27 @@ def main() -> None:
     if {"-h", "--help"} & set(names) or set(names) - set(NAMES):
         print(__doc__)
         sys.exit(0 if {"-h", "--help"} & set(names) else 2)
-    passed, left = leftovers.watch(lambda: run_all(names or NAMES, pytest_arguments), ROOT)
+    passed, left = leftovers.watch(lambda: run_all(names, pytest_arguments), ROOT)
     # Named, and no failure yet: the files of other work that goes on beside the run are named as well.
     for line in left:
         print(f"left    {line}")
     sys.exit(0 if passed else 1)
 
 
-def run_all(names: Iterable[str], pytest_arguments: list[str]) -> bool:
-    """Run checks one after the other and report on them; return whether all passed."""
+def run_all(names: Sequence[str], pytest_arguments: list[str]) -> bool:
+    """Run checks one after the other, all without names, and report on them; return whether all passed."""
     results = []
-    for name in names:
+    before = Passed(ROOT, sorted(set(SYSTEM_PACKAGES.values()) - set(missing_packages())))
+    may_skip = not names and os.environ.get("CI") != "true"
+    for name in names or NAMES:
+        if before.look(name) and may_skip:
+            note = f"has passed with the same files; `scripts/test {name}` runs it again"
+            results.append(Result(name, passed=True, seconds=0.0, notes=[note]))
+            continue
         checks = Checks(pytest_arguments)
         results.append(run_check(name, getattr(checks, name), checks.notes))
+        if results[-1].passed and not pytest_arguments:
+            before.add(name)
     return report(results)
 
 

@@ -19,6 +19,13 @@ from .scripted import Host
 from .superuser import place  # noqa: F401
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and all that need the lab's network in the same one."""
+    for item in items:
+        is_lab = item.path.parent.name == "homelab"
+        item.add_marker(pytest.mark.xdist_group("lab" if is_lab else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _our_integration(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant find the integration, in tests that have a Home Assistant."""
