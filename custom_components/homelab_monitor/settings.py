@@ -10,33 +10,21 @@ from homeassistant.core import HomeAssistant
 
 from .client.transport.keys import parse_sources
 from .client.transport.target import Target
-from .client.typed import number, text, texts, yes
+from .client.typed import Seconds, Texts, number, restored, text, texts, yes
 from .const import (
-    CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,
     CONF_CONTROL_SERVICES,
-    CONF_CPU_THRESHOLD,
-    CONF_DISK_THRESHOLD,
-    CONF_EACH_POLL,
-    CONF_FILESYSTEMS,
     CONF_HOME,
     CONF_HOME_PORT,
     CONF_HOST_ID,
     CONF_HOST_KEYS,
     CONF_HOST_KEYS_PROVEN,
     CONF_INSTALL_UPDATES,
-    CONF_INTERFACES,
-    CONF_INTERVAL,
     CONF_KEY_SOURCES,
     CONF_MACHINE,
-    CONF_MAY_BE_OFF,
-    CONF_MEMORY_THRESHOLD,
     CONF_PLATFORM,
     CONF_POWER,
-    CONF_SERVICES,
     CONF_SUDO,
-    CONF_TEMPERATURE_THRESHOLD,
-    CONF_TIMEOUT,
     DEFAULT_DISK_THRESHOLD,
     DEFAULT_INTERVAL,
     DEFAULT_MEMORY_THRESHOLD,
@@ -45,7 +33,6 @@ from .const import (
     PLATFORM_LINUX,
 )
 
-DAY = 86400
 PRIVILEGES = (CONF_SUDO, CONF_POWER, CONF_CONTROL_SERVICES, CONF_CONTROL_CONTAINERS, CONF_INSTALL_UPDATES)
 """The options that let more than watch; each is given to one machine, and not to another that takes its place."""
 
@@ -148,12 +135,12 @@ class HostAddress:
 class HostOptions:
     """How a host is watched (`entry.options`); seconds and percent."""
 
-    interval: float = DEFAULT_INTERVAL
-    timeout: float = DEFAULT_TIMEOUT
-    services: tuple[str, ...] = ()
-    filesystems: tuple[str, ...] = ()
-    interfaces: tuple[str, ...] = ()
-    containers: tuple[str, ...] = ()
+    interval: Seconds = DEFAULT_INTERVAL
+    timeout: Seconds = DEFAULT_TIMEOUT
+    services: Texts = ()
+    filesystems: Texts = ()
+    interfaces: Texts = ()
+    containers: Texts = ()
     disk_threshold: float = DEFAULT_DISK_THRESHOLD
     memory_threshold: float = DEFAULT_MEMORY_THRESHOLD
     cpu_threshold: float | None = None
@@ -162,7 +149,7 @@ class HostOptions:
     """None: each sensor's own critical value."""
     may_be_off: bool = False
     connect_each_poll: bool = False
-    sudo: tuple[str, ...] = ()
+    sudo: Texts = ()
     """Sections that may use passwordless sudo."""
     power: bool = False
     control_services: bool = False
@@ -172,25 +159,7 @@ class HostOptions:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HostOptions:
         """Read the options of a config entry; what is not set, or does not fit, has its default."""
-        return cls(
-            interval=_seconds(options.get(CONF_INTERVAL), DEFAULT_INTERVAL),
-            timeout=_seconds(options.get(CONF_TIMEOUT), DEFAULT_TIMEOUT),
-            services=texts(options.get(CONF_SERVICES)),
-            filesystems=texts(options.get(CONF_FILESYSTEMS)),
-            interfaces=texts(options.get(CONF_INTERFACES)),
-            containers=texts(options.get(CONF_CONTAINERS)),
-            disk_threshold=number(options.get(CONF_DISK_THRESHOLD), DEFAULT_DISK_THRESHOLD),
-            memory_threshold=number(options.get(CONF_MEMORY_THRESHOLD), DEFAULT_MEMORY_THRESHOLD),
-            cpu_threshold=number(options.get(CONF_CPU_THRESHOLD), None),
-            temperature_threshold=number(options.get(CONF_TEMPERATURE_THRESHOLD), None),
-            may_be_off=yes(options.get(CONF_MAY_BE_OFF)),
-            connect_each_poll=yes(options.get(CONF_EACH_POLL)),
-            sudo=texts(options.get(CONF_SUDO)),
-            power=yes(options.get(CONF_POWER)),
-            control_services=yes(options.get(CONF_CONTROL_SERVICES)),
-            control_containers=yes(options.get(CONF_CONTROL_CONTAINERS)),
-            install_updates=yes(options.get(CONF_INSTALL_UPDATES)),
-        )
+        return restored(cls, options)
 
     @property
     def stale_after(self) -> float:
@@ -210,12 +179,6 @@ def _sources(value: object) -> tuple[str, ...]:
         return parse_sources(" ".join(texts(value)))
     except ValueError:
         return ()
-
-
-def _seconds(value: object, default: float) -> float:
-    """Return some seconds, or the default where that is no time to wait or one without end."""
-    given = number(value, default)
-    return given if 0 < given <= DAY else default
 
 
 def is_watched(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:

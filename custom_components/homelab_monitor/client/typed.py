@@ -1,9 +1,25 @@
-"""Values of files that anybody may have written, typed: what does not fit becomes the default, and raises nothing."""
+"""Values of files that anybody may have written, typed: what does not fit becomes the default.
 
-from typing import Final
+A dataclass of such values is encoded and decoded by mashumaro, without the limits that replies of a host have.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Annotated, Any, Final, get_type_hints
+
+from mashumaro.codecs import BasicDecoder, BasicEncoder
+from mashumaro.dialect import Dialect
 
 LARGEST: Final = 2**53
 """Beyond it JSON's numbers are no longer whole."""
+DAY: Final = 86400
+Seconds = Annotated[float, "seconds"]
+"""A time to wait: more than none, and a day at most."""
+Texts = Annotated[tuple[str, ...], "texts"]
+"""The texts of a list; what else is in it is left out."""
+UNTYPED: Final = (ValueError, TypeError, LookupError, AttributeError)
+"""What a decoder raises."""
 
 
 def text(value: object, default: str = "") -> str:
@@ -26,3 +42,54 @@ def number[DefaultT: float | None](value: object, default: DefaultT) -> float | 
 def yes(value: object) -> bool:
     """Return true for true alone."""
     return value is True
+
+
+def _number(value: object) -> float:
+    """Return a number; raise TypeError when it is none."""
+    if (given := number(value, None)) is None:
+        raise TypeError("not a number")
+    return given
+
+
+def _seconds(value: object) -> float:
+    """Return a time to wait; raise TypeError or ValueError when it is none."""
+    if not 0 < (given := _number(value)) <= DAY:
+        raise ValueError("no time to wait")
+    return given
+
+
+def _text(value: object) -> str:
+    """Return a text; raise TypeError when it is none."""
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
+
+
+class _Typed(Dialect):
+    """Take JSON values for what they are: mashumaro alone would make "3" into 3."""
+
+    serialization_strategy = {  # noqa: RUF012
+        kind: {"deserialize": read}
+        for kind, read in {bool: yes, float: _number, str: _text, Seconds: _seconds, Texts: texts}.items()
+    }
+
+
+@cache
+def decoder(kind: type) -> BasicDecoder[Any]:
+    """Return the decoder of one type, which raises one of UNTYPED; building it compiles code, so once."""
+    return BasicDecoder(kind, default_dialect=_Typed)
+
+
+@cache
+def encoder(shape: type) -> BasicEncoder[Any]:
+    """Return the encoder of one dataclass, the inverse of its decoder."""
+    return BasicEncoder(shape, default_dialect=_Typed)
+
+
+def restored[ShapeT](shape: type[ShapeT], stored: Mapping[str, object]) -> ShapeT:
+    """Return a dataclass of stored values: a field that is missing, or does not fit, has its default."""
+    values = {}
+    for name, kind in get_type_hints(shape, include_extras=True).items():
+        with suppress(*UNTYPED):
+            values[name] = decoder(kind).decode(stored[name])
+    return shape(**values)

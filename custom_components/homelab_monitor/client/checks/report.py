@@ -4,12 +4,16 @@ The words for people are in the translations; here are only their keys, and what
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from mashumaro import field_options
+
 from ..errors import HomelabError
 from ..limits import EPOCH_LIMIT
+from ..typed import UNTYPED, decoder, encoder
 from .host_facts import Family
 
 
@@ -32,6 +36,8 @@ BESIDES = frozenset({"updates_rule"})
 class Verdict:
     """What was found: `reason` is a key of the translations, `placeholders` fill it and are remote text."""
 
+    check: str = field(default="", kw_only=True)
+    """Whose verdict it is; first here, as it is in what is stored."""
     status: CheckStatus
     reason: str
     placeholders: Mapping[str, str] = field(default_factory=dict)
@@ -51,24 +57,23 @@ class CheckResult(Verdict):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain JSON values."""
-        return {
-            "check": self.check,
-            "status": self.status.value,
-            "reason": self.reason,
-            "placeholders": dict(self.placeholders),
-            "remedy": self.remedy,
-        }
+        return dict(encoder(CheckResult).encode(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One capability test: when (Unix seconds), how long it took, and a row per check."""
 
-    rows: tuple[CheckResult, ...]
     at: float = 0.0
     seconds: float = 0.0
     family: Family = Family.OTHER
-    error: HomelabError | None = field(default=None, compare=False, repr=False)
+    rows: tuple[CheckResult, ...]
+    error: HomelabError | None = field(
+        default=None,
+        compare=False,
+        repr=False,
+        metadata=field_options(serialize="omit", deserialize=lambda _: None),
+    )
     """What ended the test early; it is not stored."""
 
     @property
@@ -89,29 +94,14 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values; `restore_report` is its inverse."""
-        return {
-            "at": self.at,
-            "seconds": self.seconds,
-            "family": self.family.value,
-            "rows": [row.as_dict() for row in self.rows],
-        }
+        return dict(encoder(Report).encode(self))
 
 
 def restore_report(stored: Mapping[str, Any] | None) -> Report | None:
     """Return the report that `as_dict` made, None when there is none that can be read."""
-    try:
-        match stored:
-            case {"at": at, "seconds": seconds, "family": family, "rows": list() as rows} if 0 <= at <= EPOCH_LIMIT:
-                typed = tuple(_restore_row(row) for row in rows)
-                return Report(rows=typed, at=float(at), seconds=float(seconds), family=Family(family))
-    except KeyError, TypeError, ValueError, AttributeError, OverflowError:
-        return None
+    match stored:
+        case {"at": _, "seconds": _, "family": _, "rows": list()}:
+            with suppress(*UNTYPED):
+                report: Report = decoder(Report).decode(stored)
+                return report if 0 <= report.at <= EPOCH_LIMIT else None
     return None
-
-
-def _restore_row(stored: Mapping[str, Any]) -> CheckResult:
-    """Return one stored row; raise when it is none."""
-    placeholders = {str(name): str(value) for name, value in stored["placeholders"].items()}
-    remedy = stored["remedy"]
-    verdict = Verdict(CheckStatus(stored["status"]), str(stored["reason"]), placeholders, remedy and str(remedy))
-    return CheckResult.of(str(stored["check"]), verdict)
