@@ -54,7 +54,8 @@ def probe():
 
 
 def test_probe_model_and_contract_know_the_same_sections(probe) -> None:
-    assert [f.name for f in fields(Sections)] == list(SECTIONS)
+    assert get_type_hints(Sections) == {name: kind.type | None for name, kind in SECTIONS.items()}
+    assert all(map(is_dataclass, TYPES.values()))
     assert not SECTIONS.keys() & ON_DEMAND.keys()
     polled, _, on_demand = CONTRACT.partition("## While somebody looks")
     assert list(SECTIONS) == re.findall(r"^\*\*(\w+)\*\* `", polled, re.MULTILINE)

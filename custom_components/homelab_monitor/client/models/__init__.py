@@ -1,12 +1,13 @@
 """What a host tells, typed: one frozen dataclass per section of the probe's contract.
 
-Units are in the names, as in `probes/README.md`, which is the source of every field. The tables
-at the end name all sections, in the contract's order.
+Units are in the names, as in `probes/README.md`, which is the source of every field. `Sections` and
+`ON_DEMAND` at the end name all sections, in the contract's order.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated, get_args, get_type_hints
 
 from .containers import Container, ContainerEngine, Containers, Port
 from .details import Log, Process, Processes
@@ -107,7 +108,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
-    """One field per section of the contract; None until the host has told it."""
+    """The sections of polling, one field per section of the contract; None until the host has reported it.
+
+    Annotated with how many seconds apart it is polled, where it is not in every poll.
+    """
 
     cpu: Cpu | None = None
     memory: Memory | None = None
@@ -118,47 +122,35 @@ class Sections:
     disk_io: DiskIo | None = None
     sensors: Sensors | None = None
     gpu: Gpus | None = None
-    services: Services | None = None
-    containers: Containers | None = None
-    filesystems: Filesystems | None = None
-    gpu_processes: GpuProcesses | None = None
-    system: System | None = None
-    hardware: Hardware | None = None
-    interfaces: Interfaces | None = None
-    updates: Updates | None = None
-    security: Security | None = None
+    services: Annotated[Services | None, 30] = None
+    containers: Annotated[Containers | None, 30] = None
+    filesystems: Annotated[Filesystems | None, 60] = None
+    gpu_processes: Annotated[GpuProcesses | None, 60] = None
+    system: Annotated[System | None, 600] = None
+    hardware: Annotated[Hardware | None, 600] = None
+    interfaces: Annotated[Interfaces | None, 600] = None
+    updates: Annotated[Updates | None, 600] = None
+    security: Annotated[Security | None, 600] = None
 
 
 @dataclass(frozen=True, slots=True)
 class SectionKind:
-    """The type of one section, and how often it is asked for (0: at every poll)."""
+    """The type of one section, and how often it is polled (0: at every poll)."""
 
     type: type
     every_seconds: float
 
 
-SECTIONS: Mapping[str, SectionKind] = MappingProxyType(
-    {
-        "cpu": SectionKind(Cpu, 0),
-        "memory": SectionKind(Memory, 0),
-        "load": SectionKind(Load, 0),
-        "pressure": SectionKind(Pressure, 0),
-        "uptime": SectionKind(Uptime, 0),
-        "network": SectionKind(Network, 0),
-        "disk_io": SectionKind(DiskIo, 0),
-        "sensors": SectionKind(Sensors, 0),
-        "gpu": SectionKind(Gpus, 0),
-        "services": SectionKind(Services, 30),
-        "containers": SectionKind(Containers, 30),
-        "filesystems": SectionKind(Filesystems, 60),
-        "gpu_processes": SectionKind(GpuProcesses, 60),
-        "system": SectionKind(System, 600),
-        "hardware": SectionKind(Hardware, 600),
-        "interfaces": SectionKind(Interfaces, 600),
-        "updates": SectionKind(Updates, 600),
-        "security": SectionKind(Security, 600),
+def _kinds() -> dict[str, SectionKind]:
+    """Return the kind of each section, by name, as the fields of `Sections` declare it."""
+    types, annotated = get_type_hints(Sections), get_type_hints(Sections, include_extras=True)
+    return {
+        name: SectionKind(get_args(kind)[0], getattr(annotated[name], "__metadata__", (0,))[0])
+        for name, kind in types.items()
     }
-)
+
+
+SECTIONS: Mapping[str, SectionKind] = MappingProxyType(_kinds())
 """The sections of polling: what a snapshot is made of."""
 
 ON_DEMAND: Mapping[str, type] = MappingProxyType(
