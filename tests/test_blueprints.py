@@ -163,8 +163,8 @@ async def test_a_start_with_a_clock_that_is_behind_tells_of_an_absence_in_time(
         memory = one.store.memory
         memory.since += behind
         for name in ("watched_until", "unexpected_until"):
-            if (moment := getattr(memory, name)) is not None:
-                setattr(memory, name, moment + behind)
+            if (moment := getattr(memory.audience, name)) is not None:
+                setattr(memory.audience, name, moment + behind)
         return remembered(one)
 
     monkeypatch.setattr(coordinator.HomelabCoordinator, "_remembered", of_the_future)

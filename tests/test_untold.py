@@ -260,10 +260,11 @@ async def test_what_a_file_says_of_happenings_is_taken_as_far_as_it_means_anythi
     ]
     hass_storage[key]["data"] |= {"is_held": "yes", "baseline": "x", "unexpected_until": "never"}
     memory = await HostStore(hass, host.entry.entry_id, HOST_ID).async_load()
-    assert memory.untold[0] == HostEvent(type="service_failed", owner="anna", about={"service": "a.service"})
-    assert memory.untold[1].about == {"container": "web", "owner": ""}, "that it is the host's own is said as well"
-    assert len(memory.untold) <= UNTOLD_STORED
-    assert (memory.is_held, memory.baseline, memory.unexpected_until) == (False, None, None)
+    untold = memory.audience.untold
+    assert untold[0] == HostEvent(type="service_failed", owner="anna", about={"service": "a.service"})
+    assert untold[1].about == {"container": "web", "owner": ""}, "that it is the host's own is said as well"
+    assert len(untold) <= UNTOLD_STORED
+    assert (memory.audience.is_held, memory.baseline, memory.audience.unexpected_until) == (False, None, None)
 
 
 async def test_so_many_happenings_of_a_user_keep_none_of_the_hosts_own_from_being_stored(
@@ -272,7 +273,7 @@ async def test_so_many_happenings_of_a_user_keep_none_of_the_hosts_own_from_bein
     await host.start()
     memory = host.entry.runtime_data.store.memory
     died = HostEvent(type="container_died", owner="anna", about={"container": "x", "owner": "anna"})
-    memory.untold = (*[died] * 900, HostEvent(type="rebooted", about={}))
+    memory.audience.untold = (*[died] * 900, HostEvent(type="rebooted", about={}))
     await host.entry.runtime_data.store.async_save()
     stored = hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]["untold"]
     assert (len(stored), stored[-1]) == (UNTOLD_STORED, ["rebooted", "", {}])

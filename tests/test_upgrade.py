@@ -256,7 +256,7 @@ async def test_who_may_not_is_told_what_to_do(hass: HomeAssistant, host: Host) -
         "button Test now: a repair under Settings > Repairs then explains how to allow it"
     )
     assert not in_progress(hass)
-    assert host.entry.runtime_data.store.memory.upgrade == ""
+    assert host.entry.runtime_data.store.memory.upgrade.manager == ""
 
 
 async def test_what_keeps_the_job_from_starting_is_told(hass: HomeAssistant, host: Host) -> None:
@@ -283,7 +283,7 @@ async def test_a_job_whose_start_was_cut_is_found_all_the_same(hass: HomeAssista
     told.job = RUNNING
     await later(host, 20)
     assert in_progress(hass)
-    assert host.entry.runtime_data.store.memory.upgrade
+    assert host.entry.runtime_data.store.memory.upgrade.manager
 
 
 async def test_a_host_that_is_off_is_not_asked(hass: HomeAssistant, host: Host) -> None:
@@ -352,8 +352,8 @@ async def test_of_a_job_before_a_reboot_only_what_it_left_proves_a_failure(
         await host.start_again()
     await later(host, 60)
     assert (hass.states.get(EVENTS).attributes.get("reason") == "upgrade_lost") is has_failed
-    assert host.entry.runtime_data.store.memory.upgrade_failure == ("upgrade_lost" if has_failed else "")
-    assert host.entry.runtime_data.store.memory.upgrade == ""
+    assert host.entry.runtime_data.store.memory.upgrade.failure == ("upgrade_lost" if has_failed else "")
+    assert host.entry.runtime_data.store.memory.upgrade.manager == ""
     if is_watched:
         words = "was interrupted" if has_failed else "before Home Assistant saw how"
         with pytest.raises(HomeAssistantError, match=words):
@@ -389,12 +389,12 @@ async def test_a_host_that_tells_late_what_was_left_of_a_job_before_a_reboot_is_
         await host.start_again()
     await later(host, 40)
     assert hass.states.get(EVENTS).attributes.get("event_type") != "update_failed"
-    assert host.entry.runtime_data.store.memory.upgrade
+    assert host.entry.runtime_data.store.memory.upgrade.manager
     del document["missing"]["updates"]
     host.session.sections["updates"] = updates
     await later(host, 20)
     assert hass.states.get(EVENTS).attributes.get("reason") == "upgrade_lost"
-    assert not host.entry.runtime_data.store.memory.upgrade
+    assert not host.entry.runtime_data.store.memory.upgrade.manager
     with pytest.raises(HomeAssistantError, match="was interrupted" if is_watched else "no longer waits"):
         await waiting
 
@@ -415,7 +415,7 @@ async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
         assert await hass.config_entries.async_unload(host.entry.entry_id)
         await host.start_again()
         assert not in_progress(hass)
-        assert host.entry.runtime_data.store.memory.upgrade == ""
+        assert host.entry.runtime_data.store.memory.upgrade.manager == ""
     types = [
         new.attributes.get("event_type")
         for event in events
@@ -463,7 +463,7 @@ async def test_what_is_found_after_a_reboot_is_another_job_and_nothing_found_an_
     host: Host, hass_storage: dict[str, Any], end: str, reason: str | None
 ) -> None:
     assert await of_a_backup(host, hass_storage, end, boot_id="another") == reason
-    assert host.entry.runtime_data.store.memory.upgrade == ""
+    assert host.entry.runtime_data.store.memory.upgrade.manager == ""
 
 
 async def test_a_job_that_another_one_followed_after_a_reboot_was_interrupted(hass: HomeAssistant, host: Host) -> None:

@@ -142,7 +142,7 @@ async def async_remove_config_entry_device(
             if device_identifier(host_id, kind, item_id) not in device.identifiers:
                 continue
             if not is_loaded:
-                del items[item_id]
+                memory.inventory.forget(kind, item_id)
                 await store.async_save()
             elif item_id in entry.runtime_data.data.items.get(kind, {}):
                 return False

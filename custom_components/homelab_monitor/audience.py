@@ -50,10 +50,12 @@ class Audience:
     def __init__(self, hass: HomeAssistant, entry_id: str, memory: HostMemory, *, may_be_off: bool) -> None:
         """Take over what the last coordinator of the entry left, if there was one, else what the file says."""
         self._hass, self._entry_id, self._memory = hass, entry_id, memory
+        self._own = memory.audience
         self._may_be_off = may_be_off
         look = hass.data.setdefault(_LAST_LOOKS, {}).pop(entry_id, None)
         if look:
-            memory.untold, memory.is_held = look.memory.untold, look.memory.is_held
+            left = look.memory.audience
+            self._own.untold, self._own.is_held = left.untold, left.is_held
         is_fresh = look is not None and time.monotonic() - look.at <= RELOAD_SECONDS
         self.baseline: Baseline | None = look.memory.baseline if look and is_fresh else None
         """What was the case before a reload; None: ask the store."""
@@ -62,7 +64,7 @@ class Audience:
         self.heard = look.heard if look else None
         """When it was, since Home Assistant began."""
         is_begun = hass.state is CoreState.running and (look is None or look.was_heard)
-        self.is_listening = is_begun and not memory.untold and not memory.is_held
+        self.is_listening = is_begun and not self._own.untold and not self._own.is_held
         """Whether what is told now reaches them."""
         self.is_gone = self.has_left = False
         """Whether the host is polled no more; whether its entities go, too."""
@@ -71,11 +73,11 @@ class Audience:
 
     def restored(self, state: HostState) -> HostState:
         """Return the first state of this run with what automations know of an absence."""
-        memory = self._memory
-        is_held = memory.is_held or (not self.is_listening and memory.online is False)
+        memory, own = self._memory, self._own
+        is_held = own.is_held or (not self.is_listening and memory.online is False)
         if memory.online is not False and not is_held:
             return state
-        moments = (memory.watched_until, memory.unexpected_until)
+        moments = (own.watched_until, own.unexpected_until)
         until, unexpected = (None if each is None else dt_util.utc_from_timestamp(each) for each in moments)
         return replace(
             state,
@@ -90,7 +92,7 @@ class Audience:
         """Return what is told at once; while nobody listens it waits."""
         if self.is_listening and not self.is_gone:
             return happenings
-        self._memory.untold = (*self._memory.untold, *happenings)[:UNTOLD_LIMIT]
+        self._own.untold = (*self._own.untold, *happenings)[:UNTOLD_LIMIT]
         return ()
 
     def note_change(self, before: HostState) -> None:
@@ -98,10 +100,14 @@ class Audience:
         if before.is_online:
             self._is_unseen = self._hass.state is not CoreState.running
 
+    def note_held(self, state: HostState) -> None:
+        """Remember whether automations are still to hear that the host is back."""
+        self._own.is_held = state.is_held and state.is_online
+
     def begin(self, state: HostState) -> tuple[HostState, tuple[HostEvent, ...]]:
         """Let automations listen; return the state that they see, and what they are told."""
-        untold, now = self._memory.untold, dt_util.utcnow()
-        self.is_listening, self._memory.untold = True, ()
+        untold, now = self._own.untold, dt_util.utcnow()
+        self.is_listening, self._own.untold = True, ()
         if state.is_held and state.is_online:
             state = replace(state, since=now, watched_until=None, unexpected_until=None, watched_again=None)
         elif state.is_held or (self._is_unseen and not state.is_online):
@@ -125,6 +131,6 @@ class Audience:
     def note_watched(self) -> None:
         """Remember until when automations could see what this run shows."""
         if self.is_listening and not self.is_gone:
-            self._memory.watched_until = time.time()
+            self._own.watched_until = time.time()
             if not self._may_be_off:
-                self._memory.unexpected_until = self._memory.watched_until
+                self._own.unexpected_until = self._own.watched_until

@@ -82,7 +82,7 @@ def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
 async def async_control_power(coordinator: HomelabCoordinator, action: PowerAction) -> None:
     """Shut the machine down or restart it, but not in the middle of an installation that we follow."""
     require(coordinator, CONF_POWER)
-    if coordinator.options.install_updates and coordinator.store.memory.upgrade:
+    if coordinator.options.install_updates and coordinator.store.memory.upgrade.manager:
         _refuse(coordinator, "upgrading")
     async with _aside(coordinator) as (connection, host):
         await control_power(connection, host, action)

@@ -578,7 +578,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """Remember whether the host is there, and since when: whatever status is shown, the next run starts from it."""
         memory = self.store.memory
         memory.online, memory.since = state.is_online, state.since.timestamp()
-        memory.is_held = state.is_held and state.is_online
+        self._audience.note_held(state)
         self.store.async_changed()
 
     @staticmethod

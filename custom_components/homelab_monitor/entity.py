@@ -546,14 +546,12 @@ def async_apply_choice(
     that somebody disabled stays in any case.
     """
     coordinator = entry.runtime_data
-    memory, now = coordinator.store.memory, coordinator.selection
-    before = Selection(
-        interfaces=memory.chosen_interfaces, filesystems=memory.chosen_filesystems, services=memory.chosen_services
-    )
-    if before == replace(now, containers=before.containers, user=before.user):
+    memory = coordinator.store.memory
+    before = memory.chosen
+    now = replace(coordinator.selection, containers=before.containers, user=before.user)
+    if before == now:
         return
-    memory.chosen_interfaces, memory.chosen_filesystems = now.interfaces, now.filesystems
-    memory.chosen_services = now.services
+    memory.chosen = now
     coordinator.store.async_changed()
     registry = er.async_get(coordinator.hass)
     for row in (row for table in tables for row in table):

@@ -48,7 +48,7 @@ class HostInstallation:
     def __init__(self, coordinator: HomelabCoordinator) -> None:
         """Remember whether one may be under way; nothing is asked yet."""
         self._coordinator = coordinator
-        self._memory = coordinator.store.memory
+        self._memory = coordinator.store.memory.upgrade
         self._is_unsure = coordinator.options.install_updates
         self._end: asyncio.Future[Installation] | None = None
         self._lock = asyncio.Lock()
@@ -61,7 +61,7 @@ class HostInstallation:
     @property
     def failure(self) -> str:
         """Return how the last installation failed, as the key of an error; "" where it did not."""
-        return self._memory.upgrade_failure
+        return self._memory.failure
 
     @property
     def is_running(self) -> bool:
@@ -71,7 +71,7 @@ class HostInstallation:
     @property
     def _manager(self) -> str:
         """Return the package manager at work, else the host's."""
-        return self._memory.upgrade or (self._updates.manager if self._updates else "")
+        return self._memory.manager or (self._updates.manager if self._updates else "")
 
     @property
     def _updates(self) -> Updates | None:
@@ -159,8 +159,8 @@ class HostInstallation:
         `seen` is what the host had told of its packages by then.
         """
         self._was_pending, self._seen = False, seen
-        if failure != self._memory.upgrade_failure:
-            self._memory.upgrade_failure = failure
+        if failure != self._memory.failure:
+            self._memory.failure = failure
             self._coordinator.store.async_changed()
 
     async def _async_start(self) -> asyncio.Future[Installation]:
@@ -194,10 +194,10 @@ class HostInstallation:
     @callback
     def _remember(self, manager: str) -> None:
         """Keep that somebody has to be told how it ends; or that nobody has."""
-        self._memory.upgrade = manager
-        self._memory.upgrade_started = time.time() if manager else None
-        self._memory.upgrade_boot_id = self._boot_id if manager else ""
-        self._memory.upgrade_wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
+        self._memory.manager = manager
+        self._memory.started = time.time() if manager else None
+        self._memory.boot_id = self._boot_id if manager else ""
+        self._memory.wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
 
     async def _async_remember(self, manager: str) -> None:
         """Keep, beyond a restart, that somebody has to be told how it ends."""
@@ -225,7 +225,7 @@ class HostInstallation:
             self._is_unsure = False
             if found.phase is Phase.RUNNING:
                 await self._async_found_running()
-            elif self._memory.upgrade:
+            elif self._memory.manager:
                 await self._async_ended(self._ours(found))
             elif found.phase is Phase.DONE and self.failure:
                 # Somebody else's went well meanwhile.
@@ -272,9 +272,9 @@ class HostInstallation:
 
     def _ours(self, found: Installation) -> Installation | None:
         """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""
-        is_other_boot = self._memory.upgrade_boot_id != self._boot_id
+        is_other_boot = self._memory.boot_id != self._boot_id
         if self._end is None:
-            started = self._memory.upgrade_started
+            started = self._memory.started
             is_old = started is None or abs(time.time() - started) > TOLD_SECONDS
             # A reboot leaves nothing; what lies there after one is of another job.
             if is_old or (is_other_boot and found.phase is not Phase.NONE):
@@ -287,7 +287,7 @@ class HostInstallation:
         Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing; None where
         it is only late, and the next look may know.
         """
-        wanted, before = frozenset(self._memory.upgrade_wanted), self._updates
+        wanted, before = frozenset(self._memory.wanted), self._updates
         await self._coordinator.async_ask_again("updates")
         now = self._updates
         if now is None or now is before:

@@ -37,6 +37,7 @@ from .client.probe.snapshot import Snapshot, restore_snapshot
 from .client.tracking.event_baseline import baseline_as_dict, restore_baseline
 from .client.tracking.events import ABOUT, EVENT_TYPES, Baseline, HostEvent
 from .client.tracking.inventory import Inventory, restore_inventory
+from .client.tracking.items import Selection
 from .client.tracking.problems import Problem
 from .client.transport.keys import ECDSA, KeyPair
 from .client.typed import number, text, texts
@@ -183,46 +184,59 @@ def _move(path: str, to: str) -> None:
 
 
 @dataclass(slots=True, kw_only=True)
+class AudienceMemory:
+    """What automations saw and heard of one host; `audience` alone writes it."""
+
+    watched_until: float | None = None
+    """Until when they could see whether the host is online, by the wall clock."""
+    unexpected_until: float | None = None
+    """Until when they could see it and nobody expected it."""
+    is_held: bool = False
+    """Whether the host is online again and they were not told yet; `HostMemory.since` is that of its absence."""
+    untold: tuple[HostEvent, ...] = ()
+    """What happened and they were not told yet, the first one first."""
+
+
+@dataclass(slots=True, kw_only=True)
+class UpgradeMemory:
+    """The job that installs updates on one host; `installation` alone writes it."""
+
+    manager: str = ""
+    """The package manager that is at work, as long as nobody has been told how that ended."""
+    started: float | None = None
+    """When the job was last known to run, by the wall clock: the store may come back from a backup."""
+    boot_id: str = ""
+    """The boot of the host in which it ran."""
+    wanted: tuple[str, ...] = ()
+    """Some of the packages that were pending when it began: name and version."""
+    failure: str = ""
+    """How the last one failed, as the key of an error; "" where it did not."""
+
+
+@dataclass(slots=True, kw_only=True)
 class HostMemory:
-    """What is remembered of one host."""
+    """What is remembered of one host; `coordinator` alone writes it, but for the parts that others own."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     inventory: Inventory = field(default_factory=Inventory)
+    """Changed in place, by the item tracker alone."""
     last_test: dict[str, Any] | None = None
-    chosen_interfaces: tuple[str, ...] = ()
-    chosen_filesystems: tuple[str, ...] = ()
-    chosen_services: tuple[str, ...] = ()
-    """The options of these names as they were last applied to the entities."""
-    upgrade: str = ""
-    """The package manager that installs updates there, as long as nobody has been told how that ended."""
-    upgrade_started: float | None = None
-    """When that was last known to run, by the wall clock: the store may come back from a backup."""
-    upgrade_boot_id: str = ""
-    """The boot of the host in which it ran."""
-    upgrade_wanted: tuple[str, ...] = ()
-    """Some of the packages that were pending when it began: name and version."""
-    upgrade_failure: str = ""
-    """How the last one failed, as the key of an error; "" where it did not."""
     online: bool | None = None
     """Whether the host was online when it was last looked at; None: nobody has looked."""
     since: float | None = None
     """Since when, by the wall clock."""
     reason: str = ""
     """Why it was offline, as the key of an error; "" where it was not, or nobody knows."""
-    watched_until: float | None = None
-    """Until when automations could see that, by the wall clock."""
-    unexpected_until: float | None = None
-    """Until when they could see it and nobody expected it."""
-    is_held: bool = False
-    """Whether it is online again and automations were not told yet; `since` is that of its absence."""
     baseline: Baseline | None = None
     """What happenings are told against; None: not known."""
-    untold: tuple[HostEvent, ...] = ()
-    """What happened and automations were not told yet, the first one first."""
     problems: tuple[Problem, ...] = ()
     """What was wrong with it."""
     seen: float | None = None
     """When the host itself told it, by `time.monotonic`; None: before Home Assistant started."""
+    chosen: Selection = field(default_factory=Selection)
+    """Which services, filesystems and interfaces were chosen when that was last applied; `entity` alone writes it."""
+    audience: AudienceMemory = field(default_factory=AudienceMemory)
+    upgrade: UpgradeMemory = field(default_factory=UpgradeMemory)
 
     @property
     def age_seconds(self) -> float:
@@ -324,30 +338,31 @@ class HostStore:
 
     def _everything(self) -> dict[str, Any]:
         """Return all that is remembered."""
+        audience, upgrade, chosen = self.memory.audience, self.memory.upgrade, self.memory.chosen
         return {
             "snapshot": self.memory.snapshot.as_dict(),
             "inventory": self.memory.inventory.as_dict(),
             "pace": {"at": time.time(), **self.memory.inventory.pace()},
             "last_test": self.memory.last_test,
-            "chosen_interfaces": list(self.memory.chosen_interfaces),
-            "chosen_filesystems": list(self.memory.chosen_filesystems),
-            "chosen_services": list(self.memory.chosen_services),
+            "chosen_interfaces": list(chosen.interfaces),
+            "chosen_filesystems": list(chosen.filesystems),
+            "chosen_services": list(chosen.services),
             "online": self.memory.online,
             "since": self.memory.since,
             "reason": self.memory.reason,
-            "watched_until": self.memory.watched_until,
-            "unexpected_until": self.memory.unexpected_until,
-            "is_held": self.memory.is_held,
+            "watched_until": audience.watched_until,
+            "unexpected_until": audience.unexpected_until,
+            "is_held": audience.is_held,
             "baseline": self.memory.baseline and baseline_as_dict(self.memory.baseline, self.memory.snapshot),
-            "untold": [[each.type, each.owner, dict(each.about)] for each in _foremost(self.memory.untold)],
+            "untold": [[each.type, each.owner, dict(each.about)] for each in _foremost(audience.untold)],
             "problems": [
                 [each.kind, each.item, each.device] for each in self.memory.problems if len(each.item) <= NAME_LIMIT
             ][:PROBLEMS_STORED],
-            "upgrade": self.memory.upgrade,
-            "upgrade_started": self.memory.upgrade_started,
-            "upgrade_boot_id": self.memory.upgrade_boot_id,
-            "upgrade_wanted": list(self.memory.upgrade_wanted),
-            "upgrade_failure": self.memory.upgrade_failure,
+            "upgrade": upgrade.manager,
+            "upgrade_started": upgrade.started,
+            "upgrade_boot_id": upgrade.boot_id,
+            "upgrade_wanted": list(upgrade.wanted),
+            "upgrade_failure": upgrade.failure,
         }
 
 
@@ -360,23 +375,29 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         snapshot=restore_snapshot(stored["snapshot"]),
         inventory=inventory,
         last_test=test if isinstance(test, dict) else None,
-        chosen_interfaces=texts(stored.get("chosen_interfaces")),
-        chosen_filesystems=texts(stored.get("chosen_filesystems")),
-        chosen_services=texts(stored.get("chosen_services")),
         online=online if isinstance(online := stored.get("online"), bool) else None,
         since=_moment(stored.get("since")),
         reason=text(stored.get("reason")),
-        watched_until=_moment(stored.get("watched_until")),
-        unexpected_until=_moment(stored.get("unexpected_until", stored.get("watched_until"))),
-        is_held=stored.get("is_held") is True,
         baseline=restore_baseline(stored.get("baseline")),
-        untold=_untold(stored.get("untold")),
         problems=_problems(stored.get("problems")),
-        upgrade=text(stored.get("upgrade")),
-        upgrade_started=number(stored.get("upgrade_started"), None),
-        upgrade_boot_id=text(stored.get("upgrade_boot_id")),
-        upgrade_wanted=texts(stored.get("upgrade_wanted")),
-        upgrade_failure=text(stored.get("upgrade_failure")),
+        chosen=Selection(
+            interfaces=texts(stored.get("chosen_interfaces")),
+            filesystems=texts(stored.get("chosen_filesystems")),
+            services=texts(stored.get("chosen_services")),
+        ),
+        audience=AudienceMemory(
+            watched_until=_moment(stored.get("watched_until")),
+            unexpected_until=_moment(stored.get("unexpected_until", stored.get("watched_until"))),
+            is_held=stored.get("is_held") is True,
+            untold=_untold(stored.get("untold")),
+        ),
+        upgrade=UpgradeMemory(
+            manager=text(stored.get("upgrade")),
+            started=number(stored.get("upgrade_started"), None),
+            boot_id=text(stored.get("upgrade_boot_id")),
+            wanted=texts(stored.get("upgrade_wanted")),
+            failure=text(stored.get("upgrade_failure")),
+        ),
     )
 
 

@@ -95,6 +95,7 @@ class Known:
     @property
     def unit(self) -> str:
         """Return by which name systemd is asked for a service."""
+        # Of one that is away the file has the whole name in its key alone; a label of an earlier version is cut.
         return f"{self.called}.service" if self.called else self.keys.get("unit", "").partition("/")[2]
 
     @property
@@ -190,6 +191,10 @@ class Inventory:
         """Return what there is room for, and time: a first look may find many at once."""
         roomy = _admitted(known, new, guest_of)
         return [each for each in roomy if is_first or self.newcomers[guest_of(each.source) != ""].take()]
+
+    def forget(self, kind: str, item_id: str) -> None:
+        """Forget an item, if it is known."""
+        self.items[kind].pop(item_id, None)
 
     def pop_gone(self) -> list[tuple[str, str]]:
         """Forget what is gone for good; return its (kind, id) pairs."""

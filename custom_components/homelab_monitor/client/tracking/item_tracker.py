@@ -55,7 +55,7 @@ class ItemTracker:
 
     def forget(self, kind: str, item_id: str) -> None:
         """Forget an item as if it had been away for long; where it comes back, it is a new one."""
-        self._inventory.items[kind].pop(item_id, None)
+        self._inventory.forget(kind, item_id)
         self._looks.pop(kind, None)
         self.revision += 1
 
