@@ -31,9 +31,10 @@ from .controls import (
     find_container,
 )
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
-from .entity import device_identifier
+from .entity import device_identifier, unique_id
 from .health.checklist import async_notice, async_rows
 from .offers import async_offer_entities
+from .sensor.items import SERVICE_SENSORS
 from .subjects import CONTAINER, SERVICE
 
 CONF_CONFIG_ENTRY_ID = "config_entry_id"
@@ -127,12 +128,10 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str | None:
     """Return the unit that an action names (`nginx` is `nginx.service`), or whose sensor it is about, None if none."""
     if name := call.data.get(ATTR_SERVICE):
         return name if name.endswith(".service") else f"{name}.service"
-    sensor = er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, ""))
-    prefix = f"{coordinator.address.host_id}_{SERVICE.key}_"
-    if sensor and sensor.unique_id.startswith(prefix):
-        item_id = sensor.unique_id.removeprefix(prefix).rpartition("_")[0]
-        if known := coordinator.inventory.items.get(SERVICE.key, {}).get(item_id):
-            return known.unit
+    if sensor := er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, "")):
+        for item_id, known in coordinator.inventory.items.get(SERVICE.key, {}).items():
+            if any(unique_id(coordinator, row, item_id) == sensor.unique_id for row in SERVICE_SENSORS):
+                return known.unit
     return None
 
 

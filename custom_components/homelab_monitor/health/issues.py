@@ -15,6 +15,7 @@ from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util.hass_dict import HassKey
 
 from ..client.bucket import Bucket
+from ..client.checks.checks import CHECKS
 from ..client.checks.report import CheckResult, CheckStatus
 from ..client.limits import ALARM_WRITES, ISSUE_WRITES
 from ..const import DOMAIN
@@ -118,9 +119,9 @@ def async_hide_issues(hass: HomeAssistant, entry_id: str) -> None:
 
 
 def _issues(hass: HomeAssistant, entry_id: str) -> list[str]:
-    """Return the ids of all issues of a host."""
-    issues = ir.async_get(hass).issues
-    return [known for domain, known in issues if domain == DOMAIN and known.startswith(issue_id(entry_id, ""))]
+    """Return the ids of all issues of a host; of an ignored one from an earlier run the registry has only the id."""
+    ids = [issue_id(entry_id, check.key) for check in CHECKS]
+    return [each for each in ids if (DOMAIN, each) in ir.async_get(hass).issues]
 
 
 @callback

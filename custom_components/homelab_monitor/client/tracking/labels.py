@@ -56,6 +56,7 @@ def input_labels(inputs: Iterable[Temperature | Fan]) -> Mapping[str, str]:
 
     Alike ones of one chip (three slots for memory) are named by their place on it, as the driver numbers them.
     """
+    # The contract of the probe says what an id is made of; the parts by themselves are not sent.
     names = {item.id: f"{item.chip} {item.label}" for item in inputs}
     return told_apart_by(
         names,
