@@ -1,4 +1,4 @@
-"""A metric is one key in the probe, one field, one row, one name: this says which was forgotten."""
+"""A metric is one key in the probe, one field, one reading, one row, one name: this says which was forgotten."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -236,6 +236,7 @@ def test_every_subject_is_a_kind_of_item() -> None:
         "sensor/descriptions",
         "entity",
         "subjects",
+        "readings",
     ],
 )
 def test_no_row_names_a_field_by_a_text(file: str) -> None:

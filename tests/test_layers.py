@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("health",),
     ("coordinator", "audience", "registration"),
     ("renewal",),
-    ("entity", "subjects", "capability", "controls"),
+    ("entity", "subjects", "readings", "capability", "controls"),
     ("installation",),
     ("flow", "sensor"),
     ("binary_sensor", "button", "switch", "update", "event", "diagnostics", "config_flow", "repairs", "services"),

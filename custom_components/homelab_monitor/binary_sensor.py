@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, override
+from typing import Any, cast, override
 
 # 2026.9 has no module `const` beside it, where mypy would look for the device classes.
 from homeassistant.components.binary_sensor import (  # type: ignore[attr-defined]
@@ -19,13 +19,14 @@ from homeassistant.helpers.translation import async_get_translations
 
 from .client.bucket import Bucket
 from .client.limits import ANSWER_WRITES
-from .client.models import Gpu, Security, SecurityPart
-from .client.tracking.items import gpu_failure, gpus, lost_gpus
+from .client.models import Gpu, SecurityPart
+from .client.tracking.items import lost_gpus
 from .client.tracking.problems import Problem
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .health.checklist import words
+from .readings import AUTOMATIC_UPDATES, FIREWALL, SSH, Part, gpu_status, reason
 from .state import HostState
 from .subjects import GPU, HOST
 
@@ -42,19 +43,13 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
     details_fn: Callable[[ItemT], Iterable[Problem]] | None = None
     """What is told in sentences as well."""
 
-    is_on_fn: Callable[[ItemT], bool | None]
-    """Whether it is on."""
-
 
 def _reason(state: HostState) -> Mapping[str, Any]:
     """Return the status, and the error that is behind it."""
-    reason = state.error.key if state.error else None
     since = _moment(state.since) if state.is_known else None
-    about: dict[str, Any] = {"status": state.status.value, "reason": reason, "since": since}
+    about: dict[str, Any] = {"status": state.status.value, "reason": reason(state), "since": since}
     if not state.is_known or state.is_shown_online:
         return about
-    if not state.is_online:
-        about["reason"] = reason or state.last_reason or None
     if state.may_be_off:
         about["expected"] = True
     # An absence that began before a reload or a start: what automations were told of it, and when they can be again.
@@ -75,40 +70,10 @@ def _reasons(state: HostState) -> Mapping[str, Any]:
     return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.present_problems]}
 
 
-def _has_gpu(state: HostState) -> bool:
-    """Return whether the host has a GPU, or a driver that should know one."""
-    return bool(gpus(state.snapshot)) or gpu_failure(state.snapshot) is not None
-
-
-def _gpu_status(state: HostState) -> str | None:
-    """Return what is the case with the cards, the worst first; None where they may not be asked."""
-    snapshot = state.snapshot
-    if failure := gpu_failure(snapshot):
-        return failure
-    if not gpus(snapshot):
-        return None
-    if lost_gpus(snapshot):
-        return "lost"
-    # A card that sleeps was left asleep on purpose.
-    return "suspended" if all(gpu.state == "suspended" for gpu in gpus(snapshot)) else "ok"
-
-
-def _gpu_is_lost(state: HostState) -> bool | None:
-    """Return whether a GPU that should be there does not answer."""
-    status = _gpu_status(state)
-    return None if status is None else status not in ("ok", "suspended")
-
-
 def _gpu_reasons(state: HostState) -> Mapping[str, Any]:
     """Return the status, the driver's own words, and which cards are lost."""
     lost = sorted(lost_gpus(state.snapshot))
-    return {"status": _gpu_status(state), "reason": state.snapshot.errors.get("gpu"), "lost": lost}
-
-
-def _wants_reboot(state: HostState) -> bool | None:
-    """Return whether the host wants to be restarted; None where that cannot be known."""
-    updates = state.snapshot.sections.updates
-    return None if updates is None else updates.reboot_required
+    return {"status": gpu_status(state), "reason": state.snapshot.errors.get("gpu"), "lost": lost}
 
 
 def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
@@ -119,39 +84,17 @@ def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
     return {"reasons": list(updates.reboot_reasons), "packages": list(updates.reboot_packages)}
 
 
-def _is_active(part: SecurityPart) -> bool | None:
-    """Return whether something that protects is at work; what could not be read is neither on nor off."""
-    return None if part.state == "unknown" else part.reason == "active"
-
-
 def _protection[PartT: SecurityPart](
-    key: str,
-    part_fn: Callable[[Security], PartT | None],
-    attributes_fn: Callable[[PartT], Mapping[str, Any]],
-    is_on_fn: Callable[[PartT], bool | None],
+    key: str, part: Part[PartT], attributes_fn: Callable[[PartT], Mapping[str, Any]]
 ) -> HomelabBinarySensorDescription[HostState]:
     """Return the row of one part of how a host protects itself."""
-
-    def part(state: HostState) -> PartT | None:
-        security = state.snapshot.sections.security
-        return None if security is None else part_fn(security)
-
-    def attributes(state: HostState) -> Mapping[str, Any]:
-        found = part(state)
-        return {} if found is None else {"reason": found.reason, **attributes_fn(found)}
-
-    def is_on(state: HostState) -> bool | None:
-        found = part(state)
-        return None if found is None else is_on_fn(found)
-
     return HomelabBinarySensorDescription(
         key=key,
         subject=HOST,
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
-        exists_fn=lambda state: part(state) is not None,
-        attributes_fn=attributes,
-        is_on_fn=is_on,
+        exists_fn=part.exists,
+        attributes_fn=part.read(lambda found: {"reason": found.reason, **attributes_fn(found)}),
     )
 
 
@@ -162,7 +105,6 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         device_class=BinarySensorDeviceClass.CONNECTIVITY,
         stays_available=True,
         attributes_fn=_reason,
-        is_on_fn=lambda state: state.is_shown_online if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="problem",
@@ -171,51 +113,32 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         stays_available=True,
         attributes_fn=_reasons,
         details_fn=lambda state: state.present_problems,
-        is_on_fn=lambda state: bool(state.present_problems) if state.is_known else None,
     ),
     HomelabBinarySensorDescription(
         key="gpu_telemetry",
         subject=HOST,
         device_class=BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
-        exists_fn=_has_gpu,
+        exists_fn=HOST.has("gpu_telemetry"),
         stays_available=True,
         attributes_fn=_gpu_reasons,
-        is_on_fn=_gpu_is_lost,
     ),
     HomelabBinarySensorDescription(
         key="reboot_required",
         subject=HOST,
-        exists_fn=lambda state: _wants_reboot(state) is not None,
+        exists_fn=HOST.has("reboot_required"),
         # It lasts while the host is offline, too.
         stays_available=True,
         attributes_fn=_reboot_reasons,
-        is_on_fn=_wants_reboot,
     ),
-    _protection(
-        "firewall",
-        part_fn=lambda security: security.firewall,
-        attributes_fn=lambda part: {"backend": part.backend},
-        is_on_fn=_is_active,
-    ),
+    _protection("firewall", FIREWALL, attributes_fn=lambda part: {"backend": part.backend}),
     _protection(
         "ssh_password_login",
-        part_fn=lambda security: security.ssh,
+        SSH,
         attributes_fn=lambda part: {"conditional": None if part.conditional is None else list(part.conditional)},
-        is_on_fn=lambda part: part.password_login,
     ),
-    _protection(
-        "ssh_root_login",
-        part_fn=lambda security: security.ssh,
-        attributes_fn=lambda part: {"root_login": part.root_login},
-        is_on_fn=lambda part: None if part.root_login is None else part.root_login != "no",
-    ),
-    _protection(
-        "automatic_updates",
-        part_fn=lambda security: security.automatic_updates,
-        attributes_fn=lambda part: {"tool": part.tool},
-        is_on_fn=_is_active,
-    ),
+    _protection("ssh_root_login", SSH, attributes_fn=lambda part: {"root_login": part.root_login}),
+    _protection("automatic_updates", AUTOMATIC_UPDATES, attributes_fn=lambda part: {"tool": part.tool}),
 )
 
 GPU_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[Gpu], ...] = (
@@ -225,9 +148,8 @@ GPU_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[Gpu], ...] = (
         device_class=BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
-        exists_fn=lambda item: item.throttle_reasons is not None,
+        exists_fn=GPU.has("throttled"),
         attributes_fn=lambda item: {"reasons": list(item.throttle_reasons or ())},
-        is_on_fn=lambda item: item.is_throttled,
     ),
 )
 
@@ -260,6 +182,8 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     ) -> None:
         """Know the texts of the language."""
         super().__init__(coordinator, description, item_id)
+        # A row that is on or off has a reading that is.
+        self._reading = cast("Callable[[ItemT], bool | None]", description.subject.readings[description.key])
         self._texts = texts
         self._answers = Bucket(*ANSWER_WRITES)
         self._answer: tuple[bool, bool | None] | None = None
@@ -286,7 +210,7 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return the answer."""
         item = self.item
-        return None if item is None else self.entity_description.is_on_fn(item)
+        return None if item is None else self._reading(item)
 
     @property
     @override

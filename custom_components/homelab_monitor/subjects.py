@@ -1,16 +1,28 @@
 """What a group of entities is about: one object each.
 
-A subject knows where its values are in a host's state, and which placeholder names it in the
-texts of its entities. `HOST` is the machine itself; all others are items of the inventory.
+A subject knows where its items are in a host's state, what reads their values, and which placeholder
+names one in the texts of its entities. `HOST` is the machine itself; all others are items of the inventory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from .client.models import Fan, Filesystem, Gpu, Service, Temperature
 from .client.tracking.rates import ContainerRates, DiskRates, InterfaceRates
 from .coordinator import HomelabCoordinator
+from .readings import (
+    CONTAINER_READINGS,
+    DISK_READINGS,
+    FAN_READINGS,
+    FILESYSTEM_READINGS,
+    GPU_READINGS,
+    HOST_READINGS,
+    INTERFACE_READINGS,
+    SERVICE_READINGS,
+    TEMPERATURE_READINGS,
+    Readings,
+)
 from .state import HostState
 
 HOST_ITEM = ""
@@ -19,9 +31,11 @@ HOST_ITEM = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject[ItemT]:
-    """What entities are about; `ItemT` is what their `value_fn` is given."""
+    """What entities are about; `ItemT` is what the readings are given."""
 
     key: str
+    readings: Readings[ItemT]
+    """What sensors and binary sensors show, by the key of their rows."""
     placeholder: str | None = None
     """Name of the translation placeholder that holds the item's label."""
     is_device: bool = False
@@ -30,6 +44,11 @@ class Subject[ItemT]:
     def item(self, state: HostState, item_id: str) -> ItemT | None:
         """Return the item's value now, None while it is not there."""
         return cast("ItemT | None", state.items.get(self.key, {}).get(item_id))
+
+    def has(self, key: str) -> Callable[[ItemT], bool]:
+        """Return what tells whether an item has a value of a key."""
+        reading = self.readings[key]
+        return lambda item: reading(item) is not None
 
     def ids(self, coordinator: HomelabCoordinator) -> Iterable[str]:
         """Return the ids of all known items, also of those that are away."""
@@ -59,12 +78,12 @@ class HostSubject(Subject[HostState]):
         return (HOST_ITEM,)
 
 
-HOST = HostSubject(key="host")
-FILESYSTEM: Subject[Filesystem] = Subject(key="filesystem", placeholder="mountpoint")
-DISK: Subject[DiskRates] = Subject(key="disk", placeholder="disk")
-INTERFACE: Subject[InterfaceRates] = Subject(key="interface", placeholder="interface")
-GPU: Subject[Gpu] = Subject(key="gpu", placeholder="gpu")
-SERVICE: Subject[Service] = Subject(key="service", placeholder="service")
-CONTAINER: Subject[ContainerRates] = Subject(key="container", is_device=True)
-TEMPERATURE: Subject[Temperature] = Subject(key="temperature", placeholder="sensor")
-FAN: Subject[Fan] = Subject(key="fan", placeholder="sensor")
+HOST = HostSubject(key="host", readings=HOST_READINGS)
+FILESYSTEM: Subject[Filesystem] = Subject(key="filesystem", readings=FILESYSTEM_READINGS, placeholder="mountpoint")
+DISK: Subject[DiskRates] = Subject(key="disk", readings=DISK_READINGS, placeholder="disk")
+INTERFACE: Subject[InterfaceRates] = Subject(key="interface", readings=INTERFACE_READINGS, placeholder="interface")
+GPU: Subject[Gpu] = Subject(key="gpu", readings=GPU_READINGS, placeholder="gpu")
+SERVICE: Subject[Service] = Subject(key="service", readings=SERVICE_READINGS, placeholder="service")
+CONTAINER: Subject[ContainerRates] = Subject(key="container", readings=CONTAINER_READINGS, is_device=True)
+TEMPERATURE: Subject[Temperature] = Subject(key="temperature", readings=TEMPERATURE_READINGS, placeholder="sensor")
+FAN: Subject[Fan] = Subject(key="fan", readings=FAN_READINGS, placeholder="sensor")

@@ -12,7 +12,8 @@ from homeassistant.helpers.typing import StateType
 
 from ..coordinator import HomelabConfigEntry, HomelabCoordinator
 from ..entity import HomelabEntity, async_add_items, async_apply_choice
-from .descriptions import HomelabSensorDescription, PartReader
+from ..readings import PartReader
+from .descriptions import HomelabSensorDescription
 from .host import HOST_SENSORS
 from .items import (
     CONTAINER_SENSORS,
@@ -70,19 +71,18 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         self._crossed_at = -ALWAYS_WRITTEN_SECONDS
         self._was_available = self.available
         self._restored: StateType | datetime = None
-        value_fn: object = description.value_fn
-        self._part_fn: Callable[[Any], object] | None = value_fn.part_fn if isinstance(value_fn, PartReader) else None
+        self._reading = reading = description.subject.readings[description.key]
+        self._part_fn: Callable[[Any], object] | None = reading.part_fn if isinstance(reading, PartReader) else None
         self._settled: object = None
         """What the value was made of when it was the one that is written; as long as it stays, there is no news."""
         self._attr_native_value, self._moment = self._look(self.item)
 
     def _look(self, item: ItemT | None) -> tuple[StateType | datetime, float | None]:
         """Return the item's value now, and when it was found, None where that is no news."""
-        row = self.entity_description
-        value = None if item is None else row.value_fn(item)
+        value = None if item is None else self._reading(item)
         if value is None and not self.coordinator.has_polled:
             value = self._restored
-        return value, None if item is None else row.moment_fn(item)
+        return value, None if item is None else self.entity_description.moment_fn(item)
 
     @property
     @override

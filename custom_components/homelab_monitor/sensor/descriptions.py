@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from homeassistant.components.sensor import SensorDeviceClass, SensorEntityDescription, SensorStateClass
@@ -17,27 +16,11 @@ from homeassistant.const import (
     UnitOfTemperature,
     UnitOfTime,
 )
-from homeassistant.helpers.typing import StateType
 
 from ..client.tracking.items import Selection
 from ..entity import HomelabDescription, always, never_chosen
 from ..settings import HostOptions
-from ..state import HostState
 from ..subjects import Subject
-
-
-@dataclass(frozen=True, slots=True)
-class PartReader[PartT, ValueT]:
-    """The reader of a value that one part of a host's state holds: the very same part has the same value."""
-
-    part_fn: Callable[[HostState], PartT | None]
-    """The part, None while it is not there."""
-    value_fn: Callable[[PartT], ValueT | None]
-
-    def __call__(self, state: HostState) -> ValueT | None:
-        """Return the value."""
-        part = self.part_fn(state)
-        return None if part is None else self.value_fn(part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +43,6 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     moment_fn: Callable[[ItemT], float | None] = lambda _: None
     """When the value was found, where it is news that the same was found again."""
 
-    value_fn: Callable[[ItemT], StateType | datetime]
-    """The value of the item."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
@@ -84,7 +64,7 @@ CELSIUS = Quantity(
 )
 WATTS = Quantity(unit=UnitOfPower.WATT, device_class=SensorDeviceClass.POWER, precision=0, deadband=0.5)
 RPM = Quantity(unit=REVOLUTIONS_PER_MINUTE, precision=0, deadband=0.5)
-"""Shown in tens (`tens`): a fan's last digit is noise, and the frontend takes no precision below 0."""
+"""Read in tens: a fan's last digit is noise, and the frontend takes no precision below 0."""
 SIZE = Quantity(
     unit=UnitOfInformation.BYTES,
     shown_unit=UnitOfInformation.GIBIBYTES,
@@ -135,11 +115,6 @@ MILLISECONDS = Quantity(
 )
 
 
-def tens(value: float | None) -> int | None:
-    """Return a number rounded to tens."""
-    return None if value is None else round(value / 10) * 10
-
-
 def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and only that
     subject: Subject[ItemT],
     key: str,
@@ -154,7 +129,6 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
     chosen_fn: Callable[[Selection, str], bool] = never_chosen,
     exists_fn: Callable[[ItemT], bool] | None = None,
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None,
-    value_fn: Callable[[ItemT], float | None],
 ) -> HomelabSensorDescription[ItemT]:
     """Return the row of a measured value; without an `exists_fn` it exists once it has been read."""
     return HomelabSensorDescription(
@@ -173,7 +147,6 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
         threshold_fn=threshold_fn,
         enabled_fn=enabled_fn,
         chosen_fn=chosen_fn,
-        exists_fn=exists_fn or (lambda item: value_fn(item) is not None),
+        exists_fn=exists_fn or subject.has(key),
         attributes_fn=attributes_fn,
-        value_fn=value_fn,
     )
