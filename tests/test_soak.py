@@ -102,8 +102,9 @@ def test_the_probe_goes_by_moved_clocks(tmp_path: Path) -> None:
 import sys
 sys.path[:0] = {folders!r}
 from pathlib import Path
+from custom_components.homelab_monitor.client.probe.programs import probe_source
 from soak_clock import move_probe
-source = Path({folders[1]!r}, "custom_components/homelab_monitor/probes/probe.py").read_bytes()
+source = probe_source(Path({folders[1]!r}, "custom_components/homelab_monitor/probes"))
 Path({str(program)!r}).write_bytes(move_probe(source, {str(clock)!r}))
 """)
     clock.write_bytes(struct.pack("dd", 0.0, 0.0))

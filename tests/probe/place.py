@@ -17,7 +17,8 @@ costly = unittest.skipIf(os.environ.get("PROBE_TESTS") == "quick", "takes second
 
 def probe_files():
     """Return the files of the probe by name, in the order in which they are sent."""
-    paths = [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.join(PROBES, "probe.py")]
+    sections = sorted(glob.glob(os.path.join(PROBES, "sections", "*.py")))
+    paths = [os.path.join(PROBES, "host.py"), *sections, os.path.join(PROBES, "probe.py")]
     files = {}
     for path in paths:
         with open(path, "rb") as file:

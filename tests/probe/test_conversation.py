@@ -146,7 +146,7 @@ class Conversations(unittest.TestCase):
             self.assertEqual(set(probe.ask("load", "filesystems")[1]["sections"]), {"load", "filesystems"})
 
     def test_whatever_else_goes_wrong_ends_it_at_once_and_is_said(self):
-        waits = b'def collect_uptime(host: Host, request: Request, memo: "Json") -> "Json":\n'
+        waits = b'def collect_uptime(host: "Host", request: "Request", memo: "Json") -> "Json":\n'
         odd = SOURCE.replace(b"        stale = is_stale(probe)\n", b"        raise KeyError('odd')\n")
         # One thread that never comes back, and one that holds up the end of an interpreter.
         stuck = (

@@ -22,7 +22,7 @@ class Names(unittest.TestCase):
                     homes.setdefault(name, set()).add(path)
         shared = {name for name, paths in homes.items() if len(paths) > 1}
         self.assertGreater(len(homes), 500)
-        self.assertEqual(shared, {"TYPE_CHECKING", "SECTIONS"})
+        self.assertEqual(shared, {"TYPE_CHECKING"})
 
 
 class Filesystems(unittest.TestCase):

@@ -2,13 +2,18 @@
 
 import ast
 import collections
-import glob
+import json
 import os
+import re
+import subprocess
+import sys
 import unittest
 
-from place import PROBES, probe
+from place import FILES, PROBES, ROOT, SOURCE, probe
 
-FILES = [*sorted(glob.glob(os.path.join(PROBES, "sections", "*.py"))), os.path.join(PROBES, "probe.py")]
+FIRST, *SECTIONS, LAST = FILES
+PAGES = ("README.md", "docs/architecture.md", "docs/troubleshooting.md", os.path.join(PROBES, "README.md"))
+BY_HAND = "cat probes/host.py probes/sections/*.py probes/probe.py | ssh user@host python3 -"
 # What Debian's python3-minimal has, too: what else is missing is said before a section can fail on it.
 LOADED_AT_START = {"os", "re", "sys", "time"}
 # What several sections need, or is a part of one, and no section of its own.
@@ -27,7 +32,7 @@ SHARED = {
     "holders.py",
     "logins.py",
     "machine_id.py",
-    "netlink.py",
+    "mounts.py",
     "nvidia.py",
     "nvml.py",
     "owners.py",
@@ -40,9 +45,20 @@ SHARED = {
 }
 
 
-def parsed(path):
-    with open(path, encoding="utf-8") as file:
+def parsed(name):
+    """Return one file of the program as a tree; `who.py`, which is no part of it, as well."""
+    with open(os.path.join(PROBES, name), encoding="utf-8") as file:
         return ast.parse(file.read())
+
+
+def imported_by(name):
+    """Return the files of the program that one names in its imports."""
+    found = set()
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = os.path.dirname(name) if node.level == 1 else ""
+            found.add(os.path.join(folder, *node.module.split(".")) + ".py")
+    return found
 
 
 def names_of(node):
@@ -58,21 +74,65 @@ class OneProgram(unittest.TestCase):
         bound = collections.Counter()
         for path in FILES:
             bound.update({name for node in parsed(path).body for name in names_of(node)})
-        self.assertEqual({name for name, times in bound.items() if times > 1} - {"SECTIONS", "TYPE_CHECKING"}, set())
+        self.assertEqual({name for name, times in bound.items() if times > 1} - {"TYPE_CHECKING"}, set())
+
+    def test_host_is_first_and_needs_no_other_file(self):
+        self.assertEqual((FIRST, LAST), ("host.py", "probe.py"))
+        self.assertEqual(imported_by(FIRST), set())
+
+    def test_sections_need_host_and_one_another_and_probe_needs_both(self):
+        for name in SECTIONS:
+            self.assertLessEqual(imported_by(name), {FIRST, *SECTIONS} - {name}, name)
+        self.assertLessEqual(imported_by(LAST), {FIRST, *SECTIONS})
+        self.assertEqual(imported_by("who.py"), {os.path.join("sections", "machine_id.py")})
+
+    def test_every_section_is_in_the_one_table(self):
+        told = [collector.read.__code__.co_name for collector in probe.COLLECTORS]
+        self.assertEqual(told, ["collect_" + collector.name for collector in probe.COLLECTORS])
+        bound = {name for path in SECTIONS for node in parsed(path).body for name in names_of(node)}
+        self.assertEqual(sorted(told), sorted(name for name in bound if name.startswith("collect_")))
 
     def test_sections_load_at_start_only_what_every_python_has(self):
-        for path in FILES[:-1]:
+        for path in SECTIONS:
             loaded = {alias.name for node in parsed(path).body if isinstance(node, ast.Import) for alias in node.names}
             self.assertLessEqual(loaded, LOADED_AT_START, path)
             # Relative imports are for types: there is no package where the probe runs.
             self.assertFalse([node for node in parsed(path).body if isinstance(node, ast.ImportFrom)], path)
 
     def test_every_file_adds_a_section_but_for_what_sections_share(self):
-        self.assertGreater(len(FILES), 5)
+        self.assertGreater(len(SECTIONS), 5)
         told = [collector.read.__code__.co_name for collector in probe.COLLECTORS]
-        for path in FILES[:-1]:
+        for path in SECTIONS:
             mine = {name for node in parsed(path).body for name in names_of(node)}
             self.assertNotEqual(bool(mine.intersection(told)), os.path.basename(path) in SHARED, path)
+
+
+class ByHand(unittest.TestCase):
+    """Whoever wants to see what is sent runs one line, the same on every page."""
+
+    def test_every_page_has_the_same_line(self):
+        for page in PAGES:
+            with open(os.path.join(ROOT, page), encoding="utf-8") as file:
+                told = set(re.findall(r"cat [^`\n]*sections/[^`\n]*", file.read()))
+            self.assertEqual(told, {BY_HAND}, page)
+
+    def test_the_line_sends_what_home_assistant_sends(self):
+        script = BY_HAND.partition("|")[0]
+        self.assertEqual(
+            subprocess.check_output(["sh", "-c", script], cwd=ROOT, env=dict(os.environ, LC_ALL="C")), SOURCE
+        )
+
+    def test_the_line_prints_one_readable_reply(self):
+        # ssh is this machine, and python3 the one that runs this test.
+        shims = 'ssh() { shift; "$@"; }\npython3() { "$PYTHON" "$@"; }\n'
+        told = subprocess.check_output(
+            ["sh", "-c", shims + BY_HAND], cwd=ROOT, env=dict(os.environ, PYTHON=sys.executable)
+        )
+        self.assertGreater(told.count(b"\n"), 20)
+        reply = json.loads(told.decode("ascii"))
+        self.assertEqual((reply["id"], reply["protocol"], reply["errors"]), ("by-hand", 1, {}))
+        self.assertEqual(set(reply["sections"]) | set(reply["missing"]), set(probe.polled_sections()))
+        self.assertGreater(reply["sections"]["uptime"]["uptime_seconds"], 0)
 
 
 if __name__ == "__main__":

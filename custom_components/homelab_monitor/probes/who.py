@@ -11,22 +11,19 @@ if TYPE_CHECKING:
     from .sections.machine_id import machine_id_hash
 
 
-class Files:
-    """The one door to the system that is needed here."""
-
-    def text(self, path: str) -> str:
-        """Return a file's text without the space around it, "" where it cannot be read."""
-        try:
-            with open(os.environ.get("HOMELAB_MONITOR_ROOT", "") + path, encoding="ascii", errors="replace") as file:
-                return file.read(4096).strip(" \t\r\n")
-        except OSError:
-            return ""
+def read_text(path: str) -> str:
+    """Return a file's text without the space around it, "" where it cannot be read."""
+    try:
+        with open(os.environ.get("HOMELAB_MONITOR_ROOT", "") + path, encoding="ascii", errors="replace") as file:
+            return file.read(4096).strip(" \t\r\n")
+    except OSError:
+        return ""
 
 
 def introduce() -> None:
     """Print the marker of protocol 1."""
     version = ".".join(map(str, sys.version_info[:3]))
-    words = ["homelab_monitor", "1", version, str(os.getpid()), machine_id_hash(Files())]
+    words = ["homelab_monitor", "1", version, str(os.getpid()), machine_id_hash(read_text)]
     print(chr(30) + " ".join(word for word in words if word), flush=True)
 
 

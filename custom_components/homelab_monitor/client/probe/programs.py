@@ -64,8 +64,8 @@ def load_programs(folder: Path | None = None) -> Programs:
 
 
 def probe_files(folder: Path) -> dict[str, bytes]:
-    """Return the files of the probe for Linux: its sections, then what starts it (`cat sections/*.py probe.py`)."""
-    paths = [*sorted(folder.glob("sections/*.py")), folder / "probe.py"]
+    """Return the files of the probe for Linux by name, as they are sent: `cat host.py sections/*.py probe.py`."""
+    paths = [folder / "host.py", *sorted(folder.glob("sections/*.py")), folder / "probe.py"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Broken, Host, Json, Missing, lines_of
+    from ..host import Broken, Host, Json, Missing, lines_of
     from .packages import Row, answer, told_by, withheld
 
 # The same as the job's (client/update_script.py): a test compares them. What only matters to its locks and

@@ -8,7 +8,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Broken, Host, Json, Late, Missing, Request, TooLong
+    from ..host import Broken, Host, Json, Late, Missing, Request, TooLong
     from .daemons import Daemons
     from .security import Unknown, has_program, seconds_for, verdict
     from .services import units_named

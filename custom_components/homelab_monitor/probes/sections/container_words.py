@@ -7,7 +7,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Json
+    from ..host import Json
     from .control_groups import memory_of
 
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..probe import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request, cpu_clock
+    from ..host import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request, cpu_clock
     from .container_words import CONTAINER_ID, listed_of, object_of, parse_inspected, parse_listed, parse_stats
     from .control_groups import GROUP_GUESSES, group_files, read_group
     from .owners import belongs_to
@@ -400,7 +400,3 @@ def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json"
     if not section["containers"] and len(states) == 1 and states <= {"permission_denied", "timed_out", "unreadable"}:
         raise Missing(states.pop())
     return section
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("containers", collect_containers, 6, has_engine))

@@ -1,10 +1,8 @@
 """What sections share: where the control group of a container is, and what it says of CPU time and memory."""
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json, lines_of
+    from ..host import Host, Json, lines_of
 
 # Where a control group is when /proc does not tell (hidepid): drivers systemd and cgroupfs of both engines.
 GROUP_GUESSES = (

@@ -16,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host
+    from ..host import Host
     from .owners import LOGIN_SCOPE, PIDS_LISTED, group_path, owner_of_group, status_of, uid_in
     from .security import Unknown
 

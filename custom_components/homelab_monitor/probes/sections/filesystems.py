@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     import json
     from typing import Any, Callable, Iterable, Iterator
 
-    from ..probe import Host, Json, Late, Request, SingleFile, Theirs, difference, mount_lines, told_of, within
+    from ..host import Host, Json, Late, Request, SingleFile, Theirs, difference, told_of, within
     from .automounts import Automounts
+    from .mounts import mount_lines
     from .patience import ask_each
     from .watched import Watched
 
@@ -534,7 +535,3 @@ def report_absent(report: Report, watched: "Watched", there: "set[str]", stuck: 
     held, until = stuck.setdefault("kept", {}), time.monotonic() + WAY_SECONDS
     kept = ask_each(sorted(set(folders.values())), lambda folder: is_kept(report.host, folder), held, until)
     report.closed += [name for name, folder in folders.items() if kept.get(folder) is not True]
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("filesystems", collect_filesystems, 5))

@@ -7,11 +7,12 @@ one that nft knows by the name of their extension alone (xt).
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json, Request, default_routes, primary_interface
+    from ..host import Host, Json, Request
     from .firewall_iptables import IPTABLES_HOOKS, parse_iptables
     from .firewall_nft import parse_nft_json
     from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, judged
     from .firewall_text import parse_nft_text
+    from .network import default_routes, primary_interface
     from .security import PROGRAM_FOLDERS, Unknown, as_root, has_program, is_running, told_root, verdict
 
 NFT_JSON = ["nft", "-j", "list", "ruleset"]

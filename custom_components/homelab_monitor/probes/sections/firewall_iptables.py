@@ -4,8 +4,8 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..host import lines_of
     from .firewall_rules import ANYTHING, GOTO, JUMP, Condition, Rule, Table
-    from ..probe import lines_of
 
 IPTABLES_WORD = re.compile(r'"(?:\\.|[^"\\])*"|\S+')
 IPTABLES_HOOKS = {"PREROUTING": "prerouting", "INPUT": "input"}

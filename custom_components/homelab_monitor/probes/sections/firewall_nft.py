@@ -4,10 +4,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..host import ANSWER_MARKS, Json
     from .firewall_iptables import IPTABLES_GOES_ON, IPTABLES_TARGETS
     from .firewall_rules import ANYTHING, MARK, Condition, Rule, Table
     from .security import Unknown
-    from ..probe import ANSWER_MARKS, Json
 
 # What nft compares (nft(8)) → the firewall's word for it.
 NFT_KEYS = {

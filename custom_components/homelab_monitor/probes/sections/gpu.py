@@ -6,8 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import Host, Json, Missing, Remembered, Request, degrees, difference, told_of, within
+    from ..host import Host, Json, Missing, Remembered, Request, difference, told_of, within
     from .nvidia import nvidia_gpus
+    from .sensors import degrees
     from .system import container_kind
 
 GPU_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
@@ -282,7 +283,3 @@ def intel_values(host: "Host", card: "Card") -> "Iterator[tuple[str, object]]":
 def intel_throttle_reasons(host: "Host", folder: str) -> "list[str]":
     """Return the contract's words for the reasons that the driver names."""
     return [word for word, names in INTEL_WORDS if any(host.number(folder + name) for name in names)]
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("gpu", collect_gpu, 5, has_cards))

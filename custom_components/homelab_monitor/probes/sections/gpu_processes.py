@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import DESCRIPTORS_READ, Host, Json, Missing, REFRESH_SECONDS, Request, lines_of
-    from .gpu import Card, amd_metrics, has_cards, has_nvidia_devices, is_apu, is_container, own_cards
+    from ..host import DESCRIPTORS_READ, REFRESH_SECONDS, Host, Json, Missing, Request, lines_of
+    from .gpu import Card, amd_metrics, has_nvidia_devices, is_apu, is_container, own_cards
     from .nvidia import is_bare, nvidia_processes, parse_colons
     from .owners import in_turn, list_pids, owner_of
     from .processes import parse_accounts
@@ -178,7 +178,3 @@ def kfd_address(text: str) -> str:
     told = dict(line.partition(" ")[::2] for line in lines_of(text))
     place, domain = int(told.get("location_id") or 0), int(told.get("domain") or 0)
     return f"{domain:04x}:{place >> 8 & 255:02x}:{place >> 3 & 31:02x}.{place & 7}"
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("gpu_processes", collect_gpu_processes, 5, has_cards))

@@ -4,9 +4,13 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..host import Host, Json, Request, lines_of
+    from .disk_io import is_whole_disk
+    from .memory import parse_meminfo
+    from .mounts import replaced_files
+    from .network import known_interfaces, parse_net_dev
     from .nvidia import parse_colons
-    from ..probe import PCI_ADDRESS, Host, Json, Request, is_whole_disk, known_interfaces, parse_meminfo, parse_net_dev, lines_of
-    from ..probe import replaced_files
+    from .sensors import PCI_ADDRESS
     from .system import parse_assignments
 
 DMI = "/sys/class/dmi/id/"
@@ -198,25 +202,6 @@ def interface_hardware(host: "Host", name: str, kind: str) -> "Json":
     return {key: value for key, value in told.items() if value}
 
 
-def read_permanent_mac(interface: str) -> str:
-    """Ask the driver for the address burnt in (ETHTOOL_GPERMADDR 0x20 through SIOCETHTOOL 0x8946, linux/ethtool.h)."""
-    import array  # noqa: PLC0415
-    import fcntl  # noqa: PLC0415
-    import socket  # noqa: PLC0415
-    import struct  # noqa: PLC0415
-
-    answer = array.array("B", struct.pack("II32x", 0x20, 32))
-    asked = struct.pack("16sP16x", interface.encode("ascii", "replace")[:15], answer.buffer_info()[0])
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-            fcntl.ioctl(door, 0x8946, asked)
-    except OSError:
-        return ""
-    size = struct.unpack_from("I", answer, 4)[0]
-    told = bytes(answer[8 : 8 + size])
-    return ":".join(f"{byte:02x}" for byte in told) if size == 6 and any(told) else ""
-
-
 def collect_hardware(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Tell what this machine is made of."""
     processors = parse_cpuinfo(host.text("/proc/cpuinfo"))
@@ -236,7 +221,3 @@ def collect_hardware(host: "Host", request: "Request", memo: "Json") -> "Json":
     kinds = known_interfaces(host, names, memo)
     section["interfaces"] = {name: interface_hardware(host, name, kind) for name, kind in kinds.items()}
     return section
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("hardware", collect_hardware, 5))

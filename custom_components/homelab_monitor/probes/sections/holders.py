@@ -4,7 +4,6 @@ Who has a descriptor may send it to others, whether they want it or not: a daemo
 them. So a holder counts only where the socket is its user's, or, of root's, where root has lent it.
 """
 
-import os
 import re
 import sys
 import time
@@ -13,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
+    from ..host import DESCRIPTORS_READ, Host, Json, Late, TooLong
     from .owners import belongs_to, in_turn, list_pids, owner_of, owner_of_group, real_uid
-    from ..probe import DESCRIPTORS_READ, Host, Json, Late, TooLong
 
 HOLDERS_SECONDS = 3.0
 HOLDERS_OF_ONE = 16
@@ -26,25 +25,6 @@ SS = ["--", "ss", "-H", "-l", "-t", "-u", "-n", "-p", "-e"]
 
 
 # ---------------------------------------------------------------- who holds it
-
-
-def read_open_sockets(pid: int, most: int) -> "tuple[list[int], bool]":
-    """Return the inodes of the sockets among so many of a process's descriptors, and whether that were all of them.
-
-    The links say it: socket:[12345].
-    """
-    found = []  # type: list[int]
-    try:
-        with os.scandir(f"/proc/{pid}/fd") as descriptors:
-            for number, descriptor in enumerate(descriptors):
-                if number >= most:
-                    return found, False
-                link = os.readlink(descriptor.path)
-                if link.startswith("socket:["):
-                    found.append(int(link[8:-1]))
-    except OSError:
-        return found, True  # it is another user's, or it ended meanwhile
-    return found, True
 
 
 def find_holders(host: "Host", owned: "dict[int, int]", accounts: "dict[str, str]") -> "dict[int, set[int]]":

@@ -4,9 +4,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..host import Host, Json, Request, TooLong, lines_of, shaped_address
     from .hardware import interface_hardware
-    from .netlink import shaped_address
-    from ..probe import Host, Json, Request, TooLong, default_routes, known_interfaces, lines_of, parse_net_dev, primary_interface
+    from .network import default_routes, known_interfaces, parse_net_dev, primary_interface
 
 IP_ADDR = ["ip", "-j", "addr"]
 # Where a link is made of software its speed is a number that somebody once wrote into the kernel's source.
@@ -151,7 +151,3 @@ def collect_interfaces(host: "Host", request: "Request", memo: "Json") -> "Json"
     kinds = known_interfaces(host, names, memo)
     section["interfaces"] = {name: interface_row(host, name, kind, addresses) for name, kind in kinds.items()}
     return section
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("interfaces", collect_interfaces, 5))

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-    from ..probe import Host, Json, Late, Request, TooLong, parse_json
+    from ..host import Host, Json, Late, Request, TooLong, parse_json
     from .daemons import Daemons
     from .owners import LOGIN_SCOPE
     from .security import CutOff, Unknown, seconds_for, told_root, verdict

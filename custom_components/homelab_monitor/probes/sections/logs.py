@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..probe import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
+    from ..host import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
     from .containers import Engine, find_engines, find_users_engines, open_door, would_start
     from .services import SYSTEMCTL_SHOW, UNIT_NAME, has_systemd, systemctl
 
@@ -137,7 +137,3 @@ def collect_logs(host: "Host", request: "Request", memo: "Json") -> "Json":
     text, is_short = (read_journal(host, name, count), False) if kind == "service" else read_container_log(host, name, count, memo)
     lines, is_cut = last_lines(text, count)
     return {"lines": lines, "truncated": is_cut or is_short}
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("logs", collect_logs, 12))

@@ -4,12 +4,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Union
-
-    from ..probe import Host
-    from ..who import Files
-
-    Texts = Union[Host, Files]
+    from typing import Any, Callable
 
 
 def load_sha256() -> "Callable[[bytes], Any]":
@@ -24,9 +19,12 @@ def load_sha256() -> "Callable[[bytes], Any]":
     return import_module("hashlib").sha256  # type: ignore[no-any-return]
 
 
-def machine_id_hash(host: "Texts") -> str:
-    """Return the HMAC-SHA256 of the machine-id as 32 hex digits: the id itself is confidential (machine-id(5))."""
-    told = host.text("/etc/machine-id") or host.text("/var/lib/dbus/machine-id")
+def machine_id_hash(text: "Callable[[str], str]") -> str:
+    """Return the HMAC-SHA256 of the machine-id as 32 hex digits: the id itself is confidential (machine-id(5)).
+
+    `text` returns the text of a file by its path, "" where it cannot be read.
+    """
+    told = text("/etc/machine-id") or text("/var/lib/dbus/machine-id")
     if not re.match(r"[0-9a-f]{32}$", told):
         return ""
     sha256 = load_sha256()

@@ -6,9 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Broken, Host, Json, Late, NvmlError, lines_of, reason_in
+    from ..host import Broken, Host, Json, Late, lines_of, reason_in
     from .gpu import Card, card_name, has_nvidia_devices, is_container, reasons_of, sysfs_gpu
-    from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, with_nvml
+    from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, NvmlError, with_nvml
 
 MEBIBYTE = 1 << 20
 SMI_SECONDS = 60.0  # a child of its own, and it takes the better part of a second

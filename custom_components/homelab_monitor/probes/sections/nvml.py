@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ..probe import Host, Json, NvmlError, REFRESH_SECONDS
+    from ..host import REFRESH_SECONDS, Broken, Host, Json
 
 NVML_LIBRARIES = ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1", "/run/opengl-driver/lib/libnvidia-ml.so.1")
 NVML_DENIED, NVML_NOT_FOUND, NVML_TOO_SMALL, NVML_LOST = 4, 6, 7, 15
@@ -18,30 +18,26 @@ NVML_UNTOLD = (1 << 64) - 1
 NVML_GONE = (NVML_DENIED, NVML_NOT_FOUND, NVML_LOST)
 
 
+class NvmlError(Broken):
+    """A complaint of NVIDIA's management library."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__("NVML: " + text)
+        self.code = code
+
+
 class Nvml:
     """NVIDIA's management library, through ctypes."""
 
-    def __init__(self) -> None:
-        try:
-            import ctypes  # noqa: PLC0415
-        except ImportError as err:  # a Python built without it
-            raise OSError(str(err)) from None
+    def __init__(self, host: "Host") -> None:
+        self.library = load_nvml(host)
+        import ctypes  # noqa: PLC0415 - what has loaded the library has it
 
         self.ctypes = ctypes
-        self.library = self.load()
         self.library.nvmlErrorString.restype = ctypes.c_char_p
         self.file = self.loaded_file()
         self.identity = identity_of(self.file)
         self.has_worked = False
-
-    def load(self) -> "Any":
-        """Return the library; raises OSError where there is none."""
-        for name in NVML_LIBRARIES[:-1]:
-            try:
-                return self.ctypes.CDLL(name)
-            except OSError:
-                continue
-        return self.ctypes.CDLL(NVML_LIBRARIES[-1])
 
     def loaded_file(self) -> str:
         """Return the path of the file behind the library, "" where it cannot be told (proc_pid_maps(5))."""
@@ -127,6 +123,16 @@ class Nvml:
         return handles
 
 
+def load_nvml(host: "Host") -> "Any":
+    """Return the library; raises OSError where there is none."""
+    for name in NVML_LIBRARIES[:-1]:
+        try:
+            return host.load_library(name)
+        except OSError:
+            continue
+    return host.load_library(NVML_LIBRARIES[-1])
+
+
 def identity_of(path: str) -> "tuple[int, ...]":
     """Return what tells a file from one that took its place, () where there is none."""
     try:
@@ -164,5 +170,5 @@ def nvml_library(host: "Host", memo: "Json") -> "Nvml":
         if now < memo.get("no_nvml_until", 0.0):
             raise OSError("not installed")
         memo["no_nvml_until"] = now + REFRESH_SECONDS
-        memo.update(nvml=host.nvml(), nvml_since=now)
+        memo.update(nvml=Nvml(host), nvml_since=now)
     return memo["nvml"]  # type: ignore[no-any-return]

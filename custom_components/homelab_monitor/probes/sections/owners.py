@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-    from ..probe import Host, Json, Late, lines_of
+    from ..host import Host, Json, Late, lines_of
 
 # A container's own group: of Docker, Podman and the Kubernetes engines under systemd, or without it the bare id
 # (/docker/<id>). Not libpod-conmon-<id>, which watches the container from outside.

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Tuple
 
-    from ..probe import Broken, Host, Json, Missing, first_line, lines_of, reason_in
+    from ..host import Broken, Host, Json, Missing, first_line, lines_of, reason_in
     from .updates import paths_of
 
     Row = Tuple[str, Json]  # by what the manager tells packages apart

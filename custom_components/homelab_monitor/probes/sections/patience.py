@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ..probe import Json
+    from ..host import Json
 
 PATIENCE_SECONDS = 1.0
 MOST_STUCK = 4  # threads that wait for what hangs, of one kind

@@ -7,7 +7,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json, Request, lines_of
+    from ..host import Host, Json, Request, lines_of
     from .owners import counts_for, in_fair_order, in_turn, list_pids, parse_cgroup
 
 PROCESS_STATUS = re.compile(r"^(Uid|VmRSS|Threads):\s+(\d+)(?:\s+(\d+))?", re.MULTILINE)
@@ -91,7 +91,3 @@ def collect_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
     is_whole = len(told) == len(processes) and not is_cut and bool(host.text("/proc/1/stat"))
     total = len(pids) if is_cut else len(processes)
     return {"at": at, "complete": {"processes": is_whole}, "total": total, "processes": told}
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("processes", collect_processes, 10))

@@ -5,7 +5,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host, Json
+    from ..host import Host, Json
     from .system import container_kind
 
 MODULES = "/lib/modules"

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Host, Json, Late, Request, Theirs, TooLong, lines_of
+    from ..host import Host, Json, Late, Request, Theirs, TooLong, lines_of
     from .automatic_updates import automatic_updates
     from .daemons import SSHD_PID_FILE, Daemon, Daemons, check_read
     from .firewall import firewall
@@ -381,7 +381,3 @@ def collect_security(host: "Host", request: "Request", memo: "Json") -> "Json":
         "failed_logins": failed_logins(host, request, daemons, memo),
     }
     return {name: part for name, part in told.items() if part is not None}
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("security", collect_security, 6))

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..probe import Broken, Host, Json, Late, Missing, OUTPUT_BYTES, REFRESH_SECONDS, Request, TooLong, lines_of, reason_in
+    from ..host import OUTPUT_BYTES, REFRESH_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
     from .units_shown import LIST_MARKS, LinesKept, chosen_units, full_name, guest_of, shown_units, template_of
 
 SYSTEMCTL_LIST = [
@@ -349,7 +349,3 @@ def systemctl(host: "Host", argv: "list[str]", seconds: float = SYSTEMD_SECONDS,
     if status:
         raise Broken(reason_in(errors) or f"systemctl ended with status {status}")
     return output
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("services", collect_services, 6, has_systemd))

@@ -1,7 +1,5 @@
 """The section sockets: who listens, which service or container that is, and who can reach it. Only told on demand."""
 
-import os
-import re
 import sys
 import time
 
@@ -9,20 +7,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator
 
+    from ..host import Host, Json, Missing, Request
     from .holders import Holders, ask_ss, find_holders
     from .interfaces import list_addresses
     from .owners import FairShare, in_fair_order, owner_of_group
     from .processes import parse_accounts
-    from ..probe import Host, Json, Missing, Request
 
 SOCKETS_TOLD = 1000
 OWNERS_SECONDS = 6.5  # of the section's time: what takes longer is told without its owner
 LISTENERS_SECONDS = 1.5  # of one protocol
 LISTENERS_READ = 3000  # of one protocol; with all that is told of them they stay within 10 MB
-GROUP_ROOTS = (b"/sys/fs/cgroup/unified", b"/sys/fs/cgroup")
-GROUPS_READ = 5000
-GROUPS_OF_ONE = 2000  # in one folder
-GROUPS_SECONDS = 1.0
 # State in the files of /proc/net that stands for listening: TCP_LISTEN; for UDP TCP_CLOSE, as nothing is connected.
 LISTENING_STATES = {"tcp": "0A", "udp": "07"}
 
@@ -104,43 +98,6 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-# ---------------------------------------------------------------- where it was made
-
-
-def read_group_ids() -> "dict[int, str]":
-    """Return the path of every control group of version 2 by its number, which is its folder's inode (cgroups(7)).
-
-    Whoever was given a part of them makes as many as he likes, in each other and beside each other: the shallow ones
-    come first, those of users last, and of one folder only so many count.
-    """
-    from collections import deque  # noqa: PLC0415
-
-    root = next((path for path in GROUP_ROOTS if is_group(path)), b"")
-    found = {os.stat(root).st_ino: b""} if root else {}
-    waiting, of_users = deque([b""] if root else []), deque()  # type: deque[bytes], deque[bytes]
-    deadline = time.monotonic() + GROUPS_SECONDS
-    while (waiting or of_users) and len(found) < GROUPS_READ and time.monotonic() < deadline:
-        folder = (waiting or of_users).popleft()
-        for number, name in inner_groups(root + folder)[: GROUPS_READ - len(found)]:
-            found[number] = folder + b"/" + name
-            (of_users if found[number].startswith(b"/user.slice") else waiting).append(found[number])
-    return {number: path.decode("utf-8", "surrogateescape") for number, path in found.items()}
-
-
-def inner_groups(folder: bytes) -> "list[tuple[int, bytes]]":
-    """Return number and name of the groups in a group, none of one that is gone."""
-    try:
-        with os.scandir(folder) as entries:
-            return [(one.inode(), one.name) for _, one in zip(range(GROUPS_OF_ONE), entries) if one.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-
-
-def is_group(path: bytes) -> bool:
-    """Tell whether a folder is a control group of version 2."""
-    return os.path.exists(path + b"/cgroup.procs") and os.path.exists(path + b"/cgroup.controllers")
-
-
 # ---------------------------------------------------------------- the section
 
 
@@ -210,7 +167,3 @@ def first_of_each(rows: "list[Json]", most: int, accounts: "dict[str, str]") -> 
     if len(rows) <= most:
         return rows
     return in_fair_order(rows, lambda row: accounts.get(str(row.get("uid", 0))))[:most]
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("sockets", collect_sockets, 8))

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-    from ..probe import Host, Json, lines_of
+    from ..host import Host, Json, lines_of
     from .security import EVERYBODY, MATCHED, SOME, SSHD_DEFAULTS, sshd_ports, verdict
 
     Line = tuple[list[str], str]

@@ -7,8 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
+    from ..host import Host, Json, Request, TooLong, first_line, lines_of
     from .hardware import DMI
-    from ..probe import Host, Json, Request, TooLong, first_line, lines_of
     from .machine_id import machine_id_hash
     from .services import has_systemd
 
@@ -169,9 +169,5 @@ def collect_system(host: "Host", request: "Request", memo: "Json") -> "Json":
     section["timezone_offset_seconds"] = host.timezone_offset()
     section["users"] = count_users(host)
     section["python"] = host.python()
-    section["machine_id_hash"] = machine_id_hash(host)
+    section["machine_id_hash"] = machine_id_hash(host.text)
     return {key: value for key, value in section.items() if value not in (None, "")}
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("system", collect_system, 5))

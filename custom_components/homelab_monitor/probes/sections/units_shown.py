@@ -4,7 +4,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..probe import Host
+    from ..host import Host
     from .services import UNIT_NAME, Unit
 
 UNITS_SHOWN = 200

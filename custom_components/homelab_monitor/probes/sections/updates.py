@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator
 
-    from ..probe import Host, Json, Late, MOUNT_BYTES, MOUNTS_SECONDS, Missing, Request
+    from ..host import Host, Json, Late, Missing, Request
     from .apt import read_apt
+    from .mounts import MOUNT_BYTES, MOUNTS_SECONDS
     from .packages import (
         DNF_CONFIGS,
         DNF_LOCKS,
@@ -250,7 +251,3 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
         section["image"] = image
     section.update(reboot(host, memo["wants_reboot"]))
     return section
-
-
-SECTIONS = globals().setdefault("SECTIONS", [])
-SECTIONS.append(("updates", collect_updates, 3))
