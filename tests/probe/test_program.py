@@ -21,6 +21,7 @@ SHARED = {
     "apt.py",
     "automatic_updates.py",
     "automounts.py",
+    "cards.py",
     "container_words.py",
     "control_groups.py",
     "daemons.py",
@@ -30,6 +31,7 @@ SHARED = {
     "firewall_rules.py",
     "firewall_text.py",
     "holders.py",
+    "installed.py",
     "logins.py",
     "machine_id.py",
     "mounts.py",
@@ -40,7 +42,9 @@ SHARED = {
     "patience.py",
     "reboot.py",
     "ssh_visitors.py",
+    "sshd_config.py",
     "units_shown.py",
+    "verdicts.py",
     "watched.py",
 }
 
@@ -85,6 +89,20 @@ class OneProgram(unittest.TestCase):
             self.assertLessEqual(imported_by(name), {FIRST, *SECTIONS} - {name}, name)
         self.assertLessEqual(imported_by(LAST), {FIRST, *SECTIONS})
         self.assertEqual(imported_by("who.py"), {os.path.join("sections", "machine_id.py")})
+
+    def test_no_imports_go_in_a_circle(self):
+        known = {name: imported_by(name) for name in FILES}
+        while known:
+            free = {name for name, others in known.items() if not others.intersection(known)}
+            self.assertTrue(free, f"a circle among {sorted(known)}")
+            known = {name: others for name, others in known.items() if name not in free}
+
+    def test_sections_may_come_in_the_order_of_any_language(self):
+        # By hand the shell sorts them: outside of the C locale as if there were no underscores.
+        names = {"__name__": "by_hand"}
+        for name in (FIRST, *sorted(SECTIONS, key=lambda name: name.replace("_", "")), LAST):
+            exec(compile(FILES[name], name, "exec"), names)
+        self.assertEqual(names["polled_sections"](), probe.polled_sections())
 
     def test_every_section_is_in_the_one_table(self):
         told = [collector.read.__code__.co_name for collector in probe.COLLECTORS]

@@ -1051,6 +1051,32 @@ def reason_in(text: str) -> str:
     return first_line(told.group() if told else text)
 
 
+def parse_colons(text: str) -> "dict[str, str]":
+    r"""Return `name: value` lines as a dict.
+
+    Model: \t\t NVIDIA GeForce RTX 3090
+    GPU UUID: \t GPU-1c2b3a4d-0000-1111-2222-333344445555
+    """
+    pairs = (line.partition(":") for line in lines_of(text))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def parse_assignments(text: str) -> "dict[str, str]":
+    r"""Return NAME=value lines, quotes taken off (os-release(5)).
+
+    ID=debian
+    PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
+    """
+    values = {}
+    for line in lines_of(text):
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith("#"):
+            if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
+                value = value[1:-1]
+            values[name] = re.sub(r"\\(.)", r"\1", value)
+    return values
+
+
 # ---------------------------------------------------------------- numbers
 
 

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
         first_line,
         zone_stamp,
     )
+    from .sections.cards import has_cards
     from .sections.containers import collect_containers, has_engine
     from .sections.cpu import collect_cpu
     from .sections.disk_io import collect_disk_io
     from .sections.filesystems import collect_filesystems
-    from .sections.gpu import collect_gpu, has_cards
+    from .sections.gpu import collect_gpu
     from .sections.gpu_processes import collect_gpu_processes
     from .sections.hardware import collect_hardware
     from .sections.interfaces import collect_interfaces

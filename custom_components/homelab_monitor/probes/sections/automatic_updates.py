@@ -10,9 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Broken, Host, Json, Late, Missing, Request, TooLong
     from .daemons import Daemons
-    from .security import Unknown, has_program, seconds_for, verdict
+    from .installed import has_program, paths_of
     from .services import units_named
-    from .updates import image_of, manager_of, paths_of
+    from .updates import image_of, manager_of
+    from .verdicts import Unknown, seconds_for, verdict
 
 APT_PERIODIC = ["apt-config", "dump", "APT::Periodic"]
 TIMERS_WANTED = "/etc/systemd/system/timers.target.wants/"

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
-    from .filesystems import Mount
+    from .mounts import Mount
 
 AUTOFS_SECONDS = 600.0  # autofs' own default, where a line tells no timeout
 

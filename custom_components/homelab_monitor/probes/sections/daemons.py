@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
     from .owners import LOGIN_SCOPE, PIDS_LISTED, group_path, owner_of_group, status_of, uid_in
-    from .security import Unknown
+    from .verdicts import Unknown
 
 CRONS = frozenset({"cron", "crond", "fcron", "anacron"})
 SSH_SESSIONS = frozenset({"sshd-session", "sshd-auth"})  # since OpenSSH 9.8

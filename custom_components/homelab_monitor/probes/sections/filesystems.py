@@ -7,11 +7,11 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import json
-    from typing import Any, Callable, Iterable, Iterator
+    from typing import Any, Callable, Iterable
 
     from ..host import Host, Json, Late, Request, SingleFile, Theirs, difference, told_of, within
     from .automounts import Automounts
-    from .mounts import mount_lines
+    from .mounts import Mount, guest_uid, is_strangers, is_trusted, mount_lines, parse_mount
     from .patience import ask_each
     from .watched import Watched
 
@@ -26,8 +26,6 @@ NETWORK_FILESYSTEMS = re.compile(
     r"(nfs4?|cifs|smb3|smbfs|ceph|glusterfs|davfs|afs|ncpfs|lustre|ocfs2|gfs2|9p|virtiofs|vboxsf|prl_fs|beegfs"
     r"|fuse\.(glusterfs|sshfs|rclone|s3fs|davfs|vmhgfs-fuse))$"
 )
-# Single files that container engines mount from a filesystem of the machine below.
-CONTAINER_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/localtime", "/etc/timezone")
 # Where engines mount for their containers: none of the user's own, where nobody but root has made such a folder.
 FOREIGN_MOUNT = re.compile(
     r"/docker/(zfs/graph|overlay2|btrfs/subvolumes|devicemapper/mnt)/|/containers/storage/(zfs|btrfs|overlay)/"
@@ -37,70 +35,6 @@ MOST_MOUNTS, MOST_STRANGERS_MOUNTS = 5000, 1000
 MOST_UNWATCHED, MOST_ROWS = 200, 1000  # the reader takes no more of those
 MOST_ENGINES = 64
 NAMES_BYTES = 1 << 20  # of all names that are told, as they are written in a reply
-PATH_BYTES = 4095  # of a path that the kernel takes (PATH_MAX)
-SHOWN_CHARACTERS = 200  # of one that it does not
-
-
-class Mount:
-    """One line of /proc/self/mountinfo, its words before and after the dash."""
-
-    def __init__(self, words: "list[str]", after: "list[str]", is_stump: bool = False) -> None:
-        self.id = words[0]  # another one once something is mounted there anew
-        # The mount that it is mounted on; the first of all (rootfs) is on itself.
-        self.parent = words[1] if words[1] != words[0] else "-"
-        self.device = words[2]  # major:minor of the filesystem
-        self.root = unescape(words[3])[:PATH_BYTES]  # which folder of the filesystem is mounted
-        self.mountpoint = unescape(words[4])
-        # Whoever owns a folder above nests it as deep as they like; that may stand in no other's place.
-        self.is_too_deep = is_stump or len(self.mountpoint.encode("utf-8", "surrogateescape")) > PATH_BYTES
-        if self.is_too_deep:
-            self.mountpoint = self.mountpoint[:SHOWN_CHARACTERS] + "\u2026/" + self.id
-        self.is_meant_writable = "rw" in words[5].split(",")  # by whoever mounted it here
-        self.kind = after[0]
-        self.source = unescape(after[1])
-        self.told = set(after[2].split(","))  # options of the filesystem itself
-
-    def place(self) -> "tuple[str, str]":
-        """Return on which mount it is mounted and where."""
-        return self.parent, self.mountpoint.rstrip("/") + "/"
-
-    def rank(self) -> "tuple[bool, bool, int, int, str]":
-        """Return what orders the mounts of one filesystem: `/`, then what shows most of it, as df chooses."""
-        is_file = self.mountpoint in CONTAINER_FILES
-        return self.mountpoint != "/", is_file, len(self.root), len(self.mountpoint), self.mountpoint
-
-
-def parse_mountinfo(text: str) -> "Iterator[Mount]":
-    r"""Yield the mounts (proc_pid_mountinfo(5)); a space in a name is written \040.
-
-    36 35 98:0 /mnt1 /mnt\040two rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-    """
-    # Not splitlines(): a name may hold what Unicode takes for the end of a line.
-    return (mount for mount in map(parse_mount, text.split("\n")) if mount)
-
-
-def parse_mount(line: str) -> "Mount | None":
-    """Return what a line tells, None where it is none; of one that is too long what is left of it (`short_lines`)."""
-    head, _, tail = line.partition(" - ")
-    words, after = head.split(" "), tail.split(" ")
-    begin, is_cut, _ = line.partition("\n")
-    # In the path of a place, or of the folder that is mounted there: what is left of it may look like another one.
-    is_stump = bool(is_cut) and " - " not in begin
-    if is_cut:
-        words = (begin.split(" ") + [begin[-PATH_BYTES - 1 :]])[:5] + [""]
-    return Mount(words, after, is_stump) if len(words) >= 6 and len(after) >= 3 else None
-
-
-def unescape(text: str) -> str:
-    r"""Return a name without the kernel's octal escapes.
-
-    /mnt/my\040disk  →  /mnt/my disk
-    """
-    if "\\" not in text:
-        return text
-    raw = text.encode("utf-8", "surrogateescape")
-    raw = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code.group(1), 8) & 255]), raw)
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
@@ -194,32 +128,9 @@ def is_kept(host: "Host", folder: str) -> bool:
     return True
 
 
-def is_usual(mount: Mount, uid: int) -> bool:
+def is_usual(mount: "Mount", uid: int) -> bool:
     """Tell whether a mount is reported without being watched: local ones, `/` whatever it is."""
     return mount.mountpoint == "/" or bool(LOCAL_FILESYSTEMS.match(mount.kind) and is_trusted(mount, uid))
-
-
-def is_trusted(mount: Mount, uid: int) -> bool:
-    """Tell whether root or this user mounted something: with FUSE everybody can, and says what it is and how full.
-
-    The kernel notes who it was (`user_id`); the type behind `fuse.` is that user's own word. Who did not mount it may
-    only look into it with `allow_other` (Documentation/filesystems/fuse.rst).
-    """
-    if not mount.kind.startswith("fuse"):
-        return True
-    own = "user_id=" + str(uid) in mount.told
-    return own or ("user_id=0" in mount.told and "allow_other" in mount.told)
-
-
-def is_strangers(mount: Mount, uid: int) -> bool:
-    """Tell whether a user who is neither root nor this one mounted something: only with FUSE can anybody."""
-    return mount.kind.startswith("fuse") and not mount.told.intersection(("user_id=0", "user_id=" + str(uid)))
-
-
-def guest_uid(mount: Mount) -> int:
-    """Return who mounted something with FUSE, -1 where that is not told."""
-    told = [option for option in mount.told if re.match(r"user_id=\d{1,10}$", option)]
-    return int(told[0][len("user_id=") :]) if told else -1
 
 
 def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], bool, bool]":
@@ -242,7 +153,7 @@ def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], b
     return kept, min(room.values()) >= 0, room[False] >= 0
 
 
-def may_hang(mount: Mount) -> bool:
+def may_hang(mount: "Mount") -> bool:
     """Tell whether somebody else than this kernel answers for a mount."""
     return mount.kind.startswith("fuse") or not LOCAL_FILESYSTEMS.match(mount.kind)
 
@@ -297,7 +208,7 @@ def uuids_by_device(host: "Host") -> "dict[str, str]":
     return uuids
 
 
-def kernel_name(host: "Host", mount: Mount) -> str:
+def kernel_name(host: "Host", mount: "Mount") -> str:
     """Return the block device below a mount; the source may be a mapper's name, a UUID or /dev/root."""
     told = host.text("/sys/dev/block/" + mount.device + "/uevent")
     if told:
@@ -307,7 +218,7 @@ def kernel_name(host: "Host", mount: Mount) -> str:
     return os.path.basename(host.real_path(mount.source)) if is_path else ""
 
 
-def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
+def filesystem(mount: "Mount", sizes: "tuple[int, ...]", uuid: str) -> "Json":
     """Return one filesystem's row, sizes as df prints them: used counts what root reserved as not used.
 
     Raises OSError where the sizes are none.
@@ -334,12 +245,12 @@ def filesystem(mount: Mount, sizes: "tuple[int, ...]", uuid: str) -> "Json":
 STOPPED = {"emergency_ro", "shutdown"}
 
 
-def is_stopped(mount: Mount) -> bool:
+def is_stopped(mount: "Mount") -> bool:
     """Tell whether the kernel itself says of a filesystem that it takes nothing more."""
     return mount.kind.startswith("ext") and not STOPPED.isdisjoint(mount.told)
 
 
-def is_read_only_by_error(host: "Host", mount: Mount, device: str) -> bool:
+def is_read_only_by_error(host: "Host", mount: "Mount", device: str) -> bool:
     """Tell whether an error made a filesystem read-only (errors=remount-ro).
 
     The superblock remembers errors over boots, until e2fsck(8) has seen to them. The kernel makes only the filesystem
@@ -419,7 +330,7 @@ class Report:
         self.closed = []  # type: list[str]
         self.devices = [mount.device for mount in hidden]
 
-    def add(self, mount: Mount, answer: "Any", age: float = 0.0) -> None:
+    def add(self, mount: "Mount", answer: "Any", age: float = 0.0) -> None:
         """Tell of a mount: its answer as `answer_of` gave it, or the OSError that it raised, and how old that is."""
         if isinstance(answer, (PermissionError, FileNotFoundError)):
             # A stranger's FUSE mount refuses; that is no failure, and will not change. To any other only the way is closed.
@@ -432,7 +343,7 @@ class Report:
         elif answer and (answer[1][1] or mount.mountpoint == "/"):
             self.add_row(answer[0], answer[1], age)
 
-    def add_row(self, mount: Mount, sizes: "tuple[int, ...]", age: float) -> None:
+    def add_row(self, mount: "Mount", sizes: "tuple[int, ...]", age: float) -> None:
         """Tell of a mount that answered."""
         try:
             device = kernel_name(self.host, mount)

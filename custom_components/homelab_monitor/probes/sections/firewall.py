@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from .firewall_nft import parse_nft_json
     from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, judged
     from .firewall_text import parse_nft_text
+    from .installed import PROGRAM_FOLDERS, has_program
     from .network import default_routes, primary_interface
-    from .security import PROGRAM_FOLDERS, Unknown, as_root, has_program, is_running, told_root, verdict
+    from .verdicts import Unknown, as_root, is_running, told_root, verdict
 
 NFT_JSON = ["nft", "-j", "list", "ruleset"]
 NFT_LIST = ["nft", "list", "ruleset"]  # what older rules of sudo allow

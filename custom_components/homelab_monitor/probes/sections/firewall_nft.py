@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from ..host import ANSWER_MARKS, Json
     from .firewall_iptables import IPTABLES_GOES_ON, IPTABLES_TARGETS
     from .firewall_rules import ANYTHING, MARK, Condition, Rule, Table
-    from .security import Unknown
+    from .verdicts import Unknown
 
 # What nft compares (nft(8)) → the firewall's word for it.
 NFT_KEYS = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .firewall_iptables import IPTABLES_GOES_ON, IPTABLES_PRIORITIES, IPTABLES_TARGETS
     from .firewall_nft import NFT_ACTIONS, compared, rated, span
     from .firewall_rules import ANYTHING, GOTO, JUMP, MARK, Condition, Rule, Table
-    from .security import Unknown
+    from .verdicts import Unknown
 
 NFT_TEXT_QUOTED = re.compile(r'"([^"]*)"')
 NFT_TEXT_MARK = re.compile(r"(?:meta|ct) mark set \S+(?: (?:and|or|xor|[&|^]) \S+)*")

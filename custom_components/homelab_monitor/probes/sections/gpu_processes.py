@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..host import DESCRIPTORS_READ, REFRESH_SECONDS, Host, Json, Missing, Request, lines_of
-    from .gpu import Card, amd_metrics, has_nvidia_devices, is_apu, is_container, own_cards
-    from .nvidia import is_bare, nvidia_processes, parse_colons
+    from ..host import DESCRIPTORS_READ, REFRESH_SECONDS, Host, Json, Missing, Request, lines_of, parse_colons
+    from .cards import Card, amd_metrics, has_nvidia_devices, is_apu, is_container, own_cards
+    from .nvidia import is_bare, nvidia_processes
     from .owners import in_turn, list_pids, owner_of
     from .processes import parse_accounts
 

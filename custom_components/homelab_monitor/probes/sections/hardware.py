@@ -4,14 +4,12 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host, Json, Request, lines_of
+    from ..host import Host, Json, Request, lines_of, parse_assignments, parse_colons
     from .disk_io import is_whole_disk
     from .memory import parse_meminfo
     from .mounts import replaced_files
     from .network import known_interfaces, parse_net_dev
-    from .nvidia import parse_colons
     from .sensors import PCI_ADDRESS
-    from .system import parse_assignments
 
 DMI = "/sys/class/dmi/id/"
 # What boards carry whose maker filled nothing in.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..host import Host, Json, Late, Request, TooLong, parse_json
     from .daemons import Daemons
     from .owners import LOGIN_SCOPE
-    from .security import CutOff, Unknown, seconds_for, told_root, verdict
+    from .verdicts import CutOff, Unknown, seconds_for, told_root, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald notes _UID, _PID and _EXE by what the kernel says of the writer.
 # What earlier versions asked, and rules of theirs still allow: it does not tell what journald dropped.

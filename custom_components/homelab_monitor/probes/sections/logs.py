@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from ..host import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
     from .containers import Engine, find_engines, find_users_engines, open_door, would_start
-    from .services import SYSTEMCTL_SHOW, UNIT_NAME, has_systemd, systemctl
+    from .services import SYSTEMCTL_SHOW, has_systemd, systemctl
+    from .units_shown import UNIT_NAME
 
 JOURNALCTL = ["journalctl", "--output=short-iso", "--no-pager"]
 LOG_WISH = re.compile(r"(\d{1,4}) (service|container) (.+)")

@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..host import Broken, Host, Json, Late, lines_of, reason_in
-    from .gpu import Card, card_name, has_nvidia_devices, is_container, reasons_of, sysfs_gpu
+    from ..host import Broken, Host, Json, Late, lines_of, parse_colons, reason_in
+    from .cards import Card, card_name, has_nvidia_devices, is_container, reasons_of, sysfs_gpu
     from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, NvmlError, with_nvml
 
 MEBIBYTE = 1 << 20
@@ -47,16 +47,6 @@ def proc_gpu(host: "Host", card: "Card", memo: "Json", state: str) -> "Json":
     if uuid:
         gpu["uuid"] = uuid
     return gpu
-
-
-def parse_colons(text: str) -> "dict[str, str]":
-    r"""Return `name: value` lines as a dict.
-
-    Model: \t\t NVIDIA GeForce RTX 3090
-    GPU UUID: \t GPU-1c2b3a4d-0000-1111-2222-333344445555
-    """
-    pairs = (line.partition(":") for line in lines_of(text))
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 # Bits of nvmlClocksEventReasons (nvml.h); a slowdown by heat or power sets the general hardware bit, too.

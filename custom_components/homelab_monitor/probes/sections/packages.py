@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator, Tuple
 
     from ..host import Broken, Host, Json, Missing, first_line, lines_of, reason_in
-    from .updates import paths_of
+    from .installed import paths_of
 
     Row = Tuple[str, Json]  # by what the manager tells packages apart
 

@@ -1,7 +1,6 @@
 """The section services: what systemd runs, asked over D-Bus, where that fails through systemctl."""
 
 import os
-import re
 import sys
 import time
 
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
     from ..host import OUTPUT_BYTES, REFRESH_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
-    from .units_shown import LIST_MARKS, LinesKept, chosen_units, full_name, guest_of, shown_units, template_of
+    from .units_shown import LIST_MARKS, UNIT_NAME, LinesKept, Unit, chosen_units, full_name, guest_of, shown_units, template_of
 
 SYSTEMCTL_LIST = [
     "systemctl",
@@ -28,23 +27,9 @@ UNIT_PROPERTIES = "Id,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,Cont
 PACKAGED = ("/usr/lib/", "/lib/", "/dev/", "/run/", "/nix/store/", "/gnu/store/")  # no file there is an administrator's
 ADMIN_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
 UNIT_FOLDERS = (*ADMIN_FOLDERS, "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
 SHOW_SECONDS = 300.0
 SYSTEMD_SECONDS = 4.0
 UNKNOWN_BYTES = (1 << 64) - 1  # what systemd says for a size that it does not know
-
-
-class Unit:
-    """One line of systemd's list."""
-
-    def __init__(self, name: str, states: "tuple[str, ...]", description: str) -> None:
-        self.name = name
-        self.load, self.active, self.sub = states
-        self.description = description
-
-    def is_present(self) -> bool:
-        """Tell whether it is one: some are only named by others, or masked. One that failed may have lost its file."""
-        return self.load == "loaded" or self.active != "inactive"
 
 
 def parse_units(text: str) -> "Iterator[Unit]":
@@ -251,7 +236,7 @@ def count_units(listed: "list[Unit]") -> "dict[str, int]":
     return counts
 
 
-def unit_row(host: "Host", one: Unit, properties: "dict[str, str]", origin: str) -> "Json":
+def unit_row(host: "Host", one: "Unit", properties: "dict[str, str]", origin: str) -> "Json":
     """Return one unit's row; numbers that systemd does not know are left out."""
     told = {"name": one.name, "description": one.description, "load_state": one.load}  # type: Json
     told.update(active_state=one.active, sub_state=one.sub, origin=origin)
@@ -329,7 +314,7 @@ def shown_properties(host: "Host", units: "list[Unit]", memo: "Json") -> "dict[s
     return memo["shown"]  # type: ignore[no-any-return]
 
 
-def unloaded_unit(host: "Host", name: str) -> Unit:
+def unloaded_unit(host: "Host", name: str) -> "Unit":
     """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it.
 
     Its file is not opened: the link to it may lead to a user's folder, where it can be a pipe, or a device, at any time.

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
     from ..host import Host, Json, lines_of
-    from .security import EVERYBODY, MATCHED, SOME, SSHD_DEFAULTS, sshd_ports, verdict
+    from .sshd_config import EVERYBODY, MATCHED, SOME, SSHD_DEFAULTS, leaves_nobody_out, sshd_ports
+    from .verdicts import verdict
 
     Line = tuple[list[str], str]
 
@@ -20,8 +21,6 @@ USER_LISTS = ("denyusers", "allowusers", "denygroups", "allowgroups")
 ADDING_UP = ("port", "listenaddress", *USER_LISTS)
 MOST_BLOCKS, MOST_PAIRS = 30, 2000  # that are looked at in pairs, of one visitor and of all
 MOST_VISITORS = 200
-ALL_ADDRESSES = {"0.0.0.0/0", "::/0"}
-ALONE = ("all", "canonical", "final", "invalid-user")  # criteria of Match without a value
 # With one of these a system's own account has no login (nologin(8), false(1)); people with one may still use sftp.
 NO_SHELLS = ("nologin", "false", "sync", "halt", "shutdown")
 FIRST_PERSON, NOBODY = 1000, 65534
@@ -38,57 +37,6 @@ def like(pattern: str, value: str) -> bool:
     if "*" not in pattern and "?" not in pattern:
         return pattern == value
     return bool(re.match(re.escape(pattern).replace("\\*", ".*").replace("\\?", ".") + r"\Z", value, re.DOTALL))
-
-
-def criteria_of(words: "list[str]") -> "list[tuple[str, str]]":
-    """Return the criteria of a Match with their values.
-
-    User bob Address=192.0.2.0/24
-    """
-    told, left = [], iter(words)
-    for word in left:
-        name, sign, value = word.partition("=")
-        name = name.lower()
-        told.append((name, value if sign or name in ALONE else next(left, "")))
-    return told
-
-
-def leaves_nobody_out(patterns: str) -> bool:
-    """Tell whether patterns fit every value: `*`, or the addresses of both versions, and none with `!`."""
-    words = set(patterns.split(","))
-    return ("*" in words or words >= ALL_ADDRESSES) and not any(word[:1] == "!" for word in words)
-
-
-def matches_all(words: "list[str]") -> bool:
-    """Tell whether a Match holds for every visitor: `all`, or patterns that leave nobody out.
-
-    User * Address 0.0.0.0/0,::/0
-    """
-    told = criteria_of(words)
-    return told == [("all", "")] or bool(told) and all(leaves_nobody_out(value) for _, value in told)
-
-
-class Block(str):
-    """The scope SOME of one Match: which visitors, by its own criteria and those of the blocks that include its file."""
-
-    criteria = ()  # type: tuple[list[str], ...]
-    pairs = []  # type: list[tuple[str, str]]
-
-    def within(self, outer: str, words: "list[str]") -> "Block":
-        """Return this with its criteria, below those of an outer block."""
-        self.criteria = (*getattr(outer, "criteria", ()), words)
-        self.pairs = [pair for one in self.criteria for pair in criteria_of(one)]
-        return self
-
-    def holds(self, visitor: "Caller", ports: "list[int]") -> "bool | None":
-        """Tell whether it is for a visitor, None for one who comes in a way that is not told, or may be in a group."""
-        told = [visitor.meets(name, value, ports) for name, value in self.pairs]
-        return False if False in told else (None if None in told else True)
-
-    def names(self, word: str) -> "set[str]":
-        """Return the only values of a criterion that are meant, none where there may be others."""
-        told = [value for name, value in self.pairs if name == word]
-        return set(told[0].split(",")) if len(told) == 1 and not re.search(r"[*?!]", told[0]) else set()
 
 
 class Caller:

@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator
 
-    from ..host import Host, Json, Request, TooLong, first_line, lines_of
+    from ..host import Host, Json, Request, TooLong, first_line, parse_assignments
     from .hardware import DMI
     from .machine_id import machine_id_hash
     from .services import has_systemd
@@ -18,22 +18,6 @@ SESSIONS = "/run/systemd/sessions"
 SESSIONS_READ, PROCESSES_READ = 500, 50  # any user can have many; each costs 0.2 ms
 DESKTOPS = ("x11", "wayland", "mir")
 GROUPS = ("/sys/fs/cgroup/", "/sys/fs/cgroup/systemd/")  # version 2, and beside version 1
-
-
-def parse_assignments(text: str) -> "dict[str, str]":
-    r"""Return NAME=value lines, quotes taken off (os-release(5)).
-
-    ID=debian
-    PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
-    """
-    values = {}
-    for line in lines_of(text):
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith("#"):
-            if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
-                value = value[1:-1]
-            values[name] = re.sub(r"\\(.)", r"\1", value)
-    return values
 
 
 def parse_utmp(raw: bytes) -> "Iterator[int]":

@@ -5,7 +5,6 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from .services import UNIT_NAME, Unit
 
 UNITS_SHOWN = 200
 INSTANCES_SHOWN = 50  # of one template, where not all have room: who connects to one may make any number
@@ -13,6 +12,20 @@ INSTANCES_READ = 500  # of one template, of those that failed and of the others,
 LIST_MARKS = "\u25cf\u00d7* "  # before what failed, of an old systemd even with --plain
 UNSETTLED = ("activating", "deactivating", "reloading")
 USERS_UNIT = re.compile(r"(?:user|user-runtime-dir)@(\d{1,10})\.service")
+UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
+
+
+class Unit:
+    """One line of systemd's list."""
+
+    def __init__(self, name: str, states: "tuple[str, ...]", description: str) -> None:
+        self.name = name
+        self.load, self.active, self.sub = states
+        self.description = description
+
+    def is_present(self) -> bool:
+        """Tell whether it is one: some are only named by others, or masked. One that failed may have lost its file."""
+        return self.load == "loaded" or self.active != "inactive"
 
 
 def template_of(name: str) -> str:

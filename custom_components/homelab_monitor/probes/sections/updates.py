@@ -8,10 +8,11 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterator
+    from typing import Callable
 
     from ..host import Host, Json, Late, Missing, Request
     from .apt import read_apt
+    from .installed import has_program, paths_of
     from .mounts import MOUNT_BYTES, MOUNTS_SECONDS
     from .packages import (
         DNF_CONFIGS,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         zypper_wants_reboot,
     )
     from .reboot import reboot
-    from .security import has_program
 
 
 # ---------------------------------------------------------------- the managers
@@ -160,19 +160,6 @@ def size_of(host: "Host", path: str) -> "int | None":
         return host.stamp(path)[2]
     except OSError:
         return None
-
-
-def paths_of(host: "Host", pattern: str) -> "Iterator[str]":
-    """Yield the paths that fit a pattern, in order; only the names of single steps are patterns."""
-    import fnmatch  # noqa: PLC0415
-
-    paths = [""]
-    for step in pattern.strip("/").split("/"):
-        if "*" in step:
-            paths = [one + "/" + name for one in paths for name in fnmatch.filter(sorted(host.names(one)), step)]
-        else:
-            paths = [one + "/" + step for one in paths]
-    return iter(paths)
 
 
 def stamps_of(host: "Host", patterns: "tuple[str, ...]") -> "dict[str, tuple[float, int]]":

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .filesystems import Mount, is_strangers
+    from .mounts import Mount, is_strangers
 
 
 class Watched:
