@@ -20,8 +20,8 @@ from homeassistant.helpers.translation import async_get_translations
 from .client.bucket import Bucket
 from .client.limits import ANSWER_WRITES
 from .client.models import Gpu, SecurityPart
-from .client.tracking.items import lost_gpus
 from .client.tracking.problems import Problem
+from .client.tracking.values import lost_gpus
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import HomelabDescription, HomelabEntity, async_add_items

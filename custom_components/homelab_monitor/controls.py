@@ -29,7 +29,7 @@ from .client.limits import CONNECTIONS_LIMIT, WAKES
 from .client.models import Container, Log
 from .client.probe.snapshot import Reply
 from .client.tracking.addresses import card_addresses
-from .client.tracking.items import containers
+from .client.tracking.values import containers
 from .client.transport.ssh import Connection
 from .const import CONF_CONTROL_CONTAINERS, CONF_CONTROL_SERVICES, CONF_POWER, DOMAIN
 from .coordinator import HomelabCoordinator

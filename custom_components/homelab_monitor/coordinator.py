@@ -41,10 +41,11 @@ from .client.probe.snapshot import Reply, Snapshot
 from .client.time_limit import STANDSTILL_SECONDS
 from .client.tracking.events import Baseline, HostEvent, advance, starting_from
 from .client.tracking.item_tracker import ItemTracker
-from .client.tracking.items import SHOWN, Selection, is_crowd, is_guests, services
+from .client.tracking.items import SHOWN, Selection, is_crowd, is_guests
 from .client.tracking.problems import ProblemTracker, Thresholds
 from .client.tracking.rates import Rates, updated
 from .client.tracking.schedule import Schedule
+from .client.tracking.values import services
 from .health.alarms import async_alarm
 from .health.monitor import HealthMonitor
 from .registration import HostDevice

@@ -36,8 +36,8 @@ from .client.models import (
     Updates,
     Uptime,
 )
-from .client.tracking.items import gpu_failure, gpus, lost_gpus
 from .client.tracking.rates import ContainerRates, CpuRates, DiskRates, InterfaceRates
+from .client.tracking.values import gpu_failure, gpus, lost_gpus
 from .state import HostState
 
 type Value = bool | int | float | str | datetime | None

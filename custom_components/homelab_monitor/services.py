@@ -18,9 +18,9 @@ import voluptuous as vol
 from .capability import async_test_now
 from .client.control.control import RunAction
 from .client.models import Container, Processes, Socket, Sockets
-from .client.tracking.items import ContainerNames, container_name, container_names
 from .client.tracking.rates import most_percent
 from .client.tracking.usage import Usage, biggest, busiest, usages
+from .client.tracking.values import ContainerNames, container_name, container_names
 from .const import DOMAIN
 from .controls import (
     async_ask,

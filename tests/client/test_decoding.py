@@ -31,6 +31,7 @@ from custom_components.homelab_monitor.client.tracking.item_tracker import ItemT
 from custom_components.homelab_monitor.client.tracking.items import ITEM_KINDS, ItemKind, Selection, is_complete
 from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
+from custom_components.homelab_monitor.client.tracking.values import item_values
 from tests.worst_replies import (
     NASTY_NUMBERS,
     NASTY_VALUES,
@@ -382,7 +383,7 @@ class Finder:
     def items(self, seen: Snapshot, rates: Rates, *, is_news: bool) -> None:
         for kind in ITEM_KINDS:
             list(kind.found_fn(seen, Selection()))
-            kind.values_fn(seen, rates)
+        item_values(seen, rates)
 
 
 class Hub:

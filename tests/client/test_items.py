@@ -13,12 +13,16 @@ from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, de
 from custom_components.homelab_monitor.client.tracking.items import (
     ITEM_KINDS,
     Selection,
-    container_name,
-    container_names,
     is_named,
-    services,
 )
 from custom_components.homelab_monitor.client.tracking.pairing import IDENTITIES, PLACES, PROVISIONAL
+from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
+from custom_components.homelab_monitor.client.tracking.values import (
+    container_name,
+    container_names,
+    item_values,
+    services,
+)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 PLAIN = json.loads((FIXTURES / "replies" / "plain.json").read_text())
@@ -130,6 +134,15 @@ def test_every_key_is_of_one_known_sort() -> None:
                 assert [sorts.index(key) for key in found.keys] == sorted(map(sorts.index, found.keys))
     assert all(told.values()), told
     assert {"path", "wwn"} <= told["disk"]
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("hosts/*/expected.json")), ids=lambda path: path.parent.name)
+def test_every_item_has_a_value_by_its_name(path: Path) -> None:
+    snapshot = Snapshot().merged(decode_reply("recorded", path.read_bytes()), 1.0, 30.0)
+    values = item_values(snapshot, updated(Rates(), Snapshot(), snapshot))
+    assert list(values) == [kind.key for kind in ITEM_KINDS]
+    for kind in ITEM_KINDS:
+        assert {found.name for found in kind.found_fn(snapshot, Selection())} <= values[kind.key].keys()
 
 
 # ---------------------------------------------------------------- templates of services

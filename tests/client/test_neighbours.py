@@ -17,9 +17,10 @@ from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance
 from custom_components.homelab_monitor.client.tracking.inventory import Inventory, restore_inventory
 from custom_components.homelab_monitor.client.tracking.item_tracker import ItemTracker
-from custom_components.homelab_monitor.client.tracking.items import SHOWN, Selection, container_labels
+from custom_components.homelab_monitor.client.tracking.items import SHOWN, Selection
 from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import Rates
+from custom_components.homelab_monitor.client.tracking.values import container_labels
 
 HOUR = 3600.0
 THRESHOLDS = Thresholds(disk_percent=90, memory_percent=95)

@@ -23,9 +23,9 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from ..client.errors import HomelabError
-from ..client.models import Filesystems, Services
+from ..client.models import Services
 from ..client.probe.snapshot import Snapshot
-from ..client.tracking.items import containers
+from ..client.tracking.values import containers, filesystems, interfaces
 from ..const import (
     CONF_CONTAINERS,
     CONF_CONTROL_CONTAINERS,
@@ -144,19 +144,18 @@ def _names(told: Services | None) -> set[str]:
 
 def _has(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return mountpoints, interfaces and containers of the host."""
-    sections = snapshot.sections
     return {
-        CONF_FILESYSTEMS: _mountpoints(sections.filesystems),
-        CONF_INTERFACES: set(sections.network.interfaces) if sections.network else set(),
+        CONF_FILESYSTEMS: _mountpoints(snapshot),
+        CONF_INTERFACES: set(interfaces(snapshot)),
         CONF_CONTAINERS: {each.lasting_name for each in containers(snapshot)},
     }
 
 
-def _mountpoints(told: Filesystems | None) -> set[str]:
+def _mountpoints(snapshot: Snapshot) -> set[str]:
     """Return where filesystems are, also those that are only asked once they are chosen."""
-    if told is None:
-        return set()
-    return {each.mountpoint for each in told.filesystems} | {each.mountpoint for each in told.unwatched}
+    section = snapshot.sections.filesystems
+    unwatched = {each.mountpoint for each in section.unwatched} if section else set()
+    return unwatched | {each.mountpoint for each in filesystems(snapshot)}
 
 
 def _schema(offered: dict[str, list[str]], chosen_sudo: Collection[str]) -> vol.Schema:

@@ -29,6 +29,7 @@ from ..client.limits import JUDGEMENTS
 from ..client.probe.session import ProbeSession
 from ..client.probe.snapshot import Snapshot
 from ..client.tracking.items import left_out
+from ..client.tracking.values import gpus
 from ..client.transport.ssh import Connection
 from ..settings import HostAddress, HostOptions
 from ..store import HostStore
@@ -202,7 +203,6 @@ class HealthMonitor:
 
 def _outline(snapshot: Snapshot) -> tuple[object, ...]:
     """Return all of a snapshot that a check looks at, but for the exact figures."""
-    gpus = snapshot.sections.gpu.gpus if snapshot.sections.gpu else ()
     security = snapshot.sections.security
     firewall = security.firewall if security else None
     return (
@@ -211,6 +211,6 @@ def _outline(snapshot: Snapshot) -> tuple[object, ...]:
         {name for name, count in snapshot.late.items() if count >= LATE_READINGS},
         snapshot.errors,
         set(snapshot.beyond),
-        [gpu.state for gpu in gpus],
+        [gpu.state for gpu in gpus(snapshot)],
         (firewall.reason, firewall.old_rules) if firewall else None,
     )

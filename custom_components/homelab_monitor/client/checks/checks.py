@@ -40,6 +40,7 @@ from ..probe.session import ProbeSession
 from ..probe.snapshot import Snapshot
 from ..probe.upload import START_SECONDS
 from ..time_limit import TimeLimit
+from ..tracking.values import gpus
 from ..transport.keys import fingerprint
 from ..transport.ssh import Connection
 from ..transport.target import Target
@@ -537,7 +538,7 @@ def _gpu(evidence: Evidence) -> Verdict:
     if error := snapshot.errors.get("gpu"):
         return Verdict(CheckStatus.AMBER, "gpu_broken", {"detail": first_line(error)}, "restart_host")
     if snapshot.sections.gpu:
-        return _cards(snapshot.sections.gpu.gpus)
+        return _cards(gpus(snapshot))
     if snapshot.missing.get("gpu") in ("not_installed", "not_supported"):
         return Verdict(CheckStatus.INFO, "gpu_none")
     if snapshot.missing.get("gpu") == "permission_denied":
@@ -545,12 +546,12 @@ def _gpu(evidence: Evidence) -> Verdict:
     return _UNKNOWN
 
 
-def _cards(gpus: tuple[Gpu, ...]) -> Verdict:
+def _cards(cards: tuple[Gpu, ...]) -> Verdict:
     """Judge the cards that the driver tells of."""
-    lost = [gpu.name for gpu in gpus if gpu.state == "lost"]
+    lost = [gpu.name for gpu in cards if gpu.state == "lost"]
     if lost:
         return Verdict(CheckStatus.AMBER, "gpu_lost", {"cards": _listed(lost)}, "restart_host")
-    return Verdict(CheckStatus.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in gpus])})
+    return Verdict(CheckStatus.OK, "gpu_found", {"cards": _listed([gpu.name for gpu in cards])})
 
 
 def _smart(evidence: Evidence) -> Verdict:

@@ -11,7 +11,7 @@ from ..limits import BASELINE_BYTES, LINE_LIMIT, UNREAD_LIMIT
 from ..probe.snapshot import Snapshot, within
 from ..typed import LARGEST, texts
 from .events import Baseline, ContainersLook
-from .items import gpu_labels, services
+from .values import gpu_labels, services
 
 _NAMES = 2 * UNREAD_LIMIT
 """Of units: those that a reply told, and those that nobody can read any more."""

@@ -18,7 +18,7 @@ from typing import Final
 from ..limits import UNREAD_LIMIT
 from ..models import Container, Service
 from ..probe.snapshot import Snapshot
-from .items import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
+from .values import container_labels, containers, gpu_failure, gpu_labels, lists_services, lost_gpus, services
 
 EVENT_TYPES: Final = (
     "host_offline",

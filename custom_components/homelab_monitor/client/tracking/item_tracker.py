@@ -13,6 +13,7 @@ from ..probe.snapshot import Snapshot, keep_seconds
 from .inventory import FoundItem, Inventory, Sources
 from .items import ITEM_KINDS, ItemKind, Selection, is_absent, is_complete
 from .rates import Rates
+from .values import item_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,9 @@ class ItemTracker:
         After more than `patience` seconds without a poll nobody knows what was there meanwhile.
         """
         items: dict[str, dict[str, object]] = {}
+        every = item_values(snapshot, rates)
         for kind in ITEM_KINDS:
-            values = kind.values_fn(snapshot, rates)
+            values = every[kind.key]
             names = self._identify(kind, snapshot, is_news=is_news, patience=patience)
             items[kind.key] = {item_id: values[name] for item_id, name in names.items() if name in values}
         return items

@@ -1,22 +1,31 @@
 """Which items a snapshot holds: one row per kind, with the keys that tell who is who.
 
-`found_fn` gives what the inventory matches on, `values_fn` what an entity shows; both name an
-item by its place in the snapshot, and the coordinator offers it under its lasting id.
+`found_fn` gives what the inventory matches on, and names an item as its value is named in `values`; the
+coordinator offers that under its lasting id.
 Never used as a key: an address, `/dev/sdX`, a container id, a list index.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-import re
-from typing import Final
 
-from ..models import Container, Fan, Filesystem, Gpu, Service, Temperature
+from ..models import Container, Fan, Filesystem, Service, Temperature
 from ..probe.snapshot import Snapshot
 from .inventory import FoundItem
-from .labels import disk_labels, input_labels, told_apart
-from .rates import ContainerRates, Rates
+from .labels import disk_labels, input_labels
+from .values import (
+    container_labels,
+    containers,
+    disks,
+    fans,
+    filesystems,
+    gpu_labels,
+    gpus,
+    interfaces,
+    services,
+    temperatures,
+)
 
 
 def is_named(name: str, patterns: Iterable[str]) -> bool:
@@ -84,7 +93,6 @@ class ItemKind:
     needs: str | None = None
     """Another section, without which no item can be told from another."""
     found_fn: Callable[[Snapshot, Selection], Iterator[FoundItem]]
-    values_fn: Callable[[Snapshot, Rates], Mapping[str, object]]
     outline_fn: Callable[[Snapshot], object] = lambda _snapshot: None
     """All that `found_fn` looks at, where that is quick to compare: alike, it finds the same; None: look."""
     is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _source: True
@@ -130,14 +138,9 @@ def _keys(**keys: str | None) -> Mapping[str, str]:
     return {kind: value for kind, value in keys.items() if value}
 
 
-_MAKER = re.compile(r"^(NVIDIA|AMD|Intel) (GeForce )?")
-"""What makes a card's name long without telling it from the others."""
-
-
 def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the mounted filesystems, named by mountpoint."""
-    section = snapshot.sections.filesystems
-    for item in section.filesystems if section else ():
+    for item in filesystems(snapshot):
         yield FoundItem(
             name=item.mountpoint,
             label=item.mountpoint,
@@ -172,14 +175,14 @@ def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
 
 def _disks(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the disks, named by kernel name."""
-    section, hardware = snapshot.sections.disk_io, snapshot.sections.hardware
+    hardware = snapshot.sections.hardware
     # Before the hardware is known nobody can tell which disk is which.
-    if section is None or hardware is None:
+    if hardware is None:
         return
     known = hardware.disks.keys() - snapshot.unsure
-    disks = {name: hardware.disks[name] for name in section.disks if name in known}
-    labels = disk_labels(disks)
-    for name, disk in disks.items():
+    found = {name: hardware.disks[name] for name in disks(snapshot) if name in known}
+    labels = disk_labels(found)
+    for name, disk in found.items():
         # A virtual disk often has none of the others; its bus gives it the same name at each boot.
         keys = _keys(wwn=disk.wwn, serial=disk.serial, path=disk.path, kernel_name=name)
         yield FoundItem(name=name, label=labels[name], keys=keys)
@@ -187,18 +190,17 @@ def _disks(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
 
 def _disks_outline(snapshot: Snapshot) -> object:
     """Return all that tells which disks there are; what they have read and written does not."""
-    section = snapshot.sections.disk_io
-    return (snapshot.sections.hardware, snapshot.unsure, tuple(section.disks) if section else None)
+    return (snapshot.sections.hardware, snapshot.unsure, tuple(disks(snapshot)))
 
 
 def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the network interfaces, named by kernel name."""
-    section, hardware = snapshot.sections.network, snapshot.sections.hardware
-    if section is None or hardware is None:
+    hardware = snapshot.sections.hardware
+    if hardware is None:
         return
     # A card that got another name is known by its address: by its name alone it would be a new one.
     known = hardware.interfaces.keys() - snapshot.unsure
-    for name in (each for each in section.interfaces if each in known):
+    for name in (each for each in interfaces(snapshot) if each in known):
         interface = hardware.interfaces[name]
         keys = _keys(mac=interface.permanent_mac, name=name)
         yield FoundItem(name=name, label=name, keys=keys)
@@ -206,8 +208,7 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
 
 def _interfaces_outline(snapshot: Snapshot) -> object:
     """Return all that tells which interfaces there are; what went through them does not."""
-    section = snapshot.sections.network
-    return (snapshot.sections.hardware, snapshot.unsure, tuple(section.interfaces) if section else None)
+    return (snapshot.sections.hardware, snapshot.unsure, tuple(interfaces(snapshot)))
 
 
 def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
@@ -233,10 +234,6 @@ def _services(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
 def _is_wanted(unit: Service, selection: Selection) -> bool:
     """Return whether a unit is watched however well it is."""
     return unit.origin == "admin" or is_named(unit.name, selection.services)
-
-
-_REPLACED = re.compile(r"^[0-9a-f]{12}_")
-"""How Compose calls a container for the moment in which it makes it anew."""
 
 
 def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
@@ -266,14 +263,12 @@ def _container_guest(selection: Selection, source: str) -> str:
 
 def _temperatures(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the temperature inputs."""
-    sensors = snapshot.sections.sensors
-    yield from _inputs(sensors.temperatures if sensors else ())
+    yield from _inputs(temperatures(snapshot))
 
 
 def _fans(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     """Yield the fan inputs."""
-    sensors = snapshot.sections.sensors
-    yield from _inputs(sensors.fans if sensors else ())
+    yield from _inputs(fans(snapshot))
 
 
 def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[FoundItem]:
@@ -285,171 +280,8 @@ def _inputs(inputs: tuple[Temperature, ...] | tuple[Fan, ...]) -> Iterator[Found
 
 def unknown_hardware(snapshot: Snapshot) -> frozenset[str]:
     """Return the disks and interfaces that are there and that the section hardware does not know yet, or no more."""
-    sections = snapshot.sections
-    disks = frozenset(sections.disk_io.disks if sections.disk_io else ())
-    interfaces = frozenset(sections.network.interfaces if sections.network else ())
-    if sections.hardware is None:
-        return disks | interfaces
-    known = {*sections.hardware.disks, *sections.hardware.interfaces} - snapshot.unsure
-    return (disks | interfaces) - known
-
-
-def gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
-    """Return the host's graphics cards."""
-    section = snapshot.sections.gpu
-    return section.gpus if section else ()
-
-
-def gpu_labels(snapshot: Snapshot) -> Mapping[str, str]:
-    """Return what people call each card, by its id; two of a kind by where they sit, in full if need be."""
-    if not gpus(snapshot):
-        return {}
-    places = {gpu.id: gpu.pci_address or gpu.id for gpu in gpus(snapshot)}
-    labels = told_apart({gpu.id: (_MAKER.sub("", gpu.name), places[gpu.id][-7:-2]) for gpu in gpus(snapshot)})
-    return told_apart({gpu_id: (label, f"({places[gpu_id]})") for gpu_id, label in labels.items()})
-
-
-def lost_gpus(snapshot: Snapshot) -> frozenset[str]:
-    """Return the labels of the cards that their driver cannot reach."""
-    labels = gpu_labels(snapshot)
-    return frozenset(labels[gpu.id] for gpu in gpus(snapshot) if gpu.state == "lost")
-
-
-def gpu_failure(snapshot: Snapshot) -> str | None:
-    """Return what keeps the host from telling of any card: broken, timed_out; None when nothing does.
-
-    A reader that is late once is no failure: the last values stand for a while, and are gone when it stays late.
-    """
-    if "gpu" in snapshot.errors:
-        return "broken"
-    is_late = snapshot.missing.get("gpu") == "timed_out"
-    return "timed_out" if is_late and snapshot.sections.gpu is None else None
-
-
-def services(snapshot: Snapshot) -> tuple[Service, ...]:
-    """Return the host's services that somebody cares about; of a template with many instances one for all of them.
-
-    Instances of connections and logins (`sshd@7-192.0.2.1:22-….service`) have names that never come again.
-    """
-    section = snapshot.sections.services
-    # A watched name that systemd does not know is no service of this host.
-    units = tuple(unit for unit in (section.units if section else ()) if unit.load_state != "not-found")
-    instances: dict[str, list[Service]] = {}
-    for unit in units:
-        if template := unit.template:
-            instances.setdefault(template, []).append(unit)
-    crowds = {template: group for template, group in instances.items() if len(group) > INSTANCES_SHOWN}
-    if not crowds:
-        return units
-    single = tuple(unit for unit in units if unit.template not in crowds)
-    return single + tuple(_all_of(template, group) for template, group in sorted(crowds.items()))
-
-
-def lists_services(snapshot: Snapshot) -> bool:
-    """Return whether the host told all services that somebody cares about, as against some of too many."""
-    section = snapshot.sections.services
-    return section is not None and bool(section.complete.get("systemd"))
-
-
-INSTANCES_SHOWN = 5
-"""Of a template with more instances there is one service for all of them."""
-_WORST_FIRST = ("failed", "activating", "deactivating", "reloading", "active")
-"""The state that many instances have together is the first of these that one of them has."""
-
-
-def _all_of(template: str, instances: Sequence[Service]) -> Service:
-    """Return what stands for all instances of a template; a guest's do not speak for it where others do."""
-    own = [unit for unit in instances if unit.speaks_for_host] or instances
-    states = {unit.active_state for unit in own}
-    return Service(
-        name=template,
-        description=instances[0].description,
-        active_state=next((state for state in _WORST_FIRST if state in states), own[0].active_state),
-        origin="admin" if any(unit.origin == "admin" for unit in instances) else instances[0].origin,
-        guest_uid=own[0].guest_uid,
-    )
-
-
-def containers(snapshot: Snapshot) -> tuple[Container, ...]:
-    """Return the host's containers."""
-    section = snapshot.sections.containers
-    return tuple(each for each in section.current if not _REPLACED.match(each.name)) if section else ()
-
-
-_ID_DIGITS = 12
-"""How long the ids are that engines are told by; a control group has all 64 digits."""
-
-
-type ContainerNames = Mapping[tuple[str, int], Container]
-
-
-def container_names(snapshot: Snapshot) -> ContainerNames:
-    """Return the containers by the beginning of their ids and whose engine tells of them, to look many up."""
-    return {(each.id[:_ID_DIGITS], each.uid or 0): each for each in containers(snapshot) if each.id}
-
-
-def _is_roots(container: Container) -> bool:
-    """Tell whether root's engine tells of a container."""
-    return container.owner == "root"
-
-
-_MANAGER: Final = re.compile(r"user@(\d{1,10})\.service")
-
-
-def container_name(names: ContainerNames, ident: str | None, unit: str | None) -> str | None:
-    """Return what a container is called, its id where nobody knows a name; engines are told by shorter ids.
-
-    Users name the control groups below their own manager as they like, also like a container of somebody else: there
-    only their own engine knows a name, and elsewhere only root's.
-    """
-    if ident is None:
-        return None
-    manager = _MANAGER.match(unit or "")
-    found = names.get((ident[:_ID_DIGITS], int(manager[1]) if manager else 0))
-    return ident if found is None else found.name
-
-
-def container_labels(snapshot: Snapshot) -> Mapping[str, str]:
-    """Return what each container is called, by its key: engine and owner only where two have one name.
-
-    How root's are called is not changed by how users call theirs.
-    """
-    names = {each.key: (each.lasting_name, f"({each.source})") for each in containers(snapshot)}
-    roots = {each.key: names[each.key] for each in containers(snapshot) if _is_roots(each)}
-    return {**told_apart(names), **told_apart(roots)}
-
-
-def _filesystem_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Filesystem]:
-    """Return the filesystems by mountpoint."""
-    section = snapshot.sections.filesystems
-    return {item.mountpoint: item for item in section.filesystems} if section else {}
-
-
-def _gpu_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Gpu]:
-    """Return the cards by id."""
-    return {gpu.id: gpu for gpu in gpus(snapshot)}
-
-
-def _service_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Service]:
-    """Return the services by unit name."""
-    return {unit.name: unit for unit in services(snapshot)}
-
-
-def _container_values(_: Snapshot, rates: Rates) -> Mapping[str, ContainerRates]:
-    """Return the containers by key, with what they use."""
-    return rates.containers
-
-
-def _temperature_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Temperature]:
-    """Return the temperature inputs by id."""
-    sensors = snapshot.sections.sensors
-    return {item.id: item for item in sensors.temperatures} if sensors else {}
-
-
-def _fan_values(snapshot: Snapshot, _: Rates) -> Mapping[str, Fan]:
-    """Return the fan inputs by id."""
-    sensors = snapshot.sections.sensors
-    return {item.id: item for item in sensors.fans} if sensors else {}
+    there, hardware = frozenset((*disks(snapshot), *interfaces(snapshot))), snapshot.sections.hardware
+    return there if hardware is None else there - ({*hardware.disks, *hardware.interfaces} - snapshot.unsure)
 
 
 ITEM_KINDS: tuple[ItemKind, ...] = (
@@ -458,7 +290,6 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         section="filesystems",
         source="mounts",
         found_fn=_filesystems,
-        values_fn=_filesystem_values,
         guest_fn=lambda _selection, source: source,
     ),
     ItemKind(
@@ -468,7 +299,6 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         needs="hardware",
         found_fn=_disks,
         outline_fn=_disks_outline,
-        values_fn=lambda _, rates: rates.disks,
     ),
     ItemKind(
         key="interface",
@@ -477,14 +307,12 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         needs="hardware",
         found_fn=_interfaces,
         outline_fn=_interfaces_outline,
-        values_fn=lambda _, rates: rates.interfaces,
     ),
     ItemKind(
         key="gpu",
         section="gpu",
         source=None,
         found_fn=_gpus,
-        values_fn=_gpu_values,
         infixes=frozenset({"memory"}),
     ),
     ItemKind(
@@ -492,14 +320,12 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         section="services",
         source="systemd",
         found_fn=_services,
-        values_fn=_service_values,
     ),
     ItemKind(
         key="container",
         section="containers",
         source=None,
         found_fn=_containers,
-        values_fn=_container_values,
         shown=None,
         is_listed_fn=_is_container_listed,
         guest_fn=_container_guest,
@@ -509,14 +335,12 @@ ITEM_KINDS: tuple[ItemKind, ...] = (
         section="sensors",
         source=None,
         found_fn=_temperatures,
-        values_fn=_temperature_values,
     ),
     ItemKind(
         key="fan",
         section="sensors",
         source=None,
         found_fn=_fans,
-        values_fn=_fan_values,
     ),
 )
 _SHOWN = {kind.key: kind.shown for kind in ITEM_KINDS}

@@ -15,10 +15,12 @@ from operator import attrgetter
 from ..limits import NAME_LIMIT, UNREAD_LIMIT
 from ..models.containers import AHEAD_SECONDS, RESTARTING_SECONDS
 from ..probe.snapshot import Snapshot
-from .items import (
-    Selection,
+from .items import Selection
+from .rates import Rates
+from .values import (
     container_labels,
     containers,
+    filesystems,
     gpu_failure,
     gpu_labels,
     gpus,
@@ -26,7 +28,6 @@ from .items import (
     lost_gpus,
     services,
 )
-from .rates import Rates
 
 _NO_RATES = Rates()
 TEMPERATURE_CELSIUS = 90.0
@@ -116,7 +117,7 @@ def _late(snapshot: Snapshot) -> frozenset[str]:
     if section is None:
         return frozenset()
     unread = (
-        item.mountpoint for item in section.filesystems if item.used_percent is None or item.guest_uid is not None
+        item.mountpoint for item in filesystems(snapshot) if item.used_percent is None or item.guest_uid is not None
     )
     devices = (_device(snapshot, number) for number in section.late_devices)
     return frozenset((*section.late, *unread, *filter(None, devices)))
@@ -139,10 +140,9 @@ def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> 
 
     What is read-only (an image, an installation medium) is full by nature; what became so while it was full still is.
     """
-    section = snapshot.sections.filesystems
     before = {(each.kind, each.item): each.device for each in told if each.kind in _OF_FILESYSTEMS}
     known = {(kind, device) for (kind, _), device in before.items() if device}
-    for item in section.filesystems if section else ():
+    for item in filesystems(snapshot):
         if not before and not item.read_only_by_error and (item.used_percent is None or item.used_percent < limit):
             continue  # Most are like that.
         device = _device(snapshot, item.device_number)
