@@ -1,9 +1,12 @@
 """The options of a host: what is offered, what is kept, and that it is set up anew with them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import fields
 import json
 from pathlib import Path
+import re
+from typing import get_type_hints
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
@@ -11,14 +14,17 @@ from homeassistant.data_entry_flow import FlowResultType, InvalidData
 import pytest
 
 from custom_components.homelab_monitor.client.errors import TimedOut
-from custom_components.homelab_monitor.settings import HostOptions
+from custom_components.homelab_monitor.settings import OPTIONS, HostOptions
 
 from .scripted import ScriptedSession, make_entry, set_up
 
-OPTIONS = json.loads(
-    (Path(__file__).parents[1] / "custom_components/homelab_monitor/translations/en.json").read_text(encoding="utf-8")
-)["options"]
-TEXTS = OPTIONS["step"]["init"]
+ROOT = Path(__file__).parents[1]
+INTEGRATION = ROOT / "custom_components" / "homelab_monitor"
+WORDS = json.loads((INTEGRATION / "translations" / "en.json").read_text(encoding="utf-8"))["options"]
+TEXTS = WORDS["step"]["init"]
+KEPT = json.loads((ROOT / "tests" / "fixtures" / "kept.json").read_text())
+PAGE = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 UNIT = {
     "description": "",
     "load_state": "loaded",
@@ -209,6 +215,46 @@ async def test_every_option_has_a_text(hass: HomeAssistant, session: ScriptedSes
         assert fields == TEXTS["sections"][name]["data"].keys() == TEXTS["sections"][name]["data_description"].keys()
 
 
+def texts_of(name: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the texts of the part of the form that an option is in."""
+    part = OPTIONS[name].section
+    return TEXTS["sections"][part] if part else TEXTS
+
+
+def is_on_the_page(name: str) -> bool:
+    """Tell whether a table of the page has a row about an option; one of several names has a row for each."""
+    label = re.escape(texts_of(name)["data"].get(name, ""))
+    return bool(label) and re.search(rf"^\| {label}(:.*)? \|", PAGE, re.MULTILINE) is not None
+
+
+def is_used(name: str) -> bool:
+    """Tell whether an option changes anything: it is read, or what it allows is required by its constant."""
+    declared = {INTEGRATION / place for place in ("const.py", "settings.py", "flow/options.py")}
+    sources = (path.read_text() for path in INTEGRATION.rglob("*.py") if path not in declared)
+    return any(re.search(rf"\boptions\.{name}\b|\brequire\(\w+, CONF_{name.upper()}\b", each) for each in sources)
+
+
+PLACES: Mapping[str, Callable[[str], bool]] = {
+    "settings.py": lambda name: get_type_hints(HostOptions)[name] in (bool, float, float | None, tuple[str, ...]),
+    "translations/en.json": lambda name: all(name in texts_of(name)[part] for part in ("data", "data_description")),
+    "docs/options.md": is_on_the_page,
+    "tests/fixtures/kept.json": lambda name: name in KEPT["options of an entry"] and name in KEPT["options as read"],
+    "where it is used": is_used,
+}
+"""Where an option stands, and whether it does."""
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(HostOptions)])
+def test_an_option_stands_in_each_of_its_places(name: str) -> None:
+    assert [place for place, has in PLACES.items() if not has(name)] == []
+
+
+def test_the_page_of_the_architecture_names_the_places_of_an_option() -> None:
+    rows = ARCHITECTURE.partition("## Where do I add an option?")[2].partition("\n## ")[0].splitlines()
+    assert [line.split("|")[1].strip(" `") for line in rows if line.startswith("| ")][1:] == [*PLACES]
+    assert len(PLACES) <= 5
+
+
 async def test_options_that_nobody_was_shown_are_not_taken(hass: HomeAssistant, session: ScriptedSession) -> None:
     entry = make_entry(services=["nginx*"])
     await set_up(hass, entry, session)
@@ -249,7 +295,7 @@ async def test_the_form_of_a_host_that_was_removed_meanwhile_says_so(
     if result["type"] is FlowResultType.FORM:
         result = await hass.config_entries.options.async_configure(result["flow_id"], DEFAULTS)
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "gone")
-    assert OPTIONS["abort"]["gone"]
+    assert WORDS["abort"]["gone"]
 
 
 @pytest.mark.parametrize(("chosen", "is_offered"), [([], False), (["security"], False), (["storage_health"], True)])

@@ -16,7 +16,7 @@ from custom_components.homelab_monitor.client.models import System
 from custom_components.homelab_monitor.client.tracking.identity import host_id
 from custom_components.homelab_monitor.flow.options import HomelabOptionsFlow
 from custom_components.homelab_monitor.repairs import HostKeyFlow
-from custom_components.homelab_monitor.settings import HostOptions
+from custom_components.homelab_monitor.settings import PRIVILEGES as EVERY_PRIVILEGE, HostOptions
 
 from .scripted import make_entry
 from .test_config_flow import (  # noqa: F401 - fixtures, and the words of the flow's own tests
@@ -31,13 +31,7 @@ from .test_config_flow import (  # noqa: F401 - fixtures, and the words of the f
     typed,
 )
 
-PRIVILEGES = {
-    "sudo": ["security", "sockets"],
-    "power": True,
-    "control_services": True,
-    "control_containers": True,
-    "install_updates": True,
-}
+PRIVILEGES = dict.fromkeys(EVERY_PRIVILEGE, True) | {"sudo": ["security", "sockets"]}
 ROOT = Path(__file__).parents[1] / "custom_components" / "homelab_monitor"
 ISSUES = json.loads((ROOT / "translations" / "en.json").read_text(encoding="utf-8"))["issues"]
 CHOSEN = {"interval": 30, "disk_threshold": 80, "services": ["nginx.service"]}

@@ -12,18 +12,10 @@ CONF_HOME: Final = "home_host"
 CONF_HOME_PORT: Final = "home_port"
 CONF_MACHINE: Final = "machine"
 CONF_KEY_SOURCES: Final = "key_sources"
-CONF_INTERVAL: Final = "interval"
-CONF_TIMEOUT: Final = "timeout"
 CONF_SERVICES: Final = "services"
 CONF_FILESYSTEMS: Final = "filesystems"
 CONF_INTERFACES: Final = "interfaces"
 CONF_CONTAINERS: Final = "containers"
-CONF_DISK_THRESHOLD: Final = "disk_threshold"
-CONF_CPU_THRESHOLD: Final = "cpu_threshold"
-CONF_MEMORY_THRESHOLD: Final = "memory_threshold"
-CONF_TEMPERATURE_THRESHOLD: Final = "temperature_threshold"
-CONF_MAY_BE_OFF: Final = "may_be_off"
-CONF_EACH_POLL: Final = "connect_each_poll"
 CONF_SUDO: Final = "sudo"
 CONF_POWER: Final = "power"
 CONF_CONTROL_SERVICES: Final = "control_services"
@@ -38,14 +30,7 @@ SUDO_NOT_YET: Final = frozenset({"storage_health"})
 PLATFORM_LINUX: Final = "linux"
 
 DEFAULT_PORT: Final = 22
-DEFAULT_INTERVAL: Final = 10
 DEFAULT_TIMEOUT: Final = 10
-DEFAULT_DISK_THRESHOLD: Final = 90
-DEFAULT_MEMORY_THRESHOLD: Final = 95
-MIN_INTERVAL: Final = 5
-MAX_INTERVAL: Final = 300
-MIN_TIMEOUT: Final = 3
-MAX_TIMEOUT: Final = 90
 
 MAX_HANDSHAKES: Final = 16
 """Most SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""

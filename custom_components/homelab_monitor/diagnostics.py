@@ -20,7 +20,7 @@ from .client.probe.snapshot import Snapshot
 from .const import CONF_HOST_KEYS, CONF_PLATFORM, CONF_SUDO, PLATFORM_LINUX, SUDO_SECTIONS
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .registration import Refused
-from .settings import PRIVILEGES, HostAddress, HostOptions
+from .settings import OPTIONS, HostAddress, HostOptions
 from .store import HostMemory, HostStore
 
 REDACTED: Final = "**REDACTED**"
@@ -102,20 +102,6 @@ _MISSING: Final = frozenset(
 )
 _COUNTED: Final = 100
 """Entries of what was dropped that are listed."""
-_OPTIONS: Final = frozenset(
-    {
-        "interval",
-        "timeout",
-        "disk_threshold",
-        "memory_threshold",
-        "cpu_threshold",
-        "temperature_threshold",
-        "may_be_off",
-    }
-    | {"connect_each_poll"}
-    | set(PRIVILEGES) - {CONF_SUDO}
-)
-"""Options that are numbers, or yes or no; of the others it is told how much was chosen."""
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: HomelabConfigEntry) -> dict[str, Any]:
@@ -152,15 +138,16 @@ def _memory(memory: HostMemory) -> dict[str, Any]:
 def _entry(entry: HomelabConfigEntry) -> dict[str, Any]:
     """Return what was chosen for a host, without what was typed."""
     address, options = HostAddress.from_data(entry.data), HostOptions.from_options(entry.options)
-    shown = {name: getattr(options, name) for name in sorted(_OPTIONS)}
-    chosen = {name: len(getattr(options, name)) for name in ("services", "filesystems", "interfaces", "containers")}
+    # Numbers, and yes or no, are shown; of names it is told how many were chosen.
+    shown = {name: getattr(options, name) for name in OPTIONS}
+    counted = {name: len(value) if isinstance(value, tuple) else value for name, value in sorted(shown.items())}
     return {
         "version": f"{entry.version}.{entry.minor_version}",
         "is_polling_disabled": entry.pref_disable_polling,
         "port": address.target.port,
         CONF_PLATFORM: _one_of(address.platform, {PLATFORM_LINUX}),
         CONF_HOST_KEYS: len(address.host_keys),
-        "options": shown | chosen | {CONF_SUDO: [_one_of(name, SUDO_SECTIONS) for name in options.sudo]},
+        "options": counted | {CONF_SUDO: [_one_of(name, SUDO_SECTIONS) for name in options.sudo]},
     }
 
 

@@ -1,40 +1,38 @@
 """What a config entry holds, typed: the connection (data) and the options."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
+from homeassistant.const import (
+    CONF_HOST,
+    CONF_PORT,
+    CONF_USERNAME,
+    PERCENTAGE,
+    UnitOfTemperature,
+    UnitOfTime,
+)
 from homeassistant.core import HomeAssistant
 
 from .client.transport.keys import parse_sources
 from .client.transport.target import Target
 from .client.typed import Seconds, Texts, number, restored, text, texts, yes
 from .const import (
-    CONF_CONTROL_CONTAINERS,
-    CONF_CONTROL_SERVICES,
     CONF_HOME,
     CONF_HOME_PORT,
     CONF_HOST_ID,
     CONF_HOST_KEYS,
     CONF_HOST_KEYS_PROVEN,
-    CONF_INSTALL_UPDATES,
     CONF_KEY_SOURCES,
     CONF_MACHINE,
     CONF_PLATFORM,
-    CONF_POWER,
-    CONF_SUDO,
-    DEFAULT_DISK_THRESHOLD,
-    DEFAULT_INTERVAL,
-    DEFAULT_MEMORY_THRESHOLD,
     DEFAULT_PORT,
     DEFAULT_TIMEOUT,
     PLATFORM_LINUX,
 )
-
-PRIVILEGES = (CONF_SUDO, CONF_POWER, CONF_CONTROL_SERVICES, CONF_CONTROL_CONTAINERS, CONF_INSTALL_UPDATES)
-"""The options that let more than watch; each is given to one machine, and not to another that takes its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,30 +129,64 @@ class HostAddress:
         }
 
 
+class Section(StrEnum):
+    """The parts of the form of options that are folded."""
+
+    THRESHOLDS = "thresholds"
+    CONNECTION = "connection"
+    PRIVILEGES = "privileges"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How the form asks for an option; its default says whether it is yes or no, a number, or names."""
+
+    section: Section | None = None
+    """None: above the folded parts."""
+    least: float = 0
+    most: float = 0
+    unit: str = ""
+    default: bool | float | tuple[str, ...] | None = None
+    """That of its field. A number whose default is None may be left empty."""
+
+
+_OPTION = "option"
+
+
+def _form(section: Section, least: float = 0, most: float = 0, unit: str = "") -> dict[str, Option]:
+    """Return the metadata of an option in a folded part of the form."""
+    return {_OPTION: Option(section, least, most, unit)}
+
+
+_CONNECTION, _PRIVILEGE = _form(Section.CONNECTION), _form(Section.PRIVILEGES)
+_PERCENT = _form(Section.THRESHOLDS, 1, 100, PERCENTAGE)
+_CELSIUS = _form(Section.THRESHOLDS, 30, 120, UnitOfTemperature.CELSIUS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
-    """How a host is watched (`entry.options`); seconds and percent."""
+    """How a host is watched (`entry.options`), in the order of the form; seconds and percent."""
 
-    interval: Seconds = DEFAULT_INTERVAL
-    timeout: Seconds = DEFAULT_TIMEOUT
     services: Texts = ()
     filesystems: Texts = ()
     interfaces: Texts = ()
     containers: Texts = ()
-    disk_threshold: float = DEFAULT_DISK_THRESHOLD
-    memory_threshold: float = DEFAULT_MEMORY_THRESHOLD
-    cpu_threshold: float | None = None
+    disk_threshold: float = field(default=90, metadata=_PERCENT)
+    memory_threshold: float = field(default=95, metadata=_PERCENT)
+    cpu_threshold: float | None = field(default=None, metadata=_PERCENT)
     """None: a busy CPU is no problem."""
-    temperature_threshold: float | None = None
+    temperature_threshold: float | None = field(default=None, metadata=_CELSIUS)
     """None: each sensor's own critical value."""
-    may_be_off: bool = False
-    connect_each_poll: bool = False
-    sudo: Texts = ()
+    interval: Seconds = field(default=10, metadata=_form(Section.CONNECTION, 5, 300, UnitOfTime.SECONDS))
+    timeout: Seconds = field(default=DEFAULT_TIMEOUT, metadata=_form(Section.CONNECTION, 3, 90, UnitOfTime.SECONDS))
+    may_be_off: bool = field(default=False, metadata=_CONNECTION)
+    connect_each_poll: bool = field(default=False, metadata=_CONNECTION)
+    sudo: Texts = field(default=(), metadata=_PRIVILEGE)
     """Sections that may use passwordless sudo."""
-    power: bool = False
-    control_services: bool = False
-    control_containers: bool = False
-    install_updates: bool = False
+    power: bool = field(default=False, metadata=_PRIVILEGE)
+    control_services: bool = field(default=False, metadata=_PRIVILEGE)
+    control_containers: bool = field(default=False, metadata=_PRIVILEGE)
+    install_updates: bool = field(default=False, metadata=_PRIVILEGE)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HostOptions:
@@ -165,6 +197,14 @@ class HostOptions:
     def stale_after(self) -> float:
         """Return for how many seconds after a success the host counts as online."""
         return max(3 * self.interval, self.interval + 2 * self.timeout)
+
+
+OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {each.name: replace(each.metadata.get(_OPTION, Option()), default=each.default) for each in fields(HostOptions)}
+)
+"""What `entry.options` may hold, in the order of the form."""
+PRIVILEGES = tuple(name for name, option in OPTIONS.items() if option.section is Section.PRIVILEGES)
+"""The options that let more than watch; each is given to one machine, and not to another that takes its place."""
 
 
 def _port(value: object, default: int = DEFAULT_PORT) -> int:

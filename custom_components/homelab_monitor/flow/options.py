@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult, OptionsFlowWithReload, UnknownEntry
-from homeassistant.const import PERCENTAGE, UnitOfTemperature, UnitOfTime
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
     BooleanSelector,
@@ -28,40 +27,17 @@ from ..client.probe.snapshot import Snapshot
 from ..client.tracking.values import containers, filesystems, interfaces
 from ..const import (
     CONF_CONTAINERS,
-    CONF_CONTROL_CONTAINERS,
-    CONF_CONTROL_SERVICES,
-    CONF_CPU_THRESHOLD,
-    CONF_DISK_THRESHOLD,
-    CONF_EACH_POLL,
     CONF_FILESYSTEMS,
-    CONF_INSTALL_UPDATES,
     CONF_INTERFACES,
-    CONF_INTERVAL,
-    CONF_MAY_BE_OFF,
-    CONF_MEMORY_THRESHOLD,
-    CONF_POWER,
     CONF_SERVICES,
     CONF_SUDO,
-    CONF_TEMPERATURE_THRESHOLD,
-    CONF_TIMEOUT,
-    DEFAULT_DISK_THRESHOLD,
-    DEFAULT_INTERVAL,
-    DEFAULT_MEMORY_THRESHOLD,
-    DEFAULT_TIMEOUT,
-    MAX_INTERVAL,
-    MAX_TIMEOUT,
-    MIN_INTERVAL,
-    MIN_TIMEOUT,
     SUDO_NOT_YET,
     SUDO_SECTIONS,
 )
 from ..coordinator import HomelabConfigEntry
 from ..health.alarms import async_alarm
-from ..settings import HostAddress, HostOptions
+from ..settings import OPTIONS, HostAddress, HostOptions, Option, Section
 
-_THRESHOLDS = "thresholds"
-_CONNECTION = "connection"
-_PRIVILEGES = "privileges"
 _EVERY_SERVICE = {"services": ["*"]}
 _WAIT_SECONDS = 1.0
 
@@ -88,7 +64,7 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         options = dict(self.config_entry.options)
         schema = _schema(offered, HostOptions.from_options(options).sudo)
         self._shown = options, HostAddress.from_data(self.config_entry.data)
-        suggested = options | dict.fromkeys((_THRESHOLDS, _CONNECTION, _PRIVILEGES), options)
+        suggested = options | dict.fromkeys(Section, options)
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(schema, suggested),
@@ -160,35 +136,32 @@ def _mountpoints(snapshot: Snapshot) -> set[str]:
 
 def _schema(offered: dict[str, list[str]], chosen_sudo: Collection[str]) -> vol.Schema:
     """Return the form; what belongs together and is rarely changed is folded."""
-    thresholds = {
-        vol.Required(CONF_DISK_THRESHOLD, default=DEFAULT_DISK_THRESHOLD): _number(1, 100, PERCENTAGE),
-        vol.Required(CONF_MEMORY_THRESHOLD, default=DEFAULT_MEMORY_THRESHOLD): _number(1, 100, PERCENTAGE),
-        vol.Optional(CONF_CPU_THRESHOLD): _number(1, 100, PERCENTAGE),
-        vol.Optional(CONF_TEMPERATURE_THRESHOLD): _number(30, 120, UnitOfTemperature.CELSIUS),
-    }
-    connection = {
-        vol.Required(CONF_INTERVAL, default=DEFAULT_INTERVAL): _number(MIN_INTERVAL, MAX_INTERVAL, UnitOfTime.SECONDS),
-        vol.Required(CONF_TIMEOUT, default=DEFAULT_TIMEOUT): _number(MIN_TIMEOUT, MAX_TIMEOUT, UnitOfTime.SECONDS),
-        vol.Required(CONF_MAY_BE_OFF, default=False): BooleanSelector(),
-        vol.Required(CONF_EACH_POLL, default=False): BooleanSelector(),
-    }
     sudo = [name for name in SUDO_SECTIONS if name not in SUDO_NOT_YET or name in chosen_sudo]
-    privileges: dict[vol.Marker, object] = {
-        vol.Optional(CONF_SUDO): SelectSelector(
-            SelectSelectorConfig(options=sudo, multiple=True, mode=SelectSelectorMode.LIST, translation_key=CONF_SUDO)
-        ),
-        **{
-            vol.Required(name, default=False): BooleanSelector()
-            for name in (CONF_POWER, CONF_CONTROL_SERVICES, CONF_CONTROL_CONTAINERS, CONF_INSTALL_UPDATES)
-        },
-    }
-    return vol.Schema(
-        {
-            **{vol.Optional(name): _choice(items) for name, items in offered.items()},
-            vol.Required(_THRESHOLDS): section(vol.Schema(thresholds), {"collapsed": True}),
-            vol.Required(_CONNECTION): section(vol.Schema(connection), {"collapsed": True}),
-            vol.Required(_PRIVILEGES): section(vol.Schema(privileges), {"collapsed": True}),
-        }
+    choices = {name: _choice(items) for name, items in offered.items()} | {CONF_SUDO: _list(CONF_SUDO, sudo)}
+    parts: dict[Section | None, dict[vol.Marker, object]] = {each: {} for each in (None, *Section)}
+    for name, option in OPTIONS.items():
+        may_be_empty = option.default in (None, ())
+        key = vol.Optional(name) if may_be_empty else vol.Required(name, default=option.default)
+        parts[option.section][key] = choices[name] if name in choices else _selector(option)
+    folded = {vol.Required(each.value): section(vol.Schema(parts[each]), {"collapsed": True}) for each in Section}
+    return vol.Schema(parts[None] | folded)
+
+
+def _selector(option: Option) -> BooleanSelector | NumberSelector:
+    """Return a switch, or a whole number to type."""
+    if isinstance(option.default, bool):
+        return BooleanSelector()
+    return NumberSelector(
+        NumberSelectorConfig(
+            min=option.least, max=option.most, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=option.unit
+        )
+    )
+
+
+def _list(name: str, items: list[str]) -> SelectSelector:
+    """Return a choice of what has a name in our texts."""
+    return SelectSelector(
+        SelectSelectorConfig(options=items, multiple=True, mode=SelectSelectorMode.LIST, translation_key=name)
     )
 
 
@@ -198,13 +171,6 @@ def _choice(items: Iterable[str]) -> SelectSelector:
         SelectSelectorConfig(
             options=list(items), multiple=True, custom_value=True, mode=SelectSelectorMode.DROPDOWN, sort=True
         )
-    )
-
-
-def _number(least: float, most: float, unit: str) -> NumberSelector:
-    """Return a whole number to type."""
-    return NumberSelector(
-        NumberSelectorConfig(min=least, max=most, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
     )
 
 
