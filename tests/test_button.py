@@ -291,5 +291,5 @@ async def test_a_notification_comes_only_where_it_is_asked_for(hass: HomeAssista
     assert notifications(hass) == [("Test of plain: passed with warnings", late)], "there is no repair of it"
     tests.rows = (GOOD,)
     await ask(hass, host.entry.entry_id, notify=True)
-    well = "Nothing stands in the way of monitoring this host."
+    well = "This host can be monitored without problems."
     assert notifications(hass) == [("Test of plain: passed", well)], "the new one takes the place of the old one"

@@ -182,7 +182,7 @@ NOT_A_SERVICE = (
     "Select a sensor whose name ends in service, or fill in the host and the name of the service"
 )
 NO_LOG = (
-    "{entity} of plain has no log, as it is about neither a service nor a container. "
+    "{entity} of plain has no log, because it does not belong to a service or a container. "
     "Select the sensor of one, or fill in the host and a name"
 )
 NOT_OURS = (
