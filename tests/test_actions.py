@@ -87,7 +87,7 @@ SOCKETS = {
 
 
 @pytest.mark.parametrize("sudo", [[], ["sockets"]])
-async def test_sockets_are_told_as_far_as_they_are_known(hass: HomeAssistant, host: Host, sudo: list[str]) -> None:
+async def test_sockets_are_reported_as_far_as_they_are_known(hass: HomeAssistant, host: Host, sudo: list[str]) -> None:
     host.session.sections["sockets"] = SOCKETS
     await host.start(sudo=sudo)
     told = await ask(hass, host, "get_sockets")
@@ -167,7 +167,7 @@ async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
         ("errors", "it burns", "not_told", "plain did not return this data: it burns"),
     ],
 )
-async def test_what_is_not_told_has_a_reason(  # noqa: PLR0913, PLR0917
+async def test_what_is_not_reported_has_a_reason(  # noqa: PLR0913, PLR0917
     hass: HomeAssistant, host: Host, part: str, said: str, key: str, words: str
 ) -> None:
     host.session.document[part]["logs"] = said

@@ -172,7 +172,7 @@ FIRST, SECOND = (
 
 @every_sudo
 @pytest.mark.parametrize(("pam", "asked"), [(FIRST, 0), (SECOND, 1)], ids=["first", "second"])
-async def test_another_question_gets_no_answer_and_is_told(
+async def test_another_question_gets_no_answer_and_is_reported(
     place: Place, monkeypatch: pytest.MonkeyPatch, pam: str, asked: int
 ) -> None:
     monkeypatch.setattr(question_module, "QUESTION_SECONDS", 6.0)

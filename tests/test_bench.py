@@ -46,7 +46,7 @@ def test_what_is_not_measured_is_neither_a_pass_nor_a_failure() -> None:
     assert "| ok" not in row
 
 
-def test_the_table_tells_ratios() -> None:
+def test_the_table_reports_ratios() -> None:
     row = table([result(WALL, 1.0, 30.0)]).splitlines()[-1]
     assert "30 x" in row
     assert "1510 x" in row

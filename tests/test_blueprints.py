@@ -99,7 +99,7 @@ async def test_host_offline(hass: HomeAssistant, host: Host, notes: list[dict[st
     assert len(notes) == 2
 
 
-async def test_an_absence_is_told_with_the_reason_of_that_moment(
+async def test_an_absence_is_reported_with_the_reason_of_that_moment(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -128,7 +128,7 @@ async def watch_host(hass: HomeAssistant, **inputs: object) -> None:
 
 
 @pytest.mark.parametrize("hours", [0.2, 1.0, 24.0])
-async def test_a_host_that_was_told_is_back_when_the_clock_was_set_back_meanwhile(
+async def test_a_host_that_was_reported_is_back_when_the_clock_was_set_back_meanwhile(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], hours: float
 ) -> None:
     await host.start()
@@ -145,7 +145,7 @@ async def test_a_host_that_was_told_is_back_when_the_clock_was_set_back_meanwhil
 
 
 @pytest.mark.parametrize("behind", [0.0, 3600.0, 86400.0, 56 * 365 * 86400.0])
-async def test_a_start_with_a_clock_that_is_behind_tells_of_an_absence_in_time(
+async def test_a_start_with_a_clock_that_is_behind_reports_an_absence_in_time(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, behind: float
 ) -> None:
     # No battery: what was stored is dated by a clock that was set.
@@ -211,7 +211,7 @@ async def test_a_reload_while_a_host_is_offline_repeats_and_loses_nothing(
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-async def test_a_host_that_may_be_off_is_told_of_only_where_that_is_wanted(
+async def test_a_host_that_may_be_off_is_reported_only_where_that_is_wanted(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], *, wanted: bool
 ) -> None:
     await host.start(may_be_off=True)
@@ -240,7 +240,7 @@ async def test_service_failed(hass: HomeAssistant, host: Host, notes: list[dict[
     assert len(notes) == 1
 
 
-async def test_services_that_fail_in_one_poll_are_told_one_by_one(
+async def test_services_that_fail_in_one_poll_are_reported_one_by_one(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     first = host.session.sections["services"]["units"][0]
@@ -291,7 +291,7 @@ async def test_disk_nearly_full(hass: HomeAssistant, host: Host, notes: list[dic
     assert len(notes) == 1
 
 
-async def test_a_disk_that_fills_while_its_host_is_offline_is_told(
+async def test_a_disk_that_fills_while_its_host_is_offline_is_reported(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -335,14 +335,14 @@ FROM_ONE_HOST = (EVENT_OWNERS + 2) * (EVENTS[0] + math.ceil(60 * MINUTES / EVENT
 """Events of one type that a host can have told meanwhile: for each owner, for itself, and for all others together."""
 
 
-async def test_every_blueprint_has_room_for_all_that_one_host_can_tell() -> None:
+async def test_every_blueprint_has_room_for_all_that_one_host_can_report() -> None:
     for path in FOLDER.glob("*.yaml"):
         text = path.read_text()
         assert "\nmode: parallel\n" in text, path.name
         assert int(re.search(r"^max: (\d+)$", text, re.MULTILINE)[1]) > FROM_ONE_HOST, path.name
 
 
-async def test_a_flood_of_one_host_keeps_no_other_from_being_told(
+async def test_a_flood_of_one_host_keeps_no_other_from_being_reported(
     hass: HomeAssistant, notes: list[dict[str, object]]
 ) -> None:
     def fails(host: str, service: str) -> None:
@@ -394,7 +394,7 @@ async def let_pass(host: Host, seconds: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_host_that_went_while_home_assistant_was_down_is_told(
+async def test_a_host_that_went_while_home_assistant_was_down_is_reported(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     hosts = ["binary_sensor.plain_connectivity"]
@@ -412,7 +412,7 @@ async def test_a_host_that_went_while_home_assistant_was_down_is_told(
     assert [each["what"] for each in notes] == ["gone", "back"]
 
 
-async def test_what_happens_before_automations_begin_is_told_when_they_have(
+async def test_what_happens_before_automations_begin_is_reported_when_they_have(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     unit = host.session.sections["services"]["units"][0]
@@ -455,7 +455,7 @@ async def test_a_restart_while_a_host_is_offline_loses_nothing(
     assert [each["what"] for each in notes] == ["gone", "back"]
 
 
-async def test_a_host_that_is_back_before_automations_begin_is_told_to_be_back(
+async def test_a_host_that_is_back_before_automations_begin_is_reported_to_be_back(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -484,7 +484,7 @@ async def test_a_host_that_is_back_before_automations_begin_is_told_to_be_back(
 @pytest.mark.parametrize(
     "error", [KeyRefused("plain"), HostKeyChanged("plain", expected="a", offered="b"), NoPython("plain")], ids=type
 )
-async def test_a_host_that_refuses_when_home_assistant_starts_is_told_as_gone(
+async def test_a_host_that_refuses_when_home_assistant_starts_is_reported_as_gone(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], error: HomelabError
 ) -> None:
     hosts = ["binary_sensor.plain_connectivity"]
@@ -519,7 +519,7 @@ async def test_two_reloads_while_it_is_waited_lose_nothing(
     assert len(notes) == 1
 
 
-async def test_a_service_that_fails_around_a_reload_is_told(
+async def test_a_service_that_fails_around_a_reload_is_reported(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     unit = host.session.sections["services"]["units"][0]
@@ -534,7 +534,7 @@ async def test_a_service_that_fails_around_a_reload_is_told(
 
 
 @pytest.mark.parametrize("away", [45, 60, 90, 300])
-async def test_a_disk_that_is_full_after_an_absence_is_told_however_long_that_was(
+async def test_a_disk_that_is_full_after_an_absence_is_reported_however_long_that_was(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
 ) -> None:
     await host.start()
@@ -560,7 +560,7 @@ def set_clock_back(host: Host, entity_id: str, hours: float = 1.0, **attributes:
 
 
 @pytest.mark.parametrize("away", [45, 300])
-async def test_a_disk_that_is_full_after_an_absence_is_told_when_the_clock_was_set_back(
+async def test_a_disk_that_is_full_after_an_absence_is_reported_when_the_clock_was_set_back(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], away: int
 ) -> None:
     await host.start()
@@ -577,7 +577,7 @@ async def test_a_disk_that_is_full_after_an_absence_is_told_when_the_clock_was_s
 
 
 @pytest.mark.parametrize("hours", [1.0, 0.005])
-async def test_a_reboot_that_is_due_after_an_absence_is_told_when_the_clock_was_set_back(
+async def test_a_reboot_that_is_due_after_an_absence_is_reported_when_the_clock_was_set_back(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], hours: float
 ) -> None:
     await host.start()
@@ -628,7 +628,7 @@ async def test_what_began_while_home_assistant_was_down_is_told_after_its_start(
 
 
 @pytest.mark.parametrize("name", ["disk_nearly_full", "reboot_required"])
-async def test_what_a_host_that_was_away_tells_right_after_a_start_is_told(
+async def test_what_a_host_that_was_away_reports_right_after_a_start_is_reported(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], name: str
 ) -> None:
     """Too late for what the start tells, and before anybody is told that the host is back."""
@@ -662,7 +662,7 @@ async def test_what_a_host_that_was_away_tells_right_after_a_start_is_told(
     assert len(notes) == 1
 
 
-async def test_a_reboot_that_is_due_while_its_host_is_away_is_told(
+async def test_a_reboot_that_is_due_while_its_host_is_away_is_reported(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -806,7 +806,7 @@ async def test_a_reload_in_the_middle_of_the_wait_does_not_begin_it_anew(two: Tw
 
 
 @pytest.mark.parametrize("again", [TwoHosts.reload, TwoHosts.restart])
-async def test_each_of_several_hosts_is_told_whatever_was_told_of_another(two: TwoHosts, again) -> None:
+async def test_each_of_several_hosts_is_reported_whatever_was_reported_of_another(two: TwoHosts, again) -> None:
     await two.start()
     two.cut(0)
     await two.let_pass(4)
@@ -828,7 +828,7 @@ async def test_each_of_several_hosts_is_told_whatever_was_told_of_another(two: T
 
 
 @pytest.mark.parametrize("again", [TwoHosts.reload, TwoHosts.restart])
-async def test_an_absence_shorter_than_the_minutes_is_not_told_over_a_restart(two: TwoHosts, again) -> None:
+async def test_an_absence_shorter_than_the_minutes_is_not_reported_over_a_restart(two: TwoHosts, again) -> None:
     await two.start()
     two.cut(0)
     await two.let_pass(2)
@@ -839,7 +839,7 @@ async def test_an_absence_shorter_than_the_minutes_is_not_told_over_a_restart(tw
 
 
 @pytest.mark.parametrize(("before", "told"), [(2, []), (7, ["plain gone", "plain back"])])
-async def test_a_host_that_came_back_while_home_assistant_was_down_is_back_where_its_absence_was_told(
+async def test_a_host_that_came_back_while_home_assistant_was_down_is_back_where_its_absence_was_reported(
     two: TwoHosts, before: float, told: list[str]
 ) -> None:
     await two.start()
@@ -856,7 +856,9 @@ async def test_a_host_that_came_back_while_home_assistant_was_down_is_back_where
 
 
 @pytest.mark.parametrize(("options", "wanted"), [({"may_be_off": True}, False), ({"may_be_off": True}, True)])
-async def test_an_expected_absence_is_told_where_that_is_wanted_over_restarts(two: TwoHosts, *, wanted: bool) -> None:
+async def test_an_expected_absence_is_reported_where_that_is_wanted_over_restarts(
+    two: TwoHosts, *, wanted: bool
+) -> None:
     await two.start(expected=wanted)
     two.cut(0)
     await two.let_pass(2)
@@ -870,7 +872,7 @@ async def test_an_expected_absence_is_told_where_that_is_wanted_over_restarts(tw
     assert two.runs == len(two.told)
 
 
-async def test_a_host_with_another_key_is_told_once_and_back_when_that_was_accepted(two: TwoHosts) -> None:
+async def test_a_host_with_another_key_is_reported_once_and_back_when_that_was_accepted(two: TwoHosts) -> None:
     await two.start()
     two.hosts[0].session.error = HostKeyChanged("plain", expected="a", offered="b")
     await two.let_pass(8)
@@ -889,7 +891,7 @@ async def test_a_host_with_another_key_is_told_once_and_back_when_that_was_accep
     assert len(two.told) == 2
 
 
-async def test_a_host_that_was_not_known_is_told_as_gone_before_it_is_told_as_back(two: TwoHosts) -> None:
+async def test_a_host_that_was_not_known_is_reported_as_gone_before_it_is_reported_as_back(two: TwoHosts) -> None:
     two.cut(0)
     await two.use()
     await two.hosts[0].start()
@@ -961,7 +963,7 @@ async def test_actions_that_reload_the_host_are_run_once(
     assert [each["what"] for each in notes] == ["gone", "back"]
 
 
-async def test_a_reload_in_the_moment_before_it_would_be_told_loses_nothing(two: TwoHosts) -> None:
+async def test_a_reload_in_the_moment_before_it_would_be_reported_loses_nothing(two: TwoHosts) -> None:
     """The minutes are over, and the run that waits for that has not begun yet."""
     await two.start()
     # It has run since the other one went.
@@ -992,7 +994,7 @@ async def with_options(host: Host, **options: object) -> None:
 @pytest.mark.parametrize("wanted", [False, True], ids=["unless it may be off", "also when it may be off"])
 @pytest.mark.parametrize("first", [False, True], ids=["minded first", "expected first"])
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
-async def test_an_absence_that_is_minded_for_a_part_of_it_is_told_once(
+async def test_an_absence_that_is_minded_for_a_part_of_it_is_reported_once(
     two: TwoHosts, *, wanted: bool, first: bool, beside: bool
 ) -> None:
     if first:
@@ -1017,7 +1019,7 @@ async def test_an_absence_that_is_minded_for_a_part_of_it_is_told_once(
 
 
 @pytest.mark.parametrize("minutes", [None, 60], ids=["made", "changed"])
-async def test_an_automation_that_cannot_have_told_of_an_absence_says_nothing_of_its_end(
+async def test_an_automation_that_cannot_have_reported_an_absence_says_nothing_of_its_end(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]], minutes: int | None
 ) -> None:
     def automations(minutes: int | None) -> dict[str, object]:
@@ -1054,7 +1056,7 @@ async def test_an_automation_that_cannot_have_told_of_an_absence_says_nothing_of
 # ---------------------------------------------------------------- what lasts, over reloads
 
 
-async def test_a_disk_whose_wait_a_reload_falls_into_is_told_once_also_beside_another(
+async def test_a_disk_whose_wait_a_reload_falls_into_is_reported_once_also_beside_another(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -1082,7 +1084,7 @@ async def test_a_disk_whose_wait_a_reload_falls_into_is_told_once_also_beside_an
     assert len(notes) == 3
 
 
-async def test_a_reboot_whose_wait_a_reload_falls_into_is_told_once_whatever_was_told_before(
+async def test_a_reboot_whose_wait_a_reload_falls_into_is_reported_once_whatever_was_reported_before(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()
@@ -1120,7 +1122,7 @@ async def test_a_start_at_which_nothing_is_wrong_is_no_run(
     assert hass.states.get(f"automation.{name}").attributes["last_triggered"] is None
 
 
-async def test_what_has_no_wait_is_told_at_once(
+async def test_what_has_no_wait_is_reported_at_once(
     hass: HomeAssistant, host: Host, notes: list[dict[str, object]]
 ) -> None:
     await host.start()

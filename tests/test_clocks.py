@@ -109,7 +109,7 @@ async def test_a_host_that_is_off_for_minutes_has_not_been_unreachable_for_a_day
 
 @pytest.mark.parametrize("reloads", [0, 2])
 @pytest.mark.parametrize("step", [2 * 86400.0, 56 * YEAR])
-async def test_a_host_that_is_off_for_long_enough_to_be_judged_was_heard_when_it_was(
+async def test_a_host_that_is_off_for_long_enough_to_be_checked_was_heard_when_it_was(
     hass: HomeAssistant, host: Host, wall: WallClock, step: float, reloads: int
 ) -> None:
     # Home Assistant began with an old clock: no battery.
@@ -205,7 +205,7 @@ async def test_replies_that_somebody_holds_up_set_no_clock_and_move_nothing(
     assert not [issue for issue in issues(hass) if issue.endswith("_clock")]
 
 
-async def test_a_clock_that_is_surely_wrong_is_told(hass: HomeAssistant, host: Host) -> None:
+async def test_a_clock_that_is_surely_wrong_is_reported(hass: HomeAssistant, host: Host) -> None:
     answer = host.session.answer
     host.session.answer = lambda sections: _at_another_time(answer(sections), -90.0)
     await host.start()

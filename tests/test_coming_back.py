@@ -294,7 +294,7 @@ async def test_deleted_devices_are_not_remembered_without_end(
     assert device.id in registry._deleted_devices, "others' are theirs"
 
 
-async def test_a_host_that_is_removed_leaves_no_more_deleted_ones_behind_than_while_it_is_watched(
+async def test_a_host_that_is_removed_leaves_no_more_deleted_ones_behind_than_while_it_is_monitored(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("custom_components.homelab_monitor.entity.DELETED_ENTITIES", 12)

@@ -363,7 +363,7 @@ async def test_the_test_is_handed_over_to_the_entry(hass: HomeAssistant, host: M
     assert {row["check"]: row["status"] for row in memory.last_test["rows"]}["login"] == "ok"
 
 
-async def test_amber_is_no_hindrance_and_shows_its_cure(host: Machine, dialog: Dialog) -> None:
+async def test_amber_is_no_hindrance_and_shows_its_fix(host: Machine, dialog: Dialog) -> None:
     host.facts = DOCKER_DENIED
     await dialog.submit(address=typed(host))
     await dialog.submit()
@@ -402,14 +402,14 @@ def all_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "WATCHED_SYSTEMS", keys.WATCHED_SYSTEMS | {"windows", "macos"})
 
 
-async def test_nothing_is_shown_for_systems_that_cannot_be_watched_yet(hass: HomeAssistant) -> None:
+async def test_nothing_is_shown_for_systems_that_cannot_be_monitored_yet(hass: HomeAssistant) -> None:
     dialog = await Dialog(hass).begin("commands")
     assert FOREIGN_WORDS.findall(json.dumps([TEXTS, dialog.placeholders])) == []
     await dialog.submit()
     assert FOREIGN_WORDS.findall(json.dumps(dialog.placeholders)) == []
 
 
-async def test_a_machine_that_cannot_be_watched_yet_is_named_before_a_way_in_is_offered(
+async def test_a_machine_that_cannot_be_monitored_yet_is_named_before_a_way_in_is_offered(
     hass: HomeAssistant, hass_storage
 ) -> None:
     dialog = await Dialog(hass).begin("address")
@@ -455,7 +455,7 @@ async def test_the_commands_for_other_systems_are_only_hidden(
 
 
 @pytest.mark.parametrize("noise", ["", "Welcome!\n"])
-async def test_what_can_be_fixed_later_is_told_of_where_there_is_such_a_thing(
+async def test_what_can_be_fixed_later_is_reported_where_there_is_such_a_thing(
     host: Machine, dialog: Dialog, noise: str
 ) -> None:
     host.facts = noise + host.facts
@@ -765,7 +765,7 @@ def exiting(status: int, stderr: bytes) -> Behaviour:
         (hang, "❌ Probe | The probe ended"),
     ],
 )
-async def test_red_keeps_you_here_until_it_is_cured(
+async def test_red_keeps_you_here_until_it_is_fixed(
     host: Machine, dialog: Dialog, behaviour: Behaviour, row: str
 ) -> None:
     host.behaviour = behaviour
@@ -972,7 +972,7 @@ async def test_a_scan_lists_who_answers_and_marks_who_is_known(picking: Dialog) 
 
 
 @pytest.mark.parametrize("watched", ["192.0.2.7", "192.0.2.99"])
-async def test_the_sign_of_the_watched_is_explained_where_there_is_one(
+async def test_the_sign_of_the_monitored_is_explained_where_there_is_one(
     hass: HomeAssistant, hass_storage, watched: str
 ) -> None:
     data = {"host": watched, "username": "pi", "host_id": OTHER_ID, "host_keys": []}
@@ -1007,7 +1007,7 @@ async def scanned(hass: HomeAssistant, *addresses: str) -> AsyncIterator[Dialog]
         yield await Dialog(hass).begin("scan")
 
 
-async def test_an_answer_for_the_name_of_a_watched_machine_hides_no_other(hass: HomeAssistant, hass_storage) -> None:
+async def test_an_answer_for_the_name_of_a_monitored_machine_hides_no_other(hass: HomeAssistant, hass_storage) -> None:
     data = {"host": "nas.local", "username": "pi", "host_id": OTHER_ID, "host_keys": []}
     MockConfigEntry(domain=DOMAIN, title="nas", unique_id=OTHER_ID, data=data).add_to_hass(hass)
     lie = [(AF_INET, SOCK_STREAM, 6, "", (f"192.0.2.{number}", 0)) for number in range(1, 255)]

@@ -183,7 +183,7 @@ async def test_a_swarm_service_stays_the_same_through_all_its_deployments(hass: 
     assert hass.states.get("event.plain_events").attributes["container"] == "shop_web.1"
 
 
-async def test_two_of_one_name_are_told_apart(hass: HomeAssistant, with_web: Host) -> None:
+async def test_two_of_one_name_are_distinguished(hass: HomeAssistant, with_web: Host) -> None:
     both = section(WEB, WEB | {"engine": "podman", "owner": "mon"})
     with_web.session.sections["containers"] = both | {"complete": {"docker/root": True, "podman/mon": True}}
     await with_web.start()

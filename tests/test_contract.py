@@ -64,7 +64,7 @@ def test_probe_model_and_contract_know_the_same_sections(probe) -> None:
     assert probe.PROTOCOL == PROTOCOL
 
 
-def test_every_section_has_a_recorded_or_synthetic_host_that_tells_it() -> None:
+def test_every_section_has_a_recorded_or_synthetic_host_that_reports_it() -> None:
     told = {name for folder in HOSTS for name in json.loads((folder / "expected.json").read_text())["sections"]}
     assert told == SECTIONS.keys()
 
@@ -123,14 +123,14 @@ def emitted(kind: Any, value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_every_field_that_a_recorded_host_tells_is_in_the_model(told, name: str) -> None:
+def test_every_field_that_a_recorded_host_reports_is_in_the_model(told, name: str) -> None:
     known = {f"{shape.__name__}.{f.name}" for shape in shapes(TYPES[name]) for f in fields(shape)}
     # When its values were read concerns no section that has no counters.
     known.add(f"{TYPES[name].__name__}.at")
     assert {field for section in told[name] for field in emitted(TYPES[name], section)} <= known
 
 
-def test_every_field_of_the_model_is_told_by_a_recorded_host_or_elsewhere(told) -> None:
+def test_every_field_of_the_model_is_reported_by_a_recorded_host_or_elsewhere(told) -> None:
     seen = {field for name, sections in told.items() for one in sections for field in emitted(TYPES[name], one)}
     every = {f"{shape.__name__}.{f.name}" for kind in TYPES.values() for shape in shapes(kind) for f in fields(shape)}
     assert sorted(every - seen) == sorted(ELSEWHERE)
@@ -154,7 +154,7 @@ def test_a_field_that_the_model_lacks_is_noticed_inside_rows_and_mappings() -> N
 
 
 @pytest.mark.parametrize("folder", HOSTS, ids=lambda folder: folder.name)
-def test_nothing_that_a_recorded_host_tells_is_lost(folder: Path) -> None:
+def test_nothing_that_a_recorded_host_reports_is_lost(folder: Path) -> None:
     reply = decode_reply(folder.name, (folder / "expected.json").read_bytes())
     assert not reply.losses
     assert not [name for name, text in reply.errors.items() if "wrong shape" in text]

@@ -602,7 +602,7 @@ async def test_a_person_who_did_something_is_not_kept_waiting(host: Host) -> Non
 # ---------------------------------------------------------------- an alarm that somebody wants unseen
 
 
-async def test_no_flood_before_it_keeps_another_machine_from_being_told(
+async def test_no_flood_before_it_keeps_another_machine_from_being_reported(
     hass: HomeAssistant, host: Host, caplog: pytest.LogCaptureFixture, issue_registry: ir.IssueRegistry
 ) -> None:
     await host.start()

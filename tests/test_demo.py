@@ -123,7 +123,7 @@ def test_the_living_machine_has_processes_that_work_and_belong_to_somebody(
         *(f"container docker/root/{n}" for n in demo_work.CONTAINERS),
     ],
 )
-def test_the_living_machine_tells_the_end_of_every_log(tmp_path: Path, wish: str) -> None:
+def test_the_living_machine_reports_the_end_of_every_log(tmp_path: Path, wish: str) -> None:
     tree = demo_tree.LivingTree(FIXTURE, tmp_path / "tree", "other-name")
     whole = log(tree.folder, f"500 {wish}")
     assert len(whole["lines"]) == demo_work.FIRST_LINES

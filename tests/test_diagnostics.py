@@ -80,7 +80,7 @@ def _declares(kind: type, name: str) -> bool:
     return is_dataclass(kind) and not any(name in {each.name for each in fields(base)} for base in bases)
 
 
-async def test_no_text_of_a_host_or_its_options_is_told_unless_its_field_is_allowed(
+async def test_no_text_of_a_host_or_its_options_is_reported_unless_its_field_is_allowed(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     await host.start()
@@ -140,7 +140,7 @@ def test_what_says_who_or_where_a_machine_is_is_never_allowed() -> None:
     assert {place for place in WORDS | TEXTS if place.partition(".")[2] in never} == set()
 
 
-async def test_a_word_that_is_none_and_a_long_text_are_not_told(
+async def test_a_word_that_is_none_and_a_long_text_are_not_reported(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     host.session.sections["filesystems"]["filesystems"][0]["type"] = "nfs 192.0.2.7:/home/anna"
@@ -154,7 +154,7 @@ async def test_a_word_that_is_none_and_a_long_text_are_not_told(
     assert "kkk" not in text
 
 
-async def test_a_value_of_a_type_that_nobody_has_thought_of_is_not_told(
+async def test_a_value_of_a_type_that_nobody_has_thought_of_is_not_reported(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     await host.start()
@@ -169,7 +169,7 @@ async def test_a_value_of_a_type_that_nobody_has_thought_of_is_not_told(
     assert "anna" not in json.dumps(found)
 
 
-async def test_a_name_in_a_mapping_that_is_no_word_is_not_told(
+async def test_a_name_in_a_mapping_that_is_no_word_is_not_reported(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     names = ["nfs 192.0.2.7:/home/anna", "anna@192.0.2.7", "mounts anna", "", "a" * 65, "mounts\u2028anna", "anna/x"]
@@ -181,7 +181,7 @@ async def test_a_name_in_a_mapping_that_is_no_word_is_not_told(
     assert sections["filesystems"]["complete"] == {"mounts": True}
 
 
-async def test_of_what_went_wrong_it_is_told_what_kind_it_was(
+async def test_of_what_went_wrong_it_is_reported_what_kind_it_was(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     host.session.sections["load"] = {"load1": "anna"}
@@ -225,7 +225,7 @@ async def test_what_was_dropped_is_counted(
     assert found["dropped"] == {"services.units": 7}
 
 
-async def test_diagnostics_tell_the_snapshot_and_hide_the_host(
+async def test_diagnostics_report_the_snapshot_and_hide_the_host(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     host.session.sections["filesystems"]["filesystems"][0] |= {"device": "secret-nas:/secret", "mountpoint": "/secret"}

@@ -112,7 +112,7 @@ def test_what_its_user_may_not_read_makes_it_unknown(ready: Place, alone: bool, 
 
 
 @both_kinds
-def test_what_keeps_variables_of_its_user_is_told_where_it_counts(ready: Place, alone: bool) -> None:
+def test_what_keeps_variables_of_its_user_is_reported_where_it_counts(ready: Place, alone: bool) -> None:
     kept = (
         f"permit nopass keepenv mon as root cmd {SCRIPT} args",
         f"permit setenv {{ ENV }} nopass mon cmd {SCRIPT} args",

@@ -118,7 +118,7 @@ async def test_an_action_of_an_example_takes_what_it_is_given(hass: HomeAssistan
 
 
 @pytest.mark.parametrize("name", OF_EVENTS)
-async def test_of_two_services_that_fail_at_once_each_is_told_once(
+async def test_of_two_services_that_fail_at_once_each_is_reported_once(
     hass: HomeAssistant, nas: Host, sent: list[str], name: str
 ) -> None:
     await nas.start()
@@ -135,7 +135,7 @@ async def test_of_two_services_that_fail_at_once_each_is_told_once(
 
 
 @pytest.mark.parametrize("name", OF_EVENTS)
-async def test_what_failed_before_a_start_is_not_told_again(
+async def test_what_failed_before_a_start_is_not_reported_again(
     hass: HomeAssistant, nas: Host, sent: list[str], name: str
 ) -> None:
     await nas.start()
@@ -155,7 +155,7 @@ async def test_what_failed_before_a_start_is_not_told_again(
 
 
 @pytest.mark.parametrize("name", [*OF_EVENTS, *OF_CONNECTIVITY])
-async def test_a_host_that_is_deleted_and_added_again_tells_nothing_old_and_is_no_error(
+async def test_a_host_that_is_deleted_and_added_again_reports_nothing_old_and_is_no_error(
     hass: HomeAssistant, nas: Host, sent: list[str], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     await nas.start()
@@ -176,7 +176,7 @@ async def test_a_host_that_is_deleted_and_added_again_tells_nothing_old_and_is_n
 
 @pytest.mark.parametrize("log", [None, {"lines": [], "truncated": False}], ids=["refused", "empty"])
 @pytest.mark.parametrize("name", OF_EVENTS)
-async def test_a_service_whose_log_says_nothing_is_told_as_well(
+async def test_a_service_whose_log_says_nothing_is_reported_as_well(
     hass: HomeAssistant, nas: Host, sent: list[str], name: str, log: dict[str, Any] | None
 ) -> None:
     del nas.session.sections["logs"]
@@ -202,7 +202,7 @@ async def test_the_log_is_sent_where_it_is_told(hass: HomeAssistant, nas: Host, 
 
 
 @pytest.mark.parametrize("name", OF_CONNECTIVITY)
-async def test_an_absence_is_told_once_over_reloads_and_starts(
+async def test_an_absence_is_reported_once_over_reloads_and_starts(
     hass: HomeAssistant, nas: Host, sent: list[str], name: str
 ) -> None:
     await nas.start()
@@ -225,7 +225,7 @@ async def test_an_absence_is_told_once_over_reloads_and_starts(
 
 
 @pytest.mark.parametrize("name", AT_A_TIME)
-async def test_updates_are_told_each_day(hass: HomeAssistant, nas: Host, sent: list[str], name: str) -> None:
+async def test_updates_are_reported_each_day(hass: HomeAssistant, nas: Host, sent: list[str], name: str) -> None:
     await nas.start()
     await use(hass, name)
     hass.states.async_set("sensor.nas_security_updates", "3")

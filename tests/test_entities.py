@@ -137,7 +137,7 @@ async def test_a_list_that_is_not_whole_takes_no_entity_away(
     assert entity_registry.async_get("sensor.plain_disk_usage_srv_my_data")
 
 
-async def test_a_vendor_unit_that_failed_is_watched_until_it_is_well_for_a_day(
+async def test_a_vendor_unit_that_failed_is_monitored_until_it_is_well_for_a_day(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await host.start()
@@ -188,7 +188,7 @@ def told_gpu(hass: HomeAssistant) -> tuple[str, str, list[str]]:
     return state.state, state.attributes["status"], state.attributes["lost"]
 
 
-async def test_gpu_telemetry_tells_lost_asleep_and_late_apart(hass: HomeAssistant, host: Host) -> None:
+async def test_gpu_telemetry_distinguishes_lost_asleep_and_late(hass: HomeAssistant, host: Host) -> None:
     del host.session.document["missing"]["gpu"]
     cards = [{"id": f"0000:0{n}:00.0", "vendor": "amd", "name": "AMD Radeon", "state": "ok"} for n in (3, 4)]
     for card in cards:
@@ -244,7 +244,7 @@ async def test_a_card_that_is_slowed_by_heat_is_a_problem_and_one_at_its_power_l
     assert (state.state, state.attributes["reasons"]) == ("on", ["thermal", "power"])
 
 
-async def test_a_problem_is_told_in_words_and_in_sentences(host: Host) -> None:
+async def test_a_problem_is_reported_in_words_and_in_sentences(host: Host) -> None:
     disk = host.session.sections["filesystems"]["filesystems"][1]
     disk["used_bytes"], disk["available_bytes"] = 950_000_000, 50_000_000
     await host.start()

@@ -51,7 +51,7 @@ def types(told: list[tuple[str, dict[str, object]]]) -> list[str]:
     return [kind for kind, _ in told]
 
 
-async def test_a_host_that_goes_and_comes_back_is_told_once_each(host: Host, told) -> None:
+async def test_a_host_that_goes_and_comes_back_is_reported_once_each(host: Host, told) -> None:
     await host.start()
     await host.move(20)
     assert told == []
@@ -66,7 +66,7 @@ async def test_a_host_that_goes_and_comes_back_is_told_once_each(host: Host, tol
     assert types(told) == ["host_offline", "host_online"]
 
 
-async def test_a_host_is_told_of_by_the_name_that_people_give_it(hass: HomeAssistant, host: Host, told) -> None:
+async def test_a_host_is_reported_by_the_name_that_people_give_it(hass: HomeAssistant, host: Host, told) -> None:
     await host.start()
     hass.config_entries.async_update_entry(host.entry, title="Attic")
     unit = host.session.sections["services"]["units"][0]
@@ -91,7 +91,7 @@ async def test_a_host_that_may_be_off_says_so(host: Host, told) -> None:
     assert told[0][1]["expected"] is True
 
 
-async def test_what_a_poll_told_is_not_told_again_by_another_look(host: Host, told) -> None:
+async def test_what_a_poll_reported_is_not_reported_again_by_another_look(host: Host, told) -> None:
     units = host.session.sections["services"]["units"]
     units[0]["active_state"] = "active"
     await host.start()
@@ -106,7 +106,7 @@ async def test_what_a_poll_told_is_not_told_again_by_another_look(host: Host, to
     assert types(told) == ["service_failed"]
 
 
-async def test_a_service_that_fails_and_recovers_is_told_once_each(host: Host, told) -> None:
+async def test_a_service_that_fails_and_recovers_is_reported_once_each(host: Host, told) -> None:
     units = host.session.sections["services"]["units"]
     units[0]["active_state"] = "active"
     await host.start()
@@ -131,7 +131,7 @@ async def test_a_service_that_fails_and_recovers_is_told_once_each(host: Host, t
     assert types(told) == ["service_failed", "host_offline", "host_online", "service_recovered"]
 
 
-async def test_two_happenings_of_one_poll_are_two_events(host: Host, told) -> None:
+async def test_two_changes_in_one_poll_are_two_events(host: Host, told) -> None:
     await host.start()
     units = host.session.sections["services"]["units"]
     units[0]["active_state"] = "active"
@@ -208,7 +208,7 @@ async def test_a_chosen_threshold_is_a_problem_once_it_lasts_and_until_it_is_cle
         assert host.state("binary_sensor.plain_problem") == expected, (percent, seconds)
 
 
-async def test_what_fails_in_the_boot_after_a_restart_of_home_assistant_is_told(
+async def test_what_fails_in_the_boot_after_a_restart_of_home_assistant_is_reported(
     hass: HomeAssistant, host: Host, told
 ) -> None:
     """A PC is switched off in the evening, Home Assistant is restarted, and in the morning a service fails there."""

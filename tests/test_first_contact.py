@@ -108,7 +108,7 @@ async def test_one_handshake_shows_one_fingerprint_and_the_command_for_it(
 
 
 @pytest.mark.parametrize("passed", [1, 2], ids=["the first handshake", "the login, too"])
-async def test_who_passes_the_compared_key_on_and_answers_with_another_one_is_told_no_password(
+async def test_who_passes_the_compared_key_on_and_answers_with_another_one_gets_no_password(
     hass: HomeAssistant, between: Between, told: list[str], passed: int
 ) -> None:
     between.passes = lambda number: number <= passed
@@ -257,7 +257,7 @@ async def test_a_host_that_is_changed_between_looking_and_confirming_is_not_pinn
 # ---------------------------------------------------------------- reauth and reconfigure
 
 
-async def test_reauth_of_an_older_entry_tells_a_password_only_to_the_key_that_there_was_a_command_for(
+async def test_reauth_of_an_older_entry_sends_a_password_only_to_the_key_that_there_was_a_command_for(
     hass: HomeAssistant, between: Between, told: list[str]
 ) -> None:
     keys = [*between.real.host_keys, *between.own.host_keys]
@@ -517,7 +517,7 @@ async def test_the_address_that_is_suggested_is_the_one_we_connect_from(
     assert [field.description for field in dialog.result["data_schema"].schema] == [{"suggested_value": "192.0.2.99"}]
 
 
-async def test_a_machine_that_cannot_tell_its_address_suggests_none(
+async def test_a_machine_that_cannot_report_its_address_suggests_none(
     hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_source_ip(*_: object) -> str:

@@ -209,7 +209,7 @@ async def test_another_entity_is_refused_with_host_cause_and_fix(
 
 
 @pytest.mark.parametrize("entity_id", ["sensor.plain_web_state", "sensor.plain_web_memory_used"])
-async def test_the_log_of_a_container_is_told_by_any_sensor_of_it(
+async def test_the_log_of_a_container_is_reported_by_any_sensor_of_it(
     hass: HomeAssistant, watched: Host, entity_id: str
 ) -> None:
     watched.session.sections["logs"] = {"lines": ["hello"], "truncated": False}
@@ -217,7 +217,7 @@ async def test_the_log_of_a_container_is_told_by_any_sensor_of_it(
     assert watched.session.asked_aside == [(("logs",), {"logs": ["100 container docker/root/web"]}, [])]
 
 
-async def test_the_log_of_a_service_is_told_by_its_sensor(hass: HomeAssistant, watched: Host) -> None:
+async def test_the_log_of_a_service_is_reported_by_its_sensor(hass: HomeAssistant, watched: Host) -> None:
     watched.session.sections["logs"] = {"lines": ["hello"], "truncated": False}
     await call(hass, "get_log", entity_id=SERVICES[1])
     assert watched.session.asked_aside == [(("logs",), {"logs": ["100 service cups.service"]}, [])]

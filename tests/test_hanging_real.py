@@ -240,7 +240,7 @@ async def test_a_silent_bus_and_a_hanging_filesystem_leave_all_else_live_and_hea
     assert "/home/pool" in here.mountpoints()
 
 
-async def test_a_mount_that_hangs_is_told_again_once_it_is_mounted_anew(here: SilentMachine) -> None:
+async def test_a_mount_that_hangs_is_reported_again_once_it_is_mounted_anew(here: SilentMachine) -> None:
     here.filesystem.send_signal(signal.SIGUSR1)
     await here.poll_all()
     assert here.late() == {"/home/pool"}
@@ -252,7 +252,7 @@ async def test_a_mount_that_hangs_is_told_again_once_it_is_mounted_anew(here: Si
     assert "/home/pool" in here.mountpoints()
 
 
-async def test_what_another_user_mounted_is_neither_told_nor_asked(here: SilentMachine) -> None:
+async def test_what_another_user_mounted_is_neither_reported_nor_asked(here: SilentMachine) -> None:
     here.machine.run("mkdir", "-p", "/home/eve")
     theirs = here.mount("/home/eve", 61001)
     await here.poll_all()
@@ -279,7 +279,7 @@ async def test_an_engine_that_never_answered_is_late_alone(make_silent: Callable
     await host.stop()
 
 
-async def test_all_else_is_told_at_the_usual_rhythm(make_silent: Callable[..., SilentMachine]) -> None:
+async def test_all_else_is_reported_at_the_usual_rhythm(make_silent: Callable[..., SilentMachine]) -> None:
     host = make_silent(timeout=10, interval=1)
     await host.start()
     told: list[float] = []

@@ -246,7 +246,7 @@ async def test_what_is_left_out_is_not_gone(hass: HomeAssistant, host: Host) -> 
     assert known["system/u1.service"].misses == 1
 
 
-async def test_a_thousand_failures_at_once_are_told_in_a_few_events_and_reasons(
+async def test_a_thousand_failures_at_once_are_reported_in_a_few_events_and_reasons(
     hass: HomeAssistant, host: Host
 ) -> None:
     units(host, 900)

@@ -101,7 +101,7 @@ async def test_a_choice_that_did_not_change_undoes_nothing(
     assert disabled_by(RECEIVED, SENT) == [INTEGRATION, None]
 
 
-async def test_the_address_and_the_speed_of_the_link_are_told(
+async def test_the_address_and_the_speed_of_the_link_are_reported(
     hass: HomeAssistant, host: Host, entity_registry: er.EntityRegistry
 ) -> None:
     await host.start()

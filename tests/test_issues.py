@@ -104,7 +104,7 @@ def test_an_issue_is_worded_for_people_and_names_no_command(issues: Issues) -> N
     assert not issue.is_persistent
 
 
-def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) -> None:
+def test_what_is_fixed_is_deleted_and_silence_changes_nothing(issues: Issues) -> None:
     issues.update(BAD)
     issues.update(row("docker", CheckStatus.UNKNOWN, "not_tested"))
     assert issues.severities == {"docker": "warning"}
@@ -114,7 +114,7 @@ def test_what_is_cured_is_deleted_and_silence_changes_nothing(issues: Issues) ->
     assert async_issue_row(issues.hass, issues.entry.entry_id, "docker") is None
 
 
-def test_worse_is_told(issues: Issues) -> None:
+def test_worse_is_reported(issues: Issues) -> None:
     issues.update(row("probe", CheckStatus.AMBER, "section_failed"))
     issues.update(row("probe", CheckStatus.RED, "probe_failed"))
     assert issues.severities == {"probe": "error"}
@@ -327,7 +327,7 @@ async def test_a_talking_login_shell_is_an_issue_after_three_polls(hass: HomeAss
     assert Issues(hass, host).severities == {"shell": "warning"}
 
 
-async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
+async def test_the_host_is_checked_wholly_once_per_connection_and_daily(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = []
@@ -358,7 +358,7 @@ async def test_the_host_is_judged_wholly_once_per_connection_and_daily(
     assert Issues(hass, host).severities == {"docker": "warning"}
 
 
-async def test_a_host_that_tells_no_facts_keeps_its_last_report(hass: HomeAssistant, host: Host) -> None:
+async def test_a_host_that_reports_no_facts_keeps_its_last_report(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     assert host.entry.runtime_data.store.memory.last_test is None
 
@@ -420,7 +420,7 @@ async def test_an_issue_that_polls_agree_upon_comes_back_as_well(hass: HomeAssis
     assert Issues(hass, host).severities == {"shell": "warning"}
 
 
-async def test_a_host_that_has_just_booted_is_judged_wholly_once_it_has_started_all(
+async def test_a_host_that_has_just_booted_is_checked_wholly_once_it_has_started_all(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes up after the SSH server is not missing, and no repair says so for the rest of the day."""
@@ -543,7 +543,7 @@ async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
     assert (state.attributes["checks"]["probe"], Issues(hass, host).severities.get("probe")) == ("ok", None)
 
 
-async def test_a_host_that_is_switched_off_has_no_issues_until_it_is_watched_again(
+async def test_a_host_that_is_switched_off_has_no_issues_until_it_is_monitored_again(
     hass: HomeAssistant, host: Host, issues: Issues
 ) -> None:
     other = row("smart", CheckStatus.AMBER, "smart_denied")

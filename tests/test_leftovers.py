@@ -58,7 +58,7 @@ def test_a_clean_run_leaves_nothing(checkout: Path) -> None:
     assert found_after("sleep 0.1 & true", checkout, seconds=20) == []
 
 
-def test_how_the_run_ended_is_told(checkout: Path) -> None:
+def test_how_the_run_ended_is_reported(checkout: Path) -> None:
     assert found_after("exit 3", checkout, ends_well=False) == []
 
 

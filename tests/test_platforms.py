@@ -136,7 +136,7 @@ Nor does one of them have a filesystem that is not read each time.
 
 
 @pytest.mark.usefixtures("_all_enabled")
-async def test_what_no_recorded_host_tells(
+async def test_what_no_recorded_host_reports(
     hass: HomeAssistant,
     freezer: FrozenDateTimeFactory,
     entity_registry: er.EntityRegistry,

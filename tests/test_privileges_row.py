@@ -116,7 +116,7 @@ def test_a_sudo_that_only_says_something_lets_nothing_run(place: Place) -> None:
 
 @pytest.mark.parametrize("place", SUDOS, indirect=True)
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox ash", "mksh"])
-def test_whatever_shell_sh_is_tells_the_same(place: Place, shell: str) -> None:
+def test_whatever_shell_sh_is_reports_the_same(place: Place, shell: str) -> None:
     needs(shutil.which(shell.split(maxsplit=1)[0]), shell)
     for case in ("warnings", "warnings and a password", "nothing, of which sudo speaks only after the password"):
         furnish(place, *CASES[case].rules)

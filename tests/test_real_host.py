@@ -132,7 +132,7 @@ async def test_disk_counters_equal_psutil(here: RealHost) -> None:
         assert counters.written_bytes == pytest.approx(truth[name].write_bytes, abs=64 * MIB)
 
 
-async def test_the_system_is_told_as_uname_and_os_release_tell_it(here: RealHost) -> None:
+async def test_the_system_is_reported_as_uname_and_os_release_report_it(here: RealHost) -> None:
     system = here.coordinator.data.snapshot.sections.system
     hardware = here.coordinator.data.snapshot.sections.hardware
     assert system is not None
@@ -145,7 +145,7 @@ async def test_the_system_is_told_as_uname_and_os_release_tell_it(here: RealHost
     assert hardware.memory_bytes == psutil.virtual_memory().total
 
 
-async def test_every_section_is_told_or_its_absence_has_a_reason(here: RealHost) -> None:
+async def test_every_section_is_reported_or_its_absence_has_a_reason(here: RealHost) -> None:
     # The package manager of a busy machine may need longer than a poll waits for it.
     async with asyncio.timeout(60):
         while "timed_out" in here.coordinator.data.snapshot.missing.values():

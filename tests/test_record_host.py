@@ -29,7 +29,7 @@ def test_what_is_expected_of_each_recorded_host_is_what_it_would_be_again(tmp_pa
         assert (tmp_path / name / "expected.json").read_text() == (HOSTS / name / "expected.json").read_text()
 
 
-def test_what_a_changed_host_tells_is_refreshed_and_said(tmp_path: Path) -> None:
+def test_what_a_changed_host_reports_is_refreshed_and_said(tmp_path: Path) -> None:
     (folder,) = copies(tmp_path, "debian-vm")
     load = folder / "proc" / "loadavg"
     load.write_text("7.50 " + load.read_text().partition(" ")[2])

@@ -229,7 +229,7 @@ def told_of(host: Host) -> list[str]:
 
 @pytest.mark.parametrize("read", [0, 20, 60], ids=lambda seconds: f"read for {seconds} s")
 @pytest.mark.parametrize("is_restart", [False, True], ids=["reload", "restart"])
-async def test_a_host_that_goes_around_the_first_reload_after_it_was_added_is_told(
+async def test_a_host_that_goes_around_the_first_reload_after_it_was_added_is_reported(
     hass: HomeAssistant, host: Host, read: int, *, is_restart: bool
 ) -> None:
     await add(host, read)
@@ -260,7 +260,7 @@ async def test_a_host_that_goes_around_the_first_reload_after_it_was_added_is_to
     assert (host.state(CONNECTIVITY), events) == ("on", ["host_offline", "host_online"])
 
 
-async def test_a_host_that_told_the_dialog_nothing_is_not_known_to_be_there(hass: HomeAssistant, host: Host) -> None:
+async def test_a_host_that_gave_the_dialog_no_values_is_not_known_to_be_there(hass: HomeAssistant, host: Host) -> None:
     contact = HostContact(HostAddress.from_data(host.entry.data).target, (), host.session, asyncio.Lock())
     contact.async_hand_over(hass, HOST_ID)
     assert (await HostStore(hass, "entry", HOST_ID).async_load()).online is None

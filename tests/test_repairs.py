@@ -244,7 +244,7 @@ def issues(hass: HomeAssistant) -> set[str]:
 # ---------------------------------------------------------------- a remedy that runs on the host
 
 
-async def test_a_cure_that_works_closes_the_issue(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
+async def test_a_fix_that_works_closes_the_issue(hass: HomeAssistant, host: Host, script: Script, begin) -> None:
     dialog = await begin(DOCKER)
     assert (dialog.at, dialog.options) == ("cure", ["run", "show", "ignore"])
     assert "sudo usermod -aG docker mon" in dialog.shown
@@ -286,7 +286,7 @@ def test_every_step_that_offers_to_run_a_command_shows_it() -> None:
     assert all("{command}" in text or "{cure}" in text for text in offering.values())
 
 
-async def test_a_cure_that_helps_not_keeps_the_issue(hass: HomeAssistant, script: Script, begin) -> None:
+async def test_a_fix_that_does_not_help_keeps_the_issue(hass: HomeAssistant, script: Script, begin) -> None:
     dialog = await begin(DOCKER)
     failed = RemedyResult(
         outcome=Outcome.FAILED, exit_status=6, stdout="", stderr=f"group missing {HOSTILE}", truncated=True
@@ -401,7 +401,7 @@ async def test_an_issue_can_be_ignored(hass: HomeAssistant, script: Script, begi
     assert ir.async_get(hass).async_get_issue(DOMAIN, dialog.issue_id).dismissed_version
 
 
-async def test_an_issue_that_was_cured_meanwhile_cannot_be_ignored_any_more(
+async def test_an_issue_that_was_fixed_meanwhile_cannot_be_ignored_any_more(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
     dialog = await begin(DOCKER)
@@ -427,14 +427,14 @@ async def test_a_test_that_does_not_reach_the_check_says_what_stood_in_the_way(
     assert issues(hass) == {"docker", "reachable"}
 
 
-async def test_a_check_that_is_gone_from_the_report_is_not_cured(hass: HomeAssistant, script: Script, begin) -> None:
+async def test_a_check_that_is_gone_from_the_report_is_not_fixed(hass: HomeAssistant, script: Script, begin) -> None:
     dialog = await begin(DOCKER)
     script.results, script.reports = [DONE], [report()]
     await dialog.choose("run")
     assert dialog.at == "still_wrong"
 
 
-async def test_a_check_that_was_cured_meanwhile_is_only_tested(
+async def test_a_check_that_was_fixed_meanwhile_is_only_tested(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
     dialog = await begin(DOCKER)
@@ -445,7 +445,7 @@ async def test_a_check_that_was_cured_meanwhile_is_only_tested(
     assert script.ran == []
 
 
-async def test_the_sudoers_cure_lets_its_section_use_sudo(
+async def test_the_sudoers_fix_lets_its_section_use_sudo(
     hass: HomeAssistant, host: Host, script: Script, begin
 ) -> None:
     dialog = await begin(SMART)

@@ -137,7 +137,7 @@ async def listening(hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> 
             return
 
 
-async def test_a_password_that_cures_leaves_no_trace(  # noqa: PLR0913, PLR0917
+async def test_a_password_that_fixes_leaves_no_trace(  # noqa: PLR0913, PLR0917
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     watched: Watched,
@@ -254,7 +254,7 @@ async def test_where_sudo_asks_nothing_no_password_is_asked(hass: HomeAssistant,
     assert watched.issues == {}
 
 
-async def test_polling_too_gets_the_new_connection_that_the_cure_needs(hass: HomeAssistant, watched: Watched) -> None:
+async def test_polling_too_gets_the_new_connection_that_the_fix_needs(hass: HomeAssistant, watched: Watched) -> None:
     watched.machine.add_user("mon", sudo="NOPASSWD: ")
     watched.machine.install_docker()
     await watched.start()
@@ -283,7 +283,7 @@ async def test_a_user_without_rights_is_told_so_and_a_person_can_do_it(hass: Hom
     assert watched.issues == {}
 
 
-async def test_a_talking_shell_is_cured_by_hand(hass: HomeAssistant, watched: Watched) -> None:
+async def test_a_talking_shell_is_fixed_by_hand(hass: HomeAssistant, watched: Watched) -> None:
     watched.machine.add_user("mon", shell="/bin/bash")
     bashrc = watched.machine.folder / "home" / "mon" / ".bashrc"
     bashrc.write_text("echo '<img src=x> `Welcome`'\n")

@@ -84,7 +84,7 @@ LOOSE = {
 
 @every_way
 @pytest.mark.parametrize("loosen", LOOSE.values(), ids=LOOSE)
-def test_a_way_that_others_can_change_gets_no_script_and_is_told(place: Place, loosen: str) -> None:
+def test_a_way_that_others_can_change_gets_no_script_and_is_reported(place: Place, loosen: str) -> None:
     assert place.sh(loosen).returncode == 0
     before = texts(place)
     status, words = apply(place, INSTALL)
@@ -193,7 +193,7 @@ def test_the_only_way_to_root_is_still_there_afterwards(place: Place) -> None:
 
 @pytest.mark.parametrize("rule", [f"mon {OLD_RULES[1]}, /usr/bin/id", f"mon,eve {OLD_RULES[1]}"])
 @both_remedies
-def test_an_old_rule_that_holds_more_is_told_with_its_line(place: Place, key: str, rule: str) -> None:
+def test_an_old_rule_that_holds_more_is_reported_with_its_line(place: Place, key: str, rule: str) -> None:
     place.write("/etc/sudoers.d/some", f"# one\n\n{rule}\n", 0o440)
     status, words = apply(place, key)
     assert status == 1
@@ -606,7 +606,7 @@ def test_a_rule_of_old_that_goes_on_behind_blanks_is_taken_out(place: Place) -> 
     assert place.sh("cat /etc/sudoers.d/some").stdout == "root ALL=(ALL) ALL\n"
 
 
-def test_a_file_that_cannot_be_read_is_told(place: Place) -> None:
+def test_a_file_that_cannot_be_read_is_reported(place: Place) -> None:
     place.write("/etc/sudoers.d/some", f"{OLD}\n", 0o440)
     # As root of a host that may not read everything, such as on NFS.
     cure = remedy_for(REMOVE, Family.DEBIAN, "mon", {"manager": "apt"})
@@ -822,7 +822,7 @@ def test_who_waits_for_another_change_in_vain_is_told_what_to_do(place: Place, t
     assert (status, expected in words, "rules.d" in words) == (1, True, tool == "mkdir"), words
 
 
-def test_a_repair_that_was_killed_at_its_trial_says_so_and_the_next_one_cures_it(place: Place) -> None:
+def test_a_repair_that_was_killed_at_its_trial_says_so_and_the_next_one_fixes_it(place: Place) -> None:
     place.write("/usr/bin/apt-get", UPGRADE, 0o755)
     place.sh("mv /usr/bin/sudo /usr/bin/sudo.real")
     place.write("/usr/bin/sudo", HOLDER.replace("HOLD", "touch /tmp/held.now; exec sleep 300"), 0o755)

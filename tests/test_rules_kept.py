@@ -84,7 +84,7 @@ def test_a_file_of_any_name_is_looked_at(place: Place) -> None:
 
 
 @both_sudos
-def test_what_stays_in_a_file_of_any_name_is_told_with_its_name(place: Place) -> None:
+def test_what_stays_in_a_file_of_any_name_is_reported_with_its_name(place: Place) -> None:
     for name in NAMES:
         place.write(f"/etc/sudoers.d/{name}", f"{OLD}, /usr/bin/id\n", 0o440)
     for key in (INSTALL, REMOVE):
@@ -95,7 +95,7 @@ def test_what_stays_in_a_file_of_any_name_is_told_with_its_name(place: Place) ->
 
 
 @both_sudos
-def test_a_file_whose_name_has_a_line_break_is_told_and_hinders_nothing(place: Place) -> None:
+def test_a_file_whose_name_has_a_line_break_is_reported_and_hinders_nothing(place: Place) -> None:
     place.write("/usr/bin/apt-get", UPGRADE, 0o755)
     place.write("/etc/sudoers.d/a\nb", f"{TOP}\n", 0o440)
     words = "the name of this file has a line break, so it was not looked at: /etc/sudoers.d/a b"
@@ -207,7 +207,7 @@ def test_only_a_later_rule_that_is_for_root_counts_more(place: Place, line: str,
     assert judged(place)[1] == ("updates_rule_ready" if counts else "updates_rule_overruled")
 
 
-def test_a_setting_that_ends_the_job_is_told_where_there_is_no_systemd(place: Place) -> None:
+def test_a_setting_that_ends_the_job_is_reported_where_there_is_no_systemd(place: Place) -> None:
     place.sh("sed -i '1i Defaults log_subcmds' /etc/sudoers")
     words = f"sudo lets nothing run on from here: take out Defaults log_subcmds, or except {SCRIPT} from it\n"
     assert apply(place, INSTALL) == (1, words)

@@ -99,7 +99,7 @@ def told(place: Place, key: str, text: str) -> tuple[int, list[str]]:
 @both_sudos
 @both_remedies
 @pytest.mark.parametrize("text", [*DANGEROUS.values(), *OPEN.values()], ids=[*DANGEROUS, *OPEN])
-def test_a_rule_that_allows_more_is_told_with_its_place_and_is_a_failure(place: Place, key: str, text: str) -> None:
+def test_a_rule_that_allows_more_is_reported_with_its_place_and_is_a_failure(place: Place, key: str, text: str) -> None:
     status, lines = told(place, key, text)
     assert (status, bool(lines)) == (1, True), text
 
@@ -168,7 +168,7 @@ DOAS_ODD = {
 @doas
 @both_remedies
 @pytest.mark.parametrize("text", DOAS_BAD.values(), ids=DOAS_BAD)
-def test_a_rule_of_doas_that_allows_more_is_told_and_is_a_failure(place: Place, key: str, text: str) -> None:
+def test_a_rule_of_doas_that_allows_more_is_reported_and_is_a_failure(place: Place, key: str, text: str) -> None:
     status, lines = told(place, key, text)
     assert (status, bool(lines)) == (1, True)
     assert len(set(lines)) == len(lines), "each is told once"
@@ -299,7 +299,7 @@ def test_a_later_file_that_brings_variables_of_the_caller_is_named(place: Place)
 
 
 @doas
-def test_a_rule_of_doas_with_an_argument_that_brings_variables_is_told(place: Place) -> None:
+def test_a_rule_of_doas_with_an_argument_that_brings_variables_is_reported(place: Place) -> None:
     place.write("/usr/bin/apt-get", "#!/bin/sh\n", 0o755)
     assert apply(place, INSTALL) == (0, "")
     ours = f"permit nopass mon as root cmd {SCRIPT} args"

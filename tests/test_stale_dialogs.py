@@ -461,7 +461,7 @@ async def test_a_key_is_pinned_for_no_host_that_was_switched_off_or_removed(
     assert (second.at, dict(host.entry.data)) == ("gone", before)
 
 
-async def test_a_password_goes_to_the_machine_that_was_judged_also_where_the_entry_changes_right_after_it(
+async def test_a_password_goes_to_the_machine_that_was_checked_also_where_the_entry_changes_right_after_it(
     hass: HomeAssistant,
     host: Host,
     script: Script,  # noqa: F811
@@ -495,7 +495,7 @@ async def test_a_password_goes_to_the_machine_that_was_judged_also_where_the_ent
     assert script.tests == []
 
 
-async def test_what_another_machine_answers_cures_nothing_of_the_one_that_was_shown(
+async def test_what_another_machine_answers_fixes_nothing_of_the_one_that_was_shown(
     hass: HomeAssistant,
     host: Host,
     script: Script,  # noqa: F811

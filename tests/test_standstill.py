@@ -185,7 +185,7 @@ async def test_a_host_that_is_offline_stays_so_when_nobody_asked_for_a_while(hos
             await host.move(1)
 
 
-async def test_a_full_disk_is_not_told_again_after_a_standstill(
+async def test_a_full_disk_is_not_reported_again_after_a_standstill(
     hass: HomeAssistant,
     host: Host,
     notes: list[dict[str, Any]],  # noqa: F811

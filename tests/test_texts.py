@@ -235,7 +235,7 @@ def test_actions_have_texts_icons_and_fields_that_agree() -> None:
                 assert set(select["options"]) == SELECTOR[select["translation_key"]]
 
 
-def test_the_page_of_options_tells_each_of_them() -> None:
+def test_the_page_of_options_reports_each_of_them() -> None:
     page = (ROOT.parents[1] / "docs" / "options.md").read_text(encoding="utf-8")
     step = TEXTS["options"]["step"]["init"]
     labels = [*step["data"].values(), *(label for each in step["sections"].values() for label in each["data"].values())]

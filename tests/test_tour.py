@@ -32,7 +32,7 @@ def test_every_link_of_the_readme_leads_to_a_file_as_the_marketplace_needs_it() 
     assert [link for link in links if not (ROOT / link).is_file() or link.startswith("/")] == []
 
 
-def test_no_page_says_what_to_do_on_systems_that_cannot_be_watched_yet() -> None:
+def test_no_page_says_what_to_do_on_systems_that_cannot_be_monitored_yet() -> None:
     foreign = re.compile(r"windows(?! of)|macos|powershell|icacls|\$env:", re.IGNORECASE)
     pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
     assert {page.name: found for page in pages if (found := foreign.findall(page.read_text()))} == {}

@@ -59,7 +59,7 @@ async def test_the_device_of_an_item_can_be_deleted_while_its_host_is_not_loaded
     assert host.entry.runtime_data.inventory.items["container"] == {}
 
 
-async def test_diagnostics_of_a_host_that_is_not_loaded_tell_what_is_remembered(
+async def test_diagnostics_of_a_host_that_is_not_loaded_report_what_is_remembered(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, host: Host
 ) -> None:
     await host.start()

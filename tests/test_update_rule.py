@@ -246,7 +246,7 @@ def test_few_processes_or_a_low_priority_of_the_caller_are_not_the_jobs(ready: P
 
 
 @every_way
-def test_limits_that_nobody_can_lift_are_told_and_nothing_starts(ready: Place) -> None:
+def test_limits_that_nobody_can_lift_are_reported_and_nothing_starts(ready: Place) -> None:
     ready.write("/usr/bin/apt-get", ASKED_OF_IT, 0o755)
     ready.write("/tmp/set", SET_BY_IT)
     done = ready.run("python3", "/tmp/set", "10", *ready.prefix, SCRIPT, user="mon")
@@ -487,7 +487,7 @@ def test_the_old_rule_is_found_by_its_user_and_by_root(place: Place) -> None:
     assert judged(place, wanted=False) == ("info", "updates_rule_none", None)
 
 
-def test_what_the_host_has_not_told_is_not_judged() -> None:
+def test_what_the_host_has_not_reported_is_not_checked() -> None:
     plain = Facts(system="Linux", is_complete=True)
     apt = Updates(manager="apt")
     for known in ((None, apt, SYSTEM), (Facts(), apt, SYSTEM), (plain, None, SYSTEM), (plain, apt, None)):
@@ -515,7 +515,7 @@ def test_who_may_run_something_by_rules_that_do_not_show_may_be_allowed_this_too
 
 
 @pytest.mark.parametrize(("updates", "system"), [(None, SYSTEM), (Updates(manager="apt"), None), (None, None)])
-def test_a_rule_of_old_is_told_although_the_host_says_nothing_of_its_updates(
+def test_a_rule_of_old_is_reported_although_the_host_says_nothing_of_its_updates(
     updates: Updates | None, system: System | None
 ) -> None:
     # Whoever has it may run anything as root: no silence of the host hides that.

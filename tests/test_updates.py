@@ -65,7 +65,7 @@ async def test_how_many_updates_there_are_is_seen_beside_the_longest_name_of_a_s
     assert attributes["latest_version"].endswith("+ 3 📦 (1 🔒)")
 
 
-async def test_what_is_withheld_is_told_beside_the_offer_and_not_pending(hass: HomeAssistant, host: Host) -> None:
+async def test_what_is_withheld_is_reported_beside_the_offer_and_not_pending(hass: HomeAssistant, host: Host) -> None:
     withheld = {"held": {"count": 2, "security": 1}, "phased": {"count": 3}, "kept_back": {"count": 0, "security": 0}}
     host.session.sections["updates"] |= {"pending": 0, "security": 0, "packages": [], **withheld}
     await host.start()
@@ -82,7 +82,7 @@ async def test_what_is_withheld_is_told_beside_the_offer_and_not_pending(hass: H
     assert (attributes["held"], "held_security" in attributes) == (1, False)
 
 
-async def test_what_a_package_manager_does_not_tell_apart_has_no_attribute(hass: HomeAssistant, host: Host) -> None:
+async def test_what_a_package_manager_does_not_distinguish_has_no_attribute(hass: HomeAssistant, host: Host) -> None:
     await host.start()
     assert not {"held", "phased", "kept_back"} & hass.states.get(PACKAGES).attributes.keys()
 

@@ -190,7 +190,7 @@ async def test_updates_are_installed_and_followed_to_their_end(hass: HomeAssista
     assert told.looks == looks, "nothing is asked when nothing is under way"
 
 
-async def test_a_failure_is_raised_for_who_asked_and_told_as_an_event(hass: HomeAssistant, host: Host) -> None:
+async def test_a_failure_is_raised_for_who_asked_and_reported_as_an_event(hass: HomeAssistant, host: Host) -> None:
     told, waiting = await started(hass, host)
     events = async_capture_events(hass, "state_changed")
     told.job = FAILED
@@ -259,7 +259,7 @@ async def test_who_may_not_is_told_what_to_do(hass: HomeAssistant, host: Host) -
     assert host.entry.runtime_data.store.memory.upgrade.manager == ""
 
 
-async def test_what_keeps_the_job_from_starting_is_told(hass: HomeAssistant, host: Host) -> None:
+async def test_what_keeps_the_job_from_starting_is_reported(hass: HomeAssistant, host: Host) -> None:
     told = shell(host)
     await host.start(install_updates=True)
     told.say(ROOT)
@@ -360,7 +360,7 @@ async def test_of_a_job_before_a_reboot_only_what_it_left_proves_a_failure(
             await waiting
 
 
-async def test_a_host_that_tells_nothing_of_its_packages_proves_no_failure(hass: HomeAssistant, host: Host) -> None:
+async def test_a_host_that_reports_nothing_of_its_packages_proves_no_failure(hass: HomeAssistant, host: Host) -> None:
     told, waiting = await started(hass, host)
     told.job = NONE
     host.session.document["missing"]["updates"] = "timed_out"
@@ -372,7 +372,7 @@ async def test_a_host_that_tells_nothing_of_its_packages_proves_no_failure(hass:
 
 
 @pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "reloaded"])
-async def test_a_host_that_tells_late_what_was_left_of_a_job_before_a_reboot_is_waited_for(
+async def test_a_host_that_reports_late_what_was_left_of_a_job_before_a_reboot_is_waited_for(
     hass: HomeAssistant, host: Host, *, is_watched: bool
 ) -> None:
     """A package manager is slow right after a boot."""
@@ -400,7 +400,7 @@ async def test_a_host_that_tells_late_what_was_left_of_a_job_before_a_reboot_is_
 
 
 @pytest.mark.parametrize("end", [DONE, FAILED, LOST], ids=["done", "failed", "lost"])
-async def test_a_job_is_found_again_after_a_restart_and_its_end_told_once(
+async def test_a_job_is_found_again_after_a_restart_and_its_end_reported_once(
     hass: HomeAssistant, host: Host, end: str
 ) -> None:
     told, waiting = await started(hass, host)
@@ -448,7 +448,7 @@ async def of_a_backup(  # noqa: PLR0913
 
 @pytest.mark.parametrize("end", [NONE, LOST, FAILED, DONE], ids=["none", "lost", "failed", "done"])
 @pytest.mark.parametrize("case", [{"days": 2}, {"days": -2}, {"may": False}], ids=["old", "future", "off"])
-async def test_nothing_is_told_of_a_job_that_only_a_backup_remembers(
+async def test_nothing_is_reported_of_a_job_that_only_a_backup_remembers(
     host: Host, hass_storage: dict[str, Any], case: dict[str, Any], end: str
 ) -> None:
     assert await of_a_backup(host, hass_storage, end, **case) is None

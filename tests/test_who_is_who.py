@@ -55,7 +55,7 @@ async def test_no_card_is_titled_with_the_address_of_another_machine(hass: HomeA
 
 
 @pytest.mark.parametrize("said", ALIKE)
-async def test_no_card_is_titled_like_a_host_that_is_watched(hass: HomeAssistant, said: str) -> None:
+async def test_no_card_is_titled_like_a_host_that_is_monitored(hass: HomeAssistant, said: str) -> None:
     watched(hass)
     info = announced(said, "192.0.2.50")
     card = await discover(hass, SOURCE_ZEROCONF, info)

@@ -115,14 +115,14 @@ def test_interfaces_that_swap_names_make_no_traffic_and_keep_their_ids() -> None
     assert sorted(told.values(), key=str) == [0.0, 10.0]
 
 
-def test_interfaces_that_swap_names_when_the_hardware_is_told_make_no_traffic() -> None:
+def test_interfaces_that_swap_names_when_the_hardware_is_reported_make_no_traffic() -> None:
     host = Host()
     host.interfaces(cards(eth0="02:00:00:00:00:01", eth1="02:00:00:00:00:02"), eth0=(2, 10**12), eth1=(3, 500))
     swapped = cards(eth0="02:00:00:00:00:02", eth1="02:00:00:00:00:01")
     assert set(host.interfaces(swapped, eth0=(3, 600), eth1=(2, 10**12)).values()) == {None}
 
 
-def test_without_numbers_interfaces_are_told_by_names_as_ever() -> None:
+def test_without_numbers_interfaces_are_reported_by_names_as_ever() -> None:
     host = Host()
     host.interfaces(cards(eth0="02:00:00:00:00:01"), eth0=(None, 0))
     assert list(host.interfaces(eth0=(None, 100)).values()) == [10.0]
@@ -130,7 +130,7 @@ def test_without_numbers_interfaces_are_told_by_names_as_ever() -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda host: host.disks(sda=7), lambda host: host.interfaces(eth0=(2, 7))])
-def test_after_a_boot_no_name_is_known_until_the_hardware_is_told(
+def test_after_a_boot_no_name_is_known_until_the_hardware_is_reported(
     ask: Callable[[Host], dict[str, float | None]],
 ) -> None:
     host = Host()
@@ -148,7 +148,7 @@ def test_after_a_boot_no_name_is_known_until_the_hardware_is_told(
     assert ask(host)
 
 
-def test_what_is_not_told_or_not_asked_makes_nothing_unsure() -> None:
+def test_what_is_not_reported_or_not_asked_makes_nothing_unsure() -> None:
     host = Host()
     host.disks(disks(sda="A"), sda=1)
     host.poll()

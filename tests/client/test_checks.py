@@ -142,7 +142,7 @@ def test_a_plain_host_is_green():
     assert Report(rows=rows).hindrance is None
 
 
-def test_without_evidence_nothing_is_judged():
+def test_without_evidence_nothing_is_checked():
     rows = evaluate(Evidence(target=TARGET))
     assert [each.check for each in rows] == [check.key for check in CHECKS]
     assert {each.status for each in rows} == {CheckStatus.UNKNOWN}
@@ -159,7 +159,7 @@ def test_without_evidence_nothing_is_judged():
         (NotSSH("nas"), "not_ssh", None),
     ],
 )
-def test_a_host_that_is_not_reached_says_why_and_nothing_else_is_judged(error, reason, remedy):
+def test_a_host_that_is_not_reached_says_why_and_nothing_else_is_checked(error, reason, remedy):
     first, *others = evaluate(failed(error))
     assert (first.check, first.status, first.reason, first.remedy) == ("reachable", CheckStatus.RED, reason, remedy)
     assert first.placeholders["address"] == "nas.lan"
@@ -351,7 +351,7 @@ def test_a_graphics_card_is_there_absent_broken_or_unknown(changes, status, reas
         (8726400.0, "uptime", {"days": "101.0"}),
     ],
 )
-def test_how_long_a_host_has_been_up_is_told_in_units_that_say_something(seconds, reason, shown):
+def test_how_long_a_host_has_been_up_is_reported_in_units_that_say_something(seconds, reason, shown):
     told = row("proc", snapshot=snapshot(sections={"uptime": {"at": 1.0, "uptime_seconds": seconds}}))
     assert (told.status, told.reason, told.placeholders) == (CheckStatus.OK, reason, shown)
 
@@ -441,7 +441,7 @@ def test_without_systemd_services_are_no_complaint():
         (Smart(tool="/usr/sbin/smartctl", readable=("sda",), denied=("sdb",)), CheckStatus.INFO, "smart_denied"),
     ],
 )
-def test_the_health_of_disks_is_told_and_no_rights_are_offered_for_it(smart, status, reason):
+def test_the_health_of_disks_is_reported_and_no_rights_are_offered_for_it(smart, status, reason):
     judged = row("smart", facts=facts(smart=smart))
     assert (judged.status, judged.reason, judged.remedy) == (status, reason, None)
     assert row("smart", facts=None).status is CheckStatus.UNKNOWN
@@ -489,7 +489,7 @@ def test_an_option_that_has_no_effect_without_a_rule_offers_the_rule(sudo, part,
 
 
 @pytest.mark.parametrize("privilege", Privilege)
-def test_how_root_is_reached_is_only_told(privilege):
+def test_how_root_is_reached_is_only_reported(privilege):
     assert row("sudo", facts=facts(privilege=privilege)).status is CheckStatus.INFO
     assert row("sudo", facts=facts(privilege=None)).status is CheckStatus.UNKNOWN
     assert row("sudo", facts=None).status is CheckStatus.UNKNOWN
@@ -602,7 +602,7 @@ def test_facts_are_read():
 
 
 @pytest.mark.parametrize("text", ["", "\x1e", "\x1euname\n", "'sh' is not recognized\r\n", "\x1esudo\n\x1edocker\n???"])
-def test_facts_of_a_host_that_told_nothing_have_their_defaults(text):
+def test_facts_of_a_host_that_reported_nothing_have_their_defaults(text):
     assert replace(parse_facts(text), noise="") == Facts()
 
 
@@ -687,7 +687,7 @@ def test_a_disk_that_does_not_answer_is_neither_readable_nor_denied() -> None:
     assert judged.placeholders == {"disks": "sdb"}
 
 
-def test_sudos_wish_for_a_password_is_told_from_other_words():
+def test_a_request_of_sudo_for_a_password_is_distinguished_from_other_words():
     assert not wants_password("Sorry, try again.")
 
 
@@ -765,7 +765,7 @@ async def test_a_whole_test_of_a_host(fake_host: FakeHost, make_session: Callabl
     assert shares[-1] == 1.0
 
 
-async def test_a_host_that_runs_nothing_but_the_probe_is_still_judged(fake_host: FakeHost, make_session: Callable):
+async def test_a_host_that_runs_nothing_but_the_probe_is_still_checked(fake_host: FakeHost, make_session: Callable):
     fake_host.behaviour = forced_command
     report, seen = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
     assert seen
@@ -933,7 +933,7 @@ class SwappedSession(SlowSession):
 
 
 @pytest.mark.parametrize("polls", [1, 99], ids=["asked for facts", "asked for what was late"])
-async def test_who_answers_in_place_of_the_host_during_a_test_is_told(
+async def test_who_answers_in_place_of_the_host_during_a_test_is_reported(
     monkeypatch: pytest.MonkeyPatch, polls: int
 ) -> None:
     monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
@@ -942,7 +942,7 @@ async def test_who_answers_in_place_of_the_host_during_a_test_is_told(
     assert report.row("host_key").status is CheckStatus.RED
 
 
-async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_told(
+async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)

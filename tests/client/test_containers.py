@@ -107,7 +107,7 @@ def test_died_or_stopped(looks: Looks, changes: dict[str, Any], *, died: bool) -
     assert looks.look(90) == ([("container_died", "web")] if died else [])
 
 
-def test_one_that_dies_again_and_again_is_told_once_until_it_stays_up(looks: Looks) -> None:
+def test_one_that_dies_again_and_again_is_reported_once_until_it_stays_up(looks: Looks) -> None:
     happened = []
     for round_ in range(6):
         looks.web.update(state="restarting" if round_ % 2 else "running", restarts=round_ + 1, exit_code=3)
@@ -128,7 +128,7 @@ def test_one_that_somebody_restarts_or_makes_anew_has_not_died(looks: Looks) -> 
     assert looks.look() == []
 
 
-def test_one_that_dies_before_it_is_seen_is_told(looks: Looks) -> None:
+def test_one_that_dies_before_it_is_seen_is_reported(looks: Looks) -> None:
     looks.section["containers"].append(WEB | {"id": "1", "name": "job", **EXITED, "exit_code": 2})
     assert looks.look() == [("container_died", "job")]
 
@@ -165,7 +165,7 @@ def test_one_that_is_paused_is_not_unhealthy_and_no_news_when_it_goes_on(looks: 
     assert looks.look() == []
 
 
-def test_one_that_becomes_unhealthy_is_told_once_each_time(looks: Looks) -> None:
+def test_one_that_becomes_unhealthy_is_reported_once_each_time(looks: Looks) -> None:
     looks.web["health"] = "unhealthy"
     assert looks.look(90) == [("container_unhealthy", "web")]
     assert looks.reasons() == ["container_unhealthy web"]

@@ -241,7 +241,7 @@ async def test_a_name_that_is_no_container_reaches_no_command(wrong: Container) 
     assert connection.asked == []
 
 
-async def test_what_an_engine_says_is_told() -> None:
+async def test_what_an_engine_says_is_reported() -> None:
     for words, error in (
         ("permission denied while trying to connect to the Docker daemon socket", EngineDenied),
         ("Error: unable to connect to Podman socket: dial unix /run/p.sock: connect: permission denied", EngineDenied),
@@ -328,7 +328,7 @@ MOMENTS: list[list[CommandResult | Exception]] = [
         *([*answers, RUNNING, RUNNING] for answers in MOMENTS),
     ],
 )
-async def test_a_machine_that_still_answers_has_perhaps_not_been_told(
+async def test_a_machine_that_still_answers_has_perhaps_not_got_the_command(
     quick: None, seen: list[CommandResult | Exception]
 ) -> None:
     with pytest.raises(ConnectionLost) as raised:
@@ -602,7 +602,7 @@ async def test_a_users_engine_is_asked_where_it_listens(
     ]
 
 
-async def test_what_a_users_engine_says_is_told(machine: Machine, engines: Callable[..., None]) -> None:
+async def test_what_a_users_engine_says_is_reported(machine: Machine, engines: Callable[..., None]) -> None:
     engines(ENGINE, f"/run/user/{EVE}/docker.sock", str(EVE))
     async with logged_in(machine, "root") as connection:
         for name, words in (("gone", "No such container: gone"), ("mad", "no")):
@@ -727,7 +727,7 @@ async def test_a_real_server_that_is_cut_off_is_looked_at_again(
         await connection.close()
 
 
-async def test_what_tells_two_lives_of_a_machine_apart_is_read_as_any_user(machine: Machine) -> None:
+async def test_what_distinguishes_two_lives_of_a_machine_is_read_as_any_user(machine: Machine) -> None:
     machine.add_user("mon")
     async with logged_in(machine, "mon") as connection:
         first, second = await read_ways(connection), await read_ways(connection)

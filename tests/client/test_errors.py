@@ -48,7 +48,7 @@ def test_the_reason_is_the_line_that_a_program_marks_as_one(row: dict[str, str])
     assert reason_in(row["said"]) == row["reason"]
 
 
-def test_of_what_is_looked_for_the_whole_line_is_told() -> None:
+def test_of_what_is_looked_for_the_whole_line_is_reported() -> None:
     assert line_with(re.compile("denied"), "motd\n\tno: access denied here\nnext") == "no: access denied here"
     assert line_with(re.compile("denied"), "motd") == ""
 
@@ -68,7 +68,7 @@ def test_every_error_has_a_key_of_its_own() -> None:
     assert len(set(named)) == len(named)
 
 
-def test_only_what_a_person_must_cure_is_hard() -> None:
+def test_only_what_a_person_must_fix_is_hard() -> None:
     hard = {kind.key for kind in _children(HomelabError) if kind.hard}
     assert hard == {
         "another_machine",

@@ -285,7 +285,7 @@ NAMES = st.sampled_from([f"key {number}" for number in range(30)])
 
 @settings(max_examples=500, deadline=None)
 @given(pinned=st.lists(NAMES, min_size=1, unique=True), told=st.lists(NAMES, unique=True), proves=st.sets(NAMES))
-def test_whatever_a_server_tells(pinned: list[str], told: list[str], proves: set[str]) -> None:
+def test_whatever_a_server_reports(pinned: list[str], told: list[str], proves: set[str]) -> None:
     in_use = pinned[len(told) % len(pinned)]
     listed = [name for name in told if name in pinned]
     proven = [name for name in told if name not in pinned and name in proves]

@@ -132,7 +132,7 @@ def test_a_disk_keeps_its_id_when_its_serial_number_appears() -> None:
     assert match(inventory, disk("sda", serial="S-1")) == {"sdb": "sda"}
 
 
-def test_a_kernel_name_tells_no_disk_of_which_more_is_known() -> None:
+def test_a_kernel_name_identifies_no_disk_of_which_more_is_known() -> None:
     inventory = Inventory()
     match(inventory, disk("sdb", serial="S-1"))
     assert match(inventory, disk("sdb", serial="S-2")) == {"S-2": "sdb"}
@@ -145,7 +145,7 @@ def test_a_disk_of_which_only_its_kernel_name_is_known_is_no_disk_of_another_nam
     assert match(inventory, disk("sdc")) == {"sdc": "sdc"}
 
 
-def test_of_two_that_nothing_tells_apart_the_one_that_was_there_goes_on() -> None:
+def test_of_two_that_nothing_distinguishes_the_one_that_was_there_goes_on() -> None:
     inventory = Inventory()
     first, second = (FoundItem(name=name, label=name, keys={"serial": "S-1"}) for name in ("a", "b"))
     assert match(inventory, first, second) == {"S-1": "a", "S-1#2": "b"}
@@ -329,7 +329,7 @@ def test_a_number_that_the_kernel_gave_away_again_joins_nothing_that_an_identity
     assert match(inventory, mounted("/media/b", "8:17", "u-2")) == {"u-2": "/media/b"}
 
 
-def test_a_number_that_several_have_tells_nothing() -> None:
+def test_a_number_that_several_have_identifies_nothing() -> None:
     inventory = Inventory()
     match(inventory, mounted("/a", "8:17"))
     told = match(inventory, mounted("/b", "8:17"), mounted("/c", "8:17"))
@@ -385,7 +385,7 @@ def test_twins_are_separated_by_their_places_when_another_key_cannot_be_read() -
     }
 
 
-def test_what_more_is_known_of_is_not_spent_on_what_less_is_told_of() -> None:
+def test_what_more_is_known_of_is_not_spent_on_what_less_is_reported_of() -> None:
     inventory = Inventory()
     match(
         inventory,

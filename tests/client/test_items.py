@@ -40,29 +40,29 @@ def gpu(number: int, name: str) -> dict[str, str]:
     return {"id": f"GPU-{number}", "vendor": "nvidia", "name": name, "pci_address": f"0000:0{number}:00.0"}
 
 
-def test_a_card_is_called_by_what_tells_it_from_others() -> None:
+def test_a_card_is_called_by_what_distinguishes_it_from_others() -> None:
     cards = {"gpus": [gpu(1, "NVIDIA GeForce RTX 3090"), gpu(2, "NVIDIA T400 4GB")]}
     assert labels("gpu", gpu=cards) == ["RTX 3090", "T400 4GB"]
 
 
-def test_two_cards_of_one_name_are_told_apart_by_their_slot() -> None:
+def test_two_cards_of_one_name_are_distinguished_by_their_slot() -> None:
     cards = {"gpus": [gpu(1, "NVIDIA GeForce RTX 3090"), gpu(2, "NVIDIA GeForce RTX 3090")]}
     assert labels("gpu", gpu=cards) == ["RTX 3090 01:00", "RTX 3090 02:00"]
 
 
-def test_two_cards_in_the_same_slot_of_two_domains_are_told_apart_by_their_whole_address() -> None:
+def test_two_cards_in_the_same_slot_of_two_domains_are_distinguished_by_their_whole_address() -> None:
     cards = {"gpus": [gpu(1, "NVIDIA T400"), gpu(2, "NVIDIA T400") | {"pci_address": "0001:01:00.0"}]}
     assert labels("gpu", gpu=cards) == ["T400 01:00 (0000:01:00.0)", "T400 01:00 (0001:01:00.0)"]
 
 
-def test_two_disks_of_one_model_are_told_apart_by_their_serial_numbers() -> None:
+def test_two_disks_of_one_model_are_distinguished_by_their_serial_numbers() -> None:
     disks = {name: {"model": "ST8000", "serial": f"WSD000{name}"} for name in ("sda", "sdb")}
     counters = {"at": 1.0, "disks": {name: {"read_bytes": 0, "written_bytes": 0} for name in disks}}
     hardware = PLAIN["sections"]["hardware"] | {"disks": disks}
     assert labels("disk", disk_io=counters, hardware=hardware) == ["ST8000 0sda", "ST8000 0sdb"]
 
 
-def test_two_chips_of_a_kind_are_told_apart_by_where_they_sit() -> None:
+def test_two_chips_of_a_kind_are_distinguished_by_where_they_sit() -> None:
     places = ("nvme/0000:02:00.0/temp1", "nvme/0000:0a:00.0/temp1", "drivetemp/naa.5000c50053000008/temp1", "odd")
     inputs = [{"id": place, "chip": place[:4], "label": "Composite", "celsius": 40.0} for place in places]
     inputs.append({"id": "drivetemp/naa.5000c50053000009/temp1", "chip": "driv", "label": "Composite", "celsius": 41.0})
@@ -75,7 +75,7 @@ def chip(*ids: str, label: str = "SODIMM") -> list[dict[str, Any]]:
     return [{"id": each, "chip": each.split("/")[0], "label": label, "celsius": 40.0, "rpm": 900} for each in ids]
 
 
-def test_three_inputs_of_one_chip_that_are_labelled_alike_are_told_apart() -> None:
+def test_three_inputs_of_one_chip_that_are_labelled_alike_are_distinguished() -> None:
     for kind, place in (("temperature", "temperatures"), ("fan", "fans")):
         for address in ("", "dell_smm_hwmon"):
             inputs = chip(*(f"dell_smm/{address}/temp{n}" for n in (2, 3, 4)))
@@ -98,7 +98,7 @@ def test_no_label_is_that_of_another_input() -> None:
     assert again == told[::-1]
 
 
-def test_disks_that_tell_the_same_are_told_apart_by_where_they_are_plugged_in() -> None:
+def test_disks_that_report_the_same_are_distinguished_by_where_they_are_plugged_in() -> None:
     def told(**disks: dict[str, str]) -> list[str]:
         counters = {"at": 1.0, "disks": {name: {"read_bytes": 0, "written_bytes": 0} for name in disks}}
         hardware = PLAIN["sections"]["hardware"] | {"disks": {n: {"model": "QEMU"} | disk for n, disk in disks.items()}}

@@ -470,7 +470,7 @@ def test_no_number_is_kept_that_others_cannot_write(number: int) -> None:
     assert seen.filesystems[0].inodes_total is None
 
 
-def test_what_is_told_beside_the_sections_is_short_and_can_be_shown() -> None:
+def test_what_is_reported_beside_the_sections_is_short_and_can_be_shown() -> None:
     nasty = "driver\u202e\x1b[2J" + "x" * 20_000
     payload = reply({}, missing={"gpu": nasty}, errors={"cpu": nasty}, boot_id="one\ntwo")
     decoded = decode_reply("nas", payload)

@@ -126,7 +126,7 @@ SOCKETS = {
 }
 
 
-def test_what_is_told_on_demand_is_typed_and_never_part_of_a_snapshot() -> None:
+def test_what_is_reported_on_demand_is_typed_and_never_part_of_a_snapshot() -> None:
     decoded = decode_reply("plain", reply(sections={"sockets": SOCKETS}, seconds={"sockets": 0.1}))
     assert decoded.sections["sockets"].sockets[0].port == 22
     late = decode_reply("plain", reply(sections={}, missing={"sockets": "timed_out"}, errors={"sockets": "boom"}))
@@ -140,14 +140,14 @@ def test_what_is_told_on_demand_is_typed_and_never_part_of_a_snapshot() -> None:
     }
 
 
-def test_what_is_told_on_demand_is_not_restored() -> None:
+def test_what_is_reported_on_demand_is_not_restored() -> None:
     stored = merged(Snapshot(), 1000.0).as_dict()
     restored = restore_snapshot(stored | {"sections": {**stored["sections"], "sockets": SOCKETS}})
     assert "sockets" not in restored.as_dict()["sections"]
     assert restored.sections.cpu is not None
 
 
-def test_the_boot_time_is_told_by_the_hubs_clock() -> None:
+def test_the_boot_time_is_reported_by_the_hubs_clock() -> None:
     snapshot = merged(Snapshot(), 1_763_950_000.0, epoch=12.0)
     assert snapshot.boot_time == 1_763_950_000.0 - 5000.0
 
@@ -186,7 +186,7 @@ def test_a_boot_time_that_was_late_at_first_is_mended_by_the_next_reply() -> Non
     assert asked(late, 1070.0, 0.2, epoch=1070.1, uptime=170.1).boot_time == pytest.approx(900.0, abs=0.2)
 
 
-def test_what_an_earlier_version_stored_tells_of_its_clock_what_it_told_then() -> None:
+def test_what_an_earlier_version_stored_reports_its_clock_what_it_reported_then() -> None:
     stored = merged(Snapshot(), 1_763_940_090.5).as_dict()
     older = {name: value for name, value in stored.items() if name not in ("sent", "moments")}
     assert restore_snapshot(older).clock_offset_seconds == pytest.approx(-90.0)

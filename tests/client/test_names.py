@@ -115,7 +115,7 @@ def test_an_address_is_no_part_of_a_name(
 
 
 @given(st.text(alphabet="abcz019-._:xlLOI", max_size=30), st.sampled_from(["", ".local", ".local.local", "."]))
-def test_what_is_judged_is_what_is_shown(said: str, suffix: str) -> None:
+def test_what_is_checked_is_what_is_shown(said: str, suffix: str) -> None:
     name = name_of(said + suffix)
     assert name_of(name) == name
 

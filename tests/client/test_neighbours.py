@@ -196,7 +196,7 @@ def test_a_guests_containers_are_a_problem_of_the_hosts_only_by_choice(
     assert later == (["again", "tired"] if expected == ["*"] else ["tired"])
 
 
-def test_a_happening_says_whose_container_it_is() -> None:
+def test_a_event_says_whose_container_it_is() -> None:
     baseline, _ = advance(Baseline(), told(10.0, *made(ROOT, "web"), *made(EVE, "a/b")))
     ended = [*made(ROOT, "web", state="exited"), *made(EVE, "a/b", state="exited")]
     _, happened = advance(baseline, told(20.0, *ended))

@@ -57,7 +57,7 @@ def test_a_healthy_host_has_no_problem(court: Court) -> None:
     assert court.judged(600) == []
 
 
-def test_a_full_disk_is_told_at_once_and_until_two_percent_are_free_again(court: Court) -> None:
+def test_a_full_disk_is_reported_at_once_and_until_two_percent_are_free_again(court: Court) -> None:
     court.fill(90)
     assert court.judged() == ["disk_full /srv/my data"]
     court.fill(88.5)
@@ -137,7 +137,7 @@ def test_the_number_of_another_boot_says_nothing(court: Court) -> None:
     assert court.judged() == []
 
 
-def test_a_full_disk_that_gets_another_name_is_told_by_that_until_two_percent_are_free(court: Court) -> None:
+def test_a_full_disk_that_gets_another_name_is_reported_by_that_until_two_percent_are_free(court: Court) -> None:
     disk = _numbered(court)
     court.fill(95)
     assert court.judged() == ["disk_full /srv/my data"]
@@ -162,7 +162,7 @@ def test_what_a_guest_mounts_where_a_full_disk_was_does_not_stand_for_it(court: 
     assert court.judged() == [], "root has mounted another one there"
 
 
-def test_what_a_guest_mounted_is_judged_where_nothing_else_was(court: Court) -> None:
+def test_what_a_guest_mounted_is_checked_where_nothing_else_was(court: Court) -> None:
     _numbered(court)["guest_uid"] = 1501
     court.fill(95)
     assert court.judged() == ["disk_full /srv/my data"]
@@ -181,7 +181,7 @@ def test_of_a_list_of_mounts_that_could_not_be_read_to_its_end_nothing_is_gone(c
     assert court.judged() == []
 
 
-def test_what_tells_numbers_that_cannot_be_is_not_over(court: Court) -> None:
+def test_what_reports_numbers_that_cannot_be_is_not_over(court: Court) -> None:
     court.fill(95)
     court.sections["memory"]["available_bytes"] = 100_000_000
     assert court.judged(400) == ["disk_full /srv/my data", "memory_full"]

@@ -96,7 +96,7 @@ def test_there_is_something_to_check() -> None:
     }
 
 
-def test_every_share_that_a_host_tells_itself_is_one_of_a_hundred() -> None:
+def test_every_share_that_a_host_reports_itself_is_one_of_a_hundred() -> None:
     for kind in MODELS:
         for name, hint in get_type_hints(kind, include_extras=True).items():
             if name.endswith("_percent") or "_avg" in name:

@@ -84,7 +84,7 @@ def test_neighbours_are_asked_for_at_adapters_that_are_enabled_and_lead_out_of_t
     assert interfaces_to_scan([*adapters, adapter("hassio", ("172.30.32.1", 23))]) == {"eth0"}
 
 
-def test_arp_tells_the_neighbours_that_answered_on_networks_of_this_house():
+def test_arp_reports_the_neighbours_that_answered_on_networks_of_this_house():
     assert read_arp(ARP) == {
         "192.168.1.1": "52:54:00:aa:35:02",
         "192.168.1.10": "52:54:00:aa:35:10",
@@ -114,7 +114,7 @@ def test_full_neighbour_tables_are_summed_over_the_cpus():
         ("", None),
     ],
 )
-def test_the_greeting_tells_the_platform(banner, platform):
+def test_the_greeting_reports_the_platform(banner, platform):
     assert platform_of(banner) == platform
 
 
@@ -200,7 +200,7 @@ async def test_an_empty_scan_finds_nothing():
     assert await scan([]) == []
 
 
-async def test_known_neighbours_are_told_with_their_mac_and_nobody_outside_the_networks_is_asked(tmp_path):
+async def test_known_neighbours_are_reported_with_their_mac_and_nobody_outside_the_networks_is_asked(tmp_path):
     row = "127.0.0.7 0x1 0x2 52:54:00:aa:35:11 * {}\n"
     (tmp_path / "arp").write_text("header\n" + row.format("eth0") + row.replace("0.0.7", "9.0.8").format("eth0"))
     port = free_port()

@@ -131,7 +131,7 @@ async def test_the_real_probe_answers_every_section(sshd: Sshd, make_session: Ma
     assert reply.sections["system"].hostname == os.uname().nodename
 
 
-async def test_a_request_names_what_is_watched_and_what_may_use_sudo(
+async def test_a_request_names_what_is_monitored_and_what_may_use_sudo(
     fake_host: FakeHost, make_session: MakeSession
 ) -> None:
     session = make_session(fake_host)
@@ -571,7 +571,7 @@ async def test_the_next_interpreter_is_tried_and_remembered(
     assert fake_host.commands[3:] == [BOOTSTRAP.format(interpreter=INTERPRETERS[2])]
 
 
-async def test_without_an_interpreter_the_last_word_is_told(fake_host: FakeHost, make_session: MakeSession) -> None:
+async def test_without_an_interpreter_the_last_word_is_reported(fake_host: FakeHost, make_session: MakeSession) -> None:
     fake_host.behaviour = _without(set(INTERPRETERS), 127, b"sh: 1: python3: not found\n")
     with pytest.raises(NoPython) as caught:
         await make_session(fake_host).poll(["load"])

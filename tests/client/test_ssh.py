@@ -628,7 +628,7 @@ async def test_a_connection_that_ends_in_the_moment_in_which_a_command_is_confir
     assert raised.value.may_have_run
 
 
-async def test_a_server_that_runs_nothing_is_told_apart(fake_host: FakeHost) -> None:
+async def test_a_server_that_runs_nothing_is_distinguished(fake_host: FakeHost) -> None:
     connection = await _open(fake_host)
     fake_host.refuses_channels = True
     with pytest.raises(ChannelRefused):
@@ -658,7 +658,7 @@ async def test_a_command_that_is_cancelled_while_it_starts_leaves_the_connection
     await connection.close()
 
 
-def test_a_system_without_tcp_info_tells_nothing() -> None:
+def test_a_system_without_tcp_info_reports_nothing() -> None:
     closed = socket.socket()
     closed.close()
     for connected in (None, closed):

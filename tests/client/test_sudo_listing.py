@@ -128,7 +128,7 @@ def test_a_rule_without_arguments_is_known_however_a_version_quotes_them(shown: 
     assert (found.has_rule, found.overruled_by) == (False, "(root) ALL")
 
 
-def test_variables_that_a_sudo_rs_shows_are_told() -> None:
+def test_variables_that_a_sudo_rs_shows_are_reported() -> None:
     """Of 0.2.15; the one of Debian 13 shows no tags of this kind."""
     for rules, loose in (
         ([f'SETENV: NOPASSWD: {PATH} ""'], "setenv"),

@@ -57,11 +57,11 @@ def test_what_can_be_installed_is_known_by_manager_and_system(manager: str, os_i
 
 
 @pytest.mark.parametrize("image", ["ostree", "bootc", "transactional", "steamos", "one that is not known yet"])
-def test_what_is_brought_up_to_date_as_a_whole_is_told_by_what_it_is(image: str) -> None:
+def test_what_is_brought_up_to_date_as_a_whole_is_reported_by_what_it_is(image: str) -> None:
     assert not can_install_updates(Updates(manager="dnf", pending=3, image=image), system("fedora"))
 
 
-def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
+def test_nothing_is_offered_while_the_host_has_not_reported_what_it_is() -> None:
     assert not can_install_updates(None, system())
     assert not can_install_updates(Updates(manager="apt"), None)
 
@@ -137,7 +137,7 @@ def test_nothing_is_offered_while_the_host_has_not_told_what_it_is() -> None:
         ("", "apt", None),
     ],
 )
-def test_what_a_host_tells_of_the_job(told: str, manager: str, expected: Installation | None) -> None:
+def test_what_a_host_reports_the_job(told: str, manager: str, expected: Installation | None) -> None:
     assert parse_upgrade(told, manager) == expected
 
 
@@ -251,7 +251,7 @@ async def test_two_starts_make_one_job_and_a_third_after_it_another(machine: Mac
     assert len(apt.calls) == 8
 
 
-async def test_a_failure_is_told_in_the_words_of_the_package_manager(machine: Machine, apt: StandInApt) -> None:
+async def test_a_failure_is_reported_in_the_words_of_the_package_manager(machine: Machine, apt: StandInApt) -> None:
     apt.let_go("E: Sub-process /usr/bin/dpkg returned an error code (1)")
     await start(machine, "root")
     assert await ended(machine, "root") == Installation(
@@ -319,7 +319,9 @@ async def test_without_the_script_nothing_is_run_and_that_is_said(machine: Machi
 
 
 @pytest.mark.parametrize("username", ["root", "mon"])
-async def test_what_a_killed_repair_has_left_is_told_as_that(machine: Machine, apt: StandInApt, username: str) -> None:
+async def test_what_a_killed_repair_has_left_is_reported_as_that(
+    machine: Machine, apt: StandInApt, username: str
+) -> None:
     machine.add_user("mon", sudo="NOPASSWD: ")
     trial = RULE_IN_PLACE.partition('cat >$work/trial <<"END"\n')[2].partition("END\n")[0]
     machine.run("sh", "-c", f"cat >{SCRIPT}", stdin=trial)
@@ -345,10 +347,10 @@ async def test_what_says_nothing_is_not_taken_for_an_end(machine: Machine, apt: 
         ("E: mail anna@example.org about http://b/", "E: mail anna@example.org about http://b/"),
     ],
 )
-def test_what_a_mirror_is_logged_in_with_is_not_told(told: str, kept: str) -> None:
+def test_what_a_mirror_is_logged_in_with_is_not_reported(told: str, kept: str) -> None:
     assert parse_upgrade(f"upgrade ended 100\n{told}\n", "apt").detail == kept
 
 
-def test_a_password_that_would_be_cut_is_not_told_in_part() -> None:
+def test_a_password_that_would_be_cut_is_not_reported_in_part() -> None:
     told = parse_upgrade(f"upgrade ended 100\nE: https://anna:{'s3cret' * 60}@apt.example.org/x\n", "apt")
     assert told.detail == "E: https://apt.example.org/x"

@@ -38,7 +38,7 @@ async def run(machine: Machine) -> Installation:
     return await ended(machine, "root")
 
 
-async def test_a_script_that_fails_is_told_by_dpkgs_own_cause(machine: Machine, apt: RealApt) -> None:
+async def test_a_script_that_fails_is_reported_by_dpkgs_own_cause(machine: Machine, apt: RealApt) -> None:
     apt.publish("bad", "2.0", FAILS)
     found = await run(machine)
     assert found.phase is Phase.FAILED

@@ -110,7 +110,7 @@ def told(host: LabHost, user: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("user", ["root", "mon"])
-def test_the_probe_tells_what_docker_prints(server: LabHost, user: str) -> None:
+def test_the_probe_reports_what_docker_prints(server: LabHost, user: str) -> None:
     section = told(server, user)["sections"]["containers"]
     assert section["engines"] == [{"engine": "docker", "owner": "root", "state": "ok"}]
     assert section["complete"] == {"docker/root": True}

@@ -95,7 +95,7 @@ def test_the_way_out_is_as_ip_prints_it(router: LabHost) -> None:
     assert told["primary_address"] == ip(router, "route", "get", "192.0.2.1")[0]["prefsrc"]
 
 
-def test_without_netlink_ip_tells_the_same(router: LabHost) -> None:
+def test_without_netlink_ip_reports_the_same(router: LabHost) -> None:
     refused = b"""
 def read_addresses():
     raise PermissionError("no netlink here")

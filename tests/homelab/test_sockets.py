@@ -136,7 +136,7 @@ def test_processes_are_those_that_ss_prints(server: LabHost, user: str, sudo: tu
     assert (by_port[8009]["process"], by_port[8009]["unit"]) == ("systemd", "init.scope")
 
 
-def test_anybody_is_told_the_unit_and_no_process_of_others(server: LabHost) -> None:
+def test_anybody_gets_the_unit_and_no_process_of_others(server: LabHost) -> None:
     told = tell(server, "mon")
     assert not told["complete"]["owners"]
     by_port = {one["port"]: one for one in told["sockets"]}

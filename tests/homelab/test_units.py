@@ -35,7 +35,7 @@ def server() -> Iterator[LabHost]:
 
 
 @pytest.mark.parametrize("user", ["root", "mon"])
-def test_the_bus_tells_what_systemctl_prints(server: LabHost, user: str) -> None:
+def test_the_bus_reports_what_systemctl_prints(server: LabHost, user: str) -> None:
     program = probe_source(PROBES).decode().rpartition('\nif __name__ == "__main__":')[0] + COMPARE
     command = [*server.as_host, "su", user, "-s", "/bin/sh", "-c", "python3 -"]
     run = subprocess.run(command, input=program, text=True, capture_output=True, check=True)

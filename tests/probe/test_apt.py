@@ -41,7 +41,7 @@ def inst(count):
 
 
 class Recorded(unittest.TestCase):
-    def test_pending_is_what_the_job_would_install_and_what_it_leaves_is_told_apart(self):
+    def test_pending_is_what_the_job_would_install_and_what_it_leaves_is_reported_separately(self):
         told, missing, error = section(apt_machine(self, SECURITY_LIST).host(), "updates")
         self.assertEqual((missing, error), (None, None))
         self.assertEqual((told["manager"], told["pending"], told["security"]), ("apt", 6, 1))
@@ -156,14 +156,14 @@ class Recorded(unittest.TestCase):
         self.assertEqual((told["pending"], told["unfinished"], missing, error), (1, 1, None, None))
         self.assertNotIn("security", told)
 
-    def test_where_dpkg_tells_nothing_nothing_is_said_of_what_it_left(self):
+    def test_where_dpkg_reports_nothing_nothing_is_said_of_what_it_left(self):
         for answer in ({"status": 2, "errors": "dpkg-query: error: no\n"}, None):
             run = {" ".join(probe.APT_TRY): {"output": inst(2)}, " ".join(probe.DPKG_STATES): answer}
             told, missing, error = section(apt_machine(self, SECURITY_LIST, run=run).host(), "updates")
             self.assertEqual((told["pending"], missing, error), (2, None, None))
             self.assertNotIn("unfinished", told)
 
-    def test_what_is_pending_is_told_although_nobody_tells_what_is_left(self):
+    def test_what_is_pending_is_reported_although_nobody_reports_what_is_left(self):
         for argv in (probe.APT_LIST, probe.DPKG_STATES, probe.APT_TRY_PHASED):
             for answer in ({"status": 100, "errors": "E: no\n"}, None):
                 run = recorded()
@@ -312,7 +312,7 @@ class Real(unittest.TestCase):
         walked = (os.path.join(folder, name) for folder, _, names in os.walk(self.folder) for name in names)
         return {path: (os.stat(path).st_mtime, os.stat(path).st_size) for path in walked}
 
-    def test_its_failure_is_told_by_its_reason(self):
+    def test_its_failure_is_reported_by_its_reason(self):
         self.write("dpkg/status", "nonsense\n")
         with self.assertRaisesRegex(probe.Broken, r"^apt-get: E: "):
             probe.read_apt(probe.Host())

@@ -69,7 +69,7 @@ class Cards(unittest.TestCase):
         self.assertEqual((missing, error), (None, None))
         return told["gpus"][0]
 
-    def test_a_radeon_tells_all_its_values(self):
+    def test_a_radeon_reports_all_its_values(self):
         self.amd()
         self.assertEqual(
             self.gpu(),
@@ -111,7 +111,7 @@ class Cards(unittest.TestCase):
         self.tree.files(folder, temp2_label="mem")
         self.assertEqual(self.gpu()["temperature_celsius"], 48.0)
 
-    def test_a_fan_without_percent_tells_its_turns(self):
+    def test_a_fan_without_percent_reports_its_turns(self):
         self.amd()
         os.remove(self.tree.folder + PCI + RADEON + "/hwmon/hwmon4/pwm1")
         self.tree.files(PCI + RADEON + "/hwmon/hwmon4", fan1_input="1180\n")
@@ -180,7 +180,7 @@ class Cards(unittest.TestCase):
         told = {"id": IGPU, "vendor": "intel", "name": "Intel GPU 0x1234", "pci_address": IGPU, "state": "suspended"}
         self.assertEqual(self.gpu(), told)
 
-    def test_an_intel_card_tells_clock_heat_and_why_it_is_slow(self):
+    def test_an_intel_card_reports_clock_heat_and_why_it_is_slow(self):
         self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="active\n")
         self.tree.files(PCI + IGPU + "/drm/renderD128", dev="226:128\n")
         clocks = PCI + IGPU + "/drm/card1/gt/gt0"
@@ -194,7 +194,7 @@ class Cards(unittest.TestCase):
         self.tree.files(clocks, throttle_reason_status="1\n", throttle_reason_pl1="1\n")
         self.assertEqual(self.gpu()["throttle_reasons"], ["thermal", "power"])
 
-    def test_an_intel_card_of_the_new_driver_tells_the_same(self):
+    def test_an_intel_card_of_the_new_driver_reports_the_same(self):
         self.tree.card(IGPU, "0x8086", "xe", power__runtime_status="active\n")
         folder = PCI + IGPU + "/tile0/gt0/freq0"
         self.tree.files(folder, act_freq="0\n", throttle__status="1\n", throttle__reason_prochot="1\n")
@@ -280,7 +280,7 @@ class Chips(unittest.TestCase):
         told = self.sensors()
         self.assertEqual((told["cpu_celsius"], told["cpu_critical_celsius"]), (48.3, 110.0))
 
-    def test_a_zone_that_is_a_chip_too_is_told_once(self):
+    def test_a_zone_that_is_a_chip_too_is_reported_once(self):
         self.tree.chip(0, "virtual/thermal/thermal_zone0", "cpu_thermal", temp1_input="48312")
         self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
         self.assertEqual(len(self.sensors()["temperatures"]), 1)
@@ -342,7 +342,7 @@ class Chips(unittest.TestCase):
                 section(None, "sensors", one)
         self.assertLessEqual(len(planned), 2)
 
-    def test_graphics_cards_are_told_in_their_own_section(self):
+    def test_graphics_cards_are_reported_in_their_own_section(self):
         self.tree.chip(0, "pci0000:00/0000:03:00.0/hwmon", "amdgpu", temp1_input="48000")
         self.assertEqual(section(self.tree.host(), "sensors"), (None, "not_supported", None))
 
@@ -449,7 +449,7 @@ class Interfaces(unittest.TestCase):
         tree.write("/proc/net/ipv6_route", reject + "\n" + route + "\n")
         self.assertEqual(section(tree.host(), "network")[0]["primary"], "eth0")
 
-    def test_an_interface_has_the_number_that_tells_it_from_others_of_its_name(self):
+    def test_an_interface_has_the_number_that_distinguishes_it_from_others_of_its_name(self):
         tree = Tree(self)
         tree.write("/proc/net/dev", NET_DEV)
         for name, number in (("eth0", "2"), ("wlan0", "3")):
@@ -576,7 +576,7 @@ class DiskPaths(unittest.TestCase):
             told = [probe.disk_path(host, os.path.basename(row[boot])) for row in DISK_PATHS]
             self.assertEqual(told, [row[0] for row in DISK_PATHS])
 
-    def test_the_hardware_tells_it(self):
+    def test_the_hardware_reports_it(self):
         tree = Tree(self)
         tree.write("/proc/meminfo", "MemTotal: 1 kB\n")
         tree.write("/proc/net/dev", "a\nb\n")

@@ -23,7 +23,7 @@ def answers(engine, *parts):
 
 
 class OfSwarm(unittest.TestCase):
-    def test_the_service_of_a_task_is_told(self):
+    def test_the_service_of_a_task_is_reported(self):
         # As `docker service create --name shop_web` makes them.
         labels = {"com.docker.swarm.service.name": "shop_web", "com.docker.swarm.task.name": "shop_web.1.x9"}
         row = probe.parse_listed("docker", {"Id": "9" * 64, "Names": ["/shop_web.1.x9"], "Labels": labels})
@@ -32,7 +32,7 @@ class OfSwarm(unittest.TestCase):
 
 
 class OutOfMemory(unittest.TestCase):
-    def test_one_that_the_kernel_killed_for_its_memory_is_told_from_one_that_was_just_killed(self):
+    def test_one_that_the_kernel_killed_for_its_memory_is_distinguished_from_one_that_was_just_killed(self):
         # `docker run -m 8m debian tail /dev/zero`, and `docker kill` of another one: both end with 137.
         killed = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": True}}
         stopped = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": False}}
@@ -90,7 +90,7 @@ def rows(told):
 
 
 class Recorded(unittest.TestCase):
-    def test_docker_tells_every_state_health_and_exit_code(self):
+    def test_docker_reports_every_state_health_and_exit_code(self):
         told, missing, error = section(docker(self).host(), "containers")
         self.assertEqual((missing, error), (None, None))
         said = {
@@ -269,7 +269,7 @@ class Use(unittest.TestCase):
         self.assertNotEqual(row.get("cpu_seconds"), 77.0)
         self.assertNotEqual(row.get("memory_bytes"), 4096)
 
-    def test_the_engine_is_asked_only_where_nothing_else_tells(self):
+    def test_the_engine_is_asked_only_where_nothing_else_reports(self):
         self.use()
         self.assertEqual(len(self.stats), 1)
 
@@ -540,7 +540,7 @@ class Misbehaving(unittest.TestCase):
         self.again()
         self.assertEqual(self.server.calls, 2)
 
-    def test_one_that_hangs_at_a_container_has_told_its_list(self):
+    def test_one_that_hangs_at_a_container_has_reported_its_list(self):
         def behave(door):
             for target in requests(door):
                 if "all=1" in target:
@@ -551,7 +551,7 @@ class Misbehaving(unittest.TestCase):
         self.assertEqual(told["containers"][0]["state"], "running")
         self.assertNotIn("restarts", told["containers"][0])
 
-    def test_what_was_told_stands_for_a_while_when_an_engine_hangs(self):
+    def test_what_was_reported_stands_for_a_while_when_an_engine_hangs(self):
         is_well = [True]
 
         def behave(door):

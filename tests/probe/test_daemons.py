@@ -109,7 +109,7 @@ class Answers(unittest.TestCase):
             self.tree.changed(SSHD_CONFIG, at=101)
             self.assertEqual(self.part(), NOT_RELOADED)
 
-    def test_what_root_is_told_by_sshd_itself_is_what_the_next_one_would_do(self):
+    def test_what_sshd_itself_reports_to_root_is_what_the_next_one_would_do(self):
         self.tree.told.update(uid=0, run={"sshd -T": {"output": KEYS.lower()}})
         self.tree.process(812, "sshd", LISTENER, started=100)
         self.tree.changed(SSHD_CONFIG, at=99)
@@ -317,7 +317,7 @@ class Pretenders(unittest.TestCase):
         self.tree.process(900, "dropbear", cgroup="/")
         self.assertEqual(self.part(), {"state": "unknown", "reason": "permission_denied"})
 
-    def test_whom_a_file_of_roots_names_is_who_it_says_where_nothing_else_tells(self):
+    def test_whom_a_file_of_roots_names_is_who_it_says_where_nothing_else_reports(self):
         """As on a machine without systemd, which has no unit for what runs."""
         self.tree.told["uid"] = 1000
         for group in ("/", "/user.slice/user-1501.slice/session-3.scope"):
@@ -552,7 +552,7 @@ class Tells(unittest.TestCase):
             told = security(tree, name="failed_logins")["reason"]
             self.assertEqual(told, "no_log" if name == "dropbear" else "none")
 
-    def test_a_server_that_logs_errors_only_does_not_tell_of_refused_logins(self):
+    def test_a_server_that_logs_errors_only_does_not_report_refused_logins(self):
         for config, options, reason in (
             ("LogLevel ERROR\n", "", "not_logged"),
             ("LogLevel fatal\n", "", "not_logged"),

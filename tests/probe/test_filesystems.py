@@ -76,7 +76,7 @@ class ReadOnly(Told):
             with self.subTest(line):
                 self.assertIs(self.rows(line)["/data"]["read_only"], is_read_only)
 
-    def test_a_filesystem_that_the_kernel_made_read_only_is_told_from_one_that_is_mounted_so(self):
+    def test_a_filesystem_that_the_kernel_made_read_only_is_distinguished_from_one_that_is_mounted_so(self):
         booted = 1760000000 - 1000
         for place, options, errors, is_read_only, by_error in (
             ("rw", "rw,errors=remount-ro", {}, False, False),
@@ -139,7 +139,7 @@ NFS = "{0} 25 0:{1} / {2} rw,relatime - nfs4 nas:{2} rw,vers=4.2,addr=192.0.2.9\
 
 
 class Chosen(Told):
-    def test_two_exports_that_share_a_device_are_both_told_where_both_are_chosen(self):
+    def test_two_exports_that_share_a_device_are_both_reported_where_both_are_chosen(self):
         lines = NFS.format(26, 50, "/mnt/films") + NFS.format(27, 50, "/mnt/music")
         self.assertEqual(set(self.rows(lines, ["/mnt/films", "/mnt/music"])), {"/", "/mnt/films", "/mnt/music"})
         for chosen, other in (("/mnt/films", "/mnt/music"), ("/mnt/music", "/mnt/films")):
@@ -147,7 +147,7 @@ class Chosen(Told):
             self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", chosen])
             self.assertEqual(told["unwatched"], [{"mountpoint": other, "type": "nfs4"}])
 
-    def test_a_part_of_a_local_filesystem_is_told_beside_it_where_it_is_chosen(self):
+    def test_a_part_of_a_local_filesystem_is_reported_beside_it_where_it_is_chosen(self):
         lines = (
             "26 25 0:30 /@data /srv rw,relatime - btrfs /dev/sdb1 rw,subvol=/@data\n"
             "27 25 0:30 /@home /home rw,relatime - btrfs /dev/sdb1 rw,subvol=/@home\n"
@@ -161,7 +161,7 @@ class Chosen(Told):
         self.assertEqual(set(rows), {"/", "/srv", "/home", "/xfs", "/var/www"})
         self.assertEqual((rows["/xfs"]["total_bytes"], rows["/var/www"]["total_bytes"]), (4096000, 409600))
 
-    def test_what_is_chosen_and_told_anyway_is_told_once(self):
+    def test_what_is_chosen_and_reported_anyway_is_reported_once(self):
         lines = "26 25 8:2 / /srv rw - ext4 /dev/sdb1 rw\n27 25 8:3 /a /data rw - ext4 /dev/sdc1 rw\n"
         for chosen in (["/", "/srv", "/data"], ["*"], ["/srv", "/srv/", "/s*", "/data", "/dat?"]):
             told = self.section(self.machine(lines).host(), chosen)
@@ -182,7 +182,7 @@ class Chosen(Told):
         told = self.section(Counting(self.machine(lines).folder), ["/srv", "/data"])
         self.assertEqual((asked.count("/srv"), told["late"]), (1, ["/data"]))
 
-    def test_the_root_of_a_machine_without_disks_is_told_and_not_offered(self):
+    def test_the_root_of_a_machine_without_disks_is_reported_and_not_offered(self):
         root = "25 1 0:20 / / rw,relatime - nfs4 nas:/root rw\n"
         told = self.section(self.machine("", root=root).host())
         self.assertEqual(([row["mountpoint"] for row in told["filesystems"]], told.get("unwatched")), (["/"], None))
@@ -365,13 +365,13 @@ class Long(Told):
         self.assertEqual((told["late_devices"], len(told["late"])), (["8:41"], 1))
         self.assertLess(len(json.dumps(told)), 3000)
 
-    def test_a_folder_without_end_that_is_mounted_somewhere_is_told_by_its_number(self):
+    def test_a_folder_without_end_that_is_mounted_somewhere_is_reported_by_its_number(self):
         lines = f"30 25 8:9 {'/d' * 2000000} /home/eve/disk rw - ext4 /dev/sdb rw\n" + DISK.format(42, "/late")
         told = self.section(self.machine(lines).host())
         self.assertEqual([row["mountpoint"] for row in told["filesystems"]], ["/", "/late"])
         self.assertEqual(told["late_devices"], ["8:9"])
 
-    def test_what_takes_too_long_to_read_is_told_as_far_as_it_was_read(self):
+    def test_what_takes_too_long_to_read_is_reported_as_far_as_it_was_read(self):
         lines = ROOT + DISK.format(30, "/srv")
 
         class Slow(probe.RecordedHost):
@@ -450,7 +450,7 @@ class Files(Told):
         rows = self.rows(self.LINES, files=("/etc/app.conf", "/srv/one.img"))
         self.assertEqual(set(rows), {"/", "/data"})
 
-    def test_a_file_is_told_where_it_is_chosen(self):
+    def test_a_file_is_reported_where_it_is_chosen(self):
         files = ("/etc/app.conf", "/srv/one.img")
         rows = self.rows(self.LINES, ["/etc/app.conf", "/srv/one.img/"], files=files)
         self.assertEqual(set(rows), {"/", "/data", "/etc/app.conf", "/srv/one.img"})
@@ -514,7 +514,7 @@ class Autofs(Told):
         unwatched = [row["mountpoint"] for row in self.section(host, (), one)["unwatched"]]
         self.assertEqual(unwatched, ["/mnt/nas", "/net/disk", "/net/disk/deep"])
 
-    def test_a_local_filesystem_that_is_mounted_elsewhere_too_is_told_there(self):
+    def test_a_local_filesystem_that_is_mounted_elsewhere_too_is_reported_there(self):
         lines = self.INDIRECT + self.UNDER + "50 25 8:9 /sub /srv/disk rw - ext4 /dev/sdx1 rw\n"
         host, one, asked = self.living(lines)
         self.assertEqual(self.told(host, one, ()), ({"/srv/disk": None}, [], True))

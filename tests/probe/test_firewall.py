@@ -156,7 +156,7 @@ class Recorded(Machine):
         if said["reason"] == "inactive":
             self.assertEqual(found, OPEN)
 
-    def test_the_old_rules_of_sudo_still_tell_what_they_told(self):
+    def test_the_old_rules_of_sudo_still_report_what_they_reported(self):
         for name, reason in {
             "nothing": "inactive",
             "nft-policy": "active",
@@ -261,7 +261,7 @@ class Children(Machine):
         self.verdict(host)
         return [command.replace("sudo -n ", "") for command in host.asked]
 
-    def test_nft_alone_is_asked_where_it_can_tell(self):
+    def test_nft_alone_is_asked_where_it_can_report(self):
         for name in ("nothing", "nft-policy", "firewalld-public", "iptables-raw", "nft-some-ports"):
             self.assertEqual(self.asked(name, *NEW), ["nft -j list ruleset"], name)
 

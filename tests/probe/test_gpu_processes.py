@@ -129,7 +129,7 @@ class GpuProcesses(unittest.TestCase):
         self.assertEqual(self.told(), {})
         self.assertEqual(self.host.asked, ["/proc/1/fd"])
 
-    def test_who_may_not_look_says_so_and_tells_what_rocm_says_to_everybody(self):
+    def test_who_may_not_look_says_so_and_reports_what_rocm_says_to_everybody(self):
         host = Tree(self)
         host.card(RADEON, "0x1002", "amdgpu", power__runtime_status="active\n")
         kfd = "/sys/class/kfd/kfd/"

@@ -52,7 +52,7 @@ class Numbers(unittest.TestCase):
         tree.write("/proc/meminfo", "".join(f"{name}: {value} kB\n" for name, value in kibibytes.items()))
         return section(tree.host(), "memory")[0]
 
-    def test_more_memory_available_than_there_is_is_told_by_the_caches(self):
+    def test_more_memory_available_than_there_is_is_reported_by_the_caches(self):
         # lxcfs before 3.0 hands the machine's MemAvailable on.
         told = self.memory(MemTotal=800, MemFree=100, MemAvailable=900, Buffers=50, Cached=60, Shmem=10)
         self.assertEqual(told["available_bytes"], 200 << 10)
@@ -66,7 +66,7 @@ class Numbers(unittest.TestCase):
                     told = self.memory(MemTotal=total, MemFree=free, MemAvailable=free, Cached=free, Shmem=shared)
                     self.assertTrue(0 <= told.get("available_bytes", 0) <= told["total_bytes"], told)
 
-    def test_a_card_is_told_with_what_can_be(self):
+    def test_a_card_is_reported_with_what_can_be(self):
         for value in self.NASTY:
             for total in self.NASTY:
                 gpu = {"id": "1", "usage_percent": value, "fan_percent": value}
@@ -78,7 +78,7 @@ class Numbers(unittest.TestCase):
 
 
 class Topology(unittest.TestCase):
-    def test_cores_of_the_machine_are_not_told_beside_the_cpus_of_a_container(self):
+    def test_cores_of_the_machine_are_not_reported_beside_the_cpus_of_a_container(self):
         for lxcfs, told in (
             ("", {"threads": 2, "sockets": 1, "cores": 4}),
             ("99 1 0:43 / /proc/cpuinfo rw", {"threads": 2}),

@@ -55,7 +55,7 @@ class Hanging(unittest.TestCase):
         time.sleep(0.3)
         self.assertIn("services", ask(one, "services", timeout=5)["sections"])
 
-    def test_a_mount_that_hangs_is_named_and_the_others_are_told(self):
+    def test_a_mount_that_hangs_is_named_and_the_others_are_reported(self):
         host = HangingHost(mountpoints=("/boot/efi",))
         one = probe.Probe(host)
         begun = time.monotonic()

@@ -48,7 +48,7 @@ class Machine(unittest.TestCase):
 
 
 class Belongs(Machine):
-    def test_of_several_processes_the_first_is_told(self):
+    def test_of_several_processes_the_first_is_reported(self):
         one = (900, "nginx", ROOT, 60, "/system.slice/nginx.service")
         two = (50, "nginx", WWW, 70, "/system.slice/nginx.service")
         told, _ = self.sockets(ROOT, one, two)
@@ -114,7 +114,7 @@ class Asked(Machine):
     LINE = 'tcp LISTEN 0 128 *:80 *:* users:(("sshd",pid=812,fd=3),("systemd",pid=1,fd=50)) ino:7 sk:1 <->\n'
     SSHD = (812, "sshd", ROOT, 5, "/system.slice/ssh.service")
 
-    def test_ss_tells_the_owners_of_others_where_sudo_may_be_used(self):
+    def test_ss_reports_the_owners_of_others_where_sudo_may_be_used(self):
         run = {self.ASK: {"output": self.LINE}}
         self.assertIsNone(self.holder(ROOT, self.SSHD, run=run))
         told, _ = self.sockets(ROOT, self.SSHD, run=run, sudo=["sockets"])

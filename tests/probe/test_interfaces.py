@@ -34,12 +34,12 @@ def one(interface, address, prefix_length=24, scope="global", **marks):
 
 
 class Netlink(unittest.TestCase):
-    def test_of_a_point_to_point_link_our_own_end_is_told(self):
+    def test_of_a_point_to_point_link_our_own_end_is_reported(self):
         ends = attribute(1, packed("10.8.0.1")), attribute(2, packed("10.8.0.2")), attribute(3, b"eth0\0")
         told = probe.parse_address(message(socket.AF_INET, 32, 0x80, 0, *ends), NAMES)
         self.assertEqual(told, one("eth0", "10.8.0.2", 32))
 
-    def test_flags_that_do_not_fit_a_byte_are_told_beside_it(self):
+    def test_flags_that_do_not_fit_a_byte_are_reported_beside_it(self):
         marks = attribute(1, packed("2001:db8::7")), attribute(8, struct.pack("=I", 0x21 | 0x100))
         told = probe.parse_address(message(socket.AF_INET6, 64, 0, 0, *marks), NAMES)
         self.assertEqual(told, one("eth0", "2001:db8::7", 64, temporary=True, deprecated=True))
@@ -48,7 +48,7 @@ class Netlink(unittest.TestCase):
         told = probe.parse_address(message(socket.AF_INET, 24, 1, 0, attribute(1, packed("192.0.2.3"))), NAMES)
         self.assertEqual(told, one("eth0", "192.0.2.3"))
 
-    def test_a_scope_without_a_name_is_told_as_a_number(self):
+    def test_a_scope_without_a_name_is_reported_as_a_number(self):
         told = probe.parse_address(message(socket.AF_INET, 24, 0, 42, attribute(1, packed("192.0.2.3"))), NAMES)
         self.assertEqual(told["scope"], "42")
 
@@ -88,13 +88,13 @@ class Section(unittest.TestCase):
         address = {"address": "2001:db8::2", "prefix_length": 64, "scope": "global", "temporary": True}
         self.assertEqual(told["ipv6"], [address])
 
-    def test_addresses_that_nobody_tells_are_unknown_and_not_none(self):
+    def test_addresses_that_nobody_reports_are_unknown_and_not_none(self):
         for run in ({}, {"ip -j addr": {"status": 255, "errors": 'Option "-j" is unknown'}}):
             told = self.told(self.tree(run=run))["interfaces"]["eth0"]
             self.assertEqual(told, {"type": "physical"})
         self.assertEqual(self.told(self.tree(addresses=[]))["interfaces"]["eth0"]["ipv4"], [])
 
-    def test_a_speed_that_is_none_is_not_told(self):
+    def test_a_speed_that_is_none_is_not_reported(self):
         for words, speed in (("1000", 10**9), ("-1", None), ("65535", None), ("4294967295", None), ("", None)):
             tree = self.tree()
             tree.files("/sys/class/net/eth0", speed=words + "\n", operstate="up\n", mtu="9000\n")
@@ -159,7 +159,7 @@ class Section(unittest.TestCase):
         addresses.append(one("eth0", "2001:db8::2", 64))
         self.assertEqual(self.primary(addresses, "", "", route6), ["eth0", "2001:db8::2", None, "fe80::1"])
 
-    def test_without_an_ipv4_address_the_ipv6_one_is_told(self):
+    def test_without_an_ipv4_address_the_ipv6_one_is_reported(self):
         zeros = "0" * 32
         route6 = f"{zeros} 00 {zeros} 00 {zeros} 00000400 1 0 00000001 wg0\n"
         told = self.primary([one("wg0", "fd00::2", 64)], "eth0", "010200C0", route6)
@@ -186,7 +186,7 @@ class NameServers(unittest.TestCase):
         self.assertEqual(self.servers("nameserver 127.0.0.53\n", upstreams), (["192.0.2.1"], []))
         self.assertEqual(self.servers("nameserver 127.0.0.53\n", "# No DNS servers known.\n"), ([], []))
 
-    def test_a_resolver_of_the_users_own_is_told_as_it_is(self):
+    def test_a_resolver_of_the_users_own_is_reported_as_it_is(self):
         self.assertEqual(self.servers("nameserver 127.0.0.1\n", "nameserver 192.0.2.1\n"), (["127.0.0.1"], []))
         self.assertEqual(self.servers("nameserver 127.0.0.53\n"), (["127.0.0.53"], []))
 

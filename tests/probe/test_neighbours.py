@@ -255,7 +255,7 @@ class Engines(unittest.TestCase):
             self.assertLessEqual(len(json.dumps(row)), 2000)
         self.assertEqual({row["restart_policy"] for row in told["containers"]}, {"no"})
 
-    def test_a_users_list_without_end_is_cut_and_others_sections_are_told(self):
+    def test_a_users_list_without_end_is_cut_and_others_sections_are_reported(self):
         labels = {"com.docker.compose.project": "x" * 300}
         ports = [{"IP": "::", "PrivatePort": 1, "PublicPort": 2, "Type": "tcp"}] * 2
         listed = [dict(LISTED, Id=f"{n:064x}", Names=["/" + "y" * 400], Labels=labels, Ports=ports) for n in range(700)]
@@ -327,7 +327,7 @@ class Engines(unittest.TestCase):
         self.assertGreater(given["docker/root"], 1.9)
         self.assertEqual(len(given), 40)
 
-    def test_of_a_user_who_left_and_came_back_nothing_old_is_told(self):
+    def test_of_a_user_who_left_and_came_back_nothing_old_is_reported(self):
         self.village.listen(self.path, engine([LISTED]))
         one = probe.Probe(probe.Host(self.village.folder))
         told, _ = self.village.told(one=one)
@@ -435,7 +435,7 @@ class Mounts(unittest.TestCase):
         tree.write("/proc/self/mountinfo", "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + lines)
         return tree
 
-    def test_a_made_up_full_disk_is_not_told_and_not_asked_for(self):
+    def test_a_made_up_full_disk_is_not_reported_and_not_asked_for(self):
         sizes = [4096, 1000, 500, 400, 10, 5]
         full = {"/": sizes, "/home/eve/x": [4096, 1000, 0, 0, 10, 5]}
         line = FUSE.format(40, "/home/eve/x", "fuse.mergerfs", 1001, ",allow_other")

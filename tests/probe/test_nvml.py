@@ -82,7 +82,7 @@ class Nvml(unittest.TestCase):
             },
         )
 
-    def test_what_a_card_does_not_tell_is_left_out(self):
+    def test_what_a_card_does_not_report_is_left_out(self):
         small = self.gpus()[1]
         self.assertEqual(small["usage_percent"], 0)
         for field in ("power_watts", "power_limit_watts", "fan_percent"):
@@ -104,7 +104,7 @@ class Nvml(unittest.TestCase):
         self.gpus()
         self.assertEqual(self.fake.fake_opened(), 0)
 
-    def test_a_card_that_fell_off_the_bus_is_lost_and_the_other_is_told(self):
+    def test_a_card_that_fell_off_the_bus_is_lost_and_the_other_is_reported(self):
         self.fake.fake_set(0, 0, 1)
         self.tree.write("/proc/driver/nvidia/gpus/" + BIG + "/information", "Model: \t NVIDIA GeForce RTX 3090\n")
         lost, other = self.gpus()
@@ -192,7 +192,7 @@ class Nvml(unittest.TestCase):
         self.assertEqual((missing, error), (None, None))
         return told
 
-    def test_processes_are_told_with_their_memory_name_and_owner(self):
+    def test_processes_are_reported_with_their_memory_name_and_owner(self):
         self.tree.write("/proc/2000/comm", "ollama\n")
         self.tree.write("/proc/2000/cgroup", "0::/system.slice/ollama.service\n")
         self.addCleanup(self.fake.fake_processes, 2)

@@ -23,7 +23,7 @@ class Processes(unittest.TestCase):
         tree.files(folder, stat=stat(name, pid), status=STATUS.format(name, uid, 3, 5276))
         tree.write(folder + "/cgroup", group)
 
-    def test_a_process_is_told_with_its_owner(self):
+    def test_a_process_is_reported_with_its_owner(self):
         tree = Tree(self)
         tree.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:\nagain:x:33:33::/:\n")
         self.add(tree, 1, "init", uid=0)
@@ -63,7 +63,7 @@ class Processes(unittest.TestCase):
         self.assertEqual([one["pid"] for one in told["processes"]], [7])
         self.assertEqual(told["complete"], {"processes": False})  # PID 1 cannot be seen
 
-    def test_of_too_many_those_are_told_that_count(self):
+    def test_of_too_many_those_are_reported_that_count(self):
         rows = [
             {"pid": n, "user": "eve", "memory_bytes": n, "cpu_seconds": -n, "started_seconds": 0} for n in range(5000)
         ]

@@ -99,7 +99,7 @@ for _ in range(20):
 os.rename(sys.argv[1] + "/eve/a", "a", dst_dir_fd=os.open(".", os.O_RDONLY))
 """
 
-    def test_what_a_user_moves_below_is_told_by_the_number_that_the_kernel_gave_it(self):
+    def test_what_a_user_moves_below_is_reported_by_the_number_that_the_kernel_gave_it(self):
         self.has_loop_devices()
         setup = self.DISK + "mkdir -p $d/eve/a/disk; mount -t tmpfs t $d/eve; mkdir -p $d/eve/a/disk; umount $d/disk\n"
         setup += "mount -o loop $d/image $d/eve/a/disk\n"
@@ -130,7 +130,7 @@ os.rename(sys.argv[1] + "/eve/a", "a", dst_dir_fd=os.open(".", os.O_RDONLY))
         self.assertEqual((set(chosen["rows"]), set(both["rows"])), ({"/file", "/part"}, {"/file", "/part"}))
         self.assertEqual(both["rows"]["/file"]["total_bytes"], both["rows"]["/part"]["total_bytes"])
 
-    def test_each_chosen_place_of_one_filesystem_is_told(self):
+    def test_each_chosen_place_of_one_filesystem_is_reported(self):
         setup = """
             mkdir $d/a $d/b $d/c; mount -t tmpfs -o size=1m one $d/a; mkdir $d/a/x
             mount --bind $d/a/x $d/b; mount --bind $d/a $d/c

@@ -48,7 +48,7 @@ class RecordedHosts(unittest.TestCase):
                 for part in ("sections", "missing", "errors", "boot_id", "epoch"):
                     self.assertEqual(said[part], expected[part])
 
-    def test_every_section_is_told_missing_or_an_error(self):
+    def test_every_section_is_reported_missing_or_an_error(self):
         for name in NAMES:
             with self.subTest(name):
                 said = reply_of(name)
@@ -192,7 +192,7 @@ class Workstation(unittest.TestCase):
         self.assertEqual(self.sections["sensors"]["fans"][0]["rpm"], 0)
         self.assertEqual(self.sections["sensors"]["cpu_celsius"], 52.4)
 
-    def test_a_card_that_does_not_tell_its_power_has_none(self):
+    def test_a_card_that_does_not_report_its_power_has_none(self):
         big, small = self.sections["gpu"]["gpus"]
         self.assertEqual(big["power_watts"], 214.55)
         self.assertEqual(big["throttle_reasons"], ["power"])
@@ -278,7 +278,7 @@ class AmdDesktop(unittest.TestCase):
         self.assertEqual(rows["ollama"]["memory_bytes"], (9437184 << 10) + (8 << 20))
         self.assertEqual((rows["ollama"]["gpu"], rows["ollama"]["container"][:8]), ("0000:03:00.0", "3b1f0c5d"))
 
-    def test_temperatures_of_cards_are_told_with_the_cards(self):
+    def test_temperatures_of_cards_are_reported_with_the_cards(self):
         sensors = reply_of("amd-desktop")["sections"]["sensors"]
         self.assertEqual(sensors["cpu_celsius"], 61.1)  # the CPU's own word, not the board's about it
         self.assertNotIn("amdgpu", {one["chip"] for one in sensors["temperatures"]})
@@ -312,7 +312,7 @@ class FileServer(unittest.TestCase):
         away = [{"mountpoint": "/mnt/cloud", "type": "fuse.rclone"}, {"mountpoint": "/mnt/offsite", "type": "nfs4"}]
         self.assertEqual(self.sections["filesystems"]["unwatched"], away)
 
-    def test_a_snapshot_is_told_to_whoever_watches_it(self):
+    def test_a_snapshot_is_reported_to_whoever_watches_it(self):
         host = probe.RecordedHost(os.path.join(HOSTS, "nas-zfs-btrfs"))
         snapshot = "/tank/media/.zfs/snapshot/daily-2025-11-23"
         request = {"id": "1", "sections": ["filesystems"], "watch": {"filesystems": [snapshot]}}
@@ -339,7 +339,7 @@ class FileServer(unittest.TestCase):
             (set(self.sections["network"]["interfaces"]), self.sections["network"]["primary"]), (expected, "br0")
         )
 
-    def test_what_the_cache_of_zfs_gives_back_is_told(self):
+    def test_what_the_cache_of_zfs_gives_back_is_reported(self):
         self.assertEqual(self.sections["memory"]["zfs_cache_bytes"], 20132659200 - 1048576000)
 
 

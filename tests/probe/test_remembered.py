@@ -41,7 +41,7 @@ class ADay(unittest.TestCase):
     maxDiff = None
 
     @costly
-    def test_the_last_reply_tells_all_that_the_first_told(self):
+    def test_the_last_reply_reports_all_that_the_first_reported(self):
         for name in NAMES:
             with self.subTest(name):
                 host = MovedHost(name)

@@ -177,7 +177,7 @@ class Sshd(unittest.TestCase):
         told = self.decided("Match Address 10.0.0.0/8\n DenyUsers root\n")
         self.assertEqual(told, ("prohibit-password", "password_login", ["denyusers"]))
 
-    def test_the_lists_of_users_count_as_sshd_tells_them(self):
+    def test_the_lists_of_users_count_as_sshd_reports_them(self):
         said = "port 22\npermitrootlogin yes\npasswordauthentication yes\nallowusers mon\nallowusers bob\n"
         told = {"run": {"sshd -T": {"output": said}}, "is_root": True}
         for name, login in (("", "no"), ("allowusers root\n", "yes")):
@@ -189,7 +189,7 @@ class Sshd(unittest.TestCase):
             tree.changed(SSHD_CONFIG)
             self.assertEqual(security(tree, (), "ssh")["root_login"], login)
 
-    def test_many_blocks_and_accounts_are_judged_in_time(self):
+    def test_many_blocks_and_accounts_are_checked_in_time(self):
         blocks = "".join(f"Match User u{i} Address 10.0.{i}.0/24\n PasswordAuthentication yes\n" for i in range(200))
         blocks += "".join(f"Match Address 10.1.{i}.0/24\n PermitRootLogin yes\n" for i in range(200))
         tree = Tree(self)
@@ -325,7 +325,7 @@ class Others(unittest.TestCase):
         self.assertEqual(self.part("access_control", files)["state"], "warning")
         self.assertIsNone(self.part("access_control", {}))
 
-    def test_fail2ban_tells_its_bans_to_root(self):
+    def test_fail2ban_reports_its_bans_to_root(self):
         files = {"/etc/fail2ban/jail.conf": "", "/usr/bin/fail2ban-client": "", "/run/fail2ban/fail2ban.sock": ""}
         told = self.part("fail2ban", files)
         self.assertEqual(told, {"state": "ok", "reason": "active", "bans_unknown": "permission_denied"})
@@ -438,7 +438,7 @@ class Others(unittest.TestCase):
                     told = security(tree, name="automatic_updates")
                 self.assertEqual((told["state"], told["reason"]), ("unknown", reason), files)
 
-    def test_dnf_automatic_may_only_tell(self):
+    def test_dnf_automatic_may_only_notify(self):
         dnf = {"/etc/dnf/dnf.conf": "", probe.TIMERS_WANTED + "dnf-automatic.timer": ""}
         self.assertEqual(self.part("automatic_updates", dnf)["reason"], "only_tells")
         dnf["/etc/dnf/automatic.conf"] = "[commands]\napply_updates = yes\n"
@@ -495,7 +495,7 @@ class Others(unittest.TestCase):
         ):
             self.assertEqual(self.image(unit, files=files)[0], reason, files)
 
-    def test_an_image_of_which_no_tool_is_known_is_not_judged(self):
+    def test_an_image_of_which_no_tool_is_known_is_not_checked(self):
         tree = Tree(self)
         tree.write("/run/ostree-booted")
         with patch.object(probe, "units_named", return_value=[]):
@@ -652,7 +652,7 @@ class FailedLogins(unittest.TestCase):
             with self.subTest(message):
                 self.assertEqual(probe.count_failed([("1", 1, message)]), 0)
 
-    def test_a_wrong_answer_to_pam_counts_once_however_often_it_is_told(self):
+    def test_a_wrong_answer_to_pam_counts_once_however_often_it_is_reported(self):
         pam = "error: PAM: Authentication failure for root from 192.0.2.7"
         sshd = "Failed keyboard-interactive/pam for root from 192.0.2.7 port 40022 ssh2"
         # Below the log level VERBOSE sshd begins to speak after half of the tries that it allows.
@@ -670,7 +670,7 @@ class FailedLogins(unittest.TestCase):
         tree.write(SYSTEM_JOURNAL, journal_header(90000, NOW - 86400))
         return tree
 
-    def test_a_journal_of_which_a_file_was_ignored_does_not_tell_all(self):
+    def test_a_journal_of_which_a_file_was_ignored_does_not_report_all(self):
         # systemd 257, journal_access_check_and_warn(); it ends with 0 all the same.
         folder = os.path.dirname(SYSTEM_JOURNAL)
         old = put_away(80000, NOW - 90000)
@@ -744,7 +744,7 @@ class FailedLogins(unittest.TestCase):
             crowd.search(entry(line, _SYSTEMD_UNIT=f"u{n}.service").encode())
         self.assertEqual(len(crowd.units), probe.UNITS_NOTED)
 
-    def test_a_journal_that_says_more_than_is_read_tells_at_least_so_many(self):
+    def test_a_journal_that_says_more_than_is_read_reports_at_least_so_many(self):
         class Cut(probe.RecordedHost):
             def run(self, argv, timeout, tail=False, wanted=None):
                 raise probe.TooLong(argv[0], super().run(argv, timeout, tail, wanted))
@@ -759,7 +759,7 @@ class FailedLogins(unittest.TestCase):
                 part = self.asked(host)
                 self.assertEqual((part["reason"], part.get("lower_bound")), told)
 
-    def test_a_journal_that_takes_too_long_tells_at_least_so_many(self):
+    def test_a_journal_that_takes_too_long_reports_at_least_so_many(self):
         class Slow(probe.RecordedHost):
             def run(self, argv, timeout, tail=False, wanted=None):
                 raise probe.Late(argv[0], super().run(argv, timeout, tail, wanted))
@@ -890,7 +890,7 @@ class FailedLogins(unittest.TestCase):
             tree.write(put_away(80000, NOW - 3500))
             self.assertEqual(security(tree, name="failed_logins"), expected)
 
-    def test_a_journal_that_reaches_back_far_enough_tells_all(self):
+    def test_a_journal_that_reaches_back_far_enough_reports_all(self):
         day = {"clocks": {"boottime": 86400.0, "epoch": NOW}}
         for told, header, older in (
             (day, journal_header(90000, NOW - 3700), None),
@@ -924,7 +924,7 @@ class FailedLogins(unittest.TestCase):
             tree.write(SYSTEM_JOURNAL, content)
             self.assertEqual(security(tree, name="failed_logins")["reason"], "unreadable")
 
-    def test_when_the_journal_was_begun_that_only_root_reads_tells_how_far_it_reaches(self):
+    def test_when_the_journal_was_begun_that_only_root_reads_reports_how_far_it_reaches(self):
         class Closed(probe.RecordedHost):
             def head(self, path, size):
                 raise PermissionError(13, "Permission denied")
@@ -1157,7 +1157,7 @@ class FailedLogins(unittest.TestCase):
         journal = probe.Journal("".join(told), NOW)
         self.assertEqual(probe.count_failed(journal.messages), 1)
 
-    def test_a_log_that_nobody_writes_any_more_tells_nothing(self):
+    def test_a_log_that_nobody_writes_any_more_reports_nothing(self):
         told = self.by_file([f"Oct  9 08:50:00 nas sshd[812]: {FAILED}"], age=90000)
         self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
 

@@ -36,16 +36,16 @@ class Kernel(unittest.TestCase):
         parts = (struct.pack("=HH", 4 + len(part), kind) + part + bytes(-len(part) % 4) for kind, part in attributes)
         return body + b"".join(parts)
 
-    def test_a_socket_is_told_with_its_interface_group_and_what_it_takes(self):
+    def test_a_socket_is_reported_with_its_interface_group_and_what_it_takes(self):
         marks = (8, b"\0"), (11, b"\1"), (21, struct.pack("=Q", 1 << 40))
         told = probe.parse_listener(self.message("fe80::1", *marks, index=2), {2: "eth0"})
         expected = row("fe80::1", 8080, 4711, interface="eth0", only_ipv6=True, group=1 << 40)
         self.assertEqual(told, expected)
 
-    def test_an_old_kernel_tells_less(self):
+    def test_an_old_kernel_reports_less(self):
         self.assertEqual(probe.parse_listener(self.message("192.0.2.2"), {}), row("192.0.2.2", 8080, 4711))
 
-    def test_files_tell_the_same_of_what_listens_and_nothing_of_what_is_connected(self):
+    def test_files_report_the_same_of_what_listens_and_nothing_of_what_is_connected(self):
         text = HEAD + line("127.0.0.1", 8080, 12) + line("127.0.0.1", 22, 13, "01") + line("::1", 80, 14)
         told = list(probe.parse_proc_net(text.splitlines(), "0A", lambda uid: True))
         self.assertEqual(told, [row("127.0.0.1", 8080, 12), row("::1", 80, 14)])
@@ -81,7 +81,7 @@ class Reach(unittest.TestCase):
         self.assertTrue(probe.takes_ipv4(row("::", only_ipv6=False), {80}, True))
         self.assertFalse(probe.takes_ipv4(row("::", only_ipv6=True), set(), False))
 
-    def test_without_its_word_the_neighbour_and_the_rule_tell(self):
+    def test_without_its_word_the_neighbour_and_the_rule_decide(self):
         self.assertTrue(probe.takes_ipv4(row("::"), {81}, False))
         self.assertFalse(probe.takes_ipv4(row("::"), {80}, False))
         self.assertFalse(probe.takes_ipv4(row("::"), set(), True))
@@ -96,7 +96,7 @@ class Section(unittest.TestCase):
         tree.write("/etc/passwd", "root:x:0:0::/:\nweb:x:33:33::/:\neve:x:1000:1000::/:\n")
         return section(tree.host(), "sockets")[0]
 
-    def test_without_the_process_the_group_tells_the_unit_or_container(self):
+    def test_without_the_process_the_group_reports_the_unit_or_container(self):
         groups = {"11": "/system.slice/ssh.service", "12": f"/system.slice/docker-{ID}.scope", "13": "/init.scope"}
         rows = [row("::", port, port, group=port) for port in (11, 12, 13, 14)]
         told = self.sockets(*rows, group_ids=groups)
@@ -126,7 +126,7 @@ class Section(unittest.TestCase):
         kept = probe.first_of_each(rows, 10, {"0": "root", "1000": "eve"})
         self.assertEqual([one["port"] for one in kept], [0, 99, *range(1, 9)])
 
-    def test_equal_sockets_are_told_once(self):
+    def test_equal_sockets_are_reported_once(self):
         self.assertEqual(len(self.sockets(*(row("::", 80, inode) for inode in range(5)))["sockets"]), 1)
 
     def test_too_many_are_cut_and_that_is_said(self):
@@ -138,7 +138,7 @@ class Section(unittest.TestCase):
 
 
 class Workstation(unittest.TestCase):
-    def test_a_machine_whose_kernel_has_only_files_tells_all_that_they_hold(self):
+    def test_a_machine_whose_kernel_has_only_files_reports_all_that_they_hold(self):
         told = section(probe.RecordedHost(os.path.join(HOSTS, "nvidia-workstation")), "sockets")[0]
         self.assertEqual(told["complete"], {"sockets": True, "owners": False})
         rows = [(one["protocol"], one["address"], one["port"], one["exposure"]) for one in told["sockets"]]

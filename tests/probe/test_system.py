@@ -50,7 +50,7 @@ class LoggedIn(unittest.TestCase):
         self.session("zz", terminal=34816, SERVICE="sshd")
         self.assertEqual(self.users(), 1)
 
-    def test_of_more_sessions_than_are_read_no_number_is_told(self):
+    def test_of_more_sessions_than_are_read_no_number_is_reported(self):
         for number in range(probe.SESSIONS_READ):
             self.session(str(number), terminal=34816)
             self.tree.write(f"/run/systemd/sessions/{number}.ref")

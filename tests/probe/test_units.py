@@ -148,7 +148,7 @@ class Room(unittest.TestCase):
         self.assertEqual(set(self.names(told)[:2]), {own[-1], "zfs.service"})
         self.assertEqual((len(told["units"]), told["counts"]["not_shown"]), (200, 51))
 
-    def test_where_all_have_room_all_are_told(self):
+    def test_where_all_have_room_all_are_reported(self):
         told = self.told(*(f"agent@{n}.service loaded failed failed" for n in range(200)))
         self.assertEqual((len(told["units"]), told["complete"]), (200, {"systemd": True}))
         self.assertNotIn("not_shown", told["counts"])
@@ -181,7 +181,7 @@ class Room(unittest.TestCase):
         self.assertEqual(probe.unit_memory(tree.host(), told), 1000)
         self.assertEqual(probe.unit_memory(Tree(self).host(), told), 900)
 
-    def test_the_service_manager_of_another_user_is_told_as_theirs(self):
+    def test_the_service_manager_of_another_user_is_reported_as_theirs(self):
         lines = [f"user@{uid}.service loaded failed failed" for uid in (0, 1000, 1501)]
         told = self.told(*lines, "user-runtime-dir@1501.service loaded failed failed")
         whose = {unit["name"]: unit.get("guest_uid") for unit in told["units"]}

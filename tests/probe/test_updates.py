@@ -51,7 +51,7 @@ APT_MARKS = ("/etc/apt/apt.conf", "/var/lib/dpkg/status")
 
 
 class Others(unittest.TestCase):
-    def test_dnf_tells_versions_and_what_advisories_call_security(self):
+    def test_dnf_reports_versions_and_what_advisories_call_security(self):
         run = {
             " ".join(probe.DNF_CHECK): {"status": 100, "output": said("dnf-check-update")},
             " ".join([*probe.DNF_CHECK, "--security"]): {"status": 100, "output": said("dnf-check-update-security")},
@@ -170,7 +170,7 @@ class Others(unittest.TestCase):
             tree.write("/etc/dnf/dnf.conf", text)
             self.assertIs(bool(probe.dnf_withholds(tree.host())), withholds, text)
 
-    def test_a_dnf_that_cannot_be_asked_for_what_is_locked_still_tells_what_is_pending(self):
+    def test_a_dnf_that_cannot_be_asked_for_what_is_locked_still_reports_what_is_pending(self):
         run = {" ".join(probe.DNF_CHECK): {"status": 0}, " ".join(probe.DNF_ALL): {"status": 2, "errors": "x"}}
         tree = machine(self, ("/etc/dnf/dnf.conf",), ("/var/cache/dnf/updates-1/repodata/repomd.xml",), run)
         tree.write("/etc/dnf/plugins/versionlock.list", "demo-held-0:1.0-1.*\n")
@@ -200,7 +200,7 @@ class Others(unittest.TestCase):
         text = "a.noarch 2-1 updates\nObsoleting Packages\nb.noarch 3-1 updates\n    c.noarch 1-1 @System\n"
         self.assertEqual(list(probe.parse_dnf(text)), [("a.noarch", "2-1")])
 
-    def test_zypper_tells_packages_and_security_patches(self):
+    def test_zypper_reports_packages_and_security_patches(self):
         run = {
             " ".join(probe.ZYPPER_LIST): {"output": said("zypper-list-updates")},
             " ".join(probe.ZYPPER_SECURITY): {"output": said("zypper-list-patches")},
@@ -224,7 +224,7 @@ class Others(unittest.TestCase):
         told, _, _ = section(tree.host(), "updates")
         self.assertEqual((told["pending"], told["security"], told["held"]), (3, 0, {"count": 2}))
 
-    def test_zypper_tells_its_reason_in_its_xml(self):
+    def test_zypper_reports_its_reason_in_its_xml(self):
         run = {" ".join(probe.ZYPPER_LIST): {"status": 2, "output": said("zypper-error")}}
         tree = machine(self, ZYPPER_MARKS, ("/var/cache/zypp/raw/oss/repodata/repomd.xml",), run)
         self.assertEqual(section(tree.host(), "updates")[2], "zypper: The flag --bad is not known.")
@@ -254,7 +254,7 @@ class Others(unittest.TestCase):
         run = {"pacman -Qu": {"status": 1, "errors": newer}}
         self.assertEqual(section(machine(self, marks, metadata, run).host(), "updates")[0]["pending"], 0)
 
-    def test_no_manager_that_complains_has_told_all_whatever_its_status(self):
+    def test_no_manager_that_complains_has_reported_all_whatever_its_status(self):
         cases = (  # synthetic, in the words of the tools
             (probe.read_apk, probe.APK_LIST, "WARNING: Ignoring https://a.test/v3.20/main: BAD archive\n"),
             (
@@ -364,7 +364,7 @@ class Whose(unittest.TestCase):
         except probe.Missing:
             return None
 
-    def test_an_image_without_the_program_tells_of_the_image(self):
+    def test_an_image_without_the_program_reports_the_image(self):
         tree = Tree(self)
         for path in ("/etc/dnf/dnf.conf", "/run/ostree-booted", "/run/ostree/staged-deployment"):
             tree.write(path, "x")
@@ -589,7 +589,7 @@ class Reboot(unittest.TestCase):
         self.assertEqual(self.clocks(9000.0, 9000.0, running=3000.0), [])
         self.assertEqual(self.clocks(9000.0, 9000.0, running=60.0, newer=3000.0), [])
 
-    def test_a_kernel_that_came_is_told_as_soon_as_the_clock_is_right(self):
+    def test_a_kernel_that_came_is_reported_as_soon_as_the_clock_is_right(self):
         self.assertEqual(self.clocks(NOW, 7200.0, running=NOW - 30 * DAY, newer=NOW - 3600), ["kernel_updated"])
         self.assertEqual(self.clocks(NOW, 7200.0, running=NOW - 3600), ["kernel_updated"])
         # One under the same name that was made since the boot.

@@ -74,7 +74,7 @@ class InZone(unittest.TestCase):
 
 
 class TheMachines(InZone):
-    def test_a_living_probe_tells_the_zone_that_is_set_now(self):
+    def test_a_living_probe_reports_the_zone_that_is_set_now(self):
         host = probe.Host()
         seen = []
         for ahead in (0, 9 * HOUR, -5 * HOUR, -5 * HOUR, HOUR):

@@ -34,7 +34,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_a_section_is_looked_through_only_when_it_was_told(looks: list[float]) -> None:
+def test_a_section_is_looked_through_only_when_it_was_reported(looks: list[float]) -> None:
     services = item_tracker.ItemTracker(Inventory(), Selection())
     first = told("web.service", at=10.0)
     assert list(services.items(first, Rates(), is_news=True)["service"]) == ["system/web.service"]

@@ -13,7 +13,7 @@ from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, de
 from custom_components.homelab_monitor.client.tracking.event_baseline import baseline_as_dict, restore_baseline
 from custom_components.homelab_monitor.client.tracking.events import Baseline, advance, starting_from
 
-from .test_happenings import PLAIN
+from .test_events import PLAIN
 
 PATIENCE = 30.0
 FAILED = {"active_state": "failed", "result": "exit-code"}
@@ -135,7 +135,7 @@ class Life:
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))
-def test_who_restarts_tells_what_one_tells_who_never_does(first: int) -> None:
+def test_who_restarts_reports_the_same_as_one_who_never_does(first: int) -> None:
     for seed in range(first, first + 10):
         life = Life(seed)
         for _ in range(30):
@@ -146,7 +146,7 @@ def test_who_restarts_tells_what_one_tells_who_never_does(first: int) -> None:
         assert often == never, (seed, life.log)
 
 
-def test_such_lives_tell_of_everything() -> None:
+def test_such_lives_report_everything() -> None:
     told: set[str] = set()
     for seed in range(20):
         life = Life(seed)

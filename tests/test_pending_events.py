@@ -113,7 +113,7 @@ async def test_what_happens_in_a_start_that_is_ended_is_told_after_the_last_one(
 
 
 @pytest.mark.parametrize("starts", [0, 1, 3])
-async def test_a_host_that_is_back_in_a_start_that_is_ended_is_told_to_be_back_after_the_last_one(
+async def test_a_host_that_is_back_in_a_start_that_is_ended_is_reported_to_be_back_after_the_last_one(
     hass: HomeAssistant,
     host: Host,
     told: list[str],
@@ -145,7 +145,7 @@ async def test_a_host_that_is_back_in_a_start_that_is_ended_is_told_to_be_back_a
     assert len(notes) == 2
 
 
-async def test_what_waits_is_told_once_where_home_assistant_has_started_meanwhile(
+async def test_what_waits_is_reported_once_where_home_assistant_has_started_meanwhile(
     hass: HomeAssistant, host: Host, told: list[str]
 ) -> None:
     """The entry is disabled in a start, for longer than a reload takes, and enabled after it."""
@@ -166,7 +166,7 @@ async def test_what_waits_is_told_once_where_home_assistant_has_started_meanwhil
 
 
 @pytest.mark.parametrize("is_suspected", [False, True])
-async def test_a_card_that_is_being_lost_when_home_assistant_ends_is_told_once(
+async def test_a_card_that_is_being_lost_when_home_assistant_ends_is_reported_once(
     hass: HomeAssistant, host: Host, told: list[str], *, is_suspected: bool
 ) -> None:
     host.session.sections["gpu"] = {"gpus": [{"id": "1", "vendor": "nvidia", "name": "RTX 4090"}]}
@@ -183,7 +183,7 @@ async def test_a_card_that_is_being_lost_when_home_assistant_ends_is_told_once(
     assert told == ["gpu_lost"]
 
 
-async def test_a_fault_of_ours_tells_nothing_again(hass: HomeAssistant, host: Host, told: list[str]) -> None:
+async def test_a_fault_of_ours_reports_nothing_again(hass: HomeAssistant, host: Host, told: list[str]) -> None:
     recovers(host)
     await host.start()
     fails(host)
@@ -202,7 +202,7 @@ async def test_a_fault_of_ours_tells_nothing_again(hass: HomeAssistant, host: Ho
 
 
 @pytest.mark.parametrize("how", ["reload", "restart", "stop"])
-async def test_an_installation_whose_end_is_just_being_looked_at_when_everything_ends_is_told_once(
+async def test_an_installation_whose_end_is_just_being_looked_at_when_everything_ends_is_reported_once(
     hass: HomeAssistant, host: Host, told: list[str], how: str
 ) -> None:
     job, waiting = await started(hass, host)
@@ -242,7 +242,7 @@ async def test_an_installation_whose_end_is_just_being_looked_at_when_everything
 # ---------------------------------------------------------------- the file
 
 
-async def test_what_a_file_says_of_happenings_is_taken_as_far_as_it_means_anything(
+async def test_what_a_file_says_of_events_is_taken_as_far_as_it_means_anything(
     hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
 ) -> None:
     await host.start()
@@ -267,7 +267,7 @@ async def test_what_a_file_says_of_happenings_is_taken_as_far_as_it_means_anythi
     assert (memory.audience.is_held, memory.baseline, memory.audience.unexpected_until) == (False, None, None)
 
 
-async def test_so_many_happenings_of_a_user_keep_none_of_the_hosts_own_from_being_stored(
+async def test_so_many_events_of_a_user_keep_none_of_the_hosts_own_from_being_stored(
     hass: HomeAssistant, host: Host, hass_storage: dict[str, Any]
 ) -> None:
     await host.start()

@@ -121,7 +121,7 @@ class Covers(unittest.TestCase):
         told = self.told(self.DISK + other + self.OVER, **{"/srv/media": SIZES})
         self.assertEqual(told, (["/", "/srv/media"], [], True))
 
-    def test_a_watched_place_is_not_told_by_the_sizes_of_a_cover(self):
+    def test_a_watched_place_is_not_reported_by_the_sizes_of_a_cover(self):
         for disk in (self.DISK, "26 25 0:50 / /mnt/media rw - nfs4 nas:/ rw\n"):
             told = self.told(disk + self.OVER, watched=["/mnt/media"], **{"/mnt/media": SIZES})
             self.assertEqual(told, (["/"], ["/mnt/media"], False))
@@ -170,7 +170,7 @@ class Hangs(unittest.TestCase):
 
     @costly
     @unittest.skipUnless(EVE == 61001, "needs root")
-    def test_roots_containers_are_told_while_a_users_folder_hangs(self):
+    def test_roots_containers_are_reported_while_a_users_folder_hangs(self):
         for way in ("look", "connect"):
             with self.subTest(way):
                 blocks = set()

@@ -67,7 +67,7 @@ async def test_a_poll_that_ends_while_entities_go_loses_no_news(
     assert told(said) == [change]
 
 
-async def test_what_ends_beside_the_polls_while_entities_go_is_told_by_the_next_ones(
+async def test_what_ends_beside_the_polls_while_entities_go_is_reported_by_the_next_ones(
     hass: HomeAssistant, host: Host
 ) -> None:
     await host.start()
@@ -83,7 +83,7 @@ async def test_what_ends_beside_the_polls_while_entities_go_is_told_by_the_next_
 
 
 @pytest.mark.parametrize("is_reloaded", [False, True])
-async def test_a_host_that_was_told_to_be_gone_is_back_also_when_it_is_reloaded_before_anybody_listens(
+async def test_a_host_that_was_reported_to_be_gone_is_back_also_when_it_is_reloaded_before_anybody_listens(
     hass: HomeAssistant, host: Host, *, is_reloaded: bool
 ) -> None:
     await host.start()

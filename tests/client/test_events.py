@@ -49,7 +49,7 @@ def test_nothing_happens_on_a_quiet_host(looks: Looks) -> None:
     assert looks.look() == []
 
 
-def test_a_unit_that_fails_and_recovers_is_told_once_each(looks: Looks) -> None:
+def test_a_unit_that_fails_and_recovers_is_reported_once_each(looks: Looks) -> None:
     looks.unit["active_state"] = "active"
     assert looks.look() == [("service_recovered", {"service": "backup.service"})]
     assert looks.look() == []
@@ -80,7 +80,7 @@ def test_a_unit_that_is_tried_again_has_not_recovered(looks: Looks) -> None:
     ids=["not run since", "masked", "removed", "stopped", "gone"],
 )
 @pytest.mark.parametrize("is_rebooted", [False, True])
-def test_a_service_that_nobody_has_seen_well_is_not_told_to_be(
+def test_a_service_that_nobody_has_seen_well_is_not_reported_to_be(
     looks: Looks, state: dict[str, Any] | None, is_rebooted: bool
 ) -> None:
     units = looks.document["sections"]["services"]["units"]
@@ -193,7 +193,7 @@ def test_the_first_reply_of_a_new_boot_may_be_that_to_a_control(busy: Looks) -> 
     assert sorted(kind for _ in range(10) for kind, _ in busy.look()) == sorted(ALL)
 
 
-def test_a_reboot_is_told_once_when_its_first_reply_tells_no_uptime(looks: Looks) -> None:
+def test_a_reboot_is_reported_once_when_its_first_reply_reports_no_uptime(looks: Looks) -> None:
     looks.look()
     whole = looks.document["sections"]
     looks.document["boot_id"] = "another"
@@ -237,7 +237,7 @@ def test_a_list_that_is_not_whole_is_no_news(looks: Looks) -> None:
     assert looks.look() == []
 
 
-def test_of_a_list_that_is_not_whole_what_it_tells_is_news(looks: Looks) -> None:
+def test_of_a_list_that_is_not_whole_what_it_reports_is_news(looks: Looks) -> None:
     services = looks.document["sections"]["services"]
     services["complete"] = {"systemd": False}
     services["units"] = [{"name": "zfs-scrub.service", "active_state": "failed"}]
@@ -264,7 +264,7 @@ def test_another_boot_id_is_a_reboot(looks: Looks) -> None:
     assert looks.look() == []
 
 
-def test_an_uptime_of_whole_seconds_that_is_told_twice_in_one_is_no_reboot(looks: Looks) -> None:
+def test_an_uptime_of_whole_seconds_that_is_reported_twice_in_one_is_no_reboot(looks: Looks) -> None:
     for shorter, happened in ((1.0, []), (2.0, []), (3.0, [("rebooted", {})])):
         looks.look()
         looks.booted += 10.0 + shorter
@@ -334,7 +334,7 @@ def test_a_card_that_is_lost_at_the_first_look_is_no_news() -> None:
     assert [looks.look() for _ in range(10)] == [[]] * 10
 
 
-def test_what_is_not_told_whole_is_remembered_up_to_an_end(looks: Looks) -> None:
+def test_what_is_not_reported_whole_is_remembered_up_to_an_end(looks: Looks) -> None:
     """A host that tells of other failed units, and of another engine's containers, at each look."""
     services = looks.document["sections"]["services"]
     engines = [f"docker/user{number}" for number in range(30)]

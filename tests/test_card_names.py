@@ -121,7 +121,7 @@ async def test_a_machine_in_the_queue_and_in_its_own_dialog_gives_its_name_up_as
     assert "two" in cards(hass).values()
 
 
-async def test_a_row_is_judged_each_time_the_list_is_shown(hass: HomeAssistant) -> None:
+async def test_a_row_is_checked_each_time_the_list_is_shown(hass: HomeAssistant) -> None:
     found = [Candidate(address="192.0.2.66", hostname="backup")]
     entry = watched(hass, "tower")
     with patch(f"{DISCOVERY}.scan", return_value=found):

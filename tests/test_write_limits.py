@@ -112,7 +112,9 @@ def died(owner: str, name: str = "web") -> HostEvent:
     return HostEvent(type="container_died", about={"container": name, "owner": owner}, owner=owner)
 
 
-async def test_no_flood_of_one_user_uses_up_what_is_told_of_root_and_of_others(hass: HomeAssistant, host: Host) -> None:
+async def test_no_flood_of_one_user_uses_up_what_is_reported_of_root_and_of_others(
+    hass: HomeAssistant, host: Host
+) -> None:
     await host.start()
     rows = states_of(hass, EVENTS)
     username = host.entry.data["username"]
@@ -160,7 +162,7 @@ async def test_owners_that_come_later_keep_nobody_from_learning_how_many_were_le
     assert (rows[-1].attributes["owner"], rows[-1].attributes.get("left_out")) == ("eve", 5)
 
 
-async def test_services_that_a_login_makes_keep_no_other_from_being_told(hass: HomeAssistant, host: Host) -> None:
+async def test_services_that_a_login_makes_keep_no_other_from_being_reported(hass: HomeAssistant, host: Host) -> None:
     def report(state: str) -> None:
         units(host, 100, state, "user@{}.service".format)
         host.session.sections["services"]["units"].append(UNIT | {"name": "web.service", "active_state": state})
@@ -411,7 +413,7 @@ async def test_an_inventory_that_goes_on_growing_is_saved_about_as_often_as_the_
     assert 5 <= len(saves) <= 30
 
 
-async def test_a_host_that_connects_anew_each_minute_is_judged_wholly_a_few_times(
+async def test_a_host_that_connects_anew_each_minute_is_checked_wholly_a_few_times(
     hass: HomeAssistant, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await host.start()

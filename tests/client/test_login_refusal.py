@@ -216,7 +216,7 @@ async def test_what_ends_a_login_in_plain_text_is_nobodys_word_whatever_stands_b
         assert not err.server_version
 
 
-def test_a_server_that_found_bytes_of_ours_changed_has_not_judged_who_logs_in() -> None:
+def test_a_server_that_found_bytes_of_ours_changed_has_not_checked_who_logs_in() -> None:
     for code, words in ((2, b"Packet corrupt"), (5, b"MAC verification failed"), (10, b"")):
         shown = Shown()
         shown.take(6, b"\6")
@@ -378,7 +378,7 @@ async def disconnecting(tmp_path: Path, code: int, words: str) -> AsyncIterator[
 
 
 @pytest.mark.parametrize("code", [asyncssh.DISC_PROTOCOL_ERROR, asyncssh.DISC_BY_APPLICATION, 14, 15])
-async def test_the_words_of_a_server_that_disconnects_are_told(tmp_path: Path, code: int) -> None:
+async def test_the_words_of_a_server_that_disconnects_are_reported(tmp_path: Path, code: int) -> None:
     async with disconnecting(tmp_path, code, "Your address is not\nwelcome") as (target, known):
         with pytest.raises(KeyRefused) as caught:
             await Connection.open(target, KeyPair.generate(), known, timeout=SECONDS)

@@ -156,7 +156,7 @@ class Users(unittest.TestCase):
         finally:
             probe.ask_engine, probe.find_engines, probe.find_users_engines = kept
 
-    def test_a_host_tells_so_many_containers_and_says_whose_list_is_cut(self):
+    def test_a_host_reports_so_many_containers_and_says_whose_list_is_cut(self):
         section = self.told(5000)
         self.assertTrue(500 <= len(section["containers"]) <= 1200)
         self.assertEqual(section["complete"], {"docker/root": False})

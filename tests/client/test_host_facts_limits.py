@@ -60,7 +60,7 @@ def test_the_worst_facts_are_read_at_once(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_disks_are_told_once_each_and_so_many() -> None:
+def test_disks_are_reported_once_each_and_so_many() -> None:
     lines = [f"denied sd{number}\n" for number in range(3000)]
     smart = parse_facts("\x1esmart\n" + "".join(["denied sda\n", *lines, "denied sda\n"])).smart
     assert len(smart.denied) == len(set(smart.denied)) == DISKS_ASKED
