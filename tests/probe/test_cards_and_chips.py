@@ -65,9 +65,9 @@ class Cards(unittest.TestCase):
         self.tree.files(PCI + RADEON + "/hwmon/hwmon4", **monitor)
 
     def gpu(self, host=None):
-        told, missing, error = section(host or self.tree.host(), "gpu")
+        reported, missing, error = section(host or self.tree.host(), "gpu")
         self.assertEqual((missing, error), (None, None))
-        return told["gpus"][0]
+        return reported["gpus"][0]
 
     def test_a_radeon_reports_all_its_values(self):
         self.amd()
@@ -177,8 +177,14 @@ class Cards(unittest.TestCase):
 
     def test_an_intel_card_has_a_name_and_a_state(self):
         self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="suspended\n")
-        told = {"id": IGPU, "vendor": "intel", "name": "Intel GPU 0x1234", "pci_address": IGPU, "state": "suspended"}
-        self.assertEqual(self.gpu(), told)
+        reported = {
+            "id": IGPU,
+            "vendor": "intel",
+            "name": "Intel GPU 0x1234",
+            "pci_address": IGPU,
+            "state": "suspended",
+        }
+        self.assertEqual(self.gpu(), reported)
 
     def test_an_intel_card_reports_clock_heat_and_why_it_is_slow(self):
         self.tree.card(IGPU, "0x8086", "i915", power__runtime_status="active\n")
@@ -188,9 +194,9 @@ class Cards(unittest.TestCase):
         monitor = {"temp1_input": "61000", "power1_max": "190000000", "fan1_input": "900"}
         self.tree.files(PCI + IGPU + "/hwmon/hwmon3", **monitor)
         gpu = self.gpu()
-        told = {key: gpu[key] for key in ("clock_hz", "temperature_celsius", "power_limit_watts", "fan_rpm")}
+        reported = {key: gpu[key] for key in ("clock_hz", "temperature_celsius", "power_limit_watts", "fan_rpm")}
         expected = {"clock_hz": 1150000000, "temperature_celsius": 61.0, "power_limit_watts": 190.0, "fan_rpm": 900}
-        self.assertEqual((told, gpu["throttle_reasons"]), (expected, []))
+        self.assertEqual((reported, gpu["throttle_reasons"]), (expected, []))
         self.tree.files(clocks, throttle_reason_status="1\n", throttle_reason_pl1="1\n")
         self.assertEqual(self.gpu()["throttle_reasons"], ["thermal", "power"])
 
@@ -218,8 +224,8 @@ class Cards(unittest.TestCase):
 
     def test_an_nvidia_driver_without_its_programs_is_broken_not_absent(self):
         self.tree.card("0000:01:00.0", "0x10de", "nvidia")
-        told, missing, error = section(self.tree.host(), "gpu")
-        self.assertEqual((told, missing), (None, None))
+        reported, missing, error = section(self.tree.host(), "gpu")
+        self.assertEqual((reported, missing), (None, None))
         self.assertIn("nvidia-smi", error)
 
     def test_an_nvidia_card_that_nobody_set_up_is_none(self):
@@ -242,24 +248,24 @@ class Chips(unittest.TestCase):
         files = {"temp1_input": "61000", "temp1_label": "Package id 0", "temp1_max": "84000", "temp1_crit": "100000"}
         cores = {"temp2_input": "58000", "temp2_label": "Core 0", "temp3_input": "61000", "temp3_label": "Core 1"}
         self.tree.chip(0, "platform/coretemp.0/hwmon", "coretemp", **dict(files, **cores))
-        told = self.sensors()
+        reported = self.sensors()
         expected = {"id": "coretemp/coretemp.0/temp1", "chip": "coretemp", "label": "Package id 0", "celsius": 61.0}
-        self.assertEqual(told["temperatures"], [dict(expected, max_celsius=84.0, critical_celsius=100.0)])
-        self.assertEqual((told["cpu_celsius"], told["cpu_critical_celsius"]), (61.0, 100.0))
+        self.assertEqual(reported["temperatures"], [dict(expected, max_celsius=84.0, critical_celsius=100.0)])
+        self.assertEqual((reported["cpu_celsius"], reported["cpu_critical_celsius"]), (61.0, 100.0))
 
     def test_two_sockets_show_the_hotter_one(self):
         for number, value in ((0, "51000"), (1, "66000")):
             place = "platform/coretemp." + str(number) + "/hwmon"
             self.tree.chip(number, place, "coretemp", temp1_input=value, temp1_label="Package id " + str(number))
-        told = self.sensors()
-        self.assertEqual((told["cpu_celsius"], len(told["temperatures"])), (66.0, 2))
+        reported = self.sensors()
+        self.assertEqual((reported["cpu_celsius"], len(reported["temperatures"])), (66.0, 2))
 
     def test_the_die_is_truer_than_the_control_value(self):
         files = {"temp1_input": "77000", "temp1_label": "Tctl", "temp2_input": "50000", "temp2_label": "Tdie"}
         self.tree.chip(0, "pci0000:00/0000:00:18.3/hwmon", "k10temp", **files)
-        told = self.sensors()
-        self.assertEqual(told["cpu_celsius"], 50.0)
-        self.assertEqual(told["temperatures"][0]["id"], "k10temp/0000:00:18.3/temp1")
+        reported = self.sensors()
+        self.assertEqual(reported["cpu_celsius"], 50.0)
+        self.assertEqual(reported["temperatures"][0]["id"], "k10temp/0000:00:18.3/temp1")
 
     def test_the_id_of_an_nvme_is_its_place_not_its_number(self):
         place = "pci0000:00/0000:00:1d.0/0000:3d:00.0/nvme/nvme0"
@@ -277,8 +283,8 @@ class Chips(unittest.TestCase):
             zone, type="cpu-thermal", temp="48312", trip_point_0_type="critical", trip_point_0_temp="110000"
         )
         self.tree.files("/sys/class/thermal/thermal_zone1", type="gpu-thermal", temp="80000")
-        told = self.sensors()
-        self.assertEqual((told["cpu_celsius"], told["cpu_critical_celsius"]), (48.3, 110.0))
+        reported = self.sensors()
+        self.assertEqual((reported["cpu_celsius"], reported["cpu_critical_celsius"]), (48.3, 110.0))
 
     def test_a_zone_that_is_a_chip_too_is_reported_once(self):
         self.tree.chip(0, "virtual/thermal/thermal_zone0", "cpu_thermal", temp1_input="48312")
@@ -304,9 +310,9 @@ class Chips(unittest.TestCase):
             folder = self.tree.folder + "/sys/devices/" + place + "/hwmon/hwmon"
             os.rename(folder + str(number), folder + str(1 - number))
             self.tree.link(f"/sys/class/hwmon/hwmon{1 - number}", f"../../devices/{place}/hwmon/hwmon{1 - number}")
-        told = section(None, "sensors", one)[0]
-        self.assertEqual((told["cpu_celsius"], told["fans"]), (71.0, before["fans"]))
-        by_id = {each["id"]: each["celsius"] for each in told["temperatures"]}
+        reported = section(None, "sensors", one)[0]
+        self.assertEqual((reported["cpu_celsius"], reported["fans"]), (71.0, before["fans"]))
+        by_id = {each["id"]: each["celsius"] for each in reported["temperatures"]}
         self.assertEqual(by_id, {each["id"]: each["celsius"] for each in before["temperatures"]})
 
     def test_a_chip_that_took_the_number_of_another_is_not_that_one(self):
@@ -321,8 +327,8 @@ class Chips(unittest.TestCase):
         os.rename(folder, folder + "-old")
         os.remove(self.tree.folder + "/sys/class/hwmon/hwmon0")
         self.tree.chip(0, place, "drivetemp", temp1_input="51000", device__wwid="naa.5000c500deadbeef\n")
-        told = section(None, "sensors", one)[0]["temperatures"][0]
-        self.assertEqual((told["id"], told["celsius"]), ("drivetemp/naa.5000c500deadbeef/temp1", 51.0))
+        reported = section(None, "sensors", one)[0]["temperatures"][0]
+        self.assertEqual((reported["id"], reported["celsius"]), ("drivetemp/naa.5000c500deadbeef/temp1", 51.0))
 
     def test_thermal_zones_that_change_numbers_are_read_by_their_kind(self):
         self.tree.files("/sys/class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
@@ -350,8 +356,8 @@ class Chips(unittest.TestCase):
         place = "pci0000:00/0000:3d:00.0"
         self.tree.chip(0, place + "/nvme/nvme0", "nvme", temp1_input="30000")
         self.tree.write("/sys/devices/" + place + "/power/runtime_status", "suspended\n")
-        told = self.sensors()
-        self.assertEqual((told["temperatures"], told["asleep"]), ([], ["nvme/0000:3d:00.0/temp1"]))
+        reported = self.sensors()
+        self.assertEqual((reported["temperatures"], reported["asleep"]), ([], ["nvme/0000:3d:00.0/temp1"]))
 
     def test_a_disk_is_asked_for_its_temperature_only_when_it_has_just_worked(self):
         place = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0"
@@ -362,12 +368,13 @@ class Chips(unittest.TestCase):
         one = probe.Probe(self.tree.host())
         ids = ["drivetemp/naa.5000c500a1b2c3d4/temp1"]
         for _ in range(2):  # a disk that did nothing may stand still
-            told = section(None, "sensors", one)[0]
-            self.assertEqual((told["temperatures"], told["asleep"]), ([], ids))
+            reported = section(None, "sensors", one)[0]
+            self.assertEqual((reported["temperatures"], reported["asleep"]), ([], ids))
         self.tree.write("/sys/block/sda/stat", "11 0 808 5 20 0 1600 5 0 5 5\n")
-        told = section(None, "sensors", one)[0]
+        reported = section(None, "sensors", one)[0]
         self.assertEqual(
-            [(one["id"], one["label"], one["celsius"]) for one in told["temperatures"]], [(ids[0], "ST8000VN004", 34.0)]
+            [(one["id"], one["label"], one["celsius"]) for one in reported["temperatures"]],
+            [(ids[0], "ST8000VN004", 34.0)],
         )
         self.assertEqual(section(None, "sensors", one)[0]["asleep"], ids)
 
@@ -413,18 +420,18 @@ class Interfaces(unittest.TestCase):
 
     def test_a_users_own_interfaces_count_and_those_of_engines_do_not(self):
         types = {"br0": "bridge", "vmbr0": "bridge", "vlan20": "vlan", "bond0": "bond", "wg0": "wireguard"}
-        told = self.network("eth0", "wlan0", docker0="bridge", **types)
+        reported = self.network("eth0", "wlan0", docker0="bridge", **types)
         expected = {"eth0", "wlan0", "br0", "vmbr0", "vlan20", "bond0", "wg0", "tun0", "zt7nnig26"}
-        self.assertEqual(set(told["interfaces"]), expected)
-        self.assertNotIn("primary", told)
+        self.assertEqual(set(reported["interfaces"]), expected)
+        self.assertNotIn("primary", reported)
 
     def test_a_macvlan_of_the_users_counts_beside_real_cards_and_a_virtual_machines_tap_does_not(self):
         # As Linux 6.18 shows them: neither has a DEVTYPE, both have an iflink of another number, and a lower device.
         self.more = {"shim0": ("lower_eth0",), "macvtap0": ("lower_eth0", "macvtap")}
-        told = self.network("eth0")["interfaces"]
-        self.assertIn("shim0", told)
-        self.assertNotIn("macvtap0", told)
-        self.assertNotIn("pair0", told)
+        reported = self.network("eth0")["interfaces"]
+        self.assertIn("shim0", reported)
+        self.assertNotIn("macvtap0", reported)
+        self.assertNotIn("pair0", reported)
 
     def test_a_containers_own_end_of_a_pair_counts(self):
         self.assertIn("pair0", self.network(bond0="bond")["interfaces"])
@@ -436,9 +443,9 @@ class Interfaces(unittest.TestCase):
         route = "{} 00000000 0101A8C0 0003 0 0 {} 00000000 0 0 0\n"
         for cheap, dear in (("wlan0", "br-0123456789ab"), ("br-0123456789ab", "wlan0")):
             tree.write("/proc/net/route", head + route.format(dear, 600) + route.format(cheap, 100))
-            told = section(tree.host(), "network")[0]
-            self.assertEqual(told["primary"], cheap)
-        self.assertIn("br-0123456789ab", told["interfaces"])  # an engine's, but the way out
+            reported = section(tree.host(), "network")[0]
+            self.assertEqual(reported["primary"], cheap)
+        self.assertIn("br-0123456789ab", reported["interfaces"])  # an engine's, but the way out
 
     def test_without_ipv4_the_ipv6_route_is_primary(self):
         tree = Tree(self)
@@ -454,8 +461,8 @@ class Interfaces(unittest.TestCase):
         tree.write("/proc/net/dev", NET_DEV)
         for name, number in (("eth0", "2"), ("wlan0", "3")):
             tree.files("/sys/class/net/" + name, device__x="", ifindex=number + "\n")
-        told = section(tree.host(), "network")[0]["interfaces"]
-        self.assertEqual({name: told[name].get("number") for name in ("eth0", "wlan0")}, {"eth0": 2, "wlan0": 3})
+        reported = section(tree.host(), "network")[0]["interfaces"]
+        self.assertEqual({name: reported[name].get("number") for name in ("eth0", "wlan0")}, {"eth0": 2, "wlan0": 3})
 
     def test_an_interface_that_another_took_the_name_of_is_what_that_one_is(self):
         # A bridge `lan0` was deleted, and a VPN of that name was made, between two polls.
@@ -469,8 +476,8 @@ class Interfaces(unittest.TestCase):
         tree.files(folder, ifindex="8", iflink="8", uevent="INTERFACE=lan0\n", tun_flags="0x1001")
         tree.write("/proc/meminfo", "MemTotal: 1 kB\n")
         for name in ("hardware", "interfaces"):
-            told = section(None, name, one)
-            self.assertEqual(told[0]["interfaces"]["lan0"]["type"], "vpn", name)
+            reported = section(None, name, one)
+            self.assertEqual(reported[0]["interfaces"]["lan0"]["type"], "vpn", name)
 
     def test_sixty_pairs_of_containers_cost_no_look_into_sysfs(self):
         tree = Tree(self)
@@ -498,11 +505,11 @@ class Disks(unittest.TestCase):
         tree.write("/proc/diskstats", "".join(line.format(name) for name in names.split()))
         for name in ("sda", "nvme0n1", "mmcblk0", "mmcblk0boot0", "vda", "xvda", "sr0", "nvme0c0n1"):
             tree.write("/sys/block/" + name + "/device/x")
-        told = section(tree.host(), "disk_io")[0]["disks"]
-        self.assertEqual(set(told), {"sda", "nvme0n1", "mmcblk0", "vda", "xvda"})
+        reported = section(tree.host(), "disk_io")[0]["disks"]
+        self.assertEqual(set(reported), {"sda", "nvme0n1", "mmcblk0", "vda", "xvda"})
         expected = {"read_bytes": 4096, "written_bytes": 8192, "reads": 1, "writes": 3}
         seconds = {"read_seconds": 2.0, "write_seconds": 4.0, "busy_seconds": 5.0}
-        self.assertEqual(told["sda"], dict(expected, **seconds))
+        self.assertEqual(reported["sda"], dict(expected, **seconds))
 
     def test_without_diskstats_it_is_not_supported(self):
         self.assertEqual(section(Tree(self).host(), "disk_io"), (None, "not_supported", None))
@@ -573,8 +580,8 @@ class DiskPaths(unittest.TestCase):
                 tree.write("/sys/devices/" + row[boot] + "/x")
                 tree.link("/sys/block/" + os.path.basename(row[boot]), "../devices/" + row[boot])
             host = tree.host()
-            told = [probe.disk_path(host, os.path.basename(row[boot])) for row in DISK_PATHS]
-            self.assertEqual(told, [row[0] for row in DISK_PATHS])
+            reported = [probe.disk_path(host, os.path.basename(row[boot])) for row in DISK_PATHS]
+            self.assertEqual(reported, [row[0] for row in DISK_PATHS])
 
     def test_the_hardware_reports_it(self):
         tree = Tree(self)

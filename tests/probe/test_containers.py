@@ -36,9 +36,9 @@ class OutOfMemory(unittest.TestCase):
         # `docker run -m 8m debian tail /dev/zero`, and `docker kill` of another one: both end with 137.
         killed = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": True}}
         stopped = {"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": False}}
-        told = [probe.parse_inspected(document) for document in (killed, stopped)]
-        self.assertEqual([one["exit_code"] for one in told], [137, 137])
-        self.assertEqual([one.get("oom_killed") for one in told], [True, None])
+        reported = [probe.parse_inspected(document) for document in (killed, stopped)]
+        self.assertEqual([one["exit_code"] for one in reported], [137, 137])
+        self.assertEqual([one.get("oom_killed") for one in reported], [True, None])
 
 
 class Clocked(probe.RecordedHost):
@@ -85,17 +85,17 @@ def docker(test):
     return machine
 
 
-def rows(told):
-    return {row["name"]: row for row in told["containers"]}
+def rows(reported):
+    return {row["name"]: row for row in reported["containers"]}
 
 
 class Recorded(unittest.TestCase):
     def test_docker_reports_every_state_health_and_exit_code(self):
-        told, missing, error = section(docker(self).host(), "containers")
+        reported, missing, error = section(docker(self).host(), "containers")
         self.assertEqual((missing, error), (None, None))
         said = {
             name: (row["state"], row.get("health"), row.get("exit_code"), row["restart_policy"])
-            for name, row in rows(told).items()
+            for name, row in rows(reported).items()
         }
         self.assertEqual(
             said,
@@ -111,19 +111,19 @@ class Recorded(unittest.TestCase):
                 "web": ("running", "healthy", None, "unless-stopped"),
             },
         )
-        self.assertEqual(rows(told)["crash"]["restarts"], 3)
-        self.assertEqual(rows(told)["web"]["compose_project"], "shop")
-        self.assertEqual(rows(told)["web"]["compose_service"], "web")
-        self.assertEqual(told["engines"], [{"engine": "docker", "owner": "root", "state": "ok"}])
-        self.assertEqual(told["complete"], {"docker/root": True})
+        self.assertEqual(rows(reported)["crash"]["restarts"], 3)
+        self.assertEqual(rows(reported)["web"]["compose_project"], "shop")
+        self.assertEqual(rows(reported)["web"]["compose_service"], "web")
+        self.assertEqual(reported["engines"], [{"engine": "docker", "owner": "root", "state": "ok"}])
+        self.assertEqual(reported["complete"], {"docker/root": True})
 
     def test_podman_says_the_same_in_its_own_words(self):
         machine = Machine(self)
         machine.give("/run/podman/podman.sock", "podman-4.3")
-        told, _, _ = section(machine.host(), "containers")
+        reported, _, _ = section(machine.host(), "containers")
         said = {
             name: (row["state"], row.get("health"), row.get("exit_code"), row["restart_policy"])
-            for name, row in rows(told).items()
+            for name, row in rows(reported).items()
         }
         self.assertEqual(
             said,
@@ -137,26 +137,26 @@ class Recorded(unittest.TestCase):
                 "web": ("running", "healthy", None, "unless-stopped"),
             },
         )
-        self.assertEqual({row["engine"] for row in told["containers"]}, {"podman"})
+        self.assertEqual({row["engine"] for row in reported["containers"]}, {"podman"})
 
     def test_a_docker_socket_that_leads_to_podman_is_podman(self):
         machine = Machine(self)
         machine.give("/run/podman/podman.sock", "podman-4.3")
         machine.link("/run/docker.sock", "podman/podman.sock")
-        told, _, _ = section(machine.host(), "containers")
-        self.assertEqual(told["complete"], {"podman/root": True})
-        self.assertEqual(len(told["containers"]), 7)
+        reported, _, _ = section(machine.host(), "containers")
+        self.assertEqual(reported["complete"], {"podman/root": True})
+        self.assertEqual(len(reported["containers"]), 7)
 
     def test_engines_of_users_have_their_names(self):
         machine = docker(self)
         machine.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nmon:x:1500:1500::/home/mon:/bin/sh\n")
         machine.give("/run/user/1500/podman/podman.sock", "podman-4.3")
         machine.give("/run/user/1600/docker.sock", "docker-20.10")
-        told, _, _ = section(machine.host(), "containers")
-        self.assertEqual(set(told["complete"]), {"docker/root", "podman/mon", "docker/1600"})
-        webs = [(row["engine"], row["owner"]) for row in told["containers"] if row["name"] == "web"]
+        reported, _, _ = section(machine.host(), "containers")
+        self.assertEqual(set(reported["complete"]), {"docker/root", "podman/mon", "docker/1600"})
+        webs = [(row["engine"], row["owner"]) for row in reported["containers"] if row["name"] == "web"]
         self.assertEqual(webs, [("docker", "root"), ("podman", "mon"), ("docker", "1600")])
-        uids = {(row["owner"], row.get("uid")) for row in told["containers"]}
+        uids = {(row["owner"], row.get("uid")) for row in reported["containers"]}
         self.assertEqual(uids, {("root", None), ("mon", 1500), ("1600", 1600)})
 
     def test_statistics_of_an_engine_are_in_the_same_units(self):
@@ -222,9 +222,9 @@ class Use(unittest.TestCase):
             place = path.replace("__", "/").replace("PID", str(pid)).replace("ID", web).replace("_stat", ".stat")
             machine.write("/" + place, content.replace("ID", web))
         host = machine.host()
-        told, _, _ = section(host, "containers")
+        reported, _, _ = section(host, "containers")
         self.stats = [target for target in host.asked if "stats" in target and web in target]
-        row = rows(told)["web"]
+        row = rows(reported)["web"]
         return row.get("cpu_seconds"), row.get("memory_bytes")
 
     def test_version_2(self):
@@ -263,8 +263,8 @@ class Use(unittest.TestCase):
         machine.process(pid, "sleep", uid=1500, cgroup="/user.slice/user-1500.slice/session-1.scope")
         machine.write(f"/sys/fs/cgroup/system.slice/docker-{web}.scope/cpu.stat", "usage_usec 77000000\n")
         machine.write(f"/sys/fs/cgroup/system.slice/docker-{web}.scope/memory.stat", "anon 4096\n")
-        told, _, _ = section(machine.host(), "containers")
-        row = rows(told)["web"]
+        reported, _, _ = section(machine.host(), "containers")
+        row = rows(reported)["web"]
         self.assertEqual((row["uid"], row["pid"]), (1500, pid))
         self.assertNotEqual(row.get("cpu_seconds"), 77.0)
         self.assertNotEqual(row.get("memory_bytes"), 4096)
@@ -287,7 +287,7 @@ class Seldom(unittest.TestCase):
         """Let time pass; return what Docker is asked for besides the list and what its containers use."""
         self.host.now += seconds
         self.host.asked = []
-        self.told, self.missing, _ = section(self.host, "containers", self.probe)
+        self.reported, self.missing, _ = section(self.host, "containers", self.probe)
         others = [target for target in self.host.asked if "stats" not in target]
         self.assertLessEqual(others.count("/containers/json?all=1"), 1)
         return [target for target in others if "all=1" not in target]
@@ -306,21 +306,21 @@ class Seldom(unittest.TestCase):
         self.assertEqual(self.look(), [])
         self.change("web", State="exited", Status="Exited (1) 2 seconds ago")
         (asked,) = self.look()
-        self.assertIn(rows(self.told)["web"]["id"], asked)
-        self.assertEqual(rows(self.told)["web"]["exit_code"], 1)
+        self.assertIn(rows(self.reported)["web"]["id"], asked)
+        self.assertEqual(rows(self.reported)["web"]["exit_code"], 1)
         self.assertEqual(self.look(), [])
 
     def test_health_is_on_the_list(self):
         self.look()
         self.change("web", Status="Up 9 minutes (unhealthy)")
         self.assertEqual(self.look(), [])
-        self.assertEqual(rows(self.told)["web"]["health"], "unhealthy")
+        self.assertEqual(rows(self.reported)["web"]["health"], "unhealthy")
 
     def test_what_restarts_all_the_time_is_always_looked_at(self):
         self.look()
         self.change("crash", State="restarting", Status="Restarting (3) 2 seconds ago")
         self.assertEqual([len(self.look()) for _ in range(3)], [1, 1, 1])
-        self.assertEqual(rows(self.told)["crash"]["exit_code"], 3)
+        self.assertEqual(rows(self.reported)["crash"]["exit_code"], 3)
 
     def test_a_first_process_that_is_gone_is_a_restart(self):
         web = next(one["Id"] for one in answers("docker-20.10", "containers", "json") if one["Names"] == ["/web"])
@@ -343,12 +343,12 @@ class Seldom(unittest.TestCase):
         for number in range(120):
             self.machine.write(f"/run/docker.sock/containers/{number:064x}/json", json.dumps({"State": {}}))
         self.assertEqual([len(self.look()) for _ in range(4)], [50, 50, 20, 0])
-        self.assertEqual((len(self.told["containers"]), self.told["complete"]), (120, {"docker/root": True}))
+        self.assertEqual((len(self.reported["containers"]), self.reported["complete"]), (120, {"docker/root": True}))
 
     def test_a_container_that_goes_while_it_is_looked_at_is_still_listed(self):
         shutil.rmtree(self.machine.folder + "/run/docker.sock/containers/" + self.ident("web"))
         self.look()
-        self.assertEqual(rows(self.told)["web"]["state"], "running")
+        self.assertEqual(rows(self.reported)["web"]["state"], "running")
 
     def ident(self, name):
         listed = answers("docker-20.10", "containers", "json")
@@ -368,7 +368,7 @@ class Seldom(unittest.TestCase):
         for _ in range(6):
             self.look()
             lists.append(self.host.asked.count("/containers/json?all=1"))
-            self.assertEqual(len(self.told["containers"]), 7)
+            self.assertEqual(len(self.reported["containers"]), 7)
         self.assertEqual(lists, [1, 0, 0, 0, 1, 0])
         shutil.rmtree(machine.folder + f"/proc/{pid_of(listed, 'web')}")
         self.look()
@@ -403,9 +403,9 @@ class Absent(unittest.TestCase):
     def test_an_engine_that_is_stopped(self):
         machine = Tree(self)
         machine.write("/usr/bin/dockerd")
-        told, _, _ = section(machine.host(), "containers")
-        self.assertEqual(told["engines"], [{"engine": "docker", "owner": "root", "state": "stopped"}])
-        self.assertEqual((told["complete"], told["containers"]), ({"docker/root": False}, []))
+        reported, _, _ = section(machine.host(), "containers")
+        self.assertEqual(reported["engines"], [{"engine": "docker", "owner": "root", "state": "stopped"}])
+        self.assertEqual((reported["complete"], reported["containers"]), ({"docker/root": False}, []))
 
     def test_an_engine_that_may_not_be_used(self):
         machine = Tree(self, {"denied": ["/run/docker.sock"]})
@@ -414,9 +414,9 @@ class Absent(unittest.TestCase):
     def test_one_that_may_not_be_used_beside_one_that_may(self):
         machine = Tree(self, {"denied": ["/run/podman/podman.sock"]})
         shutil.copytree(os.path.join(ENGINES, "docker-20.10"), machine.folder + "/run/docker.sock")
-        told, _, _ = section(machine.host(), "containers")
-        self.assertEqual(told["complete"], {"podman/root": False, "docker/root": True})
-        self.assertEqual([row["state"] for row in told["engines"]], ["permission_denied", "ok"])
+        reported, _, _ = section(machine.host(), "containers")
+        self.assertEqual(reported["complete"], {"podman/root": False, "docker/root": True})
+        self.assertEqual([row["state"] for row in reported["engines"]], ["permission_denied", "ok"])
 
     def test_a_docker_that_somebody_stopped_is_not_started_by_asking(self):
         machine = docker(self)
@@ -424,13 +424,13 @@ class Absent(unittest.TestCase):
         machine.write("/lib/systemd/system/docker.socket")
         machine.write("/run/docker.pid", "77")
         host = machine.host()
-        told, _, _ = section(host, "containers")
-        self.assertEqual((told["engines"][0]["state"], host.asked), ("stopped", []))
+        reported, _, _ = section(host, "containers")
+        self.assertEqual((reported["engines"][0]["state"], host.asked), ("stopped", []))
         for path in ("/run/systemd/units/invocation:docker.service", "/proc/77"):
             with self.subTest(path):
                 machine.link(path, ".")
-                told, _, _ = section(host, "containers")
-                self.assertEqual(told["engines"][0]["state"], "ok")
+                reported, _, _ = section(host, "containers")
+                self.assertEqual(reported["engines"][0]["state"], "ok")
                 os.unlink(machine.folder + path)
 
 
@@ -525,12 +525,12 @@ class Misbehaving(unittest.TestCase):
                 for place in range(0, len(answer), 11):
                     door.sendall(answer[place : place + 11])
 
-        told, _ = self.ask(behave, timeout=8)
-        self.assertEqual((told["containers"][0]["name"], told["containers"][0]["restarts"]), ("web", 3))
+        reported, _ = self.ask(behave, timeout=8)
+        self.assertEqual((reported["containers"][0]["name"], reported["containers"][0]["restarts"]), ("web", 3))
 
     def test_one_that_never_answers_is_late_and_left_alone_for_a_minute(self):
-        told, missing = self.ask(lambda door: time.sleep(30))
-        self.assertEqual((told, missing), (None, "timed_out"))
+        reported, missing = self.ask(lambda door: time.sleep(30))
+        self.assertEqual((reported, missing), (None, "timed_out"))
         self.assertLess(self.seconds, 1.0)
         self.host.now += 30
         self.assertEqual(self.again(), (None, "timed_out"))
@@ -546,10 +546,10 @@ class Misbehaving(unittest.TestCase):
                 if "all=1" in target:
                     door.sendall(chunked(LISTED))
 
-        told, _ = self.ask(behave)
-        self.assertEqual(told["complete"], {"docker/root": True})
-        self.assertEqual(told["containers"][0]["state"], "running")
-        self.assertNotIn("restarts", told["containers"][0])
+        reported, _ = self.ask(behave)
+        self.assertEqual(reported["complete"], {"docker/root": True})
+        self.assertEqual(reported["containers"][0]["state"], "running")
+        self.assertNotIn("restarts", reported["containers"][0])
 
     def test_what_was_reported_stands_for_a_while_when_an_engine_hangs(self):
         is_well = [True]
@@ -563,15 +563,15 @@ class Misbehaving(unittest.TestCase):
         self.ask(behave, timeout=8)
         is_well[0] = False
         self.host.now += 30
-        told, _ = self.again()
-        self.assertEqual((told["complete"], told["engines"][0]["state"]), ({"docker/root": False}, "timed_out"))
-        self.assertEqual([row["name"] for row in told["containers"]], ["web"])
+        reported, _ = self.again()
+        self.assertEqual((reported["complete"], reported["engines"][0]["state"]), ({"docker/root": False}, "timed_out"))
+        self.assertEqual([row["name"] for row in reported["containers"]], ["web"])
         self.host.now += 130
         self.assertEqual(self.again(), (None, "timed_out"))
         is_well[0] = True
         self.host.now += 61
-        told, _ = self.again(8)
-        self.assertEqual(told["complete"], {"docker/root": True})
+        reported, _ = self.again(8)
+        self.assertEqual(reported["complete"], {"docker/root": True})
 
     def test_nonsense_is_unreadable(self):
         answers = (

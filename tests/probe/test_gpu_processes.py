@@ -55,7 +55,7 @@ class GpuProcesses(unittest.TestCase):
         self.tree.link(f"/proc/{pid}/fd/{number}", "/dev/dri/renderD128")
         self.tree.write(f"/proc/{pid}/fdinfo/{number}", CLIENT.format(client, kibibytes))
 
-    def told(self, seconds=60):
+    def reported(self, seconds=60):
         """Return {pid: bytes} a while later."""
         self.host.passed += seconds
         self.host.asked = []
@@ -85,7 +85,7 @@ class GpuProcesses(unittest.TestCase):
     def test_who_takes_long_is_cut_off_and_the_list_is_not_whole(self):
         for pid in (10, 11, 12):
             self.opens(pid, 4, pid, 100)
-        self.assertEqual(set(self.told()), {10, 11, 12})
+        self.assertEqual(set(self.reported()), {10, 11, 12})
         memo = self.one.memos["gpu_processes"]
         clock, real = [0.0], probe.drm_descriptors
 
@@ -94,39 +94,39 @@ class GpuProcesses(unittest.TestCase):
             return real(host, pid)
 
         with patch.object(probe.time, "monotonic", lambda: clock[0]), patch.object(probe, "drm_descriptors", slow):
-            told = probe.collect_gpu_processes(self.host, probe.Request({}), memo)
-        self.assertEqual((len(told["processes"]), told["complete"]), (1, {"drm": False}))
+            reported = probe.collect_gpu_processes(self.host, probe.Request({}), memo)
+        self.assertEqual((len(reported["processes"]), reported["complete"]), (1, {"drm": False}))
 
     def test_clients_of_a_process_add_up_and_a_shared_one_counts_once(self):
         self.opens(10, 5, 1, 100)
         self.opens(10, 6, 2, 200)
         self.opens(10, 7, 2, 200)
         self.opens(11, 3, 2, 200)  # inherited
-        self.assertEqual(self.told(), {10: 300 << 10})
+        self.assertEqual(self.reported(), {10: 300 << 10})
 
     def test_a_new_process_is_looked_at_twice_and_an_old_one_every_ten_minutes(self):
         self.tree.link("/proc/10/fd/0", "/dev/null")
-        self.assertEqual(self.told(), {})
+        self.assertEqual(self.reported(), {})
         self.tree.link("/proc/11/fd/0", "/dev/null")
-        self.assertEqual(self.told(), {})
+        self.assertEqual(self.reported(), {})
         self.assertEqual(self.host.asked, ["/proc/1/fd", "/proc/11/fd"])  # the first one: whether one may look at all
         self.opens(11, 4, 1, 100)
-        self.assertEqual(self.told(), {11: 100 << 10})
+        self.assertEqual(self.reported(), {11: 100 << 10})
         self.opens(10, 4, 2, 300)
-        self.assertEqual(self.told(), {11: 100 << 10})
+        self.assertEqual(self.reported(), {11: 100 << 10})
         self.assertNotIn("/proc/10/fd", self.host.asked)
-        self.assertEqual(self.told(600), {10: 300 << 10, 11: 100 << 10})
+        self.assertEqual(self.reported(600), {10: 300 << 10, 11: 100 << 10})
 
     def test_what_a_card_holds_is_read_each_time(self):
         self.opens(10, 4, 1, 100)
-        self.told()
+        self.reported()
         self.tree.write("/proc/10/fdinfo/4", CLIENT.format(1, 900))
-        self.assertEqual(self.told(), {10: 900 << 10})
+        self.assertEqual(self.reported(), {10: 900 << 10})
 
     def test_a_sleeping_card_is_not_asked(self):
         self.opens(10, 4, 1, 100)
         self.tree.write("/sys/bus/pci/devices/" + RADEON + "/power/runtime_status", "suspended\n")
-        self.assertEqual(self.told(), {})
+        self.assertEqual(self.reported(), {})
         self.assertEqual(self.host.asked, ["/proc/1/fd"])
 
     def test_who_may_not_look_says_so_and_reports_what_rocm_says_to_everybody(self):
@@ -142,8 +142,8 @@ class GpuProcesses(unittest.TestCase):
         self.assertEqual(section(host.host(), "gpu_processes"), (expected, None, None))
 
     def test_an_address_of_rocm_is_one_of_pci(self):
-        told = probe.kfd_address("location_id 33563\ndomain 1\n")
-        self.assertEqual(told, "0001:83:03.3")
+        reported = probe.kfd_address("location_id 33563\ndomain 1\n")
+        self.assertEqual(reported, "0001:83:03.3")
 
 
 if __name__ == "__main__":

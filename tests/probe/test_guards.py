@@ -54,32 +54,32 @@ class Numbers(unittest.TestCase):
 
     def test_more_memory_available_than_there_is_is_reported_by_the_caches(self):
         # lxcfs before 3.0 hands the machine's MemAvailable on.
-        told = self.memory(MemTotal=800, MemFree=100, MemAvailable=900, Buffers=50, Cached=60, Shmem=10)
-        self.assertEqual(told["available_bytes"], 200 << 10)
-        told = self.memory(MemTotal=800, MemFree=700, MemAvailable=900, Buffers=50, Cached=60, Shmem=0)
-        self.assertNotIn("available_bytes", told)
+        reported = self.memory(MemTotal=800, MemFree=100, MemAvailable=900, Buffers=50, Cached=60, Shmem=10)
+        self.assertEqual(reported["available_bytes"], 200 << 10)
+        reported = self.memory(MemTotal=800, MemFree=700, MemAvailable=900, Buffers=50, Cached=60, Shmem=0)
+        self.assertNotIn("available_bytes", reported)
 
     def test_memory_that_is_available_is_there(self):
         for total in (0, 100):
             for free in self.NASTY[1:]:
                 for shared in self.NASTY[1:]:
-                    told = self.memory(MemTotal=total, MemFree=free, MemAvailable=free, Cached=free, Shmem=shared)
-                    self.assertTrue(0 <= told.get("available_bytes", 0) <= told["total_bytes"], told)
+                    reported = self.memory(MemTotal=total, MemFree=free, MemAvailable=free, Cached=free, Shmem=shared)
+                    self.assertTrue(0 <= reported.get("available_bytes", 0) <= reported["total_bytes"], reported)
 
     def test_a_card_is_reported_with_what_can_be(self):
         for value in self.NASTY:
             for total in self.NASTY:
                 gpu = {"id": "1", "usage_percent": value, "fan_percent": value}
-                told = probe.believable(dict(gpu, memory_total_bytes=total, memory_used_bytes=value))
-                self.assertEqual(told.get("usage_percent"), value if 0 <= value <= 100 else None)
-                self.assertEqual(told.get("fan_percent"), min(value, 100) if value >= 0 else None)
-                self.assertEqual(told.get("memory_used_bytes"), value if 0 <= value <= total else None)
+                reported = probe.believable(dict(gpu, memory_total_bytes=total, memory_used_bytes=value))
+                self.assertEqual(reported.get("usage_percent"), value if 0 <= value <= 100 else None)
+                self.assertEqual(reported.get("fan_percent"), min(value, 100) if value >= 0 else None)
+                self.assertEqual(reported.get("memory_used_bytes"), value if 0 <= value <= total else None)
         self.assertEqual(probe.believable({"id": "1"}), {"id": "1"})
 
 
 class Topology(unittest.TestCase):
     def test_cores_of_the_machine_are_not_reported_beside_the_cpus_of_a_container(self):
-        for lxcfs, told in (
+        for lxcfs, reported in (
             ("", {"threads": 2, "sockets": 1, "cores": 4}),
             ("99 1 0:43 / /proc/cpuinfo rw", {"threads": 2}),
         ):
@@ -92,7 +92,7 @@ class Topology(unittest.TestCase):
                 folder = f"/sys/devices/system/cpu/cpu{n}/topology"
                 tree.files(folder, thread_siblings_list=n, physical_package_id=0)
             found, _, _ = section(tree.host(), "hardware")
-            self.assertEqual({key: found[key] for key in ("threads", "sockets", "cores") if key in found}, told)
+            self.assertEqual({key: found[key] for key in ("threads", "sockets", "cores") if key in found}, reported)
 
 
 class Disks(unittest.TestCase):
@@ -128,21 +128,21 @@ class Disks(unittest.TestCase):
 
 class Chips(unittest.TestCase):
     def test_alike_chips_without_an_address_keep_their_ids_whichever_the_kernel_finds_first(self):
-        told = []
+        reported = []
         for first, second in ((0, 1), (1, 0), (10, 9)):
             tree = Tree(self)
             for number, bus, celsius in ((first, 2, 31000), (second, 11, 32000)):
                 tree.chip(number, f"platform/soc/i2c-{bus}/{bus}-0048", "lm75", temp1_input=celsius)
             rows = section(tree.host(), "sensors")[0]["temperatures"]
-            told.append({row["id"]: row["celsius"] for row in rows})
-        self.assertEqual(told, [{"lm75/-0048/temp1": 31.0, "lm75/-0048/temp1#2": 32.0}] * 3)
+            reported.append({row["id"]: row["celsius"] for row in rows})
+        self.assertEqual(reported, [{"lm75/-0048/temp1": 31.0, "lm75/-0048/temp1#2": 32.0}] * 3)
 
 
 class Engines(unittest.TestCase):
     def test_a_published_port_without_an_address_is_published_everywhere(self):
         # Podman leaves the address out then (API: "IP" is "").
-        for told in ({}, {"IP": ""}):
-            port = probe.parse_port(dict({"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}, **told))
+        for reported in ({}, {"IP": ""}):
+            port = probe.parse_port(dict({"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}, **reported))
             self.assertEqual(port["host_ip"], "0.0.0.0")
 
     def test_a_yes_is_no_number(self):
@@ -173,8 +173,10 @@ class Logins(unittest.TestCase):
         tree.write("/var/log/messages", line * 30)
         self.assertEqual(probe.by_log(tree.host(), "/var/log/messages", {})[0], 30)
         host = tree.host()
-        told = probe.failed_logins(host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host), {})
-        self.assertEqual(told, {"state": "unknown", "reason": "no_log"})
+        reported = probe.failed_logins(
+            host, probe.Request({"id": "1", "sections": ["security"]}), probe.Daemons(host), {}
+        )
+        self.assertEqual(reported, {"state": "unknown", "reason": "no_log"})
 
 
 class Refusals(unittest.TestCase):
@@ -202,8 +204,8 @@ class Refusals(unittest.TestCase):
 
 class Lines(unittest.TestCase):
     def test_the_end_of_a_line_that_is_too_long_is_no_request(self):
-        told = b"x" * probe.LINE_BYTES + b'{"id": "9", "sections": ["cpu"]}\n{"id": "1"}\n'
-        requests = io.BytesIO(told)
+        reported = b"x" * probe.LINE_BYTES + b'{"id": "9", "sections": ["cpu"]}\n{"id": "1"}\n'
+        requests = io.BytesIO(reported)
         with self.assertRaises(ValueError):
             probe.parse_request(probe.read_line(requests))
         self.assertEqual(probe.read_line(requests), b'{"id": "1"}\n')

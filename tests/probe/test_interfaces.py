@@ -29,28 +29,28 @@ def packed(text):
 
 def one(interface, address, prefix_length=24, scope="global", **marks):
     version = 6 if ":" in address else 4
-    told = {"interface": interface, "version": version, "address": address}
-    return dict(told, prefix_length=prefix_length, scope=scope, **marks)
+    reported = {"interface": interface, "version": version, "address": address}
+    return dict(reported, prefix_length=prefix_length, scope=scope, **marks)
 
 
 class Netlink(unittest.TestCase):
     def test_of_a_point_to_point_link_our_own_end_is_reported(self):
         ends = attribute(1, packed("10.8.0.1")), attribute(2, packed("10.8.0.2")), attribute(3, b"eth0\0")
-        told = probe.parse_address(message(socket.AF_INET, 32, 0x80, 0, *ends), NAMES)
-        self.assertEqual(told, one("eth0", "10.8.0.2", 32))
+        reported = probe.parse_address(message(socket.AF_INET, 32, 0x80, 0, *ends), NAMES)
+        self.assertEqual(reported, one("eth0", "10.8.0.2", 32))
 
     def test_flags_that_do_not_fit_a_byte_are_reported_beside_it(self):
         marks = attribute(1, packed("2001:db8::7")), attribute(8, struct.pack("=I", 0x21 | 0x100))
-        told = probe.parse_address(message(socket.AF_INET6, 64, 0, 0, *marks), NAMES)
-        self.assertEqual(told, one("eth0", "2001:db8::7", 64, temporary=True, deprecated=True))
+        reported = probe.parse_address(message(socket.AF_INET6, 64, 0, 0, *marks), NAMES)
+        self.assertEqual(reported, one("eth0", "2001:db8::7", 64, temporary=True, deprecated=True))
 
     def test_a_second_ipv4_address_is_not_temporary(self):
-        told = probe.parse_address(message(socket.AF_INET, 24, 1, 0, attribute(1, packed("192.0.2.3"))), NAMES)
-        self.assertEqual(told, one("eth0", "192.0.2.3"))
+        reported = probe.parse_address(message(socket.AF_INET, 24, 1, 0, attribute(1, packed("192.0.2.3"))), NAMES)
+        self.assertEqual(reported, one("eth0", "192.0.2.3"))
 
     def test_a_scope_without_a_name_is_reported_as_a_number(self):
-        told = probe.parse_address(message(socket.AF_INET, 24, 0, 42, attribute(1, packed("192.0.2.3"))), NAMES)
-        self.assertEqual(told["scope"], "42")
+        reported = probe.parse_address(message(socket.AF_INET, 24, 0, 42, attribute(1, packed("192.0.2.3"))), NAMES)
+        self.assertEqual(reported["scope"], "42")
 
     def test_what_is_no_ip_address_or_of_a_lost_interface_is_left_out(self):
         self.assertIsNone(probe.parse_address(message(7, 24, 0, 0, attribute(1, b"abcd")), NAMES))
@@ -68,50 +68,52 @@ class Netlink(unittest.TestCase):
 
 
 class Section(unittest.TestCase):
-    def tree(self, **told):
-        tree = Tree(self, told)
+    def tree(self, **reported):
+        tree = Tree(self, reported)
         tree.write("/proc/net/dev", NET_DEV)
         tree.write("/sys/class/net/eth0/device/x")
         return tree
 
-    def told(self, tree):
-        told, missing, error = section(tree.host(), "interfaces")
+    def reported(self, tree):
+        reported, missing, error = section(tree.host(), "interfaces")
         self.assertEqual((missing, error), (None, None))
-        return told
+        return reported
 
     def test_without_netlink_ip_is_asked(self):
         printed = """[{"ifname": "eth0", "addr_info": [{"family": "inet", "local": "192.0.2.2", "prefixlen": 24,
             "scope": "global"}, {"family": "inet6", "local": "2001:db8::2", "prefixlen": 64, "scope": "global",
             "temporary": true}, {}]}, {"ifname": "lo"}]"""
-        told = self.told(self.tree(run={"ip -j addr": {"output": printed}}))["interfaces"]["eth0"]
-        self.assertEqual(told["ipv4"], [{"address": "192.0.2.2", "prefix_length": 24, "scope": "global"}])
+        reported = self.reported(self.tree(run={"ip -j addr": {"output": printed}}))["interfaces"]["eth0"]
+        self.assertEqual(reported["ipv4"], [{"address": "192.0.2.2", "prefix_length": 24, "scope": "global"}])
         address = {"address": "2001:db8::2", "prefix_length": 64, "scope": "global", "temporary": True}
-        self.assertEqual(told["ipv6"], [address])
+        self.assertEqual(reported["ipv6"], [address])
 
     def test_addresses_that_nobody_reports_are_unknown_and_not_none(self):
         for run in ({}, {"ip -j addr": {"status": 255, "errors": 'Option "-j" is unknown'}}):
-            told = self.told(self.tree(run=run))["interfaces"]["eth0"]
-            self.assertEqual(told, {"type": "physical"})
-        self.assertEqual(self.told(self.tree(addresses=[]))["interfaces"]["eth0"]["ipv4"], [])
+            reported = self.reported(self.tree(run=run))["interfaces"]["eth0"]
+            self.assertEqual(reported, {"type": "physical"})
+        self.assertEqual(self.reported(self.tree(addresses=[]))["interfaces"]["eth0"]["ipv4"], [])
 
     def test_a_speed_that_is_none_is_not_reported(self):
         for words, speed in (("1000", 10**9), ("-1", None), ("65535", None), ("4294967295", None), ("", None)):
             tree = self.tree()
             tree.files("/sys/class/net/eth0", speed=words + "\n", operstate="up\n", mtu="9000\n")
-            told = self.told(tree)["interfaces"]["eth0"]
-            self.assertEqual((told.get("speed_bits_per_second"), told["state"], told["mtu"]), (speed, "up", 9000))
+            reported = self.reported(tree)["interfaces"]["eth0"]
+            self.assertEqual(
+                (reported.get("speed_bits_per_second"), reported["state"], reported["mtu"]), (speed, "up", 9000)
+            )
 
     def test_a_tunnel_has_no_speed_whatever_its_driver_says(self):
         tree = self.tree()
         tree.files("/sys/class/net/wg0", uevent="DEVTYPE=wireguard\n", speed="10\n")
-        self.assertEqual(self.told(tree)["interfaces"]["wg0"], {"type": "vpn"})
+        self.assertEqual(self.reported(tree)["interfaces"]["wg0"], {"type": "vpn"})
 
     def primary(self, addresses, route="eth0", gateway="010200C0", route6=""):
         tree = self.tree(addresses=addresses)
         tree.write("/proc/net/route", ROUTE.format(route, gateway) if route else "")
         tree.write("/proc/net/ipv6_route", route6)
-        told = self.told(tree)
-        return [told.get(name) for name in ("primary", "primary_address", "gateway_ipv4", "gateway_ipv6")]
+        reported = self.reported(tree)
+        return [reported.get(name) for name in ("primary", "primary_address", "gateway_ipv4", "gateway_ipv6")]
 
     def test_the_primary_address_is_that_in_the_gateways_network(self):
         addresses = [
@@ -138,7 +140,7 @@ class Section(unittest.TestCase):
         ):
             tree = self.tree(addresses=addresses, source_address=source)
             tree.write("/proc/net/route", ROUTE.format("eth0", "010200C0"))
-            self.assertEqual(self.told(tree)["primary_address"], primary, source)
+            self.assertEqual(self.reported(tree)["primary_address"], primary, source)
 
     def test_the_kernel_is_asked_for_the_source_without_a_packet(self):
         host = probe.Host()
@@ -162,8 +164,8 @@ class Section(unittest.TestCase):
     def test_without_an_ipv4_address_the_ipv6_one_is_reported(self):
         zeros = "0" * 32
         route6 = f"{zeros} 00 {zeros} 00 {zeros} 00000400 1 0 00000001 wg0\n"
-        told = self.primary([one("wg0", "fd00::2", 64)], "eth0", "010200C0", route6)
-        self.assertEqual(told, ["eth0", "fd00::2", "192.0.2.1", None])
+        reported = self.primary([one("wg0", "fd00::2", 64)], "eth0", "010200C0", route6)
+        self.assertEqual(reported, ["eth0", "fd00::2", "192.0.2.1", None])
 
 
 class NameServers(unittest.TestCase):
@@ -173,8 +175,8 @@ class NameServers(unittest.TestCase):
             tree.write("/etc/resolv.conf", text)
         if upstreams is not None:
             tree.write("/run/systemd/resolve/resolv.conf", upstreams)
-        told = probe.name_servers(tree.host())
-        return told.get("dns_servers"), told.get("search_domains")
+        reported = probe.name_servers(tree.host())
+        return reported.get("dns_servers"), reported.get("search_domains")
 
     def test_the_last_of_domain_and_search_counts(self):
         text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n"

@@ -53,15 +53,15 @@ class Nvml(unittest.TestCase):
         self.host = NvmlHost(self.tree.folder)
 
     def gpus(self):
-        told, missing, error = section(self.host, "gpu")
+        reported, missing, error = section(self.host, "gpu")
         self.assertEqual((missing, error), (None, None))
-        return told["gpus"]
+        return reported["gpus"]
 
     def test_every_value_is_in_the_contracts_unit(self):
-        told, _, _ = section(self.host, "gpu")
-        self.assertEqual((told["driver"], told["source"]), ("570.195.03", "nvml"))
+        reported, _, _ = section(self.host, "gpu")
+        self.assertEqual((reported["driver"], reported["source"]), ("570.195.03", "nvml"))
         self.assertEqual(
-            told["gpus"][0],
+            reported["gpus"][0],
             {
                 "id": "GPU-aaaaaaaa-0000-0000-0000-000000000001",
                 "vendor": "nvidia",
@@ -188,9 +188,9 @@ class Nvml(unittest.TestCase):
         self.assertEqual(self.fake.fake_asked(0) - asked, 3 + 2)
 
     def processes(self):
-        told, missing, error = section(self.host, "gpu_processes")
+        reported, missing, error = section(self.host, "gpu_processes")
         self.assertEqual((missing, error), (None, None))
-        return told
+        return reported
 
     def test_processes_are_reported_with_their_memory_name_and_owner(self):
         self.tree.write("/proc/2000/comm", "ollama\n")

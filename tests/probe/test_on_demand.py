@@ -29,10 +29,10 @@ class Processes(unittest.TestCase):
         self.add(tree, 1, "init", uid=0)
         self.add(tree, 812, "a) (b 7", group="0::/system.slice/web.service\n")
         self.add(tree, 900, "x", uid=4242, group="0::/system.slice/docker-{}.scope\n".format("ab" * 32))
-        told, _, _ = section(tree.host(), "processes")
-        self.assertEqual((told["at"], told["total"], told["complete"]), (1000.0, 3, {"processes": True}))
+        reported, _, _ = section(tree.host(), "processes")
+        self.assertEqual((reported["at"], reported["total"], reported["complete"]), (1000.0, 3, {"processes": True}))
         self.assertEqual(
-            told["processes"][1],
+            reported["processes"][1],
             {
                 "pid": 812,
                 "name": "a) (b 7",
@@ -45,23 +45,23 @@ class Processes(unittest.TestCase):
                 "unit": "web.service",
             },
         )
-        self.assertEqual(told["processes"][2]["user"], "4242")
-        self.assertEqual(told["processes"][2]["container"], "ab" * 32)
+        self.assertEqual(reported["processes"][2]["user"], "4242")
+        self.assertEqual(reported["processes"][2]["container"], "ab" * 32)
 
     def test_the_kernels_own_threads_have_no_memory(self):
         tree = Tree(self)
         tree.files("/proc/2", stat=stat("kthreadd", 2), status="Name:\tkthreadd\nUid:\t0\t0\t0\t0\nThreads:\t1\n")
-        told, _, _ = section(tree.host(), "processes")
-        self.assertEqual(told["processes"][0]["memory_bytes"], 0)
+        reported, _, _ = section(tree.host(), "processes")
+        self.assertEqual(reported["processes"][0]["memory_bytes"], 0)
 
     def test_one_that_ends_meanwhile_and_one_that_is_hidden_are_left_out(self):
         tree = Tree(self)
         self.add(tree, 7)
         tree.write("/proc/8/stat", stat("gone", 8))
         tree.write("/proc/9/stat", "")
-        told, _, _ = section(tree.host(), "processes")
-        self.assertEqual([one["pid"] for one in told["processes"]], [7])
-        self.assertEqual(told["complete"], {"processes": False})  # PID 1 cannot be seen
+        reported, _, _ = section(tree.host(), "processes")
+        self.assertEqual([one["pid"] for one in reported["processes"]], [7])
+        self.assertEqual(reported["complete"], {"processes": False})  # PID 1 cannot be seen
 
     def test_of_too_many_those_are_reported_that_count(self):
         rows = [
@@ -113,9 +113,9 @@ class Processes(unittest.TestCase):
                         return b"0::/system.slice/x.service\n" if is_roots else cgroup.encode()
                     return stat("x").encode()
 
-            told = section(Crowded(tree.folder), "processes")[0]["processes"]
-            self.assertTrue(set(range(2501, 2601)) <= {one["pid"] for one in told}, real)
-            self.assertEqual({one["user"] for one in told}, {"root"}, "the effective one is shown")
+            reported = section(Crowded(tree.folder), "processes")[0]["processes"]
+            self.assertTrue(set(range(2501, 2601)) <= {one["pid"] for one in reported}, real)
+            self.assertEqual({one["user"] for one in reported}, {"root"}, "the effective one is shown")
 
     def test_of_a_crowd_of_processes_so_many_are_read_and_some_of_each_user(self):
         read = []
@@ -138,17 +138,17 @@ class Processes(unittest.TestCase):
         tree.write("/etc/passwd", "root:x:0:0::/:\nwww:x:33:33::/:\neve:x:1000:1000::/:\n")
         kept, probe.USERS_SECONDS = probe.USERS_SECONDS, 600.0
         try:
-            told = section(Crowded(tree.folder), "processes")[0]
+            reported = section(Crowded(tree.folder), "processes")[0]
         finally:
             probe.USERS_SECONDS = kept
         self.assertTrue(2000 <= len(read) <= 10000, len(read))
-        self.assertEqual((told["total"], told["complete"]["processes"]), (40001, False))
-        users = [one["user"] for one in told["processes"]]
+        self.assertEqual((reported["total"], reported["complete"]["processes"]), (40001, False))
+        users = [one["user"] for one in reported["processes"]]
         self.assertEqual((users.count("root"), users.count("www")), (1, 2))
 
     def test_this_very_process_as_ps_sees_it(self):
-        told, _, _ = section(probe.Host(), "processes")
-        mine = next(one for one in told["processes"] if one["pid"] == os.getpid())
+        reported, _, _ = section(probe.Host(), "processes")
+        mine = next(one for one in reported["processes"] if one["pid"] == os.getpid())
         argv = ["ps", "-o", "comm=,user:32=,rss=,nlwp=", "-p", str(os.getpid())]
         try:
             words = subprocess.check_output(argv).decode().split()
@@ -162,12 +162,12 @@ class Processes(unittest.TestCase):
     def test_no_command_line_leaves_the_host(self):
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "canary-password"], stdin=-1)
         try:
-            told, _, _ = section(probe.Host(), "processes")
+            reported, _, _ = section(probe.Host(), "processes")
         finally:
             child.stdin.close()
             child.wait()
-        self.assertIn(child.pid, [one["pid"] for one in told["processes"]])
-        self.assertNotIn("canary", repr(told))
+        self.assertIn(child.pid, [one["pid"] for one in reported["processes"]])
+        self.assertNotIn("canary", repr(reported))
 
 
 def frame(stream, text):
@@ -194,9 +194,9 @@ class Logs(unittest.TestCase):
             self.UNIT.format(2, "web.service"),
             output="-- Logs begin at Mon --\n2025-11-24T10:00:00+0000 nas web[7]: a\n  b\n",
         )
-        told, missing, error = self.ask(tree.host(), ["2 service web.service"])
+        reported, missing, error = self.ask(tree.host(), ["2 service web.service"])
         self.assertEqual((missing, error), (None, None))
-        self.assertEqual(told, {"lines": ["2025-11-24T10:00:00+0000 nas web[7]: a", "  b"], "truncated": False})
+        self.assertEqual(reported, {"lines": ["2025-11-24T10:00:00+0000 nas web[7]: a", "  b"], "truncated": False})
 
     def test_an_empty_log_is_no_error(self):
         tree = self.tree(self.UNIT.format(2, "web.service"), output="-- No entries --\n")
@@ -213,7 +213,7 @@ class Logs(unittest.TestCase):
     def test_a_service_that_systemd_does_not_know_has_no_log_unless_the_journal_still_has_lines_of_it(self):
         read, show = self.UNIT.format(2, "web.service"), "systemctl show --no-pager -p LoadState -- web.service"
         denied = "No journal files were opened due to insufficient permissions."
-        for read_says, show_says, told, missing in (
+        for read_says, show_says, reported, missing in (
             ({"output": "-- No entries --"}, {"output": "LoadState=not-found"}, None, "not_installed"),
             ({"status": 1, "errors": denied}, {"output": "LoadState=not-found"}, None, "not_installed"),
             ({"output": "-- No entries --"}, {"output": "LoadState=loaded"}, [], None),
@@ -225,7 +225,7 @@ class Logs(unittest.TestCase):
             tree = Tree(self, {"run": {read: read_says, show: show_says}})
             tree.write("/run/systemd/system/.keep")
             log, why, _ = self.ask(tree.host(), ["2 service web.service"])
-            self.assertEqual((log and log["lines"], why), (told, missing), (read_says, show_says))
+            self.assertEqual((log and log["lines"], why), (reported, missing), (read_says, show_says))
 
     def test_without_systemd_there_is_no_journal(self):
         self.assertEqual(self.ask(Tree(self).host(), ["2 service web.service"])[1], "not_supported")
@@ -255,14 +255,14 @@ class Logs(unittest.TestCase):
 
     def test_both_streams_of_a_container_come_in_their_order(self):
         content = frame(1, "T1 hello\nT2 wor") + frame(1, "ld\n") + frame(2, "T3 ächz\n") + frame(1, "cut off")[:9]
-        told, missing, error = self.ask(self.engine(content), ["10 container docker/root/web"])
+        reported, missing, error = self.ask(self.engine(content), ["10 container docker/root/web"])
         self.assertEqual((missing, error), (None, None))
-        self.assertEqual(told, {"lines": ["T1 hello", "T2 world", "T3 ächz", "c"], "truncated": False})
+        self.assertEqual(reported, {"lines": ["T1 hello", "T2 world", "T3 ächz", "c"], "truncated": False})
 
     def test_a_container_with_a_terminal_prints_plainly(self):
         host = self.engine("T1 hello\r\nT2 \x1b[1mbold\r\n", terminal=True)
-        told, _, _ = self.ask(host, ["1 container docker/root/web"])
-        self.assertEqual(told, {"lines": ["T2 \x1b[1mbold"], "truncated": True})
+        reported, _, _ = self.ask(host, ["1 container docker/root/web"])
+        self.assertEqual(reported, {"lines": ["T2 \x1b[1mbold"], "truncated": True})
 
     def test_a_users_own_engine_is_asked_for_his_container(self):
         host = self.engine(frame(1, "mine\n"), path="/run/user/1000/podman/podman.sock")
@@ -312,9 +312,9 @@ class Logs(unittest.TestCase):
 
         host = self.engine("")
         host.connect = lambda path, timeout, uid=None: Door(host, path)
-        told, missing, error = self.ask(host, ["500 container docker/root/web"])
+        reported, missing, error = self.ask(host, ["500 container docker/root/web"])
         self.assertEqual((missing, error, asked), (None, None, ["tail=500", "tail=32"]))
-        self.assertEqual(told, {"lines": ["long"] * 32, "truncated": True})
+        self.assertEqual(reported, {"lines": ["long"] * 32, "truncated": True})
 
 
 if __name__ == "__main__":

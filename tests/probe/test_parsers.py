@@ -8,7 +8,7 @@ from place import ROOT, probe
 
 
 class Parsers(unittest.TestCase):
-    def told(self, lines):
+    def reported(self, lines):
         visible = probe.visible_mounts(probe.parse_mountinfo(lines)).values()
         return [row.first for row in probe.rows_of(visible, probe.Watched([]), 0, probe.Automounts())]
 
@@ -32,8 +32,8 @@ class Parsers(unittest.TestCase):
         self.assertEqual(probe.parse_meminfo("MemTotal:  2 kB\nHugePages_Total: 7\n"), {"MemTotal": 2048})
 
     def test_loadavg(self):
-        told = probe.parse_loadavg("0.13 0.18 0.12 1/86 5288\n")
-        self.assertEqual(told, {"load1": 0.13, "load5": 0.18, "load15": 0.12, "running": 1, "threads": 86})
+        reported = probe.parse_loadavg("0.13 0.18 0.12 1/86 5288\n")
+        self.assertEqual(reported, {"load1": 0.13, "load5": 0.18, "load15": 0.12, "running": 1, "threads": 86})
 
     def test_a_mountpoint_with_spaces_and_backslashes(self):
         line = "36 35 98:0 / /mnt/my\\040disk\\134x rw,noatime master:1 - ext3 /dev/root rw"
@@ -42,13 +42,13 @@ class Parsers(unittest.TestCase):
 
     def test_a_mount_hidden_by_a_later_one_on_the_same_place_is_left_out(self):
         lines = "1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 8:2 / /data rw - ext4 /dev/sdb1 rw"
-        self.assertEqual([one.device for one in self.told(lines)], ["8:2"])
+        self.assertEqual([one.device for one in self.reported(lines)], ["8:2"])
 
     def test_the_first_mount_of_all_is_its_own_parent_and_hides_nothing(self):
         # A system that runs from its initramfs: rootfs is what `/` is.
         lines = "1 1 0:2 / / rw - rootfs rootfs rw\n20 1 8:1 / /boot rw - vfat /dev/sda1 rw"
-        told = probe.visible_mounts(probe.parse_mountinfo(lines))
-        self.assertEqual(sorted(told), ["/", "/boot"])
+        reported = probe.visible_mounts(probe.parse_mountinfo(lines))
+        self.assertEqual(sorted(reported), ["/", "/boot"])
 
     def test_what_is_left_of_a_line_that_was_cut_stands_in_the_place_of_no_other(self):
         for left in ("50 25 0:9 /" + "r" * 32000 + " ", "50 25 0:9 /" + "r" * 32000 + " /srv"):
@@ -68,13 +68,13 @@ class Parsers(unittest.TestCase):
             "33 20 8:5 / /srv/data rw - ext4 /dev/sda5 rw",
             "34 33 8:6 / /srv/data/music rw - ext4 /dev/sda6 rw",
         ]
-        told = self.told("\n".join(lines))
-        self.assertEqual([one.mountpoint for one in told], ["/", "/srv/data", "/srv/data/music", "/srv/database"])
-        self.assertEqual(told[0].device, "8:1")
+        reported = self.reported("\n".join(lines))
+        self.assertEqual([one.mountpoint for one in reported], ["/", "/srv/data", "/srv/data/music", "/srv/database"])
+        self.assertEqual(reported[0].device, "8:1")
 
     def test_a_mountpoint_may_hold_what_unicode_takes_for_the_end_of_a_line(self):
-        told = list(probe.parse_mountinfo("30 20 8:2 / /srv/a\u2028b\x85c\\012d rw - ext4 /dev/sda2 rw\n"))
-        self.assertEqual([one.mountpoint for one in told], ["/srv/a\u2028b\x85c\nd"])
+        reported = list(probe.parse_mountinfo("30 20 8:2 / /srv/a\u2028b\x85c\\012d rw - ext4 /dev/sda2 rw\n"))
+        self.assertEqual([one.mountpoint for one in reported], ["/srv/a\u2028b\x85c\nd"])
 
     def test_lines_of_mountinfo_that_make_no_sense_are_skipped(self):
         self.assertEqual(list(probe.parse_mountinfo("\nrubbish\n1 2 3 - x")), [])
@@ -126,8 +126,8 @@ class Parsers(unittest.TestCase):
         self.assertFalse(probe.usable_route("0201"))
 
     def test_os_release_quotes(self):
-        told = probe.parse_assignments('ID=debian\nPRETTY_NAME="A \\"B\\""\n# no=thing\nX=\'y z\'\n')
-        self.assertEqual(told, {"ID": "debian", "PRETTY_NAME": 'A "B"', "X": "y z"})
+        reported = probe.parse_assignments('ID=debian\nPRETTY_NAME="A \\"B\\""\n# no=thing\nX=\'y z\'\n')
+        self.assertEqual(reported, {"ID": "debian", "PRETTY_NAME": 'A "B"', "X": "y z"})
 
     def test_a_request_that_is_none_is_refused(self):
         for line in (b"", b"[]", b"{}", b'{"id":"a b","sections":[]}', b'{"id":"1","sections":"cpu"}', b"\xff"):
@@ -157,9 +157,9 @@ class Parsers(unittest.TestCase):
 
     def test_an_unquoted_and_a_quoted_value_of_os_release(self):
         text = 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12"\nNAME=\'It is one\'\nHOME_URL="\n# A=b\n'
-        told = probe.parse_assignments(text)
+        reported = probe.parse_assignments(text)
         self.assertEqual(
-            told, {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12", "NAME": "It is one", "HOME_URL": '"'}
+            reported, {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12", "NAME": "It is one", "HOME_URL": '"'}
         )
 
     def test_numbers_that_systemd_does_not_know_are_left_out_of_a_service(self):

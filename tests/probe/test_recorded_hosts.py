@@ -90,8 +90,8 @@ class Truth(unittest.TestCase):
                 self.assertLessEqual(abs(percent - int(row[4].rstrip("%"))), 1 if name in RECORDED else 0)
             # What is on this machine, each once: df repeats a btrfs for each subvolume that is mounted.
             sources = {row[0] for row in rows if not re.match(r"(devtmpfs|udev|tmpfs|log2ram|none)$|.*:", row[0])}
-            told = [one["device"] for one in sections["filesystems"]["filesystems"]]
-            self.assertEqual((len(told), set(told)), (len(set(told)), sources))
+            reported = [one["device"] for one in sections["filesystems"]["filesystems"]]
+            self.assertEqual((len(reported), set(reported)), (len(set(reported)), sources))
 
     def test_inodes_equal_df(self):
         for name, sections in self.each():
@@ -221,9 +221,9 @@ class RaspberryPi(unittest.TestCase):
     """A machine without DMI, PCI graphics and pressure."""
 
     def test_the_device_tree_and_numbers_of_cores_name_it(self):
-        told = reply_of("raspberry-pi")["sections"]["hardware"]
-        self.assertEqual((told["model"], told["cpu_model"]), ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76"))
-        self.assertEqual([told[what] for what in ("sockets", "cores", "threads")], [1, 4, 4])
+        reported = reply_of("raspberry-pi")["sections"]["hardware"]
+        self.assertEqual((reported["model"], reported["cpu_model"]), ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76"))
+        self.assertEqual([reported[what] for what in ("sockets", "cores", "threads")], [1, 4, 4])
         expected = {
             "path": "platform/axi/1000fff000.mmc/mmc1",
             "model": "SD64G",
@@ -231,7 +231,7 @@ class RaspberryPi(unittest.TestCase):
             "size_bytes": 63864569856,
             "rotational": False,
         }
-        self.assertEqual(told["disks"], {"mmcblk0": expected})
+        self.assertEqual(reported["disks"], {"mmcblk0": expected})
 
     def test_the_cpu_is_not_the_warmer_chip_beside_it(self):
         sensors = reply_of("raspberry-pi")["sections"]["sensors"]
@@ -284,8 +284,8 @@ class AmdDesktop(unittest.TestCase):
         self.assertNotIn("amdgpu", {one["chip"] for one in sensors["temperatures"]})
 
     def test_modules_of_memory_are_known_by_their_socket_not_by_a_bus_that_is_counted(self):
-        told = [one["id"] for one in reply_of("amd-desktop")["sections"]["sensors"]["temperatures"]]
-        self.assertEqual(told[-2:], ["spd5118/0000:00:14.0-0051/temp1", "spd5118/0000:00:14.0-0053/temp1"])
+        reported = [one["id"] for one in reply_of("amd-desktop")["sections"]["sensors"]["temperatures"]]
+        self.assertEqual(reported[-2:], ["spd5118/0000:00:14.0-0051/temp1", "spd5118/0000:00:14.0-0053/temp1"])
 
 
 class FileServer(unittest.TestCase):
@@ -323,8 +323,8 @@ class FileServer(unittest.TestCase):
     def test_resting_disks_are_left_asleep_and_solid_state_ones_are_asked(self):
         sensors = self.sections["sensors"]
         self.assertEqual(len(sensors["asleep"]), 7)
-        told = [one["celsius"] for one in sensors["temperatures"] if one["chip"] == "drivetemp"]
-        self.assertEqual((told, sensors["cpu_celsius"]), ([40.0, 41.0], 47.0))
+        reported = [one["celsius"] for one in sensors["temperatures"] if one["chip"] == "drivetemp"]
+        self.assertEqual((reported, sensors["cpu_celsius"]), ([40.0, 41.0], 47.0))
 
     def test_disks_are_whole_and_real(self):
         self.assertEqual(

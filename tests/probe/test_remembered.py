@@ -46,22 +46,22 @@ class ADay(unittest.TestCase):
             with self.subTest(name):
                 host = MovedHost(name)
                 living = probe.Probe(host)
-                first = self.told(living)
+                first = self.reported(living)
                 number, sizes = 0, []
                 while host.moved < DAY_SECONDS:
                     host.moved += STEPS[number % len(STEPS)]
                     number += 1
-                    now = self.told(living)
+                    now = self.reported(living)
                     for _ in range(3 if now != first else 0):
                         # On a busy machine a program is late now and then; what got lost stays so.
-                        now = self.told(living) if now != first else now
+                        now = self.reported(living) if now != first else now
                     for part in ("missing", "errors", "sections"):
                         self.assertEqual(now[part], first[part], f"{host.moved} s: {part}")
                     if number % len(STEPS) == 0:
                         sizes.append(sum(len(repr(memo)) for memo in living.memos.values()))
                 self.assertLessEqual(max(sizes), sizes[0] * 1.1 + 200, "what is remembered does not grow")
 
-    def told(self, living):
+    def reported(self, living):
         # A new one each time: what it may cost counts from when it was made.
         request = probe.Request({"id": "day", "sections": probe.polled_sections()})
         reply = json.loads(json.dumps(probe.clean(living.answer(request))))
@@ -82,13 +82,13 @@ class Remembered(unittest.TestCase):
 
     def test_it_is_read_once_until_it_is_old(self):
         one = probe.Remembered(10.0)
-        told = [one.get(now, None, lambda now=now: self.read(now)) for now in (100.0, 109.9, 110.0, 119.0)]
-        self.assertEqual(told, [100.0, 100.0, 110.0, 110.0])
+        reported = [one.get(now, None, lambda now=now: self.read(now)) for now in (100.0, 109.9, 110.0, 119.0)]
+        self.assertEqual(reported, [100.0, 100.0, 110.0, 110.0])
 
     def test_it_is_read_again_when_what_it_hangs_on_is_another(self):
         one = probe.Remembered(10.0)
-        told = [one.get(100.0, key, lambda key=key: self.read(key)) for key in ("a", "a", "b", "a")]
-        self.assertEqual(told, ["a", "a", "b", "a"])
+        reported = [one.get(100.0, key, lambda key=key: self.read(key)) for key in ("a", "a", "b", "a")]
+        self.assertEqual(reported, ["a", "a", "b", "a"])
         self.assertEqual(self.reads, ["a", "b", "a"])
 
     def test_a_reading_that_fails_is_not_remembered(self):
@@ -101,8 +101,8 @@ class Remembered(unittest.TestCase):
     def test_each_name_is_read_once_and_all_of_them_again_when_they_are_old(self):
         each = probe.RememberedEach(10.0)
         for now, names in ((100.0, "ab"), (105.0, "abc"), (109.0, "c"), (110.0, "ca"), (111.0, "ca"), (121.0, "")):
-            told = each.each(now, names, self.read)
-            self.assertEqual(told, {name: name for name in names}, now)
+            reported = each.each(now, names, self.read)
+            self.assertEqual(reported, {name: name for name in names}, now)
         self.assertEqual("".join(self.reads), "abcca")
 
     def test_names_that_come_and_go_do_not_put_off_the_reading_of_the_others(self):

@@ -38,22 +38,22 @@ class Kernel(unittest.TestCase):
 
     def test_a_socket_is_reported_with_its_interface_group_and_what_it_takes(self):
         marks = (8, b"\0"), (11, b"\1"), (21, struct.pack("=Q", 1 << 40))
-        told = probe.parse_listener(self.message("fe80::1", *marks, index=2), {2: "eth0"})
+        reported = probe.parse_listener(self.message("fe80::1", *marks, index=2), {2: "eth0"})
         expected = row("fe80::1", 8080, 4711, interface="eth0", only_ipv6=True, group=1 << 40)
-        self.assertEqual(told, expected)
+        self.assertEqual(reported, expected)
 
     def test_an_old_kernel_reports_less(self):
         self.assertEqual(probe.parse_listener(self.message("192.0.2.2"), {}), row("192.0.2.2", 8080, 4711))
 
     def test_files_report_the_same_of_what_listens_and_nothing_of_what_is_connected(self):
         text = HEAD + line("127.0.0.1", 8080, 12) + line("127.0.0.1", 22, 13, "01") + line("::1", 80, 14)
-        told = list(probe.parse_proc_net(text.splitlines(), "0A", lambda uid: True))
-        self.assertEqual(told, [row("127.0.0.1", 8080, 12), row("::1", 80, 14)])
+        reported = list(probe.parse_proc_net(text.splitlines(), "0A", lambda uid: True))
+        self.assertEqual(reported, [row("127.0.0.1", 8080, 12), row("::1", 80, 14)])
 
 
 class Reach(unittest.TestCase):
     def test_what_an_address_says_of_who_can_reach_it(self):
-        for address, told in (
+        for address, reported in (
             ("127.0.0.53", "machine"),
             ("::1", "machine"),
             ("0.0.0.0", "all"),
@@ -69,13 +69,13 @@ class Reach(unittest.TestCase):
             ("2600::1", "all"),
         ):
             with self.subTest(address):
-                self.assertEqual(probe.exposure(row(address), []), told)
+                self.assertEqual(probe.exposure(row(address), []), reported)
 
     def test_every_address_of_one_interface_is_as_public_as_those_are(self):
         addresses = [{"interface": "eth0", "address": "8.8.4.4"}, {"interface": "virbr0", "address": "192.168.122.1"}]
-        for interface, told in (("eth0", "all"), ("virbr0", "lan"), ("lo", "machine"), ("gone0", "lan")):
+        for interface, reported in (("eth0", "all"), ("virbr0", "lan"), ("lo", "machine"), ("gone0", "lan")):
             with self.subTest(interface):
-                self.assertEqual(probe.exposure(row("::", interface=interface), addresses), told)
+                self.assertEqual(probe.exposure(row("::", interface=interface), addresses), reported)
 
     def test_a_socket_for_every_ipv6_address_says_itself_whether_it_takes_ipv4(self):
         self.assertTrue(probe.takes_ipv4(row("::", only_ipv6=False), {80}, True))
@@ -89,9 +89,9 @@ class Reach(unittest.TestCase):
 
 
 class Section(unittest.TestCase):
-    def sockets(self, *rows, **told):
+    def sockets(self, *rows, **reported):
         """Return who listens on TCP, as the section tells it."""
-        tree = Tree(self, dict({"listeners": {"tcp": list(rows), "udp": []}}, **told))
+        tree = Tree(self, dict({"listeners": {"tcp": list(rows), "udp": []}}, **reported))
         tree.write("/proc/net/tcp", HEAD)
         tree.write("/etc/passwd", "root:x:0:0::/:\nweb:x:33:33::/:\neve:x:1000:1000::/:\n")
         return section(tree.host(), "sockets")[0]
@@ -99,27 +99,29 @@ class Section(unittest.TestCase):
     def test_without_the_process_the_group_reports_the_unit_or_container(self):
         groups = {"11": "/system.slice/ssh.service", "12": f"/system.slice/docker-{ID}.scope", "13": "/init.scope"}
         rows = [row("::", port, port, group=port) for port in (11, 12, 13, 14)]
-        told = self.sockets(*rows, group_ids=groups)
-        owners = [{name: one[name] for name in ("unit", "container", "pid") if name in one} for one in told["sockets"]]
+        reported = self.sockets(*rows, group_ids=groups)
+        owners = [
+            {name: one[name] for name in ("unit", "container", "pid") if name in one} for one in reported["sockets"]
+        ]
         # What systemd opened it opened for somebody else: nobody knows for whom.
         self.assertEqual(owners, [{"unit": "ssh.service"}, {"container": ID}, {}, {}])
-        self.assertFalse(told["complete"]["owners"])
+        self.assertFalse(reported["complete"]["owners"])
 
     def test_what_the_kernel_listens_at_is_nobodys_and_nobody_is_missed(self):
-        told = self.sockets(row("0.0.0.0", 2049, 0))
-        self.assertEqual((len(told["sockets"]), told["complete"]["owners"]), (1, True))
-        self.assertNotIn("pid", told["sockets"][0])
+        reported = self.sockets(row("0.0.0.0", 2049, 0))
+        self.assertEqual((len(reported["sockets"]), reported["complete"]["owners"]), (1, True))
+        self.assertNotIn("pid", reported["sockets"][0])
 
     def test_of_too_many_each_user_is_told_some(self):
-        def told(uids):
+        def reported(uids):
             crowd = [row("0.0.0.0", 1024 + n, n, uid=uid) for n, uid in enumerate(uids)]
             listed = self.sockets(*crowd, row("0.0.0.0", 50000, 1 << 20, uid=0), row("0.0.0.0", 50001, 1 << 21))
             ports = [one["port"] for one in listed["sockets"]]
             self.assertEqual((ports[-2:], ports), ([50000, 50001], sorted(ports)))
             self.assertEqual((len(ports), listed["complete"]["sockets"]), (probe.SOCKETS_TOLD, False))
 
-        told([1000] * 3000)
-        told(range(100000, 103000))  # one user, who gives his processes any number
+        reported([1000] * 3000)
+        reported(range(100000, 103000))  # one user, who gives his processes any number
 
     def test_of_too_many_to_look_at_each_users_are_looked_at(self):
         rows = [row("::", n, uid=1000) for n in range(50)] + [row("::", 99, uid=0)]
@@ -130,8 +132,8 @@ class Section(unittest.TestCase):
         self.assertEqual(len(self.sockets(*(row("::", 80, inode) for inode in range(5)))["sockets"]), 1)
 
     def test_too_many_are_cut_and_that_is_said(self):
-        told = self.sockets(*(row("::", port, port) for port in range(1, 1202)))
-        self.assertEqual((len(told["sockets"]), told["complete"]["sockets"]), (1000, False))
+        reported = self.sockets(*(row("::", port, port) for port in range(1, 1202)))
+        self.assertEqual((len(reported["sockets"]), reported["complete"]["sockets"]), (1000, False))
 
     def test_without_a_network_in_proc_it_is_not_supported(self):
         self.assertEqual(section(Tree(self).host(), "sockets"), (None, "not_supported", None))
@@ -139,9 +141,9 @@ class Section(unittest.TestCase):
 
 class Workstation(unittest.TestCase):
     def test_a_machine_whose_kernel_has_only_files_reports_all_that_they_hold(self):
-        told = section(probe.RecordedHost(os.path.join(HOSTS, "nvidia-workstation")), "sockets")[0]
-        self.assertEqual(told["complete"], {"sockets": True, "owners": False})
-        rows = [(one["protocol"], one["address"], one["port"], one["exposure"]) for one in told["sockets"]]
+        reported = section(probe.RecordedHost(os.path.join(HOSTS, "nvidia-workstation")), "sockets")[0]
+        self.assertEqual(reported["complete"], {"sockets": True, "owners": False})
+        rows = [(one["protocol"], one["address"], one["port"], one["exposure"]) for one in reported["sockets"]]
         expected = [
             ("tcp", "0.0.0.0", 22, "all"),
             ("tcp", "::", 22, "all"),
@@ -157,8 +159,8 @@ class Workstation(unittest.TestCase):
             ("udp", "::", 51820, "all"),
         ]
         self.assertEqual(rows, expected)
-        self.assertEqual([one["port"] for one in told["sockets"] if len(one["families"]) == 2], [3000])
-        owned = [(one["port"], one["process"], one["pid"], one["unit"]) for one in told["sockets"] if "pid" in one]
+        self.assertEqual([one["port"] for one in reported["sockets"] if len(one["families"]) == 2], [3000])
+        owned = [(one["port"], one["process"], one["pid"], one["unit"]) for one in reported["sockets"] if "pid" in one]
         self.assertEqual(owned, [(11434, "ollama", 2211, "ollama.service")])
 
 
@@ -168,9 +170,9 @@ class ThisMachine(unittest.TestCase):
             door.bind(("127.0.0.1", 0))
             door.listen(1)
             port = door.getsockname()[1]
-            told, missing, error = section(probe.Host(), "sockets")
+            reported, missing, error = section(probe.Host(), "sockets")
         self.assertEqual((missing, error), (None, None))
-        mine = next(one for one in told["sockets"] if (one["protocol"], one["port"]) == ("tcp", port))
+        mine = next(one for one in reported["sockets"] if (one["protocol"], one["port"]) == ("tcp", port))
         self.assertEqual((mine["pid"], mine["exposure"], mine["families"]), (os.getpid(), "machine", ["ipv4"]))
 
 

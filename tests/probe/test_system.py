@@ -64,8 +64,8 @@ class Processes(unittest.TestCase):
         tree = Tree(self)
         tree.write("/proc/loadavg", "0.13 0.18 0.12 1/86 5288\n")
         tree.process(4711, "python3", uid=1000)
-        told = section(tree.host(), "load")[0]
-        self.assertEqual((told["threads"], told.get("processes")), (86, None))
+        reported = section(tree.host(), "load")[0]
+        self.assertEqual((reported["threads"], reported.get("processes")), (86, None))
         tree.process(1, "init")
         self.assertEqual(section(tree.host(), "load")[0]["processes"], 2)
 

@@ -100,8 +100,10 @@ class TheMachines(InZone):
         script = os.path.join(os.path.dirname(self.path), "probe.py")
         with open(script, "wb") as file:
             file.write(program)
-        told = subprocess.check_output([sys.executable, script, "system"], env=dict(os.environ, TZ="Antarctica/Troll9"))
-        self.assertIn(b'"timezone_offset_seconds": 7200', told)
+        reported = subprocess.check_output(
+            [sys.executable, script, "system"], env=dict(os.environ, TZ="Antarctica/Troll9")
+        )
+        self.assertIn(b'"timezone_offset_seconds": 7200', reported)
 
     def test_threads_that_ask_while_it_changes_get_one_or_the_other(self):
         host, seen = probe.Host(), set()
@@ -127,8 +129,8 @@ class TheMachines(InZone):
 class TheLogs(InZone):
     def test_what_was_refused_before_the_clocks_went_forward_counts(self):
         self.zone((0, 0), (NOW - 1200, HOUR))
-        told = self.failed(self.log((0, 1800, 12)))
-        self.assertEqual((told["state"], told["count"]), ("warning", 12))
+        reported = self.failed(self.log((0, 1800, 12)))
+        self.assertEqual((reported["state"], reported["count"]), ("warning", 12))
         self.assertEqual(self.failed(self.log((0, 3700, 12)))["count"], 0)
         self.assertEqual(self.failed(self.log((0, 3700, 12), (HOUR, 100, 3)))["count"], 3)
 
@@ -151,17 +153,17 @@ class TheLogs(InZone):
             tree = self.log((old, 1800, 12), (new, 60, 1), first=old)
             self.assertEqual(self.failed(tree, since=NOW - 300)["reason"], "log_too_short")
             tree = self.log((old, 1800, 12), (new, 60, 11), first=old)
-            told = self.failed(tree, since=NOW - 300)
-            self.assertEqual((told["state"], told["count"], told["lower_bound"]), ("warning", 11, True))
+            reported = self.failed(tree, since=NOW - 300)
+            self.assertEqual((reported["state"], reported["count"], reported["lower_bound"]), ("warning", 11, True))
             tree = self.log((old, 7200, 12), (new, 60, 1), first=old)
             self.assertEqual(self.failed(tree, since=NOW - 7000)["reason"], "some")
 
     def test_a_writer_that_keeps_the_zone_it_was_started_with_hides_nothing(self):
         for kept, zone in ((0, 9 * HOUR), (9 * HOUR, 0), (19800, 0), (0, -5 * HOUR)):
             self.zone((0, zone))
-            told = self.failed(self.log((kept, 1800, 12), (kept, 62, 1)))
-            self.assertEqual((told["state"], told.get("count")), ("warning", 13), (kept, zone))
-            self.assertNotIn("lower_bound", told)
+            reported = self.failed(self.log((kept, 1800, 12), (kept, 62, 1)))
+            self.assertEqual((reported["state"], reported.get("count")), ("warning", 13), (kept, zone))
+            self.assertNotIn("lower_bound", reported)
 
     def test_a_last_line_of_another_machine_moves_no_line_of_this_one(self):
         self.zone((0, 2 * HOUR))
