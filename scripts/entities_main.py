@@ -1,4 +1,4 @@
-"""scripts/entities: write docs/entities.md from the tables of the platforms; with --check only tell if it is stale.
+"""scripts/entities: write docs/entities.md from the tables of the platforms; --check only reports whether it is stale.
 
 How many entities a host gets is counted in a real Home Assistant core, on hosts that the tests simulate.
 """

@@ -185,7 +185,7 @@ async def add_desk(tour: Tour) -> None:
 
 
 async def add_cellar(tour: Tour) -> None:
-    """Meet a machine without Python: red keeps you there until it is cured."""
+    """Meet a machine without Python: a red item keeps you there until it is fixed."""
     browser = tour.browser
     await browser.at("config.step.address")
     await browser.go_on()

@@ -1,4 +1,4 @@
-"""One way to say what a test needs of the machine: without it skip, on CI fail."""
+"""Declare what a test needs of the machine: skip it if that is missing, fail on CI."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What an idle machine's numbers do: they never stand still, and none of it is news.
+"""How an idle host's numbers vary: they change all the time, without any event.
 
 A model, not a recording: processes wake up every second, a job runs every minute and another every ten, the fan
 follows the temperature, logs grow. Its size is that of a small server with nothing to do: 1 to 3 % of CPU, a few

@@ -1,4 +1,4 @@
-"""A machine behind a real OpenSSH server, watched by Home Assistant with the real probe."""
+"""A host behind a real OpenSSH server, monitored by Home Assistant with the real probe."""
 
 from contextlib import suppress
 from unittest.mock import patch

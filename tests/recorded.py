@@ -1,4 +1,4 @@
-"""A recorded machine in a Home Assistant whose clock a test moves: what its probe told, and then as it goes on.
+"""A recorded machine in a Home Assistant whose clock a test moves: what its probe reported, and what follows.
 
 Between two polls every counter grows as it has done on average since the machine booted, so that each rate has a value
 of its own and two that are mixed up differ.

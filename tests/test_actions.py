@@ -1,4 +1,4 @@
-"""Actions that tell: processes and logs, asked beside the polls."""
+"""Actions that return data: processes and logs, requested beside the polls."""
 
 from typing import Any
 

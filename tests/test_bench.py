@@ -1,4 +1,4 @@
-"""scripts/bench judges right: medians, ratios, and an exit status that tells of a missed budget."""
+"""scripts/bench evaluates correctly: medians, ratios, and an exit status that shows a missed budget."""
 
 from contextlib import nullcontext
 import importlib

@@ -1,4 +1,4 @@
-"""*Test now* and the action `test_host`: who may, what comes back, and what a test leads to."""
+"""*Test now* and the action `test_host`: who has permission, what is returned, and what a test leads to."""
 
 from collections.abc import Iterator
 import time

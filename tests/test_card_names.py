@@ -1,4 +1,4 @@
-"""Cards and rows: what they are called is judged whenever it is shown, and many of them cost little."""
+"""Cards and rows: their names are checked whenever they are shown, and many of them cost little."""
 
 from collections import Counter
 from collections.abc import Iterator

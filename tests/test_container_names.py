@@ -1,4 +1,4 @@
-"""A container that is called like another host is told from it, as anybody who may start one names it."""
+"""A container with the name of another host is distinguished from it, because anybody who can start one names it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Controls in Home Assistant: who may, what the options and the host's state say, and what follows."""
+"""Controls in Home Assistant: who has permission, what the options and the host's state allow, and what follows."""
 
 import asyncio
 from ipaddress import IPv4Address

@@ -1,4 +1,4 @@
-"""A machine that is watched is no card under *Discovered*, whatever name or address it is known by."""
+"""A monitored host is not shown under *Discovered*, whatever name or address it is known by."""
 
 from homeassistant.config_entries import SOURCE_INTEGRATION_DISCOVERY, SOURCE_ZEROCONF
 from homeassistant.core import HomeAssistant

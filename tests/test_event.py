@@ -1,4 +1,4 @@
-"""What happened reaches automations: through a real `event.received` trigger, once per happening."""
+"""Events reach automations: through a real `event.received` trigger, once each."""
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError

@@ -1,4 +1,4 @@
-"""What is heard while an entry is reloaded or Home Assistant starts is told, once."""
+"""Events found while an entry is reloaded or Home Assistant starts are reported once."""
 
 import asyncio
 from typing import Any

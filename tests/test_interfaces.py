@@ -1,4 +1,4 @@
-"""The option `interfaces`: the chosen ones' traffic is enabled, and what a person switched stays as it is."""
+"""The option `interfaces`: the traffic of chosen ones is enabled, and entities that a person switched do not change."""
 
 from unittest.mock import AsyncMock
 

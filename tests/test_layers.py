@@ -1,4 +1,4 @@
-"""The rooms of the house: a file imports only from below it (docs: DESIGN of the layers)."""
+"""The rooms of the code: a file imports only from rooms below its own (docs/architecture.md)."""
 
 import ast
 from itertools import pairwise

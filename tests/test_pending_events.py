@@ -1,4 +1,4 @@
-"""What happens while nobody listens is told once, after the last start, however many starts there were."""
+"""Events that occur while nobody listens are reported once, after the last start, however many starts there were."""
 
 import asyncio
 from collections.abc import Callable

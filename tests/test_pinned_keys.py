@@ -1,4 +1,4 @@
-"""The pinned host keys of hosts that are watched: what older entries hold, and what polls change."""
+"""The pinned host keys of monitored hosts: what older entries hold, and what polls change."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""This very machine, watched by Home Assistant through a real OpenSSH server with the real probe.
+"""This machine, monitored by Home Assistant through a real OpenSSH server with the real probe.
 
 The values are compared with what the system's own tools say at the same moment, and the host is
 lost and found in every way in which that happens: its session, its probe or its server dies.

@@ -1,4 +1,4 @@
-"""Things of a machine that tell the same serial number, MAC or UUID, in a Home Assistant with real registries."""
+"""Items of a host that report the same serial number, MAC or UUID, in a Home Assistant with real registries."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Updates that are installed from Home Assistant: who may, how it is followed, and how its end is told."""
+"""Updates installed from Home Assistant: who has permission, how they are followed, and how their end is reported."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a monitored machine can make Home Assistant write at each poll: rows, files, issues and lines of its log."""
+"""What a monitored host can make Home Assistant write at each poll: rows, files, issues and lines of its log."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

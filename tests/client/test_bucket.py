@@ -1,4 +1,4 @@
-"""The token bucket, by a clock that the test moves."""
+"""The token bucket, with a clock that the test moves."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""What containers mean: died or stopped, restarting or restarted, one happening for one thing."""
+"""What containers mean: died or stopped, restarting or restarted, one event for one change."""
 
 from copy import deepcopy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Lives of a host, told by one who restarts again and again and by one who never does: the same happenings."""
+"""Histories of a host, followed with many restarts and with none: the events are the same."""
 
 from collections import Counter
 from copy import deepcopy

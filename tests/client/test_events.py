@@ -1,4 +1,4 @@
-"""What happened between two looks: each thing once, and nothing for a first look."""
+"""Events between two polls: each one once, and none at the first poll."""
 
 from copy import deepcopy
 import json

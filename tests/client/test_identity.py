@@ -1,4 +1,4 @@
-"""Who a host is, and how another machine is told from it that has the same host keys."""
+"""How a host is identified, and how it is distinguished from another machine with the same host keys."""
 
 import pytest
 

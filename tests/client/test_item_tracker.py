@@ -1,4 +1,4 @@
-"""Which items there are, under which ids, and how seldom that is worked out."""
+"""Which items exist, under which ids, and how rarely they are searched for."""
 
 from collections.abc import Iterator
 from dataclasses import replace

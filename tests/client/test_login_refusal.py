@@ -1,4 +1,4 @@
-"""A login that is denied, by real servers: the error says what the protocol shows of why."""
+"""A login that real servers refuse: the error contains the reason as far as the protocol shows it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Problems last a while before they are told, and are over only when they are clearly over."""
+"""Problems last a while before they are reported, and end only when they are clearly over."""
 
 from collections.abc import Callable
 from copy import deepcopy

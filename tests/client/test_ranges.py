@@ -1,4 +1,4 @@
-"""Whatever numbers a host tells: every share and difference that is made of them is within its range, or absent."""
+"""Whatever numbers a host reports: every share and difference of them is within its range, or missing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""When each section is asked."""
+"""When each section is requested."""
 
 from dataclasses import replace
 

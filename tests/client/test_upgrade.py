@@ -1,4 +1,4 @@
-"""Installing packages: one job per host that outlives its connection, and what is told of its end."""
+"""Installing packages: one job per host that outlives its connection, and what is reported about its end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""From a machine's files to the verdict on it: the probe, the typed sections and the judge together."""
+"""From a host's files to its problems: the probe, the typed sections and the problem tracker together."""
 
 from collections.abc import Mapping
 import json

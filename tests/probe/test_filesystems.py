@@ -1,4 +1,4 @@
-"""Which filesystems are told, and by which of their mounts: recorded lists of mounts, and real ones in a namespace."""
+"""Which filesystems are reported, and by which of their mounts: recorded mount lists, and real ones in a namespace."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The firewall: rules that the real tools made, as each of them tells them, and what a stranger found behind them.
+"""The firewall: rules that the real tools made, as each tool prints them, and what a visitor could reach behind them.
 
 The files are tests/fixtures/firewalls: NAME.sh is how the rules were made, what is to be said and what was found
 (tests/homelab/test_firewall.py connects again), NAME.json is what each tool said.

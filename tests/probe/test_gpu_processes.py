@@ -1,4 +1,4 @@
-"""What uses a card: what the kernel tells in fdinfo, and how seldom it is asked."""
+"""What uses a card: what the kernel shows in fdinfo, and how rarely it is read."""
 
 import unittest
 from unittest.mock import patch

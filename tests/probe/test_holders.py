@@ -1,4 +1,4 @@
-"""Whose a socket is: who is asked, which of its holders it belongs to, and what ss tells."""
+"""Whose a socket is: who is asked, which of its holders it belongs to, and what ss reports."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""Processes and logs: what is told only while somebody looks."""
+"""Processes and logs: data that is reported only on request."""
 
 import os
 import subprocess

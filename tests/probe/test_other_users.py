@@ -1,4 +1,4 @@
-"""What another user of the machine can do to what is told of root's: names with odd ends, covers, hangs, crowds."""
+"""What another user of a host can do to the values of root's items: names with odd ends, covers, hangs, crowds."""
 
 import ast
 import hashlib

@@ -1,4 +1,4 @@
-"""Whose process it is, from the control groups that real engines make."""
+"""Who owns a process, from the control groups that real engines make."""
 
 import unittest
 

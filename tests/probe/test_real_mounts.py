@@ -1,4 +1,4 @@
-"""Filesystems of a mount namespace of our own, as this kernel tells them: binds, a loop device, memory, autofs."""
+"""Filesystems of a mount namespace of our own, as this kernel reports them: binds, a loop device, memory, autofs."""
 
 import ctypes
 import fcntl

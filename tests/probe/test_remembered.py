@@ -1,4 +1,4 @@
-"""What a living probe remembers: a day of its clock, in which nothing that it told may get lost."""
+"""What a living probe remembers: a day of its clock, in which nothing that it reported may get lost."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pending updates: what each package manager says, when it is asked again, and why a reboot is due."""
+"""Pending updates: what each package manager reports, when it is queried again, and why a reboot is required."""
 
 import os
 import threading
