@@ -161,7 +161,7 @@ async def test_who_answers_at_every_address_costs_a_few_looks_at_the_entries_and
     rows = offered(dialog)
     assert len(rows) == ROWS_LIMIT
     assert rows[0].startswith("✅ host0")
-    assert f"{4000 - ROWS_LIMIT:,} more machines" in dialog.placeholders["more"]
+    assert f"{4000 - ROWS_LIMIT:,} more hosts" in dialog.placeholders["more"]
     assert reads["entries"] <= 10 * entries
     reads.clear()
     init = hass.config_entries.flow.async_init
