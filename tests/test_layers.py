@@ -1,7 +1,7 @@
 """The rooms of the code: a file imports only from rooms below its own (docs/architecture.md)."""
 
 import ast
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 import re
 
@@ -119,3 +119,17 @@ def test_every_file_that_the_page_names_is_there() -> None:
     for name in re.findall(r"`([a-z_]+(?:/[a-z_]+)+(?:\.[a-z]+)?)/?`", PAGE.read_text()):
         places = [base / f"{name}{end}" for base in (ROOT, top) for end in ("", ".py")]
         assert any(place.exists() for place in places), name
+
+
+@pytest.mark.parametrize("room", ["client/transport", "client/probe", "client/tracking", "client/checks", "flow"])
+def test_the_page_says_what_each_file_of_a_room_knows(room: str) -> None:
+    table = PAGE.read_text().partition("## The files of a room")[2].partition("## ")[0]
+    rows = table.partition(f"| `{room}` |")[2].splitlines()
+    named = {name for row in takewhile(lambda row: not row.startswith("| `"), rows) for name in _first_names(row)}
+    assert named == {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__"}
+
+
+def _first_names(row: str) -> list[str]:
+    """Return the files that a row is about: those of its first column that is not empty."""
+    columns = [column for column in row.split("|") if column.strip()]
+    return re.findall(r"`([a-z_]+)`", columns[0]) if columns else []
