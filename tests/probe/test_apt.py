@@ -93,8 +93,8 @@ class Recorded(unittest.TestCase):
         asked = list(host.asked)
         self.assertEqual(section(host, "updates", one)[0], first)
         self.assertEqual(host.asked, asked)
-        host.told["stamps"]["/var/lib/dpkg/status"] = [NOW - 5, NOW - 5, 101]
-        host.told["run"][" ".join(probe.APT_TRY)]["output"] = inst(1)
+        host.record["stamps"]["/var/lib/dpkg/status"] = [NOW - 5, NOW - 5, 101]
+        host.record["run"][" ".join(probe.APT_TRY)]["output"] = inst(1)
         told, _, _ = section(host, "updates", one)
         self.assertEqual((told["pending"], told["security"], len(host.asked)), (1, 1, len(asked) + 2))
 
@@ -104,11 +104,11 @@ class Recorded(unittest.TestCase):
         os.makedirs(os.path.dirname(host.path(path)))
         with open(host.path(path), "w"):
             pass
-        host.told["stamps"][path] = [NOW - 9, NOW - 9, 10]
+        host.record["stamps"][path] = [NOW - 9, NOW - 9, 10]
         one = probe.Probe(host)
         section(host, "updates", one)
         asked = len(host.asked)
-        host.told["stamps"][path] = [NOW - 1, NOW - 1, 10]
+        host.record["stamps"][path] = [NOW - 1, NOW - 1, 10]
         section(host, "updates", one)
         self.assertGreater(len(host.asked), asked)
 

@@ -78,7 +78,7 @@ class Machine(unittest.TestCase):
             self.trees[key] = self.tree(*key)
         run = run if is_root else {"sudo -n " + command: answer for command, answer in run.items()}
         host = Asking(self.trees[key].folder)
-        host.told = dict(host.told, is_root=is_root, uid=0 if is_root else 1000, addresses=ADDRESSES, run=run)
+        host.record = dict(host.record, is_root=is_root, uid=0 if is_root else 1000, addresses=ADDRESSES, run=run)
         host.asked = []
         return host
 
@@ -185,7 +185,7 @@ class Recorded(Machine):
 
 class Rules(unittest.TestCase):
     def judged(self, tables, **more):
-        return probe.judged(tables, probe.Visitor(4, more.get("interface", "eth0"), ["198.51.100.2"]))[0]
+        return probe.evaluate(tables, probe.Visitor(4, more.get("interface", "eth0"), ["198.51.100.2"]))[0]
 
     def iptables(self, text, **more):
         return self.judged(probe.parse_iptables(text, "ip"), **more)
@@ -326,7 +326,7 @@ class Files(Machine):
         told, _, _ = recorded("nft-of-ipv4")
         host = self.machine(told["run"], is_root=True)
         self.assertEqual(self.verdict(host)["reason"], "some_rules")
-        host.told["addresses"] = [one for one in ADDRESSES if one["scope"] != "global" or one["version"] == 4]
+        host.record["addresses"] = [one for one in ADDRESSES if one["scope"] != "global" or one["version"] == 4]
         self.assertEqual(self.verdict(host)["reason"], "active")
 
 

@@ -106,7 +106,7 @@ class Hanging(unittest.TestCase):
     def test_of_too_much_the_beginning_is_kept_or_the_end(self):
         with self.assertRaises(probe.TooLong) as raised:
             probe.run_child(["seq", "1", "1000000"], 20.0, [])
-        told = {False: raised.exception.told, True: probe.run_child(["seq", "1", "1000000"], 20.0, [], True)}
+        told = {False: raised.exception.result, True: probe.run_child(["seq", "1", "1000000"], 20.0, [], True)}
         for tail, (status, output, _) in told.items():
             self.assertEqual(status, 0)
             self.assertLessEqual(len(output), probe.OUTPUT_BYTES + (64 << 10))
@@ -147,7 +147,7 @@ class Hanging(unittest.TestCase):
 
     def test_a_collector_that_breaks_is_an_error_of_its_section_alone(self):
         host = HangingHost()
-        host.told = dict(host.told, run={})
+        host.record = dict(host.record, run={})
         reply = ask(probe.Probe(host), "load", "services", "gpu")
         self.assertEqual(set(reply["sections"]), {"load"})
         self.assertEqual(set(reply["errors"]), {"services", "gpu"})

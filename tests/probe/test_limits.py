@@ -214,7 +214,7 @@ class Doors(unittest.TestCase):
         engine.paths.append("/run/docker.sock")
         kept, probe.connect_user = probe.connect_user, lambda host, engine, deadline: Stream(body)
         try:
-            return probe.open_door(Answering(Tree(self).folder), engine, time.monotonic() + 60)
+            return probe.open_connection(Answering(Tree(self).folder), engine, time.monotonic() + 60)
         finally:
             probe.connect_user = kept
 

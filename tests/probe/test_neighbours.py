@@ -351,7 +351,7 @@ class Engines(unittest.TestCase):
                 return super().exists(path)
 
         host = Hanging(os.path.join(HOSTS, "nvidia-workstation"))
-        host.told = dict(host.told, lists={"/run/user": ["1000"]})
+        host.record = dict(host.record, lists={"/run/user": ["1000"]})
         begun = time.monotonic()
         reply = probe.Probe(host).answer(probe.Request({"id": "1", "sections": ["cpu", "containers"], "timeout": 1}))
         self.assertLess(time.monotonic() - begun, 2)
@@ -374,7 +374,7 @@ class Engines(unittest.TestCase):
         clock, tree = [1000.0], Tree(self)
         tree.write("/run/user/2000/docker.sock/containers/json", json.dumps([LISTED]))
         host = Hanging(tree.folder)
-        host.told = dict(host.told, lists={"/run/user": [str(uid) for uid in range(1001, 1009)]})
+        host.record = dict(host.record, lists={"/run/user": [str(uid) for uid in range(1001, 1009)]})
         one = probe.Probe(host)
         for _ in range(10):
             request = probe.Request({"id": "1", "sections": ["containers"], "timeout": 1})

@@ -300,7 +300,7 @@ class Logs(unittest.TestCase):
         answers = {"tail=500": frame(1, "y" * (2 << 20)), "tail=32": frame(1, "long\n" * 32)}
         asked = []
 
-        class Door(probe.RecordedDoor):
+        class Door(probe.RecordedConnection):
             def sendall(self, request):
                 query = request.split(b" ", 2)[1].decode().rpartition("&")[2]
                 if query in answers:

@@ -322,7 +322,7 @@ class Costs(unittest.TestCase):
         self.assertEqual(sum("all=1" in target for target in self.village.asked), 2)
 
     def test_what_is_cut_off_an_answer_costs_what_is_cut(self):
-        ends = probe.HttpDoor.__new__(probe.HttpDoor)
+        ends = probe.HttpConnection.__new__(probe.HttpConnection)
         ends.buffer, ends.limit = bytearray(b"1\r\nx\r\n" * 40000 + b"0\r\n\r\n"), 1 << 20
         ends.deadline, ends.cpu_until = time.monotonic() + 60, float("inf")
         begun = time.process_time()

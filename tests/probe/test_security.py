@@ -783,7 +783,7 @@ class FailedLogins(unittest.TestCase):
         for argv in (["sh", "-c", "echo first; sleep 20"], ["sh", "-c", "echo first; exec yes"]):
             with self.assertRaises(probe.Late) as raised:
                 host.run(argv, 0.3, wanted=re.compile(b"first"))
-            self.assertEqual(raised.exception.told[1], "first\n")
+            self.assertEqual(raised.exception.result[1], "first\n")
         self.assertLess(time.monotonic() - begun, 5)
 
     def test_who_may_not_read_bad_logins_says_why_the_journal_was_not_read(self):
@@ -830,7 +830,7 @@ class FailedLogins(unittest.TestCase):
             tree.write("/usr/bin/fail2ban-client")
             request = probe.Request({"id": "1", "sections": ["security"], "sudo": ["security"]})
             with self.assertRaises(probe.Unknown) as raised:
-                probe.told_root(tree.host(), request, probe.FAIL2BAN_BANNED)
+                probe.run_as_root(tree.host(), request, probe.FAIL2BAN_BANNED)
             self.assertEqual(raised.exception.reason, reason, errors)
 
     def test_the_line_for_sudo_is_the_documented_one(self):
@@ -1038,13 +1038,13 @@ class FailedLogins(unittest.TestCase):
         request = probe.Request({"id": "1", "sections": ["security"]})
         first = living.answer(request)["sections"]["security"]["failed_logins"]
         self.assertEqual(first["reason"], "log_too_short")
-        clocks = host.told["clocks"]
+        clocks = host.record["clocks"]
         clocks.update(epoch=clocks["epoch"] + seconds, boottime=clocks["boottime"] + seconds)
         path = tree.folder + "/var/log/"
-        host.told["stamps"]["/var/log/auth.log"] = [clocks["epoch"] - 5] * 2 + [9]
+        host.record["stamps"]["/var/log/auth.log"] = [clocks["epoch"] - 5] * 2 + [9]
         if older is not None:
             os.rename(path + "auth.log", path + "auth.log.1")
-            host.told["stamps"]["/var/log/auth.log.1"] = [clocks["epoch"] - 600] * 2 + [9]
+            host.record["stamps"]["/var/log/auth.log.1"] = [clocks["epoch"] - 600] * 2 + [9]
             with open(path + "auth.log.1", "a") as file:
                 file.write("".join(line + "\n" for line in older))
         with open(path + "auth.log", "wb" if older is None else "xb") as file:  # the same file, or a new one

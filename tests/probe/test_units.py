@@ -163,8 +163,8 @@ class Room(unittest.TestCase):
         host = tree.host()
         one, told = probe.Probe(host), []
         for seconds, restarts in ((0.0, 1), (10.0, 2), (probe.SHOW_SECONDS + 1, 3)):
-            host.told["run"][show] = {"output": f"Id=mounts.service\nMainPID=0\nNRestarts={restarts}\n"}
-            host.told["clocks"]["boottime"] = 1000.0 + seconds
+            host.record["run"][show] = {"output": f"Id=mounts.service\nMainPID=0\nNRestarts={restarts}\n"}
+            host.record["clocks"]["boottime"] = 1000.0 + seconds
             reply = one.answer(probe.Request({"id": "1", "sections": ["services"]}))
             self.assertFalse(reply["errors"])
             told.append(reply["sections"]["services"]["units"][0]["restarts"])

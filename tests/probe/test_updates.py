@@ -348,7 +348,7 @@ class Others(unittest.TestCase):
         run = {" ".join(probe.DNF_CHECK): {"status": 0}, " ".join(probe.DNF_REBOOT): {"status": 0}}
         tree = machine(self, (*APT_MARKS, "/etc/dnf/dnf.conf"), (metadata,), run)
         host = tree.host()
-        host.told["stamps"]["/var/lib/dpkg/status"] = [NOW, NOW, 0]
+        host.record["stamps"]["/var/lib/dpkg/status"] = [NOW, NOW, 0]
         self.assertEqual(section(host, "updates")[0]["manager"], "dnf")
 
 
@@ -428,7 +428,7 @@ class Watched(unittest.TestCase):
         for _ in range(2):
             section(host, "updates", one)
             self.assertEqual(host.asked, ["apk"])
-        host.told["stamps"][path] = [NOW - 1, NOW - 1, 100]
+        host.record["stamps"][path] = [NOW - 1, NOW - 1, 100]
         section(host, "updates", one)
         self.assertEqual(host.asked, ["apk", "apk"])
 

@@ -1,9 +1,9 @@
-"""The door to the system that the probe runs on, and how what came through it is read.
+"""Access to the system that the probe runs on, and helpers that parse what it returns.
 
-Sent first: the files of sections/ and probe.py use what is defined here, and nothing here uses them.
+Sent first: the files of sections/ and probe.py use these definitions; this file uses none of theirs.
 
-Order of this file: errors · what is remembered · Host, and a recorded one · HTTP · children · a request · text and
-numbers · what only the kernel has: netlink, ioctl, open sockets, control groups.
+Order of this file: errors · cached values · Host and RecordedHost · HTTP · child processes · requests · text and
+numbers · direct kernel interfaces: netlink, ioctl, open sockets, control groups.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 try:
     import json
-except ImportError as err:  # Debian's python3-minimal; said before the marker, so that the reader can name the cure
+except ImportError as err:  # Debian's python3-minimal; exits before the marker, so that the reader can name the fix
     sys.exit(f"homelab_monitor needs the whole standard library of Python: {err}")
 
 TYPE_CHECKING = False
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 LINE_BYTES = 1 << 20
 ROOTS_FILE_BYTES = 1 << 18
-FILE_BYTES = 8 << 20  # of any file that is read at once: the longest that a kernel tells of a machine has a tenth
+FILE_BYTES = 8 << 20  # of any file that is read at once: the longest that a kernel writes about a host has a tenth
 MOST_LINKS = 40
 OUTPUT_BYTES = 2 << 20
-MOST_UNREAPED = 8  # children that cannot be ended, before no other is started
+MOST_UNREAPED = 8  # children that cannot be ended, before the probe starts no more
 ANSWER_BYTES = 4 << 20
 HEAD_BYTES = 64 << 10
-ANSWER_MARKS = 200000  # of [ { , : in an answer of JSON: each may cost 100 bytes of memory once it is read
+ANSWER_MARKS = 200000  # of [ { , : in a JSON document: each may cost 100 bytes of memory once parsed
 ERROR_CHARACTERS = 300
 DEFAULT_TIMEOUT = 8.0
-AGAIN_SECONDS = 1.0  # how long a reply waits for what was late the last time
+AGAIN_SECONDS = 1.0  # how long a reply waits for a section that was late the last time
 SUDO_KIND_SECONDS = 3.0
-REFUSED_SECONDS = 3600.0  # how long sudo is not asked again what it has refused
-REFRESH_SECONDS = 600.0  # how long something that hardly ever changes is remembered
+REFUSED_SECONDS = 3600.0  # how long sudo is not asked again for a command that it refused
+REFRESH_SECONDS = 600.0  # how long values that hardly ever change stay cached
 SUDO = ["sudo", "-n"]
 SUDO_RS = ["sudo", "-S", "-k"]  # with -n it asks PAM all the same: a failed login
 SUDO_RS_ASKS = re.compile(rb"^\[sudo[:\]]", re.MULTILINE)
 SUDO_RS_SAYS = "sudo: interactive authentication is required\n"
-DESCRIPTORS_READ = 10000  # of one process, which may have half a million only to be tiresome
+DESCRIPTORS_READ = 10000  # of one process, which may open half a million to slow others down
 HELD = "/proc/self/fd/"
 ZONE_FILE = "/etc/localtime"
 CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME needs Python 3.7
 
 
 class Missing(Exception):
-    """A section cannot be told; `reason` is one of the contract's six."""
+    """A section has no data; `reason` is one of the contract's six."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -57,80 +57,80 @@ class Missing(Exception):
 
 
 class Late(Exception):
-    """Something did not answer within its time; of a program `told` is status, output and errors until then."""
+    """Something did not answer in time; for a program, `result` is status, output and errors until then."""
 
-    def __init__(self, name: str = "", told: "tuple[int, str, str]" = (-1, "", "")) -> None:
+    def __init__(self, name: str = "", result: "tuple[int, str, str]" = (-1, "", "")) -> None:
         super().__init__(name)
-        self.told = told
+        self.result = result
 
 
 class SingleFile(OSError):
-    """What is mounted at a path is a file, and no folder."""
+    """The mount at a path is a single file, not a folder."""
 
 
 class Theirs(PermissionError):
-    """Another user than root can change what is at a path, or lead it elsewhere."""
+    """A user other than root can change what is at a path, or redirect the path."""
 
 
 class Asked(Exception):
-    """A program asked for something that it will not get."""
+    """A program prompted for input that it will not get."""
 
 
 class Broken(Exception):
-    """Something is there and does not work; the text is its own."""
+    """Something is installed and does not work; the text is its own error message."""
 
 
 class TooLong(Broken):
-    """A program said more than is read; who can do with a part of it finds status, output and errors in `told`."""
+    """A program's output exceeds the limit; `result` holds status, output and errors as far as they were read."""
 
-    def __init__(self, name: str, told: "tuple[int, str, str]") -> None:
+    def __init__(self, name: str, result: "tuple[int, str, str]") -> None:
         super().__init__(name + " says more than is read")
-        self.told = told
+        self.result = result
 
 
-# ---------------------------------------------------------------- what is remembered between requests
+# ---------------------------------------------------------------- cached between requests
 
 
 class Remembered:
-    """What hardly ever changes: read anew when it is old, or when what it hangs on is another.
+    """A value that hardly ever changes: read again when it expires or when what it depends on changes.
 
-    A new reading takes the place of the old one as a whole: nothing is emptied first and filled again later. One
-    that fails leaves nothing behind, so that the next request reads again.
+    A new reading replaces the old one as a whole: nothing is emptied first and refilled later. A failed reading
+    leaves nothing behind, so that the next request reads again.
     """
 
     def __init__(self, seconds: float = REFRESH_SECONDS) -> None:
         self.seconds = seconds
         self.until = 0.0
-        self.hangs_on = None  # type: Any
+        self.depends_on = None  # type: Any
         self.value = None  # type: Any
 
-    def get(self, now: float, hangs_on: "Any", read: "Callable[[], Any]") -> "Any":
-        """Return the value; `now` is the host's clock since it booted, `hangs_on` whatever can be compared."""
-        if now >= self.until or hangs_on != self.hangs_on:
+    def get(self, now: float, depends_on: "Any", read: "Callable[[], Any]") -> "Any":
+        """Return the value; `now` is in seconds since boot, `depends_on` is anything comparable."""
+        if now >= self.until or depends_on != self.depends_on:
             self.until = 0.0
             self.value = read()
-            self.hangs_on, self.until = hangs_on, now + self.seconds
+            self.depends_on, self.until = depends_on, now + self.seconds
         return self.value
 
 
 class RememberedEach(Remembered):
-    """The same for things by name: new names are read at once, names that are gone are forgotten, all become old together."""
+    """The same for values by name: new names are read at once, names that are gone are dropped, all expire together."""
 
     def each(self, now: float, names: "Iterable[str]", read: "Callable[[str], Any]") -> "dict[str, Any]":
         """Return the value of each name."""
         known = self.value if now < self.until else {}
         wanted = tuple(names)
-        if now >= self.until or wanted != self.hangs_on:
+        if now >= self.until or wanted != self.depends_on:
             self.value = {name: known[name] if name in known else read(name) for name in wanted}
-            self.hangs_on, self.until = wanted, self.until if now < self.until else now + self.seconds
+            self.depends_on, self.until = wanted, self.until if now < self.until else now + self.seconds
         return self.value  # type: ignore[no-any-return]
 
 
 class Zone:
-    """This machine's time zone, which the C library reads once in a process; several threads ask for it.
+    """This host's time zone, which the C library reads once per process; several threads use it.
 
-    glibc looks again at a file only in tzset(3), and only where the name in TZ is another (or there is none), musl only
-    where the name is another: so it gets the same file by two names.
+    glibc checks the file again only in tzset(3), and only if the name in TZ has changed (or there is none), musl only
+    if the name has changed: so both get the same file by two names.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Zone:
         self.lock = allocate_lock()
 
     def offset(self, at: "float | None" = None) -> int:
-        """Return how far local time is ahead of UTC, at a moment (Unix seconds) or now, in seconds."""
+        """Return how far local time is ahead of UTC in seconds, at a time (Unix seconds) or now."""
         with self.lock:
             now = zone_stamp()
             if now != self.known:
@@ -150,7 +150,7 @@ class Zone:
 
 
 def zone_stamp() -> "Any":
-    """Return what tells a zone's file from another and says when it was put there, None where there is none."""
+    """Return what identifies the zone's file and when it was put there (ctime first), None if there is none."""
     try:
         link, file = os.lstat(ZONE_FILE), os.stat(ZONE_FILE)
     except OSError:
@@ -159,7 +159,7 @@ def zone_stamp() -> "Any":
 
 
 def read_zone() -> None:
-    """Let the C library read the zone's file; what this session calls its own zone is not the machine's."""
+    """Make the C library read the zone's file; the TZ of this session is not the host's zone."""
     folder, name = os.path.split(ZONE_FILE)
     for path in (folder + "/./" + name, ZONE_FILE):
         os.environ["TZ"] = ":" + path
@@ -167,11 +167,11 @@ def read_zone() -> None:
     del os.environ["TZ"]  # children read the file by themselves
 
 
-# ---------------------------------------------------------------- the door to the system
+# ---------------------------------------------------------------- access to the system
 
 
 class Host:
-    """Everything that the probe asks the system for; `root` lets tests and demos use a recorded tree."""
+    """All access to the system; `root` lets tests and demos use a recorded tree."""
 
     def __init__(self, root: str = "/") -> None:
         self.root = os.fsencode(root.rstrip("/"))
@@ -181,13 +181,13 @@ class Host:
         self.zone = Zone()
 
     def path(self, path: str) -> bytes:
-        """Return the real path, as bytes: under LC_ALL=C Python 3.6 cannot encode every name."""
+        """Return the real path as bytes: under LC_ALL=C, Python 3.6 cannot encode every name."""
         return self.root + path.encode("utf-8", "surrogateescape")
 
     def read_bytes(self, path: str) -> bytes:
-        """Return a file's bytes; raises OSError, also where they are too many: users decide how long files of /proc are.
+        """Return a file's bytes; raises OSError, also if there are too many: users control the length of files in /proc.
 
-        Not open(): this is half its price, and polls are reads.
+        Not open(): this takes half the time, and polls consist of reads.
         """
         fd = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -207,15 +207,15 @@ class Host:
         return self.read_bytes(path).decode("utf-8", "surrogateescape")
 
     def lines(self, path: str) -> "Iterator[str]":
-        """Yield a file's lines, of which there may be very many, as it is read; raises OSError."""
+        """Yield the lines of a file of any length while reading it; raises OSError."""
         with open(self.path(path), "rb") as file:
             for line in file:
                 yield line.decode("utf-8", "surrogateescape")
 
     def short_lines(self, path: str, most: int, seconds: float) -> "Iterator[str]":
-        r"""Yield a file's lines as it is read; raises OSError, and Late after so many seconds.
+        r"""Yield a file's lines while reading it; raises OSError, and Late after `seconds`.
 
-        Of one that is much longer its first and its last `most` bytes are read, with a \n between them.
+        A line longer than 2 × `most` bytes is reduced to its first and last `most` bytes, with a \n between them.
         """
         deadline, begin, rest = time.monotonic() + seconds, b"", b""
         fd = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
@@ -238,21 +238,21 @@ class Host:
             os.close(fd)
 
     def text(self, path: str) -> str:
-        """Return a file's text without the space around it, "" where it cannot be read."""
+        """Return a file's text without surrounding whitespace, "" if it cannot be read."""
         try:
-            return self.read(path).strip(" \t\r\n")  # not what else Unicode calls a space: names may end with that
+            return self.read(path).strip(" \t\r\n")  # not Unicode's other spaces: names may end with those
         except OSError:
             return ""
 
     def number(self, path: str) -> "int | None":
-        """Return the integer in a file, None where there is none."""
+        """Return the integer in a file, None if there is none."""
         try:
             return int(self.read_bytes(path))
         except (OSError, ValueError):
             return None
 
     def names(self, path: str, most: int = 0) -> "list[str]":
-        """Return the names in a folder in no order, `most` of them where there is a limit, none where it cannot be listed."""
+        """Return the names in a folder, unordered, at most `most` if not 0; empty if it cannot be listed."""
         try:
             if most:
                 with os.scandir(self.path(path)) as entries:
@@ -264,28 +264,28 @@ class Host:
         return [name.decode("utf-8", "surrogateescape") for name in names]
 
     def exists(self, path: str) -> bool:
-        """Tell whether a path leads somewhere."""
+        """Return whether a path exists, links followed."""
         return os.path.exists(self.path(path))
 
     def is_link(self, path: str) -> bool:
-        """Tell whether a path is a symbolic link."""
+        """Return whether a path is a symbolic link."""
         return os.path.islink(self.path(path))
 
     def is_folder(self, path: str) -> bool:
-        """Tell whether a path is a folder; may block on a dead filesystem."""
+        """Return whether a path is a folder; may block on a dead filesystem."""
         return os.path.isdir(self.path(path))
 
     def may_run(self, path: str) -> bool:
-        """Tell whether a path is a program that root could start."""
+        """Return whether a path is a file that root could execute."""
         try:
             return bool(os.stat(self.path(path)).st_mode & 0o111)
         except OSError:
             return False
 
     def identity(self, path: str) -> "Any":
-        """Return what tells a thing of sysfs from another of the same name, None where there is none.
+        """Return what identifies an object of sysfs among others of the same name, None if there is none.
 
-        The kernel gives each a number of its own; the link of a class says in words which device it is.
+        The kernel gives each object its own inode number; the link in a class folder names the device.
         """
         real = self.path(path)
         try:
@@ -294,14 +294,14 @@ class Host:
             return None
 
     def link_target(self, path: str) -> str:
-        """Return where a link leads, "" where it is none."""
+        """Return the target of a link, "" if it is none."""
         try:
             return os.readlink(self.path(path)).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
 
     def link_name(self, path: str) -> str:
-        """Return the last part of where a link leads, "" where it is none."""
+        """Return the last part of a link's target, "" if it is none."""
         return os.path.basename(self.link_target(path))
 
     def real_path(self, path: str) -> str:
@@ -310,41 +310,41 @@ class Host:
         return real[len(os.path.realpath(self.root)) if self.root else 0 :].decode("utf-8", "surrogateescape")
 
     def tail(self, path: str, size: int) -> bytes:
-        """Return a file's last bytes, the first line of which may lack its beginning; raises OSError."""
+        """Return a file's last `size` bytes; the first line may lack its beginning. Raises OSError."""
         return self.tail_of(path, size)[2]
 
     def tail_of(self, path: str, size: int) -> "tuple[int, int, bytes]":
-        """Return the number of a file, where its last bytes begin, and those; raises OSError."""
+        """Return a file's inode number, the offset of its last `size` bytes, and these; raises OSError."""
         with open(self.path(path), "rb") as file:
             start = file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return os.fstat(file.fileno()).st_ino, start, file.read(size)
 
     def head(self, path: str, size: int) -> bytes:
-        """Return a file's first bytes; raises OSError."""
+        """Return a file's first `size` bytes; raises OSError."""
         with open(self.path(path), "rb") as file:
             return file.read(size)
 
     def stamp(self, path: str) -> "tuple[float, float, int]":
-        """Return when a file's content and when anything of it changed (Unix seconds), and its size; raises OSError."""
-        told = os.stat(self.path(path))
-        return told.st_mtime, told.st_ctime, told.st_size
+        """Return a file's mtime and ctime (Unix seconds) and its size; raises OSError."""
+        info = os.stat(self.path(path))
+        return info.st_mtime, info.st_ctime, info.st_size
 
     def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
-        """Return mode, owner and size of what a path names, of a link itself unless it is followed; raises OSError."""
-        told = os.stat(self.path(path)) if follow else os.lstat(self.path(path))
-        return told.st_mode, told.st_uid, told.st_size
+        """Return mode, owner and size at a path, of a link itself unless it is followed; raises OSError."""
+        info = os.stat(self.path(path)) if follow else os.lstat(self.path(path))
+        return info.st_mode, info.st_uid, info.st_size
 
     def owner(self, path: str) -> int:
-        """Return whose something is, -1 where there is nothing."""
+        """Return the owner's uid, -1 if nothing is there."""
         try:
             return self.status(path)[1]
         except OSError:
             return -1
 
     def roots_status(self, path: str) -> "tuple[int, int, int]":
-        """Return the status of where a path leads; raises Theirs where anybody but root can lead it elsewhere, OSError.
+        """Return the status of a path's target; raises OSError, and Theirs if anybody but root can redirect the path.
 
-        Each step is looked at before it is taken, so that nothing is entered that another user may have mounted.
+        Each step is checked before it is taken, so that the probe enters nothing that another user may have mounted.
         """
         steps, place, links = path.split("/")[::-1], "", 0
         while steps:
@@ -355,7 +355,7 @@ class Host:
             here = place + "/" + step
             mode, uid, _ = self.status(here)
             is_link = stat.S_ISLNK(mode)
-            # In a folder with the sticky bit nobody replaces what is another's.
+            # In a folder with the sticky bit, users cannot replace the files of others.
             is_kept = is_link or not mode & 0o022 or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
             if uid != 0 or not is_kept:
                 raise Theirs(here)
@@ -371,9 +371,9 @@ class Host:
         return self.status(place or "/")
 
     def check_roots_file(self, path: str, most: int) -> int:
-        """Return the size of a regular file that only root can change or replace; raises Theirs, OSError where it is none.
+        """Return the size of a regular file that only root can change or replace; raises Theirs, OSError for others.
 
-        Whoever opens anything else may wait for ever, read without end, or start a device.
+        Opening anything else may block for ever, never end, or start a device.
         """
         mode, _, size = self.roots_status(path)
         if not stat.S_ISREG(mode) or size > most:
@@ -381,11 +381,11 @@ class Host:
         return size
 
     def read_roots(self, path: str) -> str:
-        """Return the text of such a file; raises Theirs, OSError. What the kernel makes up (in /proc) has no size."""
+        """Return the text of such a file; raises Theirs, OSError. Files that the kernel generates (/proc) have size 0."""
         return self.read(path) if self.check_roots_file(path, ROOTS_FILE_BYTES) else ""
 
     def program(self, pid: int) -> "tuple[str, int, int] | None":
-        """Return path, mode and owner of the program that a process runs, None where that may not be seen."""
+        """Return path, mode and owner of the program that a process runs, None without permission."""
         link = f"/proc/{pid}/exe"
         try:
             path = os.readlink(self.path(link)).decode("utf-8", "surrogateescape")
@@ -398,8 +398,7 @@ class Host:
     def statvfs(self, path: str, mount: str, may_be_file: bool = True) -> "tuple[int, int, int, int, int, int]":
         """Return block size, blocks, free, available, inodes, free inodes; may block for ever, raises OSError, SingleFile.
 
-        `mount` is the id of the mount that is meant: whoever owns a folder above may have mounted something over it, or
-        put something else in its place.
+        `mount` is the expected mount id: the owner of a folder above may have mounted something over it, or replaced it.
         """
         fd = os.open(self.path(path), os.O_PATH | os.O_CLOEXEC)
         try:
@@ -409,26 +408,26 @@ class Host:
                 raise OSError("another filesystem has been mounted over it")
             if not may_be_file and not stat.S_ISDIR(os.fstat(fd).st_mode):
                 raise SingleFile(path)
-            told = os.fstatvfs(fd)
+            info = os.fstatvfs(fd)
         finally:
             os.close(fd)
-        return told.f_frsize, told.f_blocks, told.f_bfree, told.f_bavail, told.f_files, told.f_ffree
+        return info.f_frsize, info.f_blocks, info.f_bfree, info.f_bavail, info.f_files, info.f_ffree
 
     def run(
         self, argv: "list[str]", timeout: float, tail: bool = False, wanted: "Any" = None
     ) -> "tuple[int, str, str]":
         """Run a program without a shell; return exit status, output, errors; raises Late, FileNotFoundError, TooLong.
 
-        Nobody takes the beginning for the whole: of what is too long the end is told where that is wanted (`tail`), else
-        it is an error. `wanted` is a pattern (of bytes): only the lines that it is found in are kept.
+        The beginning never stands for the whole: if the output is too long, the end is returned with `tail`, else
+        TooLong is raised. `wanted` is a pattern (of bytes): only lines in which it is found are kept.
         """
         return run_child(argv, timeout, self.unreaped, tail, wanted)
 
     def run_sudo(self, argv: "list[str]", timeout: float, wanted: "Any" = None) -> "tuple[int, str, str]":
-        """Run a program as root's by a sudo that is given no password; the same as `run` else.
+        """Run a program as root through sudo without a password; otherwise the same as `run`.
 
-        To sudo-rs the end of its input is a wrong password, three of which may lock the account (pam_faillock): it is let
-        ask, and killed while it waits.
+        sudo-rs takes the end of its input as a wrong password, three of which may lock the account (pam_faillock): it
+        may prompt, and is killed while it waits.
         """
         if not self.sudo_kind.get(self.boottime(), None, self.has_sudo_rs):
             return self.run(SUDO + argv, timeout, wanted=wanted)
@@ -438,56 +437,56 @@ class Host:
             return 1, "", SUDO_RS_SAYS
 
     def has_sudo_rs(self) -> bool:
-        """Tell whether sudo is the one that is written in Rust."""
+        """Return whether sudo is sudo-rs, written in Rust."""
         try:
-            return any(said.startswith("sudo-rs") for said in self.run(["sudo", "--version"], SUDO_KIND_SECONDS)[1:])
+            return any(output.startswith("sudo-rs") for output in self.run(["sudo", "--version"], SUDO_KIND_SECONDS)[1:])
         except (FileNotFoundError, TooLong):
             return False
 
     def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":
-        """Return a stream socket that leads to a path, each step of it bounded by `timeout`; raises OSError.
+        """Return a stream socket connected to a path, each operation bounded by `timeout`; raises OSError.
 
-        Where a `uid` is named, the file and who listens there have to be that user's. Its path may lead elsewhere after
-        each look, and only to connect starts a service of root's (systemd.socket(5)): so what was looked at is held, and
-        connected to by the kernel's own name of it. Without /proc nobody is asked.
+        With a `uid`, the file and the listening process have to be that user's. The path may be redirected after
+        each check, and connecting alone starts a service of root's (systemd.socket(5)): so the checked socket is held by
+        a descriptor, and connected to by the kernel's name for it. Without /proc this fails.
         """
         import socket  # noqa: PLC0415
 
-        door, held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), -1
-        door.settimeout(timeout)
+        connection, held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), -1
+        connection.settimeout(timeout)
         try:
             if uid is None:
-                door.connect(self.path(path))
-                return door
+                connection.connect(self.path(path))
+                return connection
             held = self.hold_socket(path, uid)
-            door.connect(f"{HELD}{held}")
-            peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid (unix(7))
+            connection.connect(f"{HELD}{held}")
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid (unix(7))
             if int.from_bytes(peer[4:8], sys.byteorder) != uid:
                 raise OSError("somebody else listens there")
         except OSError:
-            door.close()
+            connection.close()
             raise
         finally:
             if held >= 0:
                 os.close(held)
-        return door
+        return connection
 
     def hold_socket(self, path: str, uid: int) -> int:
-        """Return a descriptor of a socket in a folder, neither of them a link, and both a user's; may block, raises OSError."""
+        """Return a descriptor of a socket; it and its folder are no links and belong to `uid`; may block, raises OSError."""
         folder, name = os.path.split(self.path(path))
-        place = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        folder_fd = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-            around, told = os.fstat(place), os.fstat(held)
+            held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder_fd)
+            folder_info, info = os.fstat(folder_fd), os.fstat(held)
         finally:
-            os.close(place)
-        if stat.S_ISSOCK(told.st_mode) and stat.S_ISDIR(around.st_mode) and told.st_uid == around.st_uid == uid:
+            os.close(folder_fd)
+        if stat.S_ISSOCK(info.st_mode) and stat.S_ISDIR(folder_info.st_mode) and info.st_uid == folder_info.st_uid == uid:
             return held
         os.close(held)
         raise OSError("no socket of that user")
 
     def is_socket_of(self, path: str, uid: int) -> bool:
-        """Tell whether there is a socket of a user's that `connect` would take; may block."""
+        """Return whether `connect` would accept the socket of this user; may block."""
         try:
             os.close(self.hold_socket(path, uid))
         except OSError:
@@ -495,11 +494,11 @@ class Host:
         return True
 
     def is_root(self) -> bool:
-        """Tell whether this user may do everything."""
+        """Return whether this user is root."""
         return self.uid() == 0
 
     def uid(self) -> int:
-        """Return who this user is."""
+        """Return the effective uid."""
         return os.geteuid()
 
     def boottime(self) -> float:
@@ -507,41 +506,41 @@ class Host:
         return time.clock_gettime(CLOCK_BOOTTIME)
 
     def epoch(self) -> float:
-        """Return the wall clock."""
+        """Return the wall clock in Unix seconds."""
         return time.time()
 
     def timezone_offset(self, at: "float | None" = None) -> int:
-        """Return how far local time is ahead of UTC, at a moment or now, in seconds."""
+        """Return how far local time is ahead of UTC in seconds, at a time (Unix seconds) or now."""
         return self.zone.offset(at)
 
     def timezone_since(self) -> float:
-        """Return when the time zone became what it is (Unix seconds), 0 where that is not known."""
-        told = zone_stamp()
-        return float(told[0]) if told else 0.0
+        """Return when the time zone was last set (Unix seconds), 0 if unknown."""
+        zone = zone_stamp()
+        return float(zone[0]) if zone else 0.0
 
     def uname(self) -> "tuple[str, str, str]":
         """Return host name, kernel release, architecture."""
-        told = os.uname()
-        return told.nodename, told.release, told.machine
+        info = os.uname()
+        return info.nodename, info.release, info.machine
 
     def python(self) -> str:
         """Return the version of this Python."""
         return ".".join(map(str, sys.version_info[:3]))
 
     def ticks(self) -> int:
-        """Return how many of /proc/stat's units make a second."""
+        """Return the clock ticks per second, the unit of /proc/stat."""
         return os.sysconf("SC_CLK_TCK")
 
     def may_ask_sudo(self, argv: "list[str]") -> bool:
-        """Tell whether sudo may be asked: it logs each refusal, so a command is tried again after an hour at the soonest."""
+        """Return whether to try sudo: it logs each refusal, so a refused command is not tried again for an hour."""
         return self.boottime() >= self.refused_until.get(" ".join(argv), 0.0)
 
     def note_refusal(self, argv: "list[str]", seconds: float = REFUSED_SECONDS) -> None:
-        """Remember that sudo does not let us run a command, or that it is no use for a while."""
+        """Remember that sudo refuses a command, or that it is not to be tried for a while."""
         self.refused_until[" ".join(argv)] = self.boottime() + seconds
 
     def permanent_mac(self, interface: str) -> str:
-        """Return the address burnt into a network card, "" where it has none (ethtool_ioctl, needs no root)."""
+        """Return a network card's permanent MAC address, "" if it has none (ethtool_ioctl, needs no root)."""
         return read_permanent_mac(interface)
 
     def addresses(self) -> "list[Json]":
@@ -549,34 +548,34 @@ class Host:
         return read_addresses()
 
     def source_address(self) -> str:
-        """Return the IPv4 address that the kernel would send from to the internet, "" where it would not.
+        """Return the source IPv4 address that the kernel would use for the internet, "" without a route.
 
-        To connect a UDP socket looks the route up, with its `src`, and sends nothing (udp(7)); nobody has this address
-        (TEST-NET-2, RFC 5737).
+        Connecting a UDP socket looks up the route, with its `src`, and sends nothing (udp(7)); the address belongs to
+        TEST-NET-2 (RFC 5737), which is never assigned.
         """
         import socket  # noqa: PLC0415
 
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-                door.connect(("198.51.100.1", 9))
-                return str(door.getsockname()[0])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+                connection.connect(("198.51.100.1", 9))
+                return str(connection.getsockname()[0])
         except OSError:
             return ""
 
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":
-        """Yield the sockets of `tcp` or `udp` that listen as `read_listeners` shapes them; raises OSError."""
+        """Yield the listening sockets of `tcp` or `udp` as `read_listeners` shapes them; raises OSError."""
         return read_listeners(protocol, has_room)
 
     def open_sockets(self, pid: int, most: int) -> "tuple[list[int], bool]":
-        """Return the inodes of a process's sockets, none of one that this user may not look at, and whether that is all."""
+        """Return the inodes of a process's sockets (none without permission), and whether the list is complete."""
         return read_open_sockets(pid, most)
 
     def group_ids(self) -> "dict[int, str]":
-        """Return the path of every control group of version 2 by its number."""
+        """Return the path of every control group (v2) by its inode number."""
         return read_group_ids()
 
     def load_library(self, name: str) -> "Any":
-        """Return a shared library by its name or path; raises OSError where it is not installed, or Python lacks ctypes."""
+        """Return a shared library by name or path; raises OSError if it is not installed or Python lacks ctypes."""
         try:
             import ctypes  # noqa: PLC0415
         except ImportError as err:
@@ -585,7 +584,7 @@ class Host:
 
 
 class RecordedHost(Host):
-    """A machine recorded as a tree of files; `.host.json` in it answers what is not a file.
+    """A host recorded as a tree of files; its `.host.json` holds what is not a file.
 
     Keys: `clocks` {boottime, epoch, timezone_offset} (left out: the real ones, for a demo), `uname`,
     `python`, `is_root`, `uid`, `statvfs` {mountpoint: six numbers}, `stamps` {path: three numbers}, `owners` {path: user}, `modes` {path: rights}, `run` {command: {status,
@@ -596,42 +595,42 @@ class RecordedHost(Host):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        self.told = json.loads(self.read("/.host.json"))  # type: Json
+        self.record = json.loads(self.read("/.host.json"))  # type: Json
 
     def recorded(self, name: str) -> "Any":
-        """Return what one door told; one that did not open when the machine was recorded stays shut."""
-        if name not in self.told:
+        """Return a recorded value; raises FileNotFoundError if it was not readable when the host was recorded."""
+        if name not in self.record:
             raise FileNotFoundError(name)
-        return self.told[name]
+        return self.record[name]
 
     def names(self, path: str, most: int = 0) -> "list[str]":
-        """Return the names in a folder, recorded extras included."""
-        extra = self.told.get("lists", {}).get(path, [])  # type: list[str]
+        """Return the names in a folder, including the recorded extras."""
+        extra = self.record.get("lists", {}).get(path, [])  # type: list[str]
         return [name for name in super().names(path, most) if name not in extra] + extra
 
     def stamp(self, path: str) -> "tuple[float, float, int]":
-        """Return what was recorded: a copy of a file has other times."""
-        told = self.told.get("stamps", {}).get(path)
-        if told is None:
+        """Return the recorded times and size: a copy of a file has other times."""
+        stamp = self.record.get("stamps", {}).get(path)
+        if stamp is None:
             raise FileNotFoundError(path)
-        return tuple(told)
+        return tuple(stamp)
 
     def status(self, path: str, follow: bool = False) -> "tuple[int, int, int]":
-        """Return what was recorded, else a file of root's: a copy has another owner and other rights."""
-        told = os.lstat(self.path(path))
-        kind = stat.S_IFREG if follow else stat.S_IFMT(told.st_mode)
-        mode = int(self.told.get("modes", {}).get(path, 0o644))
-        return kind | mode, int(self.told.get("owners", {}).get(path, 0)), told.st_size
+        """Return the recorded status, by default a file of root's: a copy has another owner and mode."""
+        info = os.lstat(self.path(path))
+        kind = stat.S_IFREG if follow else stat.S_IFMT(info.st_mode)
+        mode = int(self.record.get("modes", {}).get(path, 0o644))
+        return kind | mode, int(self.record.get("owners", {}).get(path, 0)), info.st_size
 
     def uid(self) -> int:
-        """Return who recorded the machine, not who replays it."""
-        return int(self.told.get("uid", 0 if self.told.get("is_root") else 1000))
+        """Return the uid that recorded the host, not the one that replays it."""
+        return int(self.record.get("uid", 0 if self.record.get("is_root") else 1000))
 
     def is_socket_of(self, path: str, uid: int) -> bool:  # noqa: ARG002
-        """Tell whether there are answers: a copy of a socket has another owner."""
+        """Return whether responses are recorded: a copy of a socket has another owner."""
         return self.is_folder(path) and not self.is_link(path)
 
-    def statvfs(  # noqa: D102 - what was recorded
+    def statvfs(  # noqa: D102 - the recorded values
         self,
         path: str,
         mount: str,  # noqa: ARG002
@@ -639,10 +638,10 @@ class RecordedHost(Host):
     ) -> "tuple[int, int, int, int, int, int]":
         if not may_be_file and self.exists(path) and not self.is_folder(path):
             raise SingleFile(path)
-        told = self.told.get("statvfs", {}).get(path)
-        if told is None:
+        sizes = self.record.get("statvfs", {}).get(path)
+        if sizes is None:
             raise FileNotFoundError(path)
-        return tuple(told)
+        return tuple(sizes)
 
     def run(  # noqa: PLR0913
         self,
@@ -651,86 +650,86 @@ class RecordedHost(Host):
         tail: bool = False,  # noqa: ARG002
         wanted: "Any" = None,  # noqa: ARG002
     ) -> "tuple[int, str, str]":
-        """Return what the program said when the machine was recorded."""
-        told = self.told.get("run", {}).get(" ".join(argv))
-        if told is None:
+        """Return the recorded result of a program."""
+        result = self.record.get("run", {}).get(" ".join(argv))
+        if result is None:
             raise FileNotFoundError(argv[0])
-        if isinstance(told, str):
-            return 0, self.read("/" + told), ""
-        return told.get("status", 0), told.get("output", ""), told.get("errors", "")
+        if isinstance(result, str):
+            return 0, self.read("/" + result), ""
+        return result.get("status", 0), result.get("output", ""), result.get("errors", "")
 
     def has_sudo_rs(self) -> bool:
-        """Tell that sudo is the older one: the questions of the other cannot be recorded."""
+        """Return False, as for the older sudo: prompts of sudo-rs cannot be recorded."""
         return False
 
     def connect(self, path: str, timeout: float, uid: "int | None" = None) -> "Any":  # noqa: ARG002
-        """Return who gives the recorded answers; a conversation of another kind cannot be recorded."""
-        if path in self.told.get("denied", ()):
+        """Return a connection that replays recorded responses; only HTTP can be recorded."""
+        if path in self.record.get("denied", ()):
             raise PermissionError(path)
         if not self.is_folder(path):
             raise FileNotFoundError(path)
-        return RecordedDoor(self, path)
+        return RecordedConnection(self, path)
 
     def boottime(self) -> float:
         """Return the recorded clock, else the real one."""
-        return self.told.get("clocks", {}).get("boottime") or super().boottime()
+        return self.record.get("clocks", {}).get("boottime") or super().boottime()
 
     def epoch(self) -> float:
         """Return the recorded clock, else the real one."""
-        return self.told.get("clocks", {}).get("epoch") or super().epoch()
+        return self.record.get("clocks", {}).get("epoch") or super().epoch()
 
     def timezone_offset(self, at: "float | None" = None) -> int:  # noqa: ARG002
-        """Return what was recorded."""
-        return int(self.told.get("clocks", {}).get("timezone_offset", 0))
+        """Return the recorded offset, by default 0."""
+        return int(self.record.get("clocks", {}).get("timezone_offset", 0))
 
     def timezone_since(self) -> float:
-        """Tell that this is not known: a copy of the file has another time."""
+        """Return 0, unknown: a copy of the file has another time."""
         return 0.0
 
     def uname(self) -> "tuple[str, str, str]":
-        """Return what was recorded."""
-        return tuple(self.told.get("uname", ("recorded", "", "")))
+        """Return the recorded host name, kernel release and architecture."""
+        return tuple(self.record.get("uname", ("recorded", "", "")))
 
     def python(self) -> str:
-        """Return what was recorded."""
-        return self.told.get("python") or super().python()
+        """Return the recorded version, else the real one."""
+        return self.record.get("python") or super().python()
 
     def ticks(self) -> int:
-        """Return Linux' usual answer."""
+        """Return Linux' usual value."""
         return 100
 
     def permanent_mac(self, interface: str) -> str:
-        """Return what was recorded."""
-        return str(self.told.get("permanent_macs", {}).get(interface, ""))
+        """Return the recorded address."""
+        return str(self.record.get("permanent_macs", {}).get(interface, ""))
 
     def addresses(self) -> "list[Json]":
-        """Return what was recorded."""
+        """Return the recorded addresses."""
         return self.recorded("addresses")  # type: ignore[no-any-return]
 
     def source_address(self) -> str:
-        """Return what was recorded."""
-        return str(self.told.get("source_address", ""))
+        """Return the recorded address."""
+        return str(self.record.get("source_address", ""))
 
     def listeners(self, protocol: str, has_room: "Callable[[int], bool]") -> "Iterable[Json]":  # noqa: ARG002
-        """Return what was recorded."""
+        """Return the recorded sockets."""
         return self.recorded("listeners")[protocol]  # type: ignore[no-any-return]
 
     def open_sockets(self, pid: int, most: int) -> "tuple[list[int], bool]":
-        """Return what was recorded."""
-        told = self.told.get("open_sockets", {}).get(str(pid), [])
-        return told[:most], len(told) <= most
+        """Return the recorded inodes, and whether the list is complete."""
+        inodes = self.record.get("open_sockets", {}).get(str(pid), [])
+        return inodes[:most], len(inodes) <= most
 
     def group_ids(self) -> "dict[int, str]":
-        """Return what was recorded."""
-        return {int(number): path for number, path in self.told.get("group_ids", {}).items()}
+        """Return the recorded paths by inode number."""
+        return {int(number): path for number, path in self.record.get("group_ids", {}).items()}
 
     def load_library(self, name: str) -> "Any":
         """Raise OSError: a library cannot be recorded; NVIDIA's cards come from the recorded nvidia-smi."""
         raise OSError("recorded")
 
 
-class RecordedDoor:
-    """A socket whose other end gives recorded answers: the body of GET /a/b?c is the file a/b in the socket's folder."""
+class RecordedConnection:
+    """A socket that replays recorded responses: the body of GET /a/b?c is the file a/b in the socket's folder."""
 
     def __init__(self, host: RecordedHost, folder: str) -> None:
         self.host = host
@@ -738,10 +737,10 @@ class RecordedDoor:
         self.answers = b""
 
     def settimeout(self, seconds: float) -> None:
-        """Need no time."""
+        """Do nothing: replaying takes no time."""
 
     def sendall(self, request: bytes) -> None:
-        """Look the answer up."""
+        """Queue the response to a request."""
         target = request.split(b" ", 2)[1].partition(b"?")[0].decode("ascii")
         try:
             status, body = b"200 OK", self.host.read_bytes(self.folder + target)
@@ -750,52 +749,52 @@ class RecordedDoor:
         self.answers += b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
     def recv(self, size: int) -> bytes:
-        """Hand the answers out."""
+        """Return up to `size` bytes of the queued responses."""
         chunk, self.answers = self.answers[:size], self.answers[size:]
         return chunk
 
     def close(self) -> None:
-        """Hang up."""
+        """Do nothing: there is no real connection."""
 
 
-class HttpDoor:
-    """HTTP/1.1 through a socket of this machine, for JSON; no step of it lasts beyond the deadline.
+class HttpConnection:
+    """An HTTP/1.1 connection over a local socket, for JSON; no operation lasts beyond the deadline.
 
-    The other end may be anybody's: nothing that it says costs more time or memory than the limits here.
+    The other end may be any user's program: its responses cost no more time or memory than the limits here.
     """
 
     def __init__(self, host: "Host", path: str, deadline: float, stream: "Any" = None) -> None:
         self.deadline = deadline
-        self.cpu_until = float("inf")  # by this thread's clock
+        self.cpu_until = float("inf")  # by this thread's CPU clock
         self.limit = ANSWER_BYTES
         self.marks = ANSWER_MARKS
         self.stream = stream or host.connect(path, self.left())
         self.buffer = bytearray()
 
     def left(self) -> float:
-        """Return the seconds that are left; raises Late when none are, of time or of this thread's own."""
+        """Return the remaining seconds; raises Late when the deadline or the limit of CPU time is reached."""
         left = self.deadline - time.monotonic()
         if left <= 0 or cpu_clock() > self.cpu_until:
             raise Late
         return left
 
     def ask(self, target: str) -> "Any":
-        """Return the JSON behind a target, None where there is none; raises OSError, ValueError, Late, Broken."""
+        """Return the JSON of GET `target`, None for status 404; raises OSError, ValueError, Late, Broken."""
         body = self.fetch(target)
         return None if body is None else parse_json(body, self.marks)
 
     def fetch(self, target: str) -> "bytes | None":
-        """Return the bytes behind a target, None where there are none; raises as `ask`."""
+        """Return the body of GET `target`, None for status 404; raises as `ask`."""
         self.stream.settimeout(self.left())
         self.stream.sendall(b"GET " + target.encode("ascii") + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         status, body = self.answer()
         if status not in (200, 404):
-            told = parse_json(body, self.marks)
-            raise Broken(first_line(str(told.get("message") if isinstance(told, dict) else "") or f"status {status}"))
+            error = parse_json(body, self.marks)
+            raise Broken(first_line(str(error.get("message") if isinstance(error, dict) else "") or f"status {status}"))
         return body if status == 200 else None
 
     def answer(self) -> "tuple[int, bytes]":
-        """Return status and body of the next answer (RFC 9112)."""
+        """Return status and body of the next response (RFC 9112)."""
         head = self.until(b"\r\n\r\n").decode("latin-1").lower()
         status = re.match(r"http/1\.[01] (\d{3})\b", head)
         if status is None:
@@ -811,11 +810,11 @@ class HttpDoor:
         """Return a chunked body."""
         body, size = bytearray(), -1
         while size:
-            told = re.match(rb"[0-9a-fA-F]{1,8}(?=\s*(?:;|$))", self.until(b"\r\n"))
-            if told is None:
+            digits = re.match(rb"[0-9a-fA-F]{1,8}(?=\s*(?:;|$))", self.until(b"\r\n"))
+            if digits is None:
                 raise ValueError("no chunk")
-            size = int(told.group(), 16)
-            self.left()  # small pieces take long, and need not be waited for
+            size = int(digits.group(), 16)
+            self.left()  # many small chunks take long even without waiting for them
             if len(body) + size > self.limit:
                 raise ValueError("an answer without end")
             body += self.exactly(size)
@@ -823,7 +822,7 @@ class HttpDoor:
         return bytes(body)
 
     def until(self, mark: bytes) -> bytes:
-        """Return what comes before a mark, and drop the mark."""
+        """Return the bytes before a delimiter, and drop the delimiter."""
         begin = 0
         while True:
             place = self.buffer.find(mark, begin)
@@ -835,13 +834,13 @@ class HttpDoor:
             self.more()
 
     def cut(self, size: int, dropped: int = 0) -> bytes:
-        """Take that many bytes off the beginning of what came, and drop some behind them; costs what is taken, not what is left."""
+        """Remove and return the first `size` bytes of the buffer, and drop `dropped` more; costs what is taken, not what is left."""
         content = bytes(self.buffer[:size])
         del self.buffer[: size + dropped]
         return content
 
     def exactly(self, size: int) -> bytes:
-        """Return that many bytes."""
+        """Return exactly `size` bytes."""
         if size > self.limit:
             raise ValueError("an answer without end")
         content = bytearray()
@@ -852,7 +851,7 @@ class HttpDoor:
             self.more()
 
     def more(self) -> None:
-        """Read on."""
+        """Receive more into the buffer."""
         self.stream.settimeout(self.left())
         chunk = self.stream.recv(65536)
         if not chunk:
@@ -860,17 +859,17 @@ class HttpDoor:
         self.buffer += chunk
 
     def close(self) -> None:
-        """End it."""
+        """Close the socket."""
         self.stream.close()
 
 
 def cpu_clock() -> float:
-    """Return the seconds that this thread has computed."""
+    """Return the CPU seconds that this thread has used."""
     return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
 
 
 def parse_json(body: bytes, marks: int) -> "Any":
-    """Return a document; raises ValueError also for what is made to cost much: many values, depth, endless numbers."""
+    """Return a JSON document; raises ValueError, also for costly documents: many values, depth, long numbers."""
     if sum(map(body.count, (b"[", b"{", b",", b":"))) > marks:
         raise ValueError("a document of too many values")
     text = body.decode("utf-8", "replace")
@@ -881,7 +880,7 @@ def parse_json(body: bytes, marks: int) -> "Any":
 
 
 def parse_number(text: str) -> "int | float":
-    """Return a number of JSON; raises ValueError for NaN, infinity, and numbers that take long to read."""
+    """Return a JSON number; raises ValueError for NaN, infinity, and numbers that take long to parse."""
     if len(text) > 40 or not re.match(r"-?\d", text):
         raise ValueError("no number")
     number = int(text) if re.match(r"-?\d+$", text) else float(text)
@@ -898,13 +897,13 @@ def run_child(
     wanted: "Any" = None,
     question: "Any" = None,
 ) -> "tuple[int, str, str]":
-    """Run a program in a session of its own; what is late, or asks, is killed with all its children, and reaped.
+    """Run a program in its own session; if it is late or prompts, it is killed with all its children, and reaped.
 
-    Raises TooLong with what was read where it says more than that, Late with what it had said by then.
+    Raises TooLong with the output up to the limit, Late with the output until then.
 
-    `question` is a pattern of what it says to stderr when it asks: its input stays open then.
+    `question` is a pattern of the prompt on stderr: with it, the program's input stays open.
     """
-    import subprocess  # noqa: PLC0415 - not every poll needs it, and it is slow to load
+    import subprocess  # noqa: PLC0415 - not every poll needs it, and it loads slowly
 
     unreaped[:] = [child for child in unreaped if child.poll() is None]
     if len(unreaped) >= MOST_UNREAPED:
@@ -912,13 +911,13 @@ def run_child(
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     source = pipe if question else null
     child = subprocess.Popen(argv, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True)
-    deadline, said = time.monotonic() + timeout, [b"", b""]
+    deadline, outputs = time.monotonic() + timeout, [b"", b""]
     try:
-        is_cut = read_child(child, deadline, said, tail, wanted, question)
+        is_cut = read_child(child, deadline, outputs, tail, wanted, question)
         status = child.wait(max(0.1, deadline - time.monotonic()))
     except (Late, subprocess.TimeoutExpired):
         end_child(child, unreaped)
-        raise Late(argv[0], (-1, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))) from None
+        raise Late(argv[0], (-1, outputs[0].decode("utf-8", "replace"), outputs[1].decode("utf-8", "replace"))) from None
     except Asked:
         end_child(child, unreaped)
         raise
@@ -926,18 +925,18 @@ def run_child(
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream:
                 stream.close()
-    told = (status, said[0].decode("utf-8", "replace"), said[1].decode("utf-8", "replace"))
+    result = (status, outputs[0].decode("utf-8", "replace"), outputs[1].decode("utf-8", "replace"))
     if is_cut:
-        raise TooLong(argv[0], told)
-    return told
+        raise TooLong(argv[0], result)
+    return result
 
 
 def read_child(
-    child: "Any", deadline: float, said: "list[bytes]", tail: bool, wanted: "Any" = None, question: "Any" = None
+    child: "Any", deadline: float, outputs: "list[bytes]", tail: bool, wanted: "Any" = None, question: "Any" = None
 ) -> bool:
-    """Read the beginning or the end of what a child writes until it closes both streams; raises Late, Asked.
+    """Read the beginning or the end of a child's output until it closes both streams; raises Late, Asked.
 
-    Return whether the end of its output is missing; of its errors nobody needs it. `said` is what was read of both.
+    Return whether the end of stdout is missing; the end of stderr is not needed. `outputs` receives both.
     """
     import select  # noqa: PLC0415
 
@@ -947,7 +946,7 @@ def read_child(
     left = set(order)
     while left:
         ready = waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready or time.monotonic() > deadline:  # who never stops is late as well
+        if not ready or time.monotonic() > deadline:  # a child that never stops writing is late as well
             raise Late
         for fd, _ in ready:
             chunk, at = os.read(fd, 65536), order.index(fd)
@@ -957,31 +956,31 @@ def read_child(
             if wanted and at == 0:
                 chunk, rest = sift(rest, chunk or b"\n", wanted)
             if tail:
-                said[at] = (said[at] + chunk)[-OUTPUT_BYTES:]
-            elif len(said[at]) < OUTPUT_BYTES:
-                said[at] += chunk
+                outputs[at] = (outputs[at] + chunk)[-OUTPUT_BYTES:]
+            elif len(outputs[at]) < OUTPUT_BYTES:
+                outputs[at] += chunk
             elif chunk and at == 0:
                 is_cut = True
-            if question and at == 1 and question.search(said[at]):
+            if question and at == 1 and question.search(outputs[at]):
                 raise Asked
     return is_cut
 
 
 def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":
-    """Return the whole lines in which a pattern is found, and the beginning of one that is still to come."""
+    """Return the complete lines in which a pattern is found, and the beginning of the incomplete one."""
     lines = (rest + chunk).split(b"\n")
     return b"".join(line + b"\n" for line in lines[:-1] if wanted.search(line)), lines[-1][:LINE_BYTES]
 
 
 def end_child(child: "Any", unreaped: "list[Any]") -> None:
-    """Kill a child with its whole session; one that the kernel holds back is reaped later."""
+    """Kill a child with its whole session; one blocked in the kernel is reaped later."""
     import signal  # noqa: PLC0415
     import subprocess  # noqa: PLC0415
 
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except OSError:
-        unreaped.append(child)  # root's, by sudo: it ends by itself, as nobody reads any more what it says
+        unreaped.append(child)  # root's, by sudo: it ends by itself, as its output is no longer read
         return
     try:
         child.wait(1.0)
@@ -989,11 +988,11 @@ def end_child(child: "Any", unreaped: "list[Any]") -> None:
         unreaped.append(child)
 
 
-# ---------------------------------------------------------------- a request
+# ---------------------------------------------------------------- requests
 
 
 class Request:
-    """What one request line asks for."""
+    """The content of one request line."""
 
     def __init__(self, wanted: "Json") -> None:
         self.begun = time.monotonic()
@@ -1002,37 +1001,37 @@ class Request:
         self.sudo = names_in(wanted.get("sudo"))
         watch = wanted.get("watch")
         self.watch = {key: names_in(value) for key, value in watch.items()} if isinstance(watch, dict) else {}
-        told = wanted.get("timeout", DEFAULT_TIMEOUT)
-        self.timeout = min(max(float(told), 0.5), 300.0) if isinstance(told, (int, float)) else DEFAULT_TIMEOUT
+        timeout = wanted.get("timeout", DEFAULT_TIMEOUT)
+        self.timeout = min(max(float(timeout), 0.5), 300.0) if isinstance(timeout, (int, float)) else DEFAULT_TIMEOUT
 
 
 def names_in(value: object) -> "list[str]":
-    """Return the strings of a JSON list, without repetitions."""
+    """Return the strings of a JSON list, without duplicates."""
     if not isinstance(value, list):
         return []
     return list(dict.fromkeys(name for name in value if isinstance(name, str)))
 
 
 def lines_of(text: str) -> "list[str]":
-    r"""Return the lines of what the kernel or a program says, by the only end of a line that they know.
+    r"""Return the lines of a text from the kernel or a program, which end with \n only.
 
-    Not splitlines(): that takes \v, \f, \x1c to \x1e, \x85 and two marks of Unicode for an end as well, and whoever may
-    name a control group, a filesystem or a process could write a line of his own with them.
+    Not splitlines(): that also splits at \v, \f, \x1c to \x1e, \x85 and two Unicode separators, and users who may
+    name a control group, a filesystem or a process could forge a line with them.
     """
     lines = text.split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
 def first_line(text: str) -> str:
-    """Return the first line that says something, in printable characters and bounded."""
+    """Return the first line that is not empty, in printable characters and bounded."""
     lines = (" ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", line).split()) for line in lines_of(text.replace("\r", "\n")))
     return next((line for line in lines if line), "")[:ERROR_CHARACTERS]
 
 
-# How programs begin the line that says why they failed; before it stand warnings, progress and what they set out to do.
+# How programs begin the line with the reason for a failure; warnings and progress come before it.
 # apt-get(8) "E: ", dnf(8) and podman "Error: ", pacman(8) "error: ", apk(8) "ERROR: ", docker "Error response …", dpkg(1)
 # "dpkg: error …", git's kin "fatal: ", zypper(8) with --xmlout <message type="error">, opkg " * opkg_lock: …", dnf's
-# resolver " Problem: ", systemctl's kin. One with nothing behind it is a heading.
+# resolver " Problem: ", systemctl's kin. A match with nothing after it is a heading.
 REASON = re.compile(
     r"^[ \t]*(?:E:|(?:[\w./ -]{1,40}(?:\[\d+\])?: )?(?:[Ee]rror|ERROR|[Ff]atal|FATAL)\b:?"
     r"|Problem:|\* [\w.-]+:|Failed to|Job for|Unit|Call to)[ \t]+\S.*"
@@ -1042,13 +1041,13 @@ REASON = re.compile(
 
 
 def reason_in(text: str) -> str:
-    """Return the line that says why a program failed, else the first one that says something.
+    """Return the line with the reason for a program's failure, else the first line that is not empty.
 
     WARNING: apt does not have a stable CLI interface. Use with caution in scripts.
     E: The package lists or status file could not be parsed or opened.
     """
-    told = REASON.search(text)
-    return first_line(told.group() if told else text)
+    found = REASON.search(text)
+    return first_line(found.group() if found else text)
 
 
 def parse_colons(text: str) -> "dict[str, str]":
@@ -1081,21 +1080,21 @@ def parse_assignments(text: str) -> "dict[str, str]":
 
 
 def within(value: "Any", least: float, most: "Any") -> "Any":
-    """Return a number that can be, None for any other: what is made of numbers that do not fit is told of nothing."""
+    """Return a number that is in range, else None: inconsistent numbers give no value."""
     return value if value is not None and most is not None and least <= value <= most else None
 
 
 def difference(whole: "int | None", part: "int | None") -> "int | None":
-    """Return what is left of the whole without a part of it, None where that is no part of it."""
+    """Return whole minus part, None unless 0 ≤ part ≤ whole."""
     return None if within(part, 0, whole) is None else whole - part  # type: ignore[operator]
 
 
-def told_of(row: "Json") -> "Json":
-    """Return a row without what cannot be told."""
+def without_none(row: "Json") -> "Json":
+    """Return a row without the keys whose value is None."""
     return {key: value for key, value in row.items() if value is not None}
 
 
-# ---------------------------------------------------------------- netlink: the addresses, and who listens
+# ---------------------------------------------------------------- netlink: addresses and listening sockets
 
 NETLINK_SECONDS = 2.0
 NETLINK_ROUTE = 0
@@ -1111,23 +1110,23 @@ IFA_F_TEMPORARY, IFA_F_DEPRECATED = 0x01, 0x20
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_SKV6ONLY, INET_DIAG_CGROUP_ID = 11, 21
-# Number of a protocol and, as a bit, the state of a socket that listens: TCP_LISTEN; for UDP TCP_CLOSE, not connected.
+# Protocol number and, as a bit, the state of a listening socket: TCP_LISTEN; for UDP TCP_CLOSE, not connected.
 LISTENING = {"tcp": (6, 1 << 10), "udp": (17, 1 << 7)}
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}  # rtnetlink(7), in the words of ip(8)
 
 
 def netlink_list(protocol: int, kind: int, wanted: bytes) -> "Iterator[bytes]":
-    """Yield the body of each message of a list that the kernel is asked for (netlink(7)); raises OSError."""
+    """Yield the body of each message of a netlink dump (netlink(7)); raises OSError."""
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as door:
-        door.settimeout(NETLINK_SECONDS)
-        door.bind((0, 0))
-        door.send(struct.pack("=IHHII", 16 + len(wanted), kind, NETLINK_LIST, 1, 0) + wanted)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as connection:
+        connection.settimeout(NETLINK_SECONDS)
+        connection.bind((0, 0))
+        connection.send(struct.pack("=IHHII", 16 + len(wanted), kind, NETLINK_LIST, 1, 0) + wanted)
         while True:
-            for answer, body in netlink_messages(door.recv(65536)):
-                # Both begin with an error number, as a negative one; an end without any has 0.
+            for answer, body in netlink_messages(connection.recv(65536)):
+                # Both begin with a negative error number; it is 0 for an end without an error.
                 failure = struct.unpack_from("=i", body)[0] if answer in (NETLINK_ERROR, NETLINK_DONE) else 0
                 if failure:
                     raise OSError(-failure, os.strerror(-failure))
@@ -1137,7 +1136,7 @@ def netlink_list(protocol: int, kind: int, wanted: bytes) -> "Iterator[bytes]":
 
 
 def netlink_messages(raw: bytes) -> "Iterator[tuple[int, bytes]]":
-    """Yield type and body of each message in what was received; each starts at a multiple of four bytes."""
+    """Yield type and body of each received message; each starts at a multiple of four bytes."""
     import struct  # noqa: PLC0415
 
     at = 0
@@ -1150,7 +1149,7 @@ def netlink_messages(raw: bytes) -> "Iterator[tuple[int, bytes]]":
 
 
 def netlink_attributes(raw: bytes) -> "dict[int, bytes]":
-    """Return the attributes behind a message's fixed part, by their number (linux/netlink.h, struct nlattr)."""
+    """Return the attributes after a message's fixed part, by type (linux/netlink.h, struct nlattr)."""
     import struct  # noqa: PLC0415
 
     attributes, at = {}, 0
@@ -1168,50 +1167,50 @@ def read_addresses() -> "list[Json]":
     import socket  # noqa: PLC0415
 
     names = dict(socket.if_nameindex())
-    # struct ifaddrmsg, all of it zero: of every family and interface.
-    told = (parse_address(body, names) for body in netlink_list(NETLINK_ROUTE, RTM_GETADDR, bytes(8)))
-    return [address for address in told if address]
+    # struct ifaddrmsg, all zeros: every family and interface.
+    parsed = (parse_address(body, names) for body in netlink_list(NETLINK_ROUTE, RTM_GETADDR, bytes(8)))
+    return [address for address in parsed if address]
 
 
 def parse_address(body: bytes, names: "dict[int, str]") -> "Json | None":
-    """Return one address (struct ifaddrmsg: family, prefix, flags, scope, interface), None for what is not IP.
+    """Return one address (struct ifaddrmsg: family, prefix, flags, scope, interface), None if it is not IP.
 
-    Of a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL is ours wherever it is told.
+    On a point-to-point link, IFA_ADDRESS is the other end; IFA_LOCAL is ours where it is given.
     """
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
     family, prefix, flags, scope, index = struct.unpack_from("=BBBBI", body)
-    told = netlink_attributes(body[8:])
-    ours = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS)
-    if family not in (socket.AF_INET, socket.AF_INET6) or not ours or index not in names:
+    attributes = netlink_attributes(body[8:])
+    address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
+    if family not in (socket.AF_INET, socket.AF_INET6) or not address or index not in names:
         return None
-    if len(told.get(IFA_FLAGS, b"")) == 4:
-        flags = struct.unpack("=I", told[IFA_FLAGS])[0]
+    if len(attributes.get(IFA_FLAGS, b"")) == 4:
+        flags = struct.unpack("=I", attributes[IFA_FLAGS])[0]
     return shaped_address(
         names[index],
-        socket.inet_ntop(family, ours),
+        socket.inet_ntop(family, address),
         {"prefixlen": prefix, "scope": SCOPES.get(scope, str(scope))},
-        # The same bit says secondary of an IPv4 address.
+        # For IPv4 the same bit means secondary.
         temporary=family == socket.AF_INET6 and bool(flags & IFA_F_TEMPORARY),
         deprecated=bool(flags & IFA_F_DEPRECATED),
     )
 
 
-def shaped_address(interface: str, address: str, told: "Json", **marks: "Any") -> "Json":
-    """Return one address in our words; `told` has the words of `ip -j addr`."""
+def shaped_address(interface: str, address: str, fields: "Json", **marks: "Any") -> "Json":
+    """Return one address as a row of the contract; `fields` has the keys of `ip -j addr`."""
     version = 6 if ":" in address else 4
     row = {"interface": interface, "version": version, "address": address}  # type: Json
-    row.update(prefix_length=told["prefixlen"], scope=told["scope"])
+    row.update(prefix_length=fields["prefixlen"], scope=fields["scope"])
     row.update((name, True) for name, is_so in marks.items() if is_so)
     return row
 
 
 def read_listeners(protocol: str, has_room: "Callable[[int], bool]") -> "Iterator[Json]":
-    """Yield who listens: `{version, address, port, inode, uid, interface?, only_ipv6?, group?}` (sock_diag(7)); raises OSError.
+    """Yield listeners: `{version, address, port, inode, uid, interface?, only_ipv6?, group?}` (sock_diag(7)); raises OSError.
 
-    `interface` is the one that the socket is bound to; `group` the number of the control group that made it
-    (since Linux 5.7). Every user may ask. `has_room` tells of a user whether another one of his sockets is wanted.
+    `interface` is the one that the socket is bound to, `group` the inode number of the control group that made it
+    (since Linux 5.7). No rights are needed. `has_room(uid)` says whether another socket of this user is wanted.
     """
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
@@ -1219,7 +1218,7 @@ def read_listeners(protocol: str, has_room: "Callable[[int], bool]") -> "Iterato
     number, states = LISTENING[protocol]
     names = dict(socket.if_nameindex())
     for family in (socket.AF_INET, socket.AF_INET6):
-        # struct inet_diag_req_v2: family, protocol, extensions, states, and a socket's id that is left open.
+        # struct inet_diag_req_v2: family, protocol, extensions, states, and an empty socket id.
         wanted = struct.pack("=BBBxI48x", family, number, 0, states)
         for body in netlink_list(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, wanted):
             if has_room(int.from_bytes(body[64:68], sys.byteorder)):
@@ -1234,15 +1233,15 @@ def parse_listener(body: bytes, names: "dict[int, str]") -> "Json":
     family = body[0]
     address = body[8:12] if family == socket.AF_INET else body[8:24]
     index, inode = struct.unpack_from("=I", body, 40)[0], struct.unpack_from("=I", body, 68)[0]
-    told = netlink_attributes(body[72:])
+    attributes = netlink_attributes(body[72:])
     row = {"version": 4 if family == socket.AF_INET else 6, "address": socket.inet_ntop(family, address)}  # type: Json
     row.update(port=int.from_bytes(body[4:6], "big"), inode=inode, uid=struct.unpack_from("=I", body, 64)[0])
     if index in names:
         row["interface"] = names[index]
-    if told.get(INET_DIAG_SKV6ONLY):
-        row["only_ipv6"] = bool(told[INET_DIAG_SKV6ONLY][0])
-    if len(told.get(INET_DIAG_CGROUP_ID, b"")) == 8:
-        row["group"] = struct.unpack("=Q", told[INET_DIAG_CGROUP_ID])[0]
+    if attributes.get(INET_DIAG_SKV6ONLY):
+        row["only_ipv6"] = bool(attributes[INET_DIAG_SKV6ONLY][0])
+    if len(attributes.get(INET_DIAG_CGROUP_ID, b"")) == 8:
+        row["group"] = struct.unpack("=Q", attributes[INET_DIAG_CGROUP_ID])[0]
     return row
 
 
@@ -1250,31 +1249,31 @@ def parse_listener(body: bytes, names: "dict[int, str]") -> "Json":
 
 
 def read_permanent_mac(interface: str) -> str:
-    """Ask the driver for the address burnt in (ETHTOOL_GPERMADDR 0x20 through SIOCETHTOOL 0x8946, linux/ethtool.h)."""
+    """Return the permanent MAC address, "" if none (ETHTOOL_GPERMADDR 0x20 with SIOCETHTOOL 0x8946, linux/ethtool.h)."""
     import array  # noqa: PLC0415
     import fcntl  # noqa: PLC0415
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
     answer = array.array("B", struct.pack("II32x", 0x20, 32))
-    asked = struct.pack("16sP16x", interface.encode("ascii", "replace")[:15], answer.buffer_info()[0])
+    request = struct.pack("16sP16x", interface.encode("ascii", "replace")[:15], answer.buffer_info()[0])
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-            fcntl.ioctl(door, 0x8946, asked)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+            fcntl.ioctl(connection, 0x8946, request)
     except OSError:
         return ""
     size = struct.unpack_from("I", answer, 4)[0]
-    told = bytes(answer[8 : 8 + size])
-    return ":".join(f"{byte:02x}" for byte in told) if size == 6 and any(told) else ""
+    mac = bytes(answer[8 : 8 + size])
+    return ":".join(f"{byte:02x}" for byte in mac) if size == 6 and any(mac) else ""
 
 
 # ---------------------------------------------------------------- open sockets
 
 
 def read_open_sockets(pid: int, most: int) -> "tuple[list[int], bool]":
-    """Return the inodes of the sockets among so many of a process's descriptors, and whether that were all of them.
+    """Return the inodes of the sockets among the first `most` descriptors of a process, and whether these were all.
 
-    The links say it: socket:[12345].
+    The links of descriptors name them: socket:[12345].
     """
     found = []  # type: list[int]
     try:
@@ -1286,7 +1285,7 @@ def read_open_sockets(pid: int, most: int) -> "tuple[list[int], bool]":
                 if link.startswith("socket:["):
                     found.append(int(link[8:-1]))
     except OSError:
-        return found, True  # it is another user's, or it ended meanwhile
+        return found, True  # another user's process, or it ended meanwhile
     return found, True
 
 
@@ -1299,10 +1298,10 @@ GROUPS_SECONDS = 1.0
 
 
 def read_group_ids() -> "dict[int, str]":
-    """Return the path of every control group of version 2 by its number, which is its folder's inode (cgroups(7)).
+    """Return the path of every control group (v2) by its number, the inode of its folder (cgroups(7)).
 
-    Whoever was given a part of them makes as many as he likes, in each other and beside each other: the shallow ones
-    come first, those of users last, and of one folder only so many count.
+    Users can create any number of groups in the subtree delegated to them, nested and side by side: shallow groups
+    come first, those of users last, and only GROUPS_OF_ONE of each folder count.
     """
     from collections import deque  # noqa: PLC0415
 
@@ -1319,14 +1318,14 @@ def read_group_ids() -> "dict[int, str]":
 
 
 def inner_groups(folder: bytes) -> "list[tuple[int, bytes]]":
-    """Return number and name of the groups in a group, none of one that is gone."""
+    """Return inode number and name of the groups in a group, empty if it is gone."""
     try:
         with os.scandir(folder) as entries:
-            return [(one.inode(), one.name) for _, one in zip(range(GROUPS_OF_ONE), entries) if one.is_dir(follow_symlinks=False)]
+            return [(entry.inode(), entry.name) for _, entry in zip(range(GROUPS_OF_ONE), entries) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
 
 
 def is_group(path: bytes) -> bool:
-    """Tell whether a folder is a control group of version 2."""
+    """Return whether a folder is a control group (v2)."""
     return os.path.exists(path + b"/cgroup.procs") and os.path.exists(path + b"/cgroup.controllers")

@@ -1,9 +1,9 @@
-"""The probe for Linux: tells what this machine is doing, and changes nothing on it.
+"""The probe for Linux: reports what this host is doing, and changes nothing on it.
 
 Python 3.6 or newer, standard library only; it is sent over SSH, runs from memory and answers
 requests until its input ends. README.md beside it is the contract: every field, its unit and its
-source. host.py and the files in sections/ are sent before this one. To see all that is told of a
-machine: `cat host.py sections/*.py probe.py | ssh user@host python3 -`.
+source. host.py and the files in sections/ are sent before this one. To see all that is reported of
+a host: `cat host.py sections/*.py probe.py | ssh user@host python3 -`.
 
 Order of this file: the table COLLECTORS · threads and time budgets · framing, requests, start.
 A collector returns its section or raises Missing.
@@ -66,10 +66,10 @@ SEARCHED_FOLDERS = ("/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 class Collector:
-    """One row of the table: a section, who reads it, its budget, and when it needs a thread.
+    """One row of the table: a section, its reader, its time limit, and whether it needs a thread.
 
-    `budget` is in seconds; 0 says that nothing in it can block. `may_block` tells whether it can on this
-    host: a thread's turn costs 0.1 ms, more than most sections.
+    `budget` is in seconds; 0 means that the reader never blocks. `may_block` returns whether it can block on this
+    host: switching to a thread costs 0.1 ms, more than most sections.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ COLLECTORS = (
 )
 
 
-ON_DEMAND = ("processes", "sockets", "logs")  # told only while somebody looks, and only when named
+ON_DEMAND = ("processes", "sockets", "logs")  # only when requested by name: while somebody looks at them
 
 
 def polled_sections() -> "list[str]":
-    """Return the names of all sections but those on demand."""
+    """Return the names of all sections except those on demand."""
     return [collector.name for collector in COLLECTORS if collector.name not in ON_DEMAND]
 
 
@@ -122,7 +122,7 @@ def polled_sections() -> "list[str]":
 
 
 class Outcome:
-    """What one collector came to: `kind` is the part of the reply that its content belongs in."""
+    """The result of one collector: `kind` is the part of the reply that its content belongs to."""
 
     def __init__(self, kind: str, content: "Json | str", seconds: float) -> None:
         self.kind = kind
@@ -131,26 +131,26 @@ class Outcome:
 
 
 def collect(collector: Collector, host: Host, request: Request, memo: "Json") -> Outcome:
-    """Run one collector; whatever goes wrong in it stays in it."""
+    """Run one collector and return its outcome, whatever it raises."""
     begun = time.monotonic()
     try:
         return Outcome("sections", collector.read(host, request, memo), time.monotonic() - begun)
-    except Exception as err:  # noqa: BLE001 - one section must never take the others with it
+    except Exception as err:  # noqa: BLE001 - one section must never break the others
         return failure(err, begun)
 
 
 def failure(err: Exception, begun: float) -> Outcome:
-    """Return what a section comes to that could not be collected."""
+    """Return the outcome of a section that could not be collected."""
     if isinstance(err, (Missing, Late, PermissionError)):
         kind = "missing"
-        said = err.reason if isinstance(err, Missing) else "timed_out" if isinstance(err, Late) else "permission_denied"
+        content = err.reason if isinstance(err, Missing) else "timed_out" if isinstance(err, Late) else "permission_denied"
     else:
-        kind, said = "errors", first_line(str(err) if isinstance(err, Broken) else f"{type(err).__name__}: {err}")
-    return Outcome(kind, said, time.monotonic() - begun)
+        kind, content = "errors", first_line(str(err) if isinstance(err, Broken) else f"{type(err).__name__}: {err}")
+    return Outcome(kind, content, time.monotonic() - begun)
 
 
 class Worker:
-    """A thread for one collector that may block; it lives on between polls, as starting one costs more."""
+    """A thread for one collector that may block; it stays alive between polls, as starting one costs more."""
 
     def __init__(self, collector: Collector, host: Host, memo: "Json") -> None:
         from _thread import allocate_lock, start_new_thread  # noqa: PLC0415
@@ -169,13 +169,13 @@ class Worker:
         start_new_thread(self.work, ())
 
     def work(self) -> None:
-        """Collect whenever that is wanted."""
+        """Collect each time `begin` asks for it."""
         while self.wanted.acquire():
             self.outcome = collect(self.collector, self.host, self.request, self.memo)
             self.done.release()
 
     def begin(self, request: Request) -> bool:
-        """Start collecting; False while the last time has not ended. What it then brings is too old to use."""
+        """Start collecting; return False while the last run has not ended. Its result is then too old to use."""
         if self.is_busy and not self.take(0.0):
             return False
         self.request = request
@@ -184,11 +184,11 @@ class Worker:
         return True
 
     def finish(self, seconds: float) -> "Outcome | None":
-        """Return the outcome, None when it is not there in time."""
+        """Return the outcome, None if it is not ready within `seconds`."""
         return self.outcome if self.take(seconds) else None
 
     def take(self, seconds: float) -> bool:
-        """Wait until the collector has come back; False when it does not in time."""
+        """Wait for the collector to return; return False if it does not within `seconds`."""
         if not self.done.acquire(timeout=max(0.0, seconds)):
             return False
         self.is_busy = False
@@ -196,12 +196,12 @@ class Worker:
         return True
 
     def patience(self) -> float:
-        """Return how long a reply may wait for it: a program that hangs again must not delay the others again."""
+        """Return how many seconds a reply may wait: a program that hangs again must not delay the others again."""
         return min(self.collector.budget, AGAIN_SECONDS) if self.was_late else self.collector.budget
 
 
 class Probe:
-    """Answers requests; keeps only what hardly ever changes, and its threads."""
+    """Answers requests; keeps only its threads and what hardly ever changes."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -211,7 +211,7 @@ class Probe:
         self.boot_id = boot_id(host)
 
     def answer(self, request: Request) -> "Json":
-        """Return the reply to one request, on time whatever a collector does."""
+        """Return the reply to one request, in time whatever a collector does."""
         reply = {"id": request.id, "protocol": PROTOCOL, "boot_id": self.boot_id}  # type: Json
         reply.update(epoch=round(self.host.epoch(), 3), sections={}, missing={}, errors={}, seconds={})
         for name, outcome in self.outcomes(request).items():
@@ -220,21 +220,21 @@ class Probe:
         return reply
 
     def outcomes(self, request: Request) -> "dict[str, Outcome]":
-        """Collect every section that is asked for: what may block in threads, meanwhile the others here."""
+        """Collect every requested section: those that may block in threads, meanwhile the others here."""
         begun = time.monotonic()
         outcomes = {name: Outcome("missing", "not_supported", 0.0) for name in request.sections}
         known = [self.collectors[name] for name in request.sections if name in self.collectors]
         started, others = [], []
-        for one in known:
+        for collector in known:
             try:
-                if one.budget and one.may_block(self.host, self.memos[one.name]):
-                    started.append(self.begin(one, request))
+                if collector.budget and collector.may_block(self.host, self.memos[collector.name]):
+                    started.append(self.begin(collector, request))
                 else:
-                    others.append(one)
-            except Exception as err:  # noqa: BLE001 - where others use up all processes, no thread can be started
-                outcomes[one.name] = failure(err, begun)
-        for one in others:
-            outcomes[one.name] = collect(one, self.host, request, self.memos[one.name])
+                    others.append(collector)
+            except Exception as err:  # noqa: BLE001 - if other users have used up all processes, no thread can be started
+                outcomes[collector.name] = failure(err, begun)
+        for collector in others:
+            outcomes[collector.name] = collect(collector, self.host, request, self.memos[collector.name])
         for worker, has_begun in started:
             left = min(worker.patience(), request.timeout) - (time.monotonic() - begun)
             outcome = worker.finish(left) if has_begun else None
@@ -242,7 +242,7 @@ class Probe:
         return outcomes
 
     def begin(self, collector: Collector, request: Request) -> "tuple[Worker, bool]":
-        """Start a collector's thread on a request; False where it has not come back from an earlier one."""
+        """Start a collector's thread on a request; return it and False if it is still busy with an earlier one."""
         if collector.name not in self.workers:
             self.workers[collector.name] = Worker(collector, self.host, self.memos[collector.name])
         worker = self.workers[collector.name]
@@ -250,9 +250,9 @@ class Probe:
 
 
 def boot_id(host: Host) -> str:
-    """Return what changes with every boot: the kernel's id and when PID 1 started.
+    """Return an id that changes with every boot: the kernel's, and when PID 1 started.
 
-    A container's restart leaves the kernel's id alone and starts its counters anew.
+    A container's restart keeps the kernel's id and resets the container's counters.
     """
     kernel = host.text("/proc/sys/kernel/random/boot_id")
     started = host.text("/proc/1/stat").rpartition(")")[2].split()
@@ -281,7 +281,7 @@ def encode_reply(reply: "Json") -> bytes:
     \x1e7 812 z\n…
     """
     text = json.dumps(reply, separators=(",", ":"))
-    if "\\ud" in text:  # bytes of a name that are no UTF-8; a lone surrogate is no JSON for a strict reader
+    if "\\ud" in text:  # bytes of a name that are not UTF-8; strict readers reject lone surrogates in JSON
         text = json.dumps(clean(reply), separators=(",", ":"))
     payload, form = text.encode("ascii"), "j"
     if len(payload) > REPLY_BYTES:
@@ -292,7 +292,7 @@ def encode_reply(reply: "Json") -> bytes:
 
 
 def without_longest(reply: "Json") -> "Json":
-    """Return a reply that is too long without its longest section: the others are not its victims."""
+    """Return a reply that is too long without its longest section, so that the others arrive."""
     lengths = {name: len(json.dumps(section)) for name, section in reply.get("sections", {}).items()}
     if not lengths:
         return {"id": reply["id"], "error": "a reply that is too long"}
@@ -307,19 +307,19 @@ def clean(value: "Any") -> "Any":
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if isinstance(value, dict):
-        return {clean(key): clean(one) for key, one in value.items()}
-    return [clean(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {clean(key): clean(item) for key, item in value.items()}
+    return [clean(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write(fd: int, content: bytes) -> None:
-    """Write all of it."""
+    """Write all of the content."""
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def read_line(requests: "BinaryIO") -> bytes:
-    """Return the next line, b"" at the end; of one that is too long only its end, which is no request."""
+    """Return the next line, b"" at the end; only the end of one that is too long, which is no request."""
     line = requests.readline(LINE_BYTES)
     while len(line) == LINE_BYTES and not line.endswith(b"\n"):
         line = requests.readline(LINE_BYTES)
@@ -328,7 +328,7 @@ def read_line(requests: "BinaryIO") -> bytes:
 
 
 def marker(host: Host) -> bytes:
-    r"""Return what is said first: that this is alive, and on which machine, if that has an id.
+    r"""Return the first line sent: protocol, Python version, pid, and the host's machine-id hash if it has one.
 
     \x1ehomelab_monitor 1 3.11.2 4711 0123456789abcdef0123456789abcdef
     """
@@ -337,7 +337,7 @@ def marker(host: Host) -> bytes:
 
 
 def serve(host: Host, requests: "BinaryIO", replies: int, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Say the marker, then answer requests until their end, or until none comes or is taken for too long."""
+    """Send the marker, then answer requests until they end, or `idle_seconds` pass without an answered one."""
     import signal  # noqa: PLC0415
 
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
@@ -357,16 +357,16 @@ def serve(host: Host, requests: "BinaryIO", replies: int, idle_seconds: float = 
 
 
 def is_stale(probe: Probe) -> bool:
-    """Tell whether the process should end, so that the next one loads a new driver's library."""
+    """Return whether the process should end, so that the next one loads a new driver's library."""
     return any(memo.get("stale") for memo in probe.memos.values())
 
 
 def prepare() -> None:
-    """Be the least of the machine's worries, and speak the programs' own language."""
+    """Lower our priority, set LC_ALL=C, and extend PATH."""
     os.environ["LC_ALL"] = "C"
     if zone_stamp():
-        os.environ.pop("TZ", None)  # a login's own zone (PAM, SetEnv) is not that of the machine and its logs
-    # An empty part would be the folder that we happen to be in.
+        os.environ.pop("TZ", None)  # a login's own zone (PAM, SetEnv) is not that of the host and its logs
+    # An empty part would mean the current folder.
     paths = [path for path in os.environ.get("PATH", "").split(":") if path]
     paths += [path for path in SEARCHED_FOLDERS if path not in paths]
     os.environ["PATH"] = ":".join(paths)
@@ -377,14 +377,14 @@ def prepare() -> None:
 
 
 def show(host: Host) -> None:
-    """Print one readable reply, for a person who wants to see what is told."""
+    """Print one readable reply, for a person who wants to see what is reported."""
     wanted = sys.argv[1:] or polled_sections()
     reply = Probe(host).answer(Request({"id": "by-hand", "sections": wanted, "timeout": 60}))
     write(1, json.dumps(clean(reply), indent=2).encode("ascii") + b"\n")
 
 
 def main() -> None:
-    """Serve when started by the bootstrap command, show when run by hand.
+    """Serve when started by the bootstrap command, print one reply when run by hand.
 
     The bootstrap compiles this file under the name probe.py without a file behind it; run by hand it is
     either a file or standard input, which is at its end by now.
@@ -398,16 +398,16 @@ def main() -> None:
             show(host)
         else:
             replies = os.dup(1)
-            os.dup2(2, 1)  # whatever prints by mistake does not get between the replies
+            os.dup2(2, 1)  # accidental prints do not get between the replies
             serve(host, sys.stdin.buffer, replies)
         status = 0
     except BrokenPipeError:
-        status = 0  # who reads it has seen enough
-    except BaseException:  # noqa: BLE001 - said, and then it is the end
+        status = 0  # the reader has closed the pipe
+    except BaseException:  # noqa: BLE001 - printed, and then the process ends
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
-        # At once, even if a thread is stuck in the kernel: the interpreter would wait for all, and they wait for requests.
+        # At once, even if a thread is stuck in the kernel: the interpreter would wait for all threads, and they for requests.
         os._exit(status)
 
 

@@ -1,4 +1,4 @@
-"""Say which machine this is, and end: what a new connection asks before anything else is asked or sent there.
+"""Report which machine this is, and end: the first program on a new connection, before anything else is sent.
 
 Python 3.6 or newer, without most of its standard library; sent as the probe is, behind sections/machine_id.py.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_text(path: str) -> str:
-    """Return a file's text without the space around it, "" where it cannot be read."""
+    """Return a file's text without surrounding whitespace, "" if it cannot be read."""
     try:
         with open(os.environ.get("HOMELAB_MONITOR_ROOT", "") + path, encoding="ascii", errors="replace") as file:
             return file.read(4096).strip(" \t\r\n")

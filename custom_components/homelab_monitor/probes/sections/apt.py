@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Iterator
 
     from ..host import Broken, Host, Json, Missing, lines_of
-    from .packages import Row, answer, told_by, withheld
+    from .packages import Row, answer, manager_output, withheld
 
 # The same as the job's (client/update_script.py): a test compares them. What only matters to its locks and
 # configuration files does nothing here.
@@ -89,7 +89,7 @@ def read_apt(host: "Host") -> "Json":
     states, told = states_of(host), ""
     unfinished = states[1] if states else {}
     try:
-        told = told_by(host, APT_TRY)[1]
+        told = manager_output(host, APT_TRY)[1]
     except Broken:
         if not unfinished:
             raise
@@ -106,7 +106,7 @@ def read_apt(host: "Host") -> "Json":
 def states_of(host: "Host") -> "tuple[set[str], dict[str, Json]] | None":
     """Return what dpkg holds and what it has left in the middle, None where it does not tell."""
     try:
-        return parse_states(told_by(host, DPKG_STATES)[1])
+        return parse_states(manager_output(host, DPKG_STATES)[1])
     except (Broken, Missing):
         return None
 
@@ -115,12 +115,12 @@ def left_by_apt(
     host: "Host", pending: "dict[str, Json]", has_left: bool, holds: "set[str] | None"
 ) -> "dict[str, dict[str, Json]]":
     """Return what is held by dpkg, what comes to this machine later, and what cannot be upgraded now."""
-    listed = parse_apt(told_by(host, APT_LIST)[1]) if has_left else ()
+    listed = parse_apt(manager_output(host, APT_LIST)[1]) if has_left else ()
     rest = {key: one for key, one in listed if key not in pending}
     if rest and holds is None:
         raise Missing("unreadable")
     held = {key: one for key, one in rest.items() if key in (holds or ())}
-    later = dict(parse_inst(told_by(host, APT_TRY_PHASED)[1])) if len(held) < len(rest) else {}
+    later = dict(parse_inst(manager_output(host, APT_TRY_PHASED)[1])) if len(held) < len(rest) else {}
     phased = {key: one for key, one in rest.items() if key in later and key not in held}
     kept = {key: one for key, one in rest.items() if key not in held and key not in phased}
     return {"held": held, "phased": phased, "kept_back": kept}

@@ -52,7 +52,7 @@ def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "lis
 
 
 def is_linked(host: "Host", timer: str, service: str) -> bool:
-    """Tell whether a timer is enabled and neither it nor its service is masked: what the files say where systemd does not."""
+    """Return whether a timer is enabled and neither it nor its service is masked: what the files say where systemd does not."""
     is_wanted = host.is_link(TIMERS_WANTED + timer) or host.exists(TIMERS_WANTED + timer)
     return is_wanted and not any(
         host.link_name(folder + unit) == "null" for folder in MASKS for unit in (timer, service)

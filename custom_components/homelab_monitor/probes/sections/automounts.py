@@ -19,7 +19,7 @@ def idle_seconds(mount: "Mount") -> float:
 
     30 25 0:27 / /mnt/nas rw,relatime - autofs systemd-1 rw,fd=51,pgrp=1,timeout=300,minproto=5,maxproto=5,direct
     """
-    told = next((option for option in mount.told if re.match(r"timeout=\d{1,9}$", option)), None)
+    told = next((option for option in mount.options if re.match(r"timeout=\d{1,9}$", option)), None)
     return float(told[len("timeout=") :]) if told else AUTOFS_SECONDS
 
 
@@ -73,15 +73,15 @@ class Automounts:
         self.kept = {place: one for place, one in self.kept.items() if self.would_mount(place)}
 
     def would_mount(self, place: str) -> bool:
-        """Tell whether a look at a place would mount something there."""
+        """Return whether a look at a place would mount something there."""
         return (place.rstrip("/") + "/").startswith(self.places)
 
     def is_made(self, mount: "Mount") -> bool:
-        """Tell whether autofs mounted it."""
+        """Return whether autofs mounted it."""
         return mount.id in self.spans
 
     def rests(self, mount: "Mount") -> bool:
-        """Tell whether a mount is not to be looked at now."""
+        """Return whether a mount is not to be looked at now."""
         kept = self.kept.get(mount.mountpoint)
         if not self.is_made(mount) or kept is None or kept.mount.id != mount.id:
             return False

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..host import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpDoor, Json, Late, Missing, Request, cpu_clock
+    from ..host import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpConnection, Json, Late, Missing, Request, cpu_clock
     from .container_words import CONTAINER_ID, listed_of, object_of, parse_inspected, parse_listed, parse_stats
     from .control_groups import GROUP_GUESSES, group_files, read_group
     from .owners import belongs_to
@@ -128,7 +128,7 @@ def users_here(host: "Host") -> "list[int]":
 
 
 def would_start(host: "Host", engine: Engine) -> bool:
-    """Tell whether asking would start a Docker that somebody stopped: systemd holds its socket, and it does not run.
+    """Return whether asking would start a Docker that somebody stopped: systemd holds its socket, and it does not run.
 
     systemd keeps a link invocation:UNIT for every service that is active; a Docker without one has its own pid file.
     """
@@ -159,7 +159,7 @@ class Container:
         self.stats = {}  # type: Json
 
     def is_due(self, host: "Host", kind: str) -> bool:
-        """Tell whether a closer look would show something new.
+        """Return whether a closer look would show something new.
 
         Podman's list tells no health, so containers with a health check are looked at whenever it is asked.
         """
@@ -170,7 +170,7 @@ class Container:
         return self.has_ended(host) or (kind == "podman" and state == "running" and has_health)
 
     def has_ended(self, host: "Host") -> bool:
-        """Tell whether its first process is gone: it ended or was restarted since the last look."""
+        """Return whether its first process is gone: it ended or was restarted since the last look."""
         return bool(self.process) and not host.exists(self.process)
 
     def note(self, host: "Host", engine: Engine, document: "Json", now: float) -> None:
@@ -193,10 +193,10 @@ class Container:
         self.cpu_file, self.memory_file = group_files(host, self.process, self.ident, guesses) if pid else ("", "")
 
     def has_group(self) -> bool:
-        """Tell whether files say what it uses."""
+        """Return whether files say what it uses."""
         return bool(self.cpu_file or self.memory_file)
 
-    def told(self) -> "Json":
+    def merged_row(self) -> "Json":
         """Return all that is known of it."""
         row = dict(self.details, **self.row)
         if row["state"] not in LIVING:
@@ -224,11 +224,11 @@ class EngineMemo:
         self.is_whole = True
 
     def is_late(self) -> bool:
-        """Tell whether it did not answer the last time."""
+        """Return whether it did not answer the last time."""
         return self.state == "timed_out"
 
     def is_due(self, host: "Host", now: float) -> bool:
-        """Tell whether its list has to be asked for; while it rests, not for what has ended either."""
+        """Return whether its list has to be asked for; while it rests, not for what has ended either."""
         if now < self.rest_until:
             return False
         return now >= self.ask_at or (self.state == "ok" and any(one.has_ended(host) for one in self.containers))
@@ -268,7 +268,7 @@ def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: f
     if would_start(host, engine):
         memo.state = "stopped"
         return
-    door = open_door(host, engine, deadline)
+    door = open_connection(host, engine, deadline)
     try:
         list_containers(engine, memo, door.ask("/containers/json?all=1"), now)
         look_closer(host, engine, memo, door)
@@ -276,17 +276,17 @@ def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: f
         door.close()
 
 
-def open_door(host: "Host", engine: Engine, deadline: float) -> "HttpDoor":
+def open_connection(host: "Host", engine: Engine, deadline: float) -> "HttpConnection":
     """Return a conversation through the first socket that is there; raises OSError."""
     for path in engine.paths[:-1]:
         try:
-            return HttpDoor(host, path, deadline)
+            return HttpConnection(host, path, deadline)
         except FileNotFoundError:
             continue
     if not engine.uid:
-        return HttpDoor(host, engine.paths[-1], deadline)
+        return HttpConnection(host, engine.paths[-1], deadline)
     stream = connect_user(host, engine, deadline)
-    door = HttpDoor(host, engine.paths[-1], deadline, stream)
+    door = HttpConnection(host, engine.paths[-1], deadline, stream)
     door.limit, door.marks, door.cpu_until = USER_ANSWER_BYTES, USER_ANSWER_MARKS, cpu_clock() + USER_CPU_SECONDS
     return door
 
@@ -320,7 +320,7 @@ def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: fl
     memo.state, memo.listed_at, memo.is_whole = "ok", now, len(rows) == len(documents)
 
 
-def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpDoor") -> None:
+def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpConnection") -> None:
     """Inspect what is new, then a few whose last look is long ago; ask for the use of what has no control group."""
     now = memo.listed_at
     due = [one for one in memo.containers if one.is_due(host, engine.kind)]
@@ -338,13 +338,13 @@ def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpDoor"
             memo.has_stats = time.monotonic() - begun < STATS_SECONDS
 
 
-def tell_containers(host: "Host", engine: Engine, memo: EngineMemo, now: float) -> "list[Json]":
+def container_rows(host: "Host", engine: Engine, memo: EngineMemo, now: float) -> "list[Json]":
     """Return the rows of an engine's containers; those of one that does not answer stand for a while."""
     if memo.state not in ("ok", "timed_out", "unreadable") or now - memo.listed_at > KEPT_SECONDS:
         return []
     rows = []
     for one in memo.containers:
-        row = dict(one.told(), engine=engine.kind, owner=engine.owner)
+        row = dict(one.merged_row(), engine=engine.kind, owner=engine.owner)
         if engine.uid:
             row["uid"] = engine.uid
         if row["state"] in LIVING:
@@ -354,7 +354,7 @@ def tell_containers(host: "Host", engine: Engine, memo: EngineMemo, now: float) 
 
 
 def has_engine(host: "Host", memo: "Json") -> bool:
-    """Tell whether there may be an engine that keeps us waiting; even to look for a user's can."""
+    """Return whether there may be an engine that keeps us waiting; even to look for a user's can."""
     return bool(users_here(host)) or any(host.exists(path) for _, path in SOCKETS)
 
 
@@ -387,7 +387,7 @@ def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json"
     section["at"] = round(host.boottime(), 3)
     for engine in engines:
         of_engine = known[engine.source()]
-        rows = tell_containers(host, engine, of_engine, now)
+        rows = container_rows(host, engine, of_engine, now)
         left = ROWS_SHOWN - len(section["containers"])
         section["containers"].extend(rows[:left])
         if of_engine.state:

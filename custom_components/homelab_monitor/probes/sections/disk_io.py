@@ -40,7 +40,7 @@ def disk_counters(words: "list[str]") -> "Json":
 
 
 def is_whole_disk(host: "Host", name: str) -> bool:
-    """Tell whether a block device is a disk of its own: no partition, nothing stacked on others, no empty slot."""
+    """Return whether a block device is a disk of its own: no partition, nothing stacked on others, no empty slot."""
     folder = "/sys/block/" + name
     return not NO_WHOLE_DISK.match(name) and host.exists(folder + "/device") and host.number(folder + "/size") != 0
 

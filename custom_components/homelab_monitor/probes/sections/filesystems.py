@@ -1,4 +1,4 @@
-"""The section filesystems: what is mounted and how full it is, one row per filesystem, as `df` tells it."""
+"""The section filesystems: what is mounted and how full it is, one row per filesystem, as in `df`."""
 
 import os
 import re
@@ -9,15 +9,14 @@ if TYPE_CHECKING:
     import json
     from typing import Any, Callable, Iterable
 
-    from ..host import Host, Json, Late, Request, SingleFile, Theirs, difference, told_of, within
+    from ..host import Host, Json, Late, Request, SingleFile, Theirs, difference, without_none, within
     from .automounts import Automounts
     from .mounts import Mount, guest_uid, is_strangers, is_trusted, mount_lines, parse_mount
     from .patience import ask_each
     from .watched import Watched
 
-# Filesystems that keep data of their own on this machine, or stand for some that do (pools, encryption). Network
-# filesystems and memory (tmpfs) only when watched; read-only images (squashfs, iso9660) are always full and nobody's
-# business.
+# Filesystems that store data on this host, or stand for some that do (pools, encryption). Network filesystems and
+# memory (tmpfs) only when watched; read-only images (squashfs, iso9660) are always full and of no interest.
 LOCAL_FILESYSTEMS = re.compile(
     r"(ext[234]|xfs|btrfs|zfs|f2fs|jfs|reiserfs|nilfs2|bcachefs|ntfs3?|fuseblk|exfat|vfat|msdos|hfs|hfsplus|apfs|ufs|udf"
     r"|ubifs|jffs2|ecryptfs|fuse\.(mergerfs|mhddfs|unionfs|apfs|shfs|gocryptfs|encfs|cryfs|securefs))$"
@@ -32,21 +31,21 @@ FOREIGN_MOUNT = re.compile(
     r"|/kubelet/(pods|plugins)/"
 )
 MOST_MOUNTS, MOST_STRANGERS_MOUNTS = 5000, 1000
-MOST_UNWATCHED, MOST_ROWS = 200, 1000  # the reader takes no more of those
+MOST_UNWATCHED, MOST_ROWS = 200, 1000  # the reader accepts no more of these
 MOST_ENGINES = 64
 NAMES_BYTES = 1 << 20  # of all names that are told, as they are written in a reply
 
 
 def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
-    """Return by mountpoint what can be reached: not what lies below another mount at the same place or above it."""
+    """Return the reachable mounts by mountpoint: not those hidden by another mount at the same place or above it."""
     by_id = {mount.id: mount for mount in mounts}  # in the order of mounting, unless one was moved
     hidden = hidden_mounts(by_id.values())
-    pairs = [(one, by_id[one.parent]) for one in by_id.values() if one.parent in by_id]
-    below = {parent.id for one, parent in pairs if one.mountpoint == parent.mountpoint}
+    pairs = [(start, by_id[start.parent]) for start in by_id.values() if start.parent in by_id]
+    below = {parent.id for start, parent in pairs if start.mountpoint == parent.mountpoint}
     covered = {}  # type: dict[str, bool]
-    for one in by_id.values():
-        mount, way = one, []  # type: Mount | None, list[str]
-        while mount and mount.id not in covered:  # up to where it is known
+    for start in by_id.values():
+        mount, way = start, []  # type: Mount | None, list[str]
+        while mount and mount.id not in covered:  # up to a mount whose result is known
             way.append(mount.id)
             covered[mount.id] = mount.id in hidden
             mount = mount if covered[mount.id] else by_id.get(mount.parent)
@@ -55,9 +54,9 @@ def visible_mounts(mounts: "Iterable[Mount]") -> "dict[str, Mount]":
 
 
 def hidden_mounts(mounts: "Iterable[Mount]") -> "set[str]":
-    """Return the ids of those above which something else is mounted on the same mount.
+    """Return the ids of the mounts hidden by another mount above them on the same parent mount.
 
-    A path leads from a mount into the first one on its way. In order of their paths what one hides comes next to it.
+    A path enters the first mount on its way. Sorted by path, what a mount hides comes right after it.
     """
     hidden, above = set(), ("", "")
     for mount in sorted(mounts, key=Mount.place):
@@ -70,18 +69,18 @@ def hidden_mounts(mounts: "Iterable[Mount]") -> "set[str]":
 
 
 class Row:
-    """The mounts that may stand for one row, best first; a chosen one stands for itself."""
+    """The mounts that may represent one row, best first; a chosen mount represents itself."""
 
     def __init__(self, mounts: "list[Mount]", is_chosen: bool, is_named: bool) -> None:
         self.mounts = mounts
         self.first = mounts[0]
         self.is_chosen = is_chosen
-        self.is_named = is_named  # then it may be a single file
+        self.is_named = is_named  # by its full name: then it may be a single file
         self.key = ("=" if is_chosen else "") + self.first.id
 
 
 def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Row]":
-    """Return the rows of what can be reached: each local filesystem once, and each mount that somebody chose."""
+    """Return the rows of the reachable mounts: each local filesystem once, and each mount that the user chose."""
     groups = {}  # type: dict[str, list[Mount]]
     for mount in sorted(mounts, key=Mount.rank):
         if mount.kind != "autofs":
@@ -90,7 +89,7 @@ def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts:
     for group in groups.values():
         chosen = [mount for mount in group if watched.fits(mount, uid)]
         usual = [mount for mount in group if not automounts.is_made(mount)]
-        # What shows all of a filesystem is a folder: where it is chosen, it stands for both.
+        # A mount that shows all of a filesystem is a folder: if it is chosen, it represents both.
         if usual and is_usual(usual[0], uid) and not (usual[0].root == "/" and usual[0] in chosen):
             rows.append(Row(usual, False, False))
         rows += [Row([mount], True, watched.names_it(mount)) for mount in chosen]
@@ -98,9 +97,9 @@ def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts:
 
 
 def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "Json") -> "list[Mount]":
-    """Return what is the machine's, or what somebody wants to see.
+    """Return the mounts without those of container engines and snapshots, unless they are watched by name.
 
-    A snapshot says so itself. What engines mount is known by its place, where only root decides what that is called.
+    A ZFS snapshot shows in its source. Mounts of engines are recognized by their path, if only root can rename it.
     """
     found = {mount.id: FOREIGN_MOUNT.search(mount.mountpoint) for mount in mounts if not watched.names_it(mount)}
     places = {ident: mount.string[: mount.end()] for ident, mount in found.items() if mount}
@@ -118,12 +117,12 @@ WAY_SECONDS = 1.0
 
 
 def is_kept(host: "Host", folder: str) -> bool:
-    """Tell whether nobody but root can give a folder another name, as far as this user can see; may block."""
+    """Return whether only root can rename a folder, as far as this user can see; may block."""
     try:
         host.roots_status(folder)
     except Theirs:
         return False
-    except OSError:  # in one of root's that is closed, or gone
+    except OSError:  # inside a folder of root's without access, or gone
         return True
     return True
 
@@ -134,9 +133,9 @@ def is_usual(mount: "Mount", uid: int) -> bool:
 
 
 def bounded_mounts(mounts: "Iterable[Mount]", uid: int) -> "tuple[list[Mount], bool, bool]":
-    """Return the first mounts, whether these are all, and all but strangers', who have a room of their own.
+    """Return the first mounts, whether these are all, and whether all but those of strangers; both have separate limits.
 
-    Who covers something with what has no room is noticed where its sizes are asked for.
+    A mount beyond the limit that covers another one is noticed when the sizes are read.
     """
     room = {True: MOST_STRANGERS_MOUNTS, False: MOST_MOUNTS}
     kept = []
@@ -159,7 +158,7 @@ def may_hang(mount: "Mount") -> bool:
 
 
 def ask_rows(host: "Host", rows: "list[Row]", stuck: "Json", seconds: float) -> "dict[str, Any]":
-    """Return the answer of each row that gives one, by its key; what may hang waits for what hardly can."""
+    """Return the result of each row that answers in time, by its key; mounts that may hang come last."""
     deadline = time.monotonic() + seconds
     answers, by_key = {}, {row.key: row for row in rows}  # type: dict[str, Any], dict[str, Row]
     for is_risky in (False, True):
@@ -170,9 +169,9 @@ def ask_rows(host: "Host", rows: "list[Row]", stuck: "Json", seconds: float) -> 
 
 
 def answer_of(host: "Host", row: Row) -> "tuple[Mount, tuple[int, ...]] | None":
-    """Return the best mount that answers and is no single file, and its sizes, None where all are; may block, raises OSError.
+    """Return the best mount that answers and is no single file, and its sizes; None if all are files.
 
-    Somebody may have closed the way to one of them, or be moving it.
+    May block, raises OSError: the path to one of them may be inaccessible, or it is being moved.
     """
     failed = None  # type: OSError | None
     for mount in row.mounts:
@@ -190,7 +189,7 @@ def answer_of(host: "Host", row: Row) -> "tuple[Mount, tuple[int, ...]] | None":
 
 
 def parse_uevent_name(text: str) -> str:
-    r"""Return DEVNAME of a uevent file, its last part as links to it end (cciss/c0d0p1).
+    r"""Return the last part of DEVNAME in a uevent file, as links to it end (cciss/c0d0p1).
 
     MAJOR=8\nMINOR=1\nDEVNAME=sda1\nDEVTYPE=partition
     """
@@ -202,7 +201,7 @@ def uuids_by_device(host: "Host") -> "dict[str, str]":
     """Return the filesystem UUID by kernel name; udev's links are readable without root."""
     folder = "/dev/disk/by-uuid"
     uuids = {host.link_name(folder + "/" + name): name for name in host.names(folder)}
-    for uuid in host.names("/sys/fs/btrfs"):  # udev's link leads to one of a filesystem's devices, the mount to another
+    for uuid in host.names("/sys/fs/btrfs"):  # udev's link points to one of a filesystem's devices, the mount may have another
         devices = host.names(f"/sys/fs/btrfs/{uuid}/devices")
         uuids.update((name.rpartition("!")[2], uuid) for name in devices)
     return uuids
@@ -221,27 +220,27 @@ def kernel_name(host: "Host", mount: "Mount") -> str:
 def filesystem(mount: "Mount", sizes: "tuple[int, ...]", uuid: str) -> "Json":
     """Return one filesystem's row, sizes as df prints them: used counts what root reserved as not used.
 
-    Raises OSError where the sizes are none.
+    Raises OSError if the sizes are inconsistent.
     """
     unit_bytes, blocks, free, available, inodes, free_inodes = sizes
-    told = {"mountpoint": mount.mountpoint, "device": mount.source, "type": mount.kind}  # type: Json
-    told.update(device_number=mount.device, mount_id=int(mount.id))
+    row = {"mountpoint": mount.mountpoint, "device": mount.source, "type": mount.kind}  # type: Json
+    row.update(device_number=mount.device, mount_id=int(mount.id))
     if uuid:
-        told["uuid"] = uuid
-    # The kernel tells a negative number when the reserve itself is in use; Python may take its sign for a bit.
+        row["uuid"] = uuid
+    # The kernel returns a negative number when the reserve itself is in use; Python may read its sign as a bit.
     available = 0 if available >> 63 else available
-    told["total_bytes"] = blocks * unit_bytes
+    row["total_bytes"] = blocks * unit_bytes
     for key, count in (("used_bytes", difference(blocks, free)), ("available_bytes", within(available, 0, blocks))):
         if count is None:
             raise OSError("its numbers do not fit each other")
-        told[key] = count * unit_bytes
+        row[key] = count * unit_bytes
     if inodes:
-        told.update(inodes_total=inodes, inodes_used=difference(inodes, free_inodes))
-    told["read_only"] = "ro" in mount.told or is_stopped(mount)
-    return told_of(told)
+        row.update(inodes_total=inodes, inodes_used=difference(inodes, free_inodes))
+    row["read_only"] = "ro" in mount.options or is_stopped(mount)
+    return without_none(row)
 
 
-# Since Linux 6.15 ext4 stays `rw` after an error, and refuses to be written (fs/ext4/super.c); ioctl_ext4(2), SHUTDOWN.
+# Since Linux 6.15 ext4 stays `rw` after an error, and refuses writes (fs/ext4/super.c); ioctl_ext4(2), SHUTDOWN.
 STOPPED = {"emergency_ro", "shutdown"}
 
 
@@ -253,20 +252,20 @@ def is_stopped(mount: "Mount") -> bool:
 def is_read_only_by_error(host: "Host", mount: "Mount", device: str) -> bool:
     """Tell whether an error made a filesystem read-only (errors=remount-ro).
 
-    The superblock remembers errors over boots, until e2fsck(8) has seen to them. The kernel makes only the filesystem
-    read-only, and who mounts it so, or again, the place as well (mount(8)); of such a place the time of the error decides,
-    which is by the clock as it was then.
+    The superblock keeps errors across boots, until e2fsck(8) has repaired them. The kernel makes only the filesystem
+    read-only, while mounting or remounting it read-only marks the mountpoint as well (mount(8)); in that case the time
+    of the error decides, by the clock at that time.
     """
     if is_stopped(mount):
         return True
-    if "ro" not in mount.told or not mount.kind.startswith("ext") or not device:
+    if "ro" not in mount.options or not mount.kind.startswith("ext") or not device:
         return False
     last, now = host.number(f"/sys/fs/ext4/{device}/last_error_time"), host.epoch()
     return last is not None and last > 0 and (mount.is_meant_writable or now - host.boottime() < last <= now)
 
 
 def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts: "Automounts") -> "list[Json]":
-    """Return what somebody may want to watch, network filesystems and what autofs mounted; of too many not users' own."""
+    """Return the mounts offered for watching: network filesystems and autofs mounts; of too many, not those of users."""
     found = [
         mount
         for mount in mounts
@@ -274,18 +273,18 @@ def unwatched_mounts(mounts: "Iterable[Mount]", watched: "Watched", uid: int, au
         and (NETWORK_FILESYSTEMS.match(mount.kind) or (automounts.is_made(mount) and is_usual(mount, uid)))
         and mount.mountpoint != "/"
     ]
-    told = sorted(found, key=lambda mount: not is_trusted(mount, uid))[:MOST_UNWATCHED]
-    told.sort(key=lambda mount: mount.mountpoint)
-    return [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in told if not mount.is_too_deep]
+    offered = sorted(found, key=lambda mount: not is_trusted(mount, uid))[:MOST_UNWATCHED]
+    offered.sort(key=lambda mount: mount.mountpoint)
+    return [{"mountpoint": mount.mountpoint, "type": mount.kind} for mount in offered if not mount.is_too_deep]
 
 
 def hidden_by_strangers(
     own: "list[Mount]", visible: "list[Mount]", watched: "Watched", uid: int, automounts: "Automounts"
 ) -> "list[Mount]":
-    """Return the filesystems that would be told if no stranger had mounted something over them or above.
+    """Return the filesystems that would be reported if no stranger had mounted something over them or above.
 
-    Whoever owns a folder can hide so what root mounted there. It is not gone, and may be told by another of its mounts,
-    unless it is this one that somebody chose.
+    The owner of a folder can hide in this way what root mounted there. It still exists, and another of its mounts may
+    represent it, unless the hidden mount is the chosen one.
     """
     honest = [mount for mount in own if not is_strangers(mount, uid)]
     if len(honest) == len(own):
@@ -297,14 +296,14 @@ def hidden_by_strangers(
 
 
 class Room:
-    """What there is room for of names: who names what is told may make each of them as long as a path can be."""
+    """The space left for names in the reply: users who choose names may make each as long as a path can be."""
 
     def __init__(self) -> None:
         self.left = NAMES_BYTES
         self.is_full = False
 
     def fits(self, rows: "Iterable[Any]", name_of: "Callable[[Any], str]", most: int) -> "list[Any]":
-        """Return the rows that there is room for, those with short names first, in the order of their names."""
+        """Return the rows that fit, preferring those with short names, sorted by name."""
         kept = []  # type: list[Any]
         for row in sorted(rows, key=lambda row: len(name_of(row))):
             self.left -= len(json.dumps(row))
@@ -316,10 +315,10 @@ class Room:
 
 
 class Report:
-    """What is told of the filesystems, row by row; a mount is told once.
+    """The report on filesystems, row by row; each mount appears once.
 
-    What is late is told by its name and by the number of its device: whoever owns a folder above gives it another name,
-    and nobody but root another number.
+    A late mount is reported by name and by device number: the owner of a folder above can change the name, only root
+    the number.
     """
 
     def __init__(self, host: "Host", hidden: "list[Mount]") -> None:
@@ -333,7 +332,7 @@ class Report:
     def add(self, mount: "Mount", answer: "Any", age: float = 0.0) -> None:
         """Tell of a mount: its answer as `answer_of` gave it, or the OSError that it raised, and how old that is."""
         if isinstance(answer, (PermissionError, FileNotFoundError)):
-            # A stranger's FUSE mount refuses; that is no failure, and will not change. To any other only the way is closed.
+            # A stranger's FUSE mount denies access: no failure, and permanent. For any other, only the path is inaccessible.
             if not is_strangers(mount, self.host.uid()):
                 self.closed.append(mount.mountpoint)
                 self.devices.append(mount.device)
@@ -362,7 +361,7 @@ class Report:
 
 
 def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read the list of mounts and ask each filesystem that counts for its sizes."""
+    """Read the list of mounts and the sizes of each reported filesystem."""
     until = time.monotonic() + min(4.0, request.timeout * 0.9)
     watched, uid, stuck = Watched(request.watch.get("filesystems", [])), host.uid(), memo.setdefault("stuck", {})
     lines = (mount for mount in map(parse_mount, mount_lines(host)) if mount)
@@ -373,7 +372,7 @@ def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json
     visible = list(visible_mounts(own).values())
     hidden = hidden_by_strangers(own, visible, watched, uid, automounts)
     rows = rows_of(visible, watched, uid, automounts)
-    # What a stranger mounted over a place says nothing of the filesystem that belongs there, even if that is watched.
+    # A stranger's mount over a mountpoint says nothing about the filesystem that belongs there, even if watched.
     covered = {mount.mountpoint for mount in hidden}
     rows = [row for row in rows if not (is_strangers(row.first, uid) and row.first.mountpoint in covered)]
     report = Report(host, hidden)
@@ -387,11 +386,11 @@ def collect_filesystems(host: "Host", request: "Request", memo: "Json") -> "Json
 
 
 def section_of(report: Report, unwatched: "list[Json]", is_all: bool) -> "Json":
-    """Return the section, as far as there is room for it; what has none is late. `is_all`: no mount was left out."""
+    """Return the section as far as it fits; rows that do not fit are late. `is_all`: no mount was left out."""
     room = Room()
     filesystems = room.fits(report.rows.values(), mountpoint_of, MOST_ROWS)
-    told = {row["mountpoint"] for row in filesystems}
-    lost = [row for row in report.rows.values() if row["mountpoint"] not in told]
+    shown = {row["mountpoint"] for row in filesystems}
+    lost = [row for row in report.rows.values() if row["mountpoint"] not in shown]
     late = room.fits(
         dict.fromkeys([row["mountpoint"] for row in lost] + report.late + report.closed), lambda name: name, MOST_ROWS
     )
@@ -408,12 +407,12 @@ def section_of(report: Report, unwatched: "list[Json]", is_all: bool) -> "Json":
 
 
 def mountpoint_of(row: "Json") -> str:
-    """Return where a row is."""
+    """Return a row's mountpoint."""
     return str(row["mountpoint"])
 
 
 def report_rows(report: Report, rows: "list[Row]", automounts: "Automounts", stuck: "Json", seconds: float) -> None:
-    """Tell of what is mounted; what autofs mounted is asked seldom, and keeps the age of what it said."""
+    """Add what is mounted; autofs mounts are read rarely, and keep the age of their last answer."""
     answers = ask_rows(report.host, [row for row in rows if not automounts.rests(row.first)], stuck, seconds)
     for row in rows:
         if automounts.rests(row.first):
@@ -426,7 +425,7 @@ def report_rows(report: Report, rows: "list[Row]", automounts: "Automounts", stu
 
 
 def report_unmounted(report: Report, watched: "Watched", uid: int, automounts: "Automounts") -> None:
-    """Tell of what is chosen and autofs has unmounted: what it said last, as a look would mount it."""
+    """Add what is chosen and autofs has unmounted, with its last answer, as reading it would mount it."""
     known = {*report.rows, *report.late, *report.closed}
     for mount in automounts.unmounted(known):
         answer = automounts.answer(mount)
@@ -437,9 +436,9 @@ def report_unmounted(report: Report, watched: "Watched", uid: int, automounts: "
 
 
 def report_absent(report: Report, watched: "Watched", there: "set[str]", stuck: "Json") -> None:
-    """Tell of what is chosen by a name at which nothing is mounted, where others than root could have moved it away.
+    """Add the chosen names where nothing is mounted, if users other than root could have moved the mount away.
 
-    Who may rename a folder above decides what it is called now; what only root names has been unmounted.
+    Users who may rename a folder above can change its path; below folders of root's it has really been unmounted.
     """
     known = there.union(report.rows, report.late, report.closed)
     folders = {name: os.path.dirname(name) for name in watched.in_full if name not in known}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..host import Host, Json, Request
     from .firewall_iptables import IPTABLES_HOOKS, parse_iptables
     from .firewall_nft import parse_nft_json
-    from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, judged
+    from .firewall_rules import CLOSED, OPEN, PARTLY, PORTS, VAGUE, Table, Visitor, evaluate
     from .firewall_text import parse_nft_text
     from .installed import PROGRAM_FOLDERS, has_program
     from .network import default_routes, primary_interface
@@ -40,13 +40,13 @@ class Ruleset:
 
     def level(self, version: int) -> "tuple[str, Table | None]":
         """Return what becomes of strangers of one version, and the table that turns them away."""
-        found = [judged(self.tables, one) for one in self.visitors if one.version == version]
+        found = [evaluate(self.tables, one) for one in self.visitors if one.version == version]
         levels = {level for level, _ in found}
         return (VAGUE if VAGUE in levels else PARTLY, None) if len(levels) > 1 else found[0]
 
     def is_closed(self) -> bool:
-        """Tell whether all strangers are turned away, whatever else there may be."""
-        return all(judged(self.tables, one)[0] == CLOSED for one in self.visitors)
+        """Return whether all strangers are turned away, whatever else there may be."""
+        return all(evaluate(self.tables, one)[0] == CLOSED for one in self.visitors)
 
     def read(self) -> None:
         """Ask until it is clear."""
@@ -93,7 +93,7 @@ class Ruleset:
             self.read_legacy(version)
 
     def is_needed(self, version: int, kind: str) -> bool:
-        """Tell whether iptables could tell more. The old one has nothing to tell while its module is not loaded."""
+        """Return whether iptables could tell more. The old one has nothing to tell while its module is not loaded."""
         is_legacy_loaded = self.host.exists(LEGACY_MARKS[version])
         if kind == "legacy" or is_legacy_loaded:
             return is_legacy_loaded
@@ -104,7 +104,7 @@ class Ruleset:
         is_old_way = self.is_old or not has_program(self.host, IPTABLES_SAVE[version][0])
         if not is_old_way:
             try:
-                output, errors = told_root(self.host, self.request, IPTABLES_SAVE[version])
+                output, errors = run_as_root(self.host, self.request, IPTABLES_SAVE[version])
                 if output.count("\n*") + output.startswith("*") != output.count("\nCOMMIT"):
                     raise Unknown("unreadable")
                 return output, errors
@@ -114,7 +114,7 @@ class Ruleset:
                     raise
         if version == 6:
             raise Unknown("permission_denied")
-        told = told_root(self.host, self.request, IPTABLES_LIST)
+        told = run_as_root(self.host, self.request, IPTABLES_LIST)
         self.is_old = not self.host.is_root()
         return told
 

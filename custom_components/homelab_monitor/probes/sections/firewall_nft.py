@@ -122,7 +122,7 @@ def parse_nft_json(text: str) -> "list[Table]":
 
 
 def is_dormant(flags: "Any") -> "bool | None":
-    """Tell whether a table's flags (a word or several) switch it off; nft 1.0.6 tells its name instead of them."""
+    """Return whether a table's flags (a word or several) switch it off; nft 1.0.6 tells its name instead of them."""
     words = set([flags] if isinstance(flags, str) else flags or [])
     return True if "dormant" in words else False if words <= {"owner", "persist"} else None
 

@@ -144,7 +144,7 @@ def number_of(address: str, version: int) -> "int | None":
 
 
 def holds(value: str, address: str, version: int) -> bool:
-    """Tell whether an address is the one, of the network or within the range that a rule names.
+    """Return whether an address is the one, of the network or within the range that a rule names.
 
     192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9
     """
@@ -276,7 +276,7 @@ class Walk:
             return {THROUGH}
         return {RETURN: {THROUGH}, ANYTHING: {THROUGH, ANYTHING}}.get(action, {action})
 
-    def judge(self, base: "tuple[str, int, int, str, list[str] | None]") -> str:
+    def evaluate(self, base: "tuple[str, int, int, str, list[str] | None]") -> str:
         """Return what becomes of a stranger at a chain where packets arrive."""
         chain, hook, priority, policy, devices = base
         self.visitor.is_tracked = (hook, priority) > TRACKED_FROM
@@ -293,13 +293,13 @@ class Walk:
         return PARTLY if self.is_partly else OPEN
 
 
-def judged(tables: "list[Table]", visitor: Visitor) -> "tuple[str, Table | None]":
+def evaluate(tables: "list[Table]", visitor: Visitor) -> "tuple[str, Table | None]":
     """Return what becomes of a stranger, and the table that says so: one that turns it away is enough."""
     visitor.marked = NO_FIT
     awake = [one for one in tables if one.family in FAMILIES[visitor.version] and not one.is_asleep]
     bases = [(base, table) for table in awake for base in table.bases]
     found = {}  # type: dict[str, Table]
     for base, table in sorted(bases, key=lambda one: one[0][1:3]):
-        found.setdefault(Walk(table, visitor).judge(base), table)
+        found.setdefault(Walk(table, visitor).evaluate(base), table)
     level = next((one for one in (CLOSED, VAGUE, PARTLY) if one in found), OPEN)
     return level, found.get(level)

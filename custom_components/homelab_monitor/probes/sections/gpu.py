@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def collect_gpu(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read every card in its vendor's way; a card that sleeps is left asleep."""
+    """Read every card in its vendor's way; a suspended card stays suspended."""
     at, cards = host.boottime(), own_cards(host, memo)
     section = {"at": round(at, 3)}  # type: Json
     gpus = nvidia_gpus(host, [card for card in cards if card.vendor == "nvidia"], memo, section)
@@ -20,10 +20,10 @@ def collect_gpu(host: "Host", request: "Request", memo: "Json") -> "Json":
 
 
 def believable(gpu: "Json") -> "Json":
-    """Return a card without what no card can be: drivers and firmware tell nonsense while they wake or fail."""
-    told = dict(gpu, usage_percent=within(gpu.get("usage_percent"), 0, 100))
-    # A fan above its nominal speed is told as more than 100 % (NVML, nvmlDeviceGetFanSpeed).
-    told["fan_percent"] = within(min(gpu.get("fan_percent", -1), 100), 0, 100)
+    """Return a card without impossible values: drivers and firmware report nonsense while they wake or fail."""
+    plausible = dict(gpu, usage_percent=within(gpu.get("usage_percent"), 0, 100))
+    # A fan above its nominal speed reports more than 100 % (NVML, nvmlDeviceGetFanSpeed).
+    plausible["fan_percent"] = within(min(gpu.get("fan_percent", -1), 100), 0, 100)
     total = gpu.get("memory_total_bytes")
     if total is not None and difference(total, gpu.get("memory_used_bytes")) is None:
         told["memory_used_bytes"] = None

@@ -91,7 +91,7 @@ def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tup
 
 
 def is_shared(host: "Host", card: "Card") -> bool:
-    """Tell whether a card lives in the system's memory."""
+    """Return whether a card lives in the system's memory."""
     return card.vendor == "amd" and is_apu(host, card, amd_metrics(host, card))
 
 

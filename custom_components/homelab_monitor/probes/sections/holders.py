@@ -68,7 +68,7 @@ class LinesOf:
         self.wanted = {b"%d" % inode for inode in inodes}
 
     def search(self, line: bytes) -> bool:
-        """Tell whether a line is kept; a group's name may look like one more number, so any of them counts."""
+        """Return whether a line is kept; a group's name may look like one more number, so any of them counts."""
         return not self.wanted.isdisjoint(self.PLACE.findall(line))
 
 
@@ -84,7 +84,7 @@ def ask_ss(host: "Host", inodes: "Iterable[int]", memo: "Json", deadline: float)
     try:
         status, output, _ = host.run_sudo(SS, seconds, wanted=LinesOf(inodes))
     except TooLong as err:
-        status, output, _ = err.told  # each line is told by itself, and of a socket without one nobody is known
+        status, output, _ = err.result  # each line is told by itself, and of a socket without one nobody is known
     except Late:
         pause = min(2 * memo.get("ss_pause", SS_AGAIN_SECONDS / 2), SS_AGAIN_MOST)
         memo["ss_pause"] = pause
@@ -157,7 +157,7 @@ class Holders:
         return min(mine, key=lambda pid: (self.once(started, pid), pid)) if mine else None
 
     def acts_for(self, pid: int, uid: int, row: "Json") -> bool:
-        """Tell whether a process is of a socket's user, or without an account in what is that user's: a container."""
+        """Return whether a process is of a socket's user, or without an account in what is that user's: a container."""
         real = self.once(real_uid, pid)
         if real == uid or str(real) in self.accounts or real < 0:
             return real == uid  # type: ignore[no-any-return]

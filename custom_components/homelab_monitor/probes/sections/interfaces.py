@@ -109,7 +109,7 @@ def primary_address(addresses: "list[Json]", routes: "dict[int, tuple[str, str]]
 
 
 def is_in_network(other: str, one: "Json") -> bool:
-    """Tell whether an address is in the network of one of ours."""
+    """Return whether an address is in the network of one of ours."""
     import socket  # noqa: PLC0415
 
     if not other:

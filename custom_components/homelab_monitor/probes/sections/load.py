@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host, Json, Missing, Remembered, Request, lines_of, told_of
+    from ..host import Host, Json, Missing, Remembered, Request, lines_of, without_none
 
 
 def parse_loadavg(text: str) -> "Json":
@@ -23,7 +23,7 @@ def collect_load(host: "Host", request: "Request", memo: "Json") -> "Json":
     # With 500 processes the listing costs as much as all else here together.
     processes = memo.setdefault("processes", Remembered(30.0))
     section["processes"] = processes.get(host.boottime(), None, lambda: count_processes(host))
-    return told_of(section)
+    return without_none(section)
 
 
 def count_processes(host: "Host") -> "int | None":

@@ -66,7 +66,7 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
 
 
 def is_unknown(host: "Host", unit: str) -> bool:
-    """Tell whether systemd says that there is no such unit; where it says nothing, nobody knows.
+    """Return whether systemd says that there is no such unit; where it says nothing, nobody knows.
 
     LoadState=not-found
     """
@@ -107,7 +107,7 @@ def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tup
 
 def ask_for_log(host: "Host", engine: "Engine", name: str, count: int, deadline: float) -> str:
     """Return the end of a container's log from its engine; raises OSError, Late, Broken, ValueError where it is too long."""
-    door = open_door(host, engine, deadline)
+    door = open_connection(host, engine, deadline)
     door.limit = CONTAINER_LOG_BYTES
     try:
         told = door.ask("/containers/" + name + "/json")

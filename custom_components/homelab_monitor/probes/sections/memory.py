@@ -4,7 +4,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host, Json, Missing, Request, difference, told_of, within
+    from ..host import Host, Json, Missing, Request, difference, without_none, within
     from .mounts import replaced_files
 
 MEMINFO = re.compile(
@@ -43,7 +43,7 @@ def collect_memory(host: "Host", request: "Request", memo: "Json") -> "Json":
         "swap_total_bytes": told.get("SwapTotal", 0),
         "swap_free_bytes": told.get("SwapFree", 0),
     }
-    section = told_of(section)
+    section = without_none(section)
     try:
         cache = parse_arcstats(host.read("/proc/spl/kstat/zfs/arcstats"))
     except OSError:

@@ -64,7 +64,7 @@ def parse_route6(text: str) -> "Iterator[tuple[int, str, str]]":
 
 
 def usable_route(flags: str) -> bool:
-    """Tell whether a route is up (0x1) and does not reject (0x200)."""
+    """Return whether a route is up (0x1) and does not reject (0x200)."""
     return int(flags, 16) & 0x201 == 0x1
 
 

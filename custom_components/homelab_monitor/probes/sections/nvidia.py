@@ -1,4 +1,4 @@
-"""NVIDIA's cards and their processes: from the management library (nvml.py), else from its command nvidia-smi."""
+"""NVIDIA's cards and their processes: from the management library (nvml.py), else from the command nvidia-smi."""
 
 import re
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, NvmlError, with_nvml
 
 MEBIBYTE = 1 << 20
-SMI_SECONDS = 60.0  # a child of its own, and it takes the better part of a second
+SMI_SECONDS = 60.0  # between two calls: each starts a process, and takes the better part of a second
 
 
 def nvidia_gpus(host: "Host", cards: "list[Card]", memo: "Json", section: "Json") -> "list[Json]":
-    """Return NVIDIA's cards; raises Broken when they are there and the driver does not work."""
+    """Return NVIDIA's cards; raises Broken if there are cards and the driver does not work."""
     ours = [card for card in cards if card.driver(host) in ("nvidia", "")]
     other = [sysfs_gpu(host, card, memo) for card in cards if card not in ours]
     if not ours and not has_nvidia_devices(host):
@@ -33,17 +33,17 @@ def nvidia_gpus(host: "Host", cards: "list[Card]", memo: "Json", section: "Json"
 
 
 def is_bare(host: "Host", cards: "list[Card]") -> bool:
-    """Tell whether cards have neither a driver nor NVIDIA's programs: nobody wants to use them."""
+    """Return whether cards have neither a driver nor NVIDIA's programs: they are not in use."""
     return bool(cards) and not any(card.driver(host) for card in cards) and not host.exists("/usr/bin/nvidia-smi")
 
 
 def proc_gpu(host: "Host", card: "Card", memo: "Json", state: str) -> "Json":
-    """Return what the driver tells of a card without touching it."""
-    told = parse_colons(host.text("/proc/driver/nvidia/gpus/" + card.address + "/information"))
-    uuid = told.get("GPU UUID", "")
+    """Return a card's row from /proc, which does not wake the card."""
+    information = parse_colons(host.text("/proc/driver/nvidia/gpus/" + card.address + "/information"))
+    uuid = information.get("GPU UUID", "")
     uuid = "" if "?" in uuid else uuid
     gpu = {"id": uuid or card.address, "vendor": "nvidia"}  # type: Json
-    gpu.update(name=told.get("Model") or card_name(host, card, memo), pci_address=card.address, state=state)
+    gpu.update(name=information.get("Model") or card_name(host, card, memo), pci_address=card.address, state=state)
     if uuid:
         gpu["uuid"] = uuid
     return gpu
@@ -54,29 +54,29 @@ THERMAL_BITS, POWER_BITS, HARDWARE_BIT = 0x20 | 0x40, 0x4 | 0x80, 0x8
 
 
 def nvml_gpus(host: "Host", cards: "list[Card]", memo: "Json", section: "Json") -> "list[Json]":
-    """Return the cards as NVML tells them; one that fails is lost, but when none works it is the driver's failure."""
+    """Return the cards from NVML; one that fails is lost, but if none works the driver has failed."""
 
     def read(nvml: "Nvml") -> "list[Json | NvmlError]":
         section.update(driver=nvml.words("nvmlSystemGetDriverVersion"), source="nvml")
         if not cards:
-            return [nvml_gpu(nvml, one) for one in nvml.handles()]
+            return [nvml_gpu(nvml, handle) for handle in nvml.handles()]
         found = [nvml_card(nvml, card) for card in cards]
-        failures = [one for one in found if isinstance(one, NvmlError) and one.code not in NVML_GONE]
-        if failures and all(isinstance(one, NvmlError) for one in found):
-            raise failures[0]
+        errors = [result for result in found if isinstance(result, NvmlError) and result.code not in NVML_GONE]
+        if errors and all(isinstance(result, NvmlError) for result in found):
+            raise errors[0]
         return found
 
     gpus = []
-    for number, one in enumerate(with_nvml(host, memo, read)):
-        if not isinstance(one, NvmlError):
-            gpus.append(one)
-        elif one.code == NVML_LOST or not is_container(host):  # a container's host keeps some cards for itself
+    for number, gpu in enumerate(with_nvml(host, memo, read)):
+        if not isinstance(gpu, NvmlError):
+            gpus.append(gpu)
+        elif gpu.code == NVML_LOST or not is_container(host):  # a container's host may keep some cards for itself
             gpus.append(proc_gpu(host, cards[number], memo, "lost"))
     return gpus
 
 
 def nvml_card(nvml: "Nvml", card: "Card") -> "Json | NvmlError":
-    """Return one card, or why it cannot be told."""
+    """Return one card, or the error if it cannot be read."""
     try:
         return nvml_gpu(nvml, nvml.handle(card.address))
     except NvmlError as err:
@@ -84,11 +84,11 @@ def nvml_card(nvml: "Nvml", card: "Card") -> "Json | NvmlError":
 
 
 def nvml_gpu(nvml: "Nvml", handle: "Any") -> "Json":
-    """Return one card's values; what it does not tell is left out."""
+    """Return one card's row; values that it does not report are left out."""
     uuid = nvml.words("nvmlDeviceGetUUID", handle)
     gpu = {"id": uuid, "vendor": "nvidia", "name": nvml.words("nvmlDeviceGetName", handle), "uuid": uuid}  # type: Json
     gpu["state"] = "ok"
-    gpu.update(told for told in nvml_values(nvml, handle) if told[1] is not None)
+    gpu.update(pair for pair in nvml_values(nvml, handle) if pair[1] is not None)
     return gpu
 
 
@@ -112,23 +112,23 @@ def nvml_values(nvml: "Nvml", handle: "Any") -> "Iterator[tuple[str, object]]":
     yield "throttle_reasons", throttle_reasons(reasons[0]) if reasons else None
 
 
-def one_of(told: "tuple[Any, ...] | None", factor: float) -> "float | None":
-    """Return the only number of a struct in the contract's unit."""
-    return None if told is None else round(told[0] * factor, 3)
+def one_of(numbers: "tuple[Any, ...] | None", factor: float) -> "float | None":
+    """Return the only number of a struct in the contract's unit, None without a struct."""
+    return None if numbers is None else round(numbers[0] * factor, 3)
 
 
-def pci_address(told: "bytes | str") -> str:
+def pci_address(address: "bytes | str") -> str:
     r"""Return a PCI address as sysfs writes it.
 
     b"00000000:0A:00.0\x00…"  →  0000:0a:00.0
     """
-    text = told.split(b"\0")[0].decode("ascii", "replace") if isinstance(told, bytes) else told
+    text = address.split(b"\0")[0].decode("ascii", "replace") if isinstance(address, bytes) else address
     domain, _, rest = text.strip().lower().partition(":")
     return domain[-4:] + ":" + rest
 
 
 def throttle_reasons(bits: int) -> "list[str]":
-    """Return why the card is slowed down; an idle card or a chosen clock is no reason."""
+    """Return why the card is throttled; an idle card or a chosen clock is no reason."""
     return reasons_of(bits, THERMAL_BITS, POWER_BITS, 0 if bits & 0xC0 else HARDWARE_BIT)
 
 
@@ -136,7 +136,7 @@ SMI_FIELDS = (
     "uuid,pci.bus_id,name,driver_version,utilization.gpu,memory.total,memory.used,temperature.gpu,"
     "power.draw,enforced.power.limit,fan.speed,clocks.sm,clocks.mem"
 )
-# One unknown field refuses the whole query; the last one has had two names and once did not exist.
+# One unknown field fails the whole query; the last field has had two names and did not exist at first.
 SMI_LAST = (",clocks_event_reasons.active", ",clocks_throttle_reasons.active", "")
 SMI_NUMBERS = (
     ("usage_percent", 1),
@@ -152,18 +152,18 @@ SMI_NUMBERS = (
 
 
 def smi_gpus(host: "Host", cards: "list[Card]", memo: "Json", section: "Json") -> "list[Json]":
-    """Return the cards as nvidia-smi tells them, where the library cannot be loaded."""
+    """Return the cards from nvidia-smi, for when the library cannot be loaded."""
     gpus = list(parse_smi(smi_output(host, memo)))
     section.update(source="nvidia-smi", at=round(memo["smi_at"], 3))
     for gpu in gpus:
         section["driver"] = gpu.pop("driver")
-    told = [gpu["pci_address"] for gpu in gpus]
-    lost = [card for card in cards if card.address not in told and not is_container(host)]
+    found = [gpu["pci_address"] for gpu in gpus]
+    lost = [card for card in cards if card.address not in found and not is_container(host)]
     return gpus + [proc_gpu(host, card, memo, "lost") for card in lost]
 
 
 def smi_output(host: "Host", memo: "Json") -> str:
-    """Return what nvidia-smi last said, asked once a minute at most; raises Broken with its words, Late."""
+    """Return the last output of nvidia-smi, run once a minute at most; raises Broken with its error message, Late."""
     now = host.boottime()
     if now >= memo.get("smi_until", 0.0):
         memo.update(smi_until=now + SMI_SECONDS, smi_at=now)
@@ -171,14 +171,14 @@ def smi_output(host: "Host", memo: "Json") -> str:
             memo["smi_told"] = ask_smi(host, memo)
         except (Broken, Late) as err:
             memo["smi_told"] = err
-    told = memo["smi_told"]
-    if isinstance(told, Exception):
-        raise told
-    return told  # type: ignore[no-any-return]
+    output = memo["smi_told"]
+    if isinstance(output, Exception):
+        raise output
+    return output  # type: ignore[no-any-return]
 
 
 def ask_smi(host: "Host", memo: "Json") -> str:
-    """Return what nvidia-smi prints for the newest query that it understands; raises Broken with its words, Late."""
+    """Return nvidia-smi's output for the newest query that it accepts; raises Broken with its error message, Late."""
     first = memo.get("smi", 0)
     output = errors = ""
     for number, last in enumerate(SMI_LAST[first:], first):
@@ -192,18 +192,18 @@ def ask_smi(host: "Host", memo: "Json") -> str:
 
 
 def run_smi(host: "Host", query: str) -> "tuple[int, str, str]":
-    """Run nvidia-smi; raises Broken where there is none, Late."""
+    """Run nvidia-smi; raises Broken if it is not installed, Late."""
     try:
         return host.run(["nvidia-smi", query, "--format=csv,noheader,nounits"], 4.0)
     except FileNotFoundError:
         raise Broken("the NVIDIA driver has no libnvidia-ml.so.1 and no nvidia-smi beside it") from None
 
 
-SMI_LOST = ("[GPU is lost]", "[GPU requires reset]")  # in the place of every value; a driver says so until a reboot
+SMI_LOST = ("[GPU is lost]", "[GPU requires reset]")  # in place of every value; a driver reports it until a reboot
 
 
 def parse_smi(text: str) -> "Iterator[Json]":
-    """Yield one card per line; a field that a card lacks says so in brackets.
+    """Yield one card per line; a missing value is a note in brackets.
 
     GPU-1c2b, 00000000:01:00.0, NVIDIA GeForce RTX 3090, 570.195.03, 3, 24576, 412, 41, 28.31, 350.00, 0, 210, 405, 0x1
     """
@@ -227,7 +227,7 @@ def parse_smi(text: str) -> "Iterator[Json]":
 
 
 def nvidia_processes(host: "Host", cards: "list[Card]", memo: "Json") -> "list[Json]":
-    """Return `{gpu, pid, memory_bytes?}` of what computes or draws on the cards that are awake."""
+    """Return `{gpu, pid, memory_bytes?}` of the compute and graphics processes on the cards that are awake."""
     awake = [card for card in cards if not card.sleeps(host)]
     if not awake:
         return []
@@ -241,7 +241,7 @@ def nvidia_processes(host: "Host", cards: "list[Card]", memo: "Json") -> "list[J
 
 
 def nvml_processes(nvml: "Nvml", cards: "list[Card]") -> "Iterator[Json]":
-    """Yield the processes of each card; one that is lost has none."""
+    """Yield the processes of each card; a lost card has none."""
     for card in cards:
         try:
             handle = nvml.handle(card.address)
@@ -253,7 +253,7 @@ def nvml_processes(nvml: "Nvml", cards: "list[Card]") -> "Iterator[Json]":
             raise
         for pid, used in found.items():
             process = {"gpu": uuid, "pid": pid}  # type: Json
-            if used != NVML_UNTOLD:
+            if used != NVML_UNKNOWN:
                 process["memory_bytes"] = used
             yield process
 

@@ -1,7 +1,7 @@
-"""NVIDIA's management library, for the sections that tell of its cards: found, opened for one reading, closed.
+"""NVIDIA's management library, for the sections on its cards: found, opened for one reading, closed.
 
-An open /dev/nvidia* keeps the card awake and the driver from being replaced. Any call into the library may hang for
-ever, so only the threads of collectors make one.
+An open /dev/nvidia* keeps the card awake and prevents a replacement of the driver. Any call into the library may hang
+for ever, so only the threads of collectors make one.
 """
 
 import os
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 NVML_LIBRARIES = ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1", "/run/opengl-driver/lib/libnvidia-ml.so.1")
 NVML_DENIED, NVML_NOT_FOUND, NVML_TOO_SMALL, NVML_LOST = 4, 6, 7, 15
-NVML_UNTOLD = (1 << 64) - 1
+NVML_UNKNOWN = (1 << 64) - 1
 NVML_GONE = (NVML_DENIED, NVML_NOT_FOUND, NVML_LOST)
 
 
 class NvmlError(Broken):
-    """A complaint of NVIDIA's management library."""
+    """An error of NVIDIA's management library."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__("NVML: " + text)
@@ -31,7 +31,7 @@ class Nvml:
 
     def __init__(self, host: "Host") -> None:
         self.library = load_nvml(host)
-        import ctypes  # noqa: PLC0415 - what has loaded the library has it
+        import ctypes  # noqa: PLC0415 - load_nvml has loaded it
 
         self.ctypes = ctypes
         self.library.nvmlErrorString.restype = ctypes.c_char_p
@@ -40,17 +40,17 @@ class Nvml:
         self.has_worked = False
 
     def loaded_file(self) -> str:
-        """Return the path of the file behind the library, "" where it cannot be told (proc_pid_maps(5))."""
+        """Return the path of the library's file, "" if unknown (proc_pid_maps(5))."""
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape", newline="\n") as maps:
             found = [line.split(None, 5)[5].rstrip("\n") for line in maps if "/libnvidia-ml.so" in line]
         return next((path for path in found if not path.endswith(" (deleted)")), "")
 
     def is_replaced(self) -> bool:
-        """Tell whether another process would load another library: the driver was replaced beneath this one."""
+        """Return whether a new process would load another library: the driver was replaced meanwhile."""
         return bool(self.file) and identity_of(self.file) != self.identity
 
     def call(self, name: str, *arguments: "Any") -> None:
-        """Call a function; raises NvmlError with the library's text, also where an old library lacks it."""
+        """Call a function; raises NvmlError with the library's text, also if an old library lacks the function."""
         function = getattr(self.library, name, None)
         if function is None:
             raise NvmlError(13, name + " is not in this library")
@@ -65,12 +65,12 @@ class Nvml:
         return buffer.value.decode("utf-8", "replace")
 
     def numbers(self, name: str, form: str, *arguments: "Any") -> "tuple[Any, ...] | None":
-        """Return the struct that a function fills (`form` as in module struct), None where it has none to tell."""
+        """Return the struct that a function fills (`form` as in module struct), None if the card does not support it."""
         import struct  # noqa: PLC0415
 
         size = struct.calcsize(form)
         buffer = self.ctypes.create_string_buffer(size)
-        if name.endswith("_v2"):  # a versioned struct says first which one it is
+        if name.endswith("_v2"):  # a versioned struct begins with its version
             struct.pack_into("I", buffer, 0, size | 2 << 24)
         try:
             self.call(name, *arguments, buffer)
@@ -81,9 +81,9 @@ class Nvml:
         return struct.unpack(form, buffer.raw)
 
     def running(self, kind: str, handle: "Any") -> "list[tuple[int, int]]":
-        """Return process id and bytes of what runs on a card, NVML_UNTOLD for bytes that the driver does not tell.
+        """Return (pid, bytes) of the processes on a card, NVML_UNKNOWN for bytes that the driver does not report.
 
-        A struct has the process, its memory and, but for the first version, two numbers of its MIG instance.
+        A struct has the process, its memory and, except in the first version, two numbers of its MIG instance.
         """
         name = f"nvmlDeviceGet{kind}RunningProcesses"
         version = next((one for one in ("_v3", "_v2") if hasattr(self.library, name + one)), "")
@@ -108,13 +108,13 @@ class Nvml:
         return [struct.unpack_from(form, buffer, size * i)[:2] for i in range(count.value)]
 
     def handle(self, address: str) -> "Any":
-        """Return the card at a PCI address; only this one is initialised, so that the others sleep on."""
+        """Return the handle of the card at a PCI address; only this card is initialised, so that others stay suspended."""
         handle = self.ctypes.c_void_p()
         self.call("nvmlDeviceGetHandleByPciBusId_v2", address.encode("ascii"), self.ctypes.byref(handle))
         return handle
 
     def handles(self) -> "list[Any]":
-        """Return all cards, where PCI does not name them."""
+        """Return the handles of all cards, for systems without them on PCI."""
         count = self.ctypes.c_uint()
         self.call("nvmlDeviceGetCount_v2", self.ctypes.byref(count))
         handles = [self.ctypes.c_void_p() for _ in range(count.value)]
@@ -124,7 +124,7 @@ class Nvml:
 
 
 def load_nvml(host: "Host") -> "Any":
-    """Return the library; raises OSError where there is none."""
+    """Return the loaded library; raises OSError if there is none."""
     for name in NVML_LIBRARIES[:-1]:
         try:
             return host.load_library(name)
@@ -134,19 +134,19 @@ def load_nvml(host: "Host") -> "Any":
 
 
 def identity_of(path: str) -> "tuple[int, ...]":
-    """Return what tells a file from one that took its place, () where there is none."""
+    """Return what distinguishes a file from its replacement, () if there is none."""
     try:
-        told = os.stat(path)
+        info = os.stat(path)
     except OSError:
         return ()
-    return told.st_dev, told.st_ino, told.st_size, int(told.st_mtime)
+    return info.st_dev, info.st_ino, info.st_size, int(info.st_mtime)
 
 
 def with_nvml(host: "Host", memo: "Json", read: "Callable[[Nvml], Any]") -> "Any":
-    """Return what `read` finds in the opened library; raises OSError where there is none, NvmlError.
+    """Return the result of `read` with the opened library; raises OSError if there is none, NvmlError.
 
-    After an error the process is stale (it ends behind its reply) when another one may do better: the library was
-    replaced, or it once worked here, for 10 minutes or more. A driver that is broken for good costs no restarts.
+    After an error the process is stale (it ends after its reply) if a new one may succeed: the library was replaced,
+    or it worked in this process, loaded 10 minutes ago or earlier. A permanently broken driver causes no restarts.
     """
     nvml = nvml_library(host, memo)
     try:
@@ -164,7 +164,7 @@ def with_nvml(host: "Host", memo: "Json", read: "Callable[[Nvml], Any]") -> "Any
 
 
 def nvml_library(host: "Host", memo: "Json") -> "Nvml":
-    """Return the library; raises OSError where it is not installed, looked for again after 10 minutes."""
+    """Return the library; raises OSError if it is not installed, which is checked again after 10 minutes."""
     now = host.boottime()
     if "nvml" not in memo:
         if now < memo.get("no_nvml_until", 0.0):

@@ -28,7 +28,7 @@ def owner_of(host: "Host", pid: int) -> "dict[str, str]":
 
 
 def belongs_to(host: "Host", pid: int, uid: int) -> bool:
-    """Tell whether a process is a user's: his own, or one in the part of the control groups that systemd gave him.
+    """Return whether a process is a user's: his own, or one in the part of the control groups that systemd gave him.
 
     In a rootless container everybody but root has a number of his own (subuid(5)), so the number alone does not tell.
     """
@@ -136,7 +136,7 @@ class FairShare:
         self.longest = 0  # at least as much as anybody has
 
     def has_room(self, uid: int) -> bool:
-        """Tell whether a row of a user would be kept: before it is taken apart, as most of a crowd's are not; raises Late."""
+        """Return whether a row of a user would be kept: before it is taken apart, as most of a crowd's are not; raises Late."""
         if self.left:
             return True
         self.is_cut = True

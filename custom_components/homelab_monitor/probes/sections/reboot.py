@@ -71,7 +71,7 @@ def kernel_reasons(host: "Host") -> "list[str] | None":
 
 
 def came_between(host: "Host", path: str, start: float, now: float) -> bool:
-    """Tell whether a file was certainly put where it is since then (packages keep the times of their making).
+    """Return whether a file was certainly put where it is since then (packages keep the times of their making).
 
     That changes its folder as well; a link to it from elsewhere, as ostree makes for each deployment, the file alone.
     Without a battery a machine begins with an old time, which somebody sets later (fake-hwclock(8), NTP). What came before

@@ -1,4 +1,4 @@
-"""The section services: what systemd runs, asked over D-Bus, where that fails through systemctl."""
+"""The section services: the units of systemd, over D-Bus, or through systemctl if that fails."""
 
 import os
 import sys
@@ -24,16 +24,16 @@ SYSTEMCTL_LIST = [
 SYSTEMCTL_UNITS = [word for word in SYSTEMCTL_LIST if not word.startswith("--type")]
 SYSTEMCTL_SHOW = ["systemctl", "show", "--no-pager", "-p"]
 UNIT_PROPERTIES = "Id,Result,ExecMainStatus,NRestarts,MainPID,MemoryCurrent,ControlGroup,ActiveEnterTimestampMonotonic"
-PACKAGED = ("/usr/lib/", "/lib/", "/dev/", "/run/", "/nix/store/", "/gnu/store/")  # no file there is an administrator's
+PACKAGED = ("/usr/lib/", "/lib/", "/dev/", "/run/", "/nix/store/", "/gnu/store/")  # no administrator puts files there
 ADMIN_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
 UNIT_FOLDERS = (*ADMIN_FOLDERS, "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 SHOW_SECONDS = 300.0
 SYSTEMD_SECONDS = 4.0
-UNKNOWN_BYTES = (1 << 64) - 1  # what systemd says for a size that it does not know
+UNKNOWN_BYTES = (1 << 64) - 1  # systemd's value for an unknown size
 
 
 def parse_units(text: str) -> "Iterator[Unit]":
-    """Yield the units of systemctl's list; old systemd marks failed ones even with --plain.
+    """Yield the units of systemctl's list; an old systemd marks failed ones even with --plain.
 
     ssh.service                loaded    active   running OpenBSD Secure Shell server
     ● bad.service              loaded    failed   failed  Does not work
@@ -44,8 +44,8 @@ def parse_units(text: str) -> "Iterator[Unit]":
             yield Unit(words[0], tuple(words[1:4]), words[4].strip() if len(words) > 4 else "")
 
 
-# The list of units can be had from PID 1 over D-Bus, which costs the machine an eighth of starting systemctl: that has
-# to be loaded and linked first. systemctl remains for where this does not work: no bus, or a systemd older than 230.
+# PID 1 returns the list of units over D-Bus, at an eighth of the cost of starting systemctl, which has to be loaded and
+# linked first. systemctl remains for hosts where this does not work: no bus, or a systemd older than 230.
 
 BUS_ORDER = b"l" if sys.byteorder == "little" else b"B"
 BUS_RETURN, BUS_ERROR = 2, 3
@@ -54,20 +54,20 @@ MANAGER = "org.freedesktop.systemd1"
 
 
 def bus_text(text: str) -> bytes:
-    """Return a string as D-Bus writes it, not aligned."""
+    """Return a string in D-Bus encoding, without alignment."""
     import struct  # noqa: PLC0415
 
     return struct.pack("=I", len(text)) + text.encode("ascii") + b"\0"
 
 
 def bus_call(serial: int, name: str, interface: str, member: str, patterns: "tuple[str, ...]" = ()) -> bytes:
-    """Return a method call without arguments, or with no states and these patterns (D-Bus specification, messages)."""
+    """Return a method call without arguments, or with no states and some patterns (D-Bus specification, messages)."""
     import struct  # noqa: PLC0415
 
-    told = b""
+    array = b""
     for pattern in patterns:
-        told += bytes(-len(told) % 4) + bus_text(pattern)
-    body = struct.pack("=II", 0, len(told)) + told if patterns else b""
+        array += bytes(-len(array) % 4) + bus_text(pattern)
+    body = struct.pack("=II", 0, len(array)) + array if patterns else b""
     header, path = b"", "/" + name.replace(".", "/")
     for code, kind, text in ((1, b"o", path), (2, b"s", interface), (3, b"s", member), (6, b"s", name)):
         header += bytes(-len(header) % 8) + bytes([code, 1]) + kind + b"\0" + bus_text(text)
@@ -90,7 +90,7 @@ def bus_message(door: "Any") -> "tuple[int, bytes]":
 
 
 def read_exactly(door: "Any", size: int) -> bytes:
-    """Return that many bytes from a socket; raises OSError when there are fewer."""
+    """Return exactly `size` bytes from a socket; raises OSError if there are fewer."""
     content = b""
     while len(content) < size:
         chunk = door.recv(size - len(content))
@@ -101,11 +101,11 @@ def read_exactly(door: "Any", size: int) -> bytes:
 
 
 def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) -> bytes:
-    """Return what PID 1 answers when asked for units by patterns: root has a socket to it, others take the system's bus."""
+    """Return PID 1's reply to ListUnitsByPatterns: root has a socket to it, other users take the system bus."""
     is_root, deadline = os.geteuid() == 0, time.monotonic() + seconds
     door = host.connect("/run/systemd/private" if is_root else "/run/dbus/system_bus_socket", seconds)
     try:
-        # BEGIN goes with it: systemd's own socket overlooks a call that comes in one piece with BEGIN.
+        # BEGIN is sent along: systemd's own socket overlooks a call that arrives together with BEGIN.
         identity = str(os.geteuid()).encode("ascii").hex().encode("ascii")
         door.sendall(b"\0AUTH EXTERNAL " + identity + b"\r\nBEGIN\r\n")
         if not door.recv(256).startswith(b"OK "):
@@ -116,7 +116,7 @@ def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) ->
         kind, body = bus_message(door)
         answers = [kind]
         while answers.count(BUS_RETURN) < (1 if is_root else 2) and BUS_ERROR not in answers:
-            if time.monotonic() > deadline:  # any user may send signals to whom they like
+            if time.monotonic() > deadline:  # any user can send signals to any connection
                 raise Late("systemd")
             kind, body = bus_message(door)
             answers.append(kind)
@@ -128,7 +128,7 @@ def bus_units(host: "Host", *patterns: str, seconds: float = SYSTEMD_SECONDS) ->
 
 
 def parse_bus_units(body: bytes) -> "Iterator[Unit]":
-    """Yield the units of ListUnitsByPatterns' answer (org.freedesktop.systemd1(5)): an array of structs of strings.
+    """Yield the units of a reply to ListUnitsByPatterns (org.freedesktop.systemd1(5)): an array of structs of strings.
 
     name, description, load state, active state, sub state, followed unit, path, job id (a number), job type, job path
     """
@@ -151,9 +151,9 @@ def parse_bus_units(body: bytes) -> "Iterator[Unit]":
 
 
 def list_units(host: "Host", memo: "Json", kept: "LinesKept") -> "list[Unit]":
-    """Return all services that systemd knows, by name; a bus that fails is tried again after 10 minutes.
+    """Return all services that systemd knows, sorted by name; a bus that fails is tried again after 10 minutes.
 
-    Of those for which there are too many `kept` tells how many are left out.
+    If there are too many, `kept` counts those that are left out.
     """
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
@@ -169,16 +169,16 @@ def list_units(host: "Host", memo: "Json", kept: "LinesKept") -> "list[Unit]":
     try:
         output = systemctl(host, SYSTEMCTL_LIST, wanted=kept)
     except TooLong as err:
-        kept.is_cut, output = True, err.told[1].rpartition("\n")[0]
+        kept.is_cut, output = True, err.result[1].rpartition("\n")[0]
     listed = list(parse_units(output))
-    if kept.is_cut:  # what matters most is asked for by its name
+    if kept.is_cut:  # the most important units are requested by name
         known = {one.name for one in listed}
         listed += units_named(host, sorted(kept.named - known)) if kept.named - known else []
     return listed
 
 
 def units_named(host: "Host", names: "list[str]", seconds: float = SYSTEMD_SECONDS) -> "list[Unit]":
-    """Return what systemd has in memory of units of any kind; raises Broken, Late, FileNotFoundError where nobody tells."""
+    """Return the units of any kind that systemd has in memory; raises Broken, Late, FileNotFoundError without systemd."""
     import socket  # noqa: PLC0415
     import struct  # noqa: PLC0415
 
@@ -191,7 +191,7 @@ def units_named(host: "Host", names: "list[str]", seconds: float = SYSTEMD_SECON
 
 
 def parse_show(text: str) -> "Iterator[dict[str, str]]":
-    """Yield the properties of each unit; an empty line stands between two.
+    """Yield the properties of each unit; an empty line separates units.
 
     Id=ssh.service
     MainPID=812
@@ -207,9 +207,9 @@ def parse_show(text: str) -> "Iterator[dict[str, str]]":
 
 
 def admin_units(host: "Host") -> "set[str]":
-    """Return the units that the administrator wrote: files, or links to files that no package brought.
+    """Return the units that the administrator wrote: files, or links to files that belong to no package.
 
-    What package tools generate there (snapd) is not the administrator's, nor are masks and aliases.
+    Units that package tools generate there (snapd) are not the administrator's, nor are masks and aliases.
     """
     found = set()
     for folder in ADMIN_FOLDERS:
@@ -220,7 +220,7 @@ def admin_units(host: "Host") -> "set[str]":
 
 
 def is_admin_file(host: "Host", path: str) -> bool:
-    """Tell whether a unit file is one of its own."""
+    """Return whether a unit file is the administrator's, not a package's, a mask or an alias."""
     real = host.real_path(path)
     if real.startswith(PACKAGED):  # on NixOS and Guix the whole folder is a link into the store
         return False
@@ -241,38 +241,38 @@ def unit_row(host: "Host", one: "Unit", properties: "dict[str, str]", origin: st
     told = {"name": one.name, "description": one.description, "load_state": one.load}  # type: Json
     told.update(active_state=one.active, sub_state=one.sub, origin=origin)
     if properties.get("Result"):
-        told["result"] = properties["Result"]
+        row["result"] = properties["Result"]
     for key, name in (("exit_status", "ExecMainStatus"), ("restarts", "NRestarts"), ("main_pid", "MainPID")):
         value = properties.get(name, "")
         if value.isdigit() and (value != "0" or key == "restarts"):
-            told[key] = int(value)
-    guest = guest_of(host, one.name)
+            row[key] = int(value)
+    guest = guest_of(host, unit.name)
     if guest is not None:
-        told["guest_uid"] = guest
+        row["guest_uid"] = guest
     memory = unit_memory(host, properties)
     if memory is not None:
-        told["memory_bytes"] = memory
+        row["memory_bytes"] = memory
     since = properties.get("ActiveEnterTimestampMonotonic", "0")
     if since.isdigit() and since != "0":
-        told["active_since_seconds"] = round(int(since) / 1e6, 2)
-    return told
+        row["active_since_seconds"] = round(int(since) / 1e6, 2)
+    return row
 
 
 def unit_memory(host: "Host", properties: "dict[str, str]") -> "int | None":
-    """Return what a unit's cgroup holds, now; systemd's own answer may be minutes old."""
+    """Return a unit's current memory in bytes from its cgroup; systemd's own value may be minutes old."""
     group = properties.get("ControlGroup", "")
     now = host.number("/sys/fs/cgroup" + group + "/memory.current") if group else None
-    told = properties.get("MemoryCurrent", "")
-    return int(told) if now is None and told.isdigit() and int(told) != UNKNOWN_BYTES else now
+    reported = properties.get("MemoryCurrent", "")
+    return int(reported) if now is None and reported.isdigit() and int(reported) != UNKNOWN_BYTES else now
 
 
 def has_systemd(host: "Host", memo: "Json") -> bool:
-    """Tell whether systemd is this system's init (sd_booted(3))."""
+    """Return whether systemd is this system's init (sd_booted(3))."""
     return host.exists("/run/systemd/system")
 
 
 def collect_services(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Ask systemd once for all services, and for more about those that matter when something changed."""
+    """List all services once, and read more about the reported ones when something has changed."""
     if not has_systemd(host, memo):
         raise Missing("not_supported")
     watch, admin = request.watch.get("services", []), admin_units(host)
@@ -297,9 +297,9 @@ def collect_services(host: "Host", request: "Request", memo: "Json") -> "Json":
 
 
 def shown_properties(host: "Host", units: "list[Unit]", memo: "Json") -> "dict[str, dict[str, str]]":
-    """Return properties by name: asked for when a state changes, a main process goes, or 5 minutes pass.
+    """Return properties by unit name: read when a state changes, a main process ends, or 5 minutes pass.
 
-    Every call costs PID 1 and the loader some 10 ms, as much as ten polls without it.
+    Every call costs PID 1 and the loader about 10 ms, as much as ten polls without it.
     """
     states = [(one.name, one.load, one.active, one.sub) for one in units]
     now = host.boottime()
@@ -317,7 +317,7 @@ def shown_properties(host: "Host", units: "list[Unit]", memo: "Json") -> "dict[s
 def unloaded_unit(host: "Host", name: str) -> "Unit":
     """Return a unit that systemd does not have in memory: it is inactive, and asking would make systemd load it.
 
-    Its file is not opened: the link to it may lead to a user's folder, where it can be a pipe, or a device, at any time.
+    Its file is not opened: a link may point to a user's folder, where it can become a pipe or a device at any time.
     """
     for folder in UNIT_FOLDERS:
         path = folder + "/" + template_of(name)
@@ -329,7 +329,7 @@ def unloaded_unit(host: "Host", name: str) -> "Unit":
 
 
 def systemctl(host: "Host", argv: "list[str]", seconds: float = SYSTEMD_SECONDS, wanted: "Any" = None) -> str:
-    """Return what systemctl prints; raises Broken with its words when it fails."""
+    """Return systemctl's output; raises Broken with its error message if it fails."""
     status, output, errors = host.run(argv, seconds, wanted=wanted)
     if status:
         raise Broken(reason_in(errors) or f"systemctl ended with status {status}")

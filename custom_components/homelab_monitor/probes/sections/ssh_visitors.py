@@ -1,7 +1,7 @@
-"""Whom an SSH server lets in how, a part of the section security: what its settings decide together for each visitor.
+"""Who can log in to an SSH server and how, a part of the section security: what its settings mean for each visitor.
 
-A visitor is somebody of this machine's accounts, or one whom only the settings name, or anybody else. Where a block of
-Match or a list of users holds for one from some addresses only, or hangs on groups that nobody here knows, the worse counts.
+A visitor is an account of this host, a user whom only the settings name, or anybody else. If a Match block or a list of
+users applies to a visitor from some addresses only, or depends on groups unknown here, the worse case counts.
 """
 
 import re
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     Line = tuple[list[str], str]
 
-# Who may log in at all, in the order in which sshd asks (sshd_config(5)): their lines add up.
+# Who may log in at all, in the order in which sshd checks them (sshd_config(5)): their lines add up.
 USER_LISTS = ("denyusers", "allowusers", "denygroups", "allowgroups")
 ADDING_UP = ("port", "listenaddress", *USER_LISTS)
-MOST_BLOCKS, MOST_PAIRS = 30, 2000  # that are looked at in pairs, of one visitor and of all
+MOST_BLOCKS, MOST_PAIRS = 30, 2000  # limits of blocks compared in pairs for one visitor, and of pairs for all
 MOST_VISITORS = 200
 # With one of these a system's own account has no login (nologin(8), false(1)); people with one may still use sftp.
 NO_SHELLS = ("nologin", "false", "sync", "halt", "shutdown")
@@ -27,20 +27,20 @@ FIRST_PERSON, NOBODY = 1000, 65534
 
 
 def fits(patterns: str, value: str) -> bool:
-    """Tell whether a list of patterns fits a value; one with `!` before it that does decides (ssh_config(5), PATTERNS)."""
+    """Return whether a list of patterns matches a value; a matching `!` pattern excludes it (ssh_config(5), PATTERNS)."""
     words = patterns.split(",")
     return not any(like(word[1:], value) for word in words if word[:1] == "!") and any(like(word, value) for word in words)
 
 
 def like(pattern: str, value: str) -> bool:
-    """Tell whether a pattern fits a value; only `*` and `?` are other than themselves."""
+    """Return whether a pattern matches a value; only `*` and `?` are special."""
     if "*" not in pattern and "?" not in pattern:
         return pattern == value
     return bool(re.match(re.escape(pattern).replace("\\*", ".*").replace("\\?", ".") + r"\Z", value, re.DOTALL))
 
 
 class Caller:
-    """Somebody who may come; `groups` is None where they are not known."""
+    """A user who may connect; `groups` is None if unknown."""
 
     def __init__(self, name: str, uid: int = -1, groups: "set[str] | None" = None) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Caller:
         self.groups = groups
 
     def meets(self, name: str, value: str, ports: "list[int]") -> "bool | None":
-        """Tell whether this is one whom a criterion of Match means, None where that is not known."""
+        """Return whether this user meets a criterion of Match, None if unknown."""
         if name == "user":
             return fits(value, self.name)
         if name == "group":
@@ -60,7 +60,7 @@ class Caller:
         return True if name == "all" or leaves_nobody_out(value) else None
 
     def is_in(self, patterns: "list[str]") -> "bool | None":
-        """Tell whether one of the groups fits; one with `!` before it that does decides."""
+        """Return whether a pattern matches one of the groups, None if unknown; a matching `!` pattern excludes the user."""
         if self.groups is None:
             return None
         if any(like(word[1:], group) for word in patterns if word[:1] == "!" for group in self.groups):
@@ -68,7 +68,7 @@ class Caller:
         return any(like(word, group) for word in patterns for group in self.groups)
 
     def is_listed(self, patterns: "Iterable[str]") -> "bool | None":
-        """Tell whether a list of users names this one, None where it does with some addresses only.
+        """Return whether a list of users names this one, None if only from some addresses.
 
         bob root@192.0.2.0/24
         """
@@ -76,17 +76,17 @@ class Caller:
         return None if hosts and not any(leaves_nobody_out(host or "*") for host in hosts) else bool(hosts)
 
     def may_come(self, settings: "dict[str, list[str]]") -> "tuple[bool, set[str]]":
-        """Tell whether the lists let this one log in, and which of them only may do so (sshd_config(5), AllowGroups)."""
+        """Return whether the lists let this user log in, and which of them are uncertain (sshd_config(5), AllowGroups)."""
         deny_users, allow_users, deny_groups, allow_groups = (settings.get(name, []) for name in USER_LISTS)
         is_let = self.is_listed(allow_users) if allow_users else True
         is_in = self.is_in(allow_groups) if allow_groups else True
         if self.is_listed(deny_users) or is_let is False or self.is_in(deny_groups) or is_in is False:
             return False, set()
-        return True, {name for name, told in (("allowusers", is_let), ("allowgroups", is_in)) if told is None}
+        return True, {name for name, result in (("allowusers", is_let), ("allowgroups", is_in)) if result is None}
 
 
 def accounts(host: "Host") -> "dict[str, Caller | None]":
-    """Return this machine's own accounts, None for those of the system that have no login (passwd(5), group(5))."""
+    """Return this host's accounts by name, None for system accounts that cannot log in (passwd(5), group(5))."""
     names, members = {}, {}  # type: dict[str, str], dict[str, set[str]]
     for line in lines_of(host.text("/etc/group")):
         words = line.split(":")
@@ -106,28 +106,28 @@ def accounts(host: "Host") -> "dict[str, Caller | None]":
     return found
 
 
-def note(told: "dict[str, list[str]]", words: "list[str]") -> None:
-    """Note a setting: of several lines the first one counts, but for those that add up."""
+def note(settings: "dict[str, list[str]]", words: "list[str]") -> None:
+    """Add a line to the settings: the first line of a keyword counts, except for those that add up."""
     if words[0] in ADDING_UP:
-        told.setdefault(words[0], []).extend(words[1:2] if words[0] in ADDING_UP[:2] else words[1:])
+        settings.setdefault(words[0], []).extend(words[1:2] if words[0] in ADDING_UP[:2] else words[1:])
     else:
-        told.setdefault(words[0], words[1:])
+        settings.setdefault(words[0], words[1:])
 
 
 def sshd_settings(lines: "Iterable[Line]") -> "tuple[dict[str, list[str]], set[str]]":
-    """Return the arguments that hold for everybody, and what is another for some.
+    """Return the arguments that apply to everybody, and the keywords that differ for some.
 
-    Of several lines the first wins, but for ports and lists of users; what a Match says to all wins over what stands before
-    it, as sshd reads the matching blocks anew for each visitor and lets them override the rest (sshd_config(5), Match).
+    The first line of a keyword wins, except for ports and lists of users; a Match that applies to all overrides what
+    comes before it, as sshd reads the matching blocks again for each visitor (sshd_config(5), Match).
     """
-    told = {EVERYBODY: {}, MATCHED: {}, SOME: {}}  # type: dict[str, dict[str, list[str]]]
+    by_scope = {EVERYBODY: {}, MATCHED: {}, SOME: {}}  # type: dict[str, dict[str, list[str]]]
     for words, scope in lines:
-        note(told[scope], words)
-    return dict(told[EVERYBODY], **told[MATCHED]), set(told[SOME])
+        note(by_scope[scope], words)
+    return dict(by_scope[EVERYBODY], **by_scope[MATCHED]), set(by_scope[SOME])
 
 
 class Way:
-    """What holds for a visitor who comes in one way; `is_usual` where no block for some has a part in it."""
+    """The settings for a visitor under one combination of blocks; `is_usual` if no block for some is part of it."""
 
     def __init__(self, settings: "dict[str, list[str]]", visitor: Caller, is_usual: bool) -> None:
         self.settings = settings
@@ -137,43 +137,43 @@ class Way:
         self.is_root = visitor.is_root
 
     def takes_passwords(self) -> bool:
-        """Tell whether nothing but a password is needed."""
+        """Return whether a password alone is enough."""
         return self.login == "yes" and lets_passwords_in(self.settings)
 
 
 class Rules:
-    """What the lines say to everybody, and each block for some visitors that says something of logins, with all that holds in it."""
+    """The settings for everybody, and each block for some visitors that concerns logins, with all lines that apply in it."""
 
     def __init__(self, lines: "list[Line]", settings: "dict[str, list[str]]", ports: "list[int]") -> None:
         self.settings = settings
         self.ports = ports
         self.pairs_left = MOST_PAIRS
-        said = [(number, words, scope) for number, (words, scope) in enumerate(lines)]
-        self.matched = [(number, words) for number, words, scope in said if scope == MATCHED]
+        numbered = [(number, words, scope) for number, (words, scope) in enumerate(lines)]
+        self.matched = [(number, words) for number, words, scope in numbered if scope == MATCHED]
         counted = [scope for words, scope in lines if scope == SOME and words[0] in (*SSHD_DEFAULTS, *USER_LISTS)]
         found = {id(scope): scope for scope in counted}  # type: dict[int, Any]
         by_criteria = {}  # type: dict[str, list[tuple[int, list[str]]]]
-        for number, words, scope in said:
+        for number, words, scope in numbered:
             if scope == SOME:
                 by_criteria.setdefault(str(getattr(scope, "criteria", ())), []).append((number, words))
         self.blocks = []  # type: list[tuple[Any, list[tuple[int, list[str]]]]]
         for scope in found.values():
             around = {str(scope.criteria[:depth]) for depth in range(1, len(scope.criteria) + 1)}
-            self.blocks.append((scope, [one for name in around for one in by_criteria.get(name, [])]))
+            self.blocks.append((scope, [line for name in around for line in by_criteria.get(name, [])]))
 
     def lists(self, *keywords: str) -> "list[str]":
-        """Return what all lists of users hold, those of blocks, too."""
-        said = [words for _, own in self.blocks for _, words in own if words[0] in keywords]
+        """Return the words of all lists of users, including those in blocks."""
+        lines = [words for _, own in self.blocks for _, words in own if words[0] in keywords]
         return [word for name in keywords for word in self.settings.get(name, [])] + [
-            word for words in said for word in words[1:]
+            word for words in lines for word in words[1:]
         ]
 
     def callers(self, host: "Host") -> "list[Caller]":
-        """Return one visitor of each kind that the rules tell apart."""
+        """Return one visitor of each kind that the rules distinguish."""
         known, listed = accounts(host), sorted(set(self.lists(*USER_LISTS)))
         named = [value for block, _ in self.blocks for name, value in block.pairs if name == "user"]
         named += [word.partition("@")[0] for word in self.lists(*USER_LISTS[:2])]
-        # A pattern stands for whoever has the shortest name that fits it; the second one is anybody else.
+        # A pattern is represented by the shortest name that matches it; the second name ("\n") is anybody else.
         names = [word.lstrip("!").replace("*", "").replace("?", "x") for one in named for word in one.split(",")]
         kinds = {}  # type: dict[Any, Caller]
         for name in list(dict.fromkeys(["root", "\n", *filter(None, names), *known]))[:MOST_VISITORS]:
@@ -184,14 +184,14 @@ class Rules:
         return list(kinds.values())
 
     def ways(self, caller: Caller) -> "Iterator[Way]":
-        """Yield the ways in which a visitor may come that are open.
+        """Yield the combinations of settings under which a visitor can log in.
 
-        With the blocks that always hold: without any other, with each other that may hold, and with each two that may
-        hold together. Of all that match the first value of a keyword counts.
+        The blocks that always apply: without any other, with each other that may apply, and with each two that may
+        apply together. Of all matching blocks, the first value of a keyword counts.
         """
-        told = [(block, own, block.holds(caller, self.ports)) for block, own in self.blocks]
-        always = [one for _, own, holds in told if holds for one in own]
-        found = [(block, own) for block, own, holds in told if holds is None]
+        candidates = [(block, own, block.holds(caller, self.ports)) for block, own in self.blocks]
+        always = [one for _, own, holds in candidates if holds for one in own]
+        found = [(block, own) for block, own, holds in candidates if holds is None]
         groups = [[], *{str([words for _, words in own]): own for _, own in found}.values()]
         for i, (one, own) in enumerate(found[:MOST_BLOCKS] if self.pairs_left > 0 else []):
             groups += [own + others for other, others in found[i + 1 : MOST_BLOCKS] if may_meet(one, other)]
@@ -206,7 +206,7 @@ class Rules:
 
 
 def may_meet(one: "Any", other: "Any") -> bool:
-    """Tell whether a visitor may be meant by two blocks: not by two that name other users, addresses or hosts."""
+    """Return whether two blocks may apply to the same visitor: not if they name different users, addresses, hosts or ports."""
     return all(
         not one.names(word) or not other.names(word) or one.names(word) & other.names(word)
         for word in ("user", "address", "host", "localport")
@@ -214,17 +214,17 @@ def may_meet(one: "Any", other: "Any") -> bool:
 
 
 def values_of(settings: "dict[str, list[str]]") -> "dict[str, str]":
-    """Return the first word of each setting that counts, sshd's own where nothing is said."""
+    """Return the first word of each relevant setting, by default sshd's."""
     value = {key: (settings.get(key) or [default])[0].lower() for key, default in SSHD_DEFAULTS.items()}
     value["permitrootlogin"] = value["permitrootlogin"].replace("without-password", "prohibit-password")
     return value
 
 
 def lets_passwords_in(settings: "dict[str, list[str]]") -> bool:
-    """Tell whether somebody with nothing but a password is let in.
+    """Return whether a password alone is enough to log in.
 
-    PAM asks for passwords, too, where it may ask questions; and of the lists of AuthenticationMethods, all of which
-    methods have to succeed, one has to want nothing else.
+    PAM asks for passwords, too, if keyboard-interactive authentication is on. All methods in a list of
+    AuthenticationMethods have to succeed, so one list has to need nothing but a password.
     """
     value = values_of(settings)
     can = {"password"} if value["passwordauthentication"] == "yes" else set()
@@ -236,11 +236,11 @@ def lets_passwords_in(settings: "dict[str, list[str]]") -> bool:
     return any(can.issuperset(method.partition(":")[0].lower() for method in one.split(",")) for one in lists)
 
 
-# How root may log in, the least first.
+# How root may log in, the most restrictive first.
 ROOT_LOGINS = ("no", "forced-commands-only", "prohibit-password", "yes")
 
 
-def judged_ssh(
+def evaluate_ssh(
     host: "Host",
     lines: "list[Line]",
     settings: "dict[str, list[str]]",
@@ -248,7 +248,7 @@ def judged_ssh(
     source: str,
     is_started: bool,
 ) -> "Json":
-    """Return what the settings mean together; of a server that is not started for a connection the ports are its own."""
+    """Return the verdict on all settings; a server that is not started per connection listens on the configured ports."""
     ports = sshd_ports(settings)
     rules = Rules(lines, settings, ports if is_started else [])
     ways = [way for caller in rules.callers(host) for way in rules.ways(caller)]
@@ -262,8 +262,8 @@ def judged_ssh(
             is_usual = any(way.is_usual for way in found)
             reason = word if is_usual else word + "_for_some"
             doubts = set() if is_usual else {one for way in found for one in way.doubts}
-    told = verdict("warning" if by_password else "ok", reason, source=source, ports=ports)
-    told.update(root_login=root, password_login=bool(by_password))
+    part = verdict("warning" if by_password else "ok", reason, source=source, ports=ports)
+    part.update(root_login=root, password_login=bool(by_password))
     if conditional is not None:
-        told["conditional"] = sorted(doubts | conditional.intersection({*SSHD_DEFAULTS, *USER_LISTS}))
-    return told
+        part["conditional"] = sorted(doubts | conditional.intersection({*SSHD_DEFAULTS, *USER_LISTS}))
+    return part

@@ -1,4 +1,4 @@
-"""Which units the section services shows in full, and which of them have room."""
+"""Which units the section services shows in full, and which of them fit."""
 
 import re
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from ..host import Host
 
 UNITS_SHOWN = 200
-INSTANCES_SHOWN = 50  # of one template, where not all have room: who connects to one may make any number
-INSTANCES_READ = 500  # of one template, of those that failed and of the others, where systemctl lists them
-LIST_MARKS = "\u25cf\u00d7* "  # before what failed, of an old systemd even with --plain
+INSTANCES_SHOWN = 50  # of one template, if not all fit: anyone who connects to one can create any number
+INSTANCES_READ = 500  # of one template from systemctl, each for failed instances and for others
+LIST_MARKS = "\u25cf\u00d7* "  # before failed units, in an old systemd even with --plain
 UNSETTLED = ("activating", "deactivating", "reloading")
 USERS_UNIT = re.compile(r"(?:user|user-runtime-dir)@(\d{1,10})\.service")
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,250}\.service$")
@@ -29,7 +29,7 @@ class Unit:
 
 
 def template_of(name: str) -> str:
-    """Return the template of an instance, else the name.
+    """Return the template of an instance, the name itself of any other unit.
 
     backup@home.service  →  backup@.service
     """
@@ -38,9 +38,9 @@ def template_of(name: str) -> str:
 
 
 class LinesKept:
-    """Chooses of systemctl's list, line by line, what is read: however many instances there are, they push nothing else out.
+    """A filter of systemctl's list, line by line: however many instances there are, they displace no other unit.
 
-    Instances beyond those that are read are only counted, by state. `named` are the units to be known in any case.
+    Instances beyond INSTANCES_READ are only counted, by state. `named` units are kept in any case.
     """
 
     def __init__(self, named: "set[str]", admin: "set[str]") -> None:
@@ -52,7 +52,7 @@ class LinesKept:
         self.without_room = 0
 
     def search(self, line: bytes) -> bool:
-        """Tell whether a line is kept."""
+        """Return whether a line is kept."""
         words = line.decode("utf-8", "replace").lstrip(LIST_MARKS).split(None, 4)
         if len(words) < 4:
             return False
@@ -71,15 +71,15 @@ class LinesKept:
 
 
 def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") -> "dict[str, str]":
-    """Return origin by name of the units to be shown in full: the administrator's, failed and watched ones."""
+    """Return the origin by name of the units to show in full: the administrator's, failed and watched ones."""
     import fnmatch  # noqa: PLC0415
 
-    names = [one.name for one in listed if one.is_present()]
+    names = [unit.name for unit in listed if unit.is_present()]
     chosen = {name: "admin" for name in sorted(admin) if "@." not in name}
     chosen.update((name, "admin") for name in names if template_of(name) in admin)
-    for one in listed:
-        if one.active == "failed":
-            chosen.setdefault(one.name, "package")
+    for unit in listed:
+        if unit.active == "failed":
+            chosen.setdefault(unit.name, "package")
     for pattern in watch:
         full = full_name(pattern)
         fitting = fnmatch.filter(names, full) if re.search(r"[*?[]", full) else [full]
@@ -89,7 +89,7 @@ def chosen_units(listed: "list[Unit]", admin: "set[str]", watch: "list[str]") ->
 
 
 def full_name(name: str) -> str:
-    """Return the name of a service as systemd knows it.
+    """Return the name of a service with its suffix.
 
     nginx  →  nginx.service
     """
@@ -97,10 +97,10 @@ def full_name(name: str) -> str:
 
 
 def shown_units(chosen: "dict[str, str]", by_name: "dict[str, Unit]", watch: "list[str]") -> "list[str]":
-    """Return the names that have room, what matters most first.
+    """Return the names that fit, the most important first.
 
-    Whoever can connect to a service, or log in, may make as many instances of a template as they like, and let them
-    fail: units that stand for themselves come before all of them, and no template keeps another from being told.
+    Anyone who can connect to a service, or log in, can create any number of instances of a template, and let them
+    fail: units that are no instances come first, and no template displaces another.
     """
     if len(chosen) <= UNITS_SHOWN:
         return list(chosen)
@@ -117,7 +117,7 @@ def shown_units(chosen: "dict[str, str]", by_name: "dict[str, Unit]", watch: "li
 
 
 def dealt_out(instances: "list[str]", by_name: "dict[str, Unit]") -> "list[str]":
-    """Return some instances of each template, of one after the other, those that failed first."""
+    """Return some instances of each template in turn, failed ones first."""
     templates = {}  # type: dict[str, list[str]]
     for name in instances:
         templates.setdefault(template_of(name), []).append(name)
@@ -133,11 +133,11 @@ def dealt_out(instances: "list[str]", by_name: "dict[str, Unit]") -> "list[str]"
 
 
 def guest_of(host: "Host", name: str) -> "int | None":
-    """Return the uid of whom a unit is for, None where it is the machine's, root's, or of who looks.
+    """Return the uid of the user whose service manager a unit is, None for other units, root's, and this user's.
 
-    A user ends the service manager of their own as they like, also by letting it fail.
+    Users end their own service manager at will, also by letting it fail.
 
     user@1501.service  →  1501
     """
-    told = USERS_UNIT.fullmatch(name)
-    return int(told.group(1)) if told and int(told.group(1)) not in (0, host.uid()) else None
+    match = USERS_UNIT.fullmatch(name)
+    return int(match.group(1)) if match and int(match.group(1)) not in (0, host.uid()) else None

@@ -196,7 +196,7 @@ def image_of(host: "Host") -> "str | None":
 
 
 def root_is_read_only(host: "Host") -> bool:
-    """Tell whether / is mounted read-only; of several mounts the last one counts.
+    """Return whether / is mounted read-only; of several mounts the last one counts.
 
     /dev/vda3 / btrfs ro,relatime,subvol=/@/.snapshots/1/snapshot 0 0
     """

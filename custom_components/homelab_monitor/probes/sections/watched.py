@@ -19,11 +19,11 @@ class Watched:
         self.in_full = [name for name, pattern in patterns.items() if not pattern]
 
     def names_it(self, mount: "Mount") -> bool:
-        """Tell whether somebody wrote a mountpoint in full."""
+        """Return whether somebody wrote a mountpoint in full."""
         return mount.mountpoint in self.names
 
     def fits(self, mount: "Mount", uid: int) -> bool:
-        """Tell whether somebody wants to see a mount; what another user mounted has to be named in full."""
+        """Return whether somebody wants to see a mount; what another user mounted has to be named in full."""
         if self.names_it(mount):
             return True
         if not self.patterns or is_strangers(mount, uid):
