@@ -1,7 +1,7 @@
 """Whether the system updates itself, a part of the section security.
 
-A tool that is installed and configured does nothing unless its timer is at work. What systemd has to say of that counts,
-not the links that enable a timer: a masked one keeps them, and so does one whose service is masked.
+A tool that is installed and configured does nothing unless its timer is active. The state in systemd counts, not the
+links that enable a timer: a masked timer keeps them, and so does one whose service is masked.
 """
 
 import re
@@ -21,7 +21,7 @@ APT_TIMER = "apt-daily-upgrade.timer"
 APT_LISTS_TIMER = "apt-daily.timer"  # unattended-upgrades itself refreshes nothing
 DNF_TIMERS = ("dnf-automatic-install.timer", "dnf5-automatic.timer", "dnf-automatic.timer")
 SUSE_TIMERS = ("os-update.timer", "transactional-update.timer")
-# What brings a system up to date as a whole; zincati is a service that runs all the time.
+# Units that update a system as a whole; zincati is a service that runs all the time.
 IMAGE_UNITS = {
     "rpm-ostreed-automatic.timer": "rpm-ostree",
     "bootc-fetch-apply-updates.timer": "bootc",
@@ -33,9 +33,9 @@ MASKS = ("/etc/systemd/system/", "/run/systemd/system/")  # systemctl(1), mask a
 
 
 def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "list[str]":
-    """Return the timers that run and whose services can be started; raises Unknown where systemd is there and does not say.
+    """Return the active timers whose services can be started; raises Unknown if systemd runs but does not answer.
 
-    The links count where nobody can be asked only: who keeps the bus busy would have them believed.
+    The links count only without systemd: otherwise a user who keeps the bus busy could make the probe rely on them.
     """
     services = {timer: timer.replace(".timer", ".service") for timer in timers}
     try:
@@ -46,13 +46,13 @@ def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "lis
         if isinstance(err, Broken) and host.exists("/run/systemd/system"):
             raise Unknown("unreadable") from None
         return [timer for timer in timers if is_linked(host, timer, services[timer])]
-    active = {one.name for one in units if one.active == "active" and one.sub != "elapsed"}  # that has no next time
-    masked = {one.name for one in units if one.load == "masked"}
+    active = {unit.name for unit in units if unit.active == "active" and unit.sub != "elapsed"}  # elapsed: never fires again
+    masked = {unit.name for unit in units if unit.load == "masked"}
     return [timer for timer in timers if timer in active and not masked & {timer, services[timer]}]
 
 
 def is_linked(host: "Host", timer: str, service: str) -> bool:
-    """Return whether a timer is enabled and neither it nor its service is masked: what the files say where systemd does not."""
+    """Return whether a timer is enabled and neither it nor its service is masked, by the files, without systemd."""
     is_wanted = host.is_link(TIMERS_WANTED + timer) or host.exists(TIMERS_WANTED + timer)
     return is_wanted and not any(
         host.link_name(folder + unit) == "null" for folder in MASKS for unit in (timer, service)
@@ -68,7 +68,7 @@ def parse_apt_config(text: str) -> "dict[str, str]":
 
 
 def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
-    """Return whether unattended-upgrades does its work: it has to be there, wanted, started, and to find something new."""
+    """Return whether unattended-upgrades works: it has to be installed, enabled, started, and get fresh lists."""
     if not has_program(host, "unattended-upgrade"):
         return verdict("warning", "not_installed")
     try:
@@ -79,14 +79,14 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
         return verdict("unknown", "timed_out", tool="unattended-upgrades")
     if status:
         return verdict("unknown", "unreadable", tool="unattended-upgrades")
-    told = parse_apt_config(output)
-    periods = {name: told.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
+    settings = parse_apt_config(output)
+    periods = {name: settings.get("APT::Periodic::" + name, "0") for name in ("Unattended-Upgrade", "Update-Package-Lists")}
     wanted = {name for name, every in periods.items() if not re.match(r"0*[smhd]?$", every)}
     if not host.exists("/run/systemd/system") and not daemons.named("cron"):
         doubt = daemons.doubt("cron") or ("" if daemons.see_all() else "permission_denied")
         if doubt:
             return verdict("unknown", doubt, tool="unattended-upgrades")
-    if "Unattended-Upgrade" not in wanted or told.get("APT::Periodic::Enable", "1") == "0":
+    if "Unattended-Upgrade" not in wanted or settings.get("APT::Periodic::Enable", "1") == "0":
         return verdict("warning", "inactive", tool="unattended-upgrades")
     try:
         timers = apt_is_started(host, request, daemons)
@@ -101,14 +101,14 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
 
 
 def apt_is_started(host: "Host", request: "Request", daemons: "Daemons") -> "list[str]":
-    """Return which of apt's two daily works are started, by systemd where that runs, else both by a cron that runs."""
+    """Return which of apt's two daily jobs are started: by systemd if it runs, else both by a running cron."""
     if host.exists("/run/systemd/system"):
         return at_work(host, request, (APT_TIMER, APT_LISTS_TIMER))
     return [APT_TIMER, APT_LISTS_TIMER] if daemons.named("cron") and host.may_run("/etc/cron.daily/apt-compat") else []
 
 
 def by_dnf(host: "Host", request: "Request") -> "Json":
-    """Return whether dnf-automatic installs what it finds; by default it only tells."""
+    """Return whether dnf-automatic installs what it finds; by default it only notifies."""
     timer = next(iter(at_work(host, request, DNF_TIMERS)), None)
     if timer is None:
         is_there = has_program(host, "dnf-automatic") or host.exists("/usr/lib/systemd/system/" + DNF_TIMERS[1])
@@ -121,12 +121,12 @@ def by_dnf(host: "Host", request: "Request") -> "Json":
 
 
 def by_image(host: "Host", request: "Request") -> "Json":
-    """Return whether what replaces the whole system is at work, and does more than to tell."""
+    """Return whether a tool that replaces the whole system is active, and does more than notify."""
     tools = [IMAGE_UNITS[unit] for unit in at_work(host, request, tuple(IMAGE_UNITS))]
-    told = {tool: IMAGE_SETTINGS[tool](host) if tool in IMAGE_SETTINGS else "active" for tool in tools}
+    policies = {tool: IMAGE_SETTINGS[tool](host) if tool in IMAGE_SETTINGS else "active" for tool in tools}
     for reason in ("active", "only_tells"):
         for tool in tools:
-            if told[tool] == reason:
+            if policies[tool] == reason:
                 return verdict("ok" if reason == "active" else "warning", reason, tool=tool)
     if tools or any(has_program(host, tool) for tool in IMAGE_UNITS.values()):
         return verdict("warning", "inactive")
@@ -134,19 +134,19 @@ def by_image(host: "Host", request: "Request") -> "Json":
 
 
 def rpm_ostree_policy(host: "Host") -> str:
-    """Return what rpm-ostree's timer does: nothing unless it is told to (rpm-ostreed.conf(5)).
+    """Return what rpm-ostree's timer does: nothing by default (rpm-ostreed.conf(5)).
 
     [Daemon]
     AutomaticUpdatePolicy=stage
     """
-    told = re.findall(r"^[ \t]*AutomaticUpdatePolicy[ \t]*=[ \t]*(\S+)", host.text("/etc/rpm-ostreed.conf"), re.MULTILINE)
+    policies = re.findall(r"^[ \t]*AutomaticUpdatePolicy[ \t]*=[ \t]*(\S+)", host.text("/etc/rpm-ostreed.conf"), re.MULTILINE)
     return {"check": "only_tells", "stage": "active", "ex-stage": "active", "apply": "active"}.get(
-        told[-1] if told else "none", "inactive"
+        policies[-1] if policies else "none", "inactive"
     )
 
 
 def zincati_policy(host: "Host") -> str:
-    """Return whether zincati updates: it does unless a setting says no, and runs all the same then.
+    """Return whether zincati updates: it does unless a setting disables it; it then still runs.
 
     [updates]
     enabled = false
@@ -156,9 +156,9 @@ def zincati_policy(host: "Host") -> str:
     for _, path in sorted(files.items()):
         text = host.text(path)
         part = re.search(r"^[ \t]*\[updates\].*(?:\n(?![ \t]*\[).*)*", text, re.MULTILINE)
-        told = re.findall(r"^[ \t]*enabled[ \t]*=[ \t]*(\w+)", part.group() if part else "", re.MULTILINE)
-        told += re.findall(r"^[ \t]*updates\.enabled[ \t]*=[ \t]*(\w+)", text, re.MULTILINE)
-        is_on = told[-1] if told else is_on
+        values = re.findall(r"^[ \t]*enabled[ \t]*=[ \t]*(\w+)", part.group() if part else "", re.MULTILINE)
+        values += re.findall(r"^[ \t]*updates\.enabled[ \t]*=[ \t]*(\w+)", text, re.MULTILINE)
+        is_on = values[-1] if values else is_on
     return "active" if is_on == "true" else "inactive"
 
 
@@ -166,7 +166,7 @@ IMAGE_SETTINGS = {"rpm-ostree": rpm_ostree_policy, "zincati": zincati_policy}
 
 
 def automatic_updates(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
-    """Return whether this system updates itself; unknown where nobody's way of doing that is known."""
+    """Return whether this system updates itself; unknown if no supported tool applies."""
     try:
         if image_of(host) in ("ostree", "bootc"):
             return by_image(host, request)

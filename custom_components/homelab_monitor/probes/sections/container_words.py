@@ -1,6 +1,6 @@
-"""What container engines say, in this probe's words: pure functions, for any program may say that it is an engine.
+"""Parsers of container engines' responses: strict, as any program may claim to be an engine.
 
-Of a word or a number of another type than an engine's nothing is told.
+Texts and numbers of an unexpected type are left out.
 """
 
 import re
@@ -21,35 +21,35 @@ PODMAN_STATES = {"initialized": "created", "configured": "created", "stopped": "
 
 
 def plain(value: object, most: int) -> str:
-    """Return a text of an engine, "" for what is none: names of images and containers are ASCII."""
+    """Return a text in ASCII, cut at `most`, "" for any other type: names of images and containers are ASCII."""
     return re.sub(r"[^\x20-\x7e]", "?", value[:most]) if isinstance(value, str) else ""
 
 
 def count_of(value: object, limit: int = NUMBER_LIMIT) -> int:
-    """Return a number of an engine from 0 to below a limit, 0 for what is none."""
+    """Return an integer from 0 to below a limit, 0 for any other value."""
     return value if type(value) is int and 0 <= value < limit else 0  # noqa: E721 - True is an int as well
 
 
 def listed_of(value: object) -> "list[Json]":
-    """Return the objects of a list, none for what is no list."""
+    """Return the objects in a list, empty for any other type."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def object_of(value: object) -> "Json":
-    """Return an object, an empty one for what is none."""
+    """Return an object, an empty one for any other type."""
     return value if isinstance(value, dict) else {}
 
 
 def parse_listed(kind: str, document: "Json") -> "Json":
-    """Return one row of GET /containers/json, with what the words of its status add.
+    """Return one row of GET /containers/json, with the values from the text of its status.
 
     {"Id": "91ce74…", "Names": ["/web"], "Image": "nginx:1", "State": "running", "Status": "Up 4 seconds (healthy)",
      "Ports": [{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}],
      "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}}
     """
-    told = document.get("Names")
-    names = [plain(name, 255).lstrip("/") for name in (told if isinstance(told, list) else ())]
-    own = [name for name in names if "/" not in name]  # a name with a path is a link of another container
+    documents = document.get("Names")
+    names = [plain(name, 255).lstrip("/") for name in (documents if isinstance(documents, list) else ())]
+    own = [name for name in names if "/" not in name]  # a name with a path is another container's link
     state = plain(document.get("State"), 20).lower()
     labels = object_of(document.get("Labels"))
     row = {"id": document["Id"][:12], "name": (own or names or [document["Id"][:12]])[0]}  # type: Json
@@ -69,7 +69,7 @@ def parse_listed(kind: str, document: "Json") -> "Json":
 
 
 def parse_status(kind: str, state: str, status: str) -> "Json":
-    """Return health and exit code, as far as the words of a status tell them.
+    """Return health and exit code, as far as the text of a status contains them.
 
     Up 4 seconds (healthy)  ·  Up 2 hours (health: starting)  ·  Exited (137) 2 seconds ago  ·  Restarting (3) 1 second ago
     """
@@ -83,7 +83,7 @@ def parse_status(kind: str, state: str, status: str) -> "Json":
 
 
 def parse_port(document: "Json") -> "Json":
-    """Return a port of a container, and where it can be reached if it is published."""
+    """Return a port of a container, with the host's port and address if it is published."""
     protocol = document.get("Type")
     port = {"port": count_of(document.get("PrivatePort"), 1 << 16), "protocol": protocol if protocol in PROTOCOLS else "tcp"}
     host_port = count_of(document.get("PublicPort"), 1 << 16)
@@ -94,7 +94,7 @@ def parse_port(document: "Json") -> "Json":
 
 
 def parse_inspected(document: "Json") -> "Json":
-    """Return what only GET /containers/ID/json tells.
+    """Return what only GET /containers/ID/json contains.
 
     {"State": {"Status": "running", "Pid": 2224, "ExitCode": 0, "OOMKilled": false, "StartedAt": "2026-…Z",
      "Health": {"Status": "healthy"}}, "RestartCount": 3, "HostConfig": {"RestartPolicy": {"Name": "always"}}}
@@ -102,21 +102,21 @@ def parse_inspected(document: "Json") -> "Json":
     state = object_of(document.get("State"))
     policy = object_of(object_of(document.get("HostConfig")).get("RestartPolicy")).get("Name")
     health = object_of(state.get("Health") or state.get("Healthcheck")).get("Status")
-    told = {"health": health if health in HEALTH else "none", "restarts": count_of(document.get("RestartCount"))}  # type: Json
+    details = {"health": health if health in HEALTH else "none", "restarts": count_of(document.get("RestartCount"))}  # type: Json
     pid = count_of(state.get("Pid"), PID_LIMIT)
     if pid:
-        told["pid"] = pid
-    told.update(restart_policy=policy if policy in POLICIES else "no", exit_code=count_of(state.get("ExitCode")))
+        details["pid"] = pid
+    details.update(restart_policy=policy if policy in POLICIES else "no", exit_code=count_of(state.get("ExitCode")))
     started = parse_moment(plain(state.get("StartedAt"), 40))
     if started is not None:
-        told["started_epoch"] = started
+        details["started_epoch"] = started
     if state.get("OOMKilled") is True:
-        told["oom_killed"] = True
-    return told
+        details["oom_killed"] = True
+    return details
 
 
 def parse_moment(text: str) -> "int | None":
-    """Return Unix seconds, None for the year 1, which stands for never.
+    """Return Unix seconds, None for malformed times and the year 1, which means never.
 
     2026-11-25T00:00:16.679432364Z  ·  2026-11-25T01:00:16.6794+01:00
     """
@@ -131,12 +131,12 @@ def parse_moment(text: str) -> "int | None":
 
 
 def parse_stats(document: "Json") -> "Json":
-    """Return what GET /containers/ID/stats tells of the same numbers."""
-    told = {}  # type: Json
+    """Return CPU seconds and memory from GET /containers/ID/stats, as `read_group` does."""
+    usage = {}  # type: Json
     cpu = count_of(object_of(object_of(document.get("cpu_stats")).get("cpu_usage")).get("total_usage"), 1 << 63)
     if cpu:
-        told["cpu_seconds"] = round(cpu / 1e9, 3)
+        usage["cpu_seconds"] = round(cpu / 1e9, 3)
     stats = object_of(object_of(document.get("memory_stats")).get("stats"))
     anon, shmem = stats.get("anon", stats.get("total_rss")), stats.get("shmem", stats.get("total_shmem"))
-    told.update(memory_of((None if anon is None else count_of(anon), count_of(shmem))))
-    return told
+    usage.update(memory_of((None if anon is None else count_of(anon), count_of(shmem))))
+    return usage

@@ -1,7 +1,7 @@
-"""The section containers: what Docker and Podman run, asked at their sockets, never through their programs.
+"""The section containers: what Docker and Podman run, read from their sockets, never through their programs.
 
-One call lists the containers of an engine. Each is looked at more closely only when something about it changed,
-and what it uses is read from its control group. All of it shares one time budget, however many there are.
+One call lists the containers of an engine. Each is inspected only when something about it has changed, and its
+resource usage is read from its control group. All of it shares one time limit, however many containers there are.
 """
 
 import re
@@ -31,48 +31,48 @@ ENGINE_PROGRAMS = {
     "podman": ("/usr/bin/podman", "/usr/local/bin/podman"),
 }
 CONTAINERS_SECONDS = 4.0
-# Podman's service ends when nobody asks and starts anew for every question; that a container ended is seen without it.
+# Podman's service ends when idle and starts again for every request; the end of a container shows without it.
 LIST_SECONDS = {"docker": 0.0, "podman": 120.0}
-LATE_SECONDS = 60.0  # for how long an engine that did not answer is left alone
-KEPT_SECONDS = 150.0  # for how long its last list stands for it
-INSPECTED = 50  # containers that are looked at more closely in one round, at most …
-REFRESHED = 5  # … and so many of them only because the last look is long ago
-STATS_SECONDS = 0.5  # an engine that takes longer for one container's use is not asked for it again
-# Everybody may run an engine of his own, and a program that only says that it is one: what a user's may cost.
+LATE_SECONDS = 60.0  # pause after an engine did not answer in time
+KEPT_SECONDS = 150.0  # how long its last list is reported meanwhile
+INSPECTED = 50  # containers inspected in one round, at most …
+REFRESHED = 5  # … and this many of them only because the last inspection is long ago
+STATS_SECONDS = 0.5  # an engine that takes longer for the stats of one container is not asked for stats again
+# Every user can run their own engine, or a program that only claims to be one: limits for users' engines.
 USER_ANSWER_BYTES = 1 << 20
 USER_ANSWER_MARKS = 40000
 CONTAINERS_SHOWN, USER_CONTAINERS_SHOWN = 1000, 200  # of one engine
 ROWS_SHOWN = 1500  # of all
 USERS_ASKED = 50
 USER_CPU_SECONDS = 0.5  # in one round
-USER_SHARE, USER_CPU_SHARE = 0.05, 0.01  # of the time, and of one processor, in the long run
-REST_SECONDS = 120.0  # at most, as what it listed last stands for 150
+USER_SHARE, USER_CPU_SHARE = 0.05, 0.01  # of the time, and of one CPU, in the long run
+REST_SECONDS = 120.0  # at most, as its last list is kept for 150
 STATS = "/stats?stream=false&one-shot=true"
 LIVING = ("running", "paused")
 ENDED = ("exited", "dead", "restarting")
 
 
 class Engine:
-    """One engine of one owner: root, or the user whose rootless one it is; `paths` are the sockets to try."""
+    """One engine of one owner: root, or the user of a rootless engine; `paths` are the sockets to try."""
 
     def __init__(self, kind: str, owner: str, uid: int = 0, held: "Json | None" = None) -> None:
         self.kind = kind
         self.owner = owner
         self.uid = uid
-        self.held = {} if held is None else held  # the threads that hang in users' folders
+        self.held = {} if held is None else held  # threads that hang in users' folders
         self.paths = []  # type: list[str]
 
     def source(self) -> str:
-        """Return its name among the sources of the list."""
+        """Return the engine's key in `complete`: kind/owner."""
         return self.kind + "/" + self.owner
 
     def most(self) -> int:
-        """Return how many of its containers are told."""
+        """Return the maximum number of its containers in the section."""
         return USER_CONTAINERS_SHOWN if self.uid else CONTAINERS_SHOWN
 
 
 def find_engines(host: "Host") -> "list[Engine]":
-    """Return root's engines that may be here, each with the sockets to try."""
+    """Return root's engines that may exist, each with the sockets to try."""
     found = {}  # type: dict[str, Engine]
     taken = set()  # type: set[str]
     for kind, path in SOCKETS:
@@ -84,10 +84,10 @@ def find_engines(host: "Host") -> "list[Engine]":
 
 
 def find_users_engines(host: "Host", memo: "Json", seconds: float) -> "tuple[list[Engine], set[int]]":
-    """Return the engines of who is logged in, and whose folders do not answer: a user may mount anything there.
+    """Return the engines of logged-in users, and the users whose folders do not answer: they can mount anything there.
 
-    Whoever keeps us waiting is left alone for a while, in which nothing is known of that user's engines. Each user may
-    hold a thread, so that those who hang cost nobody else; who took longer is asked later, after those who did not.
+    A user whose folder hangs is skipped for a while, during which that user's engines are unknown. Each user may block
+    one thread, so that those who hang delay nobody else; users who took longer before come last.
     """
     accounts, now = parse_accounts(host.text("/etc/passwd")), host.boottime()
     held, resting = memo.setdefault("held", {}), memo.setdefault("resting", {})
@@ -116,21 +116,21 @@ def find_users_engines(host: "Host", memo: "Json", seconds: float) -> "tuple[lis
 def users_sockets(host: "Host", uid: int) -> "list[tuple[str, str]]":
     """Return kind and path of the sockets in a user's folder; may block.
 
-    A link could make root's containers look like this user's, and what another user listens at as well.
+    Links do not count: they could make the containers of root or another user look like this user's.
     """
     paths = [(kind, f"/run/user/{uid}{path}") for kind, path in USER_SOCKETS]
     return [(kind, path) for kind, path in paths if host.is_socket_of(path, uid)]
 
 
 def users_here(host: "Host") -> "list[int]":
-    """Return who is logged in: systemd makes a folder for each, and nobody else can (pam_systemd(8))."""
+    """Return the uids that are logged in: systemd makes a folder for each, and only root can (pam_systemd(8))."""
     return sorted(int(name) for name in host.names("/run/user") if re.fullmatch(r"[1-9][0-9]{0,9}", name))
 
 
 def would_start(host: "Host", engine: Engine) -> bool:
-    """Return whether asking would start a Docker that somebody stopped: systemd holds its socket, and it does not run.
+    """Return whether a request would start a stopped Docker: systemd holds its socket, and it does not run.
 
-    systemd keeps a link invocation:UNIT for every service that is active; a Docker without one has its own pid file.
+    systemd keeps a link invocation:UNIT for every active service; a Docker that is no such service has its own PID file.
     """
     if engine.source() != "docker/root" or not host.exists("/run/systemd/units"):
         return False
@@ -141,11 +141,11 @@ def would_start(host: "Host", engine: Engine) -> bool:
     return has_socket and not (pid and host.exists(f"/proc/{pid}"))
 
 
-# ---------------------------------------------------------------- what an engine tells
+# ---------------------------------------------------------------- containers
 
 
 class Container:
-    """One container, remembered between rounds: `row` is of the last list, `details` of the last closer look."""
+    """One container, kept between rounds: `row` is from the last list, `details` from the last inspection."""
 
     def __init__(self, ident: str) -> None:
         self.ident = ident
@@ -159,9 +159,9 @@ class Container:
         self.stats = {}  # type: Json
 
     def is_due(self, host: "Host", kind: str) -> bool:
-        """Return whether a closer look would show something new.
+        """Return whether an inspection would show something new.
 
-        Podman's list tells no health, so containers with a health check are looked at whenever it is asked.
+        Podman's list has no health, so running containers with a health check are inspected in every round.
         """
         state = self.row["state"]
         if self.key != (state, self.row.get("exit_code")) or state == "restarting":
@@ -170,20 +170,20 @@ class Container:
         return self.has_ended(host) or (kind == "podman" and state == "running" and has_health)
 
     def has_ended(self, host: "Host") -> bool:
-        """Return whether its first process is gone: it ended or was restarted since the last look."""
+        """Return whether its first process is gone: it ended or was restarted since the last inspection."""
         return bool(self.process) and not host.exists(self.process)
 
     def note(self, host: "Host", engine: Engine, document: "Json", now: float) -> None:
-        """Take in a closer look, and find where its use can be read.
+        """Store an inspection, and find the files of its resource usage.
 
-        A user's engine speaks for the processes of that user only: it could name anybody's.
+        A user's engine is trusted only for processes of that user: it could name any process.
         """
         self.details = parse_inspected(document)
         self.key = (self.row["state"], self.row.get("exit_code"))
         self.looked_at = now
         pid = self.details.get("pid", 0)
         process = f"/proc/{pid}" if pid else ""
-        # In a container of its own the probe does not see the others' processes: nothing can be told by them then.
+        # Inside a container, the probe does not see the processes of other containers: they then say nothing.
         self.process = process if process and host.exists(process) else ""
         if engine.uid and not (self.process and belongs_to(host, pid, engine.uid)):
             self.details.pop("pid", None)
@@ -193,11 +193,11 @@ class Container:
         self.cpu_file, self.memory_file = group_files(host, self.process, self.ident, guesses) if pid else ("", "")
 
     def has_group(self) -> bool:
-        """Return whether files say what it uses."""
+        """Return whether there are files of its resource usage."""
         return bool(self.cpu_file or self.memory_file)
 
     def merged_row(self) -> "Json":
-        """Return all that is known of it."""
+        """Return its row with its details, without values that do not apply to its state."""
         row = dict(self.details, **self.row)
         if row["state"] not in LIVING:
             row.pop("health", None)
@@ -211,7 +211,7 @@ class Container:
 
 
 class EngineMemo:
-    """What is remembered of an engine between rounds; without a `state` there is none."""
+    """The state of an engine between rounds; an empty `state` means that there is no engine."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -224,18 +224,18 @@ class EngineMemo:
         self.is_whole = True
 
     def is_late(self) -> bool:
-        """Return whether it did not answer the last time."""
+        """Return whether it did not answer in time in its last round."""
         return self.state == "timed_out"
 
     def is_due(self, host: "Host", now: float) -> bool:
-        """Return whether its list has to be asked for; while it rests, not for what has ended either."""
+        """Return whether its list has to be read; while it rests, not even when a container has ended."""
         if now < self.rest_until:
             return False
         return now >= self.ask_at or (self.state == "ok" and any(one.has_ended(host) for one in self.containers))
 
 
 def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
-    """Ask an engine for its containers and what is new about them; one that was asked and is late waits a while."""
+    """Read an engine's containers and what is new about them; an engine that is late is skipped for a while."""
     import socket  # noqa: PLC0415
 
     memo.ask_at = now + LIST_SECONDS[engine.kind]
@@ -243,7 +243,7 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
     try:
         talk(host, engine, memo, deadline, now)
     except (Late, socket.timeout):
-        if memo.listed_at != now:  # else the list is whole, and what is left is told in the next round
+        if memo.listed_at != now:  # else the list is complete, and the rest follows in the next round
             memo.state, memo.ask_at = "timed_out", now + LATE_SECONDS
     except PermissionError:
         memo.state = "permission_denied"
@@ -259,12 +259,12 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
 
 
 def rest_after(seconds: float, cpu_seconds: float) -> float:
-    """Return for how long a user's engine is left alone after what it has cost: whatever it says, it has a small share."""
+    """Return how many seconds a user's engine is skipped after a round, so that its long-term share of time is small."""
     return min(REST_SECONDS, max(seconds / USER_SHARE, cpu_seconds / USER_CPU_SHARE))
 
 
 def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
-    """Get the list, then what is new; raises what stands in the way."""
+    """Read the list, then inspect what is new; raises whatever goes wrong."""
     if would_start(host, engine):
         memo.state = "stopped"
         return
@@ -277,7 +277,7 @@ def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: f
 
 
 def open_connection(host: "Host", engine: Engine, deadline: float) -> "HttpConnection":
-    """Return a conversation through the first socket that is there; raises OSError."""
+    """Return a connection to the first socket that exists; raises OSError."""
     for path in engine.paths[:-1]:
         try:
             return HttpConnection(host, path, deadline)
@@ -292,7 +292,7 @@ def open_connection(host: "Host", engine: Engine, deadline: float) -> "HttpConne
 
 
 def connect_user(host: "Host", engine: Engine, deadline: float) -> "Any":
-    """Return a socket that leads to a user's engine; the way there may hang, as that user may mount something on it."""
+    """Return a socket connected to a user's engine; may hang, as the user can mount anything on the path."""
     path, left = engine.paths[-1], max(0.1, deadline - time.monotonic())
     found = ask_each([str(engine.uid)], lambda _: host.connect(path, left, engine.uid), engine.held, deadline, USERS_ASKED)
     stream = found.get(str(engine.uid))
@@ -304,7 +304,7 @@ def connect_user(host: "Host", engine: Engine, deadline: float) -> "Any":
 
 
 def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: float) -> None:
-    """Take in an engine's list, keeping what is known of its containers; raises ValueError for what is none."""
+    """Store an engine's list, keeping the details of known containers; raises ValueError if it is no list."""
     if not isinstance(documents, list):
         raise ValueError("no list")  # noqa: TRY004 - as for any other nonsense
     rows = {}  # type: dict[str, Json]
@@ -312,54 +312,54 @@ def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: fl
         ident = document.get("Id")
         if isinstance(ident, str) and CONTAINER_ID.fullmatch(ident) and len(rows) < engine.most():
             rows[ident] = parse_listed(engine.kind, document)
-    known = {one.ident: one for one in memo.containers}
+    known = {container.ident: container for container in memo.containers}
     memo.containers = [known.get(ident) or Container(ident) for ident in rows]
-    for one in memo.containers:
-        one.row, one.stats = rows[one.ident], {}
-    memo.containers.sort(key=lambda one: one.row["name"])
+    for container in memo.containers:
+        container.row, container.stats = rows[container.ident], {}
+    memo.containers.sort(key=lambda container: container.row["name"])
     memo.state, memo.listed_at, memo.is_whole = "ok", now, len(rows) == len(documents)
 
 
 def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpConnection") -> None:
-    """Inspect what is new, then a few whose last look is long ago; ask for the use of what has no control group."""
+    """Inspect what is new, then a few whose last inspection is long ago; read stats of containers without a control group."""
     now = memo.listed_at
-    due = [one for one in memo.containers if one.is_due(host, engine.kind)]
-    idents = {one.ident for one in due}
-    old = [one for one in memo.containers if one.ident not in idents and now - one.looked_at > REFRESH_SECONDS]
-    old.sort(key=lambda one: one.looked_at)
-    for one in (due + old[:REFRESHED])[:INSPECTED]:
-        document = door.ask("/containers/" + one.ident + "/json")
+    due = [container for container in memo.containers if container.is_due(host, engine.kind)]
+    idents = {container.ident for container in due}
+    old = [container for container in memo.containers if container.ident not in idents and now - container.looked_at > REFRESH_SECONDS]
+    old.sort(key=lambda container: container.looked_at)
+    for container in (due + old[:REFRESHED])[:INSPECTED]:
+        document = door.ask("/containers/" + container.ident + "/json")
         if isinstance(document, dict):
-            one.note(host, engine, document, now)
-    for one in memo.containers:
-        if memo.has_stats and one.looked_at and one.row["state"] == "running" and not one.has_group():
+            container.note(host, engine, document, now)
+    for container in memo.containers:
+        if memo.has_stats and container.looked_at and container.row["state"] == "running" and not container.has_group():
             begun = time.monotonic()
-            one.stats = parse_stats(object_of(door.ask("/containers/" + one.ident + STATS)))
+            container.stats = parse_stats(object_of(door.ask("/containers/" + container.ident + STATS)))
             memo.has_stats = time.monotonic() - begun < STATS_SECONDS
 
 
 def container_rows(host: "Host", engine: Engine, memo: EngineMemo, now: float) -> "list[Json]":
-    """Return the rows of an engine's containers; those of one that does not answer stand for a while."""
+    """Return the rows of an engine's containers; if it does not answer, the last ones for a while."""
     if memo.state not in ("ok", "timed_out", "unreadable") or now - memo.listed_at > KEPT_SECONDS:
         return []
     rows = []
-    for one in memo.containers:
-        row = dict(one.merged_row(), engine=engine.kind, owner=engine.owner)
+    for container in memo.containers:
+        row = dict(container.merged_row(), engine=engine.kind, owner=engine.owner)
         if engine.uid:
             row["uid"] = engine.uid
         if row["state"] in LIVING:
-            row.update(read_group(host, one.cpu_file, one.memory_file) if one.has_group() else one.stats if memo.listed_at == now else {})
+            row.update(read_group(host, container.cpu_file, container.memory_file) if container.has_group() else container.stats if memo.listed_at == now else {})
         rows.append(row)
     return rows
 
 
 def has_engine(host: "Host", memo: "Json") -> bool:
-    """Return whether there may be an engine that keeps us waiting; even to look for a user's can."""
+    """Return whether there may be an engine, which can block; even the search for a user's engine can."""
     return bool(users_here(host)) or any(host.exists(path) for _, path in SOCKETS)
 
 
 def ask_engines(host: "Host", engines: "list[Engine]", named: "list[str]", memo: "Json", deadline: float) -> None:
-    """Ask every engine whose turn it is, each within its share of the time; those of all users have one together."""
+    """Read every engine that is due, each within its share of the time; those of all users have one share together."""
     now = host.boottime()
     for number, engine in enumerate(engines):
         of_engine = memo.setdefault(engine.source(), EngineMemo(engine))
@@ -369,16 +369,16 @@ def ask_engines(host: "Host", engines: "list[Engine]", named: "list[str]", memo:
         later = [one for one in engines[number + 1 :] if engine.uid or not one.uid]
         has_users = not engine.uid and bool(engines[-1].uid)
         share = max(0.1, deadline - begun) / (1 + len(later) + has_users)
-        # One that did not answer the last time must not keep the others waiting again.
+        # An engine that was late in its last round must not delay the others again.
         ask_engine(host, engine, of_engine, begun + min(share, AGAIN_SECONDS if of_engine.is_late() else share), now)
 
 
 def collect_containers(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Ask every engine, and tell what they said: root's first, so that what others say cuts nothing off of it."""
+    """Read every engine, and report its containers: root's first, so that those of users displace none of them."""
     deadline = time.monotonic() + min(CONTAINERS_SECONDS, request.timeout * 0.6)
     known, now = memo.setdefault("engines", {}), host.boottime()
     of_users, silent = find_users_engines(host, memo, min(AGAIN_SECONDS, request.timeout * 0.2))
-    # Of a user whose folder does not answer there is what was there before.
+    # Of a user whose folder does not answer, the previous engines are kept.
     engines = find_engines(host) + of_users + [one.engine for one in known.values() if one.engine.uid in silent]
     section = {"at": round(now, 3), "complete": {}, "engines": [], "containers": []}  # type: Json
     for source in set(known) - {engine.source() for engine in engines}:

@@ -1,4 +1,4 @@
-"""The section hardware: what this machine is made of, from firmware, /proc and /sys."""
+"""The section hardware: the components of this host, from firmware, /proc and /sys."""
 
 import re
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .sensors import PCI_ADDRESS
 
 DMI = "/sys/class/dmi/id/"
-# What boards carry whose maker filled nothing in.
+# Placeholders on boards whose maker filled nothing in.
 EMPTY_DMI = re.compile(
     r"(to be filled|default string|system (product name|manufacturer|serial number|version)"
     r"|not (specified|applicable|available)|o\.?e\.?m|unknown|none|n/?a|null|type1|invalid|all series"
@@ -20,7 +20,7 @@ EMPTY_DMI = re.compile(
     r"|\W*$",
     re.IGNORECASE,
 )
-# MIDR implementer and part of ARM cores, for machines whose cpuinfo names none (arch/arm64/include/asm/cputype.h).
+# MIDR implementer and part of ARM cores, for hosts whose cpuinfo has no name (arch/arm64/include/asm/cputype.h).
 ARM_CORES = {
     "0x41/0xd03": "Cortex-A53",
     "0x41/0xd04": "Cortex-A35",
@@ -40,13 +40,13 @@ ARM_CORES = {
 
 
 def dmi(host: "Host", name: str) -> str:
-    """Return what the firmware says, "" for what nobody filled in or only root may read."""
-    told = " ".join(host.text(DMI + name).split())
-    return "" if EMPTY_DMI.match(told) else told
+    """Return a DMI field, "" for placeholders and fields that only root may read."""
+    value = " ".join(host.text(DMI + name).split())
+    return "" if EMPTY_DMI.match(value) else value
 
 
 def device_tree(host: "Host", name: str) -> str:
-    """Return a text of the device tree, which ends with a zero byte."""
+    """Return a text property of the device tree, without its final zero byte."""
     return host.text("/proc/device-tree/" + name).rstrip("\0").strip()
 
 
@@ -62,7 +62,7 @@ def parse_cpuinfo(text: str) -> "list[dict[str, str]]":
 
 
 def cpu_model(processors: "list[dict[str, str]]") -> str:
-    """Return the CPU's name; ARM cores tell numbers, one name per kind of core then."""
+    """Return the CPU's name; ARM cores report numbers, which give one name per kind of core."""
     named = next((one["model name"] for one in processors if one.get("model name")), "")
     if named and "CPU implementer" not in processors[0]:
         return " ".join(named.split())
@@ -75,9 +75,9 @@ def cpu_model(processors: "list[dict[str, str]]") -> str:
 
 
 def cpu_topology(host: "Host", processors: "list[dict[str, str]]", is_replaced: bool) -> "Json":
-    """Return sockets, cores and threads, from cpuinfo on x86, else from sysfs.
+    """Return the numbers of sockets, cores and threads, from cpuinfo on x86, else from sysfs.
 
-    In a container cpuinfo may have been replaced by one of the container's own CPUs: sysfs has the machine's.
+    In a container, cpuinfo may be replaced by one with the container's CPUs only: sysfs has those of the host.
     """
     threads = sum(1 for one in processors if one.get("processor", "").isdigit())
     places = [(one.get("physical id", ""), one["core id"]) for one in processors if "core id" in one]
@@ -85,18 +85,18 @@ def cpu_topology(host: "Host", processors: "list[dict[str, str]]", is_replaced: 
         folder = "/sys/devices/system/cpu/"
         names = [name for name in host.names(folder) if re.match(r"cpu\d+$", name)]
         topologies = [folder + name + "/topology/" for name in names]
-        # Clusters repeat core ids, so threads of one core are known by the list that they share.
+        # Clusters repeat core ids, so the shared sibling list identifies the threads of one core.
         shared = [host.text(path + "thread_siblings_list") for path in topologies]
         packages = [host.text(path + "physical_package_id") for path in topologies]
         places = [place for place in zip(packages, shared) if place[1]]
-    told = {"threads": threads or len(places) or 1}  # type: Json
+    counts = {"threads": threads or len(places) or 1}  # type: Json
     if places:
-        told.update(sockets=len({place[0] for place in places}), cores=len(set(places)))
-    return told
+        counts.update(sockets=len({place[0] for place in places}), cores=len(set(places)))
+    return counts
 
 
 def udev_properties(host: "Host", disk: str) -> "dict[str, str]":
-    r"""Return what udev noted about a disk, readable without root.
+    r"""Return udev's properties of a disk, readable without root.
 
     S:disk/by-id/ata-ST8000VN004-2M2101_WSD0000A
     E:ID_SERIAL_SHORT=WSD0000A
@@ -107,14 +107,14 @@ def udev_properties(host: "Host", disk: str) -> "dict[str, str]":
 
 
 def disk_hardware(host: "Host", disk: str) -> "Json":
-    """Return what a disk is; udev knows more than sysfs where there is udev."""
+    """Return a disk's model, serial and so on; udev, if available, knows more than sysfs."""
     folder, udev = "/sys/block/" + disk + "/", udev_properties(host, disk)
     sectors = host.number(folder + "size")
     rotational = host.text(folder + "queue/rotational")
     model = host.text(folder + "device/model") or host.text(folder + "device/name") or udev.get("ID_MODEL", "")
     serial = host.text(folder + "device/serial") or host.text(folder + "serial")
     wwid = host.text(folder + "wwid") or host.text(folder + "device/wwid")
-    told = {
+    row = {
         "model": " ".join(model.split()),
         "serial": (
             udev.get("ID_SERIAL_SHORT") or udev.get("ID_SCSI_SERIAL") or serial or scsi_serial(host, folder)
@@ -124,11 +124,11 @@ def disk_hardware(host: "Host", disk: str) -> "Json":
         "size_bytes": sectors * 512 if sectors else None,
         "rotational": rotational == "1" if rotational else None,
     }
-    return {key: value for key, value in told.items() if value not in (None, "")}
+    return {key: value for key, value in row.items() if value not in (None, "")}
 
 
 def scsi_serial(host: "Host", folder: str) -> str:
-    """Return the serial number page of a SCSI or SATA disk: four bytes of header, then text (SPC-4, 7.8.15)."""
+    """Return the serial number in the VPD page of a SCSI or SATA disk: four bytes of header, then text (SPC-4, 7.8.15)."""
     try:
         return host.read_bytes(folder + "device/vpd_pg80")[4:].decode("ascii", "replace").strip("\0 ")
     except OSError:
@@ -136,7 +136,7 @@ def scsi_serial(host: "Host", folder: str) -> str:
 
 
 def wwn(wwid: str) -> str:
-    """Return a world wide name as lsblk writes it, "" for an id that is none.
+    """Return a world wide name as lsblk writes it, "" for any other id.
 
     naa.5000c500a1b2c3d4  →  0x5000c500a1b2c3d4
     """
@@ -145,16 +145,16 @@ def wwn(wwid: str) -> str:
     return wwid if wwid.startswith(("eui.", "nvme.", "uuid.")) else ""
 
 
-# What the kernel counts in the order in which it finds it: host0, ata3, usb1, nvme0, virtio2, mmc0, session4.
+# Names that the kernel numbers in the order of detection: host0, ata3, usb1, nvme0, virtio2, mmc0, session4.
 COUNTED_PART = re.compile(r"([a-z_]+)(\d+)$")
-# Of names that begin with the number of a host or bus, what comes behind it, which the hardware gives.
+# The part after the number of a SCSI host or bus at the beginning of a name, which the hardware determines.
 NUMBERED_PART = re.compile(r"(?:[a-z_]+-)?\d+[:-](.+)$")
 
 
 def disk_path(host: "Host", disk: str) -> str:
-    """Return where a disk is plugged in, from its last PCI address on, in words that survive a reboot; "" without any.
+    """Return where a disk is plugged in, from its last PCI address on, stable across reboots; "" for virtual disks.
 
-    udev's /dev/disk/by-path says the same where there is udev, but in other words from version to version.
+    udev's /dev/disk/by-path has the same information if there is udev, but its format changes between versions.
 
     /sys/devices/pci0000:00/0000:00:17.0/ata3/host2/target2:0:0/2:0:0:0/block/sdc  →  0000:00:17.0/ata3/host1/0:0:0
     /sys/devices/pci0000:00/0000:00:14.0/usb4/4-2/4-2.1/4-2.1:1.0/host6/target6:0:0/6:0:0:1/block/sdd
@@ -165,21 +165,21 @@ def disk_path(host: "Host", disk: str) -> str:
     if parts[:2] != ["sys", "devices"] or parts[2] == "virtual":
         return ""
     last = max([i for i, part in enumerate(parts) if PCI_ADDRESS.match(part)] or [2])
-    told = []
+    steps = []
     for i in range(last, len(parts) - 1):
         numbered = NUMBERED_PART.match(parts[i])
         if numbered and i > last:
-            told.append(numbered.group(1))
+            steps.append(numbered.group(1))
         elif COUNTED_PART.match(parts[i]):
-            told.append(position(host, "/" + "/".join(parts[:i]), parts[i]))
+            steps.append(position(host, "/" + "/".join(parts[:i]), parts[i]))
         elif not re.match(r"(target\d|block$|nvme$|mmc_host$|mmc\d+:)", parts[i]):
-            told.append(parts[i])
+            steps.append(parts[i])
     namespace = re.match(r"nvme\d+(n\d+)$", disk)
-    return "/".join(told + ([namespace.group(1)] if namespace else []))
+    return "/".join(steps + ([namespace.group(1)] if namespace else []))
 
 
 def position(host: "Host", folder: str, name: str) -> str:
-    """Return a counted name with its position among its like in a folder: a controller's ports are always all there.
+    """Return a numbered name with its position among its siblings in a folder: all ports of a controller always exist.
 
     ata9 beside ata7 and ata8  →  ata3
     """
@@ -191,17 +191,17 @@ def position(host: "Host", folder: str, name: str) -> str:
 
 
 def interface_hardware(host: "Host", name: str, kind: str) -> "Json":
-    """Return what an interface is."""
+    """Return an interface's type, MAC addresses and driver."""
     folder = "/sys/class/net/" + name + "/"
     mac = host.text(folder + "address")
-    told = {"type": kind, "mac": mac if re.match(r"(?!00(:00){5}$)[0-9a-f]{2}(:[0-9a-f]{2}){5}$", mac) else ""}
+    row = {"type": kind, "mac": mac if re.match(r"(?!00(:00){5}$)[0-9a-f]{2}(:[0-9a-f]{2}){5}$", mac) else ""}
     if kind in ("physical", "wireless"):
-        told.update(permanent_mac=host.permanent_mac(name), driver=host.link_name(folder + "device/driver"))
-    return {key: value for key, value in told.items() if value}
+        row.update(permanent_mac=host.permanent_mac(name), driver=host.link_name(folder + "device/driver"))
+    return {key: value for key, value in row.items() if value}
 
 
 def collect_hardware(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Tell what this machine is made of."""
+    """Report the components of this host."""
     processors = parse_cpuinfo(host.text("/proc/cpuinfo"))
     section = {
         "vendor": dmi(host, "sys_vendor"),

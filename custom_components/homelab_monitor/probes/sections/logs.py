@@ -1,4 +1,4 @@
-"""The section logs: the last lines of the log of one service or container, asked for by name and bounded."""
+"""The section logs: the last lines of the log of one service or container, requested by name, with a limit."""
 
 import re
 import time
@@ -17,8 +17,8 @@ LOG_WISH = re.compile(r"(\d{1,4}) (service|container) (.+)")
 CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
 LOG_LINES = 500
 LOG_BYTES = 64 << 10
-LINE_CHARACTERS = 4096  # a line that is longer is cut, so that others have room
-CONTAINER_LOG_BYTES = 1 << 20  # what an engine may send; beyond that fewer, as they are long
+LINE_CHARACTERS = 4096  # longer lines are cut, so that others fit
+CONTAINER_LOG_BYTES = 1 << 20  # limit of an engine's response; beyond it, fewer lines are requested
 PIECE_BYTES = 16 << 10  # Docker keeps a long line in pieces of this size, and counts pieces
 LOG_SECONDS = 8.0
 JOURNAL_REMARK = re.compile(r"-- (?:No entries|Logs begin|Journal begins).*--$")
@@ -26,7 +26,7 @@ JOURNAL_DENIED = re.compile(r"insufficient permissions|not seeing messages from 
 
 
 def parse_wish(watched: "list[str]") -> "tuple[int, str, str]":
-    """Return lines, kind and name of the one log that is asked for; ["100 service nginx.service"]."""
+    """Return lines, kind and name of the requested log; ["100 service nginx.service"]."""
     wish = LOG_WISH.fullmatch(watched[0]) if watched else None
     if not wish:
         raise Broken("no log is named")
@@ -34,7 +34,7 @@ def parse_wish(watched: "list[str]") -> "tuple[int, str, str]":
 
 
 def last_lines(text: str, count: int) -> "tuple[list[str], bool]":
-    """Return the last lines that fit, and whether some that were there are left out."""
+    """Return the last lines that fit, and whether others were left out or cut."""
     lines = [line.rstrip("\r") for line in lines_of(text)]  # a terminal ends them with both
     kept = []  # type: list[str]
     left = LOG_BYTES
@@ -66,7 +66,7 @@ def read_journal(host: "Host", unit: str, count: int) -> str:
 
 
 def is_unknown(host: "Host", unit: str) -> bool:
-    """Return whether systemd says that there is no such unit; where it says nothing, nobody knows.
+    """Return whether systemd says that there is no such unit; False if it does not answer.
 
     LoadState=not-found
     """
@@ -77,7 +77,7 @@ def is_unknown(host: "Host", unit: str) -> bool:
 
 
 def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tuple[str, bool]":
-    """Return what a container has printed last, both streams in their order, and whether lines were too long for all.
+    """Return a container's last output, both streams in order, and whether long lines forced a smaller number of lines.
 
     `key` is engine/owner/name.
     """
@@ -96,7 +96,7 @@ def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tup
     try:
         try:
             return ask_for_log(host, engine, name, count, deadline), False
-        except ValueError:  # too long; so many of the longest pieces always fit
+        except ValueError:  # too long; this many of the longest pieces always fit
             fewer = min(count, CONTAINER_LOG_BYTES // PIECE_BYTES // 2)
             return ask_for_log(host, engine, name, fewer, deadline), True
     except (FileNotFoundError, ConnectionRefusedError):
@@ -106,22 +106,22 @@ def read_container_log(host: "Host", key: str, count: int, memo: "Json") -> "tup
 
 
 def ask_for_log(host: "Host", engine: "Engine", name: str, count: int, deadline: float) -> str:
-    """Return the end of a container's log from its engine; raises OSError, Late, Broken, ValueError where it is too long."""
+    """Return the end of a container's log from its engine; raises OSError, Late, Broken, ValueError if it is too long."""
     door = open_connection(host, engine, deadline)
     door.limit = CONTAINER_LOG_BYTES
     try:
-        told = door.ask("/containers/" + name + "/json")
-        if told is None:
+        details = door.ask("/containers/" + name + "/json")
+        if details is None:
             raise Missing("not_installed")
         content = door.fetch(f"/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={count}") or b""
     finally:
         door.close()
-    has_terminal = bool((told.get("Config") or {}).get("Tty"))
+    has_terminal = bool((details.get("Config") or {}).get("Tty"))
     return (content if has_terminal else b"".join(log_frames(content))).decode("utf-8", "replace")
 
 
 def log_frames(content: bytes) -> "Iterator[bytes]":
-    """Yield what a container without a terminal has printed (Docker Engine API, ContainerAttach: stream format).
+    """Yield the output of a container without a terminal (Docker Engine API, ContainerAttach: stream format).
 
     1 0 0 0 | 0 0 0 6 | hello\n: the stream, three zeros, the length, that many bytes
     """
@@ -133,7 +133,7 @@ def log_frames(content: bytes) -> "Iterator[bytes]":
 
 
 def collect_logs(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Return the end of the log that `watch` names."""
+    """Return the end of the log named in `watch`."""
     count, kind, name = parse_wish(request.watch.get("logs", []))
     text, is_short = (read_journal(host, name, count), False) if kind == "service" else read_container_log(host, name, count, memo)
     lines, is_cut = last_lines(text, count)

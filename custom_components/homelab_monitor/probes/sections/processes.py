@@ -1,6 +1,6 @@
-"""The section processes: the counters of every process, so that its reader can tell who is busy.
+"""The section processes: the counters of every process, from which the reader computes which are busy.
 
-Names are the kernel's (15 characters), and no command lines: those hold passwords more often than one thinks.
+Names are the kernel's (15 characters); command lines are not read, as they often contain passwords.
 """
 
 import re
@@ -16,7 +16,7 @@ MOST_BY_MEMORY, MOST_BY_CPU, MOST_NEW = 1000, 500, 500
 
 
 def parse_process(stat: str, status: str, ticks: int) -> "Json":
-    """Return one process (proc_pid_stat(5), proc_pid_status(5)); raises IndexError and ValueError for what is none.
+    """Return one process (proc_pid_stat(5), proc_pid_status(5)); raises IndexError and ValueError for malformed text.
 
     812 (nginx: master) S 1 812 812 0 -1 4194560 1053 0 0 0 12 34 0 0 20 0 1 0 4300 …
     Uid:\t0\t33\t0\t0
@@ -24,20 +24,20 @@ def parse_process(stat: str, status: str, ticks: int) -> "Json":
     """
     name, _, rest = stat.partition("(")[2].rpartition(")")
     words = rest.split()
-    told = {field: values for field, *values in PROCESS_STATUS.findall(status)}
+    fields = {field: values for field, *values in PROCESS_STATUS.findall(status)}
     return {
         "name": name,
         "state": words[0],
-        "user": told.get("Uid", ("", ""))[1],  # the effective one, as ps shows
+        "user": fields.get("Uid", ("", ""))[1],  # the effective one, as ps shows
         "cpu_seconds": round((int(words[11]) + int(words[12])) / ticks, 2),
-        "memory_bytes": int(told.get("VmRSS", ("0",))[0]) << 10,  # the kernel's own threads have none
-        "threads": int(told.get("Threads", ("1",))[0]),
+        "memory_bytes": int(fields.get("VmRSS", ("0",))[0]) << 10,  # kernel threads have none
+        "threads": int(fields.get("Threads", ("1",))[0]),
         "started_seconds": round(int(words[19]) / ticks, 2),
     }
 
 
 def parse_accounts(text: str) -> "dict[str, str]":
-    """Return account names by uid (passwd(5)); those of a directory service keep their number, as asking it may hang.
+    """Return account names by uid (passwd(5)); accounts of a directory service have none, as a query may hang.
 
     www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
     """
@@ -48,24 +48,24 @@ def parse_accounts(text: str) -> "dict[str, str]":
 def read_process(
     host: "Host", pid: int, accounts: "dict[str, str]", ticks: int, turns: "dict[int, str | None]"
 ) -> "Json | None":
-    """Return one process, None when it has ended meanwhile; `turns` is told whom it counts for."""
+    """Return one process, None if it has ended meanwhile; stores the account that it counts for in `turns`."""
     folder = "/proc/" + str(pid)
     try:
         status = host.read(folder + "/status")
-        told = parse_process(host.read(folder + "/stat"), status, ticks)
+        process = parse_process(host.read(folder + "/stat"), status, ticks)
     except (OSError, IndexError, ValueError):
         return None
     cgroup = host.text(folder + "/cgroup")
-    told["user"] = accounts.get(told["user"], told["user"])
+    process["user"] = accounts.get(process["user"], process["user"])
     turns[pid] = accounts.get(str(counts_for(status.encode("utf-8", "surrogateescape"), cgroup)))
-    return dict(told, pid=pid, **parse_cgroup(cgroup))
+    return dict(process, pid=pid, **parse_cgroup(cgroup))
 
 
 def notable(processes: "list[Json]", turns: "dict[int, str | None]") -> "list[Json]":
-    """Return those that count where there are too many: with most memory, with most CPU time, and the newest.
+    """Return a selection if there are too many: those with most memory, those with most CPU time, and the newest.
 
-    Of each user in turn, so that nobody's crowd hides what others run; `turns` says whose each is. That is who started
-    it: whoever runs a program with the setuid bit has another user's processes.
+    Of each user in turn, so that no user's crowd hides the processes of others; `turns` is the account by pid. That is
+    the user who started it: setuid programs run as another user.
     """
     if len(processes) <= MOST_BY_MEMORY + MOST_BY_CPU + MOST_NEW:
         return processes
@@ -79,15 +79,15 @@ def notable(processes: "list[Json]", turns: "dict[int, str | None]") -> "list[Js
 
 
 def collect_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read every process once; what each has used since another reading is the reader's business."""
+    """Read every process once; the reader computes the differences between two readings."""
     at, ticks, accounts = host.boottime(), host.ticks(), parse_accounts(host.text("/etc/passwd"))
     pids = list_pids(host)
     chosen = pids if len(pids) <= PROCESSES_LOOKED_AT else in_turn(host, pids, accounts)[:PROCESSES_LOOKED_AT]
     turns = {}  # type: dict[int, str | None]
     found = (read_process(host, pid, accounts, ticks, turns) for pid in chosen)
     processes = [one for one in found if one]
-    told, is_cut = notable(processes, turns), len(chosen) < len(pids)
-    # Who may not look at PID 1 sees no process but his own (the mount option hidepid of /proc).
-    is_whole = len(told) == len(processes) and not is_cut and bool(host.text("/proc/1/stat"))
+    reported, is_cut = notable(processes, turns), len(chosen) < len(pids)
+    # A user without access to PID 1 sees only their own processes (mount option hidepid of /proc).
+    is_whole = len(reported) == len(processes) and not is_cut and bool(host.text("/proc/1/stat"))
     total = len(pids) if is_cut else len(processes)
-    return {"at": at, "complete": {"processes": is_whole}, "total": total, "processes": told}
+    return {"at": at, "complete": {"processes": is_whole}, "total": total, "processes": reported}

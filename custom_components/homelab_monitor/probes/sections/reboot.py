@@ -9,29 +9,29 @@ if TYPE_CHECKING:
     from .system import container_kind
 
 MODULES = "/lib/modules"
-REBOOT_FLAGS = ("/run/reboot-required", "/var/run/reboot-required", "/run/reboot-needed")  # the last one: zypper's plugins
-# Whoever brings one of these raises the flag, so that its absence means something.
+REBOOT_FLAGS = ("/run/reboot-required", "/var/run/reboot-required", "/run/reboot-needed")  # the last one by zypper's plugins
+# Packages with one of these files raise the flag, so that its absence means that no reboot is required.
 REBOOT_FLAG_RAISERS = ("/usr/share/update-notifier/notify-reboot-required",)
-# A whole system that waits for the next boot, unless there is what holds it back: ostree's (ostree-finalize-staged,
+# A system image staged for the next boot, and the file that locks it: ostree's (ostree-finalize-staged,
 # `rpm-ostree finalize-deployment`), that of a bootc without ostree, that of SteamOS.
 STAGED = (
     ("/run/ostree/staged-deployment", "/run/ostree/staged-deployment-locked"),
     ("/run/composefs/staged-deployment", ""),
     ("/run/steamos-atomupd/reboot_for_update", ""),
 )
-# What names a release in a kernel's name, and no flavour: +deb13.1, +bpo, -bpo12, +rpt, el9_4, -0.rc4.20251031gitd127176862a9.
+# The parts of a kernel's name that name a release, not a flavour: +deb13.1, +bpo, -bpo12, +rpt, el9_4, -0.rc4.20251031gitd127176862a9.
 RELEASE = re.compile(
     r"[-+.](?:(?:deb|bpo)\d*(?:[.+]\d+)*|rpt|rpi\d+(?=-)|r\d+)(?![a-z\d])"
     r"|(?<=el\d)_\d+|(?<=el\d\d)_\d+|[-.]rc\d+(?:\.\d*g(?:it)?[0-9a-f]+)?(?=[.-]|$)"
 )
-# The last words of most names: of letters only, or a machine and its page size (-rt-amd64, -arm64-16k, -rpi-2712, -lowlatency).
+# The flavour at the end of most names: letters only, or a machine and its page size (-rt-amd64, -arm64-16k, -rpi-2712, -lowlatency).
 FLAVOUR = re.compile(
     r"(?:-(?:[A-Za-z]+64\w*|x86_64|686(?=-pae|$)|s390x|\d+k[bc]?|v\d+l?|(?<=rpi-)2712|[A-Za-z]+))+\+?$", re.ASCII
 )
 
 
 def kernel_version(name: str) -> "tuple[list[list[int]], str]":
-    """Return a kernel's version for comparison, and its flavour: only kernels of one flavour replace each other.
+    """Return a kernel's version for comparison, and its flavour: only kernels of the same flavour replace each other.
 
     6.12.90+deb13.1-cloud-amd64  →  [[6, 12, 90], [0, 13, 1]], "-cloud-amd64"
     6.12.0-rc6-1-mainline        →  [[6, 12, 0, 1], [-1, 6]], "-mainline"
@@ -40,15 +40,15 @@ def kernel_version(name: str) -> "tuple[list[list[int]], str]":
     words = FLAVOUR.search(plain)
     version = re.match(r"(?:\d+(?:[.-]\d+)*)?", plain[: words.start()] if words else plain).group()  # type: ignore[union-attr]
     rest = "" if words else plain[len(version) :]
-    numbers = [[int(part) for part in re.findall(r"\d+", told)] for told in (version, release + rest)]
+    numbers = [[int(part) for part in re.findall(r"\d+", text)] for text in (version, release + rest)]
     flavour = words.group() if words else re.sub(r"\d", "", rest)
     return [numbers[0], [-1 if "rc" in release else 0, *numbers[1]]], flavour
 
 
 def kernel_reasons(host: "Host") -> "list[str] | None":
-    """Return why the running kernel wants a reboot, None where the system does not bring its own kernel.
+    """Return why the running kernel requires a reboot, None if the system has no kernel packages.
 
-    `modules.builtin` comes with the package, unlike what depmod and dkms leave behind.
+    `modules.builtin` is part of the package, unlike files that depmod and dkms leave behind.
     """
     running = host.uname()[1]
     marks = {name: MODULES + "/" + name + "/modules.builtin" for name in host.names(MODULES)}
@@ -56,26 +56,26 @@ def kernel_reasons(host: "Host") -> "list[str] | None":
     if container_kind(host) or not installed:
         return None
     if running not in installed:
-        # Where no kernel is like it, it was never a package: a board's own, a hypervisor's.
+        # If no installed kernel has its flavour, it was never a package: a board's own, a hypervisor's.
         flavour = kernel_version(running)[1]
         return ["kernel_gone"] if flavour in {kernel_version(name)[1] for name in installed} else None
     version, flavour = kernel_version(running)
     uptime, now = host.text("/proc/uptime").split(), host.epoch()
     booted = now - float(uptime[0]) if uptime else now
     for name, path in installed.items():
-        told = kernel_version(name)
-        # A newer one that was there at boot was passed over on purpose; a reboot would not change that.
-        if told[1] == flavour and told[0] >= version and came_between(host, path, booted, now):
+        candidate = kernel_version(name)
+        # A newer kernel that existed at boot was skipped on purpose; a reboot would not change that.
+        if candidate[1] == flavour and candidate[0] >= version and came_between(host, path, booted, now):
             return ["kernel_updated"]
     return []
 
 
 def came_between(host: "Host", path: str, start: float, now: float) -> bool:
-    """Return whether a file was certainly put where it is since then (packages keep the times of their making).
+    """Return whether a file was certainly installed since `start` (packages keep the mtime of their build).
 
-    That changes its folder as well; a link to it from elsewhere, as ostree makes for each deployment, the file alone.
-    Without a battery a machine begins with an old time, which somebody sets later (fake-hwclock(8), NTP). What came before
-    it was made, or will come, was dated by another clock than the one that tells when the boot was.
+    Installing changes its folder as well; a hard link from elsewhere, as ostree makes for each deployment, only the
+    file. A host without a clock battery boots with an old time, corrected later (fake-hwclock(8), NTP). A ctime before
+    the mtime, or in the future, comes from another clock than the time of the boot.
     """
     try:
         made, changed, _ = host.stamp(path)
@@ -86,10 +86,10 @@ def came_between(host: "Host", path: str, start: float, now: float) -> bool:
 
 
 def reboot(host: "Host", wants: "bool | None") -> "Json":
-    """Return whether a reboot is required and why, nothing where that cannot be known; `wants` is the manager's word.
+    """Return whether a reboot is required and why, empty if unknown; `wants` is the package manager's evaluation.
 
-    Only a kernel really needs one: everything else can be started anew. So where the running kernel is the one that is
-    installed, and nobody asks for more, the answer is no.
+    Only a kernel really needs one: everything else can be restarted. So if the installed kernel is running, and nothing
+    else asks for a reboot, none is required.
     """
     flag = next((path for path in REBOOT_FLAGS if host.exists(path)), None)
     kernel = kernel_reasons(host)
@@ -98,9 +98,9 @@ def reboot(host: "Host", wants: "bool | None") -> "Json":
     reasons += (kernel or []) + (["core_updated"] if wants else [])
     if reasons:
         names = host.text(flag + ".pkgs").split() if flag else []
-        told = {"reboot_required": True, "reboot_reasons": reasons}  # type: Json
+        result = {"reboot_required": True, "reboot_reasons": reasons}  # type: Json
         if names:
-            told["reboot_packages"] = sorted(set(names))[:20]
-        return told
+            result["reboot_packages"] = sorted(set(names))[:20]
+        return result
     is_known = kernel is not None or wants is False or any(map(host.exists, REBOOT_FLAG_RAISERS))
     return {"reboot_required": False, "reboot_reasons": []} if is_known else {}

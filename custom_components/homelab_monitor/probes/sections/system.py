@@ -1,4 +1,4 @@
-"""The section system: which operating system this is, what it runs in, who is logged in."""
+"""The section system: the operating system, its virtualization, and the number of logged-in users."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ GROUPS = ("/sys/fs/cgroup/", "/sys/fs/cgroup/systemd/")  # version 2, and beside
 
 
 def parse_utmp(raw: bytes) -> "Iterator[int]":
-    """Yield the process of each session at a terminal (utmp(5): type, pid, line, id, user …)."""
+    """Yield the pid of each session at a terminal (utmp(5): type, pid, line, id, user …)."""
     fitting = [size for size in UTMP_SIZES if not len(raw) % size]
     for offset in range(0, len(raw), fitting[0] if fitting else len(raw) + 1):
         record = raw[offset : offset + 76]
@@ -30,7 +30,7 @@ def parse_utmp(raw: bytes) -> "Iterator[int]":
 
 
 def count_users(host: "Host") -> "int | None":
-    """Return how many people are logged in at a terminal or desktop, as `who` counts; None where nobody notes it, or too many are noted."""
+    """Return how many people are logged in at a terminal or desktop, as `who` counts; None if not recorded, or too many."""
     for path in ("/run/utmp", "/var/run/utmp"):
         try:
             return sum(1 for pid in parse_utmp(host.read_bytes(path)) if host.exists(f"/proc/{pid}"))
@@ -39,16 +39,16 @@ def count_users(host: "Host") -> "int | None":
     if not host.exists(SESSIONS):
         return None
     names = [name for name in host.names(SESSIONS) if not name.endswith(".ref")]
-    if len(names) > SESSIONS_READ:  # one user's could hide those of the others
+    if len(names) > SESSIONS_READ:  # one user's sessions could hide those of the others
         return None
     return sum(1 for name in names if is_somebodys(host, parse_assignments(host.text(f"{SESSIONS}/{name}"))))
 
 
 def is_somebodys(host: "Host", session: "dict[str, str]") -> bool:
-    """Return whether somebody sits before a session of logind: at a desktop, or at a terminal.
+    """Return whether a person uses a session of logind: at a desktop, or at a terminal.
 
-    One over SSH has no terminal yet when it is noted (pam_systemd(8)): whether it got one, or runs a
-    command only, as ours does, its processes tell.
+    A session over SSH has no terminal yet when logind records it (pam_systemd(8)): its processes show
+    whether it got one, or only runs a command, as ours does.
     """
     if session.get("CLASS") != "user" or session.get("STATE") == "closing":
         return False
@@ -68,7 +68,7 @@ def has_terminal(stat: str) -> bool:
 
 
 def init_name(host: "Host") -> str:
-    """Return which program is PID 1, in the name under which people know it, "" where it is hidden."""
+    """Return the common name of PID 1's program, "" if it is hidden."""
     if has_systemd(host, {}):
         return "systemd"
     if host.exists("/run/openrc"):
@@ -96,13 +96,13 @@ DMI_MACHINES = (
 
 
 def virtualization(host: "Host") -> str:
-    """Return what this system runs in, in systemd-detect-virt's words, `none` on bare metal, "" if unknown."""
+    """Return the virtualization in systemd-detect-virt's words, `none` on bare metal, "" if unknown."""
     try:
-        # Its exit status says whether there is virtualization, not whether it worked.
-        told = first_line(host.run(["systemd-detect-virt"], 2.0)[1])
+        # Its exit status says whether there is virtualization, not whether the command worked.
+        detected = first_line(host.run(["systemd-detect-virt"], 2.0)[1])
     except (OSError, TooLong):
-        told = ""
-    return told or container_kind(host) or machine_kind(host)
+        detected = ""
+    return detected or container_kind(host) or machine_kind(host)
 
 
 CONTAINER_MARKS = (
@@ -114,17 +114,17 @@ CONTAINER_MARKS = (
 
 
 def container_kind(host: "Host") -> str:
-    """Return which container manager runs this system, "" if none."""
-    told = host.text("/run/systemd/container") or host.text("/run/host/container-manager")
-    if told:
-        return told
+    """Return the container manager that runs this system, "" if none."""
+    manager = host.text("/run/systemd/container") or host.text("/run/host/container-manager")
+    if manager:
+        return manager
     if "microsoft" in host.uname()[1].lower():
         return "wsl"
     return next((name for path, name in CONTAINER_MARKS if host.exists(path)), "")
 
 
 def machine_kind(host: "Host") -> str:
-    """Return which hypervisor runs this machine, by its firmware and its CPU's word for it."""
+    """Return the hypervisor that runs this host, from its firmware and the CPU's flag."""
     firmware = " ".join(host.text(DMI + name) for name in ("sys_vendor", "product_name", "board_vendor", "bios_vendor"))
     for mark, name in DMI_MACHINES:
         if mark in firmware:
@@ -136,7 +136,7 @@ def machine_kind(host: "Host") -> str:
 
 
 def collect_system(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Tell which system this is."""
+    """Report the operating system and what it runs in."""
     hostname, kernel, architecture = host.uname()
     release = parse_assignments(host.text("/etc/os-release") or host.text("/usr/lib/os-release"))
     section = {"hostname": hostname}  # type: Json

@@ -1,7 +1,7 @@
-"""The section updates: what package managers know without asking anybody, and whether a reboot is due.
+"""The section updates: what package managers know without network access, and whether a reboot is required.
 
-Only what is already on the machine is read: nothing is refreshed, no lock is waited for, nothing is written. A manager
-is asked again only when its database or its metadata changed, as the answer costs seconds on a small machine.
+Only local data is read: nothing is refreshed, no lock is waited for, nothing is written. A manager is run again only
+when its database or its metadata has changed, as that takes seconds on a small host.
 """
 
 import re
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class Manager:
-    """One row of the table: a package manager, and where it keeps what it knows.
+    """One row of the table: a package manager, and the files with its data.
 
-    `marks` say that it is this system's own: of each group of patterns one is there, and of the last one it is not empty.
-    They are what the manager cannot do without, none of its settings. `watched` are files and folders of which none can
-    stay the same when the answer changes: of a folder also the files in it, which may be written in place. `metadata`
+    `marks` identify the system's own manager: of each group of patterns one file exists, in the last group it is not
+    empty. They are files that the manager needs, no settings. `watched` are files and folders, at least one of which
+    changes whenever the answer changes: the files in a folder as well, which may be written in place. `metadata`
     (patterns) is what a refresh writes: without any, nothing is known.
     """
 
@@ -59,7 +59,7 @@ class Manager:
 
 
 APT_STAMPS = ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/periodic/update-stamp")
-APK_CACHES = ("/var/cache/apk", "/etc/apk/cache")  # an index itself has the date at which its server made it
+APK_CACHES = ("/var/cache/apk", "/etc/apk/cache")  # an index itself has the date when its server made it
 RPM_DATABASES = (
     "/var/lib/rpm",
     "/var/lib/rpm/Packages",
@@ -70,7 +70,7 @@ RPM_DATABASES = (
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
     "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
 )
-# Those with a database of their own come first: one that is only installed beside another has an empty one.
+# Managers with their own database come first: one that is only installed beside another has an empty database.
 MANAGERS = (
     Manager(
         "apt",
@@ -146,7 +146,7 @@ MANAGERS = (
 
 
 def manager_of(host: "Host") -> Manager:
-    """Return the system's package manager; another one's tools may be installed beside it, with an empty database."""
+    """Return the system's package manager; tools of another one may be installed beside it, with an empty database."""
     for manager in MANAGERS:
         found = [next((path for one in group for path in paths_of(host, one) if host.exists(path)), "") for group in manager.marks]
         if all(found) and size_of(host, found[-1]) != 0:
@@ -155,7 +155,7 @@ def manager_of(host: "Host") -> Manager:
 
 
 def size_of(host: "Host", path: str) -> "int | None":
-    """Return a file's size, None where it cannot be told."""
+    """Return a file's size, None if it cannot be read."""
     try:
         return host.stamp(path)[2]
     except OSError:
@@ -163,7 +163,7 @@ def size_of(host: "Host", path: str) -> "int | None":
 
 
 def stamps_of(host: "Host", patterns: "tuple[str, ...]") -> "dict[str, tuple[float, int]]":
-    """Return when each file that fits was last changed, and its size."""
+    """Return (mtime, size) of each file that matches a pattern, by path."""
     stamps = {}
     for pattern in patterns:
         for path in paths_of(host, pattern):
@@ -181,10 +181,10 @@ SERVERS_CLOCK_SECONDS = 300.0
 
 
 def image_of(host: "Host") -> "str | None":
-    """Return by what this system is brought up to date as a whole, None where its packages are; no id is asked.
+    """Return the tool that updates this system as a whole, None if packages are updated; the OS id is not used.
 
-    ostree-booted is ostree's own mark. bootc without ostree boots a composefs that its kernel's command line names. SUSE's
-    transactional systems have the tool and a read-only root, by which zypper(8) knows them as well.
+    ostree-booted is ostree's own mark. bootc without ostree boots a composefs named on the kernel's command line. SUSE's
+    transactional systems have the tool and a read-only root, by which zypper(8) recognizes them as well.
     """
     if host.exists("/run/ostree-booted"):
         return "ostree"
@@ -200,18 +200,18 @@ def root_is_read_only(host: "Host") -> bool:
 
     /dev/vda3 / btrfs ro,relatime,subvol=/@/.snapshots/1/snapshot 0 0
     """
-    told = ""
+    options = ""
     try:
         for line in host.short_lines("/proc/self/mounts", MOUNT_BYTES, MOUNTS_SECONDS):
             found = re.match(r"\S+ / \S+ (\S+)", line)
-            told = found.group(1) if found else told
+            options = found.group(1) if found else options
     except (OSError, Late):
-        pass  # what came first is read: what users mount comes later
-    return "ro" in told.split(",")
+        pass  # the beginning has been read: mounts of users come later
+    return "ro" in options.split(",")
 
 
 def word_on_reboot(manager: Manager, host: "Host") -> "bool | None":
-    """Return the manager's own judgement, None where it has none; an image may have its settings without the program."""
+    """Return the manager's own evaluation, None if it has none; an image may contain its settings without the program."""
     try:
         return manager.wants_reboot(host)
     except Missing:
@@ -219,18 +219,18 @@ def word_on_reboot(manager: Manager, host: "Host") -> "bool | None":
 
 
 def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Tell what could be updated; the manager is asked when something of it changed since it was asked."""
+    """Report what could be updated; the manager is run only if its files have changed since the last run."""
     manager = manager_of(host)
     metadata = stamps_of(host, manager.metadata)
     state = (metadata, stamps_of(host, manager.watched))
-    # Folders are watched as well, but what they held is gone with the files: then nothing is known.
+    # Folders are watched as well, but without files of metadata in them nothing is known.
     known = [path for path in metadata if path not in APT_STAMPS and not host.is_folder(path)]
     if memo.get("state") != state:
         memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=word_on_reboot(manager, host))
     section = dict({"manager": manager.name}, **memo["answer"])
     if known:
         age = host.epoch() - max(changed for changed, _ in metadata.values())
-        # A clock that is behind knows no age; that of the server of a list may be a little ahead.
+        # A clock that is behind gives no age; the clock of a list's server may be slightly ahead.
         if age >= -SERVERS_CLOCK_SECONDS:
             section["metadata_age_seconds"] = round(max(0.0, age), 1)
     image = image_of(host)

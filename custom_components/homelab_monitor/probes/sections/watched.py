@@ -1,4 +1,4 @@
-"""What the section filesystems is asked for besides the automatic ones: mountpoints, and patterns of them."""
+"""The mountpoints, and patterns of them, that a request adds to the section filesystems."""
 
 import re
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
 
 class Watched:
-    """The mountpoints that somebody wants to see, by their full names or by shell patterns; a slash at the end is none."""
+    """The watched mountpoints, by full names or shell patterns; a slash at the end is ignored."""
 
-    def __init__(self, told: "list[str]") -> None:
-        self.names = frozenset(name.rstrip("/") or "/" for name in told if name)
+    def __init__(self, watched: "list[str]") -> None:
+        self.names = frozenset(name.rstrip("/") or "/" for name in watched if name)
         patterns = {name: compiled(name) for name in sorted(self.names)}
         self.patterns = [pattern for pattern in patterns.values() if pattern]
         self.in_full = [name for name, pattern in patterns.items() if not pattern]
 
     def names_it(self, mount: "Mount") -> bool:
-        """Return whether somebody wrote a mountpoint in full."""
+        """Return whether a mountpoint is watched by its full name."""
         return mount.mountpoint in self.names
 
     def fits(self, mount: "Mount", uid: int) -> bool:
-        """Return whether somebody wants to see a mount; what another user mounted has to be named in full."""
+        """Return whether a mount is watched; mounts of other users only by their full name."""
         if self.names_it(mount):
             return True
         if not self.patterns or is_strangers(mount, uid):
@@ -32,7 +32,7 @@ class Watched:
 
 
 def compiled(name: str) -> "Any":
-    """Return the expression of a shell pattern, None for what is none."""
+    """Return the compiled expression of a shell pattern, None for plain names."""
     if not re.search(r"[*?[]", name):
         return None
     import fnmatch  # noqa: PLC0415
