@@ -1,4 +1,4 @@
-"""The section cpu: its times, and how fast it runs now."""
+"""The section cpu: times and current frequency."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "ste
 
 
 def cpu_times(counted: "list[int]", ticks: int) -> "dict[str, float]":
-    """Return seconds by state, which together are all the time there is: that of guests is in user and nice already."""
+    """Return seconds by state, whose sum is the total time: guest time is already part of user and nice."""
     return {name: round(value / ticks, 2) for name, value in zip(CPU_STATES, counted + [0] * 8)}
 
 
 def core_times(counted: "list[int]", ticks: int) -> "list[float]":
-    """Return (busy, total) seconds of one core, of the same states."""
+    """Return (busy, total) seconds of one core, from the same states."""
     total = sum(counted[:8])
     idle = sum(counted[3:5])
     return [round((total - idle) / ticks, 2), round(total / ticks, 2)]
@@ -55,14 +55,14 @@ def collect_cpu(host: "Host", request: "Request", memo: "Json") -> "Json":
 
 
 def frequency_files(host: "Host") -> "list[str]":
-    """Return where the frequencies stand; policies come and go with CPUs that are switched on and off."""
+    """Return the files with the frequencies; policies come and go with CPUs that are switched on and off."""
     folder = "/sys/devices/system/cpu/cpufreq/"
     policies = sorted(name for name in host.names(folder) if name.startswith("policy"))
     return [folder + name + "/scaling_cur_freq" for name in policies[:: max(1, -(-len(policies) // 16))]]
 
 
 def mean_frequency(host: "Host", memo: "Json") -> "int | None":
-    """Return the mean of cpufreq's policies; of at most 16 evenly spread ones, as each read costs."""
+    """Return the mean frequency of cpufreq's policies in Hz; of at most 16 evenly spread ones, as each read costs."""
     policies = memo.setdefault("policies", Remembered()).get(host.boottime(), None, lambda: frequency_files(host))
     kilohertz = [value for value in map(host.number, policies) if value]
     return round(sum(kilohertz) / len(kilohertz)) * 1000 if kilohertz else None

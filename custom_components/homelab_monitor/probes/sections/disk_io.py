@@ -27,7 +27,7 @@ def parse_diskstats(text: str) -> "Iterator[tuple[str, list[str]]]":
 
 
 def disk_counters(words: "list[str]") -> "Json":
-    """Return one disk's counters; a sector is 512 bytes here whatever the disk says."""
+    """Return one disk's counters; a sector here is always 512 bytes, whatever the disk's sector size."""
     return {
         "read_bytes": int(words[2]) * 512,
         "written_bytes": int(words[6]) * 512,
@@ -40,19 +40,19 @@ def disk_counters(words: "list[str]") -> "Json":
 
 
 def is_whole_disk(host: "Host", name: str) -> bool:
-    """Return whether a block device is a disk of its own: no partition, nothing stacked on others, no empty slot."""
+    """Return whether a block device is a whole disk: no partition, nothing stacked on others, no empty slot."""
     folder = "/sys/block/" + name
     return not NO_WHOLE_DISK.match(name) and host.exists(folder + "/device") and host.number(folder + "/size") != 0
 
 
 def whole_disks(host: "Host", names: "Iterable[str]", memo: "Json") -> "list[str]":
-    """Return which are whole disks; each name is asked for once, and again every 10 minutes."""
+    """Return which names are whole disks; each name is checked once, and again every 10 minutes."""
     whole = memo.setdefault("whole", RememberedEach()).each(host.boottime(), names, lambda name: is_whole_disk(host, name))
     return [name for name, is_whole in whole.items() if is_whole]
 
 
 def collect_disk_io(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read /proc/diskstats, of whole disks."""
+    """Read the counters of whole disks in /proc/diskstats."""
     at = host.boottime()
     try:
         lines = dict(parse_diskstats(host.read("/proc/diskstats")))

@@ -1,8 +1,8 @@
-"""The firewall, a part of the section security: whether what nothing allows is turned away.
+"""The firewall, a part of the section security: whether connections that no rule allows are blocked.
 
-Only the kernel's rules say so: that ufw or firewalld is switched on is not that its rules are there, nor what they are.
-nft is asked first. iptables is asked for what nft cannot tell: the rules of the old one (legacy), and those of the new
-one that nft knows by the name of their extension alone (xt).
+Only the kernel's rules show that: an enabled ufw or firewalld does not prove that its rules are loaded, nor what they
+are. nft comes first. iptables is read for what nft cannot show: the rules of iptables-legacy, and those of iptables-nft
+of which nft only shows the name of the extension (xt).
 """
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .verdicts import Unknown, as_root, is_running, told_root, verdict
 
 NFT_JSON = ["nft", "-j", "list", "ruleset"]
-NFT_LIST = ["nft", "list", "ruleset"]  # what older rules of sudo allow
+NFT_LIST = ["nft", "list", "ruleset"]  # allowed by sudo rules of earlier versions
 IPTABLES_LIST = ["iptables", "-S"]  # the same; of IPv4 and the table filter alone
 IPTABLES_SAVE = {4: ["iptables-save"], 6: ["ip6tables-save"]}
 LEGACY_SAVE = {4: ["iptables-legacy-save"], 6: ["ip6tables-legacy-save"]}
@@ -27,7 +27,7 @@ LEGACY_WARNING = "legacy tables present"
 
 
 class Ruleset:
-    """The rules that could be read, and why others could not, by IP version."""
+    """The readable rules, and the reasons why others are missing, by IP version."""
 
     def __init__(self, host: "Host", request: "Request", visitors: "list[Visitor]") -> None:
         self.host = host
@@ -36,20 +36,20 @@ class Ruleset:
         self.tables = []  # type: list[Table]
         self.gaps = {}  # type: dict[int, str]
         self.has_nft = False
-        self.is_old = False  # whether sudo's rules are those of an earlier version
+        self.is_old = False  # whether the sudo rules are those of an earlier version
 
     def level(self, version: int) -> "tuple[str, Table | None]":
-        """Return what becomes of strangers of one version, and the table that turns them away."""
+        """Return what happens to strangers of one IP version, and the table that decides."""
         found = [evaluate(self.tables, one) for one in self.visitors if one.version == version]
         levels = {level for level, _ in found}
         return (VAGUE if VAGUE in levels else PARTLY, None) if len(levels) > 1 else found[0]
 
     def is_closed(self) -> bool:
-        """Return whether all strangers are turned away, whatever else there may be."""
+        """Return whether all strangers are blocked, whatever rules may be missing."""
         return all(evaluate(self.tables, one)[0] == CLOSED for one in self.visitors)
 
     def read(self) -> None:
-        """Ask until it is clear."""
+        """Read rules until the result is certain."""
         try:
             self.tables = self.read_nft()
             self.has_nft = True
@@ -61,7 +61,7 @@ class Ruleset:
                 self.read_iptables(version)
 
     def read_nft(self) -> "list[Table]":
-        """Return nft's tables: as JSON, else as text where that is what we may have, or all that it can do."""
+        """Return nft's tables: from JSON, else from text if only that is allowed or supported."""
         try:
             return parse_nft_json(as_root(self.host, self.request, NFT_JSON))
         except Unknown as err:
@@ -75,7 +75,7 @@ class Ruleset:
             return tables
 
     def read_iptables(self, version: int) -> None:
-        """Add the rules of iptables that nft has not told."""
+        """Add the rules of iptables that nft did not show."""
         kind = iptables_kind(self.host, version)
         if kind is None or not self.is_needed(version, kind):
             return
@@ -86,21 +86,21 @@ class Ruleset:
             return
         tables = parse_iptables(output, IPTABLES_FAMILIES[version])
         if "(nf_tables)" in output or kind == "nft":
-            told = {(table.family, table.name) for table in tables}
-            self.tables = [one for one in self.tables if (one.family, one.name) not in told]
+            known = {(table.family, table.name) for table in tables}
+            self.tables = [one for one in self.tables if (one.family, one.name) not in known]
         self.tables += tables
         if LEGACY_WARNING in errors:
             self.read_legacy(version)
 
     def is_needed(self, version: int, kind: str) -> bool:
-        """Return whether iptables could tell more. The old one has nothing to tell while its module is not loaded."""
+        """Return whether iptables could add rules. The legacy one has none while its module is not loaded."""
         is_legacy_loaded = self.host.exists(LEGACY_MARKS[version])
         if kind == "legacy" or is_legacy_loaded:
             return is_legacy_loaded
         return kind != "nft" or not self.has_nft or self.level(version)[0] == VAGUE
 
     def ask_iptables(self, version: int) -> "tuple[str, str]":
-        """Return what iptables-save says, or by an older rule of sudo `iptables -S`, and its warnings."""
+        """Return the output and warnings of iptables-save, or of `iptables -S` with an older sudo rule."""
         is_old_way = self.is_old or not has_program(self.host, IPTABLES_SAVE[version][0])
         if not is_old_way:
             try:
@@ -109,17 +109,17 @@ class Ruleset:
                     raise Unknown("unreadable")
                 return output, errors
             except Unknown as err:
-                # Each refusal may be a failed login to sudo: who may ask nft neither way has no older rule.
+                # Each refusal may be a failed login to sudo: if both nft commands were refused, there is no older rule.
                 if err.reason != "permission_denied" or self.host.is_root() or version in self.gaps:
                     raise
         if version == 6:
             raise Unknown("permission_denied")
-        told = run_as_root(self.host, self.request, IPTABLES_LIST)
+        result = run_as_root(self.host, self.request, IPTABLES_LIST)
         self.is_old = not self.host.is_root()
-        return told
+        return result
 
     def read_legacy(self, version: int) -> None:
-        """Add the rules of the old iptables where the new one is used, too; sudo is not asked for these."""
+        """Add the rules of iptables-legacy if it is used beside iptables-nft; never with sudo."""
         try:
             if not self.host.is_root():
                 raise Unknown("permission_denied")
@@ -131,7 +131,7 @@ class Ruleset:
 
 
 def iptables_kind(host: "Host", version: int) -> "str | None":
-    """Return which iptables there is: `nft`, `legacy` (where it is told), "", or None."""
+    """Return the kind of iptables: `nft`, `legacy`, "" if unknown, None if it is not installed."""
     for name in (IPTABLES_SAVE[version][0], *(["iptables"] if version == 4 else [])):
         if has_program(host, name):
             real = next(host.real_path(folder + name) for folder in PROGRAM_FOLDERS if host.exists(folder + name))
@@ -140,39 +140,39 @@ def iptables_kind(host: "Host", version: int) -> "str | None":
 
 
 def strangers(host: "Host") -> "list[Visitor]":
-    """Return who may come: by IPv4, and by IPv6 where this machine has an address that can be reached from elsewhere."""
+    """Return the visitors to test: over IPv4, and over IPv6 if this host has an address reachable from elsewhere."""
     routes = default_routes(host)
     try:
-        told = [one for one in host.addresses() if one["scope"] == "global" and one["interface"] != "lo"]
+        addresses = [one for one in host.addresses() if one["scope"] == "global" and one["interface"] != "lo"]
     except OSError:
         return [Visitor(4, primary_interface(routes), None, ports) for ports in PORTS]
-    names = {one["interface"] for one in told}
+    names = {one["interface"] for one in addresses}
     found = []  # type: list[Visitor]
     for version in (4, 6):
         interface = routes.get(version, (primary_interface(routes), ""))[0] or (names.pop() if len(names) == 1 else "")
-        mine = [one for one in told if one["version"] == version and interface in ("", one["interface"])]
-        if mine:
-            found.extend(Visitor(version, interface, [one["address"] for one in mine], ports) for ports in PORTS)
+        own = [one for one in addresses if one["version"] == version and interface in ("", one["interface"])]
+        if own:
+            found.extend(Visitor(version, interface, [one["address"] for one in own], ports) for ports in PORTS)
     return found or [Visitor(4, primary_interface(routes), None, ports) for ports in PORTS]
 
 
 def firewall(host: "Host", request: "Request") -> "Json":
-    """Return whether strangers are turned away: all of them, by each version of IP, by the kernel's own rules."""
+    """Return whether strangers are blocked: all of them, over each IP version, by the kernel's own rules."""
     rules = Ruleset(host, request, strangers(host))
     rules.read()
     there = "ufw" if host.exists("/etc/ufw/ufw.conf") else None
     if has_program(host, "firewalld") or is_running(host, "firewalld"):
         there = there or "firewalld"
-    # By an older rule of sudo only iptables of IPv4 can be asked.
+    # With an older sudo rule, only iptables for IPv4 can be read.
     versions = {one.version for one in rules.visitors if one.version == 4 or not (rules.is_old and 6 in rules.gaps)}
-    told = {version: rules.level(version) for version in sorted(versions)}
-    levels = {level for level, _ in told.values()}
+    levels_by_version = {version: rules.level(version) for version in sorted(versions)}
+    levels = {level for level, _ in levels_by_version.values()}
     more = {"backend": there, "old_rules": rules.is_old or None}
     if levels == {CLOSED}:
-        return verdict("ok", "active", **dict(more, backend=backend_of(told[min(versions)][1])))
+        return verdict("ok", "active", **dict(more, backend=backend_of(levels_by_version[min(versions)][1])))
     if not has_program(host, "nft") and iptables_kind(host, 4) is None:
         return verdict("unknown", "no_tool", **more)
-    for version, (level, _) in told.items():
+    for version, (level, _) in levels_by_version.items():
         if level != CLOSED and (level == VAGUE or version in rules.gaps):
             return verdict("unknown", rules.gaps.get(version, "unreadable"), **more)
     if levels == {OPEN}:
@@ -181,7 +181,7 @@ def firewall(host: "Host", request: "Request") -> "Json":
 
 
 def backend_of(table: "Table | None") -> "str | None":
-    """Return who made a table: its chains have names of ufw's, firewalld's or iptables' own."""
+    """Return the tool that made a table, by the names of its chains: ufw, firewalld or iptables, else its source."""
     if table is None:
         return None
     if any(name.startswith(("ufw-user-", "ufw6-user-")) for name in table.chains):

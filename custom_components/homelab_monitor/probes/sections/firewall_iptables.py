@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 IPTABLES_WORD = re.compile(r'"(?:\\.|[^"\\])*"|\S+')
 IPTABLES_HOOKS = {"PREROUTING": "prerouting", "INPUT": "input"}
 IPTABLES_PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
-# Of options that take one word this word may be anything, also what looks like an option.
+# Options whose one argument may be any text, even one that looks like an option.
 IPTABLES_TEXTS = ("--comment", "--log-prefix", "--nflog-prefix", "--name", "--string", "--hex-string")
 # option → what it compares
 IPTABLES_OPTIONS = {
@@ -46,7 +46,7 @@ IPTABLES_OPTIONS = {
     "--hashlimit-above": "never",
     "--connlimit-above": "never",
 }
-# Modules whose options are all above, or compare nothing that turns a first visitor away.
+# Modules whose options are all above, or compare nothing that blocks a first connection.
 IPTABLES_MODULES = {
     *("tcp", "udp", "sctp", "dccp", "icmp", "icmp6", "ipv6-icmp", "multiport", "comment", "state", "conntrack", "mark"),
     *(
@@ -64,7 +64,7 @@ IPTABLES_MODULES = {
     ),
     *("geoip", "helper", "policy"),
 }
-IPTABLES_STRANGE = ("rt", "frag")  # who comes has no routing header and is no fragment
+IPTABLES_STRANGE = ("rt", "frag")  # a stranger's packet has no routing header and is no fragment
 IPTABLES_HARMLESS = {
     *(
         "--comment",
@@ -102,7 +102,7 @@ IPTABLES_GOES_ON = {
 
 
 def parse_iptables(text: str, family: str) -> "list[Table]":
-    """Return the tables of what iptables-save prints, or of `iptables -S`, which is the table filter alone.
+    """Return the tables in the output of iptables-save, or of `iptables -S`, which only has the table filter.
 
     *filter
     :INPUT DROP [0:0]
@@ -130,7 +130,7 @@ def parse_iptables(text: str, family: str) -> "list[Table]":
 
 
 def add_chain(table: "Table", chain: str, policy: str) -> None:
-    """Note a chain; one of the kernel's own has a policy."""
+    """Add a chain; a built-in chain has a policy."""
     if chain not in table.chains:
         table.chains[chain] = []
         if policy in ("accept", "drop"):
@@ -138,7 +138,7 @@ def add_chain(table: "Table", chain: str, policy: str) -> None:
 
 
 def parse_iptables_rule(words: "list[str]", table: "Table") -> "list[Rule]":
-    """Return the rule of a line, none of one that does nothing to a packet.
+    """Return the rule of a line, empty if it does nothing to a packet.
 
     -p tcp -m conntrack ! --ctstate NEW -j REJECT --reject-with tcp-reset
     """
@@ -163,14 +163,14 @@ def parse_iptables_rule(words: "list[str]", table: "Table") -> "list[Rule]":
 
 
 def action_of(target: str, table: "Table") -> "str | None":
-    """Return what a target does, None of one after which the packet goes on as if nothing were."""
+    """Return a target's action, None if the packet continues unchanged after it."""
     if target in table.chains:
         return JUMP
     return None if target in IPTABLES_GOES_ON else IPTABLES_TARGETS.get(target, ANYTHING)
 
 
 def iptables_condition(option: str, is_not: bool, words: "list[str]") -> "list[Condition]":
-    """Return what an option with its words compares."""
+    """Return the conditions of an option with its arguments."""
     key = IPTABLES_OPTIONS.get(option)
     if key:
         text = ",".join(words)

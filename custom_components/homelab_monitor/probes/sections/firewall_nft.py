@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .firewall_rules import ANYTHING, MARK, Condition, Rule, Table
     from .verdicts import Unknown
 
-# What nft compares (nft(8)) → the firewall's word for it.
+# The keys of nft's comparisons (nft(8)) → the condition's key.
 NFT_KEYS = {
     "ip saddr": "source",
     "ip6 saddr": "source",
@@ -47,16 +47,16 @@ NFT_KEYS = {
     "fib saddr oifname": "way_back",
     "fib saddr check": "way_back",
 }
-# What is compared of a header is compared only where there is one.
+# A comparison of a header's field also requires that header.
 NFT_HEADERS = {"ip": "version", "ip6": "version", "arp": "version", "th": None, "ether": None, "vlan": "unclear"}
-NFT_HEADERS.update(dict.fromkeys(("rt", "frag", "hbh", "dst", "mh", "srh"), "never"))  # who comes has none of these
+NFT_HEADERS.update(dict.fromkeys(("rt", "frag", "hbh", "dst", "mh", "srh"), "never"))  # a stranger's packet has none of these
 NFT_ACTIONS = {
     **dict.fromkeys(("accept", "snat", "dnat", "masquerade", "redirect"), "accept"),
     **dict.fromkeys(("drop", "reject"), "drop"),
     **dict.fromkeys(("queue", "synproxy", "fwd", "xt"), "anything"),
     **{word: word for word in ("jump", "goto", "return")},
 }
-NFT_LIMITS = ("limit", "quota", "ct count")  # with `inv` they fit what is beyond, else what is within
+NFT_LIMITS = ("limit", "quota", "ct count")  # with `inv` they match beyond the limit, else within it
 NFT_GOES_ON = {
     *("counter", "log", "notrack", "set", "map", "dup", "tproxy", "flow", "ct helper", "ct timeout", "ct expectation"),
     *("secmark", "last", "continue", "comment", "tunnel"),
@@ -64,7 +64,7 @@ NFT_GOES_ON = {
 
 
 def compared(words: str, is_not: bool, values: "list[str]") -> "list[Condition]":
-    """Return what a comparison of nft means; without values it is one that is not understood.
+    """Return the conditions of a comparison of nft; without values it is not understood.
 
     tcp dport: a protocol and a port
     """
@@ -87,7 +87,7 @@ def rated(is_beyond: bool) -> "list[Condition]":
 
 
 def parse_nft_json(text: str) -> "list[Table]":
-    """Return the tables of libnftables-json(5); raises Unknown where it is none, or too much.
+    """Return the tables in libnftables-json(5); raises Unknown if it is malformed or too large.
 
     {"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
       {"table": {"family": "inet", "name": "filter", "handle": 1}},
@@ -101,18 +101,18 @@ def parse_nft_json(text: str) -> "list[Table]":
     if sum(map(text.count, "[{,:")) > ANSWER_MARKS:
         raise Unknown("unreadable")
     try:
-        told = [(kind, one) for row in json.loads(text)["nftables"] for kind, one in row.items()]
+        objects = [(kind, one) for row in json.loads(text)["nftables"] for kind, one in row.items()]
         tables = {
             (one["family"], one["name"]): Table(one["family"], one["name"], "nftables")
-            for kind, one in told
+            for kind, one in objects
             if kind == "table"
         }
-        for kind, one in told:
+        for kind, one in objects:
             if kind == "table":
                 tables[one["family"], one["name"]].is_asleep = is_dormant(one.get("flags"))
             if kind in ("chain", "set", "map"):
                 note_nft(kind, one, tables[one["family"], one["table"]])
-        for kind, one in told:
+        for kind, one in objects:
             if kind == "rule":
                 table = tables[one["family"], one["table"]]
                 table.chains[one["chain"]].extend(parse_nft_rule(one["expr"], table))
@@ -122,25 +122,25 @@ def parse_nft_json(text: str) -> "list[Table]":
 
 
 def is_dormant(flags: "Any") -> "bool | None":
-    """Return whether a table's flags (a word or several) switch it off; nft 1.0.6 tells its name instead of them."""
+    """Return whether a table's flags (one or a list) make it dormant, None if unknown: nft 1.0.6 returns its name instead."""
     words = set([flags] if isinstance(flags, str) else flags or [])
     return True if "dormant" in words else False if words <= {"owner", "persist"} else None
 
 
-def note_nft(kind: str, one: "Json", table: "Table") -> None:
-    """Note a chain with its hook, or what a set or map holds."""
+def note_nft(kind: str, description: "Json", table: "Table") -> None:
+    """Add a chain with its hook, or the elements of a set or map."""
     if kind != "chain":
-        table.sets[one["name"]] = one.get("elem", [])
+        table.sets[description["name"]] = description.get("elem", [])
         return
-    table.chains[one["name"]] = []
-    if "hook" in one:
-        device = one.get("dev")
+    table.chains[description["name"]] = []
+    if "hook" in description:
+        device = description.get("dev")
         devices = [device] if isinstance(device, str) else device
-        table.add_base(one["name"], one["hook"], int(one.get("prio", 0)), one.get("policy", "accept"), devices)
+        table.add_base(description["name"], description["hook"], int(description.get("prio", 0)), description.get("policy", "accept"), devices)
 
 
 def parse_nft_rule(expressions: "list[Any]", table: "Table") -> "list[Rule]":
-    """Return the rules of one: a map of verdicts is one for each of its elements."""
+    """Return the rules of one rule: a verdict map gives one for each of its elements."""
     conditions, rules = [], []  # type: tuple[list[Condition], list[Rule]]
     for expression in expressions:
         for word, what in (expression or {"xt": None}).items():
@@ -160,7 +160,7 @@ def parse_nft_rule(expressions: "list[Any]", table: "Table") -> "list[Rule]":
 
 
 def parse_xt(what: "Json") -> "tuple[list[Condition], str | None]":
-    """Return what an extension of iptables compares or does, of which nft tells no more than the name.
+    """Return the conditions or the action of an iptables extension, of which nft only shows the name.
 
     {"type": "target", "name": "REJECT"}, {"type": "match", "name": "conntrack"}
     """
@@ -171,7 +171,7 @@ def parse_xt(what: "Json") -> "tuple[list[Condition], str | None]":
 
 
 def parse_nft_condition(word: str, what: "Any", table: "Table") -> "list[Condition]":
-    """Return what an expression compares; also a limit on what is added to a set (`stmt`)."""
+    """Return the conditions of an expression, including the limit of a set statement (`stmt`)."""
     if word == "match":
         return parse_match(what, table)
     if word in NFT_LIMITS:
@@ -184,7 +184,7 @@ def parse_nft_condition(word: str, what: "Any", table: "Table") -> "list[Conditi
 
 
 def parse_match(what: "Json", table: "Table") -> "list[Condition]":
-    """Return what a comparison means."""
+    """Return the conditions of a comparison."""
     left, operator, right = what["left"], what["op"], what["right"]
     if "concat" in left and operator == "!=":
         is_source = any("source" == NFT_KEYS.get(nft_words(part)) for part in left["concat"])
@@ -204,31 +204,31 @@ def parse_match(what: "Json", table: "Table") -> "list[Condition]":
         looked_at = ",".join(nft_values(mask)) if mask is not None else "" if operator == "in" else "all"
         values = [looked_at + "=" + ",".join(values)]
     elif words == "ip frag-off" and values == ["0"]:
-        is_not = not is_not  # who is compared with 0 is looked at for not being a fragment
+        is_not = not is_not  # a comparison with 0 means: no fragment
     elif operator in ("<", "<=", ">", ">=") and values:
         values = [span(operator, values[0])]
     return compared(words, is_not, values)
 
 
 def span(operator: str, value: str) -> str:
-    """Return a comparison of numbers as a range."""
+    """Return a comparison of numbers as a range of ports."""
     number = int(value) if value.isdigit() else 0
     low, high = {"<": (0, number - 1), "<=": (0, number), ">": (number + 1, 65535), ">=": (number, 65535)}[operator]
     return f"{low}-{high}"
 
 
 def elements_of(right: "Any", table: "Table") -> "list[Any]":
-    """Return what is compared with, one by one; of a named set what it holds, or its name where it holds nothing."""
+    """Return the compared values one by one; for a named set its elements, or its name if it is unknown."""
     if isinstance(right, str) and right.startswith("@"):
         right = table.sets.get(right[1:], right)
     elif isinstance(right, dict) and "set" in right:
         return elements_of(right["set"], table)
-    told = right if isinstance(right, list) else [right]
-    return [one["elem"]["val"] if isinstance(one, dict) and "elem" in one else one for one in told]
+    elements = right if isinstance(right, list) else [right]
+    return [one["elem"]["val"] if isinstance(one, dict) and "elem" in one else one for one in elements]
 
 
 def nft_values(value: "Any") -> "list[str]":
-    """Return a value as words: a prefix and a range in one.
+    """Return a value as a list of texts; a prefix or a range is one text.
 
     {"prefix": {"addr": "192.0.2.0", "len": 24}}, {"range": [80, 90]}, {"|": ["fin", "syn"]}
     """
@@ -244,7 +244,7 @@ def nft_values(value: "Any") -> "list[str]":
 
 
 def nft_words(left: "Json") -> str:
-    """Return what is compared, as nft writes it.
+    """Return the left side of a comparison as nft writes it.
 
     {"payload": {"protocol": "tcp", "field": "dport"}}  →  tcp dport
     """
@@ -262,12 +262,12 @@ def nft_words(left: "Json") -> str:
 
 
 def parse_vmap(what: "Json", table: "Table") -> "list[Rule]":
-    """Return a rule for each element of a map of verdicts."""
+    """Return a rule for each element of a verdict map."""
     rules = []  # type: list[Rule]
     pairs = [pair if isinstance(pair, list) else (pair, {"xt": None}) for pair in elements_of(what["data"], table)]
     others = [key for key, _ in pairs if key != "*"]
     for key, verdicts in pairs:
-        # `*` is for what no other element is for, also once these have led nowhere.
+        # `*` is for everything that no other element matches, also after these have led nowhere.
         operator, right = ("!=", others) if key == "*" else ("==", [key])
         conditions = parse_match({"left": what["key"], "op": operator, "right": right}, table)
         for _, action, target in parse_nft_rule([verdicts], table):

@@ -1,37 +1,38 @@
-"""What a firewall's rules do to a stranger, a part of the section security: nothing is asked here, only thought.
+"""What a firewall's rules do to a stranger, a part of the section security: pure functions, without access to the host.
 
-A stranger is a new TCP connection to this machine by the interface of the default route, from an address, to a port that
-no rule names. A rule fits it (FIT), cannot (NO_FIT), fits only some of its kind (SOME_FIT: it names a port, a protocol,
-one of several own addresses), fits it and not those (MOST_FIT), or says something that cannot be read (UNCLEAR_FIT).
-What names the address of the one who comes is an exception for somebody else, a ban or a trust, and so never fits.
+A stranger is a new TCP connection to this host through the interface of the default route, from an address and to a
+port that no rule names. A rule matches it (FIT), cannot match it (NO_FIT), matches only some connections of its kind
+(SOME_FIT: it names a port, a protocol, one of several own addresses), matches it but not those (MOST_FIT), or contains
+something unknown (UNCLEAR_FIT). A rule that names a source address is an exception for somebody else, a ban or a trust,
+and so never matches.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    # key, whether it is negated, values; then what is done, and where it leads.
+    # A condition: key, whether it is negated, values. A rule: conditions, action, target chain.
     Condition = tuple[str, bool, list[str]]
     Rule = tuple[list[Condition], str, str]
 
-NO_FIT, UNCLEAR_FIT, SOME_FIT, MOST_FIT, FIT = range(5)  # of several conditions the least counts
+NO_FIT, UNCLEAR_FIT, SOME_FIT, MOST_FIT, FIT = range(5)  # the least of several conditions counts
 ACCEPT, DROP, JUMP, GOTO, RETURN, MARK, ANYTHING = "accept", "drop", "jump", "goto", "return", "mark", "anything"
-THROUGH, OTHERS = "through", "others"  # the stranger goes on; only others do, of those whom a rule names
+THROUGH, OTHERS = "through", "others"  # the stranger continues; only connections that some rule names continue
 CLOSED, VAGUE, PARTLY, OPEN = "closed", "vague", "partly", "open"
 HOOKS = ("ingress", "prerouting", "input")  # in the order in which a packet meets them
 FAMILIES = {4: ("ip", "inet", "netdev", "bridge", "arp"), 6: ("ip6", "inet", "netdev", "bridge")}
 DEEPEST = 64
-TRACKED_FROM = (HOOKS.index("prerouting"), -200)  # NF_IP_PRI_CONNTRACK; before it nft takes what comes for invalid
+TRACKED_FROM = (HOOKS.index("prerouting"), -200)  # NF_IP_PRI_CONNTRACK; before it, the state is invalid for nft
 WORDS_OF_VERSION = {4: {"4", "ip", "ipv4", "2048"}, 6: {"6", "ip6", "ipv6", "34525"}}
 EVERY_PROTOCOL = {"all", "0"}
 TCP, OTHER_PORTS = {"tcp", "6"}, {"udp", "17", "udplite", "136", "sctp", "132", "dccp", "33"}
-CALLERS_PORTS = (32768, 60999)  # ip_local_port_range(ip(7)) as Linux comes
-PORTS = ((1, 1023), (1024, 65535))  # the system's services, and all others: rules open or close either as a whole
+CALLERS_PORTS = (32768, 60999)  # Linux' default of ip_local_port_range (ip(7))
+PORTS = ((1, 1023), (1024, 65535))  # system services, and all others: rules open or close either range as a whole
 NEARLY_ALL = 0.9
 
 
 class Table:
-    """A table of rules: the rules of each chain, and the chains at which packets arrive."""
+    """A table of rules: the rules of each chain, and its base chains, where packets enter."""
 
     def __init__(self, family: str, name: str, source: str) -> None:
         self.family = family
@@ -43,13 +44,13 @@ class Table:
         self.is_asleep = False  # type: bool | None  # None: it may be
 
     def add_base(self, chain: str, hook: str, priority: int, policy: str, devices: "list[str] | None" = None) -> None:
-        """Note that packets arrive at a chain, where they are some that come to this machine."""
+        """Add a base chain, if its hook sees packets for this host."""
         if hook in HOOKS:
             self.bases.append((chain, HOOKS.index(hook), priority, policy, devices))
 
 
 class Visitor:
-    """The stranger: its version of IP, the interface, our addresses there (None: not known), and the kind of its port."""
+    """The stranger: IP version, interface, our addresses there (None if unknown), and the range of its port."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Visitor:
         self.interface = interface
         self.addresses = addresses
         self.ports = ports
-        self.marked = NO_FIT  # how surely a rule has set a mark
+        self.marked = NO_FIT  # how certainly a rule has set a mark
         self.is_tracked = True
 
 
@@ -70,7 +71,7 @@ class Visitor:
 
 
 def fitted(is_so: bool, is_not: bool) -> int:
-    """Return whether something fits that is either so or not so."""
+    """Return FIT or NO_FIT for a condition that is certainly true or false."""
     return FIT if is_so != is_not else NO_FIT
 
 
@@ -87,30 +88,30 @@ def bounds(value: str) -> "tuple[int, int] | None":
 
 
 def share(values: "list[str]", ports: "tuple[int, int]") -> float:
-    """Return how much of a range others hold."""
+    """Return the fraction of a port range that the values cover."""
     first, last = ports
-    ranges = [one for one in map(bounds, values) if one]
+    ranges = [pair for pair in map(bounds, values) if pair]
     return sum(max(0, min(last, high) - max(first, low) + 1) for low, high in ranges) / (last - first + 1)
 
 
 def fits_interface(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare the interface's name; `eth*` and `eth+` are the beginning of one."""
+    """Compare the interface's name; `eth*` and `eth+` are prefixes."""
     mine = visitor.interface
     return fitted(any(mine.startswith(one[:-1]) if one[-1:] in ("*", "+") else mine == one for one in values), is_not)
 
 
 def fits_source(_: Visitor, is_not: bool, values: "list[str]") -> int:
-    """A stranger's address is named only where all are."""
+    """Compare the source: only a rule for all addresses names the stranger's."""
     return fitted(any(one.endswith("/0") for one in values), is_not)
 
 
 def fits_source_port(_: Visitor, is_not: bool, values: "list[str]") -> int:
-    """A caller's port is any of those that Linux gives callers."""
+    """Compare the source port, which is any of those that Linux gives callers."""
     return fitted(share(values, CALLERS_PORTS) >= NEARLY_ALL, is_not)
 
 
 def fits_port(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """A port that is named is another's; where nearly all are meant, or all but the named, it is the stranger's."""
+    """Compare the port: a named port is not the stranger's, but nearly all ports, or all except named ones, include it."""
     held = share(values, visitor.ports)
     if held >= 1:
         return fitted(True, is_not)
@@ -118,7 +119,7 @@ def fits_port(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
 
 
 def fits_protocol(_: Visitor, is_not: bool, values: "list[str]") -> int:
-    """TCP is the stranger's; whoever comes by UDP comes to a port, too, by ICMP to none."""
+    """Compare the protocol, which is TCP; UDP also has ports that matter, ICMP has none."""
     others, every = OTHER_PORTS.intersection(values), EVERY_PROTOCOL.intersection(values)
     if TCP.intersection(values) or every:
         is_all = bool(others or every)
@@ -129,12 +130,12 @@ def fits_protocol(_: Visitor, is_not: bool, values: "list[str]") -> int:
 
 
 def fits_version(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare the version of IP."""
+    """Compare the IP version."""
     return fitted(bool(WORDS_OF_VERSION[visitor.version].intersection(values)), is_not)
 
 
 def number_of(address: str, version: int) -> "int | None":
-    """Return an address as a number, None of what is none of this version."""
+    """Return an address as a number, None if it is none of this IP version."""
     import socket  # noqa: PLC0415
 
     try:
@@ -144,7 +145,7 @@ def number_of(address: str, version: int) -> "int | None":
 
 
 def holds(value: str, address: str, version: int) -> bool:
-    """Return whether an address is the one, of the network or within the range that a rule names.
+    """Return whether an address equals or lies in the address, network or range that a rule names.
 
     192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9
     """
@@ -161,7 +162,7 @@ def holds(value: str, address: str, version: int) -> bool:
 
 
 def fits_destination(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare our own addresses: what is for a container's, or for many, is not for us."""
+    """Compare our own addresses: rules for addresses of containers, or multicast, do not concern us."""
     if any(one.endswith("/0") for one in values):
         return fitted(True, is_not)
     mine = visitor.addresses
@@ -172,17 +173,17 @@ def fits_destination(visitor: Visitor, is_not: bool, values: "list[str]") -> int
 
 
 def fits_mark(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare a mark, which is 0 until a rule sets another."""
+    """Compare a mark, which is 0 until a rule sets another one."""
     try:
         is_fitting = fitted(any(int(one.partition("/")[0], 0) == 0 for one in values), is_not)
     except ValueError:
         return UNCLEAR_FIT
-    # Where others of its kind are marked, a mark fits some.
+    # If other connections of its kind are marked, a mark matches some.
     return max(is_fitting, SOME_FIT) if visitor.marked == SOME_FIT else UNCLEAR_FIT if visitor.marked else is_fitting
 
 
 def fits_flags(_: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare the flags of TCP, which are SYN alone of who comes: `mask=flags`, or `=flags` where any will do."""
+    """Compare the TCP flags, only SYN for a stranger: `mask=flags`, or `=flags` if any of them is enough."""
     mask, _equals, flags = values[0].lower().partition("=")
     wanted = {one for one in flags.split(",") if one not in ("", "none", "0", "0x0")}
     looked_at = {one for one in mask.split(",") if one}
@@ -192,12 +193,12 @@ def fits_flags(_: Visitor, is_not: bool, values: "list[str]") -> int:
 
 
 def fits_state(visitor: Visitor, is_not: bool, values: "list[str]") -> int:
-    """Compare the state of the connection: a new one, and none at all until connections are tracked."""
+    """Compare the connection's state: new, or invalid before connections are tracked."""
     return fitted(("new" if visitor.is_tracked else "invalid") in (word.lower() for word in values), is_not)
 
 
 def among(*mine: str) -> "Any":
-    """Return what compares words of which some are the stranger's, whatever else they are."""
+    """Return a function that compares words, of which `mine` are true for the stranger."""
     return lambda _, is_not, values: fitted(not set(mine).isdisjoint(word.lower() for word in values), is_not)
 
 
@@ -218,7 +219,7 @@ FITS = {
     "sent_from": among("unicast"),
     "packet_type": among("host", "unicast"),
     "way_back": among("1", "true", "exists"),
-    "rate": among("within"),  # a limit is not reached by one who comes for the first time
+    "rate": among("within"),  # a first connection does not reach a limit
     "secured": among("none"),  # by IPsec
     "never": among(),
     "unclear": lambda _visitor, _is_not, _values: UNCLEAR_FIT,
@@ -229,7 +230,7 @@ FITS = {
 
 
 class Walk:
-    """The ways of one stranger through one table."""
+    """The paths of one stranger through one table."""
 
     def __init__(self, table: Table, visitor: Visitor) -> None:
         self.table = table
@@ -238,9 +239,9 @@ class Walk:
         self.known = {}  # type: dict[tuple[str, int], set[str]]
 
     def ends(self, chain: str, within: int = FIT, depth: int = 0) -> "set[str]":
-        """Return how it may end in a chain: dropped, accepted, or through it. A circle ends as if it led nowhere.
+        """Return the possible results of a chain: DROP, ACCEPT, THROUGH and so on. A loop counts as THROUGH.
 
-        `within` is how well it fits to come there.
+        `within` is how well the rules that lead there match.
         """
         key = (chain, within)
         if key not in self.known:
@@ -251,7 +252,7 @@ class Walk:
         return self.known[key]
 
     def through(self, rules: "list[Rule]", within: int, depth: int) -> "set[str]":
-        """Return how it may end after some rules."""
+        """Return the possible results of some rules."""
         ends, are_others = set(), False  # type: tuple[set[str], bool]
         for conditions, action, target in rules:
             fit = min((FITS[key](self.visitor, is_not, values) for key, is_not, values in conditions), default=FIT)
@@ -268,7 +269,7 @@ class Walk:
         return ends | {OTHERS if are_others else THROUGH}
 
     def led(self, action: str, target: str, within: int, depth: int) -> "set[str]":
-        """Return what an action leads to."""
+        """Return the possible results of an action."""
         if action in (JUMP, GOTO):
             return self.ends(target, within, depth + 1)
         if action == MARK:
@@ -277,7 +278,7 @@ class Walk:
         return {RETURN: {THROUGH}, ANYTHING: {THROUGH, ANYTHING}}.get(action, {action})
 
     def evaluate(self, base: "tuple[str, int, int, str, list[str] | None]") -> str:
-        """Return what becomes of a stranger at a chain where packets arrive."""
+        """Return what happens to a stranger at a base chain."""
         chain, hook, priority, policy, devices = base
         self.visitor.is_tracked = (hook, priority) > TRACKED_FROM
         if self.table.family == "netdev" and devices and self.visitor.interface not in devices:
@@ -294,7 +295,7 @@ class Walk:
 
 
 def evaluate(tables: "list[Table]", visitor: Visitor) -> "tuple[str, Table | None]":
-    """Return what becomes of a stranger, and the table that says so: one that turns it away is enough."""
+    """Return what happens to a stranger, and the table that decides: one table that blocks it is enough."""
     visitor.marked = NO_FIT
     awake = [one for one in tables if one.family in FAMILIES[visitor.version] and not one.is_asleep]
     bases = [(base, table) for table in awake for base in table.bases]

@@ -1,6 +1,6 @@
 """The rules of `nft list ruleset` as the firewall's tables, a part of the section security.
 
-It is what older rules of sudo allow, and what an nft without JSON can say: made for people, so less is understood of it.
+For older sudo rules, and for an nft without JSON. The format is made for people, so less of it is parsed.
 """
 
 import re
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NFT_TEXT_QUOTED = re.compile(r'"([^"]*)"')
 NFT_TEXT_MARK = re.compile(r"(?:meta|ct) mark set \S+(?: (?:and|or|xor|[&|^]) \S+)*")
-# What compares nothing, and what a rule does at its end.
+# Statements that compare nothing, and the action at the end of a rule.
 NFT_TEXT_NOISE = re.compile(
     r"(?<!\S)(?:counter(?: packets \d+ bytes \d+| name \S+)?|log(?: (?:prefix|level|flags|group|snaplen|queue-threshold) \S+)*"
     r"|comment \S+|notrack|(?:meta|ct) nftrace set \S+)(?!\S)"
@@ -39,7 +39,7 @@ NFT_TEXT_LIMIT = re.compile(
 
 
 def parse_nft_text(text: str) -> "list[Table]":
-    """Return the tables of what nft prints; raises Unknown where it is not whole. Sets are not looked into.
+    """Return the tables in nft's output; raises Unknown if it is incomplete. Contents of sets are ignored.
 
     table inet filter {
         chain input {
@@ -71,7 +71,7 @@ def parse_nft_text(text: str) -> "list[Table]":
 
 
 def plain_words(line: str) -> str:
-    """Return a line whose names are without quotes; what else may stand within them means nothing.
+    """Return a line with unquoted names; any other quoted text is replaced by Q.
 
     iifname "eth0" log prefix "no way: "  →  iifname eth0 log prefix Q
     """
@@ -79,7 +79,7 @@ def plain_words(line: str) -> str:
 
 
 def add_text_base(table: "Table", chain: str, line: str) -> None:
-    """Note where packets arrive.
+    """Add the hook at which packets enter a chain.
 
     type filter hook ingress device eth0 priority filter; policy drop;
     """
@@ -90,18 +90,18 @@ def add_text_base(table: "Table", chain: str, line: str) -> None:
 
 
 def priority_of(line: str) -> int:
-    """Return a chain's priority, which may be told from one that has a name.
+    """Return a chain's priority, which may be relative to a named one.
 
     priority -300; priority filter; priority filter + 10;
     """
-    told = re.search(r"priority (\w*)([-+ \d]*);", line)
-    number = told.group(2).replace(" ", "") if told and told.group(2).strip() else "0"
-    name = "nat" if told and told.group(1) == "dstnat" else told.group(1) if told else ""
+    match = re.search(r"priority (\w*)([-+ \d]*);", line)
+    number = match.group(2).replace(" ", "") if match and match.group(2).strip() else "0"
+    name = "nat" if match and match.group(1) == "dstnat" else match.group(1) if match else ""
     return IPTABLES_PRIORITIES.get(name, int(name) if name.isdigit() else 0) + int(number)
 
 
 def parse_nft_line(line: str) -> "list[Rule]":
-    """Return the rules of a line, none of one that does nothing to a packet.
+    """Return the rules of a line, empty if it does nothing to a packet.
 
     iifname eth0 tcp dport { 22, 80-90 } ct state new accept
     """
@@ -122,7 +122,7 @@ def parse_nft_line(line: str) -> "list[Rule]":
 
 
 def parse_text_conditions(line: str) -> "tuple[list[Condition], list[Rule]]":
-    """Return what the words of a rule compare, and the rules of a map of verdicts; what is not understood is unclear."""
+    """Return a rule's conditions, and the rules of its verdict map; unknown syntax is unclear."""
     conditions, maps = [], []  # type: tuple[list[Condition], list[Rule]]
     while line:
         limit, match = NFT_TEXT_LIMIT.match(line), NFT_TEXT_MATCH.match(line)
@@ -145,12 +145,12 @@ def parse_text_conditions(line: str) -> "tuple[list[Condition], list[Rule]]":
 
 
 def text_values(text: str) -> "list[str]":
-    """Return the words of a set or a list: { 22, 80-90 }, established,related."""
+    """Return the values of a set or a list: { 22, 80-90 }, established,related."""
     return [one.strip() for one in text.strip("{} ").split(",") if one.strip()]
 
 
 def text_match(match: "Any") -> "list[Condition]":
-    """Return what a comparison means."""
+    """Return the conditions of a comparison."""
     keys, mask, operator, text = match.group("keys", "mask", "op", "values")
     is_not = operator in ("!=", "!")
     if " . " in keys:
@@ -174,7 +174,7 @@ def text_match(match: "Any") -> "list[Condition]":
 
 
 def text_key(keys: str) -> str:
-    """Return what is compared in the words of the table: iif is meta iif; fib saddr . iif oif is fib saddr oif."""
+    """Return the key of a comparison as in NFT_KEYS: iif is meta iif; fib saddr . iif oif is fib saddr oif."""
     words = keys.split()
     if words[0] == "fib":
         return "fib {} {}".format("saddr" if "saddr" in words else "daddr", words[-1])
@@ -182,7 +182,7 @@ def text_key(keys: str) -> str:
 
 
 def text_map(keys: str, text: str) -> "list[Rule]":
-    """Return a rule for each element of a map of verdicts; what a named one holds is not known.
+    """Return a rule for each element of a verdict map; the content of a named map is unknown.
 
     { established : accept, invalid : drop, 22 : jump guard }
     """

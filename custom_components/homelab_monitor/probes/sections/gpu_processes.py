@@ -1,7 +1,7 @@
-"""The section gpu_processes: what uses the graphics cards, how much of their memory, and whose it is.
+"""The section gpu_processes: the processes on the graphics cards, their memory there, and their owners.
 
-NVIDIA's driver lists its processes. The others are found where each has a card's device open: the kernel tells in
-/proc/PID/fdinfo how much memory is behind it (Documentation/gpu/drm-usage-stats.rst), of ROCm in /sys/class/kfd.
+NVIDIA's driver lists its processes. The others are found by their open descriptors of a card's device: the kernel
+shows the memory in /proc/PID/fdinfo (Documentation/gpu/drm-usage-stats.rst), for ROCm in /sys/class/kfd.
 """
 
 import re
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 KFD = "/sys/class/kfd/kfd/"
 DRM_DEVICE = re.compile(r"/dev/dri/(card|renderD)\d+$")
 DRM_DRIVER = re.compile(r"^drm-driver:", re.MULTILINE)
-FDINFO_BYTES = 16384  # a descriptor has a line for each lock on its file as well: 200,000 of them are soon made
+FDINFO_BYTES = 16384  # fdinfo also has a line for each lock on the file, which a user can make 200,000 of
 DRM_MEMORY = re.compile(r"^drm-(resident|memory|total)-([\w-]+):\s*(\d+) ?(KiB|MiB|GiB)?", re.MULTILINE)
 DRM_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-VIDEO_MEMORY = re.compile(r"(vram|local)\d*$")  # as amdgpu and xe call it, as i915 does
+VIDEO_MEMORY = re.compile(r"(vram|local)\d*$")  # the names of amdgpu and xe, and of i915
 SHARED_MEMORY = re.compile(r"(gtt|system\d*|stolen.*)$")
 MOST_PROCESSES = 50
 LOOK_SECONDS = 2.0
-EARLY_LOOKS = 2  # a process opens its card soon after its start, or is found at the next look at all
+EARLY_LOOKS = 2  # a process opens its card soon after its start, or is found at the next scan of all
 
 
 def collect_gpu_processes(host: "Host", request: "Request", memo: "Json") -> "Json":
@@ -41,11 +41,11 @@ def collect_gpu_processes(host: "Host", request: "Request", memo: "Json") -> "Js
         raise Missing("not_installed")
     found, complete = [], {}  # type: list[Json], dict[str, bool]
     if nvidia:
-        # Inside a container the driver tells the numbers that processes have outside of it.
+        # Inside a container, the driver reports the pids that processes have outside of it.
         complete["nvidia"] = not is_container(host)
         found += nvidia_processes(host, nvidia, memo) if complete["nvidia"] else []
     if others:
-        memo["is_late"], is_open = False, bool(host.names("/proc/1/fd"))  # who may not look there may look at nobody else's
+        memo["is_late"], is_open = False, bool(host.names("/proc/1/fd"))  # without access to it, there is none to other users' processes
         found += drm_processes(host, [card for card in others if not card.sleeps(host)], memo)
         complete["drm"] = is_open and not memo["is_late"]
     found.sort(key=lambda one: (-one.get("memory_bytes", 0), one["pid"]))
@@ -66,8 +66,8 @@ def drm_processes(host: "Host", cards: "list[Card]", memo: "Json") -> "list[Json
     for pid, address, size in drm_memory(host, cards, memo):
         used[pid, address] = max(size, used.get((pid, address), 0))
     addresses = {card.address for card in cards}
-    told = [{"gpu": address, "pid": pid, "memory_bytes": size} for (pid, address), size in used.items() if size]
-    return [one for one in told if one["gpu"] in addresses]
+    rows = [{"gpu": address, "pid": pid, "memory_bytes": size} for (pid, address), size in used.items() if size]
+    return [row for row in rows if row["gpu"] in addresses]
 
 
 def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tuple[int, str, int]]":
@@ -81,8 +81,8 @@ def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tup
             return
         sizes = {}  # type: dict[str, int]
         for text in drm_descriptors(host, pid):
-            told = parse_colons(text)
-            address, client = told.get("drm-pdev", ""), (told.get("drm-pdev"), told.get("drm-client-id"))
+            fields = parse_colons(text)
+            address, client = fields.get("drm-pdev", ""), (fields.get("drm-pdev"), fields.get("drm-client-id"))
             if address in shared and (client not in seen or client[1] is None):
                 seen.add(client)
                 sizes[address] = sizes.get(address, 0) + parse_drm_memory(text, shared[address])
@@ -91,12 +91,12 @@ def drm_memory(host: "Host", cards: "list[Card]", memo: "Json") -> "Iterator[tup
 
 
 def is_shared(host: "Host", card: "Card") -> bool:
-    """Return whether a card lives in the system's memory."""
+    """Return whether a card uses the system's memory."""
     return card.vendor == "amd" and is_apu(host, card, amd_metrics(host, card))
 
 
 def parse_drm_memory(text: str, is_shared: bool) -> int:
-    r"""Return the bytes behind one descriptor: video memory, and system memory of a card that has no other.
+    r"""Return the memory in bytes behind one descriptor: video memory, and system memory for cards without their own.
 
     drm-memory-vram:\t1048576 KiB
     drm-memory-gtt: \t2048 KiB
@@ -105,18 +105,18 @@ def parse_drm_memory(text: str, is_shared: bool) -> int:
     regions = {}  # type: dict[str, dict[str, int]]
     for kind, region, number, unit in DRM_MEMORY.findall(text):
         regions.setdefault(region, {})[kind] = int(number) * DRM_UNITS[unit]
-    # Newer kernels tell the same amount under several words; `total` counts what was never touched, too.
-    sizes = {name: told.get("resident", told.get("memory", told.get("total", 0))) for name, told in regions.items()}
+    # Newer kernels report the same amount under several keys; `total` also counts memory that was never touched.
+    sizes = {name: amounts.get("resident", amounts.get("memory", amounts.get("total", 0))) for name, amounts in regions.items()}
     video = [size for name, size in sizes.items() if VIDEO_MEMORY.match(name)]
     system = [size for name, size in sizes.items() if SHARED_MEMORY.match(name)]
     return sum(video) + (sum(system) if is_shared or not video else 0)
 
 
 def drm_descriptors(host: "Host", pid: int) -> "Iterator[str]":
-    """Yield what the kernel tells of each descriptor that a process has of a card.
+    """Yield the fdinfo of each descriptor of a card in a process.
 
-    Any file may be called as a card is, and be in a folder of that name in a mount namespace of its own. What is one is
-    the driver's to say, who begins with its name.
+    Any file may have a card's path in another mount namespace. Only the fdinfo of a real card contains the line of its
+    driver.
     """
     for number in host.names(f"/proc/{pid}/fd", DESCRIPTORS_READ):
         if DRM_DEVICE.match(host.link_target(f"/proc/{pid}/fd/{number}")):
@@ -129,16 +129,16 @@ def drm_descriptors(host: "Host", pid: int) -> "Iterator[str]":
 
 
 def drm_users(host: "Host", memo: "Json") -> "list[int]":
-    """Return the processes that have a card open: looked for among the new ones, among all every 10 minutes.
+    """Return the processes with a card open: searched among new processes, and among all every 10 minutes.
 
-    To ask 500 processes for their descriptors takes 30 ms, which is six polls' worth.
+    Reading the descriptors of 500 processes takes 30 ms, as long as six polls.
     """
     now, deadline = host.boottime(), time.monotonic() + LOOK_SECONDS
     pids = list_pids(host)
     if now >= memo.get("users_until", 0.0):
         memo.update(looks=dict.fromkeys(pids, EARLY_LOOKS - 1), users_until=now + REFRESH_SECONDS)
     looks = memo["looks"]  # type: dict[int, int]
-    # Those that were found come first. Who has very many descriptors takes nobody else's turn away for good.
+    # Found processes come first. One with very many descriptors does not delay the others for ever.
     due = [pid for pid in pids if looks.get(pid, 0) < EARLY_LOOKS]
     due = sorted(in_turn(host, due, parse_accounts(host.text("/etc/passwd"))), key=lambda pid: looks.get(pid, 0))
     users, asked = set(), set()  # type: set[int], set[int]
@@ -149,14 +149,14 @@ def drm_users(host: "Host", memo: "Json") -> "list[int]":
         asked.add(pid)
         if any(True for _ in drm_descriptors(host, pid)):
             users.add(pid)
-    # Below zero: one that was found, and is asked whatever its age.
+    # Below zero: it was found, and is checked again whatever its age.
     left = set(due) - asked
     memo["looks"] = {pid: -1 if pid in users else looks.get(pid, 0) + (pid not in left) for pid in pids}
     return sorted(users)
 
 
 def kfd_memory(host: "Host") -> "dict[tuple[int, str], int]":
-    """Return the bytes that each ROCm process has on each card; readable for everybody."""
+    """Return the bytes of each ROCm process on each card, by (pid, PCI address); readable for every user."""
     cards = {}
     for node in host.names(KFD + "topology/nodes"):
         folder = KFD + "topology/nodes/" + node + "/"
@@ -175,6 +175,6 @@ def kfd_address(text: str) -> str:
 
     location_id 768\ndomain 0  →  0000:03:00.0
     """
-    told = dict(line.partition(" ")[::2] for line in lines_of(text))
-    place, domain = int(told.get("location_id") or 0), int(told.get("domain") or 0)
+    properties = dict(line.partition(" ")[::2] for line in lines_of(text))
+    place, domain = int(properties.get("location_id") or 0), int(properties.get("domain") or 0)
     return f"{domain:04x}:{place >> 8 & 255:02x}:{place >> 3 & 31:02x}.{place & 7}"

@@ -1,4 +1,4 @@
-"""The section interfaces: what the network interfaces are, their addresses, the gateway and the name servers."""
+"""The section interfaces: the network interfaces, their addresses, the gateways and the name servers."""
 
 import sys
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from .network import default_routes, known_interfaces, parse_net_dev, primary_interface
 
 IP_ADDR = ["ip", "-j", "addr"]
-# Where a link is made of software its speed is a number that somebody once wrote into the kernel's source.
+# The speed of a virtual link is only a constant in the kernel's source.
 WITHOUT_SPEED = ("veth", "virtual", "vpn")
-# systemd-resolved(8): the addresses it listens at, and where it writes the servers that it asks.
+# systemd-resolved(8): the addresses it listens on, and the file with its upstream servers.
 STUB_SERVERS = ("127.0.0.53", "127.0.0.54")
 STUB_UPSTREAMS = "/run/systemd/resolve/resolv.conf"
 
 
 def list_addresses(host: "Host") -> "list[Json] | None":
-    """Return the IP addresses of all interfaces, None where neither kernel nor ip(8) tells them."""
+    """Return the IP addresses of all interfaces, None if neither netlink nor ip(8) returns them."""
     try:
         return host.addresses()
     except OSError:
@@ -35,19 +35,19 @@ def parse_ip_addr(text: str) -> "list[Json]":
       "scope": "global"}, {"family": "inet6", "local": "2001:db8::2", "prefixlen": 64, "scope": "global",
       "temporary": true}]}]
     """
-    import json  # noqa: PLC0415 - the probe says itself what it means that there is none
+    import json  # noqa: PLC0415 - host.py reports that it is missing
 
     found = []
     for link in json.loads(text):
-        for told in link.get("addr_info", ()):
-            if told.get("local"):
-                marks = {name: told.get(name) for name in ("temporary", "deprecated")}
-                found.append(shaped_address(link["ifname"], told["local"], told, **marks))
+        for address in link.get("addr_info", ()):
+            if address.get("local"):
+                marks = {name: address.get(name) for name in ("temporary", "deprecated")}
+                found.append(shaped_address(link["ifname"], address["local"], address, **marks))
     return found
 
 
 def parse_resolv_conf(text: str) -> "tuple[list[str], list[str]]":
-    """Return name servers and search domains (resolv.conf(5)); of `domain` and `search` the last one counts.
+    """Return name servers and search domains (resolv.conf(5)); the last `domain` or `search` counts.
 
     nameserver 192.0.2.1
     nameserver fe80::1%eth0
@@ -64,7 +64,7 @@ def parse_resolv_conf(text: str) -> "tuple[list[str], list[str]]":
 
 
 def name_servers(host: "Host") -> "Json":
-    """Return name servers and search domains; where systemd-resolved is in between, the servers that it asks."""
+    """Return name servers and search domains; with systemd-resolved in between, its upstream servers."""
     try:
         servers, domains = parse_resolv_conf(host.read("/etc/resolv.conf"))
     except OSError:
@@ -75,9 +75,9 @@ def name_servers(host: "Host") -> "Json":
 
 
 def gateway(version: int, word: str) -> str:
-    """Return the gateway of a default route, "" for one that leads to the link itself.
+    """Return the gateway of a default route, "" for a route to the link itself.
 
-    010200C0  →  192.0.2.1 (a number in the machine's own byte order); for IPv6 the digits of the address in their order
+    010200C0  →  192.0.2.1 (a number in native byte order); for IPv6 the digits of the address in order
     """
     if not int(word, 16):
         return ""
@@ -89,9 +89,9 @@ def gateway(version: int, word: str) -> str:
 
 
 def primary_address(addresses: "list[Json]", routes: "dict[int, tuple[str, str]]", source: str) -> str:
-    """Return the address that the machine is reached at: of the primary interface, in the gateway's network, lasting.
+    """Return the host's main address: of the primary interface, preferably permanent and in the gateway's network.
 
-    Of those for IPv4 the one that the route names as its `source` comes first.
+    For IPv4, the `source` address of the route comes first.
     """
     for version, (interface, word) in routes.items():
         usable = [
@@ -108,26 +108,26 @@ def primary_address(addresses: "list[Json]", routes: "dict[int, tuple[str, str]]
     return ""
 
 
-def is_in_network(other: str, one: "Json") -> bool:
-    """Return whether an address is in the network of one of ours."""
+def is_in_network(other: str, own: "Json") -> bool:
+    """Return whether an address is in the network of one of our addresses."""
     import socket  # noqa: PLC0415
 
     if not other:
         return False
-    family = socket.AF_INET6 if one["version"] == 6 else socket.AF_INET
-    theirs, ours = (int.from_bytes(socket.inet_pton(family, text), "big") for text in (other, one["address"]))
-    shift = (128 if one["version"] == 6 else 32) - one["prefix_length"]
-    return bool(theirs >> shift == ours >> shift)
+    family = socket.AF_INET6 if own["version"] == 6 else socket.AF_INET
+    other_number, own_number = (int.from_bytes(socket.inet_pton(family, text), "big") for text in (other, own["address"]))
+    shift = (128 if own["version"] == 6 else 32) - own["prefix_length"]
+    return bool(other_number >> shift == own_number >> shift)
 
 
 def interface_row(host: "Host", name: str, kind: str, addresses: "list[Json] | None") -> "Json":
-    """Return what an interface is and how it is; without addresses where nobody tells them."""
+    """Return an interface's row, without addresses if these are unknown."""
     folder = "/sys/class/net/" + name + "/"
     row = interface_hardware(host, name, kind)
     row.pop("driver", None)
     state, megabits = host.text(folder + "operstate"), host.number(folder + "speed")
     row.update(state=state or None, mtu=host.number(folder + "mtu"))
-    # A driver that does not know says -1, older ones the same as an unsigned number.
+    # A driver that does not know the speed returns -1, older ones as an unsigned number.
     if megabits is not None and 0 < megabits < 1 << 31 and megabits != 65535 and kind not in WITHOUT_SPEED:
         row["speed_bits_per_second"] = megabits * 1000000
     for version in (4, 6) if addresses is not None else ():
@@ -140,7 +140,7 @@ def interface_row(host: "Host", name: str, kind: str, addresses: "list[Json] | N
 
 
 def collect_interfaces(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Tell the interfaces that count, their addresses, and the way out."""
+    """Report the relevant interfaces, their addresses, gateways and name servers."""
     names = tuple(name for name, _ in parse_net_dev(host.read("/proc/net/dev")))
     addresses, routes = list_addresses(host), default_routes(host)
     section = {"primary": primary_interface(routes), "primary_address": primary_address(addresses or [], routes, host.source_address())}  # type: Json

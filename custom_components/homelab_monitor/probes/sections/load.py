@@ -1,4 +1,4 @@
-"""The sections load, pressure and uptime: how busy the machine is, and since when it runs."""
+"""The sections load, pressure and uptime: how busy the host is, and how long it has been up."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ def parse_loadavg(text: str) -> "Json":
 def collect_load(host: "Host", request: "Request", memo: "Json") -> "Json":
     """Read /proc/loadavg; processes are counted every 30 seconds."""
     section = parse_loadavg(host.read("/proc/loadavg"))
-    # With 500 processes the listing costs as much as all else here together.
+    # With 500 processes, the listing costs as much as everything else here together.
     processes = memo.setdefault("processes", Remembered(30.0))
     section["processes"] = processes.get(host.boottime(), None, lambda: count_processes(host))
     return without_none(section)
 
 
 def count_processes(host: "Host") -> "int | None":
-    """Return how many processes there are, None where this user sees no others than his own (hidepid of proc(5))."""
+    """Return how many processes there are, None if this user sees only their own (hidepid of proc(5))."""
     names = host.names("/proc")
     return sum(map(str.isdigit, names)) if "1" in names else None
 
@@ -51,7 +51,7 @@ def parse_pressure(text: str) -> "dict[str, float]":
 
 
 def collect_pressure(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read /proc/pressure; a kernel with psi=0 has the files and refuses to read them."""
+    """Read /proc/pressure; a kernel with psi=0 has the files, but reading them fails."""
     section = {}
     for name in ("cpu", "memory", "io"):
         try:
@@ -66,5 +66,5 @@ def collect_pressure(host: "Host", request: "Request", memo: "Json") -> "Json":
 
 
 def collect_uptime(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read /proc/uptime, which a container's lxcfs replaces by the container's own."""
+    """Read /proc/uptime, which lxcfs replaces by the container's own in a container."""
     return {"uptime_seconds": float(host.read("/proc/uptime").split()[0])}

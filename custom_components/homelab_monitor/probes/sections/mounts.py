@@ -18,9 +18,9 @@ REPLACED_FILE = re.compile(r"\d+ \d+ \S+ \S+ (/proc/\S+) ")
 
 
 def replaced_files(host: "Host", memo: "Json") -> "frozenset[str]":
-    """Return the files of /proc that are mounts of their own: lxcfs tells a container's numbers there (lxcfs(1)).
+    """Return the files of /proc that are separate mounts: lxcfs shows a container's numbers there (lxcfs(1)).
 
-    All others, and /sys, are about the whole machine: a number of one kind and one of the other make none together.
+    All others, and /sys, describe the whole host: numbers of the two kinds must not be combined.
     """
     found = memo.setdefault("replaced", Remembered())
     return found.get(host.boottime(), None, lambda: frozenset(mounted_files(host)))  # type: ignore[no-any-return]
@@ -29,13 +29,13 @@ def replaced_files(host: "Host", memo: "Json") -> "frozenset[str]":
 def mount_lines(host: "Host") -> "Iterator[str]":
     """Yield the lines of the list of mounts (proc_pid_mountinfo(5)); raises OSError, Late.
 
-    Whoever nests folders in each other makes a line of what is mounted in them as long as they like.
+    A user who nests folders makes the lines of mounts in them as long as they like.
     """
     return host.short_lines("/proc/self/mountinfo", MOUNT_BYTES, MOUNTS_SECONDS)
 
 
 def mounted_files(host: "Host") -> "Iterator[str]":
-    """Yield the files of /proc that something is mounted over, as far as the list of mounts can be read."""
+    """Yield the files of /proc with something mounted over them, as far as the list of mounts can be read."""
     try:
         for line in mount_lines(host):
             found = REPLACED_FILE.match(line)

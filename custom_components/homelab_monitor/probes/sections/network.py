@@ -1,4 +1,4 @@
-"""The section network: the counters of the interfaces that count, and which these are."""
+"""The section network: the counters of the relevant interfaces, and the choice of these."""
 
 import re
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..host import Host, Json, Remembered, RememberedEach, Request, lines_of
 
 INTERFACE_FIELDS = ("bytes", "packets", "errors", "drops")
-# What container engines, hypervisors and the kernel itself make; a name is all that tells them from a user's own.
+# Interfaces of container engines, hypervisors and the kernel itself; only the name distinguishes them from a user's.
 FOREIGN_INTERFACE = re.compile(
     r"veth|tap\d|tap$|vnet\d|docker|br-[0-9a-f]{12}$|virbr|cni|podman|cali|flannel|cilium|lxc|lxd|incusbr|kube|nodelocaldns"
     r"|weave|vxlan\.calico|fwbr|fwpr|fwln|ovs-system|hassio|dummy|ifb|sit0$|tunl0$|gre0$|gretap0$|erspan0$|ip_vti0$|ip6_vti0$"
@@ -19,7 +19,7 @@ DEVTYPES = {"bridge": "bridge", "bond": "bond", "vlan": "vlan", "wlan": "wireles
 
 
 def parse_net_dev(text: str) -> "Iterator[tuple[str, str]]":
-    """Yield each interface's name and its counters, not yet cut into numbers: most are never looked at.
+    """Yield each interface's name and its counters as text: most are never parsed.
 
     Inter-|   Receive                            |  Transmit
      face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
@@ -79,15 +79,15 @@ def default_routes(host: "Host") -> "dict[int, tuple[str, str]]":
 
 
 def primary_interface(routes: "dict[int, tuple[str, str]]") -> str:
-    """Return the interface of the default route, of the one for IPv4 before that for IPv6, "" without one."""
+    """Return the interface of the default route, IPv4 before IPv6, "" without one."""
     return next((interface for interface, _ in routes.values()), "")
 
 
 def interface_type(host: "Host", name: str) -> str:
-    """Return what an interface is, "" for one that is none of the user's (a container's, a VM's, the kernel's).
+    """Return an interface's type, "" if it is not the user's own (a container's, a VM's, the kernel's).
 
-    A container's own eth0 is one end of a veth pair like the ends that a host has of its containers' pairs;
-    the reader of all types tells them apart.
+    A container's own eth0 is one end of a veth pair, like the ends on a host of its containers' pairs;
+    `types_of` distinguishes them.
     """
     folder = "/sys/class/net/" + name + "/"
     if host.exists(folder + "device"):
@@ -104,15 +104,15 @@ def interface_type(host: "Host", name: str) -> str:
         return "vpn"
     if host.text(folder + "iflink") == host.text(folder + "ifindex"):
         return "virtual"
-    # A macvlan or ipvlan has a card of this system below it (ABI/testing/sysfs-class-net), a veth its other end.
+    # Below a macvlan or ipvlan is an interface of this system (ABI/testing/sysfs-class-net), below a veth its other end.
     return "macvlan" if any(name.startswith("lower_") for name in host.names(folder)) else "veth"
 
 
 def known_interfaces(host: "Host", names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
-    """Return type by name of the interfaces that count; asked for when names come, and again every 10 minutes.
+    """Return the type by name of the relevant interfaces; updated when names change, and every 10 minutes.
 
-    At once where the number of one is another (netdevice(7), SIOCGIFINDEX): two may have changed names, or one that went
-    has left its name to another.
+    Also at once if the number of one has changed (netdevice(7), SIOCGIFINDEX): two may have swapped names, or a new
+    interface may have the name of a removed one.
     """
     types = types_of(host, names, memo)
     numbers = {name: host.number("/sys/class/net/" + name + "/ifindex") for name in types}
@@ -125,9 +125,9 @@ def known_interfaces(host: "Host", names: "tuple[str, ...]", memo: "Json") -> "d
 
 
 def types_of(host: "Host", names: "tuple[str, ...]", memo: "Json") -> "dict[str, str]":
-    """Return type by name of the interfaces that count, as far as that is remembered."""
+    """Return the type by name of the relevant interfaces, from the cache where valid."""
     each = memo.setdefault("types", RememberedEach()).each(host.boottime(), names, lambda name: interface_type(host, name))
-    # Where there is a real card, a veth is somebody's other end; where there is none, it is a container's own.
+    # With a real card, a veth is the other end of a container's; without one, it is this container's own.
     is_host = any(kind in ("physical", "wireless") for kind in each.values())
     types = {name: kind for name, kind in each.items() if kind and not (is_host and kind == "veth")}
     primary = known_primary(host, names, memo)
@@ -137,13 +137,13 @@ def types_of(host: "Host", names: "tuple[str, ...]", memo: "Json") -> "dict[str,
 
 
 def known_primary(host: "Host", names: "tuple[str, ...]", memo: "Json") -> str:
-    """Return the interface of the default route, looked up when interfaces come or go, and every 30 seconds."""
+    """Return the interface of the default route, read when interfaces come or go, and every 30 seconds."""
     primary = memo.setdefault("primary", Remembered(30.0))
     return primary.get(host.boottime(), names, lambda: primary_interface(default_routes(host)))  # type: ignore[no-any-return]
 
 
 def collect_network(host: "Host", request: "Request", memo: "Json") -> "Json":
-    """Read /proc/net/dev, of the interfaces that count."""
+    """Read the counters of the relevant interfaces in /proc/net/dev."""
     at = host.boottime()
     lines = dict(parse_net_dev(host.read("/proc/net/dev")))
     names = tuple(lines)

@@ -1,4 +1,4 @@
-"""What sections share: asking one after the other who may never answer, in a few threads and no more."""
+"""Calls that may hang for ever, one after the other in a limited number of threads, for several sections."""
 
 import time
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from ..host import Json
 
 PATIENCE_SECONDS = 1.0
-MOST_STUCK = 4  # threads that wait for what hangs, of one kind
+MOST_STUCK = 4  # hanging threads, per kind of call
 
 
 class Round:
-    """One thread's way through a list of questions, each of which has a name."""
+    """One thread that makes a list of calls, each of which has a name."""
 
     def __init__(self, names: "list[str]", ask: "Callable[[str], Any]") -> None:
         import threading  # noqa: PLC0415
@@ -27,7 +27,7 @@ class Round:
         self.thread.start()
 
     def work(self) -> None:
-        """Ask one after the other; stop after the one that made this thread late."""
+        """Make one call after the other; stop after the one that made this thread late."""
         for name in self.names:
             if self.is_abandoned:
                 return
@@ -40,11 +40,11 @@ class Round:
         self.over.set()
 
     def left(self) -> "list[str]":
-        """Return what is without an answer; while the thread runs, the first of it is being asked."""
+        """Return the names without an answer; while the thread runs, the first one is in progress."""
         return self.names[len(self.answers) :]
 
     def wait(self, deadline: float) -> None:
-        """Wait until all is answered, one takes too long, or time is over."""
+        """Wait until all calls have returned, one takes too long, or the deadline has passed."""
         answered = -1
         while not self.over.is_set() and len(self.answers) > answered and time.monotonic() < deadline:
             answered = len(self.answers)
@@ -53,9 +53,9 @@ class Round:
 
 
 def ask_each(names: "list[str]", ask: "Callable[[str], Any]", held: "Json", deadline: float, most: int = MOST_STUCK) -> "dict[str, Any]":
-    """Return the answers by name, an OSError where one was raised; who hangs keeps a thread and is not asked again.
+    """Return the answers by name, an OSError if one was raised; a call that hangs keeps its thread and is not repeated.
 
-    `held` remembers the threads that hang, by name. With `most` of them, who is left is late without one.
+    `held` keeps the hanging threads by name. With `most` of them, the remaining names get no answer.
     """
     for name in [name for name, thread in held.items() if not thread.is_alive()]:
         del held[name]
