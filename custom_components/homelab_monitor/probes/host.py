@@ -787,41 +787,41 @@ class HttpConnection:
         """Return the body of GET `target`, None for status 404; raises as `ask`."""
         self.stream.settimeout(self.left())
         self.stream.sendall(b"GET " + target.encode("ascii") + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        status, body = self.answer()
+        status, body = self.read_response()
         if status not in (200, 404):
             error = parse_json(body, self.marks)
             raise Broken(first_line(str(error.get("message") if isinstance(error, dict) else "") or f"status {status}"))
         return body if status == 200 else None
 
-    def answer(self) -> "tuple[int, bytes]":
+    def read_response(self) -> "tuple[int, bytes]":
         """Return status and body of the next response (RFC 9112)."""
-        head = self.until(b"\r\n\r\n").decode("latin-1").lower()
+        head = self.read_until(b"\r\n\r\n").decode("latin-1").lower()
         status = re.match(r"http/1\.[01] (\d{3})\b", head)
         if status is None:
             raise ValueError("no HTTP")
         if re.search(r"\ntransfer-encoding: *chunked", head):
-            return int(status.group(1)), self.chunks()
+            return int(status.group(1)), self.read_chunks()
         length = re.search(r"\ncontent-length: *(\d{1,10})\s*$", head, re.MULTILINE)
         if length is None:
             raise ValueError("an answer of unknown length")
-        return int(status.group(1)), self.exactly(int(length.group(1)))
+        return int(status.group(1)), self.read_exactly(int(length.group(1)))
 
-    def chunks(self) -> bytes:
+    def read_chunks(self) -> bytes:
         """Return a chunked body."""
         body, size = bytearray(), -1
         while size:
-            digits = re.match(rb"[0-9a-fA-F]{1,8}(?=\s*(?:;|$))", self.until(b"\r\n"))
+            digits = re.match(rb"[0-9a-fA-F]{1,8}(?=\s*(?:;|$))", self.read_until(b"\r\n"))
             if digits is None:
                 raise ValueError("no chunk")
             size = int(digits.group(), 16)
             self.left()  # many small chunks take long even without waiting for them
             if len(body) + size > self.limit:
                 raise ValueError("an answer without end")
-            body += self.exactly(size)
-            self.until(b"\r\n")
+            body += self.read_exactly(size)
+            self.read_until(b"\r\n")
         return bytes(body)
 
-    def until(self, mark: bytes) -> bytes:
+    def read_until(self, mark: bytes) -> bytes:
         """Return the bytes before a delimiter, and drop the delimiter."""
         begin = 0
         while True:
@@ -831,7 +831,7 @@ class HttpConnection:
             if len(self.buffer) > HEAD_BYTES:
                 raise ValueError("a line without end")
             begin = max(0, len(self.buffer) - len(mark) + 1)
-            self.more()
+            self.receive()
 
     def cut(self, size: int, dropped: int = 0) -> bytes:
         """Remove and return the first `size` bytes of the buffer, and drop `dropped` more; costs what is taken, not what is left."""
@@ -839,7 +839,7 @@ class HttpConnection:
         del self.buffer[: size + dropped]
         return content
 
-    def exactly(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         """Return exactly `size` bytes."""
         if size > self.limit:
             raise ValueError("an answer without end")
@@ -848,9 +848,9 @@ class HttpConnection:
             content += self.cut(size - len(content))
             if len(content) == size:
                 return bytes(content)
-            self.more()
+            self.receive()
 
-    def more(self) -> None:
+    def receive(self) -> None:
         """Receive more into the buffer."""
         self.stream.settimeout(self.left())
         chunk = self.stream.recv(65536)
@@ -954,7 +954,7 @@ def read_child(
                 waiting.unregister(fd)
                 left.discard(fd)
             if wanted and at == 0:
-                chunk, rest = sift(rest, chunk or b"\n", wanted)
+                chunk, rest = filter_lines(rest, chunk or b"\n", wanted)
             if tail:
                 outputs[at] = (outputs[at] + chunk)[-OUTPUT_BYTES:]
             elif len(outputs[at]) < OUTPUT_BYTES:
@@ -966,7 +966,7 @@ def read_child(
     return is_cut
 
 
-def sift(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":
+def filter_lines(rest: bytes, chunk: bytes, wanted: "Any") -> "tuple[bytes, bytes]":
     """Return the complete lines in which a pattern is found, and the beginning of the incomplete one."""
     lines = (rest + chunk).split(b"\n")
     return b"".join(line + b"\n" for line in lines[:-1] if wanted.search(line)), lines[-1][:LINE_BYTES]

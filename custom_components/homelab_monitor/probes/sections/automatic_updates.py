@@ -32,7 +32,7 @@ ZINCATI_CONFIGS = ("/usr/lib/zincati/config.d/*.toml", "/run/zincati/config.d/*.
 MASKS = ("/etc/systemd/system/", "/run/systemd/system/")  # systemctl(1), mask and its --runtime
 
 
-def at_work(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "list[str]":
+def active_timers(host: "Host", request: "Request", timers: "tuple[str, ...]") -> "list[str]":
     """Return the active timers whose services can be started; raises Unknown if systemd runs but does not answer.
 
     The links count only without systemd: otherwise a user who keeps the bus busy could make the probe rely on them.
@@ -103,13 +103,13 @@ def by_apt(host: "Host", request: "Request", daemons: "Daemons") -> "Json":
 def apt_is_started(host: "Host", request: "Request", daemons: "Daemons") -> "list[str]":
     """Return which of apt's two daily jobs are started: by systemd if it runs, else both by a running cron."""
     if host.exists("/run/systemd/system"):
-        return at_work(host, request, (APT_TIMER, APT_LISTS_TIMER))
+        return active_timers(host, request, (APT_TIMER, APT_LISTS_TIMER))
     return [APT_TIMER, APT_LISTS_TIMER] if daemons.named("cron") and host.may_run("/etc/cron.daily/apt-compat") else []
 
 
 def by_dnf(host: "Host", request: "Request") -> "Json":
     """Return whether dnf-automatic installs what it finds; by default it only notifies."""
-    timer = next(iter(at_work(host, request, DNF_TIMERS)), None)
+    timer = next(iter(active_timers(host, request, DNF_TIMERS)), None)
     if timer is None:
         is_there = has_program(host, "dnf-automatic") or host.exists("/usr/lib/systemd/system/" + DNF_TIMERS[1])
         return verdict("warning", "inactive" if is_there else "not_installed")
@@ -122,7 +122,7 @@ def by_dnf(host: "Host", request: "Request") -> "Json":
 
 def by_image(host: "Host", request: "Request") -> "Json":
     """Return whether a tool that replaces the whole system is active, and does more than notify."""
-    tools = [IMAGE_UNITS[unit] for unit in at_work(host, request, tuple(IMAGE_UNITS))]
+    tools = [IMAGE_UNITS[unit] for unit in active_timers(host, request, tuple(IMAGE_UNITS))]
     policies = {tool: IMAGE_SETTINGS[tool](host) if tool in IMAGE_SETTINGS else "active" for tool in tools}
     for reason in ("active", "only_tells"):
         for tool in tools:
@@ -174,7 +174,7 @@ def automatic_updates(host: "Host", request: "Request", daemons: "Daemons") -> "
         if manager == "apt":
             return by_apt(host, request, daemons)
         if manager == "zypper":
-            timer = next(iter(at_work(host, request, SUSE_TIMERS)), None)
+            timer = next(iter(active_timers(host, request, SUSE_TIMERS)), None)
             return verdict("ok", "active", tool=timer.partition(".")[0]) if timer else verdict("warning", "inactive")
         if manager == "dnf":
             return by_dnf(host, request)

@@ -30,7 +30,7 @@ def count_of(value: object, limit: int = NUMBER_LIMIT) -> int:
     return value if type(value) is int and 0 <= value < limit else 0  # noqa: E721 - True is an int as well
 
 
-def listed_of(value: object) -> "list[Json]":
+def objects_in(value: object) -> "list[Json]":
     """Return the objects in a list, empty for any other type."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
@@ -62,7 +62,7 @@ def parse_listed(kind: str, document: "Json") -> "Json":
     service = plain(labels.get("com.docker.swarm.service.name"), 100)
     if service:
         row["swarm_service"] = service
-    ports = [parse_port(port) for port in listed_of(document.get("Ports"))[:PORTS_SHOWN]]
+    ports = [parse_port(port) for port in objects_in(document.get("Ports"))[:PORTS_SHOWN]]
     if ports:
         row["ports"] = ports
     return row

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..host import AGAIN_SECONDS, REFRESH_SECONDS, Broken, Host, HttpConnection, Json, Late, Missing, Request, cpu_clock
-    from .container_words import CONTAINER_ID, listed_of, object_of, parse_inspected, parse_listed, parse_stats
+    from .container_words import CONTAINER_ID, objects_in, object_of, parse_inspected, parse_listed, parse_stats
     from .control_groups import GROUP_GUESSES, group_files, read_group
     from .owners import belongs_to
     from .patience import ask_each
@@ -241,7 +241,7 @@ def ask_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, 
     memo.ask_at = now + LIST_SECONDS[engine.kind]
     begun, used = time.monotonic(), cpu_clock()
     try:
-        talk(host, engine, memo, deadline, now)
+        update_engine(host, engine, memo, deadline, now)
     except (Late, socket.timeout):
         if memo.listed_at != now:  # else the list is complete, and the rest follows in the next round
             memo.state, memo.ask_at = "timed_out", now + LATE_SECONDS
@@ -263,7 +263,7 @@ def rest_after(seconds: float, cpu_seconds: float) -> float:
     return min(REST_SECONDS, max(seconds / USER_SHARE, cpu_seconds / USER_CPU_SHARE))
 
 
-def talk(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
+def update_engine(host: "Host", engine: Engine, memo: EngineMemo, deadline: float, now: float) -> None:
     """Read the list, then inspect what is new; raises whatever goes wrong."""
     if would_start(host, engine):
         memo.state = "stopped"
@@ -308,7 +308,7 @@ def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: fl
     if not isinstance(documents, list):
         raise ValueError("no list")  # noqa: TRY004 - as for any other nonsense
     rows = {}  # type: dict[str, Json]
-    for document in listed_of(documents):
+    for document in objects_in(documents):
         ident = document.get("Id")
         if isinstance(ident, str) and CONTAINER_ID.fullmatch(ident) and len(rows) < engine.most():
             rows[ident] = parse_listed(engine.kind, document)

@@ -141,17 +141,17 @@ def daemon_of(host: "Host", pid: int, name: str, fields: "list[str]", own: Own) 
         return None
     daemon = parse_daemon(pid, kind, line, host.epoch() - host.boottime() + started)
     daemon.parent, daemon.is_whole = int(fields[1]), daemon.is_whole and len(raw) < LINE_READ
-    sure = is_what_it_is_called(host, daemon, own)
+    sure = is_genuine_daemon(host, daemon, own)
     daemon.is_sure = bool(sure)
     return None if sure is False else daemon
 
 
-def is_what_it_is_called(host: "Host", daemon: Daemon, own: Own) -> "bool | None":
+def is_genuine_daemon(host: "Host", daemon: Daemon, own: Own) -> "bool | None":
     """Return whether a process of root's is the daemon that its name says, None if uncertain."""
     unit = unit_of_root(host, daemon.pid)
     program = host.program(daemon.pid)
     if program is None:
-        if daemon.pid in own.parents or is_its_unit(host, daemon, unit or "", own) or is_written_down(host, daemon):
+        if daemon.pid in own.parents or is_in_its_unit(host, daemon, unit or "", own) or is_in_pid_file(host, daemon):
             return True
         return False if unit is None else None
     path, mode, uid = program
@@ -164,7 +164,7 @@ def is_what_it_is_called(host: "Host", daemon: Daemon, own: Own) -> "bool | None
     return False if unit is None else None
 
 
-def is_its_unit(host: "Host", daemon: Daemon, unit: str, own: Own) -> bool:
+def is_in_its_unit(host: "Host", daemon: Daemon, unit: str, own: Own) -> bool:
     """Return whether a process is in its daemon's unit, and was not started there by a logged-in user.
 
     pam_systemd(8) moves a login out of the server's service. Without it, everything that a user starts stays there, as
@@ -183,7 +183,7 @@ def without_instance(unit: str) -> str:
     return unit.partition("@")[0]
 
 
-def is_written_down(host: "Host", daemon: Daemon) -> bool:
+def is_in_pid_file(host: "Host", daemon: Daemon) -> bool:
     """Return whether a PID file of root's names this very process.
 
     The kernel reuses the pid of an ended process, for any user: a process that started after the file was written is

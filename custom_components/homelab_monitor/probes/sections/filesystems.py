@@ -92,7 +92,7 @@ def rows_of(mounts: "Iterable[Mount]", watched: "Watched", uid: int, automounts:
         # A mount that shows all of a filesystem is a folder: if it is chosen, it represents both.
         if usual and is_usual(usual[0], uid) and not (usual[0].root == "/" and usual[0] in chosen):
             rows.append(Row(usual, False, False))
-        rows += [Row([mount], True, watched.names_it(mount)) for mount in chosen]
+        rows += [Row([mount], True, watched.is_named(mount)) for mount in chosen]
     return sorted(rows, key=lambda row: (row.first.mountpoint, row.key))
 
 
@@ -101,7 +101,7 @@ def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "J
 
     A ZFS snapshot shows in its source. Mounts of engines are recognized by their path, if only root can rename it.
     """
-    found = {mount.id: FOREIGN_MOUNT.search(mount.mountpoint) for mount in mounts if not watched.names_it(mount)}
+    found = {mount.id: FOREIGN_MOUNT.search(mount.mountpoint) for mount in mounts if not watched.is_named(mount)}
     places = {ident: mount.string[: mount.end()] for ident, mount in found.items() if mount}
     folders = sorted(set(places.values()), key=lambda folder: (len(folder), folder))[:MOST_ENGINES]
     kept = ask_each(folders, lambda folder: is_kept(host, folder), held, time.monotonic() + WAY_SECONDS)
@@ -109,7 +109,7 @@ def own_mounts(host: "Host", mounts: "list[Mount]", watched: "Watched", held: "J
         mount
         for mount in mounts
         if kept.get(places.get(mount.id, "")) is not True and not (mount.kind == "zfs" and "@" in mount.source)
-        or watched.names_it(mount)
+        or watched.is_named(mount)
     ]
 
 

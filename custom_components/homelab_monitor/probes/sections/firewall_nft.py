@@ -63,7 +63,7 @@ NFT_GOES_ON = {
 }
 
 
-def compared(words: str, is_not: bool, values: "list[str]") -> "list[Condition]":
+def comparison_conditions(words: str, is_not: bool, values: "list[str]") -> "list[Condition]":
     """Return the conditions of a comparison of nft; without values it is not understood.
 
     tcp dport: a protocol and a port
@@ -78,7 +78,7 @@ def compared(words: str, is_not: bool, values: "list[str]") -> "list[Condition]"
     return found
 
 
-def rated(is_beyond: bool) -> "list[Condition]":
+def limit_condition(is_beyond: bool) -> "list[Condition]":
     """Return the condition of a limit."""
     return [("rate", is_beyond, ["within"])]
 
@@ -175,7 +175,7 @@ def parse_nft_condition(word: str, what: "Any", table: "Table") -> "list[Conditi
     if word == "match":
         return parse_match(what, table)
     if word in NFT_LIMITS:
-        return rated(bool(what.get("inv")))
+        return limit_condition(bool(what.get("inv")))
     if word in ("set", "meter"):
         inner = what.get("stmt") or []
         inner = [inner] if isinstance(inner, dict) else inner
@@ -207,7 +207,7 @@ def parse_match(what: "Json", table: "Table") -> "list[Condition]":
         is_not = not is_not  # a comparison with 0 means: no fragment
     elif operator in ("<", "<=", ">", ">=") and values:
         values = [span(operator, values[0])]
-    return compared(words, is_not, values)
+    return comparison_conditions(words, is_not, values)
 
 
 def span(operator: str, value: str) -> str:

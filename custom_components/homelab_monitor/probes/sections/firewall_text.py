@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..host import lines_of
     from .firewall_iptables import IPTABLES_GOES_ON, IPTABLES_PRIORITIES, IPTABLES_TARGETS
-    from .firewall_nft import NFT_ACTIONS, compared, rated, span
+    from .firewall_nft import NFT_ACTIONS, comparison_conditions, limit_condition, span
     from .firewall_rules import ANYTHING, GOTO, JUMP, MARK, Condition, Rule, Table
     from .verdicts import Unknown
 
@@ -50,7 +50,7 @@ def parse_nft_text(text: str) -> "list[Table]":
     }
     """
     tables, chain, depth = [], "", 0  # type: tuple[list[Table], str, int]
-    for line in (plain_words(one.strip()) for one in lines_of(text)):
+    for line in (unquote_names(one.strip()) for one in lines_of(text)):
         words = line.split()
         if depth == 0 and words[:1] == ["table"] and len(words) > 3:
             tables.append(Table(words[1], words[2], "nftables"))
@@ -70,7 +70,7 @@ def parse_nft_text(text: str) -> "list[Table]":
     return tables
 
 
-def plain_words(line: str) -> str:
+def unquote_names(line: str) -> str:
     """Return a line with unquoted names; any other quoted text is replaced by Q.
 
     iifname "eth0" log prefix "no way: "  →  iifname eth0 log prefix Q
@@ -127,14 +127,14 @@ def parse_text_conditions(line: str) -> "tuple[list[Condition], list[Rule]]":
     while line:
         limit, match = NFT_TEXT_LIMIT.match(line), NFT_TEXT_MATCH.match(line)
         if limit:
-            conditions.extend(rated(bool(limit.group("over"))))
+            conditions.extend(limit_condition(bool(limit.group("over"))))
         elif match and match.group("is_map"):
             maps.extend(text_map(match.group("keys"), match.group("values")))
         elif match:
             conditions.extend(text_match(match))
         elif line.startswith(("meter ", "add ", "update ")):
             inner = re.match(r"[^{]*\{([^}]*)\} ?", line)
-            conditions.extend(rated(" over " in inner.group(1)) if inner and " rate " in inner.group(1) else [])
+            conditions.extend(limit_condition(" over " in inner.group(1)) if inner and " rate " in inner.group(1) else [])
             line = line[inner.end() if inner else len(line) :]
             continue
         else:
@@ -156,7 +156,7 @@ def text_match(match: "Any") -> "list[Condition]":
     if " . " in keys:
         parts = keys.split(" . ")
         if keys.startswith("fib "):
-            return compared(text_key(keys), is_not, text_values(text))
+            return comparison_conditions(text_key(keys), is_not, text_values(text))
         return [("source" if any("saddr" in part for part in parts) else "unclear", is_not, [])]
     words, values = text_key(keys), text_values(text)
     if words == "tcp flags":
@@ -170,7 +170,7 @@ def text_match(match: "Any") -> "list[Condition]":
         is_not = not is_not
     elif operator in ("<", "<=", ">", ">="):
         values = [span(operator, values[0])]
-    return compared(words, is_not, values)
+    return comparison_conditions(words, is_not, values)
 
 
 def text_key(keys: str) -> str:
@@ -187,12 +187,12 @@ def text_map(keys: str, text: str) -> "list[Rule]":
     { established : accept, invalid : drop, 22 : jump guard }
     """
     if text.startswith("@"):
-        return [(compared(text_key(keys), False, [text]), ANYTHING, "")]
+        return [(comparison_conditions(text_key(keys), False, [text]), ANYTHING, "")]
     rules = []  # type: list[Rule]
     pairs = [pair.partition(" : ")[::2] for pair in text_values(text)]
     others = [value for value, _ in pairs if value != "*"]
     for value, verdict_text in pairs:
         word, _, target = verdict_text.partition(" ")
-        conditions = compared(text_key(keys), value == "*", others if value == "*" else [value])
+        conditions = comparison_conditions(text_key(keys), value == "*", others if value == "*" else [value])
         rules.append((conditions, NFT_ACTIONS.get(word, ANYTHING), target))
     return rules

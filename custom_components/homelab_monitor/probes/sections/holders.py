@@ -132,7 +132,7 @@ class Holders:
         self.accounts = accounts
         self.known = {}  # type: dict[tuple[Any, ...], Any]
 
-    def once(self, read: "Any", *what: int) -> "Any":
+    def cached(self, read: "Any", *what: int) -> "Any":
         """Return a function's cached result for this host."""
         key = (read, *what)
         if key not in self.known:
@@ -141,12 +141,12 @@ class Holders:
 
     def unit(self, pid: int) -> "dict[str, str]":
         """Return `{unit?, container?}` of a process."""
-        return self.once(owner_of, pid)  # type: ignore[no-any-return]
+        return self.cached(owner_of, pid)  # type: ignore[no-any-return]
 
     def made_in(self, row: "Json") -> str:
         """Return the path of the control group in which a socket was made, "" if unknown."""
         number = row.get("group", 0)
-        return str(self.once(group_ids).get(number, "")) if number else ""
+        return str(self.cached(group_ids).get(number, "")) if number else ""
 
     def holder(self, row: "Json") -> "int | None":
         """Return the process that a socket belongs to: of several the one that started first, as others inherited it."""
@@ -154,16 +154,16 @@ class Holders:
         # systemd keeps the sockets that it opened for services (systemd.socket(5)): it counts only without other holders.
         pids = pids - {1} or pids
         mine = {pid for pid in pids if self.acts_for(pid, uid, row)} if uid else self.lent(pids, row)
-        return min(mine, key=lambda pid: (self.once(started, pid), pid)) if mine else None
+        return min(mine, key=lambda pid: (self.cached(started, pid), pid)) if mine else None
 
     def acts_for(self, pid: int, uid: int, row: "Json") -> bool:
         """Return whether a process is the socket user's, or has no account and is in that user's container."""
-        real = self.once(real_uid, pid)
+        real = self.cached(real_uid, pid)
         if real == uid or str(real) in self.accounts or real < 0:
             return real == uid  # type: ignore[no-any-return]
         container = self.unit(pid).get("container")
         is_same = container is not None and container == owner_of_group(self.made_in(row)).get("container")
-        return is_same or bool(self.once(belongs_to, pid, uid))
+        return is_same or bool(self.cached(belongs_to, pid, uid))
 
     def lent(self, pids: "set[int]", row: "Json") -> "set[int]":
         """Return the holders that a socket of root may belong to, empty if they are of several users and nothing decides.
@@ -171,7 +171,7 @@ class Holders:
         Root opens sockets for others: a daemon opens them and becomes another user, or systemd passes on what it has
         opened. These may send it to others, so a shared unit counts, and the group in which it was made.
         """
-        if len(pids) < 2 or len({self.once(real_uid, pid) for pid in pids}) == 1:
+        if len(pids) < 2 or len({self.cached(real_uid, pid) for pid in pids}) == 1:
             return pids
         units = {pid: self.unit(pid) for pid in pids}
         first = units[min(pids)]
@@ -180,7 +180,7 @@ class Holders:
         made_in = owner_of_group(self.made_in(row))
         same = {pid for pid in pids if made_in and units[pid] == made_in}
         is_systemds = 1 in self.found[row["inode"]]
-        return same or {pid for pid in pids if self.once(real_uid, pid) == 0 and not is_systemds}
+        return same or {pid for pid in pids if self.cached(real_uid, pid) == 0 and not is_systemds}
 
 
 def group_ids(host: "Host") -> "dict[int, str]":

@@ -443,7 +443,7 @@ class Log:
         for at, known, size, mark in reversed(seen):
             end = size - start
             is_same = known == number and 0 <= end <= len(raw) and (start == 0 or end >= MARK_BYTES)
-            if at <= boottime - HOUR and is_same and mark == mark_of(raw[:end]):
+            if at <= boottime - HOUR and is_same and mark == tail_hash(raw[:end]):
                 self.begun = self.host.epoch() - boottime + at
                 self.parts[0] = (number, size, raw[raw.rfind(b"\n", 0, end) + 1 :])
                 return True
@@ -462,7 +462,7 @@ class Log:
         """Note where the log ends now; of the notes older than an hour, keep the last one."""
         at, (number, start, raw) = self.host.boottime(), self.parts[-1]
         if not seen or seen[-1][0] <= at - NOTED_SECONDS:
-            seen.append((at, number, start + len(raw), mark_of(raw)))
+            seen.append((at, number, start + len(raw), tail_hash(raw)))
         while len(seen) > 1 and seen[1][0] <= at - HOUR:
             del seen[0]
 
@@ -471,7 +471,7 @@ class Log:
         return [line for part in self.parts for line in part[2].decode("utf-8", "replace").split("\n")]
 
 
-def mark_of(raw: bytes) -> int:
+def tail_hash(raw: bytes) -> int:
     """Return a hash of the end of a file, to recognize it."""
     return hash(raw[-MARK_BYTES:])
 

@@ -102,17 +102,17 @@ def nvml_values(nvml: "Nvml", handle: "Any") -> "Iterator[tuple[str, object]]":
     sizes = memory[1::3] if memory else nvml.numbers("nvmlDeviceGetMemoryInfo", "3Q", handle)
     yield "memory_total_bytes", sizes and sizes[0]
     yield "memory_used_bytes", sizes and sizes[-1]
-    yield "temperature_celsius", one_of(nvml.numbers("nvmlDeviceGetTemperature", "I", handle, 0), 1)
-    yield "power_watts", one_of(nvml.numbers("nvmlDeviceGetPowerUsage", "I", handle), 0.001)
-    yield "power_limit_watts", one_of(nvml.numbers("nvmlDeviceGetEnforcedPowerLimit", "I", handle), 0.001)
-    yield "fan_percent", one_of(nvml.numbers("nvmlDeviceGetFanSpeed", "I", handle), 1)
-    yield "clock_hz", one_of(nvml.numbers("nvmlDeviceGetClockInfo", "I", handle, 1), 1000000)
-    yield "memory_clock_hz", one_of(nvml.numbers("nvmlDeviceGetClockInfo", "I", handle, 2), 1000000)
+    yield "temperature_celsius", single_number(nvml.numbers("nvmlDeviceGetTemperature", "I", handle, 0), 1)
+    yield "power_watts", single_number(nvml.numbers("nvmlDeviceGetPowerUsage", "I", handle), 0.001)
+    yield "power_limit_watts", single_number(nvml.numbers("nvmlDeviceGetEnforcedPowerLimit", "I", handle), 0.001)
+    yield "fan_percent", single_number(nvml.numbers("nvmlDeviceGetFanSpeed", "I", handle), 1)
+    yield "clock_hz", single_number(nvml.numbers("nvmlDeviceGetClockInfo", "I", handle, 1), 1000000)
+    yield "memory_clock_hz", single_number(nvml.numbers("nvmlDeviceGetClockInfo", "I", handle, 2), 1000000)
     reasons = nvml.numbers("nvmlDeviceGetCurrentClocksThrottleReasons", "Q", handle)
     yield "throttle_reasons", throttle_reasons(reasons[0]) if reasons else None
 
 
-def one_of(numbers: "tuple[Any, ...] | None", factor: float) -> "float | None":
+def single_number(numbers: "tuple[Any, ...] | None", factor: float) -> "float | None":
     """Return the only number of a struct in the contract's unit, None without a struct."""
     return None if numbers is None else round(numbers[0] * factor, 3)
 

@@ -94,9 +94,9 @@ def answer(pending: "dict[str, Json]", knows_security: bool, **left: "dict[str, 
     words = (*PACKAGE_WORDS, "security") if knows_security else PACKAGE_WORDS
     rows = [{word: package[word] for word in words if word in package} for package in pending.values()]
     rows.sort(key=lambda package: (not package.get("security"), package["name"]))
-    section = counted(pending, knows_security)
+    section = count_packages(pending, knows_security)
     section = dict({"pending": section.pop("count")}, **section)
-    section.update((cause, counted(found, knows_security)) for cause, found in left.items())
+    section.update((cause, count_packages(found, knows_security)) for cause, found in left.items())
     section.update(packages=rows[:PACKAGES_SHOWN], complete={"packages": len(rows) <= PACKAGES_SHOWN})
     return section
 
@@ -109,7 +109,7 @@ def withheld(read: "Callable[[], dict[str, dict[str, Json]]]") -> "dict[str, dic
         return {}
 
 
-def counted(found: "dict[str, Json]", knows_security: bool) -> "Json":
+def count_packages(found: "dict[str, Json]", knows_security: bool) -> "Json":
     """Return the number of packages, and how many of them are security fixes."""
     counts = {"count": len(found)}
     if knows_security:

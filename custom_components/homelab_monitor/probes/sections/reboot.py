@@ -65,12 +65,12 @@ def kernel_reasons(host: "Host") -> "list[str] | None":
     for name, path in installed.items():
         candidate = kernel_version(name)
         # A newer kernel that existed at boot was skipped on purpose; a reboot would not change that.
-        if candidate[1] == flavour and candidate[0] >= version and came_between(host, path, booted, now):
+        if candidate[1] == flavour and candidate[0] >= version and installed_since(host, path, booted, now):
             return ["kernel_updated"]
     return []
 
 
-def came_between(host: "Host", path: str, start: float, now: float) -> bool:
+def installed_since(host: "Host", path: str, start: float, now: float) -> bool:
     """Return whether a file was certainly installed since `start` (packages keep the mtime of their build).
 
     Installing changes its folder as well; a hard link from elsewhere, as ostree makes for each deployment, only the

@@ -26,13 +26,13 @@ NO_SHELLS = ("nologin", "false", "sync", "halt", "shutdown")
 FIRST_PERSON, NOBODY = 1000, 65534
 
 
-def fits(patterns: str, value: str) -> bool:
+def matches_patterns(patterns: str, value: str) -> bool:
     """Return whether a list of patterns matches a value; a matching `!` pattern excludes it (ssh_config(5), PATTERNS)."""
     words = patterns.split(",")
-    return not any(like(word[1:], value) for word in words if word[:1] == "!") and any(like(word, value) for word in words)
+    return not any(matches_pattern(word[1:], value) for word in words if word[:1] == "!") and any(matches_pattern(word, value) for word in words)
 
 
-def like(pattern: str, value: str) -> bool:
+def matches_pattern(pattern: str, value: str) -> bool:
     """Return whether a pattern matches a value; only `*` and `?` are special."""
     if "*" not in pattern and "?" not in pattern:
         return pattern == value
@@ -50,30 +50,30 @@ class Caller:
     def meets(self, name: str, value: str, ports: "list[int]") -> "bool | None":
         """Return whether this user meets a criterion of Match, None if unknown."""
         if name == "user":
-            return fits(value, self.name)
+            return matches_patterns(value, self.name)
         if name == "group":
             return self.is_in(value.split(","))
         if name == "localport" and ports:
             return (None if len(ports) > 1 else True) if value in map(str, ports) else False
         if name == "invalid-user":
             return None if self.groups is None else False
-        return True if name == "all" or leaves_nobody_out(value) else None
+        return True if name == "all" or matches_every_value(value) else None
 
     def is_in(self, patterns: "list[str]") -> "bool | None":
         """Return whether a pattern matches one of the groups, None if unknown; a matching `!` pattern excludes the user."""
         if self.groups is None:
             return None
-        if any(like(word[1:], group) for word in patterns if word[:1] == "!" for group in self.groups):
+        if any(matches_pattern(word[1:], group) for word in patterns if word[:1] == "!" for group in self.groups):
             return False
-        return any(like(word, group) for word in patterns for group in self.groups)
+        return any(matches_pattern(word, group) for word in patterns for group in self.groups)
 
     def is_listed(self, patterns: "Iterable[str]") -> "bool | None":
         """Return whether a list of users names this one, None if only from some addresses.
 
         bob root@192.0.2.0/24
         """
-        hosts = [host for name, _, host in (word.partition("@") for word in patterns) if like(name, self.name)]
-        return None if hosts and not any(leaves_nobody_out(host or "*") for host in hosts) else bool(hosts)
+        hosts = [host for name, _, host in (word.partition("@") for word in patterns) if matches_pattern(name, self.name)]
+        return None if hosts and not any(matches_every_value(host or "*") for host in hosts) else bool(hosts)
 
     def may_come(self, settings: "dict[str, list[str]]") -> "tuple[bool, set[str]]":
         """Return whether the lists let this user log in, and which of them are uncertain (sshd_config(5), AllowGroups)."""
@@ -138,7 +138,7 @@ class Way:
 
     def takes_passwords(self) -> bool:
         """Return whether a password alone is enough."""
-        return self.login == "yes" and lets_passwords_in(self.settings)
+        return self.login == "yes" and allows_passwords(self.settings)
 
 
 class Rules:
@@ -194,7 +194,7 @@ class Rules:
         found = [(block, own) for block, own, holds in candidates if holds is None]
         groups = [[], *{str([words for _, words in own]): own for _, own in found}.values()]
         for i, (one, own) in enumerate(found[:MOST_BLOCKS] if self.pairs_left > 0 else []):
-            groups += [own + others for other, others in found[i + 1 : MOST_BLOCKS] if may_meet(one, other)]
+            groups += [own + others for other, others in found[i + 1 : MOST_BLOCKS] if may_overlap(one, other)]
         self.pairs_left -= len(groups)
         for group in groups:
             first = {}  # type: dict[str, list[str]]
@@ -205,7 +205,7 @@ class Rules:
                 yield way
 
 
-def may_meet(one: "Any", other: "Any") -> bool:
+def may_overlap(one: "Any", other: "Any") -> bool:
     """Return whether two blocks may apply to the same visitor: not if they name different users, addresses, hosts or ports."""
     return all(
         not one.names(word) or not other.names(word) or one.names(word) & other.names(word)
@@ -220,7 +220,7 @@ def values_of(settings: "dict[str, list[str]]") -> "dict[str, str]":
     return value
 
 
-def lets_passwords_in(settings: "dict[str, list[str]]") -> bool:
+def allows_passwords(settings: "dict[str, list[str]]") -> bool:
     """Return whether a password alone is enough to log in.
 
     PAM asks for passwords, too, if keyboard-interactive authentication is on. All methods in a list of

@@ -41,10 +41,10 @@ def count_users(host: "Host") -> "int | None":
     names = [name for name in host.names(SESSIONS) if not name.endswith(".ref")]
     if len(names) > SESSIONS_READ:  # one user's sessions could hide those of the others
         return None
-    return sum(1 for name in names if is_somebodys(host, parse_assignments(host.text(f"{SESSIONS}/{name}"))))
+    return sum(1 for name in names if is_used_by_person(host, parse_assignments(host.text(f"{SESSIONS}/{name}"))))
 
 
-def is_somebodys(host: "Host", session: "dict[str, str]") -> bool:
+def is_used_by_person(host: "Host", session: "dict[str, str]") -> bool:
     """Return whether a person uses a session of logind: at a desktop, or at a terminal.
 
     A session over SSH has no terminal yet when logind records it (pam_systemd(8)): its processes show

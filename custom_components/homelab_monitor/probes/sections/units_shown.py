@@ -112,11 +112,11 @@ def shown_units(chosen: "dict[str, str]", by_name: "dict[str, Unit]", watch: "li
 
     singles = sorted((name for name in chosen if template_of(name) == name or name in named), key=rank)
     taken = set(singles)
-    instances = dealt_out([name for name in chosen if name not in taken], by_name)
+    instances = instances_in_turn([name for name in chosen if name not in taken], by_name)
     return (singles + instances)[:UNITS_SHOWN]
 
 
-def dealt_out(instances: "list[str]", by_name: "dict[str, Unit]") -> "list[str]":
+def instances_in_turn(instances: "list[str]", by_name: "dict[str, Unit]") -> "list[str]":
     """Return some instances of each template in turn, failed ones first."""
     templates = {}  # type: dict[str, list[str]]
     for name in instances:

@@ -210,7 +210,7 @@ def root_is_read_only(host: "Host") -> bool:
     return "ro" in options.split(",")
 
 
-def word_on_reboot(manager: Manager, host: "Host") -> "bool | None":
+def manager_wants_reboot(manager: Manager, host: "Host") -> "bool | None":
     """Return the manager's own evaluation, None if it has none; an image may contain its settings without the program."""
     try:
         return manager.wants_reboot(host)
@@ -226,7 +226,7 @@ def collect_updates(host: "Host", request: "Request", memo: "Json") -> "Json":
     # Folders are watched as well, but without files of metadata in them nothing is known.
     known = [path for path in metadata if path not in APT_STAMPS and not host.is_folder(path)]
     if memo.get("state") != state:
-        memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=word_on_reboot(manager, host))
+        memo.update(state=state, answer=manager.read(host) if known else {}, wants_reboot=manager_wants_reboot(manager, host))
     section = dict({"manager": manager.name}, **memo["answer"])
     if known:
         age = host.epoch() - max(changed for changed, _ in metadata.values())

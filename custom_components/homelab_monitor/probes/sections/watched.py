@@ -18,13 +18,13 @@ class Watched:
         self.patterns = [pattern for pattern in patterns.values() if pattern]
         self.in_full = [name for name, pattern in patterns.items() if not pattern]
 
-    def names_it(self, mount: "Mount") -> bool:
+    def is_named(self, mount: "Mount") -> bool:
         """Return whether a mountpoint is watched by its full name."""
         return mount.mountpoint in self.names
 
     def fits(self, mount: "Mount", uid: int) -> bool:
         """Return whether a mount is watched; mounts of other users only by their full name."""
-        if self.names_it(mount):
+        if self.is_named(mount):
             return True
         if not self.patterns or is_strangers(mount, uid):
             return False
