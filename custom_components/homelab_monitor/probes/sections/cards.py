@@ -216,7 +216,7 @@ def is_apu(host: "Host", card: "Card", metrics: bytes) -> bool:
 # (amdgpu_smu.h): currents and package power · temperatures of die, memory and voltage regulators · PROCHOT.
 AMD_THROTTLE_OFFSETS = {(1, 3): 112, (2, 2): 120, (2, 3): 120, (2, 4): 120}
 AMD_POWER_BITS, AMD_THERMAL_BITS, AMD_HARDWARE_BITS = 0xFF00FF, 0x3FFF << 32, 3 << 46
-AMD_UNTOLD = (1 << 64) - 1
+AMD_UNKNOWN = (1 << 64) - 1
 
 
 def amd_throttle_reasons(metrics: bytes) -> "list[str] | None":
@@ -225,7 +225,7 @@ def amd_throttle_reasons(metrics: bytes) -> "list[str] | None":
     if offset is None or len(metrics) < offset + 8:
         return None
     bits = int.from_bytes(metrics[offset : offset + 8], "little")
-    return None if bits == AMD_UNTOLD else reasons_of(bits, AMD_THERMAL_BITS, AMD_POWER_BITS, AMD_HARDWARE_BITS)
+    return None if bits == AMD_UNKNOWN else reasons_of(bits, AMD_THERMAL_BITS, AMD_POWER_BITS, AMD_HARDWARE_BITS)
 
 
 def reasons_of(bits: int, thermal: int, power: int, hardware: int) -> "list[str]":

@@ -246,7 +246,7 @@ STOPPED = {"emergency_ro", "shutdown"}
 
 def is_stopped(mount: "Mount") -> bool:
     """Tell whether the kernel itself says of a filesystem that it takes nothing more."""
-    return mount.kind.startswith("ext") and not STOPPED.isdisjoint(mount.told)
+    return mount.kind.startswith("ext") and not STOPPED.isdisjoint(mount.options)
 
 
 def is_read_only_by_error(host: "Host", mount: "Mount", device: str) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .firewall_text import parse_nft_text
     from .installed import PROGRAM_FOLDERS, has_program
     from .network import default_routes, primary_interface
-    from .verdicts import Unknown, as_root, is_running, told_root, verdict
+    from .verdicts import Unknown, as_root, is_running, run_as_root, verdict
 
 NFT_JSON = ["nft", "-j", "list", "ruleset"]
 NFT_LIST = ["nft", "list", "ruleset"]  # allowed by sudo rules of earlier versions

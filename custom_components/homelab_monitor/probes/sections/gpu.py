@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host, Json, Missing, Request, difference, told_of, within
+    from ..host import Host, Json, Missing, Request, difference, without_none, within
     from .cards import own_cards, sysfs_gpu
     from .nvidia import nvidia_gpus
 
@@ -26,5 +26,5 @@ def believable(gpu: "Json") -> "Json":
     plausible["fan_percent"] = within(min(gpu.get("fan_percent", -1), 100), 0, 100)
     total = gpu.get("memory_total_bytes")
     if total is not None and difference(total, gpu.get("memory_used_bytes")) is None:
-        told["memory_used_bytes"] = None
-    return told_of(told)
+        plausible["memory_used_bytes"] = None
+    return without_none(plausible)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..host import Host, Json, Late, Request, TooLong, parse_json
     from .daemons import Daemons
     from .owners import LOGIN_SCOPE
-    from .verdicts import CutOff, Unknown, seconds_for, told_root, verdict
+    from .verdicts import CutOff, Unknown, seconds_for, run_as_root, verdict
 
 # sshd-session and sshd-auth since OpenSSH 9.8. Journald takes _UID, _PID and _EXE of the writer from the kernel.
 # The command of earlier versions, which their sudo rules still allow: it does not show what journald dropped.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Iterator
 
     from ..host import AGAIN_SECONDS, Broken, Host, Json, Late, Missing, Request, TooLong, lines_of, reason_in
-    from .containers import Engine, find_engines, find_users_engines, open_door, would_start
+    from .containers import Engine, find_engines, find_users_engines, open_connection, would_start
     from .services import SYSTEMCTL_SHOW, has_systemd, systemctl
     from .units_shown import UNIT_NAME
 

@@ -62,7 +62,7 @@ class Mount:
         self.is_meant_writable = "rw" in words[5].split(",")  # by whoever mounted it here
         self.kind = after[0]
         self.source = unescape(after[1])
-        self.told = set(after[2].split(","))  # options of the filesystem itself
+        self.options = set(after[2].split(","))  # options of the filesystem itself
 
     def place(self) -> "tuple[str, str]":
         """Return on which mount it is mounted and where."""
@@ -115,16 +115,16 @@ def is_trusted(mount: Mount, uid: int) -> bool:
     """
     if not mount.kind.startswith("fuse"):
         return True
-    own = "user_id=" + str(uid) in mount.told
-    return own or ("user_id=0" in mount.told and "allow_other" in mount.told)
+    own = "user_id=" + str(uid) in mount.options
+    return own or ("user_id=0" in mount.options and "allow_other" in mount.options)
 
 
 def is_strangers(mount: Mount, uid: int) -> bool:
     """Tell whether a user who is neither root nor this one mounted something: only with FUSE can anybody."""
-    return mount.kind.startswith("fuse") and not mount.told.intersection(("user_id=0", "user_id=" + str(uid)))
+    return mount.kind.startswith("fuse") and not mount.options.intersection(("user_id=0", "user_id=" + str(uid)))
 
 
 def guest_uid(mount: Mount) -> int:
     """Return who mounted something with FUSE, -1 where that is not told."""
-    told = [option for option in mount.told if re.match(r"user_id=\d{1,10}$", option)]
+    told = [option for option in mount.options if re.match(r"user_id=\d{1,10}$", option)]
     return int(told[0][len("user_id=") :]) if told else -1

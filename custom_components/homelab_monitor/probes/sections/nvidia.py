@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from ..host import Broken, Host, Json, Late, lines_of, parse_colons, reason_in
     from .cards import Card, card_name, has_nvidia_devices, is_container, reasons_of, sysfs_gpu
-    from .nvml import NVML_GONE, NVML_LOST, NVML_UNTOLD, Nvml, NvmlError, with_nvml
+    from .nvml import NVML_GONE, NVML_LOST, NVML_UNKNOWN, Nvml, NvmlError, with_nvml
 
 MEBIBYTE = 1 << 20
 SMI_SECONDS = 60.0  # between two calls: each starts a process, and takes the better part of a second

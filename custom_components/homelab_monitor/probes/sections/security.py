@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .firewall import firewall
     from .installed import has_program, paths_of
     from .logins import failed_logins
-    from .ssh_visitors import judged_ssh, sshd_settings
+    from .ssh_visitors import evaluate_ssh, sshd_settings
     from .sshd_config import EVERYBODY, SOME, SSHD_CONFIGS, sshd_lines, sshd_words
     from .verdicts import Unknown, as_root, is_running, verdict
 

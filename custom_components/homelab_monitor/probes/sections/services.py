@@ -236,10 +236,10 @@ def count_units(listed: "list[Unit]") -> "dict[str, int]":
     return counts
 
 
-def unit_row(host: "Host", one: "Unit", properties: "dict[str, str]", origin: str) -> "Json":
+def unit_row(host: "Host", unit: "Unit", properties: "dict[str, str]", origin: str) -> "Json":
     """Return one unit's row; numbers that systemd does not know are left out."""
-    told = {"name": one.name, "description": one.description, "load_state": one.load}  # type: Json
-    told.update(active_state=one.active, sub_state=one.sub, origin=origin)
+    row = {"name": unit.name, "description": unit.description, "load_state": unit.load}  # type: Json
+    row.update(active_state=unit.active, sub_state=unit.sub, origin=origin)
     if properties.get("Result"):
         row["result"] = properties["Result"]
     for key, name in (("exit_status", "ExecMainStatus"), ("restarts", "NRestarts"), ("main_pid", "MainPID")):

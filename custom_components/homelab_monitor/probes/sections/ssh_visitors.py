@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
     from ..host import Host, Json, lines_of
-    from .sshd_config import EVERYBODY, MATCHED, SOME, SSHD_DEFAULTS, leaves_nobody_out, sshd_ports
+    from .sshd_config import EVERYBODY, MATCHED, SOME, SSHD_DEFAULTS, matches_every_value, sshd_ports
     from .verdicts import verdict
 
     Line = tuple[list[str], str]

@@ -126,7 +126,7 @@ def criteria_of(words: "list[str]") -> "list[tuple[str, str]]":
     return told
 
 
-def leaves_nobody_out(patterns: str) -> bool:
+def matches_every_value(patterns: str) -> bool:
     """Tell whether patterns fit every value: `*`, or the addresses of both versions, and none with `!`."""
     words = set(patterns.split(","))
     return ("*" in words or words >= ALL_ADDRESSES) and not any(word[:1] == "!" for word in words)
@@ -138,7 +138,7 @@ def matches_all(words: "list[str]") -> bool:
     User * Address 0.0.0.0/0,::/0
     """
     told = criteria_of(words)
-    return told == [("all", "")] or bool(told) and all(leaves_nobody_out(value) for _, value in told)
+    return told == [("all", "")] or bool(told) and all(matches_every_value(value) for _, value in told)
 
 
 class Block(str):

@@ -58,10 +58,10 @@ def seconds_for(request: "Request", is_last: bool = False) -> float:
 
 def as_root(host: "Host", request: "Request", argv: "list[str]", wanted: "Any" = None, is_last: bool = False) -> str:
     """Return what a program tells root; raises Unknown. `wanted` is a pattern of the lines to keep."""
-    return told_root(host, request, argv, wanted, is_last)[0]
+    return run_as_root(host, request, argv, wanted, is_last)[0]
 
 
-def told_root(
+def run_as_root(
     host: "Host", request: "Request", argv: "list[str]", wanted: "Any" = None, is_last: bool = False
 ) -> "tuple[str, str]":
     """Return a program's output and what it complains of; raises Unknown where we may not be root, or it does not work."""
@@ -79,9 +79,9 @@ def told_root(
     except FileNotFoundError:
         raise Unknown("permission_denied") from None
     except Late as err:
-        raise CutOff(err.told[1], "timed_out") from None
+        raise CutOff(err.result[1], "timed_out") from None
     except TooLong as err:
-        raise CutOff(err.told[1], "unreadable") from None
+        raise CutOff(err.result[1], "unreadable") from None
     if status:
         is_refused = re.search(r"denied|not permitted|must be root", WARNED.sub("", errors)) or REFUSED.search(errors)
         if is_refused and not is_root:
