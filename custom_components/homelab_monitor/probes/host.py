@@ -834,7 +834,7 @@ class HttpConnection:
             self.receive()
 
     def cut(self, size: int, dropped: int = 0) -> bytes:
-        """Remove and return the first `size` bytes of the buffer, and drop `dropped` more; costs what is taken, not what is left."""
+        """Remove and return the first `size` bytes of the buffer, and drop `dropped` more; does not copy the rest."""
         content = bytes(self.buffer[:size])
         del self.buffer[: size + dropped]
         return content
@@ -1207,8 +1207,9 @@ def shaped_address(interface: str, address: str, fields: "Json", **marks: "Any")
 
 
 def read_listeners(protocol: str, has_room: "Callable[[int], bool]") -> "Iterator[Json]":
-    """Yield listeners: `{version, address, port, inode, uid, interface?, only_ipv6?, group?}` (sock_diag(7)); raises OSError.
+    """Yield `{version, address, port, inode, uid, interface?, only_ipv6?, group?}` of listeners; raises OSError.
 
+    From the kernel's socket monitoring (sock_diag(7)).
     `interface` is the one that the socket is bound to, `group` the inode number of the control group that made it
     (since Linux 5.7). No rights are needed. `has_room(uid)` says whether another socket of this user is wanted.
     """

@@ -407,7 +407,7 @@ def main() -> None:
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
-        # At once, even if a thread is stuck in the kernel: the interpreter would wait for all threads, and they for requests.
+        # At once, even if a thread is stuck in the kernel: the interpreter would wait for threads that wait for requests.
         os._exit(status)
 
 

@@ -321,7 +321,7 @@ def list_containers(engine: Engine, memo: EngineMemo, documents: object, now: fl
 
 
 def look_closer(host: "Host", engine: Engine, memo: EngineMemo, door: "HttpConnection") -> None:
-    """Inspect what is new, then a few whose last inspection is long ago; read stats of containers without a control group."""
+    """Inspect new and changed containers, then a few not inspected for long; read stats of those without a group."""
     now = memo.listed_at
     due = [container for container in memo.containers if container.is_due(host, engine.kind)]
     idents = {container.ident for container in due}

@@ -304,7 +304,7 @@ class Daemons:
         return not self.is_late and bool(self.host.text("/proc/1/comm"))
 
     def write_btmp(self) -> bool:
-        """Return whether the SSH servers write refused logins to btmp: Dropbear does not, nor does every build of OpenSSH."""
+        """Return whether the SSH servers write refused logins to btmp: Dropbear and some builds of OpenSSH do not."""
         if self.is_late or self.called("dropbear") or self.doubt("sshd"):
             return False
         programs = [one.words[0] for one in self.named("sshd")] or ["/usr/sbin/sshd"] * len(self.named("session"))

@@ -201,7 +201,7 @@ def uuids_by_device(host: "Host") -> "dict[str, str]":
     """Return the filesystem UUID by kernel name; udev's links are readable without root."""
     folder = "/dev/disk/by-uuid"
     uuids = {host.link_name(folder + "/" + name): name for name in host.names(folder)}
-    for uuid in host.names("/sys/fs/btrfs"):  # udev's link points to one of a filesystem's devices, the mount may have another
+    for uuid in host.names("/sys/fs/btrfs"):  # udev's link points to one of its devices, the mount to another
         devices = host.names(f"/sys/fs/btrfs/{uuid}/devices")
         uuids.update((name.rpartition("!")[2], uuid) for name in devices)
     return uuids

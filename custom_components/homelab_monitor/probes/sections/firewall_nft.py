@@ -122,7 +122,7 @@ def parse_nft_json(text: str) -> "list[Table]":
 
 
 def is_dormant(flags: "Any") -> "bool | None":
-    """Return whether a table's flags (one or a list) make it dormant, None if unknown: nft 1.0.6 returns its name instead."""
+    """Return whether a table's flags (one or a list) make it dormant, None if unknown: nft 1.0.6 shows its name there."""
     words = set([flags] if isinstance(flags, str) else flags or [])
     return True if "dormant" in words else False if words <= {"owner", "persist"} else None
 

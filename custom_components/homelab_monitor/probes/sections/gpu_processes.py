@@ -45,7 +45,8 @@ def collect_gpu_processes(host: "Host", request: "Request", memo: "Json") -> "Js
         complete["nvidia"] = not is_container(host)
         found += nvidia_processes(host, nvidia, memo) if complete["nvidia"] else []
     if others:
-        memo["is_late"], is_open = False, bool(host.names("/proc/1/fd"))  # without access to it, there is none to other users' processes
+        # Without access to PID 1, there is none to processes of other users.
+        memo["is_late"], is_open = False, bool(host.names("/proc/1/fd"))
         found += drm_processes(host, [card for card in others if not card.sleeps(host)], memo)
         complete["drm"] = is_open and not memo["is_late"]
     found.sort(key=lambda one: (-one.get("memory_bytes", 0), one["pid"]))

@@ -37,7 +37,7 @@ JOURNAL += ["--output-fields=MESSAGE,_PID,_EXE,_SYSTEMD_UNIT"]
 JOURNAL_FOLDERS = ("/var/log/journal/", "/run/log/journal/")
 # A full file is archived under the number and time (microseconds) of its first entry (systemd, JOURNAL_FILE_FORMAT).
 JOURNAL_FILE = re.compile(r"system@[0-9a-f]{32}-([0-9a-f]{16})-([0-9a-f]{16})\.journal")
-# "… is truncated, ignoring file.", "… corrupted, ignoring file.", and so on; the exit status is still 0 (systemd, journalctl).
+# "… is truncated, ignoring file.", "… corrupted, ignoring file." …; the exit status is still 0 (systemd, journalctl).
 JOURNAL_IGNORED = re.compile(r"^.*?(/\S+)?[^/\n]*ignoring file.*$", re.MULTILINE)
 JOURNAL_HEADER_BYTES = 192
 JOURNAL_MARKS = 20000
@@ -301,7 +301,7 @@ def ask_journal_as_root(host: "Host", request: "Request") -> "tuple[str, str]":
 
 
 def by_journal(host: "Host", request: "Request") -> "tuple[int, str] | None":
-    """Return the count from systemd's journal and why it may be incomplete; None without a journal, raises Unknown without access."""
+    """Return the count from the journal and why it may be incomplete, None without a journal; raises Unknown."""
     may_read = may_read_journal(host) if host.exists("/run/systemd/journal") else None
     answer = None if may_read is None else ask_journal(host, request, may_read)
     if answer is None:

@@ -136,7 +136,7 @@ class FairShare:
         self.longest = 0  # upper bound of the rows of one owner
 
     def has_room(self, uid: int) -> bool:
-        """Return whether a row of a user would be kept; called before parsing, as most rows of a crowd are not. Raises Late."""
+        """Return whether a user's row would be kept, before it is parsed: most rows of a crowd are not. Raises Late."""
         if self.left:
             return True
         self.is_cut = True

@@ -19,12 +19,14 @@ STAGED = (
     ("/run/composefs/staged-deployment", ""),
     ("/run/steamos-atomupd/reboot_for_update", ""),
 )
-# The parts of a kernel's name that name a release, not a flavour: +deb13.1, +bpo, -bpo12, +rpt, el9_4, -0.rc4.20251031gitd127176862a9.
+# The parts of a kernel's name that name a release, not a flavour: +deb13.1, +bpo, -bpo12, +rpt, el9_4,
+# -0.rc4.20251031gitd127176862a9.
 RELEASE = re.compile(
     r"[-+.](?:(?:deb|bpo)\d*(?:[.+]\d+)*|rpt|rpi\d+(?=-)|r\d+)(?![a-z\d])"
     r"|(?<=el\d)_\d+|(?<=el\d\d)_\d+|[-.]rc\d+(?:\.\d*g(?:it)?[0-9a-f]+)?(?=[.-]|$)"
 )
-# The flavour at the end of most names: letters only, or a machine and its page size (-rt-amd64, -arm64-16k, -rpi-2712, -lowlatency).
+# The flavour at the end of most names: letters only, or a machine and its page size (-rt-amd64, -arm64-16k, -rpi-2712,
+# -lowlatency).
 FLAVOUR = re.compile(
     r"(?:-(?:[A-Za-z]+64\w*|x86_64|686(?=-pae|$)|s390x|\d+k[bc]?|v\d+l?|(?<=rpi-)2712|[A-Za-z]+))+\+?$", re.ASCII
 )

@@ -206,7 +206,7 @@ class Rules:
 
 
 def may_overlap(one: "Any", other: "Any") -> bool:
-    """Return whether two blocks may apply to the same visitor: not if they name different users, addresses, hosts or ports."""
+    """Return whether two blocks may apply to one visitor: not if they name different users, addresses, hosts or ports."""
     return all(
         not one.names(word) or not other.names(word) or one.names(word) & other.names(word)
         for word in ("user", "address", "host", "localport")
