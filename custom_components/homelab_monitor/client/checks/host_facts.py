@@ -1,6 +1,6 @@
-"""What one small shell script tells of a host for its capability test, and how it is read.
+"""The shell script that collects the facts about a host for its capability test, and the parser of its output.
 
-The probe cannot tell everything that stands in its way: it may not even start. So the test
+The probe cannot report everything that hinders it: it may not even start. So the test
 sends this script to `sh` on a channel of its own. It changes nothing, wakes no disk, and every
 step that could hang has a time limit. Nothing in it may read standard input: that is the script
 itself. All that it prints is remote text: `remedies` takes from it only what it recognises.
@@ -16,7 +16,7 @@ from ..limits import DISKS_ASKED
 from .update_script import UPDATES_RULE_FACTS, UpdatesRule, parse_updates_rule
 
 SMARTCTL_ARGUMENTS = "-n standby -j -a"
-"""How disks are asked: one that sleeps is left asleep. The sudoers lines name exactly this."""
+"""Arguments of smartctl: a disk that sleeps stays asleep. The sudoers lines name exactly this."""
 
 FACTS_COMMAND = "sh"
 FACTS_SCRIPT = rf"""
@@ -129,11 +129,11 @@ if have smartctl; then
 fi
 {UPDATES_RULE_FACTS}say end
 """  # noqa: E501
-"""POSIX sh, also busybox; each part begins with a record separator and its name."""
+"""POSIX sh, also busybox; each part of the output begins with a record separator and its name."""
 
 
 class Family(StrEnum):
-    """Systems that are cured by the same commands."""
+    """Systems that are fixed with the same commands."""
 
     DEBIAN = "debian"
     FEDORA = "fedora"
@@ -147,7 +147,7 @@ class Family(StrEnum):
 
 
 SYSTEMD_FAMILIES = frozenset({Family.DEBIAN, Family.FEDORA, Family.SUSE, Family.ARCH})
-"""Those that systemd usually runs."""
+"""Families that usually run systemd."""
 
 _FAMILIES: tuple[tuple[Family, frozenset[str]], ...] = (
     (Family.DEBIAN, frozenset({"debian", "ubuntu", "raspbian"})),
@@ -157,11 +157,11 @@ _FAMILIES: tuple[tuple[Family, frozenset[str]], ...] = (
     (Family.ALPINE, frozenset({"alpine"})),
     (Family.OPENWRT, frozenset({"openwrt", "lede"})),
 )
-"""ID and ID_LIKE of os-release(5), most of the derivatives name their parent there."""
+"""Words of ID and ID_LIKE in os-release(5); most derivatives name their parent there."""
 
 
 class Privilege(StrEnum):
-    """How a command becomes root's on a host."""
+    """How a command becomes root on a host."""
 
     ROOT = "root"
     SUDO = "sudo"
@@ -173,19 +173,19 @@ class Privilege(StrEnum):
 
 
 class Access(StrEnum):
-    """What stands between us and a container engine."""
+    """What access there is to a container engine."""
 
     USABLE = "usable"
     DENIED = "denied"
     STOPPED = "stopped"
     LATE = "late"
-    """It is there and does not answer: starting what runs already would help nobody."""
+    """It runs and does not answer: starting it would not help."""
     ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Docker or Podman, as far as this user can see it."""
+    """Docker or Podman, as this user sees it."""
 
     access: Access = Access.ABSENT
     version: str = ""
@@ -195,7 +195,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smart:
-    """smartctl and the disks that it may and may not ask, or that do not answer, by kernel name."""
+    """The path of smartctl, and the disks that it can read, is denied, or that do not answer, by kernel name."""
 
     tool: str = ""
     readable: tuple[str, ...] = ()
@@ -205,7 +205,7 @@ class Smart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the script told; what it did not tell has its default."""
+    """What the script reported; what it did not report has its default."""
 
     system: str = ""
     """`uname -s`: Linux, Darwin, FreeBSD …"""
@@ -219,15 +219,15 @@ class Facts:
     podman: Engine = field(default_factory=Engine)
     smart: Smart = field(default_factory=Smart)
     shell: str = ""
-    """The login shell, by its path."""
+    """Path of the login shell."""
     updates_rule: UpdatesRule = field(default_factory=UpdatesRule)
     noise: str = ""
-    """First line that something printed before the script did."""
+    """First line that something else printed before the script did."""
     is_complete: bool = False
 
     @property
     def os_name(self) -> str:
-        """Return the name that the system gives itself."""
+        """Return the name of the system: the one of os-release(5), else that of uname(1)."""
         return self.os_release.get("PRETTY_NAME") or self.os_release.get("NAME") or self.system
 
     @property
@@ -239,59 +239,59 @@ class Facts:
 
 
 def family_of(os_id: str | None, os_id_like: str | None) -> Family:
-    """Return the family by the words of os-release(5); the first word that is known wins."""
+    """Return the family by the words of os-release(5); the first known word wins."""
     words = f"{os_id or ''} {os_id_like or ''}".lower().split()
     return next((family for word in words for family, ids in _FAMILIES if word in ids), Family.OTHER)
 
 
 def parse_facts(text: str) -> Facts:
-    """Return what the script printed, typed; parts that are missing or odd keep their defaults."""
+    """Parse the output of the script; parts that are missing or malformed keep their defaults."""
     noise, *parts = text.split("\x1e")
-    told = {name: lines_of(rest) for name, _, rest in (part.partition("\n") for part in parts)}
-    system, kernel, architecture = _padded(told.get("uname", []), 3)
+    reported = {name: lines_of(rest) for name, _, rest in (part.partition("\n") for part in parts)}
+    system, kernel, architecture = _padded(reported.get("uname", []), 3)
     return Facts(
         system=system,
         kernel=kernel,
         architecture=architecture,
-        os_release=parse_os_release(told.get("os_release", [])),
-        privilege=_privilege(told),
-        systemd=first_line("\n".join(told.get("systemd", []))),
-        docker=_engine(told.get("docker", [])),
-        podman=_engine(told.get("podman", [])),
-        smart=_smart(told.get("smart", [])),
-        shell=first_line("\n".join(told.get("shell", []))),
-        updates_rule=parse_updates_rule(told.get("updates_rule", [])),
+        os_release=parse_os_release(reported.get("os_release", [])),
+        privilege=_privilege(reported),
+        systemd=first_line("\n".join(reported.get("systemd", []))),
+        docker=_engine(reported.get("docker", [])),
+        podman=_engine(reported.get("podman", [])),
+        smart=_smart(reported.get("smart", [])),
+        shell=first_line("\n".join(reported.get("shell", []))),
+        updates_rule=parse_updates_rule(reported.get("updates_rule", [])),
         noise=first_line(noise),
-        is_complete="end" in told,
+        is_complete="end" in reported,
     )
 
 
 def parse_os_release(lines: list[str]) -> dict[str, str]:
-    """Return the assignments of os-release(5), which quotes as a shell does: `NAME="Debian"` → Debian."""
+    """Parse the assignments of os-release(5), which quotes as a shell does: `NAME="Debian"` → Debian."""
     pairs = (line.strip().partition("=") for line in lines if re.match(r"\s*[A-Z0-9_]+=", line))
     return {name: first_line(re.sub(r"\\(.)", r"\1", value.strip().strip("\"'"))) for name, _, value in pairs}
 
 
 def _padded(lines: list[str], count: int) -> list[str]:
-    """Return exactly so many lines, made harmless."""
+    """Return exactly `count` lines, made harmless, padded with empty ones."""
     return [first_line(line) for line in [*lines, *[""] * count][:count]]
 
 
 _LATE = frozenset({"124", "143"})
-"""Exit status of timeout(1), of GNU and of busybox: a sudo that looks up its own host's name can take very long."""
+"""Exit statuses of timeout(1), of GNU and of busybox: a sudo that looks up its own host name can take very long."""
 
 
-def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
-    """Return the shortest way to root, None when sudo or doas was too slow to tell.
+def _privilege(reported: Mapping[str, list[str]]) -> Privilege | None:
+    """Return the shortest way to root, None if sudo or doas was too slow to answer.
 
-    Only a program that ran and found itself to be root's proves one; sudo's words tell only what it would want.
+    Only a program that ran and found itself to be root proves one; sudo's words show only what it would require.
     """
-    if told.get("id", [])[:1] == ["0"]:
+    if reported.get("id", [])[:1] == ["0"]:
         return Privilege.ROOT
-    *words, status, answer = ["", "", *told.get("sudo", [])]
+    *words, status, answer = ["", "", *reported.get("sudo", [])]
     if (status, answer.split()) == ("0", _IS_ROOT):
         return Privilege.SUDO
-    doas = " ".join(told.get("doas", [])).split()
+    doas = " ".join(reported.get("doas", [])).split()
     if doas == _IS_ROOT:
         return Privilege.DOAS
     if wants_password("\n".join(words)):
@@ -301,7 +301,7 @@ def _privilege(told: Mapping[str, list[str]]) -> Privilege | None:
 
 _IS_ROOT = ["uid", "0"]
 _IS_LATE = "late"
-"""What the script says of a command that timeout(1) has ended."""
+"""Word of the script for a command that timeout(1) has ended."""
 _PASSWORD_WORDS = (
     r"a password is required",  # sudo -n
     r"a terminal is required to (?:read the password|authenticate)",  # sudo, sudo-rs
@@ -313,16 +313,16 @@ _PASSWORD_WORDS = (
 """sudo's and sudo-rs' words for "only with a password"."""
 _WANTS_PASSWORD = re.compile("|".join(_PASSWORD_WORDS), re.IGNORECASE)
 _IS_LOCKED = re.compile(r"^sudo: account (?:expired|validation failure)", re.IGNORECASE | re.MULTILINE)
-"""sudo's words for an account that no password helps, behind which it may say the others, too."""
+"""sudo's words for an account that no password helps; the words for a password may follow them."""
 
 
 def wants_password(text: str) -> bool:
-    """Tell whether these are sudo's or sudo-rs' words for "only with a password"."""
+    """Return whether these are sudo's or sudo-rs' words for "only with a password"."""
     return _WANTS_PASSWORD.search(text) is not None and _IS_LOCKED.search(text) is None
 
 
 def _engine(lines: list[str]) -> Engine:
-    """Return what is known of a container engine."""
+    """Parse the part about a container engine."""
     words = [line.partition(" ")[::2] for line in lines]
     value = {name: first_line(rest) for name, rest in reversed(words)}
     sockets = {rest for name, rest in words if name == "socket"}
@@ -335,7 +335,7 @@ def _engine(lines: list[str]) -> Engine:
 
 
 def _access(value: Mapping[str, str], sockets: set[str]) -> Access:
-    """Return how far the engine's socket can be used."""
+    """Return the access that there is to the engine's socket."""
     if "usable" in sockets and "version" in value:
         return Access.USABLE
     if "denied" in sockets and "usable" not in sockets:
@@ -343,7 +343,7 @@ def _access(value: Mapping[str, str], sockets: set[str]) -> Access:
     if _IS_LATE in value:
         return Access.LATE
     if "usable" in sockets:
-        # Docker's socket may outlive its daemon, or belong to systemd, which then failed to start it.
+        # Docker's socket may outlive its daemon, or belong to systemd, which then failed to start the daemon.
         return Access.STOPPED if "error" in value else Access.USABLE
     return Access.STOPPED if "installed" in value else Access.ABSENT
 
@@ -352,9 +352,9 @@ _OF_DISKS = ("readable", "denied", "late")
 
 
 def _smart(lines: list[str]) -> Smart:
-    """Return smartctl's path and the disks."""
+    """Parse the part about smartctl and the disks."""
     words = [line.partition(" ")[::2] for line in lines]
-    # Each once, and of any number a few: they become words of a command.
+    # Without repetitions, and at most DISKS_ASKED: they become words of a command.
     disks = {name: dict.fromkeys(first_line(rest) for word, rest in words if word == name) for name in _OF_DISKS}
     readable, denied, late = (tuple(disks[name])[:DISKS_ASKED] for name in _OF_DISKS)
     return Smart(

@@ -1,11 +1,11 @@
-"""The commands that write rules of sudo and doas on a host, and put the script for updates there or take it away.
+"""The commands that write rules of sudo and doas on a host, and install or remove the script for updates.
 
-They are shown as they are run. POSIX sh without a single quote, as each stands within those of one `sh -c '…'`, and
+They are shown as they are run. POSIX sh without a single quote, as each stands between those of one `sh -c '…'`, and
 without two backslashes in a row, which fish would read as one. Words in braces are filled in by `remedies`.
 
-What they do to a file: a rule is taken out only where it is, word for word, one that this integration has made or
-documented. Whatever else names the script is somebody's own: it is told with its place, and a person changes it.
-All is made and checked in a folder of root's own before anything is put in place.
+What they do to a file: a rule is removed only if it is, word for word, one that this integration has made or
+documented. Any other rule that names the script belongs to the user: it is reported with its place, and a person
+changes it. Everything is made and checked in a folder that only root can write before anything is put in place.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .update_script import DOAS_FILES, FILES, OLD_RULES, SCRIPT, TRIAL_SAYS, UNI
 
 RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_updates"
 SMART_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor"
-"""In /etc/sudoers.d the last rule that fits wins, so ours has to come after other files' "with a password"."""
+"""In /etc/sudoers.d the last rule that matches wins, so ours has to follow other files' "with a password"."""
 FIREWALL_RULE_FILE: Final = "/etc/sudoers.d/zz_homelab_monitor_security"
 DOAS_RULE_FILE: Final = "/etc/doas.d/zz_homelab_monitor_updates.conf"
 _FOLDER: Final = SCRIPT.rpartition("/")[0]
@@ -24,12 +24,12 @@ _FOLDER: Final = SCRIPT.rpartition("/")[0]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a long command does to one file, for who does not read all of it; `kind` names the words for that."""
+    """What a long command does to one file, as a summary; `kind` names the text for it."""
 
     kind: str
     path: str
     text: str = ""
-    """What goes into it, or what a script there runs."""
+    """What is written to it, or what a script there runs."""
 
 
 _BEGINNING: Final = f"""
@@ -407,7 +407,7 @@ elif command -v doas >/dev/null; then
 END
 fi
 """
-"""Root itself needs none."""
+"""For users other than root, who needs no rule."""
 RULE_IN_PLACE: Final = f"""
 # What runs as the user gets neither the lock nor anything else of ours, and is waited for so long at most, whatever it
 # leaves behind: only head, which is of root, holds what is waited for.
@@ -573,7 +573,7 @@ is_sound || tell "visudo -c now finds a fault that it did not find before"
 
 
 def _worded(text: str) -> str:
-    """Return a part of a command with the names and rules of ours."""
+    """Return a part of a command with our names and rules filled in."""
     words = {
         "@GUARD@": guard_line(SCRIPT),
         "@SCRIPT@": SCRIPT,

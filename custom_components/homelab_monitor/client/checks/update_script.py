@@ -1,7 +1,7 @@
-"""The one program that installs updates on a host: root's own script, which takes nothing from who calls it.
+"""The one program that installs updates on a host: root's own script, which takes nothing from its caller.
 
-sudo compares the words of a rule joined by spaces, so that whoever may run a command with arguments can split them
-anew. This script has none: the rule names it with `""`, and what it does stands in a file that only root can write.
+sudo compares the words of a rule joined by spaces, so that a user who may run a command with arguments can split them
+differently. This script has none: the rule names it with `""`, and what it does is in a file that only root can write.
 It is installed by a remedy, compared by the check `updates_rule`, and run by `upgrade`; it stays on the host until the
 remedy that removes it.
 """
@@ -20,14 +20,14 @@ from .sudo_listing import read_listing, wants_terminal
 UNIT: Final = "homelab_monitor-update"
 SCRIPT: Final = f"/usr/local/sbin/{UNIT}"
 VERSION: Final = 2
-"""To be raised with each change of the text: hosts with another one are told to install it anew."""
+"""Raise it with each change of the text: hosts with another version are asked to install it again."""
 TRIAL_SAYS: Final = f"{UNIT}: its repair is under way or was interrupted"
-"""What stands in the place of the script says, while the repair tries the rule; it stays where that was killed."""
+"""Output of the program in the script's place while the repair tries the rule; it stays if the repair was killed."""
 UPDATE_FOLDER: Final = f"/run/{UNIT}"
 RULE_TAGS: Final = "NOPASSWD: NOSETENV: "
-"""What stands in every rule of ours before the command.
+"""Tags before the command in every rule of ours.
 
-Where `Defaults setenv` (sudoers(5)) is set, whoever may run a program may name any variable for it, also LD_PRELOAD.
+Where `Defaults setenv` (sudoers(5)) is set, a user who may run a program may set any variable for it, also LD_PRELOAD.
 """
 
 _APT: Final = "apt-get -o DPkg::Lock::Timeout=600"
@@ -36,13 +36,13 @@ UPDATE_COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "apt": "\n".join(
             (
-                # What an earlier run left in the middle first; what still fails may be cured by a newer package.
+                # First what an earlier run left unfinished; what still fails may be fixed by a newer package.
                 "dpkg --configure -a --force-confdef --force-confold",
                 f"{_APT} update || exit",
-                # Fails, and says so, where only removing something meets all dependencies: a person decides that.
+                # Fails with a message where only removing something meets all dependencies: a person decides that.
                 "apt-get -s --no-remove -f install >/dev/null || exit",
                 f"{_APT} -y {_KEEP} --no-remove -f install",
-                # New packages, as a kernel's, are counted as well; nothing is removed.
+                # New packages, such as a kernel, are counted as well; nothing is removed.
                 f"{_APT} -y {_KEEP} --with-new-pkgs upgrade",
             )
         ),
@@ -53,9 +53,9 @@ UPDATE_COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "apk": "apk --update-cache upgrade",
     }
 )
-"""How each package manager installs what the section `updates` counts.
+"""Commands with which each package manager installs what the section `updates` counts.
 
-Without opkg: OpenWrt's packages are not to be upgraded one by one, nor by its apk.
+Without opkg: OpenWrt's packages must not be upgraded one by one, nor by its apk.
 """
 
 _TEXT: Final = """\
@@ -130,70 +130,70 @@ env -i PATH=$PATH setsid env $signals PATH=$PATH /bin/sh -c "$job" >/dev/null 2>
 set -- $! $(cat /proc/$!/stat)
 printf "%s %s\\n" $1 ${23} >$folder/pid
 """
-"""POSIX sh without a single quote, as it stands within those of the command that installs it."""
+"""POSIX sh without a single quote, as it stands between those of the command that installs it."""
 
 
 def update_script(manager: str) -> str:
-    """Return the script for one package manager; raise KeyError when none of its commands is known."""
+    """Return the script for one package manager; raise KeyError if none of its commands is known."""
     words = {"@VERSION@": str(VERSION), "@MANAGER@": manager, "@COMMAND@": UPDATE_COMMANDS[manager]}
     return re.sub("|".join(words), lambda found: words[found[0]], _TEXT)
 
 
 def update_sudoers_line(username: str) -> str:
-    """Return the line of sudoers(5) that allows the script, without any argument."""
+    """Return the line of sudoers(5) that allows the script without arguments."""
     return f'{username} ALL=(root) {RULE_TAGS}{SCRIPT} ""'
 
 
 def guard_line(path: str) -> str:
-    """Return the line of sudoers(5) without which sudo's own settings may bring a caller's variables to a program.
+    """Return the line of sudoers(5) that keeps a caller's variables from a program, whatever sudo's settings are.
 
-    `!env_reset` and `env_keep` are for all programs alike, and many run code that a variable names: iptables loads
+    `!env_reset` and `env_keep` apply to all programs alike, and many run code that a variable names: iptables loads
     extensions from XTABLES_LIBDIR, systemctl runs what DBUS_SYSTEM_BUS_ADDRESS says, a shell reads its locale.
     """
     return f"Defaults!{path} env_reset, !env_keep, !env_check"
 
 
 def update_doas_line(username: str) -> str:
-    """Return the line of doas.conf(5) that allows the script, without any argument."""
+    """Return the line of doas.conf(5) that allows the script without arguments."""
     return f"permit nopass {username} as root cmd {SCRIPT} args"
 
 
-# ---------------------------------------------------------------- what stands on a host
+# ---------------------------------------------------------------- what is installed on a host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatesRule:
-    """What the facts tell of script and rule; all of it is remote text."""
+    """What the facts report of script and rule; all of it is remote text."""
 
     text: str | None = None
-    """The script, None when there is none that can be read."""
+    """The script, None if it is missing or cannot be read."""
     is_there: bool = False
     unsafe: str = ""
-    """The first of the script, the folders and the links on the way to it that has not the owner and mode it needs."""
+    """The first of the script, the folders and the links on its path without the owner and mode that it needs."""
     is_read_only: bool = False
     """Whether the script's folder is on a filesystem that is mounted read-only."""
     has_rule: bool | None = False
-    """Whether a rule of sudo or doas allows exactly this without a password; None when that is not known."""
+    """Whether a rule of sudo or doas allows exactly this without a password; None: not known."""
     is_refused: bool = False
-    """Whether sudo, asked about the script, says that it may not be run."""
+    """Whether `sudo -l` with the script denies it."""
     is_shown: bool = False
-    """Whether sudo or doas show this user all rules that concern it."""
+    """Whether sudo or doas shows this user all rules that concern the user."""
     is_sudo_rs: bool = False
-    """Whether sudo is the one that shows neither settings nor the tag SETENV."""
+    """Whether sudo is sudo-rs, which shows neither settings nor the tag SETENV."""
     is_named: bool = False
-    """Whether a rule names the script, where another may allow everything."""
+    """Whether a rule names the script; another one may allow everything."""
     may_run: bool = False
-    """Whether a rule that does not allow everything may run the script without a password, be it there or not."""
+    """Whether a rule that does not allow everything may run the script without a password, even if it is missing."""
     is_open: bool = False
     """Whether that rule allows arguments."""
     overruled_by: str = ""
-    """The rule of sudo that counts more than the one that would allow it."""
+    """The rule of sudo that overrules the one that would allow it."""
     stopped_by: str = ""
     """The setting of sudo that keeps the script from running."""
     loosened_by: str = ""
-    """The setting or tag of sudo that lets who runs the script choose what it does."""
+    """The setting or tag of sudo that lets the caller of the script choose what it does."""
     has_old_rule: bool = False
-    """Whether a rule allows the words of a shell, as those for updates once did."""
+    """Whether a rule allows the words of a shell, as the rules of earlier versions did."""
 
 
 WALK: Final = """
@@ -213,7 +213,7 @@ walk() {
   done
 }
 """
-"""Shell: who may change a link on the way chooses what is found behind it."""
+"""Shell: a user who may change a link on the path chooses what is found behind it."""
 
 
 _OLD_APT: Final = f"{_APT} update &&\n{_APT} -y {_KEEP} --with-new-pkgs upgrade"
@@ -296,7 +296,7 @@ END_OF_FILES
 if [ -n "$tops" ]; then is_read=$counts; fi
 [ -n "$is_read" ] || add_folder /etc/sudoers.d
 """
-"""Shell without a single quote: the files of sudo's rules, in `files`, one a line; it calls `tell` and `$visudo`."""
+"""Shell without a single quote: puts the files of sudo's rules into `files`, one per line; calls `tell`, `$visudo`."""
 
 
 DOAS_FILES: Final = """
@@ -375,7 +375,7 @@ forget_rule() {
 
 
 def _old_rules() -> Iterator[str]:
-    """Yield what stood behind the user's name in the rules of earlier versions."""
+    """Yield what followed the user's name in the rules of earlier versions."""
     for command in (dict(UPDATE_COMMANDS) | {"apt": _OLD_APT}).values():
         job = (
             f"umask 022; mkdir -p {UPDATE_FOLDER} && cd {UPDATE_FOLDER} && rm -f status || exit; "
@@ -387,12 +387,12 @@ def _old_rules() -> Iterator[str]:
 
 
 OLD_RULES: Final = tuple(_old_rules())
-"""The rules that were once documented: who had one could run anything as root."""
+"""The rules that earlier versions documented: a user with one could run anything as root."""
 _OLD_JOB: Final = f"systemd-run[^,]*{UNIT}"
-"""Basic regular expression of what was dangerous in them, within one command of a rule."""
+"""Basic regular expression of the dangerous part of them, within one command of a rule."""
 
 _MOUNTS_READ: Final = 1 << 18
-"""Bytes: a shell reads them one by one, and users make a line of the list of mounts as long as they like."""
+"""Bytes: a shell reads them one by one, and users can make a line of the list of mounts as long as they like."""
 
 UPDATES_RULE_FACTS: Final = rf"""say updates_rule
 file={SCRIPT}; folder={SCRIPT.rpartition("/")[0]}
@@ -498,89 +498,89 @@ if have doas; then
   done
 fi
 """
-"""The part of the facts' script that tells of the rule."""
+"""The part of the facts' script that reports script and rule."""
 
 
 def parse_updates_rule(lines: Sequence[str]) -> UpdatesRule:
-    """Return what the part of the facts told.
+    """Parse what this part of the facts reported.
 
     place -rwxr-xr-x 0 /usr/local/sbin/homelab_monitor-update
     real /usr/local/sbin/homelab_monitor-update
     text #!/bin/sh
     sudo     (root) NOPASSWD: /usr/local/sbin/homelab_monitor-update ""
     """
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for line in lines:
         word, _, rest = line.partition(" ")
-        told.setdefault(word, []).append(rest)
-    rules = _within(told.get("sudo", []), SUDO_LIST_CHARACTERS)
-    # What is missing came last, and the last word counts.
-    is_cut = "cut" in told or len(rules) < len(told.get("sudo", []))
-    told["sudo"] = rules
-    places = told.get("place", [])
-    ways = places or told.get("way", [])
-    by_doas = "permit nopass" in told.get("doas", [])
+        reported.setdefault(word, []).append(rest)
+    rules = _within(reported.get("sudo", []), SUDO_LIST_CHARACTERS)
+    # What is missing came last, and the last rule counts.
+    is_cut = "cut" in reported or len(rules) < len(reported.get("sudo", []))
+    reported["sudo"] = rules
+    places = reported.get("place", [])
+    ways = places or reported.get("way", [])
+    by_doas = "permit nopass" in reported.get("doas", [])
     listed = read_listing(
-        told["sudo"],
-        (SCRIPT, *told.get("real", [])[:1]),
-        is_sudo_rs="sudo_rs" in told,
-        is_allowed="allowed" in told,
-        links=frozenset(told.get("link", [])),
+        reported["sudo"],
+        (SCRIPT, *reported.get("real", [])[:1]),
+        is_sudo_rs="sudo_rs" in reported,
+        is_allowed="allowed" in reported,
+        links=frozenset(reported.get("link", [])),
     )
     has_rule = True if by_doas else listed.has_rule
-    is_refused = "refused" in told and not by_doas
+    is_refused = "refused" in reported and not by_doas
     if is_refused and listed.has_root_folder:
         is_refused, has_rule = False, None if has_rule else has_rule
-    is_open = listed.is_open or (bool(has_rule) and "open" in told and not listed.has_all)
-    if not by_doas and (is_cut or (places and has_rule and not told.keys() & {"allowed", "refused"})):
+    is_open = listed.is_open or (bool(has_rule) and "open" in reported and not listed.has_all)
+    if not by_doas and (is_cut or (places and has_rule and not reported.keys() & {"allowed", "refused"})):
         has_rule = None
-    # What sudo forbids may be allowed by rules of doas that do not show.
-    is_hidden = "hidden" in told and (not has_rule or is_refused or listed.stopped_by != "")
+    # What sudo forbids may be allowed by rules of doas that are hidden.
+    is_hidden = "hidden" in reported and (not has_rule or is_refused or listed.stopped_by != "")
     if is_hidden:
         has_rule, is_refused = None, False
-    # Without a terminal sudo does not even list.
-    is_mute = not by_doas and wants_terminal("\n".join(told["sudo"]))
+    # Without a terminal, sudo does not even list.
+    is_mute = not by_doas and wants_terminal("\n".join(reported["sudo"]))
     return UpdatesRule(
-        text="\n".join([*told["text"], ""]) if "text" in told else None,
+        text="\n".join([*reported["text"], ""]) if "text" in reported else None,
         is_there=bool(places),
         unsafe=next((first_line(_path(place)) for place in ways if not _is_roots_own(place)), ""),
-        is_read_only="read_only" in told,
+        is_read_only="read_only" in reported,
         has_rule=None if is_mute else has_rule,
         is_refused=is_refused,
-        is_shown=("listed" in told or ("doas" in told and not told["sudo"])) and "hidden" not in told,
-        is_named=listed.is_named or (by_doas and "all" not in told),
-        is_sudo_rs="sudo_rs" in told and not by_doas,
-        may_run=listed.may_run or (by_doas and "all" not in told),
+        is_shown=("listed" in reported or ("doas" in reported and not reported["sudo"])) and "hidden" not in reported,
+        is_named=listed.is_named or (by_doas and "all" not in reported),
+        is_sudo_rs="sudo_rs" in reported and not by_doas,
+        may_run=listed.may_run or (by_doas and "all" not in reported),
         is_open=is_open,
         overruled_by="" if by_doas or is_cut or is_hidden else listed.overruled_by,
         stopped_by="" if by_doas or is_hidden else "requiretty" if is_mute else listed.stopped_by,
-        loosened_by="keepenv" if "keeps" in told else listed.loosened_by,
-        has_old_rule="old" in told or any(map(_is_old_job, told.get("sudo", []))),
+        loosened_by="keepenv" if "keeps" in reported else listed.loosened_by,
+        has_old_rule="old" in reported or any(map(_is_old_job, reported.get("sudo", []))),
     )
 
 
 def _within(lines: Sequence[str], characters: int) -> list[str]:
-    """Return the first lines that have no more characters together."""
+    """Return the first lines that have at most so many characters together."""
     return [line for line, end in zip(lines, accumulate(map(len, lines)), strict=True) if end <= characters]
 
 
 def _path(place: str) -> str:
-    """Return the path of a place: `drwxr-xr-x 0 /usr` → /usr."""
+    """Return the path in a line of a place: `drwxr-xr-x 0 /usr` → /usr."""
     return place.split(" ", 2)[-1]
 
 
 def _is_roots_own(place: str) -> bool:
-    """Tell whether only root can change it; ls(1) shows the widest right of an ACL as the group's."""
+    """Return whether only root can change it; ls(1) shows the widest permission of an ACL as the group's."""
     mode = "-rwxr-xr-x" if _path(place) == SCRIPT else "(?:l|d.{4}-..-.)"
     return re.match(rf"{mode}\S* 0 ", place) is not None
 
 
 _NEXT: Final = re.compile(r",\s+(?=[!/]|[A-Z_]+: )")
-"""What stands between two commands of a listing; sudo-rs shows the commas of arguments without a backslash."""
+"""Separator of two commands in a listing; sudo-rs shows the commas of arguments without a backslash."""
 
 
 def _is_old_job(line: str) -> bool:
-    """Tell whether one command that is listed is the job of old."""
+    """Return whether a command in the line is the job of earlier versions."""
     for command in _NEXT.split(line):
         before, _, after = command.partition("systemd-run")
         if UNIT in after and not re.split(r"[\s:=]", before)[-1].startswith("!"):

@@ -1,7 +1,7 @@
-"""What a baseline of happenings knows beyond the snapshot that is stored beside it, as plain JSON. Pure.
+"""What a baseline of events knows beyond the snapshot that is stored beside it, as plain JSON. Pure.
 
-A service that is being tried again counts as failed because it had failed; a card that does not answer is not lost yet.
-No snapshot says so: without it, a restart in between would tell such things twice or never.
+A service that is being tried again counts as failed because it had failed; a GPU that does not answer is not lost yet.
+No snapshot has this: without it, after a restart in between such events would be reported twice or never.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,42 +10,42 @@ from itertools import islice
 from ..limits import BASELINE_BYTES, LINE_LIMIT, UNREAD_LIMIT
 from ..probe.snapshot import Snapshot, within
 from ..typed import LARGEST, texts
-from .events import Baseline, ContainersLook
+from .events import Baseline, ContainersBaseline
 from .values import gpu_labels, services
 
 _NAMES = 2 * UNREAD_LIMIT
-"""Of units: those that a reply told, and those that nobody can read any more."""
+"""Limit of names of units: those of a reply, and those that can no longer be read."""
 
 
 def baseline_as_dict(baseline: Baseline, snapshot: Snapshot) -> dict[str, object]:
-    """Return what the snapshot does not say, in BASELINE_BYTES at most; `restore_baseline` is its inverse."""
-    shown = {unit.name for unit in services(snapshot) if unit.speaks_for_host and unit.has_failed}
-    section, look = snapshot.sections.containers, baseline.containers
-    told = {source for source, is_whole in section.complete.items() if is_whole} if section else set()
+    """Return what the snapshot lacks, in BASELINE_BYTES at most; `restore_baseline` is its inverse."""
+    failed = {unit.name for unit in services(snapshot) if unit.speaks_for_host and unit.has_failed}
+    section, containers = snapshot.sections.containers, baseline.containers
+    complete = {source for source, is_whole in section.complete.items() if is_whole} if section else set()
     lost = baseline.lost_gpus
     parts: dict[str, object] = {
-        "failed_units": None if baseline.failed_units is None else sorted(baseline.failed_units - shown),
+        "failed_units": None if baseline.failed_units is None else sorted(baseline.failed_units - failed),
         "retried_units": sorted(baseline.retried_units),
         "doubtful_units": sorted(baseline.doubtful_units),
         "lost_gpus": None if lost is None else sorted(lost),
         "gpus": sorted(baseline.gpus - set(gpu_labels(snapshot).values())),
         "doubted_gpus": sorted((baseline.suspects.keys() | baseline.doubted_gpus) - (lost or frozenset())),
         "containers": {
-            "sources": sorted(look.sources - told),
-            "died": [key for key in sorted(look.died) if key[0] not in told],
-            "unhealthy": [key for key in sorted(look.unhealthy) if key[0] not in told],
-            "restarts": [(*key, *count) for key, count in look.restarts.items() if key[0] not in told],
+            "sources": sorted(containers.sources - complete),
+            "died": [key for key in sorted(containers.died) if key[0] not in complete],
+            "unhealthy": [key for key in sorted(containers.unhealthy) if key[0] not in complete],
+            "restarts": [(*key, *count) for key, count in containers.restarts.items() if key[0] not in complete],
         },
     }
     return within(parts, BASELINE_BYTES)
 
 
 def restore_baseline(stored: object) -> Baseline | None:
-    """Return what `baseline_as_dict` made, None of what is none; values that do not fit are left out."""
+    """Return the baseline from what `baseline_as_dict` made, None if it is no object; drop values that do not fit."""
     if not isinstance(stored, Mapping):
         return None
     failed, lost = stored.get("failed_units"), stored.get("lost_gpus")
-    look = stored.get("containers")
+    containers = stored.get("containers")
     return Baseline(
         failed_units=None if failed is None else _names(failed),
         retried_units=_names(stored.get("retried_units")),
@@ -53,12 +53,12 @@ def restore_baseline(stored: object) -> Baseline | None:
         lost_gpus=None if lost is None else _names(lost),
         gpus=_names(stored.get("gpus")),
         doubted_gpus=_names(stored.get("doubted_gpus")),
-        containers=_look(look) if isinstance(look, Mapping) else ContainersLook(),
+        containers=_containers(containers) if isinstance(containers, Mapping) else ContainersBaseline(),
     )
 
 
-def _look(stored: Mapping[str, object]) -> ContainersLook:
-    """Return what was known of the containers of engines that were not told last."""
+def _containers(stored: Mapping[str, object]) -> ContainersBaseline:
+    """Return the baseline of the containers of engines that were not reported last."""
     sources = _names(stored.get("sources"))
     rows = stored.get("restarts")
     restarts: dict[tuple[str, str], tuple[str, int]] = {}
@@ -66,7 +66,7 @@ def _look(stored: Mapping[str, object]) -> ContainersLook:
         match row:
             case [str(), str(), str(ident), int(count)] if len(ident) <= LINE_LIMIT and abs(count) < LARGEST:
                 restarts |= dict.fromkeys(_keys([row[:2]], sources), (ident, count))
-    return ContainersLook(
+    return ContainersBaseline(
         sources=sources,
         died=_keys(stored.get("died"), sources),
         unhealthy=_keys(stored.get("unhealthy"), sources),
@@ -75,13 +75,13 @@ def _look(stored: Mapping[str, object]) -> ContainersLook:
 
 
 def _keys(stored: object, sources: frozenset[str]) -> frozenset[tuple[str, str]]:
-    """Return the containers of these sources."""
+    """Return the keys of the containers of these sources."""
     rows = (texts(row) for row in (stored if isinstance(stored, list | tuple) else ()))
     fitting = ((row[0], row[1]) for row in rows if len(row) == 2 and row[0] in sources)  # noqa: PLR2004
     return frozenset(islice((key for key in fitting if len(key[1]) <= LINE_LIMIT), _NAMES))
 
 
 def _names(stored: object) -> frozenset[str]:
-    """Return names, as many and as long as they may be."""
+    """Return the names, within the limits of count and length."""
     fitting: Iterable[str] = (name for name in texts(stored) if len(name) <= LINE_LIMIT)
     return frozenset(islice(fitting, _NAMES))

@@ -1,9 +1,9 @@
-"""What is wrong with a host, judged over time: sustained, with hysteresis, from raw values. Pure.
+"""What is wrong with a host, evaluated over time: sustained, with hysteresis, from raw values. Pure.
 
-A judge is asked at every poll. What comes and goes around a threshold is told once it has lasted
-(`hold_seconds`) and until it is clearly over (`clear` below the threshold). What nobody can read any more is
-not over: a full disk that hangs is still full. What lasts is what polls have seen last: time in which nobody was asked
-and another boot of the host begin it anew.
+A `ProblemTracker` evaluates every poll. A value around a threshold is a problem once it has lasted (`hold_seconds`) and
+until it is clearly over (`clear` below the threshold). A value that cannot be read any more is not over: a full disk
+that hangs is still full. How long something has lasted is counted in consecutive polls: a gap without polls and another
+boot of the host restart it.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ from .values import (
 
 _NO_RATES = Rates()
 TEMPERATURE_CELSIUS = 90.0
-"""Where a sensor knows no critical value of its own."""
+"""For sensors without a critical value of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +48,17 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Problem:
-    """One thing that is wrong: its kind, and the item that it is about ("" for the host)."""
+    """One problem: its kind, and the item that has it ("" for the host)."""
 
     kind: str
     item: str = ""
     device: str = field(default="", compare=False)
-    """What a filesystem has until it is unmounted, whatever it is called meanwhile; "" where that is not known."""
+    """What identifies a filesystem until it is unmounted, under any mountpoint; "" if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """One value against its limit; `clear` is how far below the limit it is over."""
+    """One value and its limit; the problem is over once the value is `clear` below the limit."""
 
     problem: Problem
     value: float
@@ -69,49 +69,49 @@ class _Reading:
 
 @dataclass(slots=True, kw_only=True)
 class ProblemTracker:
-    """Remembers since when something is over its limit, and what was told."""
+    """Remember since when values are over their limits (`since`, steady clock), and the current problems (`told`)."""
 
     selection: Selection = field(default_factory=Selection)
     since: dict[Problem, float] = field(default_factory=dict)
     told: tuple[Problem, ...] = ()
     patience: float = math.inf
-    """How many seconds between two looks are no gap; whoever looks may change it."""
+    """How many seconds between two polls are no gap; the caller may change it."""
     looked: float | None = None
     boot_id: str = ""
 
     def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
-        """Return what is wrong now, in a stable order."""
-        now, told = snapshot.steady, frozenset(self.told)
+        """Return the problems of now, in a stable order."""
+        now, before = snapshot.steady, frozenset(self.told)
         if snapshot.boot_id != self.boot_id or (self.looked is not None and now - self.looked > self.patience):
             self.start_over()
         self.looked, self.boot_id = now, snapshot.boot_id
-        readings = (*_readings(snapshot, thresholds, self.selection, told), *_cpu(rates, thresholds.cpu_percent))
-        over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, told)}
+        readings = (*_readings(snapshot, thresholds, self.selection, before), *_cpu(rates, thresholds.cpu_percent))
+        over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, before)}
         hold = {each.problem: each.hold_seconds for each in readings}
-        held = {problem for problem, since in over.items() if problem in told or now - since >= hold[problem]}
-        silent = [each for each in self.told if each not in hold]
-        unknown = filter(_unknown(snapshot, thresholds, rates), silent) if silent else ()
+        held = {problem for problem, since in over.items() if problem in before or now - since >= hold[problem]}
+        without_value = [each for each in self.told if each not in hold]
+        unknown = filter(_unknown(snapshot, thresholds, rates), without_value) if without_value else ()
         unread = set(islice(unknown, UNREAD_LIMIT))
         self.since = over | {problem: self.since.get(problem, now) for problem in unread}
         self.told = tuple(sorted(held | unread))
         return self.told
 
     def start_over(self) -> None:
-        """Forget for how long something has lasted; what was told stays told while it is the case."""
+        """Forget how long values have been over their limits; problems stay problems while they are the case."""
         self.since.clear()
 
 
 def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callable[[Problem], bool]:
-    """Return what tells whether nobody knows this time if a problem is over."""
+    """Return a predicate: whether this snapshot cannot show if a problem is over."""
     late = _late(snapshot)
     waits = thresholds.cpu_percent is not None and _usage(rates) is None
     return lambda problem: _is_unread(problem, snapshot, late) or (waits and problem.kind == "cpu_busy")
 
 
 def _late(snapshot: Snapshot) -> frozenset[str]:
-    """Return the filesystems that did not answer, or with numbers that cannot be, and those that a guest stands for.
+    """Return the filesystems that did not answer, have impossible numbers, or are mounted by a guest.
 
-    By their names, and by what nobody can change (`Problem.device`), which begins with a space.
+    By their mountpoints, and by what nobody can change (`Problem.device`), which begins with a space.
     """
     section = snapshot.sections.filesystems
     if section is None:
@@ -124,36 +124,37 @@ def _late(snapshot: Snapshot) -> frozenset[str]:
 
 
 def _device(snapshot: Snapshot, number: str | None) -> str:
-    """Return what a filesystem has until it is unmounted, "" where that is not known."""
+    """Return what identifies a filesystem until it is unmounted, "" if that is not known."""
     device = f" {number} {snapshot.boot_id}" if number else ""
     return device if len(device) <= NAME_LIMIT else ""
 
 
-def _is_over(reading: _Reading, told: frozenset[Problem]) -> bool:
-    """Return whether a value counts as over its limit: a problem that was told has to be clearly over."""
-    clear = reading.clear if reading.problem in told else 0.0
+def _is_over(reading: _Reading, before: frozenset[Problem]) -> bool:
+    """Return whether a value counts as over its limit: a current problem ends only `clear` below the limit."""
+    clear = reading.clear if reading.problem in before else 0.0
     return reading.value >= reading.limit - clear
 
 
-def _filesystems(snapshot: Snapshot, limit: float, told: frozenset[Problem]) -> Iterator[_Reading]:
+def _filesystems(snapshot: Snapshot, limit: float, before: frozenset[Problem]) -> Iterator[_Reading]:
     """Yield how full the filesystems are, and those that an error made read-only.
 
-    What is read-only (an image, an installation medium) is full by nature; what became so while it was full still is.
+    A read-only filesystem (an image, an installation medium) is full by nature; one that was full before it became
+    read-only still is a problem.
     """
-    before = {(each.kind, each.item): each.device for each in told if each.kind in _OF_FILESYSTEMS}
-    known = {(kind, device) for (kind, _), device in before.items() if device}
+    devices = {(each.kind, each.item): each.device for each in before if each.kind in _OF_FILESYSTEMS}
+    known = {(kind, device) for (kind, _), device in devices.items() if device}
     for item in filesystems(snapshot):
-        if not before and not item.read_only_by_error and (item.used_percent is None or item.used_percent < limit):
+        if not devices and not item.read_only_by_error and (item.used_percent is None or item.used_percent < limit):
             continue  # Most are like that.
         device = _device(snapshot, item.device_number)
         full, stopped = (Problem(kind=kind, item=item.mountpoint, device=device) for kind in _OF_FILESYSTEMS)
-        # What a guest mounts at the place of one that went says nothing of that.
-        others = [each for each in (full, stopped) if before.get((each.kind, each.item), device) != device]
+        # What a guest mounts in the place of another filesystem says nothing about that one.
+        others = [each for each in (full, stopped) if devices.get((each.kind, each.item), device) != device]
         if item.guest_uid is not None and others:
             continue
-        was_told = full in told or (full.kind, device) in known
-        if item.used_percent is not None and (not item.read_only or was_told):
-            least = limit if full in told or not was_told else limit - _CLEAR_PERCENT
+        was_full = full in before or (full.kind, device) in known
+        if item.used_percent is not None and (not item.read_only or was_full):
+            least = limit if full in before or not was_full else limit - _CLEAR_PERCENT
             yield _Reading(problem=full, value=item.used_percent, limit=least, clear=_CLEAR_PERCENT)
         if item.read_only_by_error:
             yield _Reading(problem=stopped, value=1, limit=1)
@@ -164,19 +165,19 @@ _CLEAR_PERCENT = 2
 
 
 def _readings(
-    snapshot: Snapshot, thresholds: Thresholds, selection: Selection, told: frozenset[Problem]
+    snapshot: Snapshot, thresholds: Thresholds, selection: Selection, before: frozenset[Problem]
 ) -> Iterator[_Reading]:
-    """Yield every value that can be a problem; `told` are those that were."""
+    """Yield every value that can be a problem; `before` are the problems so far."""
     sections = snapshot.sections
-    yield from _filesystems(snapshot, thresholds.disk_percent, told)
-    # A cache that fills the memory (ZFS) is no want of it.
+    yield from _filesystems(snapshot, thresholds.disk_percent, before)
+    # A cache that fills the memory (ZFS) is no shortage.
     if sections.memory and (used := sections.memory.needed_percent) is not None:
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
     yield from _temperatures(snapshot, thresholds.temperature_celsius)
-    failed_before = {each.item for each in told if each.kind == "service_failed"}
+    failed_before = {each.item for each in before if each.kind == "service_failed"}
     for unit in filter(attrgetter("speaks_for_host"), services(snapshot)):
-        # One that is tried again (a job, every hour) is no problem that is over, and none that is new.
+        # A unit that is tried again (a job, every hour) is neither a problem that is over nor a new one.
         failed = 1.0 if unit.has_failed else 0.5 if unit.is_unsettled else 0.0
         if failed or unit.name in failed_before:
             yield _Reading(problem=Problem(kind="service_failed", item=unit.name), value=failed, limit=1, clear=0.5)
@@ -189,20 +190,20 @@ def _readings(
 
 
 def _cpu(rates: Rates, limit: float | None) -> Iterator[_Reading]:
-    """Yield how busy the CPU is, where somebody wants to know."""
+    """Yield how busy the CPU is, if that has a threshold."""
     if limit is not None and (usage := _usage(rates)) is not None:
         yield _Reading(problem=Problem(kind="cpu_busy"), value=usage, limit=limit, clear=5, hold_seconds=900)
 
 
 def _usage(rates: Rates) -> float | None:
-    """Return how busy the CPU is in percent, None until two readings tell it."""
+    """Return how busy the CPU is in percent, None until there are two readings."""
     return rates.cpu.usage_percent if rates.cpu else None
 
 
 def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
     """Yield the containers that fail their health check, and those that do not stay up.
 
-    What users of the host run is no problem of the host's, unless somebody chose to see it as one.
+    Containers of other users of the host are no problem of the host, unless selected with their owner.
     """
     counted = [each for each in containers(snapshot) if selection.is_vouched_for(each)]
     unhealthy = [each.key for each in counted if each.is_unhealthy]
@@ -211,7 +212,7 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
     for key in unhealthy:
         yield _Reading(problem=Problem(kind="container_unhealthy", item=labels[key]), value=1, limit=1)
     for key in restarting:
-        # Longer than one restart looks like a series of them.
+        # Longer than the time in which one restart looks like a series.
         problem = Problem(kind="container_restarting", item=labels[key])
         yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS + AHEAD_SECONDS)
 
@@ -228,11 +229,11 @@ _SECTIONS = {
     "container_unhealthy": "containers",
     "container_restarting": "containers",
 }
-"""Which section tells of a kind of problem."""
+"""The section that a kind of problem is read from."""
 
 
 def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bool:
-    """Return whether what a problem is about could not be read this time, as against is no more."""
+    """Return whether what a problem is about could not be read this time, as opposed to no longer existing."""
     section = _SECTIONS.get(problem.kind, "")
     if section in snapshot.errors or snapshot.missing.get(section) == "timed_out" or snapshot.lacks_rows(section):
         return True
@@ -242,13 +243,13 @@ def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bo
         return snapshot.sections.services is not None and not lists_services(snapshot)
     if section != "filesystems":
         return False
-    told = snapshot.sections.filesystems
-    is_cut = told is not None and told.complete.get("names") is False
+    filesystems = snapshot.sections.filesystems
+    is_cut = filesystems is not None and filesystems.complete.get("names") is False
     return is_cut or problem.item in late or problem.device in late
 
 
 def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:
-    """Yield the CPU's and the cards' temperatures; chips of other kinds lie too often to judge by."""
+    """Yield the temperatures of CPU and GPUs; other chips are wrong too often to be evaluated."""
     sensors = snapshot.sections.sensors
     if sensors and sensors.cpu_celsius is not None:
         limit = chosen or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
