@@ -1,9 +1,9 @@
-"""JSON that a host wrote → typed sections, within the limits of `limits`. Pure.
+"""JSON from a host → typed sections, within the limits of `limits`. Pure.
 
-A reply that would cost too much is refused before it is parsed. A section that is as the contract says and within
-its limits is decoded by mashumaro, which is fast; any other one is read field by field, so that what is wrong or
-beyond costs as little as it can: an optional field is absent, a required one takes its row along, and only one of
-the section itself takes the section. What was lost is counted.
+A reply that would cost too much is refused before it is parsed. A section that follows the contract and is within
+its limits is decoded by mashumaro, which is fast; any other one is read field by field, so that what is malformed or
+beyond a limit loses as little as possible: an optional field is absent, a required one drops its row, and only a
+required field of the section itself drops the section. Losses are counted.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,14 +33,14 @@ from ..limits import (
 from ..models.kinds import Age, Epoch, Line, Path, Percent
 
 type _Json = Any
-"""Whatever JSON may hold."""
+"""Any JSON value."""
 type _Kind = Any
-"""What stands behind the colon of a field."""
+"""Type annotation of a field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """What was not taken of a section: beyond a limit, or of a wrong shape; whether its own lists lack rows by that."""
+    """What was dropped of a section: beyond a limit, or malformed; whether its own lists lack rows because of that."""
 
     beyond: int = 0
     malformed: int = 0
@@ -48,13 +48,13 @@ class Losses:
 
     @property
     def count(self) -> int:
-        """Return how much was lost."""
+        """Return the number of losses."""
         return self.beyond + self.malformed
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The typed sections by name, what was lost of them, and what is wrong with the others."""
+    """The typed sections by name, their losses, and the errors of the others."""
 
     sections: dict[str, object]
     losses: dict[str, Losses]
@@ -65,7 +65,7 @@ class Decoded:
 
 
 def parse(host: str, payload: bytes) -> dict[str, object]:
-    """Return the JSON object in the payload; raise BadReply, before it is parsed where it would cost too much."""
+    """Parse the JSON object in the payload; raise BadReply, without parsing if that would cost too much."""
     _require_bounded(host, payload)
     try:
         document = _load(payload)
@@ -77,9 +77,9 @@ def parse(host: str, payload: bytes) -> dict[str, object]:
 
 
 def _load(payload: bytes) -> object:
-    """Return what the JSON says; raise ValueError or RecursionError.
+    """Parse JSON; raise ValueError or RecursionError.
 
-    orjson takes a third of the time, and refuses what is seldom there: a name that is not UTF-8, a number beyond any.
+    orjson takes a third of the time, and refuses what is rare: a name that is not UTF-8, a number out of its range.
     """
     try:
         return orjson.loads(payload)
@@ -88,7 +88,7 @@ def _load(payload: bytes) -> object:
 
 
 def _require_bounded(host: str, payload: bytes) -> None:
-    """Raise when the payload has more marks, or lists in lists, than a reply may have."""
+    """Raise ReplyTooLarge for more marks, BadReply for deeper nesting, than a reply may have."""
     opened = payload.count(b"[") + payload.count(b"{")
     marks = opened + payload.count(b",") + payload.count(b":")
     if marks > MARKS_LIMIT:
@@ -103,11 +103,11 @@ _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 def _is_too_deep(payload: bytes) -> bool:
-    """Tell whether brackets are nested beyond the limit: each turn takes the innermost ones away."""
+    """Return whether brackets are nested beyond the limit: each pass removes the innermost ones."""
     if b'\\"' in payload or b"\\\\" in payload:  # A quotation mark that may not end its text.
         payload = _TEXT.sub(b"", payload)
     brackets = payload.translate(_TO_BRACKETS, _BUT_BRACKETS).replace(b'""', b"")
-    if b'"' in brackets:  # A text has brackets in it.
+    if b'"' in brackets:  # A text contains brackets.
         brackets = _TEXT.sub(b"", payload).translate(_TO_BRACKETS, _BUT_BRACKETS)
     for _ in range(NESTING_LIMIT):
         if not brackets:
@@ -126,11 +126,11 @@ _JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 # ---------------------------------------------------------------- single values
 
-# By class and not by isinstance: JSON makes no others, and a truth value is no number.
+# By class and not by isinstance: JSON has no other classes, and a bool is no number.
 
 
 def _float_within(limit: float, least: float | None = None) -> Callable[[object], float]:
-    """Return the reader of a number, on both sides of zero by default; NaN and infinity are within no limit."""
+    """Return the reader of a number, from -limit to limit by default; NaN and infinity are within no limit."""
     lowest = -limit if least is None else least
 
     def read(value: _Json) -> float:
@@ -154,17 +154,17 @@ def _whole(value: _Json) -> int:
 
 
 def _truth(value: _Json) -> bool:
-    """Return yes or no, and nothing that merely counts as one of them."""
+    """Return a bool; raise TypeError for values that only count as true or false."""
     if value.__class__ is not bool:
         raise TypeError("neither true nor false")
     return bool(value)
 
 
 def _text_within(limit: int) -> Callable[[object], str]:
-    """Return the reader of a text without characters that cannot be seen.
+    """Return the reader of a text that replaces invisible characters.
 
-    Half of a surrogate pair, which is how Python hands on a file name that is not UTF-8, would keep Home Assistant
-    from saving any of its devices; control and bidi marks would forge what is shown.
+    Half of a surrogate pair, which is how Python represents a file name that is not UTF-8, would keep Home Assistant
+    from saving any of its devices; control and bidi marks would falsify what is shown.
     """
 
     def read(value: _Json) -> str:
@@ -189,7 +189,7 @@ _VALUES: Mapping[Any, Callable[[object], object]] = {
 
 
 class _Strict(Dialect):
-    """Take JSON values for what they are: mashumaro alone would make "3" into 3."""
+    """Accept only the exact types: mashumaro alone would convert "3" to 3."""
 
     omit_none = True
     serialization_strategy = {  # noqa: RUF012
@@ -199,7 +199,7 @@ class _Strict(Dialect):
 
 @cache
 def decoder(shape: type) -> BasicDecoder[Any]:
-    """Return the strict decoder of one dataclass; building it compiles code, so once."""
+    """Return the strict decoder of one dataclass; cached, as building it compiles code."""
     return BasicDecoder(shape, default_dialect=_Strict)
 
 
@@ -213,7 +213,7 @@ def encoder(shape: type) -> BasicEncoder[Any]:
 
 
 def decode_sections(raw: Mapping[str, object], types: Mapping[str, type]) -> Decoded:
-    """Return the sections of these types, each decoded on its own; any other one is passed over."""
+    """Decode the sections of these types, each on its own; ignore any other one."""
     decoded = Decoded({}, {}, {})
     for name in raw.keys() & types.keys():
         try:
@@ -227,19 +227,19 @@ def decode_sections(raw: Mapping[str, object], types: Mapping[str, type]) -> Dec
 
 
 def _decode(shape: type, raw: object) -> tuple[object, Losses | None]:
-    """Return one typed section and what was lost of it; raise ValueError or TypeError when it is none."""
+    """Return one typed section and its losses; raise ValueError or TypeError if it is malformed."""
     if (section := _decode_whole(shape, raw)) is not None:
         return section, None
     tally = _Tally()
     section = _row_reader(shape, is_section=True)(raw, tally)
     if tally.lacks_rows and (complete := getattr(section, "complete", None)):
-        # Nobody can tell of which source the missing row was.
+        # It is unknown which source the missing row was of.
         section = replace(section, complete=dict.fromkeys(complete, False))  # type: ignore[type-var]
     return section, Losses(beyond=tally.beyond, malformed=tally.malformed, lacks_rows=tally.lacks_rows)
 
 
 def _decode_whole(shape: type, raw: object) -> object | None:
-    """Return a section that is as it should be, None for any other."""
+    """Return a section that follows the contract within its limits, None for any other."""
     try:
         return decoder(shape).decode(raw) if _is_within(raw, _bounds(shape)) else None
     except ValueError, LookupError, TypeError, AttributeError:
@@ -248,7 +248,7 @@ def _decode_whole(shape: type, raw: object) -> object | None:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A field that is a list, a mapping or one row; `limit` None: one row. `inner` are the bounds of its rows."""
+    """A field that is a list, a mapping or one row (`limit` None: one row); `inner` has the bounds of its rows."""
 
     name: str
     is_mapping: bool
@@ -258,7 +258,7 @@ class _Bound:
 
 @cache
 def _bounds(shape: type) -> tuple[_Bound, ...]:
-    """Return the bounds of a dataclass, those of its rows inside them."""
+    """Return the bounds of a dataclass, with those of its rows inside them."""
     found = []
     for name, kind in _kinds(shape).items():
         plain = _not_none(kind)
@@ -272,16 +272,16 @@ def _bounds(shape: type) -> tuple[_Bound, ...]:
 
 
 def _is_within(raw: _Json, bounds: tuple[_Bound, ...]) -> bool:
-    """Tell whether the lists of a row are lists, and within their limits; what is no row at all raises something."""
+    """Return whether the lists of a row are lists within their limits; raise some exception for what is no row."""
     for bound in bounds:
-        told = raw.get(bound.name)
-        if told is None:
+        value = raw.get(bound.name)
+        if value is None:
             continue
-        rows: Iterable[Any] = (told,)
+        rows: Iterable[Any] = (value,)
         if bound.limit is not None:
-            if told.__class__ is not (dict if bound.is_mapping else list) or len(told) > bound.limit:
+            if value.__class__ is not (dict if bound.is_mapping else list) or len(value) > bound.limit:
                 return False
-            rows = told.values() if told.__class__ is dict else told
+            rows = value.values() if value.__class__ is dict else value
         if bound.inner and not all(_is_within(row, bound.inner) for row in rows):
             return False
     return True
@@ -292,7 +292,7 @@ def _is_within(raw: _Json, bounds: tuple[_Bound, ...]) -> bool:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts what is lost of one section."""
+    """Counts the losses of one section."""
 
     beyond: int = 0
     malformed: int = 0
@@ -300,7 +300,7 @@ class _Tally:
 
 
 type _Reader = Callable[[object, _Tally], object]
-"""Return the typed value; raise ValueError or TypeError when it is none."""
+"""Return the typed value; raise ValueError or TypeError if it is malformed."""
 
 
 @cache
@@ -358,7 +358,7 @@ def _reader(kind: _Kind) -> _Reader:
 
 
 def _text_reader(kind: _Kind) -> _Reader:
-    """Return the reader of a text, which cuts it where it is too long."""
+    """Return the reader of a text, which cuts it if it is too long."""
     limit, text_fn = _TEXTS[kind], _VALUES[kind]
 
     def read(value: object, tally: _Tally) -> object:
@@ -371,21 +371,21 @@ def _text_reader(kind: _Kind) -> _Reader:
 
 
 def _list_reader(kind: _Kind, limit: int, *, is_section: bool) -> _Reader:
-    """Return the reader of a list or a mapping: rows that are wrong or beyond the limit are left out."""
+    """Return the reader of a list or a mapping: rows that are malformed or beyond the limit are dropped."""
     is_mapping = _is_mapping(kind)
     item_reader = _pair_reader(*map(_reader, get_args(kind))) if is_mapping else _reader(get_args(kind)[0])
 
     def read(value: object, tally: _Tally) -> object:
-        told = list(_object(value).items()) if is_mapping else _list(value)
+        items = list(_object(value).items()) if is_mapping else _list(value)
         kept: list[Any] = []
-        for item in told[:limit]:
+        for item in items[:limit]:
             # One bad row must not cost the next ones.
             try:
                 kept.append(item_reader(item, tally))
             except ValueError, TypeError:
                 tally.malformed += 1
-        tally.beyond += max(0, len(told) - limit)
-        tally.lacks_rows |= is_section and len(kept) < len(told)
+        tally.beyond += max(0, len(items) - limit)
+        tally.lacks_rows |= is_section and len(kept) < len(items)
         return dict(kept) if is_mapping else tuple(kept)
 
     return read
@@ -403,13 +403,13 @@ def _kinds(shape: type) -> dict[str, Any]:
 
 
 def _is_mapping(kind: _Kind) -> bool:
-    """Tell whether a field maps names to what it holds."""
+    """Return whether a field is a mapping."""
     origin: object = get_origin(kind)
     return origin is Mapping
 
 
 def _not_none(kind: _Kind) -> _Kind:
-    """Return what a type allows besides None."""
+    """Return a type without None."""
     if not isinstance(kind, UnionType):
         return kind
     (plain,) = (each for each in get_args(kind) if each is not NoneType)
@@ -417,14 +417,14 @@ def _not_none(kind: _Kind) -> _Kind:
 
 
 def _list(value: object) -> list[Any]:
-    """Return a JSON list; raise TypeError when it is something else."""
+    """Return a JSON list; raise TypeError for other values."""
     if not isinstance(value, list):
         raise TypeError("no list")
     return value
 
 
 def _object(value: object) -> dict[str, Any]:
-    """Return a JSON object; raise TypeError when it is something else."""
+    """Return a JSON object; raise TypeError for other values."""
     if not isinstance(value, dict):
         raise TypeError("no object")
     return value

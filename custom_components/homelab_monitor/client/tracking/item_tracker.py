@@ -1,7 +1,7 @@
-"""The items of one host under their lasting ids: what a snapshot holds, matched against the inventory.
+"""The items of one host under their stable ids: the items of a snapshot, matched against the inventory.
 
-Most polls find what the one before found: a section that was not told anew is not looked through again, and the
-inventory is asked only when something may have changed.
+Most polls find the same items as the one before: a section that was not reported again is not searched again, and the
+inventory is used only if something may have changed.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from .values import item_values
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """The last look at one kind of item: the sections that it was at, what they held, and item id → name."""
+class _LastSearch:
+    """The last search for one kind of item: the sections it was in, what was found, and item id → name."""
 
     section: object = None
     needed: object = None
@@ -27,25 +27,25 @@ class _Look:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-_NONE = _Look()
+_NONE = _LastSearch()
 
 
 class ItemTracker:
-    """Remembers, beside an inventory, what was found last and under which ids."""
+    """Remember, beside an inventory, what was found last and under which ids."""
 
     def __init__(self, inventory: Inventory, selection: Selection) -> None:
         self._inventory = inventory
         self._selection = selection
-        self._looks: dict[str, _Look] = {}
+        self._searches: dict[str, _LastSearch] = {}
         self.revision = 0
-        """Grows when the inventory gains or loses an item, which is worth saving."""
+        """Increases when the inventory gains or loses an item, which must be saved."""
 
     def items(
         self, snapshot: Snapshot, rates: Rates, *, is_news: bool, patience: float = math.inf
     ) -> dict[str, dict[str, object]]:
-        """Return the values of all items, by kind and lasting id; only `is_news` can miss what was there before.
+        """Return the values of all items, by kind and stable id; items go missing only with `is_news` (a new reply).
 
-        After more than `patience` seconds without a poll nobody knows what was there meanwhile.
+        After more than `patience` seconds without a poll it is unknown what existed meanwhile.
         """
         items: dict[str, dict[str, object]] = {}
         every = item_values(snapshot, rates)
@@ -56,40 +56,40 @@ class ItemTracker:
         return items
 
     def forget(self, kind: str, item_id: str) -> None:
-        """Forget an item as if it had been away for long; where it comes back, it is a new one."""
+        """Forget an item as if it had been missing for long; if it comes back, it is a new one."""
         self._inventory.forget(kind, item_id)
-        self._looks.pop(kind, None)
+        self._searches.pop(kind, None)
         self.revision += 1
 
     def _identify(self, kind: ItemKind, snapshot: Snapshot, *, is_news: bool, patience: float) -> Mapping[str, str]:
         """Return item id → name."""
-        last = self._looks.get(kind.key, _NONE)
-        is_told = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
-        is_fresh = is_news and is_told
+        last = self._searches.get(kind.key, _NONE)
+        is_reported = snapshot.ages.get(kind.section) == snapshot.received or is_absent(kind, snapshot)
+        is_fresh = is_news and is_reported
         section = getattr(snapshot.sections, kind.section)
         needed = getattr(snapshot.sections, kind.needs) if kind.needs else None
-        # The very same say without a look inside that nothing was told anew.
+        # Identical objects mean that nothing was reported again.
         if not is_fresh and section is last.section and needed is last.needed:
             return last.names
         outline = kind.outline_fn(snapshot)
         is_alike = outline is not None and outline == last.outline
         found = last.found if is_alike else tuple(kind.found_fn(snapshot, self._selection))
         is_settled = found == last.found and (not is_fresh or self._is_whole(kind, last))
-        # A section is late now and then, and keeps its values then.
+        # A section is late now and then, and keeps its values meanwhile.
         patience += keep_seconds(kind.section)
         names = last.names if is_settled else self._match(kind, found, snapshot, is_fresh=is_fresh, patience=patience)
-        self._looks[kind.key] = _Look(section, needed, outline, found, names)
+        self._searches[kind.key] = _LastSearch(section, needed, outline, found, names)
         return names
 
-    def _is_whole(self, kind: ItemKind, last: _Look) -> bool:
-        """Tell whether the last look found all that the inventory knows, and nothing that it would let go."""
+    def _is_whole(self, kind: ItemKind, last: _LastSearch) -> bool:
+        """Return whether the last search found all that the inventory has, and nothing that it would drop."""
         known = self._inventory.items.get(kind.key, {})
         return len(known) == len(last.found) == len(last.names) and not any(item.shown for item in last.found)
 
     def _match(
         self, kind: ItemKind, found: tuple[FoundItem, ...], snapshot: Snapshot, *, is_fresh: bool, patience: float
     ) -> Mapping[str, str]:
-        """Ask the inventory who is who, and let it forget what is gone for good."""
+        """Match items with the inventory, which then forgets those that are gone for good; return item id → name."""
         ids_before = set(self._inventory.items.get(kind.key, ()))
         complete = is_fresh and is_complete(kind, snapshot)
         sources = Sources(

@@ -1,4 +1,4 @@
-"""Which items a snapshot holds: one row per kind, with the keys that tell who is who.
+"""The items of a snapshot: one row per kind, with the keys that identify them.
 
 `found_fn` gives what the inventory matches on, and names an item as its value is named in `values`; the
 coordinator offers that under its lasting id.
@@ -29,13 +29,13 @@ from .values import (
 
 
 def is_named(name: str, patterns: Iterable[str]) -> bool:
-    """Return whether one of the names or shell patterns that a user chose fits; a name may have brackets in it."""
+    """Return whether a name equals or matches one of the names or shell patterns; a name may contain brackets."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What the user chose to watch besides what is watched anyway: names or shell patterns."""
+    """What the user selected to monitor in addition to the defaults: names or shell patterns."""
 
     services: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
@@ -44,69 +44,69 @@ class Selection:
     filesystems: tuple[str, ...] = ()
     """By mountpoint."""
     user: str = "root"
-    """Who logs in to the host."""
+    """The user who logs in to the host."""
 
     def guest(self, owner: str) -> str:
-        """Return whose share something counts against: "" for what is root's or of the user who logs in.
+        """Return whose share of the limits an owner's items count against: "" for root and the user who logs in.
 
-        Any other user of the host can make as much as they like of what is theirs.
+        Any other user of the host can create any number of items.
         """
         return "" if owner in ("", "root", self.user) else owner
 
     def is_chosen_container(self, container: Container) -> bool:
-        """Return whether the user named a container, or its owner with it."""
+        """Return whether a container is selected, by name or by owner and name."""
         return is_named(container.lasting_name, self.containers) or self._is_chosen_of_owner(container)
 
     def is_vouched_for(self, container: Container) -> bool:
-        """Return whether a container speaks for the host: a guest's does only where its owner was named with it."""
+        """Return whether a container counts for the host: a guest's does only if it is selected by owner and name."""
         return not self.guest(container.owner) or self._is_chosen_of_owner(container)
 
     def _is_chosen_of_owner(self, container: Container) -> bool:
-        """Return whether the user named a container by its owner and name."""
+        """Return whether a container is selected by owner and name."""
         return is_named(f"{container.owner}/{container.lasting_name}", self.containers)
 
     def is_chosen_interface(self, name: str) -> bool:
-        """Return whether the user named an interface, by a pattern or in full."""
+        """Return whether an interface is selected, by a pattern or in full."""
         return is_named(name, self.interfaces)
 
     def is_chosen_filesystem(self, mountpoint: str) -> bool:
-        """Return whether the user named a filesystem, by a pattern or in full; a slash at the end says nothing."""
+        """Return whether a filesystem is selected, by a pattern or in full; a trailing slash is ignored."""
         return is_named(mountpoint, (each.rstrip("/") or "/" for each in self.filesystems))
 
     def is_chosen_service(self, name: str) -> bool:
-        """Return whether the user named a service, with or without what its unit ends in."""
+        """Return whether a service is selected, with or without the suffix of its unit."""
         return is_named(name, self.services) or is_named(f"{name}.service", self.services)
 
 
 SHOWN = 15
-"""Of more items of a kind only chosen ones are shown without being asked for, and those that are shown already."""
+"""Of a kind with more items, only selected ones get enabled entities, and those that have them already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemKind:
-    """One kind of item: the section that lists it, the source that must be whole."""
+    """One kind of item: the section that lists it, the source that must be complete."""
 
     key: str
     section: str
     source: str | None
-    """Name in the section's `complete`; None: the list is always whole."""
+    """Name in the section's `complete`; None: the list is always complete."""
     needs: str | None = None
-    """Another section, without which no item can be told from another."""
+    """Another section, without which the items cannot be identified."""
     found_fn: Callable[[Snapshot, Selection], Iterator[FoundItem]]
     outline_fn: Callable[[Snapshot], object] = lambda _snapshot: None
-    """All that `found_fn` looks at, where that is quick to compare: alike, it finds the same; None: look."""
+    """All that `found_fn` depends on, if that is quick to compare: equal outlines, equal items; None: always search."""
     is_listed_fn: Callable[[Snapshot, str], bool] = lambda _snapshot, _source: True
-    """Whether the list of a source is whole, where a section has several."""
+    """Whether the list of a source is complete, if a section has several."""
     shown: int | None = SHOWN
-    """Of more items than these new entities are disabled, but those of chosen ones; None: `found_fn` sees to it."""
+    """With more items, new entities are disabled, except those of selected ones; None: `found_fn` handles it."""
     infixes: frozenset[str] = frozenset()
-    """What stands before the key of one row in that of another: of `memory_clock` and `clock`, `memory`."""
+    """Prefixes that the key of one row has before that of another: for `memory_clock` and `clock`, `memory`."""
     guest_fn: Callable[[Selection, str], str] = lambda _selection, _source: ""
-    """Whose share of the room an item of a source takes, "" for the host's own."""
+    """Whose share of the limits an item of a source counts against, "" for the host's own."""
 
 
 def left_out(counts: Mapping[str, int]) -> Mapping[str, int]:
-    """Return how many items had no room, by section, of what an inventory counts by kind."""
+    """Return how many items had no room, by section, from an inventory's counts by kind."""
     by_section: dict[str, int] = {}
     for kind in ITEM_KINDS:
         if count := counts.get(kind.key):
@@ -115,7 +115,7 @@ def left_out(counts: Mapping[str, int]) -> Mapping[str, int]:
 
 
 def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
-    """Return whether the snapshot's list of this kind is whole."""
+    """Return whether the snapshot's list of this kind is complete."""
     if is_absent(kind, snapshot):
         return True
     section = getattr(snapshot.sections, kind.section)
@@ -129,7 +129,7 @@ def is_complete(kind: ItemKind, snapshot: Snapshot) -> bool:
 
 
 def is_absent(kind: ItemKind, snapshot: Snapshot) -> bool:
-    """Return whether the host says that it has none at all: its last graphics card was taken out."""
+    """Return whether the host reports that it has none at all, as after its last GPU was removed."""
     return kind.source is None and snapshot.missing.get(kind.section) == "not_installed"
 
 
@@ -151,14 +151,14 @@ def _filesystems(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
 
 
 def _filesystem_guest(item: Filesystem) -> str:
-    """Return what stands for the user who mounted it, "" for root and who logs in."""
+    """Return the source of a filesystem that a guest mounted, "" for root and the user who logs in."""
     return "" if item.guest_uid is None else f"user {item.guest_uid}"
 
 
 def _filesystem_token(item: Filesystem, boot_id: str) -> str:
-    """Return by what it is the same, under any name, for as long as it is mounted; "" where that is not known.
+    """Return what identifies a filesystem under any name while it is mounted; "" if that is not known.
 
-    The kernel gives its numbers away again, but hardly all of this at once.
+    The kernel reuses its numbers, but hardly all of this at once.
     """
     if item.device_number is None or item.mount_id is None:
         return ""
@@ -166,7 +166,7 @@ def _filesystem_token(item: Filesystem, boot_id: str) -> str:
 
 
 def _filesystem_keys(item: Filesystem) -> Mapping[str, str]:
-    """Return UUID (or the ZFS dataset, which is as lasting) and mountpoint; a guest at that place is another thing."""
+    """Return UUID (or the ZFS dataset, which is as stable) and mountpoint; a guest's mountpoint is a key of its own."""
     if item.guest_uid is not None:
         return _keys(mountpoint=f"{item.guest_uid}:{item.mountpoint}")
     dataset = item.device if item.type == "zfs" else None
@@ -198,7 +198,7 @@ def _interfaces(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
     hardware = snapshot.sections.hardware
     if hardware is None:
         return
-    # A card that got another name is known by its address: by its name alone it would be a new one.
+    # An interface that was renamed is known by its address: by its name alone it would be a new one.
     known = hardware.interfaces.keys() - snapshot.unsure
     for name in (each for each in interfaces(snapshot) if each in known):
         interface = hardware.interfaces[name]
@@ -212,7 +212,7 @@ def _interfaces_outline(snapshot: Snapshot) -> object:
 
 
 def _gpus(snapshot: Snapshot, _: Selection) -> Iterator[FoundItem]:
-    """Yield the graphics cards, named by the probe's id."""
+    """Yield the GPUs, named by the probe's id."""
     labels = gpu_labels(snapshot)
     for gpu in gpus(snapshot):
         keys = _keys(uuid=gpu.uuid, pci=gpu.pci_address, id=gpu.id)
@@ -226,20 +226,20 @@ def _services(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
             name=unit.name,
             label=unit.name.removesuffix(".service"),
             keys={"unit": f"system/{unit.name}"},
-            # A vendor's unit that failed once is watched until it is well for a day.
+            # A vendor's unit that failed once is monitored until it has been well for a day.
             shown=unit.active_state != "failed" and not _is_wanted(unit, selection),
         )
 
 
 def _is_wanted(unit: Service, selection: Selection) -> bool:
-    """Return whether a unit is watched however well it is."""
+    """Return whether a unit is monitored even if it is well."""
     return unit.origin == "admin" or is_named(unit.name, selection.services)
 
 
 def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]:
-    """Yield the containers, known by engine, owner and name: one that is made anew stays the same.
+    """Yield the containers, identified by engine, owner and name: a recreated one stays the same.
 
-    Where an owner has more than SHOWN, only chosen ones get entities, and those that have them already.
+    If an owner has more than SHOWN, only selected ones get entities, and those that have them already.
     """
     labels, patterns = container_labels(snapshot), selection.containers
     counts = Counter(selection.guest(item.owner) for item in containers(snapshot))
@@ -251,13 +251,13 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[FoundItem]
 
 
 def _is_container_listed(snapshot: Snapshot, source: str) -> bool:
-    """Return whether an engine has told all that it has."""
+    """Return whether an engine has reported all its containers."""
     section = snapshot.sections.containers
     return section is None or section.lists(source)
 
 
 def _container_guest(selection: Selection, source: str) -> str:
-    """Return whose share the containers of an engine count against."""
+    """Return whose share of the limits the containers of an engine count against."""
     return selection.guest(source.partition("/")[2])
 
 
@@ -348,11 +348,11 @@ _GUESTS = {kind.key: kind.guest_fn for kind in ITEM_KINDS}
 
 
 def is_crowd(kind: str, count: int) -> bool:
-    """Return whether so many items of a kind are too many to show each."""
+    """Return whether a kind has too many items to show each."""
     shown = _SHOWN.get(kind)
     return shown is not None and count > shown
 
 
 def is_guests(kind: str, selection: Selection, source: str) -> bool:
-    """Return whether an item of a source is something that another user of the host has, who can make any number."""
+    """Return whether an item of a source belongs to another user of the host, who can create any number."""
     return _GUESTS[kind](selection, source) != ""

@@ -1,16 +1,16 @@
-"""Which found item is which known one: pairs by their keys, each item in one pair at most. Pure.
+"""Match found items with known ones: pairs by their keys, each item in one pair at most. Pure.
 
-Keys are of three sorts. An identity (a UUID, a serial number) goes wherever its item goes, but none is unique for sure:
-a dock answers with one serial number for all its bays, the ports of a switch have one MAC, a clone of a filesystem has
-the UUID of the first. A place (a port, a mountpoint) separates such twins, and tells an item whose identity cannot be
-read just now. A provisional key tells one only while nothing else is known of it: `sdb` is another disk's name the next
-time.
+There are three sorts of keys. An identity (a UUID, a serial number) moves with its item, but none is surely unique:
+a dock has one serial number for all its bays, the ports of a switch have one MAC, a clone of a filesystem has the UUID
+of the original. A place (a port, a mountpoint) separates such twins, and identifies an item whose identity cannot be
+read at the moment. A provisional key identifies an item only while nothing else is known of it: `sdb` may be another
+disk's name the next time.
 
 So an identity that only one known and one found item have is decisive, unless it can be lent and its item is still
-where it was. What twins share pairs them where they have kept their places; what is left of them then is paired in any
-order, as nobody can tell them apart: they may swap, but there are never more of them than there were at once. An
-identity that both have and that differs keeps two items apart. Every step is a few looks into hash maps, as a host may
-tell thousands of items that share one key.
+in its place. Twins are paired by what they share if they have kept their places; the rest of them are paired in any
+order, as they cannot be distinguished: they may swap, but there are never more of them than existed at once. Different
+values of an identity that both have keep two items apart. Every step is a few lookups in hash maps, as a host may
+report thousands of items that share one key.
 """
 
 from collections import deque
@@ -21,20 +21,20 @@ from itertools import combinations
 IDENTITIES = ("uuid", "wwn", "mac", "serial", "dataset", "unit", "container")
 """Strongest first."""
 PLACES = ("path", "pci", "mountpoint", "name", "id")
-"""An item has one; of several the first counts."""
+"""The place of an item is the first of these that it has."""
 SUCCESSION = frozenset({"pci", "mountpoint", "name"})
-"""Places that are what people mean: whoever comes to one that was left goes on as the one before, like another backup
-disk at `/backup`. A port of a disk is none: another disk there is another disk."""
+"""Places that mean the item to people: an item that appears in one that was left continues as the one before, such as
+another backup disk at `/backup`. A port of a disk is not such a place: another disk there is another disk."""
 LENDING = frozenset({"mountpoint"})
-"""Places whose items' identities are told of one of several that have them: udev links a UUID to the device that came
-last, be it a snapshot, a clone or an image that a user made. Who is still at its place without it has only lent it."""
+"""Places whose items' identities are reported for only one of several that share them: udev links a UUID to the device
+that came last, even a snapshot, a clone or a user's image. An item still in its place without it has only lent it."""
 PROVISIONAL = frozenset({"kernel_name"})
 
 type Keys = Mapping[str, str]
 
 
 def place(keys: Keys) -> tuple[str, str] | None:
-    """Return where an item is, as the kind of key and its value."""
+    """Return the place of an item as (kind of key, value), None if it has none."""
     for kind in PLACES:
         if kind in keys:
             return kind, keys[kind]
@@ -42,7 +42,7 @@ def place(keys: Keys) -> tuple[str, str] | None:
 
 
 def pairs(known: Mapping[str, Keys], found: Mapping[str, Keys]) -> dict[str, str]:
-    """Return name → id of what is found and known; what nothing tells apart is paired in the order of both."""
+    """Return name → id of items that are found and known; items that nothing distinguishes are paired in order."""
     same = _same(known, found)
     if len(same) in {len(known), len(found)}:
         return same
@@ -55,24 +55,24 @@ def pairs(known: Mapping[str, Keys], found: Mapping[str, Keys]) -> dict[str, str
 
 
 def _same(known: Mapping[str, Keys], found: Mapping[str, Keys]) -> dict[str, str]:
-    """Return name → id of what has the very keys that only one known item has: most items, most of the time."""
+    """Return name → id of items with exactly the keys of a single known item: most items, most of the time."""
     before, now = _alone(known), _alone(found)
     return {name: before[keys] for keys, name in now.items() if keys in before}
 
 
 def _alone(items: Mapping[str, Keys]) -> dict[Hashable, str]:
-    """Return who has which keys, where only one has them; what is provisional does not count."""
+    """Return keys → item for keys that only one item has, without provisional ones."""
     holders: dict[Hashable, str | None] = {}
     for name, keys in items.items():
-        told = keys if PROVISIONAL.isdisjoint(keys) else {k: v for k, v in keys.items() if k not in PROVISIONAL}
-        lasting = frozenset(told.items())
+        lasting_keys = keys if PROVISIONAL.isdisjoint(keys) else {k: v for k, v in keys.items() if k not in PROVISIONAL}
+        lasting = frozenset(lasting_keys.items())
         holders[lasting] = None if lasting in holders else name
     return {keys: name for keys, name in holders.items() if name is not None and keys}
 
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """The keys of one item by what they tell."""
+    """The keys of one item by their sort."""
 
     identities: Keys
     place: tuple[str, str] | None
@@ -89,7 +89,7 @@ class _Marks:
         return None if values is None or self.place is None else (values, self.place)
 
     def succession(self) -> Hashable | None:
-        """Return its place where whoever is there goes on as the one before."""
+        """Return its place if an item that appears there continues as the one before."""
         return self.place if self.place and self.place[0] in SUCCESSION else None
 
     def others(self, kinds: tuple[str, ...]) -> frozenset[str]:
@@ -104,7 +104,7 @@ def _marks(keys: Keys) -> _Marks:
 
 
 class _Pairing:
-    """What is not paired yet, and the pairs so far."""
+    """The items that are not paired yet, and the pairs so far."""
 
     def __init__(self, known: Mapping[str, Keys], found: Mapping[str, Keys], ids: dict[str, str]) -> None:
         self._all_known = {item_id: _marks(keys) for item_id, keys in known.items()}
@@ -115,9 +115,9 @@ class _Pairing:
         self.found = {name: mark for name, mark in self._all_found.items() if name not in ids}
 
     def steps(self) -> Iterator[Callable[[], None]]:
-        """Yield what pairs items, from what is most sure to what is least."""
-        told = {kind for mark in self._all_found.values() for kind in mark.identities}
-        kinds = [kind for kind in IDENTITIES if kind in told]
+        """Yield the steps that pair items, from the most to the least certain."""
+        found_kinds = {kind for mark in self._all_found.values() for kind in mark.identities}
+        kinds = [kind for kind in IDENTITIES if kind in found_kinds]
         several = [each for size in range(len(kinds), 0, -1) for each in combinations(kinds, size)]
         yield self._pair_lenders
         yield from (lambda each=each: self._pair_only(each) for each in several)
@@ -128,12 +128,12 @@ class _Pairing:
         yield lambda: self._pair(lambda mark: mark.provisional, None)
 
     def _add(self, name: str, item_id: str) -> None:
-        """Note a pair."""
+        """Add a pair."""
         self.ids[name] = item_id
         del self.known[item_id], self.found[name]
 
     def _pair_lenders(self) -> None:
-        """Pair what is where it was and tells no identity, or had none: what another one has of it decides nothing."""
+        """Pair items that kept their place and have, or had, no identity; others with that identity do not matter."""
         known = {mark.place: item_id for item_id, mark in self.known.items() if mark.place and mark.place[0] in LENDING}
         for name, mark in list(self.found.items()):
             item_id = known.get(mark.place) if mark.place else None
@@ -141,7 +141,7 @@ class _Pairing:
                 self._add(name, item_id)
 
     def _pair_only(self, kinds: tuple[str, ...]) -> None:
-        """Pair what nobody else shares these identities with, unless a stronger one says that they are two."""
+        """Pair items with unshared identities of these kinds, unless a stronger identity differs."""
         known, found = _sole(self._all_known, kinds), _sole(self._all_found, kinds)
         stronger = IDENTITIES[: IDENTITIES.index(kinds[0])]
         for values, name in found.items():
@@ -153,9 +153,9 @@ class _Pairing:
                 self._add(name, item_id)
 
     def _pair(self, sign: Callable[[_Marks], Hashable | None], kinds: tuple[str, ...] | None) -> None:
-        """Pair what has the same sign, and in common no identity but these kinds; None: whatever else they have.
+        """Pair items with the same sign that share no other kinds of identity than these; None: whatever they share.
 
-        What nothing more is known of goes first on both sides: who has more can still be known by that.
+        Items with the fewest other identities go first on both sides: the others can still be identified by those.
         """
         waiting: dict[Hashable, dict[frozenset[str], deque[str]]] = {}
         for item_id, mark, others in _plain_first(self.known, kinds):
@@ -170,13 +170,13 @@ class _Pairing:
 def _plain_first(
     marks: Mapping[str, _Marks], kinds: tuple[str, ...] | None
 ) -> list[tuple[str, _Marks, frozenset[str]]]:
-    """Return each item with its kinds of identity besides these, those with few of them first; None: without any."""
+    """Return each item with its kinds of identity besides these (None: with none), those with the fewest first."""
     listed = [(name, mark, frozenset() if kinds is None else mark.others(kinds)) for name, mark in marks.items()]
     return sorted(listed, key=lambda each: len(each[2]))
 
 
 def _sole(marks: Mapping[str, _Marks], kinds: tuple[str, ...]) -> dict[tuple[str, ...], str]:
-    """Return who has which identities of these kinds, where only one has them."""
+    """Return identities of these kinds → item, for those that only one item has."""
     holders: dict[tuple[str, ...], str | None] = {}
     for name, mark in marks.items():
         values = mark.identity(kinds)
