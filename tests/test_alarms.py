@@ -237,7 +237,7 @@ KEPT = {
     ("client/transport/ignored_key.py", "why_ignored"),
     ("client/probe/process.py", "explain_silence"),  # It is returned, and raised.
     ("client/probe/process.py", "see_end"),  # The end of a probe that has been compared.
-    ("client/transport/ssh.py", "_judge_host_key"),  # A handshake only shows a key; this is who compares it.
+    ("client/transport/ssh.py", "_check_host_key"),  # A handshake only shows a key; this is who compares it.
     ("client/transport/wire.py", "buffer_updated"),  # What costs too much; nobody was compared there.
     ("client/transport/wire.py", "_take_packet"),
 }

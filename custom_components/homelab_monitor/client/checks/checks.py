@@ -1,8 +1,8 @@
-"""The capability test: what a host can tell us, and what stands in the way.
+"""The capability test: what a host can report, and what prevents it.
 
 `gather` collects the evidence over one connection, `evaluate` turns it into one row per check.
-Judging is pure and forgives nothing: a check without evidence is `unknown`, never `ok`, so
-that what was not answered counts as neither broken nor cured. The same functions judge
+Evaluation is pure and strict: a check without evidence is `unknown`, never `ok`, so
+that what was not answered counts as neither broken nor fixed. The same functions evaluate
 every reply of the polling, with less evidence.
 """
 
@@ -63,7 +63,7 @@ CLOCK_LIMIT_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
 FACTS_SECONDS = 60.0
 _SHOWN = 4
-"""Names of sections, cards or disks that a row lists."""
+"""How many names of sections, GPUs or disks a row lists."""
 
 _LOGIN_ERRORS = (HostKeyChanged, KeyRefused, LoginRefused)
 _PYTHON_ERRORS = (NoPython, PythonIncomplete)
@@ -73,7 +73,7 @@ _BEFORE_THE_PROBE = (UnsupportedSystem, AnotherMachine, *_PYTHON_ERRORS, *_SHELL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known when a host is judged; None means that nobody could tell."""
+    """What is known when a host is evaluated; None means not known."""
 
     target: Target
     host_keys: tuple[str, ...] = ()
@@ -84,13 +84,13 @@ class Evidence:
     noise: str | None = None
     snapshot: Snapshot | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Items, by their section, for which there is no room beside those that are remembered."""
+    """How many items have no room in the inventory, by section."""
     poll_seconds: float | None = None
     facts: Facts | None = None
     installs_updates: bool = False
-    """Whether the option for it is on."""
+    """Whether the option for installing updates is on."""
     sudo: tuple[str, ...] = ()
-    """The sections for which the option for passwordless sudo is on; they were asked with it."""
+    """The sections for which the option for passwordless sudo is on; they were requested with it."""
     late_readings: int = 1
     """How many readings of a section in a row must be late to count."""
 
@@ -106,7 +106,7 @@ class Evidence:
 
     @property
     def has_systemd(self) -> bool:
-        """Return whether systemd is PID 1, and yes where nobody could tell."""
+        """Return whether systemd is PID 1, True if that is not known."""
         if self.facts is not None and self.facts.is_complete:
             return bool(self.facts.systemd)
         system = self.snapshot.sections.system if self.snapshot else None
@@ -116,12 +116,12 @@ class Evidence:
 # ---------------------------------------------------------------- running the test
 
 FIRST_SECONDS = 20.0
-"""For how long what is late at the first contact is asked for again."""
+"""How long sections that are late at the first contact are requested again."""
 AGAIN_SECONDS = 2.0
 TEST_SECONDS = START_SECONDS + 180.0
-"""For how long a host is tested at all: one start that is waited for, and all that is asked then."""
+"""Limit of a whole test: waiting for one start, and all requests after it."""
 LATE_READINGS = 3
-"""How many readings of a section in a row must be late before polls find something wrong."""
+"""How many readings of a section in a row must be late before polls report it."""
 
 
 async def run_checks(  # noqa: PLR0913
@@ -133,16 +133,15 @@ async def run_checks(  # noqa: PLR0913
     installs_updates: bool = False,
     sudo: Sequence[str] = (),
 ) -> tuple[Report, Snapshot | None]:
-    """Test a host through a session of its own; return the report and what the dry run saw.
+    """Test a host through a session of its own; return the report and the snapshot of the dry run.
 
-    What polls may ask with sudo, the sections of `sudo`, the dry run asks with it, too.
-    Whatever fails becomes a row: nothing is raised but cancellation. It takes
-    TEST_SECONDS at most, whatever the host does.
+    The dry run requests the sections of `sudo` with sudo, as polls do. A failure becomes a row:
+    nothing is raised except cancellation. It takes TEST_SECONDS at most, whatever the host does.
     """
-    tell = progress or (lambda _share: None)
+    report_progress = progress or (lambda _share: None)
     started_at, started = time.time(), time.monotonic()
     known = Evidence(target=target, host_keys=host_keys, installs_updates=installs_updates, sudo=tuple(sudo))
-    evidence = await _gather_in_time(session, known, tell)
+    evidence = await _gather_in_time(session, known, report_progress)
     report = Report(
         rows=evaluate(evidence),
         at=started_at,
@@ -150,15 +149,15 @@ async def run_checks(  # noqa: PLR0913
         family=evidence.family,
         error=without_frames(evidence.error) if evidence.error else None,
     )
-    tell(1.0)
+    report_progress(1.0)
     return report, evidence.snapshot
 
 
 async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
-    """Judge a host over the living connection of its polling, whose last reply is part of the evidence.
+    """Evaluate a host over the open connection of its polling, whose last reply is part of the evidence.
 
-    One slow answer is nothing here, as it is none to `evaluate_poll`: what this says and what is to be repaired agree.
-    Raise HostKeyChanged or AnotherMachine where that had to be opened anew, and somebody else has answered.
+    One slow reply is ignored, as in `evaluate_poll`, so that this report and the repair issues agree.
+    Raise HostKeyChanged or AnotherMachine if it had to be reopened and another machine answers.
     """
     started_at, started = time.time(), time.monotonic()
     facts = await _ask_facts(session)
@@ -166,11 +165,13 @@ async def check_connection(session: ProbeSession, evidence: Evidence) -> Report:
     return Report(rows=evaluate(evidence), at=started_at, seconds=time.monotonic() - started, family=evidence.family)
 
 
-async def _gather_in_time(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> Evidence:
-    """Return what was learned within TEST_SECONDS."""
+async def _gather_in_time(
+    session: ProbeSession, evidence: Evidence, report_progress: Callable[[float], None]
+) -> Evidence:
+    """Return the evidence gathered within TEST_SECONDS."""
     learned = evidence
     try:
-        async with TimeLimit(TEST_SECONDS), aclosing(gather(session, evidence, tell)) as steps:
+        async with TimeLimit(TEST_SECONDS), aclosing(gather(session, evidence, report_progress)) as steps:
             async for step in steps:
                 learned = step
     except TimeoutError:
@@ -180,19 +181,21 @@ async def _gather_in_time(session: ProbeSession, evidence: Evidence, tell: Calla
     return learned
 
 
-async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[float], None]) -> AsyncGenerator[Evidence]:
-    """Connect, let the probe answer once, and ask for the facts; yield what is known after each step."""
+async def gather(
+    session: ProbeSession, evidence: Evidence, report_progress: Callable[[float], None]
+) -> AsyncGenerator[Evidence]:
+    """Connect, run the probe once, and get the facts; yield the evidence after each step."""
     try:
         await session.connect()
     except HomelabError as err:
         yield replace(evidence, error=err)
         return
-    tell(0.2)
+    report_progress(0.2)
     yield (evidence := replace(evidence, is_connected=True))
     yield (evidence := await _dry_run(session, evidence))
-    tell(0.6)
+    report_progress(0.6)
     if isinstance(evidence.error, (UnsupportedSystem, AnotherMachine, *_SHELL_ERRORS)):
-        return  # Nobody would answer who runs no commands, and another machine is asked nothing.
+        return  # A host that runs no commands would not answer, and another machine gets no commands.
     try:
         yield replace(evidence, facts=await _ask_facts(session))
     except ALARMS as err:
@@ -200,14 +203,14 @@ async def gather(session: ProbeSession, evidence: Evidence, tell: Callable[[floa
 
 
 async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
-    """Ask for every section once."""
+    """Request every section once."""
     error: HomelabError | None = None
     snapshot: Snapshot | None = None
     started = time.monotonic()
     try:
-        snapshot = await _patiently(session, evidence.sudo)
+        snapshot = await _first_snapshot(session, evidence.sudo)
         seconds = time.monotonic() - started
-        snapshot = await _until_told(session, snapshot, started + FIRST_SECONDS, evidence.sudo)
+        snapshot = await _with_late_sections(session, snapshot, started + FIRST_SECONDS, evidence.sudo)
     except HomelabError as err:
         error, seconds = err, time.monotonic() - started
     return replace(
@@ -223,17 +226,17 @@ async def _dry_run(session: ProbeSession, evidence: Evidence) -> Evidence:
 
 
 async def _poll(session: ProbeSession, snapshot: Snapshot, sections: list[str], sudo: Sequence[str]) -> Snapshot:
-    """Return the snapshot with the reply to one poll in it."""
+    """Return the snapshot with the reply to one poll merged into it."""
     started = time.monotonic()
     reply = await session.poll(sections, sudo=[each for each in sections if each in sudo])
     received = time.time()
     return snapshot.merged(reply, received, 0.0, sent=received - (time.monotonic() - started))
 
 
-async def _patiently(session: ProbeSession, sudo: Sequence[str]) -> Snapshot:
-    """Return what the first reply tells, however long its program is under way: within TEST_SECONDS, and once.
+async def _first_snapshot(session: ProbeSession, sudo: Sequence[str]) -> Snapshot:
+    """Return the snapshot of the first reply, however long the upload of the probe takes (the caller has a time limit).
 
-    A probe that was there and ended with the request is no slow link: its host would have it sent for ever.
+    A probe that started and ended at the request is no slow link: sending it again would never end.
     """
     while True:
         try:
@@ -243,8 +246,8 @@ async def _patiently(session: ProbeSession, sudo: Sequence[str]) -> Snapshot:
                 raise err.died from err
 
 
-async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float, sudo: Sequence[str]) -> Snapshot:
-    """Return the snapshot with what was late in it, as far as that comes: a first reading often fills a cache."""
+async def _with_late_sections(session: ProbeSession, snapshot: Snapshot, until: float, sudo: Sequence[str]) -> Snapshot:
+    """Return the snapshot with late sections that arrive before `until`: a first reading often fills a cache."""
     while snapshot.late and time.monotonic() < until:
         await asyncio.sleep(AGAIN_SECONDS)
         try:
@@ -257,14 +260,14 @@ async def _until_told(session: ProbeSession, snapshot: Snapshot, until: float, s
 
 
 def _rtt_seconds(connection: Connection | None) -> float | None:
-    """Return the round trip as the kernel measured it."""
+    """Return the round trip in seconds, as the kernel measured it."""
     return connection.rtt_seconds if connection else None
 
 
 async def _ask_facts(session: ProbeSession) -> Facts | None:
-    """Run the script; a host that runs nothing but the probe (forced command) tells no facts.
+    """Run the script; return None for a host that runs nothing but the probe (forced command).
 
-    Raise HostKeyChanged or AnotherMachine: who answers in place of the host is not silent.
+    Raise HostKeyChanged or AnotherMachine: an answer from another machine is not silence.
     """
     try:
         connection = await session.connect()
@@ -277,7 +280,7 @@ async def _ask_facts(session: ProbeSession) -> Facts | None:
     return replace(facts, noise=result.noise or facts.noise) if facts.system else None
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,7 @@ class Check:
     """One row of the capability test."""
 
     key: str
-    judge_fn: Callable[[Evidence], Verdict]
+    evaluate_fn: Callable[[Evidence], Verdict]
 
 
 _UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
@@ -293,21 +296,21 @@ _UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
 
 def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Return a row for every check."""
-    return tuple(CheckResult.of(check.key, _curable(check.judge_fn(evidence), evidence)) for check in CHECKS)
+    return tuple(CheckResult.of(check.key, _applicable(check.evaluate_fn(evidence), evidence)) for check in CHECKS)
 
 
 _OF_SYSTEMD = frozenset({"set_clock", "start_docker", "start_podman"})
-"""Remedies that ask systemd, in the families that it usually runs."""
+"""Remedies that need systemd, in the families that usually run it."""
 
 
-def _curable(verdict: Verdict, evidence: Evidence) -> Verdict:
+def _applicable(verdict: Verdict, evidence: Evidence) -> Verdict:
     """Return the verdict, without a remedy that cannot work: in a container systemd often does not run."""
     runs_systemd = evidence.family not in SYSTEMD_FAMILIES or evidence.has_systemd
     return verdict if runs_systemd or verdict.remedy not in _OF_SYSTEMD else replace(verdict, remedy=None)
 
 
 def evaluate_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
-    """Return the rows that one poll can tell; silence and refused logins are a state of the host, not a row."""
+    """Return the rows that one poll can show; silence and refused logins are a state of the host, not a row."""
     if evidence.error is None:
         return evaluate(replace(evidence, is_connected=True, late_readings=LATE_READINGS))
     if evidence.error.hard or isinstance(evidence.error, (ProbeFailed, BadReply, ChannelRefused)):
@@ -316,7 +319,7 @@ def evaluate_poll(evidence: Evidence) -> tuple[CheckResult, ...]:
 
 
 def _reachable(evidence: Evidence) -> Verdict:
-    """Judge the way to the host."""
+    """Evaluate the network path to the host."""
     if evidence.is_connected:
         rtt = evidence.rtt_seconds
         return (
@@ -334,7 +337,7 @@ _ANSWERS = Verdict(CheckStatus.OK, "answers")
 
 
 def _host_key(evidence: Evidence) -> Verdict:
-    """Judge who answers."""
+    """Evaluate the host key of the machine that answers."""
     if isinstance(evidence.error, HostKeyChanged):
         return Verdict(CheckStatus.RED, "host_key_changed", _of_error(evidence), "accept_host_key")
     if evidence.is_connected or isinstance(evidence.error, (KeyRefused, LoginRefused)):
@@ -345,7 +348,7 @@ def _host_key(evidence: Evidence) -> Verdict:
 
 
 def _login(evidence: Evidence) -> Verdict:
-    """Judge the login with our key."""
+    """Evaluate the login with our key."""
     if isinstance(evidence.error, (KeyRefused, LoginRefused)):
         return Verdict(CheckStatus.RED, evidence.error.key, _of_error(evidence), "authorize")
     if evidence.is_connected:
@@ -354,7 +357,7 @@ def _login(evidence: Evidence) -> Verdict:
 
 
 def _system(evidence: Evidence) -> Verdict:
-    """Judge whether there is a probe for this system."""
+    """Evaluate whether the probe supports this system."""
     if isinstance(evidence.error, AnotherMachine):
         return Verdict(CheckStatus.RED, "another_machine", _of_error(evidence))
     if isinstance(evidence.error, UnsupportedSystem):
@@ -373,13 +376,13 @@ def _system(evidence: Evidence) -> Verdict:
 
 
 def _with_version(name: str | None, version: str | None) -> str:
-    """Return name and version, the version once."""
+    """Return name and version, without repeating a version that is part of the name."""
     name = name or "Linux"
     return name if not version or version in name else f"{name} {version}"
 
 
 def _shell(evidence: Evidence) -> Verdict:
-    """Judge whether the login shell runs our commands, and keeps quiet."""
+    """Evaluate whether the login shell runs our commands and prints nothing else."""
     if isinstance(evidence.error, OldForcedCommand):
         return Verdict(CheckStatus.RED, "old_forced_command", {}, "renew_forced_command")
     if isinstance(evidence.error, SessionRefused):
@@ -397,14 +400,14 @@ def _shell(evidence: Evidence) -> Verdict:
 
 
 def _noise(line: str, shell: str) -> Verdict:
-    """Return the row of a login shell that prints text, with its name where the facts tell it."""
+    """Return the row of a login shell that prints text, with the shell's name if the facts have it."""
     if shell:
         return Verdict(CheckStatus.AMBER, "shell_noise_of", {"line": line, "shell": shell}, "quiet_shell")
     return Verdict(CheckStatus.AMBER, "shell_noise", {"line": line}, "quiet_shell")
 
 
 def _python(evidence: Evidence) -> Verdict:
-    """Judge the interpreter."""
+    """Evaluate the Python interpreter."""
     if isinstance(evidence.error, _PYTHON_ERRORS):
         return Verdict(CheckStatus.RED, evidence.error.key, _of_error(evidence), "install_python")
     if evidence.python:
@@ -413,18 +416,18 @@ def _python(evidence: Evidence) -> Verdict:
 
 
 def _probe(evidence: Evidence) -> Verdict:
-    """Judge the dry run."""
+    """Evaluate the dry run."""
     if evidence.snapshot:
         return _sections(evidence.snapshot, evidence.poll_seconds, evidence.late_readings)
     if not evidence.is_connected or isinstance(evidence.error, _BEFORE_THE_PROBE):
         return _UNKNOWN
     if isinstance(evidence.error, ConnectionLost):
-        return Verdict(CheckStatus.RED, "connection_lost", _of_error(evidence))  # That says nothing of the probe.
+        return Verdict(CheckStatus.RED, "connection_lost", _of_error(evidence))  # That says nothing about the probe.
     return Verdict(CheckStatus.RED, "probe_failed", _of_error(evidence)) if evidence.error else _UNKNOWN
 
 
 def _sections(snapshot: Snapshot, seconds: float | None, late_readings: int) -> Verdict:
-    """Judge which sections answered; a broken graphics card has a row of its own."""
+    """Evaluate which sections answered; a broken GPU has a row of its own."""
     late = sorted(name for name, count in snapshot.late.items() if count >= late_readings)
     if late:
         return Verdict(CheckStatus.AMBER, "section_timed_out", {"sections": _listed(late)})
@@ -436,7 +439,7 @@ def _sections(snapshot: Snapshot, seconds: float | None, late_readings: int) -> 
 
 
 def _too_much(evidence: Evidence) -> Verdict:
-    """Judge whether all that the host reports is within our limits."""
+    """Evaluate whether all that the host reports is within our limits."""
     if evidence.snapshot is None:
         return _UNKNOWN
     beyond = Counter(evidence.snapshot.beyond) + Counter(evidence.left_out)
@@ -448,7 +451,7 @@ def _too_much(evidence: Evidence) -> Verdict:
 
 
 def _proc(evidence: Evidence) -> Verdict:
-    """Judge whether /proc can be read."""
+    """Evaluate whether /proc can be read."""
     if evidence.snapshot is None:
         return _UNKNOWN
     uptime = evidence.snapshot.sections.uptime
@@ -459,7 +462,7 @@ def _proc(evidence: Evidence) -> Verdict:
 
 
 def _uptime(seconds: float) -> Verdict:
-    """Say for how long a host has been up, on its first day to the minute."""
+    """Return the row of a host's uptime, on its first day to the minute."""
     if seconds >= _DAY_SECONDS:
         return Verdict(CheckStatus.OK, "uptime", {"days": f"{seconds / _DAY_SECONDS:.1f}"})
     hours, minutes = divmod(int(seconds) // 60, 60)
@@ -467,7 +470,7 @@ def _uptime(seconds: float) -> Verdict:
 
 
 def _clock(evidence: Evidence) -> Verdict:
-    """Judge the host's clock by ours."""
+    """Compare the host's clock with ours."""
     if evidence.snapshot is None:
         return _UNKNOWN
     offset = evidence.snapshot.clock_offset_seconds
@@ -478,7 +481,7 @@ def _clock(evidence: Evidence) -> Verdict:
 
 
 def _docker(evidence: Evidence) -> Verdict:
-    """Judge the way to Docker."""
+    """Evaluate the access to Docker."""
     if evidence.facts is None:
         return _UNKNOWN
     engine = evidence.facts.docker
@@ -491,13 +494,13 @@ def _docker(evidence: Evidence) -> Verdict:
         case Access.STOPPED:
             return Verdict(CheckStatus.AMBER, "docker_stopped", {"detail": engine.error}, "start_docker")
         case Access.LATE:
-            # One slow answer would be a repair for a day: what stays late polls find out.
+            # One slow answer would be a repair for a day; polls find out if it stays late.
             return Verdict(CheckStatus.UNKNOWN, "docker_late")
     return _usable("docker", engine)
 
 
 def _podman(evidence: Evidence) -> Verdict:
-    """Judge the way to Podman, which many systems bring along and few people use."""
+    """Evaluate the access to Podman, which many systems include and few people use."""
     if evidence.facts is None:
         return _UNKNOWN
     engine = evidence.facts.podman
@@ -522,7 +525,7 @@ def _usable(name: str, engine: Engine) -> Verdict:
 
 
 def _systemd(evidence: Evidence) -> Verdict:
-    """Judge whether services can be seen."""
+    """Evaluate whether services can be read."""
     if evidence.facts is None or not evidence.facts.is_complete:
         return _UNKNOWN
     if evidence.facts.systemd:
@@ -531,7 +534,7 @@ def _systemd(evidence: Evidence) -> Verdict:
 
 
 def _gpu(evidence: Evidence) -> Verdict:
-    """Judge the graphics cards: broken is not absent."""
+    """Evaluate the GPUs: broken is not absent."""
     snapshot = evidence.snapshot
     if snapshot is None:
         return _UNKNOWN
@@ -555,14 +558,14 @@ def _cards(cards: tuple[Gpu, ...]) -> Verdict:
 
 
 def _smart(evidence: Evidence) -> Verdict:
-    """Judge whether the health of the disks can be read."""
+    """Evaluate whether the health of the disks can be read."""
     if evidence.facts is None or not evidence.facts.is_complete:
         return _UNKNOWN
     smart = evidence.facts.smart
     if not smart.tool:
         return Verdict(CheckStatus.INFO, "smart_not_installed")
     if smart.denied:
-        # Nothing reads it yet, so nobody is asked to give root's rights for it: no remedy.
+        # Nothing reads it yet, so no root rights are requested for it: no remedy.
         return Verdict(CheckStatus.INFO, "smart_denied", {"disks": _listed(list(smart.denied))})
     if smart.late:
         return Verdict(CheckStatus.UNKNOWN, "smart_late", {"disks": _listed(list(smart.late))})
@@ -572,9 +575,9 @@ def _smart(evidence: Evidence) -> Verdict:
 
 
 def _firewall(evidence: Evidence) -> Verdict:
-    """Judge whether the rules of the firewall can be read in today's way; that they may not be is wanted by most.
+    """Evaluate whether the firewall's rules can be read in the current way; most users leave them unreadable.
 
-    Where the option says that sudo may be used for it, something is missing that makes it work.
+    If the option allows sudo for it and reading is still denied, the rule is missing.
     """
     security = evidence.snapshot.sections.security if evidence.snapshot else None
     part = security.firewall if security else None
@@ -602,7 +605,7 @@ _FIREWALL = {
 
 
 def _sudo(evidence: Evidence) -> Verdict:
-    """Say how a command becomes root's."""
+    """Return the row for how a command becomes root."""
     if evidence.facts is None or not evidence.facts.is_complete or evidence.facts.privilege is None:
         return _UNKNOWN
     return Verdict(CheckStatus.INFO, _PRIVILEGE_REASONS[evidence.facts.privilege])
@@ -618,7 +621,7 @@ _PRIVILEGE_REASONS = {
 
 
 def _updates_rule(evidence: Evidence) -> Verdict:
-    """Judge what allows installing updates."""
+    """Evaluate the script and rule that allow installing updates."""
     sections = evidence.snapshot.sections if evidence.snapshot else None
     updates, system = (sections.updates, sections.system) if sections else (None, None)
     return judge_updates_rule(evidence.facts, updates, system, is_wanted=evidence.installs_updates)
@@ -647,7 +650,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _of_error(evidence: Evidence) -> dict[str, str]:
-    """Return the words of the error, with the address that was asked."""
+    """Return the placeholders of the error, with address and username of the host."""
     error = evidence.error
     return (dict(error.placeholders) if error else {}) | {
         "address": evidence.target.address,
@@ -662,5 +665,5 @@ def _listed(names: list[str]) -> str:
 
 
 def _rounded(value: float) -> str:
-    """Return a number with as many digits as say something."""
+    """Return a number with one decimal below 10, else without."""
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"  # noqa: PLR2004

@@ -1,8 +1,8 @@
-"""The cures: a catalog of commands per remedy and family of systems, and running one on a host.
+"""The remedies: a catalog of commands per remedy and family of systems, and running one on a host.
 
-Commands are fixed texts. What is put into them is the user name of the target, names of disks, and
-the script of a known package manager; only when they look exactly as such names do. Nothing else
-that a host says can reach a command line. A password goes to sudo's standard input once sudo has
+Commands are fixed texts. Only the user name of the target, names of disks, and the script of a
+known package manager are filled in, and only if they match their strict patterns. Nothing else
+that a host reports can reach a command line. A password goes to sudo's standard input once sudo has
 asked for it, and nowhere else; the command's own standard input is always empty.
 """
 
@@ -48,12 +48,12 @@ RUN_SECONDS = 600.0
 OUTPUT_LIMIT = 64 << 10
 
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-"""Names that mean themselves in every shell and in sudoers(5): no quote, space, @, backslash or leading dash."""
+"""Names that are literal in every shell and in sudoers(5): no quote, space, @, backslash or leading dash."""
 _ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
-"""What sudoers(5) takes for an alias, and ALL for everybody."""
+"""What sudoers(5) reads as an alias; ALL is everybody."""
 _DISK = re.compile(r"sd[a-z]{1,3}|nvme\d{1,3}(?:n\d{1,3})?")
 _SMARTCTL = frozenset({"/usr/sbin/smartctl", "/usr/bin/smartctl", "/sbin/smartctl", "/usr/local/sbin/smartctl"})
-"""Only where root alone can write: a path of the host's own choice would become root's."""
+"""Only paths that root alone can write: a path of the host's choice would run as root."""
 
 
 class Where(StrEnum):
@@ -66,22 +66,22 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedy:
-    """A cure, ready for one host; `commands` run one after the other and stop at the first that fails."""
+    """A remedy filled in for one host; `commands` run one after another and stop at the first that fails."""
 
     key: str
     where: Where
     commands: tuple[str, ...] = ()
     as_root: bool = True
     is_root_login: bool = False
-    """Whether the login is root's already."""
+    """Whether the login user is already root."""
     sudo_section: str | None = None
-    """The section of the probe that may use passwordless sudo once this has run."""
+    """The section of the probe that may use passwordless sudo after this has run."""
     changes: tuple[Change, ...] = ()
-    """What a long command comes to."""
+    """A summary of a long command."""
 
     @property
     def text(self) -> str:
-        """Return what a person would type."""
+        """Return the commands as a person would type them."""
         needs_sudo = self.as_root and not self.is_root_login and self.where is Where.HOST
         prefix = "sudo " if needs_sudo else ""
         return "\n".join(prefix + command for command in self.commands)
@@ -89,7 +89,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One cure for some families."""
+    """One remedy for some families."""
 
     remedy: str
     families: tuple[Family, ...]
@@ -178,7 +178,7 @@ _SUDO_SECTIONS = {"allow_smart": "storage_health", "allow_firewall": "security"}
 
 
 def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[str, str]) -> Remedy | None:
-    """Return the remedy for one host, None when there is none or its words do not look as they must."""
+    """Return the remedy for one host, None if there is none or a word does not match its pattern."""
     row = REMEDIES.get((key, family))
     words = _words(username, placeholders)
     if row is None or any("{" + name + "}" in command for command in row.commands for name in _WORDS - words.keys()):
@@ -195,7 +195,7 @@ def remedy_for(key: str, family: Family, username: str, placeholders: Mapping[st
 
 
 def _changes(key: str, username: str, words: Mapping[str, str], placeholders: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return what a command that writes or removes rules does to which file."""
+    """Return the changes that a command for rules makes, per file."""
     match key:
         case "allow_smart":
             return (Change("rule", SMART_RULE_FILE, words["lines"]),)
@@ -210,7 +210,7 @@ def _changes(key: str, username: str, words: Mapping[str, str], placeholders: Ma
 
 
 def _update_rules(username: str) -> tuple[Change, ...]:
-    """Return the rules that let a user run the script, of which one is written."""
+    """Return the rules that let a user run the script; the command writes one of them."""
     of_sudo = f"{update_sudoers_line(username)}\n{guard_line(SCRIPT)}"
     return (
         Change("rule", RULE_FILE, of_sudo),
@@ -219,25 +219,25 @@ def _update_rules(username: str) -> tuple[Change, ...]:
 
 
 _WORDS = frozenset({"username", "lines", "tool", "account", "script", "rule", "in_place"})
-"""What stands in braces in the commands of the catalog, and is nothing that a shell could read."""
+"""The placeholders in braces in the commands of the catalog, which mean nothing to a shell."""
 
 
 def _words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
-    """Return what may be put into commands; what could mean anything to a shell or to sudo is left out."""
+    """Return the words for commands, without those that could have a meaning to a shell or to sudo."""
     if not _USERNAME.fullmatch(username):
         return {}
     return {"username": username} | _smart_words(username, placeholders) | _update_words(username, placeholders)
 
 
 def _smart_words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
-    """Return what the rule for smartctl needs."""
+    """Return the words for the rule for smartctl."""
     tool = placeholders.get("tool", "")
     lines = _sudoers_lines(username, tool, placeholders.get("disks", "").split())
     return {"lines": "\n".join(lines), "tool": tool} if lines else {}
 
 
 def _update_words(username: str, placeholders: Mapping[str, str]) -> dict[str, str]:
-    """Return what the rule for updates needs: whose it is, the script, the rule."""
+    """Return the words for the rule for updates: its user, the script, the rule."""
     if _ALIAS.fullmatch(username):
         return {}
     rule = in_place = ""
@@ -250,7 +250,7 @@ def _update_words(username: str, placeholders: Mapping[str, str]) -> dict[str, s
 
 
 def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
-    """Return one literal line per disk, and the guard; none when the path or a name is not one that we know."""
+    """Return one literal line per disk, and the guard; [] if the path or all names of disks are unknown."""
     known = [disk for disk in disks if _DISK.fullmatch(disk)]
     if not known or tool not in _SMARTCTL or _ALIAS.fullmatch(username):
         return []
@@ -259,7 +259,7 @@ def _sudoers_lines(username: str, tool: str, disks: Iterable[str]) -> list[str]:
 
 
 def _filled(command: str, words: Mapping[str, str]) -> str:
-    """Return the command with its words, of which none holds a quote that could end those around it."""
+    """Return the command with its words; none contains a quote that could end those around it."""
     return re.sub(r"\{(" + "|".join(words) + r")\}", lambda found: words[found[1]], command) if words else command
 
 
@@ -271,22 +271,22 @@ class Outcome(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
-    """It ran, and its exit status is not 0."""
+    """It ran, and its exit status was not 0."""
     NEEDS_PASSWORD = "needs_password"  # noqa: S105
     WRONG_PASSWORD = "wrong_password"  # noqa: S105
     OTHER_QUESTION = "other_question"
-    """sudo asks for something else than the password, or does nothing."""
+    """sudo asks for something other than the password, or does nothing."""
     NEEDS_TERMINAL = "needs_terminal"
-    """sudo runs nothing without one: `requiretty`."""
+    """sudo runs nothing without a terminal: `requiretty`."""
     REFUSED = "refused"
     """sudo or doas does not let this user run it."""
     NO_PRIVILEGE = "no_privilege"
-    """There is neither sudo nor a doas that asks nothing."""
+    """There is neither sudo nor a doas that requires no password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemedyResult:
-    """What running a remedy left behind; the texts are remote text."""
+    """The result of running a remedy; the texts are remote text."""
 
     outcome: Outcome
     exit_status: int | None = None
@@ -302,9 +302,9 @@ async def run_remedy(
     *,
     timeout: float = RUN_SECONDS,  # noqa: ASYNC109
 ) -> RemedyResult:
-    """Run a remedy on its host; raise HomelabError when the host cannot be asked.
+    """Run a remedy on its host; raise HomelabError if that cannot be reached.
 
-    Every way is first tried without a password; only when sudo says that it wants one is `password` used.
+    Every way is first tried without a password; `password` is used only if sudo requires one.
     """
     if remedy.where is not Where.HOST:
         raise ValueError(f"{remedy.key} does not run on the host")
@@ -317,31 +317,31 @@ async def run_remedy(
     tries = await try_ways(
         connection, ways, script, lambda result: not _has_begun(token, result), timeout=timeout, limit=OUTPUT_LIMIT
     )
-    outcome = _judge_tries(tries, token)
+    outcome = _evaluate_tries(tries, token)
     if outcome.outcome is not Outcome.NEEDS_PASSWORD or password is None:
         return outcome
     return await _run_with_password(connection, ways, script, token, password, time_left(until))
 
 
-def _judge_tries(tries: list[Try], token: str) -> RemedyResult:
-    """Return how it went: where nothing let it begin, what asks for a password still may, else the first says why."""
-    judged = [_judge(each.result, token, each.privilege) for each in tries]
+def _evaluate_tries(tries: list[Try], token: str) -> RemedyResult:
+    """Return the result: of the try that began it, else of one that requires a password, else of the first."""
+    results = [_evaluate(each.result, token, each.privilege) for each in tries]
     if not tries[-1].is_refused:
-        return judged[-1]
-    return next((each for each in judged if each.outcome is Outcome.NEEDS_PASSWORD), judged[0])
+        return results[-1]
+    return next((each for each in results if each.outcome is Outcome.NEEDS_PASSWORD), results[0])
 
 
 _PROMPT = r"(?:\[sudo: )?{cue}(?:\][^\n:]*: ?)?"
-"""sudo's, and sudo-rs', which puts it into one of its own."""
+"""The prompt of sudo, and that of sudo-rs, which puts ours into its own."""
 
 
 def _script(remedy: Remedy, token: str) -> str:
-    """Return the command line that says the token, then runs the commands without any input.
+    """Return the command line that prints the token, then runs the commands without input.
 
-    The token tells sudo's words from the command's own: what comes after it is the command's.
+    The token separates sudo's words from the output of the command, which follows it.
     One line, single quotes and no exclamation mark: every login shell reads it alike.
     """
-    # As root nothing below /usr/local is run, where on some systems others than root may put programs.
+    # As root nothing below /usr/local is run, where on some systems users other than root may put programs.
     path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH; " if remedy.as_root else ""
     commands = " && ".join(remedy.commands)
     begun = f"echo {token}; echo {token} >&2"
@@ -349,9 +349,9 @@ def _script(remedy: Remedy, token: str) -> str:
 
 
 def _in_one_line(script: str) -> str:
-    """Return a script in one line: csh ends a quoted word where a line ends, and fish reads two backslashes as one.
+    """Return a script in one line: csh ends a quoted word at the end of a line, and fish reads two backslashes as one.
 
-    What is left of it as it was is all that a log of the host needs to be understood.
+    All other characters stay as they are, so that it is readable in a log of the host.
     """
     if "\n" not in script:
         return script
@@ -362,28 +362,28 @@ def _in_one_line(script: str) -> str:
 async def _run_with_password(  # noqa: PLR0913, PLR0917
     connection: Connection, ways: Ways, script: str, token: str, password: str, seconds: float
 ) -> RemedyResult:
-    """Run through sudo, which reads the password from its standard input once it has asked for it with our token."""
+    """Run with sudo, which reads the password from its standard input once it has asked for it with our token."""
     if not password or "\n" in password or "\r" in password:
-        # A second line would be a second try; none of that is a password that sudo could read.
+        # A second line would be a second try, and sudo cannot read an empty password.
         return RemedyResult(outcome=Outcome.WRONG_PASSWORD)
     prefix, question = password_question(ways, token, password, f"{token}\n")
     result = await connection.run(prefix + script, question=question, timeout=seconds, limit=OUTPUT_LIMIT)
     result = replace(result, stderr=re.sub(_PROMPT.format(cue=f"{token}:"), "", result.stderr))
-    judged = _judge(result, token, Privilege.SUDO_PASSWORD)
+    evaluated = _evaluate(result, token, Privilege.SUDO_PASSWORD)
     return replace(
-        judged,
-        stdout=judged.stdout.replace(password, "•••"),
-        stderr=judged.stderr.replace(password, "•••"),
+        evaluated,
+        stdout=evaluated.stdout.replace(password, "•••"),
+        stderr=evaluated.stderr.replace(password, "•••"),
     )
 
 
-def _judge(result: CommandResult, token: str, privilege: Privilege) -> RemedyResult:
-    """Return how it ended; without the token the command never began, and the words are sudo's."""
+def _evaluate(result: CommandResult, token: str, privilege: Privilege) -> RemedyResult:
+    """Return how it ended; without the token the command did not begin, and the output is sudo's."""
     has_begun, stdout = _after(token, result.stdout)
     _, stderr = _after(token, result.stderr)
     outcome = Outcome.DONE if result.exit_status == 0 else Outcome.FAILED
     if not has_begun:
-        outcome = _judge_refusal(result, privilege)
+        outcome = _refusal(result, privilege)
     return RemedyResult(
         outcome=outcome,
         exit_status=result.exit_status,
@@ -393,7 +393,7 @@ def _judge(result: CommandResult, token: str, privilege: Privilege) -> RemedyRes
     )
 
 
-def _judge_refusal(result: CommandResult, privilege: Privilege) -> Outcome:
+def _refusal(result: CommandResult, privilege: Privilege) -> Outcome:
     """Return why the command did not begin, from sudo's or doas's own words."""
     if privilege is Privilege.SUDO and wants_password(result.stderr):
         return Outcome.NEEDS_PASSWORD
@@ -406,25 +406,25 @@ def _judge_refusal(result: CommandResult, privilege: Privilege) -> Outcome:
 
 _WRONG_WORDS = (
     r"^sorry, try again",  # sudo
-    # One digit of the number: with all of them, a host that writes nothing but digits would have each of them looked
-    # at for each of those before it.
+    # One digit of the number: with all of them, matching would take quadratic time on the output of a host that
+    # prints only digits.
     r"\d incorrect password attempt",  # sudo, after the last try that sudoers allows
     r"authentication failed, try again",  # sudo-rs
-    # sudo-rs, after the last try behind "maximum 3", and of what is too long to be a password
+    # sudo-rs, after the last try following "maximum 3", and for what is too long to be a password
     r"incorrect authentication attempt",
-    # sudo-rs gives up at once where a module's answer, as pam_faillock's in Debian's order, is another one.
+    # sudo-rs gives up at once if a module answers otherwise, such as pam_faillock in Debian's order.
     r"PAM error: (?:permission denied|authentication failure|have exhausted maximum number of retries)",
 )
-"""sudo's and sudo-rs' words for "that was not the password", for where it asks no second time."""
+"""sudo's and sudo-rs' words for "that was not the password", if it does not ask a second time."""
 _WRONG = re.compile("|".join(_WRONG_WORDS), re.IGNORECASE | re.MULTILINE)
 
 
 def _has_begun(token: str, result: CommandResult) -> bool:
-    """Tell whether the command ran; without the token the words are sudo's or doas's."""
+    """Return whether the command ran; without the token the output is of sudo or doas."""
     return _after(token, result.stdout)[0]
 
 
 def _after(token: str, text: str) -> tuple[bool, str]:
-    """Tell whether the token is there, and return what comes after it, else everything."""
+    """Return whether the token is in the text, and the text after it, else all of it."""
     before, found, after = text.partition(f"{token}\n")
     return (True, after) if found else (False, before)

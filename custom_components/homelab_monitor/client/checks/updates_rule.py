@@ -1,7 +1,7 @@
 """The check of what allows installing updates: root's script on the host, and the rule that names it.
 
-It belongs to a host only where the option for updates is on, and says so where either is left without the option. It
-is about what stays on a host, so it hinders nothing: a host with a bad rule is monitored like any other.
+A host needs them only if the option for updates is on; the check reports either that is left without the option. It
+is about what is installed on a host, so it blocks nothing: a host with a bad rule is monitored like any other.
 """
 
 from ..models import System, Updates
@@ -12,24 +12,24 @@ from .update_script import SCRIPT, UPDATE_COMMANDS, UpdatesRule, update_script
 
 _AS_A_WHOLE = frozenset(
     {
-        # By `zypper dup`: packages, but not by the command above.
+        # By `zypper dup`: packages, but not with the command above.
         "opensuse-tumbleweed",
         "opensuse-slowroll",
-        # By an image, where the host has not told so itself.
+        # By an image, if the host has not reported so itself.
         "opensuse-microos",
         "sle-micro",
         "sl-micro",
         "steamos",
     }
 )
-"""The systems whose packages are not to be upgraded by the command of their package manager."""
+"""Systems whose packages must not be upgraded with the command of their package manager."""
 
 _UNKNOWN = Verdict(CheckStatus.UNKNOWN, "not_tested")
 _INSTALL, _REMOVE = "install_updates_rule", "remove_updates_rule"
 
 
 def can_install_updates(updates: Updates | None, system: System | None) -> bool:
-    """Tell whether there is a command that brings this host up to date."""
+    """Return whether there is a command that brings this host up to date."""
     if updates is None or updates.manager not in UPDATE_COMMANDS or updates.image or system is None:
         return False
     return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
@@ -38,7 +38,7 @@ def can_install_updates(updates: Updates | None, system: System | None) -> bool:
 def judge_updates_rule(
     facts: Facts | None, updates: Updates | None, system: System | None, *, is_wanted: bool
 ) -> Verdict:
-    """Judge script and rule; `is_wanted` says whether the option for updates is on."""
+    """Evaluate script and rule; `is_wanted`: whether the option for updates is on."""
     if facts is None or not facts.is_complete:
         return _UNKNOWN
     rule = facts.updates_rule
@@ -51,49 +51,51 @@ def judge_updates_rule(
     if rule.has_old_rule:
         return Verdict(CheckStatus.RED, "updates_rule_old", about, remedy)
     if rule.is_there:
-        return _judge_script(rule, facts.privilege, about, is_wanted=is_wanted)
-    return _judge_absence(rule, about, is_wanted=is_wanted)
+        return _evaluate_script(rule, facts.privilege, about, is_wanted=is_wanted)
+    return _evaluate_absence(rule, about, is_wanted=is_wanted)
 
 
-def _judge_script(rule: UpdatesRule, privilege: Privilege | None, about: dict[str, str], *, is_wanted: bool) -> Verdict:
-    """Judge a script that is there: who can change it, what it does, who may run it."""
+def _evaluate_script(
+    rule: UpdatesRule, privilege: Privilege | None, about: dict[str, str], *, is_wanted: bool
+) -> Verdict:
+    """Evaluate an installed script: who can change it, what it does, who may run it."""
     remedy = _INSTALL if is_wanted else _REMOVE
     if rule.unsafe:
-        # Rights of a folder are for a person to set; those of the script come with a new one.
-        cure = remedy if rule.unsafe == SCRIPT else None
-        return Verdict(CheckStatus.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, cure)
+        # A person has to set the permissions of a folder; those of the script come with a new one.
+        fix = remedy if rule.unsafe == SCRIPT else None
+        return Verdict(CheckStatus.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, fix)
     if not is_wanted:
         return Verdict(CheckStatus.AMBER, "updates_script_unused", about, _REMOVE)
     if rule.is_open:
         return Verdict(CheckStatus.RED, "updates_rule_open", about, _INSTALL)
     if rule.loosened_by:
-        # Our rule comes without variables of the caller; a root folder of theirs is for a person to forbid.
-        cure = None if rule.loosened_by == ROOT_FOLDER else _INSTALL
-        return Verdict(CheckStatus.RED, "updates_rule_loose", about | {"setting": rule.loosened_by}, cure)
+        # Our rule lets no variables of the caller in; a person has to forbid a root folder of the caller's choice.
+        fix = None if rule.loosened_by == ROOT_FOLDER else _INSTALL
+        return Verdict(CheckStatus.RED, "updates_rule_loose", about | {"setting": rule.loosened_by}, fix)
     if rule.text != update_script(about["manager"]):
         return Verdict(CheckStatus.RED, "updates_script_outdated", about, None if rule.is_read_only else _INSTALL)
-    return _judge_rule(rule, privilege, about)
+    return _evaluate_rule(rule, privilege, about)
 
 
-def _judge_rule(rule: UpdatesRule, privilege: Privilege | None, about: dict[str, str]) -> Verdict:
-    """Judge whether this user may run the script; what another rule decides is for a person to change."""
+def _evaluate_rule(rule: UpdatesRule, privilege: Privilege | None, about: dict[str, str]) -> Verdict:
+    """Evaluate whether this user may run the script; a person has to change what another rule decides."""
     if privilege is Privilege.ROOT:
         return Verdict(CheckStatus.OK, "updates_rule_ready", about)
-    if found := _judge_hindrance(rule, about):
+    if found := _hindrance(rule, about):
         return found
-    # Who may run something may be allowed this too, by a rule that is not shown.
+    # A user who may run something may be allowed this too, by a rule that is not shown.
     is_hidden = not rule.is_shown and privilege in (Privilege.SUDO, Privilege.DOAS)
     if rule.has_rule is None or (is_hidden and not rule.has_rule):
         return Verdict(CheckStatus.UNKNOWN, "updates_rule_not_known", about)
     if not rule.has_rule:
         return Verdict(CheckStatus.AMBER, "updates_rule_missing", about, None if rule.is_read_only else _INSTALL)
-    # Who may run everything has nothing to gain.
+    # A user who may run everything cannot gain anything.
     is_partly_shown = rule.is_sudo_rs and rule.may_run
     return Verdict(CheckStatus.OK, "updates_rule_ready_sudo_rs" if is_partly_shown else "updates_rule_ready", about)
 
 
-def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None:
-    """Judge what keeps sudo from running a script that a rule allows."""
+def _hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None:
+    """Evaluate what keeps sudo from running a script that a rule allows."""
     if rule.overruled_by:
         return Verdict(CheckStatus.AMBER, "updates_rule_overruled", about | {"rule": rule.overruled_by})
     if rule.has_rule is not False and rule.is_refused:
@@ -105,10 +107,10 @@ def _judge_hindrance(rule: UpdatesRule, about: dict[str, str]) -> Verdict | None
     return None
 
 
-def _judge_absence(rule: UpdatesRule, about: dict[str, str], *, is_wanted: bool) -> Verdict:
-    """Judge that there is no script."""
+def _evaluate_absence(rule: UpdatesRule, about: dict[str, str], *, is_wanted: bool) -> Verdict:
+    """Evaluate a missing script."""
     if rule.unsafe and rule.may_run:
-        # Others can put one there. Rights of a folder are for a person to set; a rule that nobody needs can go.
+        # Others can put one there. A person has to set the permissions of a folder; an unused rule can be removed.
         return Verdict(
             CheckStatus.RED, "updates_script_unsafe", about | {"path": rule.unsafe}, None if is_wanted else _REMOVE
         )

@@ -1,9 +1,9 @@
 """Control what runs on a host: its services, its containers, and its power.
 
-Commands are fixed; the one word that is put into them is a name of the form that systemd and the
-engines give, and only when the host has something of that name. There is no password here: what
-needs root runs as root, through a sudo or doas that asks nothing, or because polkit lets this user
-do it. Containers are controlled by whoever may use their engine's socket, as they are watched.
+Commands are fixed; the only word that is filled in is a name of the form that systemd and the
+engines allow, and only if the host has something of that name. There is no password here: what
+needs root runs as root, through a sudo or doas that requires no password, or because polkit allows
+it. Containers are controlled, as they are monitored, by users with access to their engine's socket.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from ..transport.ssh import Connection
 
 
 class RunAction(StrEnum):
-    """What can be done with a service or a container."""
+    """Actions for a service or a container."""
 
     START = "start"
     STOP = "stop"
@@ -52,7 +52,7 @@ class RunAction(StrEnum):
 
 
 class PowerAction(StrEnum):
-    """What can be done with a machine that runs."""
+    """Actions for a running host."""
 
     SHUT_DOWN = "shut_down"
     RESTART = "restart"
@@ -62,14 +62,14 @@ UNIT: Final = re.compile(r"(?![-.])(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,247}\.s
 """systemd.unit(5): no other characters, and a backslash only as the start of an escape."""
 
 CONTAINER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
-"""What Docker and Podman allow as a name."""
+"""Names that Docker and Podman allow."""
 _OWNER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 RUN_SECONDS: Final[Mapping[RunAction, float]] = MappingProxyType(
     {RunAction.START: 100.0, RunAction.STOP: 100.0, RunAction.RESTART: 200.0}
 )
-"""systemd gives a unit 90 s to start and 90 s to stop, unless it says otherwise (systemd-system.conf(5)); engines a
-container 10 s."""
+"""systemd allows a unit 90 s to start and 90 s to stop, unless the unit changes that (systemd-system.conf(5)); engines
+allow a container 10 s."""
 _QUESTION_SECONDS: Final = 20.0
 _POWER_SECONDS: Final = 30.0
 
@@ -77,7 +77,7 @@ _SSH_SERVERS: Final = frozenset({"ssh.service", "sshd.service", "dropbear.servic
 
 
 async def control_service(connection: Connection, host: str, unit: str, action: RunAction) -> None:
-    """Start, stop or restart a service and wait until that is done; raise HomelabError when it is not."""
+    """Start, stop or restart a service and wait until that is done; raise HomelabError if it fails."""
     require_unit(host, unit)
     if await _real_name(connection, host, unit) in _SSH_SERVERS and action is RunAction.STOP:
         raise WouldLockOut(host, unit)
@@ -87,7 +87,7 @@ async def control_service(connection: Connection, host: str, unit: str, action: 
 
 
 async def control_container(connection: Connection, host: str, container: Container, action: RunAction) -> None:
-    """Start, stop or restart a container; raise HomelabError when it does not work."""
+    """Start, stop or restart a container; raise HomelabError if it fails."""
     names = (container.engine in _ENGINES, CONTAINER.fullmatch(container.name), _OWNER.fullmatch(container.owner))
     if not all(names):
         raise NoSuchContainer(host, container.name)
@@ -100,7 +100,7 @@ async def control_container(connection: Connection, host: str, container: Contai
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """How an engine is reached: root's through its own program, a user's below /run/user/UID."""
+    """How an engine is reached: root's through its own program, a user's through a socket below /run/user/UID."""
 
     program: str
     socket: str
@@ -116,15 +116,15 @@ _ENGINES: Final[Mapping[str, _Engine]] = MappingProxyType(
 
 
 def _roots(container: Container, action: RunAction) -> str:
-    """Return what controls a container of root's engine, through the engine's own program."""
+    """Return the script that controls a container of root's engine, with the engine's own program."""
     engine = _ENGINES[container.engine]
-    # The socket is named, so that no context of a user's can lead elsewhere.
+    # The socket is named, so that no context of a user can lead elsewhere.
     command = f"{engine.program} unix://{engine.socket} {action.value} -- {container.name}"
     return f"{_PATHS}exec {command} </dev/null\n"
 
 
 def _users(container: Container, action: RunAction) -> str:
-    """Return what controls a container of a user's engine, by its API: nobody else's is asked."""
+    """Return the script that controls a container of a user's engine, by its API, and connects to no other engine."""
     words = (
         container.owner,
         _ENGINES[container.engine].user_socket,
@@ -188,21 +188,21 @@ if answer.status not in (200, 204, 304):
         words = answer.reason
     sys.exit("Error response from the engine: %s" % words)
 """
-"""Python 3.6, without anything installed. A path in a user's folder is that user's to choose, at any moment: between a
-look and the engine's program it may become a link to root's engine, where another container has that name. Who listens
-at the other end, which the kernel tells of the connection itself, nobody can change. But to connect is enough to start
-what systemd starts by a socket (systemd.socket(5)): so folder and socket are held as they were looked at, and connected
-to by the kernel's name of what is held. 304: it is so already."""
+"""Python 3.6, without anything installed. A user can replace a path in their own folder at any moment: between a check
+and the engine's program it may become a link to root's engine, where another container has that name. The peer of a
+connection, which the kernel reports, cannot be forged. But connecting alone starts what systemd starts by a socket
+(systemd.socket(5)): so folder and socket are opened first, checked, and connected to through /proc/self/fd.
+304: the container is already in that state."""
 
 
 def require_unit(host: str, unit: str) -> None:
-    """Raise NoSuchUnit for a name that no service can have."""
+    """Raise NoSuchUnit if no service can have this name."""
     if not UNIT.fullmatch(unit):
         raise NoSuchUnit(host, unit)
 
 
 async def control_power(connection: Connection, host: str, action: PowerAction) -> None:
-    """Shut the machine down or restart it; raise HomelabError when it refuses."""
+    """Shut the host down or restart it; raise HomelabError if it refuses."""
     ways = await read_ways(connection)
     tool, *words = next((argv for sign, argv in _POWER[action] if sign in ways.has or ways.place_of(sign)), ("",))
     if not tool:
@@ -211,13 +211,13 @@ async def control_power(connection: Connection, host: str, action: PowerAction) 
     try:
         await run_as_root(connection, host, ways, argv, _POWER_SECONDS)
     except ConnectionLost as err:
-        # A machine that goes down ends it, and so can somebody who kept the command or its refusal from us.
+        # A host that goes down ends the connection, but so can an attacker who suppressed the command or its refusal.
         if not err.had_begun or not await _has_gone(connection, ways.life):
             raise
 
 
 class _Seen(StrEnum):
-    """What another look at a machine has shown."""
+    """What a new connection to a host has shown."""
 
     SILENT = "silent"
     RUNNING = "running"
@@ -225,10 +225,10 @@ class _Seen(StrEnum):
 
 
 async def _has_gone(connection: Connection, life: str) -> bool:
-    """Tell whether a machine goes down or has been started again; one that no longer answers goes down.
+    """Return whether a host goes down or has been restarted; one that no longer answers goes down.
 
-    It may answer for a while on its way. Moments without an answer are easily had: only silence that lasts says it.
-    Raise the alarm of who answers in its place.
+    It may answer for a while before it is down. A moment without an answer proves nothing, only lasting silence does.
+    Raise the alarm if another machine answers.
     """
     clock = asyncio.get_running_loop().time
     begun = heard = clock()
@@ -244,7 +244,7 @@ async def _has_gone(connection: Connection, life: str) -> bool:
 
 
 async def _look(connection: Connection, life: str) -> _Seen:
-    """Look at a machine over a new connection; raise the alarm of another one, for a command that may have run."""
+    """Check a host over a new connection; raise the alarm of another machine, for a command that may have run."""
     try:
         async with TimeLimit(_LOOK_SECONDS):
             again = await connection.again()
@@ -258,13 +258,13 @@ async def _look(connection: Connection, life: str) -> _Seen:
         alarm.had_begun = True
         raise
     except HomelabError:
-        return _Seen.RUNNING  # Something answers, and has not said that it goes down.
+        return _Seen.RUNNING  # It answers, and has not reported that it goes down.
     is_another_life = bool(life) and life_in(words) not in ("", life)
     return _Seen.GONE if is_another_life or "stopping" in words else _Seen.RUNNING
 
 
 _LOOKING_SECONDS: Final = 20.0
-"""How long a machine may go on answering, and how long silence has to last; the look that goes on then is the last."""
+"""How long a host may still answer, and how long silence has to last; the check that is running then is the last."""
 _LOOK_SECONDS: Final = 10.0
 _REST_SECONDS: Final = 2.0
 _LOOK_SCRIPT: Final = f"""{LIFE_SCRIPT}[ -d /run/systemd/system ] && systemctl is-system-running
@@ -272,7 +272,7 @@ _LOOK_SCRIPT: Final = f"""{LIFE_SCRIPT}[ -d /run/systemd/system ] && systemctl i
 
 
 def _place(ways: Ways, host: str, tool: str) -> str:
-    """Return where a program is; raise ControlFailed where it is only found through a PATH, which others may fill."""
+    """Return the path of a program; raise ControlFailed if only PATH finds it, where others may put programs."""
     if place := ways.place_of(tool):
         return place
     raise ControlFailed(host, f"{tool} is in none of the system's folders")
@@ -288,31 +288,31 @@ _POWER: Final[Mapping[PowerAction, Sequence[tuple[str, tuple[str, ...]]]]] = Map
         PowerAction.RESTART: (
             ("systemd", ("systemctl", "reboot")),
             ("shutdown", ("shutdown", "-r", "now")),
-            # Where there is a poweroff there is a reboot: both are busybox.
+            # A host with poweroff has reboot, too: both are busybox.
             ("poweroff", ("reboot",)),
         ),
     }
 )
-"""The first tool that the host has is used: init's own, SysV's, busybox's."""
+"""The first tool that the host has is used: that of init, SysV, busybox."""
 
 
 async def _real_name(connection: Connection, host: str, unit: str) -> str:
-    """Return what the unit is called that a name stands for; raise NoSuchUnit."""
+    """Return the Id of the unit that a name or alias stands for; raise NoSuchUnit."""
     question = ("systemctl", "show", "--no-pager", "-p", "Id", "-p", "LoadState", "--", unit)
     with only_asking():
         result = await connection.run(_in_english(question), timeout=_QUESTION_SECONDS)
-    told = dict(line.split("=", 1) for line in lines_of(result.stdout) if "=" in line)
+    properties = dict(line.split("=", 1) for line in lines_of(result.stdout) if "=" in line)
     if result.exit_status != 0:
         raise ControlFailed(host, reason_in(result.stderr) or first_line(result.stderr))
-    if told.get("LoadState", "not-found") == "not-found":
+    if properties.get("LoadState", "not-found") == "not-found":
         raise NoSuchUnit(host, unit)
-    return told.get("Id", unit)
+    return properties.get("Id", unit)
 
 
 async def run_as_root(
     connection: Connection, host: str, ways: Ways, argv: Sequence[str], seconds: float
 ) -> CommandResult:
-    """Run a command with root's rights, by whatever way, within so many seconds in all.
+    """Run a command as root by the first way that works, within `seconds` in total.
 
     Raise ControlDenied or ControlFailed with the host's own words.
     """
@@ -323,7 +323,7 @@ async def run_as_root(
             return _done(host, each.result)
         words = words or refusal_in(each.result)
     if argv[0].endswith("/systemctl"):
-        # polkit may let this user do what sudo does not.
+        # polkit may allow this user what sudo does not.
         by_polkit = (argv[0], "--no-ask-password", *argv[1:])
         result = await connection.run(_in_english(by_polkit), timeout=time_left(until))
         if result.exit_status == 0 or not _DENIED.search(result.stderr):
@@ -331,35 +331,35 @@ async def run_as_root(
         words = words or line_with(_DENIED, result.stderr)
     if wants_terminal(words):
         raise TerminalRequired(host, words, command=command)
-    # A sudo rule for a command without arguments allows any, unless it says that there are none.
+    # A sudo rule for a command without arguments allows any, unless it ends in "".
     allowed = command if len(argv) > 1 else f'{command} ""'
     raise ControlDenied(host, words or "there is neither sudo nor doas", command=allowed)
 
 
 def _is_refused(result: CommandResult) -> bool:
-    """Tell whether sudo or doas did not run the command."""
+    """Return whether sudo or doas did not run the command."""
     return bool(refusal_in(result))
 
 
 _DENIED: Final = re.compile(
     r"access denied|authentication (?:is )?required|permission denied|policykit|not permitted", re.IGNORECASE
 )
-"""systemd's words, and those about a polkit that is not there."""
+"""systemd's words, and those about a missing polkit."""
 _SOCKET_DENIED: Final = re.compile(
     r"permission denied while trying to connect|connect: permission denied", re.IGNORECASE
 )
-"""What docker and podman say of a socket; a program in the container that may not be run is denied, too."""
+"""The words of docker and podman about a socket; "denied" alone may be about a program in the container."""
 
 
 def _done(host: str, result: CommandResult) -> CommandResult:
-    """Return the result of a command that did what it was told, else raise ControlFailed with its words."""
+    """Return the result of a successful command, else raise ControlFailed with its words."""
     if result.exit_status != 0:
-        # Before it there may be what login scripts and the shell itself complain about.
+        # Complaints of login scripts and of the shell itself may come first.
         words = reason_in(result.stderr) or first_line(result.stderr)
         raise ControlFailed(host, words or f"exit status {result.exit_status}")
     return result
 
 
 def _in_english(argv: Sequence[str]) -> str:
-    """Return a command line that speaks the language that we understand."""
+    """Return a command line that runs with LC_ALL=C, as output is parsed in English."""
     return "env LC_ALL=C " + shlex.join(argv)

@@ -1,8 +1,8 @@
-"""Install a host's pending packages: a job of the host's own, which no connection has to outlive.
+"""Install a host's pending packages: a job on the host that does not depend on our connection.
 
-The only thing that is run for it is the script that a remedy has installed (`update_script`): as root, or through a
-sudo or doas that asks nothing. It starts the job in a transient unit of systemd, else in a session of its own. What is
-left of that lies in /run until the next job or the next boot: how it ended and what it printed.
+The only program that is run for it is the script that a remedy has installed (`update_script`): as root, or through a
+sudo or doas that requires no password. It starts the job in a transient unit of systemd, else in a session of its own.
+Its result and output stay in /run until the next job or the next boot.
 """
 
 from collections.abc import Mapping
@@ -33,34 +33,34 @@ _LOOK_SECONDS: Final = 20.0
 
 
 class Phase(StrEnum):
-    """How far the job on a host is."""
+    """The phase of the job on a host."""
 
     NONE = "none"
-    """None was started since the host was booted."""
+    """No job was started since the host booted."""
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     LOST = "lost"
-    """It was ended from outside, and says nothing."""
+    """It was ended from outside, without a result."""
     UNKNOWN = "unknown"
-    """A reboot has taken away what it said, before or after its end."""
+    """A reboot has removed its result, before or after its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """What a host tells of the job; `detail` is remote text."""
+    """What a host reports about the job; `detail` is remote text."""
 
     phase: Phase
     detail: str = ""
 
 
-# zypper(8), exit codes: it worked, and something has to be restarted.
+# zypper(8), exit codes: success, and something has to be restarted.
 _GOOD: Final[Mapping[str, frozenset[int]]] = MappingProxyType({"zypper": frozenset({0, 100, 101, 102, 103})})
-"""The words of package managers for success, where there are more than 0."""
+"""Exit statuses of package managers for success, if not only 0."""
 
 
 async def start_installation(connection: Connection, host: str, manager: str) -> None:
-    """Start the job, or find that it runs already; raise UpgradeDenied, RepairInterrupted or ControlFailed."""
+    """Start the job unless it already runs; raise UpgradeDenied, RepairInterrupted or ControlFailed."""
     if await _is_running(connection, host, manager):
         return
     ways = await read_ways(connection)
@@ -81,7 +81,7 @@ async def start_installation(connection: Connection, host: str, manager: str) ->
 
 
 async def read_installation(connection: Connection, host: str, manager: str) -> Installation:
-    """Return how far the job is, which everybody on the host may read; raise HomelabError when nobody tells."""
+    """Return the state of the job, which every user of the host may read; raise HomelabError if it is not reported."""
     with only_asking():
         result = await connection.run("sh", stdin=_LOOK.encode(), timeout=_LOOK_SECONDS)
     if found := parse_upgrade(result.stdout, manager):
@@ -92,34 +92,34 @@ async def read_installation(connection: Connection, host: str, manager: str) -> 
 
 
 async def _is_running(connection: Connection, host: str, manager: str) -> bool:
-    """Tell whether the job is under way."""
+    """Return whether the job is running."""
     return (await read_installation(connection, host, manager)).phase is Phase.RUNNING
 
 
 def parse_upgrade(text: str, manager: str) -> Installation | None:
-    """Return what the host told, which comes behind whatever its login scripts print.
+    """Parse the host's report, which follows any output of its login scripts; None if it is missing.
 
     upgrade ended 100
     E: Unable to locate package …
     """
-    told = re.search(r"^upgrade (none|running|lost|ended) ?([0-9]*)$", text, re.MULTILINE)
-    if told is None:
+    report = re.search(r"^upgrade (none|running|lost|ended) ?([0-9]*)$", text, re.MULTILINE)
+    if report is None:
         return None
-    word, status = told.groups()
+    word, status = report.groups()
     if word != "ended":
         return Installation(phase=Phase(word))
     if status in map(str, _GOOD.get(manager, {0})):
         return Installation(phase=Phase.DONE)
-    return Installation(phase=Phase.FAILED, detail=_reason(text[told.end() :]) or f"exit status {first_line(status)}")
+    return Installation(phase=Phase.FAILED, detail=_reason(text[report.end() :]) or f"exit status {first_line(status)}")
 
 
 def _reason(words: str) -> str:
-    """Return the line of the last words that says what went wrong, else the last one, without a mirror's password."""
-    # Before it is cut: the end of a long password would be missing, and with it what it is known by.
-    # apt lends dpkg a terminal, which ends each line with a carriage return.
+    """Return the line of the output that shows what failed, else the last one, without a mirror's password."""
+    # Before it is cut: with the end of a long password missing, it would not be recognised.
+    # apt gives dpkg a terminal, which ends each line with a carriage return.
     words = without_userinfo(words).replace("\r\n", "\n")
     last = words.rpartition("\nReading package lists")[2]
-    # What stands at the very beginning was looked for in all that the last attempt printed.
+    # The match at the very beginning is from a search in all output of the last attempt.
     if found := _DPKG.match(words.lstrip("\n")) or _DPKG.search(last):
         return first_line(": ".join(filter(None, found.groups())))
     return reason_in(last) or reason_in(words) or next(filter(None, map(first_line, reversed(lines_of(words)))), "")
@@ -168,6 +168,6 @@ fi
 if [ ! -d $folder ]; then echo upgrade none; exit; fi
 if [ -z "$state" ]; then echo upgrade running; else echo upgrade lost; fi
 """
-"""POSIX sh. A systemd that says nothing is being replaced by the job itself. Where /proc hides the processes of others,
-kill(1) still tells one that is there from one that is not. Anybody may get the number of a job that is over.
+"""POSIX sh. A systemd that reports nothing is being replaced by the job itself. Where /proc hides processes of other
+users, kill(1) still shows whether one exists. The number of a job that is over may be reused by any process.
 """

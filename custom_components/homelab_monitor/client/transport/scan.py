@@ -1,7 +1,7 @@
 """Find machines with an SSH server nearby: ARP cache and TCP sweep of the local subnets → candidates.
 
-Nobody logs in: each address gets one TCP connection, from which the server's greeting is
-read. Only private addresses are asked, and nothing here starts by itself.
+Without a login: each address gets one TCP connection, from which the server's greeting is
+read. Only private addresses are scanned, and no scan starts by itself.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from .names import name_of
 
 SSH_PORT = 22
 CONNECT_LIMIT = 128
-"""Connects at once. Linux keeps 1,024 neighbours (gc_thresh3), and the house needs some of them."""
+"""Connections at once. Linux keeps 1,024 neighbours (gc_thresh3), and other traffic needs some of them."""
 CONNECT_SECONDS = 0.5
 BANNER_SECONDS = 2.0
-"""A router's dropbear takes its time to greet; longer than that is no SSH server."""
+"""A router's dropbear is slow to send its greeting; what takes longer is no SSH server."""
 LOOKUP_SECONDS = 2.0
 WHOLE_SUBNET_LIMIT = 512
-"""Subnets with more addresses are swept only in the /24 around our own address."""
+"""Of subnets with more addresses, only the /24 around our own address is swept."""
 SCAN_LIMIT = 4096
-"""Addresses that one scan asks at most: at 128 at once, most of a minute where nobody answers."""
+"""Most addresses of one scan: at 128 at once, most of a minute if none answers."""
 _NEIGHBOURS_SUGGESTED = 64
 
 ARP_PATH = Path("/proc/net/arp")
@@ -43,15 +43,15 @@ _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _LOOKUPS_AT_ONCE = 8
 _POINT_TO_POINT = 31
-"""From this prefix on a network has neither an address of its own nor a broadcast (RFC 3021)."""
+"""From this prefix length on, a network has neither a network address nor a broadcast address (RFC 3021)."""
 _COMPLETE = 0x2
 """ATF_COM of if_arp.h: the neighbour has answered."""
 _CONTAINER_BRIDGE = re.compile(
     r"docker\d|docker_gwbridge|hassio$|br-[0-9a-f]{12}$|veth|virbr|vnet\d|cni|podman\d|lxcbr|lxdbr|incusbr|flannel|cali|tap\d|fwbr|fwpr|fwln"
 )
-"""Networks of containers and virtual machines inside this machine; `br-lan` and `br0` are real ones."""
+"""Networks of containers and virtual machines on this system; `br-lan` and `br0` are real ones."""
 _FULL = {errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EAGAIN}
-"""This machine has no room for another connection; the other side has not been asked."""
+"""This system has no room for another connection; nothing was sent to the other side."""
 
 type Platform = Literal["linux", "windows", "openwrt"]
 
@@ -61,18 +61,18 @@ _PLATFORMS: tuple[tuple[str, Platform | None], ...] = (
     (r"FreeBSD|NetBSD|OpenBSD|NetScreen|Cisco|ROSSSH", None),
     (r"OpenSSH", "linux"),
 )
-"""What the greeting says, first fit; dropbear is what routers with OpenWrt run."""
+"""Patterns in the greeting, the first match wins; routers with OpenWrt run dropbear."""
 
 
 class AdapterAddress(TypedDict):
-    """One address of a network adapter, as Home Assistant tells it."""
+    """One address of a network adapter, as Home Assistant has it."""
 
     address: str
     network_prefix: int
 
 
 class Adapter(TypedDict):
-    """The fields of Home Assistant's network adapters that a scan looks at."""
+    """The fields of Home Assistant's network adapters that a scan uses."""
 
     name: str
     enabled: bool
@@ -81,7 +81,7 @@ class Adapter(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A machine that answers on the SSH port; `source` is arp when it was known before the sweep."""
+    """A machine that answers on the SSH port; `source` is arp if it was known before the sweep."""
 
     address: str
     hostname: str | None = None
@@ -91,21 +91,21 @@ class Candidate:
     source: Literal["arp", "scan"] = "scan"
 
 
-# ---------------------------------------------------------------- what to ask
+# ---------------------------------------------------------------- what to scan
 
 
 def networks_to_scan(adapters: Iterable[Adapter]) -> list[IPv4Network]:
-    """Return what is swept of the private subnets of the enabled adapters, each once."""
+    """Return the networks to sweep in the private subnets of the enabled adapters, without duplicates."""
     return list(dict.fromkeys(map(_swept, _own_addresses(adapters))))
 
 
 def _own_subnets(adapters: Iterable[Adapter]) -> list[IPv4Network]:
-    """Return the private subnets of the enabled adapters as they are, each once."""
+    """Return the whole private subnets of the enabled adapters, without duplicates."""
     return list(dict.fromkeys(each.network for each in _own_addresses(adapters)))
 
 
 def _own_addresses(adapters: Iterable[Adapter]) -> list[IPv4Interface]:
-    """Return our own private addresses in networks with others."""
+    """Return our own private addresses in networks that can have other machines."""
     return [
         address
         for adapter in adapters
@@ -116,20 +116,20 @@ def _own_addresses(adapters: Iterable[Adapter]) -> list[IPv4Interface]:
 
 
 class NetworksError(ValueError):
-    """What was typed is not scanned; `key` says why, `placeholders` are plain text."""
+    """Networks that were typed are not scanned; `key` says why, `placeholders` are plain text."""
 
     def __init__(self, key: str, **placeholders: str) -> None:
-        """Keep what a person is told."""
+        """Keep the translation key and its placeholders."""
         super().__init__(key)
         self.key = key
         self.placeholders = placeholders
 
 
 def suggested_networks(adapters: Sequence[Adapter]) -> list[IPv4Network]:
-    """Return what to scan unless a person wants something else: subnets, and neighbours in the rest of them; blocking.
+    """Return the default networks to scan: subnets, and known neighbours in the unswept rest of them; blocking.
 
-    Of a large subnet only a part is swept, but who is in the neighbour table is known to be there. Not more than one
-    scan can ask. Nor who is elsewhere: a single packet puts any address into that table (ARP proves nothing).
+    Of a large subnet only a part is swept, but machines in the neighbour table are known to exist. At most what one
+    scan allows, and no other neighbours: a single packet puts any address into that table (ARP proves nothing).
     """
     networks, asked = list[IPv4Network](), 0
     for network in networks_to_scan(adapters):
@@ -149,7 +149,7 @@ def suggested_networks(adapters: Sequence[Adapter]) -> list[IPv4Network]:
 def parse_networks(text: str) -> list[IPv4Network]:
     """Return the networks that were typed, none within another one; raise NetworksError.
 
-    Only networks that nobody has on the internet are scanned, and not more addresses than one scan can ask.
+    Only private networks are scanned, and at most SCAN_LIMIT addresses.
     """
     networks = [_typed_network(word) for word in re.split(r"[\s,;]+", text) if word]
     if not networks:
@@ -166,12 +166,12 @@ def parse_networks(text: str) -> list[IPv4Network]:
 
 
 def _typed_network(word: str) -> IPv4Network:
-    """Return one network that was typed; raise NetworksError."""
+    """Parse one network that was typed; raise NetworksError."""
     try:
         network = IPv4Network(word, strict=False)
     except ValueError as err:
         raise NetworksError("invalid_network", network=first_line(word)) from err
-    # Both ends: a network that is larger than a private one holds others.
+    # Both ends: a network that is larger than a private one contains public addresses.
     ends = (network.network_address, network.broadcast_address)
     if not all(map(may_be_scanned, ends)):
         raise NetworksError("public_network", network=str(network))
@@ -179,27 +179,27 @@ def _typed_network(word: str) -> IPv4Network:
 
 
 def may_be_scanned(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address can be that of one machine in a network that nobody has on the internet."""
+    """Return whether an address can be that of one machine in a network that is not on the internet."""
     return not (address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def count_addresses(networks: Iterable[IPv4Network]) -> int:
-    """Return how many addresses a scan of these networks asks: without those of a network and of its broadcast."""
+    """Return how many addresses a scan of these networks has, without network and broadcast addresses."""
     return sum(each.num_addresses - (2 if each.prefixlen < _POINT_TO_POINT else 0) for each in networks)
 
 
 def interfaces_to_scan(adapters: Iterable[Adapter]) -> set[str]:
-    """Return the names of the adapters whose neighbours may be asked."""
+    """Return the names of the adapters whose neighbours may be scanned."""
     return {adapter["name"] for adapter in adapters if adapter["enabled"] and not is_container_bridge(adapter["name"])}
 
 
 def is_container_bridge(name: str) -> bool:
-    """Tell whether an interface only leads to containers or virtual machines in this machine."""
+    """Return whether an interface only leads to containers or virtual machines on this system."""
     return _CONTAINER_BRIDGE.match(name) is not None
 
 
 def _own_address(each: AdapterAddress) -> IPv4Interface | None:
-    """Return one address of ours with its subnet, None where a sweep of that makes no sense."""
+    """Return one of our addresses with its subnet, None if sweeping that makes no sense."""
     try:
         interface = IPv4Interface(f"{each['address']}/{each['network_prefix']}")
     except ValueError:
@@ -209,7 +209,7 @@ def _own_address(each: AdapterAddress) -> IPv4Interface | None:
 
 
 def _swept(interface: IPv4Interface) -> IPv4Network:
-    """Return the subnet to sweep around an address of ours."""
+    """Return the subnet to sweep around one of our addresses."""
     network = interface.network
     if network.num_addresses <= WHOLE_SUBNET_LIMIT:
         return network
@@ -235,7 +235,7 @@ def read_arp(text: str, interfaces: Collection[str] | None = None) -> dict[str, 
 
 
 def _is_neighbour(address: str, flags: str, mac: str) -> bool:
-    """Tell whether a row is a machine in a private network that has answered."""
+    """Return whether a row is a machine in a private network that has answered."""
     try:
         has_answered = int(flags, 16) & _COMPLETE and mac != "00:00:00:00:00:00"
         return bool(has_answered) and may_be_scanned(IPv4Address(address))
@@ -262,12 +262,12 @@ def read_table_fulls(text: str) -> int:
 
 
 def platform_of(banner: str) -> Platform | None:
-    """Return what a greeting says of the platform, None when it says nothing."""
+    """Return the platform that a greeting shows, None if it shows none."""
     return next((platform for pattern, platform in _PLATFORMS if re.search(pattern, banner)), None)
 
 
 async def read_banner(reader: asyncio.StreamReader) -> str | None:
-    """Return the SSH greeting, "" when the server stays silent, None when it speaks something else.
+    """Return the SSH greeting, "" if the server stays silent, None if it speaks another protocol.
 
     A server may send other lines before the one that begins with SSH- (RFC 4253 section 4.2).
     """
@@ -298,15 +298,15 @@ async def scan(  # noqa: PLR0913
 ) -> list[Candidate]:
     """Return the machines that answer with SSH, in order of their addresses.
 
-    Nobody outside of `networks` is asked. `names` are known names by address, `interfaces` those whose neighbours go
-    first (None: all), `progress` is told the share that is done. This machine is found as well: it may be watched
-    like any other.
+    No address outside of `networks` is contacted. `names` are known names by address, `interfaces` those whose
+    neighbours are scanned first (None: all), `progress` is called with the share that is done (0 to 1). This system
+    is found as well: it can be monitored like any other.
     """
     before = await asyncio.to_thread(_read_neighbours, interfaces)
     sweep = _Sweep(port, timeout, connect_limit, progress or _ignore)
     found = await sweep.run(_addresses(networks, before))
     after = before | await asyncio.to_thread(_read_neighbours, interfaces)
-    # Who has a MAC and did not answer in time may only be slow: a sleeping Wi-Fi, a busy router.
+    # A machine with a MAC that did not answer in time may only be slow: a sleeping Wi-Fi, a busy router.
     slow = _Sweep(port, 3 * timeout, connect_limit, _ignore)
     found |= await slow.run(sorted(sweep.silent & after.keys()))
     all_names = await _reverse_names(found.keys() - (names or {}).keys()) | dict(names or {})
@@ -324,7 +324,7 @@ async def scan(  # noqa: PLR0913
 
 @dataclass(slots=True)
 class _Sweep:
-    """One round of connects, slower while this machine or its neighbour table is full."""
+    """One round of connections, slower while this system or its neighbour table is full."""
 
     port: int
     seconds: float
@@ -338,7 +338,7 @@ class _Sweep:
     _fulls: int = 0
 
     async def run(self, addresses: Sequence[str]) -> dict[str, Candidate]:
-        """Ask every address; return those that answer with SSH."""
+        """Contact every address; return those that answer with SSH."""
         self._waiting.extend(addresses)
         self._total = len(addresses)
         self._fulls = _table_fulls()
@@ -348,7 +348,7 @@ class _Sweep:
         return self.found
 
     async def _work(self, number: int) -> None:
-        """Ask one address after the other; the last workers go first when it must be slower."""
+        """Contact one address after another; the workers with the highest numbers stop first when it must be slower."""
         while self._waiting and number < self.limit:
             address = self._waiting.popleft()
             for _ in range(_TRIES):
@@ -360,7 +360,7 @@ class _Sweep:
             self.progress(self._done / self._total)
 
     async def _ask(self, address: str) -> bool:
-        """Connect and read the greeting; return False when this machine could not even ask."""
+        """Connect and read the greeting; return False if this system could not even try."""
         try:
             async with TimeLimit(self.seconds):
                 reader, writer = await asyncio.open_connection(address, self.port)
@@ -378,27 +378,27 @@ class _Sweep:
         return True
 
     def _is_table_full(self) -> bool:
-        """Tell whether neighbours were refused since the last look.
+        """Return whether neighbours were refused since the last call.
 
-        TCP hides that: connect(2) goes on trying, so an address that was never asked looks silent.
+        TCP hides that: connect(2) keeps trying, so an address that was never contacted looks silent.
         """
         fulls, self._fulls = self._fulls, _table_fulls()
         return self._fulls > fulls
 
 
 def _ignore(_share: float) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 def _addresses(networks: Iterable[IPv4Network], neighbours: Iterable[str]) -> list[str]:
-    """Return every address once: known neighbours first, as they are the likely ones; nobody outside is asked."""
+    """Return the addresses of the networks without duplicates; known neighbours first, as they are most likely."""
     swept = [str(address) for network in networks for address in network.hosts()]
     inside = set(swept)
     return list(dict.fromkeys([*(each for each in neighbours if each in inside), *swept]))
 
 
 def _read_neighbours(interfaces: Collection[str] | None) -> dict[str, str]:
-    """Read the neighbour table; blocking. Systems without that file have no such table for us."""
+    """Read the neighbour table; {} on systems without that file. Blocking."""
     try:
         return read_arp(ARP_PATH.read_text(), interfaces)
     except OSError:
@@ -406,7 +406,7 @@ def _read_neighbours(interfaces: Collection[str] | None) -> dict[str, str]:
 
 
 def _table_fulls() -> int:
-    """Return the kernel's counter, 0 where it is not shown (containers). A read of procfs does not block."""
+    """Return the kernel's counter, 0 if it is not available (containers). A read of procfs does not block."""
     try:
         return read_table_fulls(ARP_STATISTICS_PATH.read_text())
     except OSError:
@@ -417,10 +417,10 @@ def _table_fulls() -> int:
 
 
 async def _reverse_names(addresses: Collection[str]) -> dict[str, str]:
-    """Return address → name by reverse DNS, as far as it is told in time."""
+    """Return address → name by reverse DNS, for the answers that arrive within LOOKUP_SECONDS."""
     if not addresses:
         return {}
-    # Threads of our own: a dead resolver holds each of them for seconds, after we stopped waiting.
+    # Separate threads: a dead resolver blocks each of them for seconds after we stopped waiting.
     pool = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="reverse_name")
     loop = asyncio.get_running_loop()
     lookups: list[Awaitable[tuple[str, str]]] = [loop.run_in_executor(pool, _reverse_name, each) for each in addresses]
@@ -433,7 +433,7 @@ async def _reverse_names(addresses: Collection[str]) -> dict[str, str]:
     except TimeoutError:
         return names
     finally:
-        # Idle threads end at once; those that still ask are left to the resolver's own time limit.
+        # Idle threads end at once; those that still wait are left to the resolver's own time limit.
         pool.shutdown(wait=len(names) == len(addresses), cancel_futures=True)
     return names
 

@@ -1,7 +1,7 @@
 """One SSH connection to one host: connect, pin the host key, run commands, map errors.
 
 With `wire` the only importer of asyncssh, which reads no file for us: no ~/.ssh, no agent, no
-system configuration. What goes wrong leaves as an error of `errors`, chosen in one function, `map_error`.
+system configuration. Failures leave as an error of `errors`, chosen in one function, `map_error`.
 """
 
 import asyncio
@@ -52,14 +52,14 @@ from .safe_logs import escape_logs
 from .target import Target
 from .wire import Excess, Wire
 
-# Here, so that no connection of ours is made before: not every flow begins with a set-up.
+# Here, so that no connection is made before: not every flow begins with a set-up.
 escape_logs("asyncssh")
 
 CLOSE_SECONDS = 3.0
 UNCOUNTED_SECONDS = (0.02, 0.1, 0.5)
-"""After which a channel that was closed is no longer counted, for longer and longer."""
+"""Waits, each longer, for a server to stop counting a channel that was closed."""
 KEEPALIVE_SECONDS = 30.0
-"""After that much silence the server is asked; after 3 silent answers the connection is dead."""
+"""After that much silence a keepalive is sent; after 3 without an answer the connection is dead."""
 
 _KEY_ALGORITHMS = {
     "ssh-ed25519": ("ssh-ed25519",),
@@ -68,7 +68,7 @@ _KEY_ALGORITHMS = {
     "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
-"""Host key type → the algorithms that prove it, preferred types first; SHA-1 left out."""
+"""Host key type → the algorithms that prove it, preferred types first; without SHA-1."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -77,7 +77,7 @@ _CIPHERS = (
     "aes192-ctr",
     "aes128-ctr",
 )
-"""asyncssh's own, GCM first: one native call per packet, where its ChaCha20 makes five (measured: half the CPU)."""
+"""asyncssh's own, GCM first: one native call per packet; its ChaCha20 makes five (measured: half the CPU)."""
 _KEY_EXCHANGES = (
     "mlkem768x25519-sha256",
     "curve25519-sha256",
@@ -88,17 +88,17 @@ _KEY_EXCHANGES = (
     "diffie-hellman-group16-sha512",
     "diffie-hellman-group14-sha256",
 )
-"""Constant groups alone: of a group that the peer makes up, the library tests the prime in the event loop (ADR 15)."""
+"""Only constant groups: for a group that the peer chooses, the library tests the prime in the event loop (ADR 15)."""
 _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-"""For the ciphers without one of their own."""
+"""For ciphers without integrated authentication."""
 _FAILURES = (OSError, ValueError, asyncssh.Error)
 """Everything that a connection attempt or a channel raises; asyncssh's import errors are ValueErrors."""
 _LOST = (ConnectionError, asyncssh.ConnectionLost, asyncssh.ServiceNotAvailable, asyncssh.MACError)
-"""The end of a connection, also by a byte that was changed on its way."""
+"""The end of a connection, also by a byte that was changed in transit."""
 
 
 class _Login(TypedDict, total=False):
-    """How asyncssh proves who we are."""
+    """Options of asyncssh for authentication."""
 
     client_keys: list[SSHKey] | None
     password: str
@@ -107,7 +107,7 @@ class _Login(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class OfferedKey:
-    """What a server showed to somebody who did not log in."""
+    """What a server showed in a handshake without a login."""
 
     line: str
     server_version: str
@@ -116,16 +116,16 @@ class OfferedKey:
 class RemoteCommand(asyncssh.SSHClientSession[bytes]):
     """A running remote command; its output goes straight from the packet to the receiver.
 
-    asyncssh keeps a channel until the peer closes it, too. So nothing that may be large hangs on one that we ended.
+    asyncssh keeps a channel until the peer closes it, too. So a channel that we ended must not refer to large objects.
     """
 
     exit_status: int | None = None
     signal: str | None = None
     is_running: bool = False
     is_whole: bool = False
-    """Whether the server has said that no more output follows: the exit status may come before the last of it."""
+    """Whether the server has sent EOF: the exit status may come before the last of the output."""
     excess: HomelabError | None = None
-    """What the host sent too much of, when the connection ended for that."""
+    """The error of a host that sent too much, if the connection ended for that."""
 
     def __init__(self, receiver: Receiver, wire: Wire, unclosed: set[RemoteCommand]) -> None:
         self._receiver: Receiver | None = receiver
@@ -151,7 +151,7 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
     @override
     def eof_received(self) -> bool:
         self.is_whole = True
-        return True  # Its output is closed; our input to it stays open until we close it.
+        return True  # Only the output is closed; the input stays open until we close it.
 
     @override
     def exit_status_received(self, status: int) -> None:
@@ -164,13 +164,13 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.excess = exc.error if isinstance(exc, Excess) else None
-        # A private value, read with a default: the server has closed the channel, and all of it was handed over.
+        # A private value, read with a default: the server has closed the channel, and all output was delivered.
         self.is_whole |= exc is None and getattr(self._channel, "_recv_state", "") == "closed"
         self._unclosed.discard(self)
         self._finish()
 
     def _finish(self) -> None:
-        """Tell the receiver that this was all, and let go of it."""
+        """Signal the end to the receiver and release it."""
         self.is_running = False
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
@@ -178,16 +178,16 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the command has ended, and whoever cuts the connection then keeps nothing of it from us."""
+        """Return whether the command has ended and all output has come, so that a cut connection loses none of it."""
         return self.exit_status is not None and self.is_whole
 
     @property
     def is_opened(self) -> bool:
-        """Return whether the server has opened its channel, on which the command is sent at once."""
+        """Return whether the server has opened the channel, on which the command is sent at once."""
         return self._channel is not None
 
     def write(self, data: bytes) -> None:
-        """Send to standard input; raise OSError when the process no longer listens."""
+        """Send to standard input; raise OSError if the process no longer reads."""
         if self._channel is None:
             raise BrokenPipeError("not started")
         self._wire.require_taken(self._channel)
@@ -195,19 +195,19 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
         self._channel.write(data)
 
     def write_eof(self) -> None:
-        """Close standard input, unless it is closed already."""
+        """Close standard input, unless it is already closed."""
         if self._channel is not None:
             with suppress(OSError):
                 self._channel.write_eof()
 
     def strike(self) -> None:
-        """Ask the server for the signal that nothing can handle; its last words still come."""
+        """Send SIGKILL through the server; output that was on its way still arrives."""
         if self._channel is not None:
             with suppress(OSError):
                 self._channel.kill()
 
     def kill(self) -> None:
-        """End the process if the server can signal it, and drop whatever it sent and still sends."""
+        """End the process if the server can signal it, and drop all further output."""
         if self._channel is None or not self.is_running:
             return
         self._unclosed.add(self)
@@ -217,7 +217,7 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
         self._finish()
 
     def give_up(self) -> None:
-        """End a process that may not have begun: a server that says nothing to a channel leaves that open, too."""
+        """End a process that may not have begun: a server that does not answer a channel request leaves it open."""
         if self._channel is None:
             self._unclosed.add(self)
             self._finish()
@@ -226,7 +226,7 @@ class RemoteCommand(asyncssh.SSHClientSession[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """Which machine a connection is meant to lead to, "" for any; and how the one that answers is asked."""
+    """The machine that a connection must lead to ("" for any), and the request that identifies the one that answers."""
 
     machine: str = ""
     ask: Callable[[Connection], Awaitable[None]] | None = None
@@ -260,7 +260,7 @@ class Connection:
     ) -> Self:
         """Log in with our key to a server that proves one of `host_keys`; waiting at the gate is not timed.
 
-        `afresh`: of `host_keys` only the one that it proves is kept; it has to prove the others, too.
+        `afresh`: keep only those of `host_keys` that the server proves in this login.
         """
         client = _Client(host_keys, key, afresh=afresh)
         async with gate or nullcontext():
@@ -287,7 +287,7 @@ class Connection:
         *,
         timeout: float,  # noqa: ASYNC109
     ) -> Self:
-        """Log in with a password; it is sent once and kept nowhere."""
+        """Log in with a password; it is sent once and not kept."""
         methods = "password,keyboard-interactive"
         client = _Client(host_keys)
         return await cls._log_in(
@@ -303,21 +303,21 @@ class Connection:
         refused: type[HomelabError],
         **login: Unpack[_Login],
     ) -> Self:
-        """Return an authenticated connection; raise the error that says why there is none."""
+        """Return an authenticated connection; raise the error that explains why there is none."""
         try:
             async with TimeLimit(seconds):
                 conn = await _connect(target, client, login)
         except _FAILURES as err:
             error = client.explain(target.host, err, refused)
             if client.offered or client.may_lack_key_type(err):
-                error = await _judge_host_key(target, client, seconds, error)
+                error = await _check_host_key(target, client, seconds, error)
             error.server_version = client.proven_version
             raise error from err
         return cls(target.host, conn, client)
 
     @property
     def host_keys(self) -> tuple[str, ...]:
-        """Return the keys to pin: after each list of the authenticated server, what that leaves and adds."""
+        """Return the keys to pin: updated by each list of keys from the authenticated server."""
         return self._client.host_keys
 
     @property
@@ -327,28 +327,28 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Tell whether the connection has ended."""
+        """Return whether the connection has ended."""
         return self._conn.is_closed()
 
     @property
     def is_clogged(self) -> bool:
-        """Tell whether the host leaves too many channels open that we ended: a new connection is to take over."""
+        """Return whether the host leaves too many ended channels open: a new connection must replace this one."""
         return len(self._unclosed) > UNCLOSED_CHANNELS
 
     @property
     def excess(self) -> HomelabError | None:
-        """Return what the host sent too much of, when the connection was ended for that."""
+        """Return the error of a host that sent too much, if the connection was ended for that."""
         return self._client.wire.excess
 
     @property
     def peer(self) -> tuple[str, int]:
-        """Return address and port of who has proven the key, as the socket knows them; ("", 0) for none."""
+        """Return address and port of the peer that has proven the key, from the socket; ("", 0) for none."""
         address, port, *_ = self._conn.get_extra_info("peername") or ("", 0)
         return str(address), int(port)
 
     @property
     def rtt_seconds(self) -> float | None:
-        """Return the shortest round trip of the last minutes, as the kernel measured it on this connection."""
+        """Return the shortest round trip of the last minutes (seconds), as measured by the kernel."""
         return tcp_info.rtt_seconds(self._conn.get_extra_info("socket"))
 
     @property
@@ -362,14 +362,14 @@ class Connection:
         return tcp_info.bytes_received(self._conn.get_extra_info("socket"))
 
     def meet(self, machine: str) -> None:
-        """Take what the machine says that it is; raise AnotherMachine when another one is meant."""
+        """Take the id that the machine reports; raise AnotherMachine if another one is expected."""
         if _is_another(self._introduction.machine, machine):
             raise AnotherMachine(self.host)
         self._introduction = replace(self._introduction, machine=self._introduction.machine or machine)
         self._is_met = True
 
     async def _meet_first(self) -> bool:
-        """Ask once where this leads to, unless any machine is meant or it has said it; tell whether it was asked now.
+        """Identify the machine once, unless any is allowed or it is already known; return whether it was asked now.
 
         Raise AnotherMachine.
         """
@@ -392,12 +392,12 @@ class Connection:
             has_ended = self.excess is not None or self.closed
             error = self._ended(str(err)) if has_ended else map_error(self.host, err)
             if has_ended or not isinstance(err, asyncssh.ChannelOpenError):
-                # On an open channel the command was on its way, and only the answer to it is not here.
+                # On an open channel the command was on its way, and only its answer is missing.
                 error.was_sent = process.is_opened
                 process.give_up()
             raise error from err
         except AttributeError as err:
-            # asyncssh forgets the session of a channel that ends between the server's answer and our turn.
+            # asyncssh drops the session of a channel that ends between the server's answer and our turn.
             process.give_up()
             if not self.closed:
                 raise
@@ -418,11 +418,11 @@ class Connection:
         timeout: float,  # noqa: ASYNC109
         limit: int = OUTPUT_LIMIT,
     ) -> CommandResult:
-        """Run a command to its end; `limit` bytes of each output are kept, the rest is thrown away.
+        """Run a command to its end; `limit` bytes of each output are kept, the rest is discarded.
 
-        `stdin`, or the answer to its question, is written to the command alone, which is then one program with its
-        arguments: once it runs, and once it has asked. Raise CommandNotRun when the login shell does not run it.
-        `timeout` is for all of it: where this leads to is asked in the same time, also on a second connection.
+        `stdin`, or the answer to its question, is written only to the command, which must then be one program with its
+        arguments: after it has begun, and after it has asked. Raise CommandNotRun if the login shell does not run it.
+        `timeout` (seconds) covers everything, also identifying the machine and a second connection.
         """
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
@@ -439,7 +439,7 @@ class Connection:
             await spare.close()
 
     async def again(self) -> Connection:
-        """Return another connection that leads to the same machine; who asks closes it."""
+        """Return another connection to the same machine; the caller closes it."""
         if self._spare is None:
             raise LoginRefused(self.host, "nothing is kept to log in with once more")
         return await self._spare()
@@ -447,7 +447,7 @@ class Connection:
     async def _run_met(
         self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
     ) -> CommandResult:
-        """Run a command on this very connection once it is known where that leads to."""
+        """Run a command on this connection once its machine is identified."""
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         try:
@@ -457,7 +457,7 @@ class Connection:
             raise TimedOut(self.host, f"it did not say within {seconds:g} s which machine it is") from err
         if was_asked:
             seconds = _left(until - clock())
-            # A server that allows one channel (MaxSessions 1) may still count the one that has just been closed.
+            # A server that allows one channel (MaxSessions 1) may still count one that has just been closed.
             for rest in UNCOUNTED_SECONDS:
                 try:
                     return await self._run(command, stdin, question, seconds, limit)
@@ -468,7 +468,7 @@ class Connection:
     async def _run(
         self, command: str, stdin: bytes, question: Question | None, seconds: float, limit: int
     ) -> CommandResult:
-        """Run a command on this very connection."""
+        """Run a command on this connection."""
         reads = bool(stdin) or question is not None
         output = Output(limit, announced=reads, question=question)
         process = await self.start(ANNOUNCED + command if reads else command, output, timeout=seconds)
@@ -497,15 +497,15 @@ class Connection:
         return output.result(process.exit_status, process.signal)
 
     async def _hear_hello(self, process: RemoteCommand, output: Output, *, may_run: bool) -> None:
-        """Wait until the command itself runs: what it is to read goes to nothing else.
+        """Wait until the command itself runs, so that its input goes to nothing else.
 
-        `may_run`: it does its work without reading where it has nothing to ask, whether its hello was heard or not.
+        `may_run`: it works without reading if it has nothing to ask, whether or not its hello has arrived.
         """
         try:
             async with TimeLimit(HELLO_SECONDS):
                 await output.begun.wait()
         except TimeoutError:
-            # A shell that waits for commands ends with its input, a slow host does not. The end can be sent to anybody.
+            # A shell that waits for commands ends with its input, a slow host does not. EOF is safe to send to either.
             process.write_eof()
             with suppress(TimeoutError):
                 async with TimeLimit(SILENCE_SECONDS):
@@ -515,11 +515,11 @@ class Connection:
             raise _maybe(self._not_run(process, output), may_run=may_run)
 
     def _ended(self, when: str) -> HomelabError:
-        """Return the error of a connection that has ended; one of its own, as each is marked for its command."""
+        """Return a new error of a connection that has ended, as each error is marked for its command."""
         return TooMuchTraffic(self.host, self.excess.detail) if self.excess else ConnectionLost(self.host, when)
 
     def _endless(self) -> HomelabError:
-        """Return the error of a command whose output has no end."""
+        """Return the error of a command with endless output."""
         return TooMuchTraffic(self.host, f"a command printed more than {COMMAND_OUTPUT_BYTES >> 20} MiB")
 
     def _not_run(self, process: RemoteCommand, output: Output) -> HomelabError:
@@ -533,7 +533,7 @@ class Connection:
         return ConnectionLost(self.host, "before a command ran")
 
     async def close(self) -> None:
-        """End the connection and everything on it; takes seconds at most, raises nothing."""
+        """End the connection and everything on it, within CLOSE_SECONDS; raise nothing."""
         self._conn.close()
         try:
             with suppress(TimeoutError):
@@ -544,7 +544,7 @@ class Connection:
 
 
 def peer_of(connection: Connection | None) -> tuple[str, int]:
-    """Return address and port of who has proven the key on a connection; ("", 0) for none that lives."""
+    """Return address and port of the peer that has proven the key on a connection; ("", 0) if it is not open."""
     return ("", 0) if connection is None or connection.closed else connection.peer
 
 
@@ -556,9 +556,9 @@ async def read_host_key(
 ) -> OfferedKey:
     """Return the one host key that the server shows in one handshake, without logging in.
 
-    It is not proven and not trusted: a person compares it first. Preferred are the types of
-    `known`, where it matters whether one of these keys is back, then ed25519. What could never be
-    pinned is nothing to compare: a server may show another type than the one that was agreed on.
+    It is neither proven nor trusted: a person compares it first. The types of `known` are
+    preferred, to see whether one of these keys is back, then ed25519. Raise NotSSH for a key that
+    could never be pinned: a server may show another type than the negotiated one.
     """
     client = await _shake_hands(host, port, timeout, known)
     if client.offered_type == _NO_KEY:
@@ -569,7 +569,7 @@ async def read_host_key(
 
 
 async def _shake_hands(host: str, port: int, seconds: float, known: Sequence[str]) -> _Client:
-    """Return who has seen what the server shows as its key; raise HomelabError where it shows nothing."""
+    """Return a client that has the key that the server showed; raise HomelabError if it shows none."""
     target, client = Target("nobody", host, port), _Client(())
     first = _algorithms(_import_keys(known)) if known else []
     algorithms = tuple(dict.fromkeys((*first, *_algorithms(()))))
@@ -587,13 +587,13 @@ async def _shake_hands(host: str, port: int, seconds: float, known: Sequence[str
 
 
 def _quotable(err: Exception) -> str:
-    """Return what may be quoted of an error that anybody may have worded."""
+    """Return the part that may be quoted of an error whose text anybody may have written."""
     found = _UNPROVEN.match(err.reason if isinstance(err, asyncssh.DisconnectError) else str(err))
     return found[0] if found else ""
 
 
 def map_error(host: str, err: Exception, refused: type[HomelabError] = KeyRefused) -> HomelabError:
-    """Return the error of our vocabulary for what asyncssh or the system raised."""
+    """Return our error for an exception of asyncssh or the system."""
     if isinstance(err, HomelabError):
         return err
     if isinstance(err, Excess):
@@ -607,7 +607,7 @@ def map_error(host: str, err: Exception, refused: type[HomelabError] = KeyRefuse
     if numbers == {str(errno.ECONNREFUSED)}:
         return ConnectionRefused(host, text)
     if numbers:
-        # asyncio puts its own words and Python's notation of the address in the place of the system's.
+        # asyncio replaces the system's text with its own and Python's notation of the address.
         text = ", ".join(os.strerror(int(number)) for number in sorted(numbers))
     return next(error for kinds, error in _ERRORS if isinstance(err, kinds))(host, text)
 
@@ -622,7 +622,7 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[HomelabError]], ...] = (
     ((asyncssh.ChannelOpenError,), ChannelRefused),
     ((Exception,), NotSSH),
 )
-"""The first row that fits wins."""
+"""The first row that matches wins."""
 _LIMITED = re.compile(r"Not allowed at this time|Exceeded MaxStartups")
 """What OpenSSH writes instead of a greeting (sshd.c, since 8.8 and 9.8)."""
 _UNPROVEN = re.compile(
@@ -630,32 +630,32 @@ _UNPROVEN = re.compile(
     r"|Unable to find compatible server host key|Key exchange hash mismatch|Unsupported SSH version"
     r"|Too many banner lines|Banner line too long|Version too long|Connection lost"
 )
-"""What may be quoted before a host key is proven: asyncssh's own words, each as a whole, never what stands around or
-within them."""
+"""Texts that may be quoted before a host key is proven: asyncssh's own, each as a whole, without what surrounds or
+fills them."""
 _BEFORE_PROOF = "the connection ended before it had proven its host key"
 _NO_KEY = "unknown"
-"""In the place of a key's type: a certificate, or bytes that are no key. None of ours is of that type."""
+"""Type of a certificate, or of bytes that are no key. No pinned key has it."""
 
 
 def _maybe(err: HomelabError, *, may_run: bool) -> HomelabError:
-    """Return the error of a command that was not heard; a login shell that has ended without it surely ran none."""
+    """Mark the error of a command without a hello as sent if it may have run; CommandNotRun proves that it did not."""
     err.was_sent = err.was_sent or (may_run and not isinstance(err, CommandNotRun))
     return err
 
 
 def _left(seconds: float) -> float:
-    """Return how long a command may still take, in words that can be read; none is begun without any time."""
+    """Return the seconds that a command may still take, rounded for messages, and at least 0.1."""
     return max(0.1, round(seconds, 1))
 
 
 def _of(output: Output, error: HomelabError) -> HomelabError:
-    """Mark an error with whether the command of that output had begun."""
+    """Mark an error with whether the command of this output had begun."""
     error.had_begun = output.has_begun
     return error
 
 
 class _Client(asyncssh.SSHClient):
-    """Follows one login, so that an error can say how far it came."""
+    """Client of one login that records its progress, so that an error can say how far it came."""
 
     wire: Wire
 
@@ -663,7 +663,7 @@ class _Client(asyncssh.SSHClient):
         self.pinned = tuple(dict.fromkeys(" ".join(line.split()[:2]) for line in pinned))
         self.host_keys = self.pinned
         self.offered = ""
-        """The key that the server showed and that is not trusted, of the type `_NO_KEY` where it is no plain key."""
+        """The key that the server showed if it is not trusted, with the type `_NO_KEY` if it is no plain key."""
         self.shown = Shown()
         self._key = key
         self._untried: Iterator[KeyPair] | None = None
@@ -672,17 +672,17 @@ class _Client(asyncssh.SSHClient):
 
     @property
     def trusted(self) -> list[SSHKey]:
-        """Return what asyncssh may trust by itself; a key among them it does not ask the server to prove."""
+        """Return the keys that asyncssh may trust; it does not ask the server to prove these in its list."""
         return [] if self._afresh else _import_keys(self.pinned)
 
     @property
     def server_version(self) -> str:
-        """Return the server's greeting, "" before it has come."""
+        """Return the server's greeting, "" until it has arrived."""
         return str(self._conn.get_extra_info("server_version", "")) if self._conn else ""
 
     @property
     def proven_version(self) -> str:
-        """Return the greeting of a server that has proven its host key, "" before."""
+        """Return the greeting of a server that has proven its host key, "" until then."""
         return self.server_version if self.has_proven_key() else ""
 
     @override
@@ -691,7 +691,7 @@ class _Client(asyncssh.SSHClient):
         validate = conn.validate_server_host_key
 
         def noted(key_data: bytes) -> SSHKey:
-            """Remember also what asyncssh asks nobody about, such as a certificate."""
+            """Remember also keys that asyncssh rejects without a callback, such as a certificate."""
             try:
                 return validate(key_data)
             except asyncssh.HostKeyNotVerifiable:
@@ -707,7 +707,7 @@ class _Client(asyncssh.SSHClient):
 
     @override
     def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:
-        # Asked only for a key that asyncssh does not trust: remembered for the error, never accepted.
+        # Called only for a key that asyncssh does not trust: remembered for the error, never accepted.
         line = _public_line(key)
         if self._afresh and line in self.pinned:
             return True
@@ -725,19 +725,19 @@ class _Client(asyncssh.SSHClient):
 
     @override
     def public_key_auth_requested(self) -> SSHKeyPair | None:
-        # Asked when the server has said which types it takes (RFC 8308), and again after each key that it refused.
+        # Called when the server has sent the types that it accepts (RFC 8308), and again after each refused key.
         if self._untried is None:
             self._untried = iter(self._fitting_keys())
         key = None if self.shown.is_accepted else next(self._untried, None)
         return self._signing(key) if key else None
 
     def _fitting_keys(self) -> list[KeyPair]:
-        """Return the keys to try, first what the server most likely takes: each is a try that it counts."""
+        """Return the keys to try, the most likely first: the server counts each try."""
         keys = [key for key in (self._key, self._key and self._key.beside) if key]
         return keys if self.shown.takes_ed25519 else keys[::-1]
 
     def _signing(self, key: KeyPair) -> SSHKeyPair:
-        """Return the key for asyncssh, which has it sign once the server has accepted it."""
+        """Return the key for asyncssh, which signs with it once the server has accepted it."""
         (pair,) = asyncssh.load_keypairs([asyncssh.import_private_key(key.private_openssh)])
         sign = pair.sign
 
@@ -758,17 +758,17 @@ class _Client(asyncssh.SSHClient):
         """Take the server's list of its keys, which asyncssh accepts only after the login.
 
         asyncssh (`_finish_hostkeys`) has compared it with `trusted`: `retained` are in both and
-        nobody proved them now, `removed` are not in the list, `revoked` we never name. `added` are
-        new and proven; those without proof, or of a type that nobody knows, are in none of the four.
+        were not proven now, `removed` are not in the list, `revoked` we never name. `added` are
+        new and proven; those without proof, or of an unknown type, are in none of the four.
         """
         proven = [_public_line(key) for key in added if key.get_algorithm() in _KEY_ALGORITHMS]
         self.host_keys = renewed(self.host_keys, self._in_use(), [_public_line(key) for key in retained], proven)
 
     def may_lack_key_type(self, err: Exception) -> bool:
-        """Tell whether the handshake may have failed because the server has no key of a pinned type.
+        """Return whether the handshake may have failed because the server has no key of a pinned type.
 
-        A server that finds no common algorithm hangs up with our bytes unread, so that a reset
-        may overtake its own list of algorithms; its greeting came before.
+        A server that finds no common algorithm closes the connection with our bytes unread, so that a
+        reset may overtake its own list of algorithms; its greeting came before.
         """
         if isinstance(err, asyncssh.KeyExchangeFailed):
             return True
@@ -776,7 +776,7 @@ class _Client(asyncssh.SSHClient):
         return bool(negotiating) and isinstance(err, _LOST)
 
     def explain(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError:
-        """Return the mapped error; with silence and lost connections it says when that was."""
+        """Return the mapped error; for timeouts and lost connections it says in which phase."""
         mapped = self._denial(host, err, refused) or map_error(host, err, refused)
         if isinstance(mapped, TimedOut):
             return TimedOut(host, f"no answer while {self._phase()}")
@@ -794,49 +794,49 @@ class _Client(asyncssh.SSHClient):
         return mapped
 
     def _is_worded_by_anybody(self, err: Exception) -> bool:
-        """Tell whether an error may hold words of a machine that has proven nothing; the system's errors hold none."""
+        """Return whether an error may have text of a peer that has proven nothing; errors of the system have none."""
         has_answered = self._conn is not None and not self.has_proven_key()
         return has_answered and isinstance(err, asyncssh.Error | ValueError) and not isinstance(err, Excess)
 
     def _without_words(
         self, host: str, err: Exception, mapped: HomelabError, refused: type[HomelabError]
     ) -> HomelabError:
-        """Return an error without the words of somebody who has proven nothing: they could tell people what to do."""
+        """Return an error without the text of a peer that has proven nothing: it could give people instructions."""
         if isinstance(mapped, refused):
-            # Whoever stands between can send that before there is an encrypted connection.
+            # A man in the middle can send that before the connection is encrypted.
             return ConnectionLost(host, _BEFORE_PROOF)
         return type(mapped)(host, _quotable(err) or _BEFORE_PROOF)
 
     def _denial(self, host: str, err: Exception, refused: type[HomelabError]) -> HomelabError | None:
-        """Return the error of a login with a key that was denied, as exactly as the server showed it."""
+        """Return the error of a denied login with a key, as precise as the server's packets allow; None for others."""
         if refused is not KeyRefused or self._key is None or not self.has_proven_key():
             return None
         return self.shown.error(host, str(err), is_denied=isinstance(err, asyncssh.PermissionDenied))
 
     def has_proven_key(self) -> bool:
-        """Tell whether what the server says is encrypted, which it is only after it has proven its host key.
+        """Return whether the server's packets are encrypted, which they are only after it has proven its host key.
 
-        A private value, read with a default: `recv_cipher` is told while the next packet still comes in plain text.
+        A private value, read with a default: `recv_cipher` is set while the next packet still comes in plain text.
         """
         return getattr(self._conn, "_recv_encryption", None) is not None
 
     def _phase(self) -> str:
-        """Return what was going on."""
+        """Return the phase of the login, for messages."""
         if self._conn is None:
             return "connecting"
         return "logging in" if self._has_greeted() else "waiting for an SSH greeting"
 
     def _has_greeted(self) -> bool:
-        """Tell whether the server has said that it speaks SSH."""
+        """Return whether the server's SSH greeting has arrived."""
         return bool(self.server_version)
 
 
 async def _connect(
     target: Target, client: _Client, login: _Login, algorithms: Sequence[str] | None = None
 ) -> SSHClientConnection:
-    """Connect by our own rules alone, whatever files and environment the machine has.
+    """Connect with our own settings only, whatever files and environment this system has.
 
-    Every connection begins here: that of a host which is left alone does not.
+    Every connection begins here, and raises here while the host is in its cooldown.
     """
     place = (target.host, target.port)
     cooldown.require_end(place)
@@ -870,14 +870,14 @@ async def _connect(
     )
 
 
-async def _judge_host_key(target: Target, client: _Client, seconds: float, error: HomelabError) -> HomelabError:
-    """Return HostKeyChanged when the server shows none of the pinned keys, else the error as it is."""
+async def _check_host_key(target: Target, client: _Client, seconds: float, error: HomelabError) -> HomelabError:
+    """Return HostKeyChanged if the server shows none of the pinned keys, else the error as it is."""
     offered = client.offered
     if not offered:
         try:
             offered = (await _shake_hands(target.host, target.port, seconds, client.pinned)).offered
         except NotSSH as asked:
-            # It hangs up on every handshake: more than the one connection that was lost.
+            # It closes the connection in every handshake: this says more than one lost connection.
             return asked if isinstance(error, ConnectionLost) else error
         except HomelabError:
             return error
@@ -885,7 +885,7 @@ async def _judge_host_key(target: Target, client: _Client, seconds: float, error
 
 
 def _import_keys(lines: Sequence[str]) -> list[SSHKey]:
-    """Return the keys of the lines that hold one; without any, nothing is trusted."""
+    """Return the keys of the lines that contain one; without any, nothing is trusted."""
     keys = []
     for line in lines:
         with suppress(asyncssh.KeyImportError):
@@ -894,14 +894,14 @@ def _import_keys(lines: Sequence[str]) -> list[SSHKey]:
 
 
 def _algorithms(keys: Sequence[SSHKey]) -> list[str]:
-    """Return the algorithms that can prove one of the keys, preferred ones first; without keys, all."""
+    """Return the algorithms that can prove one of the keys, preferred ones first; all if there are no keys."""
     types = {key.get_algorithm() for key in keys} or set(_KEY_ALGORITHMS)
     return [algorithm for kind, algorithms in _KEY_ALGORITHMS.items() if kind in types for algorithm in algorithms]
 
 
 @cache
 def _known_key_exchanges() -> tuple[str, ...]:
-    """Return those that this machine's libraries have; ML-KEM is new."""
+    """Return those that the installed libraries have; ML-KEM is new."""
     known = {name.decode() for name in get_kex_algs()}
     return tuple(name for name in _KEY_EXCHANGES if name in known)
 
@@ -913,13 +913,13 @@ def _public_line(key: SSHKey | None) -> str:
 
 @cache
 def _name_local_user() -> None:
-    """Give this process a user name where the system has none: asyncssh insists on one and never sends it."""
+    """Set a user name for this process if the system has none: asyncssh requires one and never sends it."""
     try:
         getpass.getuser()
     except KeyError, OSError:
         os.environ["LOGNAME"] = "homelab_monitor"
 
 
-def _is_another(machine: str, told: str) -> bool:
-    """Tell whether a machine says that it is another one than was noted; one that says nothing may be the same."""
-    return bool(machine) and told not in {"", machine}
+def _is_another(machine: str, reported: str) -> bool:
+    """Return whether the reported machine is another than the known one; one that reports nothing may be the same."""
+    return bool(machine) and reported not in {"", machine}
