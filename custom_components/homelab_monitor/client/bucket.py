@@ -1,4 +1,4 @@
-"""A token bucket: lets a burst through, and then one at a time.
+"""A token bucket: allows a burst, and then one at a time.
 
 What a host can repeat without end, such as an event, a change of its device or a line in the log,
 takes a token each time. Whoever gets none does nothing, and says later what was left out.
@@ -13,14 +13,14 @@ class Bucket:
     __slots__ = ("_at", "_burst", "_seconds", "_tokens")
 
     def __init__(self, burst: int, seconds: float) -> None:
-        """Be full."""
+        """Start full."""
         self._burst = self._tokens = float(burst)
         self._seconds = seconds
         self._at = time.monotonic()
 
     @property
     def is_full(self) -> bool:
-        """Tell whether it is as good as a new one."""
+        """Return whether it is full."""
         return self._tokens + (time.monotonic() - self._at) / self._seconds >= self._burst
 
     @property
@@ -34,7 +34,7 @@ class Bucket:
         self._at = time.monotonic()
 
     def take(self) -> bool:
-        """Take a token; tell whether there was one."""
+        """Take a token; return whether there was one."""
         now = time.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._seconds)
         self._at = now

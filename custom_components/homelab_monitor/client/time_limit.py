@@ -1,15 +1,15 @@
-"""Time limits that blame nobody for our own standstill.
+"""Time limits that do not count a standstill of our own.
 
-A process that is paused (a container, the snapshot of a virtual machine, a loop that is blocked) wakes up with every
-timer overdue, and with answers that nobody has read yet. A limit that comes that late says nothing about who was
-asked: the time is given anew.
+A process that was paused (a container, the snapshot of a virtual machine, a blocked loop) wakes up with every
+timer overdue, and with answers that were not read yet. A limit that expires that late proves nothing about the other
+side: it starts again.
 """
 
 import asyncio
 from types import TracebackType
 
 STANDSTILL_SECONDS = 1.0
-"""A timer that comes so late was kept waiting by ourselves."""
+"""A timer that is so late was delayed by this process."""
 
 
 class TimeLimit:
@@ -18,13 +18,13 @@ class TimeLimit:
     __slots__ = ("_handle", "_seconds", "_timeout")
 
     def __init__(self, seconds: float | None) -> None:
-        """Begin when it is entered."""
+        """Keep the limit; it starts when the context is entered."""
         self._seconds = seconds
         self._timeout = asyncio.timeout(None)
         self._handle: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
-        """Let the time begin."""
+        """Start the time limit."""
         await self._timeout.__aenter__()
         if self._seconds is not None:
             self._arm(self._seconds)
@@ -32,19 +32,19 @@ class TimeLimit:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let it end."""
+        """End the time limit."""
         if self._handle:
             self._handle.cancel()
         await self._timeout.__aexit__(kind, error, traceback)
 
     def _arm(self, seconds: float) -> None:
-        """Give the whole time."""
+        """Start the whole time again."""
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         self._handle = loop.call_at(due, self._come, due, seconds)
 
     def _come(self, due: float, seconds: float) -> None:
-        """End what takes too long, unless this comes so late that nobody could have answered."""
+        """End what takes too long, unless this timer is so late that no answer could have been read."""
         now = asyncio.get_running_loop().time()
         if now - due > STANDSTILL_SECONDS:
             self._arm(seconds)

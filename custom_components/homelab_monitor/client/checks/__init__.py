@@ -1,1 +1,1 @@
-"""The capability test: its checks, what they look at, and the commands that fix what they find."""
+"""The capability test: its checks, the facts they use, and the commands that fix what they find."""

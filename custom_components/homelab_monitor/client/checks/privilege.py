@@ -1,7 +1,7 @@
-"""The way to root on a host: as root, or through a sudo or doas that asks nothing.
+"""The way to root on a host: as root, or through a sudo or doas that requires no password.
 
 Used by remedies, which have a password for sudo as a last resort, and by controls, which have none. Whether a tool
-lets this user run a command only shows when it is run: each tool that is there is tried, until one does.
+lets this user run a command only shows when it is run: each available tool is tried until one does.
 """
 
 import asyncio
@@ -23,18 +23,19 @@ PREFIXES: Final[Mapping[Privilege, str]] = MappingProxyType(
         Privilege.DOAS: "doas -n ",
     }
 )
-"""What stands before a command so that it becomes root's without any question."""
+"""Prefixes with which a command runs as root without a question."""
 _SUDO_RS: Final = "env LC_ALL=C sudo -S -k -- "
 _SUDO_RS_ASKS: Final = Question(b"[sudo: ")
 _SUDO_RS_SAYS: Final = "sudo: interactive authentication is required\n"
-"""What it says to -n, with which it asks PAM all the same: a failed login. So it is let ask, and ended when it does."""
+"""sudo-rs' reply to -n, with which it asks PAM all the same: a failed login. So it runs without -n, and is ended when
+it asks."""
 
 _FOLDERS: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/run/current-system/sw/bin")
-"""Where only root puts programs: to doas, and a sudo without secure_path, a bare name means what a PATH says."""
+"""Folders that only root can write: doas, and a sudo without secure_path, look up a bare name in PATH."""
 LIFE_SCRIPT: Final = """read -r boot </proc/sys/kernel/random/boot_id
 [ -z "$boot" ] || printf 'life=%s.%s\\n' "$boot" "$(cut -d' ' -f22 /proc/1/stat)"
 """
-"""What no two lives of a machine have in common: its boot, and when PID 1 started, as a container keeps the former."""
+"""Prints what differs after each boot: the boot id and the start of PID 1, as a container keeps the former."""
 _WAYS_SCRIPT: Final = (
     """PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 echo "uid=$(id -u)"
@@ -48,42 +49,42 @@ case $(sudo --version 2>&1 </dev/null) in sudo-rs*) echo sudo-rs;; esac
     .replace("@LIFE@", LIFE_SCRIPT)
     .encode()
 )
-"""POSIX sh, read from standard input: no login shell has anything to quote."""
+"""POSIX sh, read from standard input, so that no login shell has to quote anything."""
 _WAYS_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a command may become root's on a host, and what is there to be called."""
+    """How a command may become root on a host, and which programs it has."""
 
     order: tuple[Privilege, ...]
-    """What to try, the best first: ROOT alone, or SUDO, DOAS, both or none."""
+    """What to try, in this order: only ROOT, or SUDO, DOAS, both or none."""
     has: frozenset[str] = frozenset()
-    """Of `systemd` (as init), `sudo-rs`, `life=…`, and the places of what is to be called."""
+    """Any of `systemd` (as init), `sudo-rs`, `life=…`, and the paths of programs."""
 
     def place_of(self, tool: str) -> str:
-        """Return the place of a program that root alone can put there, "" when there is none."""
+        """Return the path of a program in a folder that only root can write, "" if there is none."""
         return next((place for folder in _FOLDERS if (place := f"{folder}/{tool}") in self.has), "")
 
     @property
     def life(self) -> str:
-        """Return the word that differs after a reboot, "" where it is not known."""
+        """Return the word that differs after a reboot, "" if it is not known."""
         return life_in(self.has)
 
     @property
     def is_sudo_rs(self) -> bool:
-        """Tell whether sudo is the one that is written in Rust."""
+        """Return whether sudo is sudo-rs."""
         return "sudo-rs" in self.has
 
 
 def life_in(words: Iterable[str]) -> str:
-    """Return what LIFE_SCRIPT told, "" for nothing."""
+    """Return the word that LIFE_SCRIPT printed, "" if it is missing."""
     return next((word for word in words if word.startswith("life=")), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """How one of the ways went."""
+    """The result of trying one of the ways."""
 
     privilege: Privilege
     result: CommandResult
@@ -92,12 +93,12 @@ class Try:
 
 
 def time_left(until: float) -> float:
-    """Return the seconds until a moment of the loop's clock: all ways together have one limit, not each its own."""
+    """Return the seconds until a moment of the loop's clock: all ways together share one limit."""
     return max(0.1, round(until - asyncio.get_running_loop().time(), 1))
 
 
 async def read_ways(connection: Connection) -> Ways:
-    """Return the ways that the host has now; raise HomelabError when it cannot be asked."""
+    """Return the ways that the host has now; raise HomelabError if it cannot be reached."""
     with only_asking():
         result = await connection.run("sh", stdin=_WAYS_SCRIPT, timeout=_WAYS_SECONDS)
     words = frozenset(result.stdout.split())
@@ -115,7 +116,7 @@ async def try_ways(  # noqa: PLR0913
     timeout: float,  # noqa: ASYNC109
     limit: int = OUTPUT_LIMIT,
 ) -> list[Try]:
-    """Run a command by the first way that lets it, without any password; return every try. The time is for all."""
+    """Run a command by the first way that allows it, without a password; return every try. All share `timeout`."""
     tries: list[Try] = []
     until = asyncio.get_running_loop().time() + timeout
     for privilege in ways.order:
@@ -135,7 +136,7 @@ async def _run(  # noqa: PLR0913
     timeout: float,  # noqa: ASYNC109
     limit: int,
 ) -> CommandResult:
-    """Run a command in one way; a question is answered by ending it."""
+    """Run a command in one way; end it if it asks anything."""
     if privilege is not Privilege.SUDO or not ways.is_sudo_rs:
         return await connection.run(PREFIXES[privilege] + command, timeout=timeout, limit=limit)
     result = await connection.run(_SUDO_RS + command, question=_SUDO_RS_ASKS, timeout=timeout, limit=limit)
@@ -154,7 +155,7 @@ _SUDO_REFUSES = (
     r".*no new privileges|effective uid is not 0|.*must be owned by uid 0|.*must be setuid",
     r"unable to initialize policy|error initializing|fatal error|policy plugin failed",
 )
-"""How sudo and sudo-rs end without running the command; whatever else they say is a warning."""
+"""Words of sudo and sudo-rs when they end without running the command; all other words are warnings."""
 _DOAS_REFUSES = (
     r"operation not permitted|.*permission denied|auth(?:entic|oriz)ation (?:required|failed)|a tty is required",
     r".*: command not found$|.*is not enabled|not installed setuid|.*is writable|.*is not owned|.*syntax error",
@@ -168,17 +169,17 @@ _REFUSES: Final = re.compile(
 
 
 def refusal_in(result: CommandResult) -> str:
-    """Return the line by which sudo, sudo-rs or doas say that they did not run the command, "" where they ran it."""
-    # Their own exit status; a command that ran has its own, which may be the same.
+    """Return the line in which sudo, sudo-rs or doas reports that it did not run the command, "" if it ran it."""
+    # The tools' own exit status; that of a command that ran may be the same.
     return line_with(_REFUSES, result.stderr) if result.exit_status == 1 and _REFUSES.search(result.stderr) else ""
 
 
 _WITH_PASSWORD: Final = "env LC_ALL=C SUDO_PROMPT={word}: sudo -S -k -- "  # noqa: S105
-"""The prompt stands in the environment: one behind -p would stand before questions for something else, too."""
+"""The prompt is in the environment: one from -p would also precede questions for something else."""
 
 
 def password_question(ways: Ways, word: str, password: str, begun: str) -> tuple[str, Question]:
-    """Return what stands before a command so that sudo asks for the password with a word, and that question."""
-    # sudo-rs puts the prompt before whatever PAM asks.
+    """Return the prefix with which sudo asks for the password with a word, and that question."""
+    # sudo-rs puts the prompt before the question of PAM.
     cue = f"[sudo: {word}:] Password:" if ways.is_sudo_rs else f"{word}:"
     return _WITH_PASSWORD.format(word=word), Question(cue.encode(), password.encode() + b"\n", begun.encode())

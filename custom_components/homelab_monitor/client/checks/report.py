@@ -25,7 +25,7 @@ class CheckStatus(StrEnum):
     AMBER = "amber"
     RED = "red"
     UNKNOWN = "unknown"
-    """There was no answer to judge."""
+    """There was no answer to evaluate."""
 
 
 BESIDES = frozenset({"updates_rule"})

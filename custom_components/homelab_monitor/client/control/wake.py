@@ -1,4 +1,4 @@
-"""Wake a machine over the network: the magic packet of Wake-on-LAN."""
+"""Wake a host over the network: the magic packet of Wake-on-LAN."""
 
 from collections.abc import Iterable
 import re
@@ -6,12 +6,12 @@ import socket
 from typing import Final
 
 PORT: Final = 9
-"""discard: what nobody listens to; network cards look for the pattern in any frame."""
+"""discard: a port without a listener; network cards search any frame for the pattern."""
 _MAC: Final = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.IGNORECASE)
 
 
 def is_mac(text: str) -> bool:
-    """Tell whether this is an address of an Ethernet or Wi-Fi card; others, as InfiniBand's, have no magic packet."""
+    """Return whether this is an address of Ethernet or Wi-Fi; others, such as InfiniBand, have no magic packet."""
     return _MAC.fullmatch(text) is not None
 
 
@@ -26,9 +26,9 @@ def magic_packet(mac: str) -> bytes:
 
 
 def send_magic_packets(macs: Iterable[str], broadcasts: Iterable[str], port: int = PORT) -> None:
-    """Send each address to each network; raise OSError when no network takes any of them.
+    """Send each address to each network; raise OSError if no network takes any of them.
 
-    A broadcast is answered by nobody: whether it helped shows when the machine answers.
+    A broadcast has no answer: it has worked when the host answers.
     """
     packets = [magic_packet(mac) for mac in macs]
     failure: OSError | None = None

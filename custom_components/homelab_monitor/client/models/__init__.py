@@ -1,4 +1,4 @@
-"""What a host tells, typed: one frozen dataclass per section of the probe's contract.
+"""What a host reports, typed: one frozen dataclass per section of the probe's contract.
 
 Units are in the names, as in `probes/README.md`, which is the source of every field. `Sections` and
 `ON_DEMAND` at the end name all sections, in the contract's order.
@@ -160,4 +160,4 @@ ON_DEMAND: Mapping[str, type] = MappingProxyType(
         "sockets": Sockets,
     }
 )
-"""The sections that are only told while somebody looks, and never part of a snapshot."""
+"""The sections that are only requested on demand, and never part of a snapshot."""

@@ -8,15 +8,15 @@ from .kinds import Epoch, Line
 
 _IMAGE_ID = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]{52}")
 RESTARTING_SECONDS = 60.0
-"""Within so long after its engine restarted it, a container may well be on its way to the next restart."""
+"""For so long after a restart by its engine, a container may be about to restart again."""
 AHEAD_SECONDS = 10.0
-"""By how much it may have been started after the reply was begun that tells of it, the time of which is the reply's."""
+"""How much later than the time of a reply, which is that of its beginning, a container in it may have been started."""
 STOPPED_EXIT_CODES = frozenset({0, 130, 137, 143})
-"""How a container ends that somebody stopped: by itself, or by SIGINT, SIGKILL or SIGTERM (128 + number)."""
+"""Exit codes of a container that was stopped: by itself, or by SIGINT, SIGKILL or SIGTERM (128 + number)."""
 NOT_STARTED_EXIT_CODES = frozenset({125, 126, 127, 128})
-"""What engines note for a container that they could not start."""
+"""Exit codes that engines record for a container that they could not start."""
 STAYS_UP = frozenset({"always", "unless-stopped"})
-"""Restart policies that let only a person end a container for good."""
+"""Restart policies with which only a person ends a container permanently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container; what is only told by a closer look is None until its engine had time for one."""
+    """One container; what only an inspection reports is None until its engine had time for one."""
 
     engine: str
     owner: str
@@ -61,7 +61,7 @@ class Container:
 
     @property
     def lasting_name(self) -> str:
-        """Return its name without what is new at each deployment.
+        """Return its name without the part that changes at each deployment.
 
         Swarm names a task by its service, its slot (or, of a global service, its node) and an id: `shop_web.1.x9f2…`.
         """
@@ -70,14 +70,14 @@ class Container:
 
     @property
     def key(self) -> str:
-        """Return what tells it from all others and outlives it: one that is made anew has the same."""
+        """Return the stable key that survives re-creation."""
         return f"{self.source}/{self.lasting_name}"
 
     @property
     def image_reference(self) -> str:
         """Return its image with the tag and without the digest, as people write it: `ghcr.io/immich-app/server:v2`.
 
-        An image that has lost its tag is only known by its id, of which the beginning is enough.
+        An image that has lost its tag is only known by its id, of which the beginning is shown.
         """
         name = " ".join(self.image.partition("@")[0].split())
         match = _IMAGE_ID.fullmatch(name)
@@ -90,7 +90,7 @@ class Container:
 
     @property
     def image_tag(self) -> str | None:
-        """Return the tag of its image, None where there is none; a port of a registry is no tag."""
+        """Return the tag of its image, None if there is none; a port of a registry is no tag."""
         return self._image_parts[1]
 
     @property
@@ -103,7 +103,7 @@ class Container:
 
     @property
     def place(self) -> str:
-        """Return how the probe is asked about it."""
+        """Return its name in requests to the probe."""
         return f"{self.source}/{self.name}"
 
     @property
@@ -118,7 +118,7 @@ class Container:
 
     @property
     def has_died(self) -> bool:
-        """Return whether it ended by a fault, as far as one can tell that from somebody having stopped it."""
+        """Return whether it ended by a fault, if that can be distinguished from being stopped."""
         if self.state in ("restarting", "dead"):
             return True
         if self.state != "exited" or self.exit_code is None:
@@ -130,7 +130,7 @@ class Container:
     def is_restarting(self, epoch: float) -> bool:
         """Return whether its engine restarts it, or has just done so; `epoch` is the host's clock.
 
-        One that was started in the future was so by a clock that has been set back: nobody knows how long ago that was.
+        A start in the future was recorded by a clock that has been set back: how long ago it was is unknown.
         """
         if self.state == "restarting":
             return True
@@ -171,29 +171,29 @@ class Containers:
 
     @property
     def is_known(self) -> bool:
-        """Return whether any engine tells what it runs."""
+        """Return whether any engine reports its containers."""
         return bool(self.containers) or any(each.state == "ok" for each in self.engines)
 
     @property
     def total(self) -> int | None:
-        """Return how many there are, None where nobody can tell."""
+        """Return the number of containers, None if not known."""
         return len(self.containers) if self.is_known else None
 
     @property
     def running(self) -> int | None:
-        """Return how many run."""
+        """Return the number of running containers."""
         return sum(each.is_running for each in self.containers) if self.is_known else None
 
     @property
     def unhealthy(self) -> int | None:
-        """Return how many fail their health check."""
+        """Return the number of containers that fail their health check."""
         return sum(each.is_unhealthy for each in self.containers) if self.is_known else None
 
     def lists(self, source: str) -> bool:
-        """Return whether the list of a source is whole; an engine that is not there has no more containers."""
+        """Return whether the list of a source is complete; a missing engine has no containers."""
         return self.complete.get(source, True)
 
 
 def _age(container: Container) -> tuple[bool, float]:
-    """Return what is greater for the task that a slot has now."""
+    """Return a sort key that is greatest for the current task of a slot."""
     return container.is_running, container.started_epoch or 0.0

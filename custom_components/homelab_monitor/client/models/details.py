@@ -1,4 +1,4 @@
-"""What is only told while somebody looks: processes and logs."""
+"""Sections on demand: processes and logs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """The processes of the host at one moment; `total` counts also those that are left out."""
+    """The processes of the host at one moment; `total` includes those that are left out."""
 
     at: Age
     total: int

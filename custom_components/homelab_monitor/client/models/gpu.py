@@ -1,4 +1,4 @@
-"""Graphics cards, and what uses them."""
+"""GPUs, and the processes that use them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from .ranges import percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One graphics card; `state` is ok, suspended or lost."""
+    """One GPU; `state` is ok, suspended or lost."""
 
     id: str
     vendor: str
@@ -28,22 +28,22 @@ class Gpu:
     clock_hz: float | None = None
     memory_clock_hz: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
-    """Of thermal, power and hardware; None where the card does not tell."""
+    """Any of thermal, power and hardware; None if the GPU does not report it."""
 
     @property
     def memory_used_percent(self) -> float | None:
-        """Return the used share of the card's memory."""
+        """Return the used share of the GPU's memory in percent."""
         return percent(self.memory_used_bytes, self.memory_total_bytes)
 
     @property
     def is_throttled(self) -> bool | None:
-        """Return whether heat or a fault slows the card down; that it reached its power limit is no harm."""
+        """Return whether heat or a fault slows the GPU down; reaching its power limit is harmless."""
         return None if self.throttle_reasons is None else bool({"thermal", "hardware"} & {*self.throttle_reasons})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpus:
-    """All graphics cards of the host."""
+    """All GPUs of the host."""
 
     gpus: tuple[Gpu, ...]
     at: float | None = None
@@ -53,7 +53,7 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
-    """One process that uses a card; `gpu` is the card's id, `container` an engine's id or LXC's name."""
+    """One process that uses a GPU; `gpu` is the GPU's id, `container` an engine's id or LXC's name."""
 
     gpu: str
     pid: int
@@ -65,7 +65,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcesses:
-    """What uses the cards that are awake, those with most memory first; `complete` by source: nvidia, drm."""
+    """Processes on the GPUs that are awake, those with most memory first; `complete` by source: nvidia, drm."""
 
     processes: tuple[GpuProcess, ...]
     complete: Mapping[str, bool] = field(default_factory=dict)

@@ -10,7 +10,7 @@ Line = Annotated[str, "line"]
 Path = Annotated[str, "path"]
 """A path, or a line of a log."""
 Age = Annotated[float, "age"]
-"""Seconds between two moments of which one is now or the host's boot: the other has to be in a calendar."""
+"""Seconds between now or the host's boot and another moment, which datetime has to be able to represent."""
 Percent = Annotated[float, "percent"]
 """A share of a whole, 0 to 100."""
 Epoch = Annotated[float, "epoch"]

@@ -1,4 +1,4 @@
-"""What the machine is: operating system and hardware."""
+"""The host itself: operating system and hardware."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,20 +28,20 @@ class System:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskHardware:
-    """What a disk is, and the names by which it is known for good."""
+    """A disk's properties, and its permanent names."""
 
     size_bytes: int | None = None
     model: str | None = None
     serial: str | None = None
     wwn: str | None = None
     path: str | None = None
-    """Where it is plugged in, in words that survive a reboot."""
+    """Where it is plugged in, as a path that survives a reboot."""
     rotational: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceHardware:
-    """What a network interface is; `permanent_mac` only for physical ones."""
+    """A network interface's properties; `permanent_mac` only for physical ones."""
 
     type: str | None = None
     mac: str | None = None
@@ -51,7 +51,7 @@ class InterfaceHardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The machine itself."""
+    """The hardware of the host."""
 
     threads: int
     memory_bytes: int

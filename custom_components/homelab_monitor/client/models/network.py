@@ -1,4 +1,4 @@
-"""How the machine is connected: its interfaces and their addresses, and who listens."""
+"""Network of the host: its interfaces and their addresses, and listening sockets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """One network interface; addresses are None where the host cannot tell them."""
+    """One network interface; addresses are None if the host cannot report them."""
 
     type: str | None = None
     mac: str | None = None
@@ -33,7 +33,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interfaces:
-    """The interfaces that count, by name, and the way out: gateways and name servers."""
+    """The relevant interfaces, by name, and the gateways and name servers."""
 
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     primary: str | None = None
@@ -46,7 +46,7 @@ class Interfaces:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socket:
-    """One socket that listens; who owns it as far as the host's user may see."""
+    """One listening socket; its owner if the host's user may see it."""
 
     protocol: str
     address: str
@@ -62,7 +62,7 @@ class Socket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sockets:
-    """Who listens; `complete` says whether all are told, and whether all their processes are known."""
+    """Listening sockets; `complete`: whether all are reported, and whether all their processes are known."""
 
     sockets: tuple[Socket, ...] = ()
     complete: Mapping[str, bool] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a number can be: every difference and every share of what a host told lies within its range, or is absent.
+"""Ranges of numbers: every difference and every share of reported values is within its range, or absent.
 
 A host's numbers need not fit each other: lxcfs tells more memory available than there is, a filesystem in user space
 more blocks free than it has. What is made of such numbers would be wrong beyond all that a person could see.
@@ -6,19 +6,19 @@ more blocks free than it has. What is made of such numbers would be wrong beyond
 
 
 def within[Number: (int, float)](value: Number | None, least: float, most: float | None) -> Number | None:
-    """Return the value where it lies between the two, else None."""
+    """Return the value if it is between the two, else None."""
     return value if value is not None and most is not None and least <= value <= most else None
 
 
 def difference[Number: (int, float)](whole: Number | None, part: Number | None) -> Number | None:
-    """Return what is left of the whole without a part of it, None where that is no part of it."""
+    """Return the whole without a part of it, None if that is no part of it."""
     if whole is None or within(part, 0, whole) is None or part is None:
         return None
     return whole - part
 
 
 def percent(part: float | None, whole: float | None) -> float | None:
-    """Return `part` of `whole` in percent, None where there is nothing to share, or that is no part of it."""
+    """Return `part` of `whole` in percent, None if the whole is 0 or that is no part of it."""
     if not whole or within(part, 0, whole) is None or part is None:
         return None
     return min(100.0, 100.0 * part / whole)  # it may be rounded up

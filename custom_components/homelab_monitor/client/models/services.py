@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from .kinds import Age, Line
 
 UNSETTLED_STATES = frozenset({"activating", "deactivating"})
-"""On the way to another state: nobody knows yet whether a unit that had failed is well."""
+"""Transitional states: whether a unit that had failed is well is not known yet."""
 RUNNING_STATES = frozenset({"active", "reloading", "refreshing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One service unit that the user cares about (systemd words)."""
+    """One monitored service unit (in systemd's terms)."""
 
     name: str
     active_state: str
@@ -27,16 +27,16 @@ class Service:
     memory_bytes: int | None = None
     active_since_seconds: Age | None = None
     guest_uid: int | None = None
-    """Whose it is, where that is another user of the host: it may be ended or fail as they like."""
+    """Its owner, if that is another user of the host, who can end it or let it fail at will."""
 
     @property
     def speaks_for_host(self) -> bool:
-        """Return whether its failure is the host's: what is another user's own is not."""
+        """Return whether its failure counts for the host: that of another user's service does not."""
         return self.guest_uid is None
 
     @property
     def template(self) -> str:
-        """Return the template that it is an instance of (systemd.unit(5)), "" where it is none."""
+        """Return the template that it is an instance of (systemd.unit(5)), "" if it is none."""
         name, at, instance = self.name.partition("@")
         return f"{name}@.{instance.rpartition('.')[2]}" if at and not instance.startswith(".") else ""
 
@@ -47,7 +47,7 @@ class Service:
 
     @property
     def is_unsettled(self) -> bool:
-        """Return whether it is being started or stopped; one that failed may well fail again."""
+        """Return whether it is being started or stopped; one that failed may fail again."""
         return self.active_state in UNSETTLED_STATES
 
     @property
@@ -57,13 +57,13 @@ class Service:
 
     @property
     def has_ended_well(self) -> bool:
-        """Return whether a job has nothing to complain of; so it is after a reboot, too, before it has run."""
+        """Return whether a job ended without an error; also true after a reboot, before it has run."""
         return self.active_state == "inactive" and self.load_state == "loaded" and self.result == "success"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Services by state, and the chosen ones in full."""
+    """Services by state, and the monitored ones in full."""
 
     counts: Mapping[str, int]
     units: tuple[Service, ...] = ()

@@ -8,7 +8,7 @@ from .kinds import Age
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One package that could be updated; `security` where the package manager tells it apart."""
+    """One package that could be updated; `security` if the package manager distinguishes that."""
 
     name: str
     available: str
@@ -18,7 +18,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """How many packages one cause keeps from being upgraded, and how many of them bring security fixes."""
+    """How many packages one cause keeps from being upgraded, and how many of them have security fixes."""
 
     count: int
     security: int | None = None
@@ -26,22 +26,22 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updates:
-    """What a package manager knows without asking anybody; a count that it cannot know is None.
+    """What a package manager knows without network access; a count that it cannot know is None.
 
-    `pending` are those that would be installed, and nothing of the three below: what somebody holds, locks or ignores;
-    what comes to this machine later; what cannot be upgraded now.
+    `pending` are those that would be installed, without the three below: packages that are held, locked or ignored;
+    those that are rolled out to this host later; those that cannot be upgraded now.
     """
 
     manager: str
     pending: int | None = None
     security: int | None = None
     unfinished: int | None = None
-    """How many of those pending an earlier run has left half installed or not configured."""
+    """How many of the pending packages an earlier run has left half installed or not configured."""
     held: Withheld | None = None
     phased: Withheld | None = None
     kept_back: Withheld | None = None
     image: str | None = None
-    """How the system is brought up to date where that is done as a whole: then no package is installed."""
+    """How the system is updated if that is done as a whole: then no package is installed."""
     packages: tuple[Package, ...] = ()
     complete: Mapping[str, bool] = field(default_factory=dict)
     metadata_age_seconds: Age | None = None

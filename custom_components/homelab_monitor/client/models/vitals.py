@@ -1,4 +1,4 @@
-"""What moves at every poll: CPU, memory, load, traffic, I/O, temperatures."""
+"""What changes at every poll: CPU, memory, load, traffic, I/O, temperatures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from .ranges import difference, percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """Seconds since boot that the CPUs spent, summed; user and nice have that of guests in them (proc_stat(5))."""
+    """Seconds since boot that the CPUs spent, summed; user and nice include those of guests (proc_stat(5))."""
 
     user: float
     nice: float
@@ -33,7 +33,7 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Memory and swap in bytes, as `free` tells them."""
+    """Memory and swap in bytes, as `free` reports them."""
 
     total_bytes: int
     free_bytes: int
@@ -44,18 +44,18 @@ class Memory:
     swap_total_bytes: int = 0
     swap_free_bytes: int = 0
     zfs_cache_bytes: int = 0
-    """What ZFS's cache gives back when programs need it; `free` and MemAvailable count it as used."""
+    """The part of ZFS's cache that is freed when programs need it; `free` and MemAvailable count it as used."""
 
     @property
     def used_bytes(self) -> int | None:
-        """Return what is not available to a new process, as `free` counts it."""
+        """Return the bytes that are not available to a new process, as `free` counts them."""
         return difference(self.total_bytes, self.available_bytes)
 
     @property
     def needed_percent(self) -> float | None:
-        """Return the share of the memory that is used and cannot be given back."""
+        """Return the share of the memory in percent that is used and cannot be freed."""
         needed = difference(self.used_bytes, self.zfs_cache_bytes)
-        # A cache that is larger than what is used is no part of it.
+        # A cache that is larger than the used memory is no part of it.
         return percent(self.used_bytes if needed is None else needed, self.total_bytes)
 
     @property
@@ -111,7 +111,7 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uptime:
-    """Seconds since boot, time asleep included."""
+    """Seconds since boot, including time asleep."""
 
     uptime_seconds: Age
 
@@ -188,7 +188,7 @@ class Fan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensors:
-    """Temperatures and fans; `cpu_celsius` stands for the CPU, `asleep` names inputs that were left asleep."""
+    """Temperatures and fans; `cpu_celsius` is that of the CPU, `asleep` has inputs that were left asleep."""
 
     temperatures: tuple[Temperature, ...] = ()
     fans: tuple[Fan, ...] = ()

@@ -1,4 +1,4 @@
-r"""Bytes of a probe's output → hello, marker and replies; pure, and bounded in memory whatever arrives.
+r"""Bytes of a probe's output → hello, marker and replies; pure, and bounded in memory for any input.
 
     \x1ehomelab_monitor program\n               the hello: the interpreter reads its program
     \x1ehomelab_monitor 1 3.11.2 4711 0123…\n    the marker, once: the program runs, on that machine
@@ -36,18 +36,18 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A probe is alive and speaks this protocol."""
+    """A probe is running and speaks this protocol."""
 
     protocol: int
     python: str
     pid: int
     machine: str = ""
-    """What it makes of the machine-id, "" where there is none."""
+    """Its hash of the machine-id, "" if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawReply:
-    """One reply as JSON text, unpacked but not looked into."""
+    """One reply as JSON text, unpacked but not parsed."""
 
     id: str
     json: bytes
@@ -55,7 +55,7 @@ class RawReply:
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
-    """One reply that nobody waits for: not unpacked, not kept."""
+    """One unexpected reply: not unpacked, not kept."""
 
 
 type Record = Hello | Marker | RawReply | Unasked
@@ -63,7 +63,7 @@ type Record = Hello | Marker | RawReply | Unasked
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """A reply of which the payload is still to come."""
+    """A reply whose payload is not complete yet."""
 
     id: str
     length: int
@@ -71,10 +71,10 @@ class _Header:
 
 
 class ReplyParser:
-    """Cut one probe's output into records; once it raised, the rest of the stream is worthless."""
+    """Cut one probe's output into records; after it has raised, the rest of the stream is useless."""
 
     def __init__(self, host: str, is_wanted: Callable[[str], bool] = lambda _: True) -> None:
-        """Ask `is_wanted` of each reply's id once it is whole: to inflate another one would be work for nothing."""
+        """Call `is_wanted` with each complete reply's id: inflating an unwanted one would be wasted work."""
         self._host = host
         self._is_wanted = is_wanted
         self._buffer = bytearray()
@@ -84,12 +84,12 @@ class ReplyParser:
 
     @property
     def noise(self) -> str:
-        """Return the first line that did not belong to the conversation, "" without any."""
+        """Return the first line that is not part of the protocol, "" if there is none."""
         return first_line(self._noise.decode(errors="replace")) if self._noise else ""
 
     @property
     def is_inside_record(self) -> bool:
-        """Tell whether a record has begun and is not complete."""
+        """Return whether a record has begun and is not complete."""
         return self._header is not None or bool(self._buffer)
 
     def feed(self, data: bytes) -> list[Record]:
@@ -143,13 +143,13 @@ class ReplyParser:
         if line == _HELLO:
             return Hello()
         if match := _MARKER.fullmatch(line):
-            # What is none is no reason to wait for a better one.
+            # A malformed id is no reason to wait for a better one.
             machine = match[4].decode() if match[4] and _MACHINE.fullmatch(match[4]) else ""
             return Marker(int(match[1]), match[2].decode(), int(match[3]), machine)
         return None
 
     def _skip(self, count: int) -> None:
-        """Drop noise from the front; raise BadReply when there is too much of it."""
+        """Drop noise from the front; raise BadReply if there is too much of it."""
         if not count:
             return
         self._noise += self._buffer[: min(count, NOISE_KEPT - len(self._noise))]
@@ -159,7 +159,7 @@ class ReplyParser:
             raise BadReply(self._host, f"more than {NOISE_LIMIT} bytes that are no reply: {self.noise}")
 
     def _unpack(self, payload: bytes) -> bytes:
-        """Return the inflated payload; what inflates to more than a reply may hold is refused."""
+        """Return the inflated payload; raise ReplyTooLarge beyond REPLY_LIMIT, BadReply for malformed data."""
         inflater = zlib.decompressobj()
         try:
             unpacked = inflater.decompress(payload, REPLY_LIMIT + 1)

@@ -1,6 +1,6 @@
-"""One probe process on a host, seen from here: bytes in, records out, and why it ended.
+"""Our side of one probe process on a host: bytes in, records out, and why it ended.
 
-It is given what its channel receives, cuts that into records, and hands on the one that is waited for.
+It gets the bytes that its channel receives, cuts them into records, and passes on the awaited one.
 """
 
 import asyncio
@@ -31,23 +31,23 @@ from .framing import REPLY_LIMIT, Hello, Marker, RawReply, Record, ReplyParser, 
 from .programs import INTERPRETERS
 
 EXCHANGE_LIMIT = 2 * REPLY_LIMIT
-"""Bytes that a probe may send per request, dropped replies and noise included."""
+"""Bytes that a probe may send per request, including dropped replies and noise."""
 UNREADABLE_ID = "?"
-"""The id with which a probe answers a request line that it could not read."""
+"""The id of a probe's reply to a request line that it could not read."""
 _STDERR_KEPT = 4096
 _NOT_THERE = re.compile(r"not found|no such file|not recognized|cannot (find|execute)|permission denied", re.IGNORECASE)
 _SHELL_STATUS = (126, 127)
-"""POSIX shells: found but not executable, and not found; csh says 1 and explains itself."""
+"""POSIX shells: found but not executable, and not found; csh has 1 and prints an explanation."""
 _SIGNAL_STATUS = range(128, 254)
-"""How a shell says that a signal ended its command; sshd itself ends a session with 254 or 255."""
+"""Exit statuses of a shell whose command was ended by a signal; sshd itself ends a session with 254 or 255."""
 _NO_MODULE = re.compile(r"(?:Error|standard library of Python): No module named '?([\w.]+)")
 """Python's own words, bare or quoted by the probe."""
 _NO_LENGTH = "invalid literal for int() with base 10: b''"
-"""What a bootstrap command ends with whose input ends before the program: one that said no hello is an old one."""
+"""Last words of a bootstrap command whose input ends before the program: one without a hello is an old one."""
 
 
 def _finds(interpreters: Iterable[str]) -> re.Pattern[str]:
-    """Return what finds an interpreter in the words of a shell, with whatever path it was looked for."""
+    """Return the pattern that finds an interpreter in the words of a shell, with any path."""
     names = "|".join(sorted({re.escape(name.rpartition("/")[2]) for name in interpreters}))
     return re.compile(rf"(?<![\w.+/-])(?:[\w.+-]*/)*(?:{names})(?![\w+/-]|\.\w)")
 
@@ -57,7 +57,7 @@ class ProbeProcess:
 
     def __init__(self, host: str, interpreter: str) -> None:
         self._host = host
-        # What is called platform-python may be a script that looks for the other.
+        # platform-python may be a script that runs another interpreter.
         self._interpreter = _finds((interpreter, *INTERPRETERS))
         self._parser = ReplyParser(host, self._is_awaited)
         self._process: RemoteCommand | None = None
@@ -76,12 +76,12 @@ class ProbeProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether the process has started and can be asked."""
+        """Return whether the process has started and accepts requests."""
         running = self._process is not None and self._process.is_running
         return running and self._marker is not None and self._failure is None
 
     async def greet(self, process: RemoteCommand) -> None:
-        """Wait for the hello: not a byte before it, as nobody knows what else may be there and would do with it."""
+        """Wait for the hello; nothing is sent before it, as something else may run there and act on it."""
         self._process = process
         if self._hello is None:
             await self._record()
@@ -89,7 +89,7 @@ class ProbeProcess:
             raise BadReply(self._host, "a marker or a reply before the hello")
 
     async def load(self, payload: bytes) -> Marker:
-        """Send the program to a process that has said hello; return the marker of what it became."""
+        """Send the program to a process that has sent its hello; return the marker of the program."""
         self._send(payload)
         if self._marker is None:
             await self._record()
@@ -98,10 +98,10 @@ class ProbeProcess:
         return self._marker
 
     async def explain_silence(self, seconds: float) -> HomelabError:
-        """Return why there was no hello or no marker for so many seconds.
+        """Return the error for no hello or no marker within `seconds`.
 
         An old bootstrap command, a shell that waits for commands and a slow host are all silent.
-        How they take the end of their input tells them apart, and that can be sent to anybody.
+        They react differently to the end of their input, which is safe to send to all of them.
         """
         late = TimedOut(self._host, f"the probe did not start within {seconds:g} s")
         if self._hello is not None or self._process is None or not self._process.is_running:
@@ -111,7 +111,7 @@ class ProbeProcess:
             async with TimeLimit(SILENCE_SECONDS):
                 await self._record()
         except TimeoutError:
-            # OpenSSH ends no forced command because we ask for it: each try may leave one behind.
+            # OpenSSH does not end a forced command at our request: each try may leave one running.
             words = "the host is very slow, or what runs there instead, as a forced command, does not end and may stay"
             return TimedOut(self._host, f"{late.detail}: {words}")
         except HomelabError as err:
@@ -130,7 +130,7 @@ class ProbeProcess:
         return record.json
 
     async def see_end(self, seconds: float) -> None:
-        """End the input and wait until the process has ended, so that its channel is free; raises nothing."""
+        """End the input and wait until the process has ended, so that its channel is free; raise nothing."""
         if self._process is not None:
             self._process.write_eof()
         try:
@@ -146,13 +146,13 @@ class ProbeProcess:
             self._process.kill()
 
     def _send(self, data: bytes) -> None:
-        """Write to the process; one that no longer listens is about to end, and says why."""
+        """Write to the process; one that no longer reads is about to end and will report why."""
         if self._process is not None:
             with suppress(OSError):
                 self._process.write(data)
 
     async def _record(self) -> Record:
-        """Wait for the next record that somebody wants."""
+        """Wait for the next awaited record."""
         if self._failure is not None:
             raise self._failure
         if self._process is None or not self._process.is_running:
@@ -169,7 +169,7 @@ class ProbeProcess:
     # ------------------------------------------------------------ called by the channel
 
     def output(self, data: bytes) -> None:
-        """Cut the bytes into records and hand the wanted one on; an old id is dropped."""
+        """Cut the bytes into records and pass the wanted one on; a reply with an old id is dropped."""
         if not self._is_within_limit(data):
             return
         try:
@@ -181,8 +181,8 @@ class ProbeProcess:
             self._take(record)
 
     def _is_awaited(self, reply_id: str) -> bool:
-        """Tell whether somebody waits for a reply, and take it for the answer: another one would not be waited for."""
-        # Several may come in one piece, before who waits for the first has it.
+        """Return whether a reply is awaited, and count it as the answer: a second one is no longer awaited."""
+        # Several may arrive in one piece, before the waiting task has the first.
         if self._waiting is None or self._waiting.done() or not self._wanted:
             return False
         if reply_id not in {self._wanted, UNREADABLE_ID}:
@@ -191,7 +191,7 @@ class ProbeProcess:
         return True
 
     def _take(self, record: Record) -> None:
-        """Remember how far the process is, and hand on what is waited for; a few others may come."""
+        """Update the state of the process and pass on an awaited record; fail after too many others."""
         if isinstance(record, Unasked) or self._waiting is None or self._waiting.done():
             self._unasked += 1
             if self._unasked > UNASKED_RECORDS:
@@ -208,36 +208,36 @@ class ProbeProcess:
         self._settle(record)
 
     def error_output(self, data: bytes) -> None:
-        """Keep the end of what the process complains about."""
+        """Keep the end of standard error."""
         if self._is_within_limit(data):
             self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
 
     def ended(self) -> None:
-        """Tell who waits that nothing will come."""
+        """End the waiting: no more records will come."""
         self._settle(self._failure or self._ending())
 
     def _is_within_limit(self, data: bytes) -> bool:
-        """Count what arrives per request; give the process up when it is too much."""
+        """Count the bytes per request; give the process up if they are too many."""
         self._received += len(data)
         if self._received > EXCHANGE_LIMIT and self._failure is None:
             self._fail(ReplyTooLarge(self._host, f"more than {EXCHANGE_LIMIT} bytes for one request"))
         return self._failure is None
 
     def _fail(self, err: HomelabError) -> None:
-        """Give the process up."""
+        """Fail with an error and stop the process."""
         self._failure = err
         self._settle(err)
         self.stop()
 
     def _settle(self, outcome: Record | HomelabError) -> None:
-        """End the waiting; an error travels as a result, so that one nobody waits for is not logged."""
+        """End the waiting; an error is passed as a result, so that one that is not awaited is not logged."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(outcome)
 
     # ------------------------------------------------------------ why it ended
 
     def _ending(self) -> HomelabError:
-        """Return the error that tells why the process is gone."""
+        """Return the error that explains why the process ended."""
         process = self._process
         if process is not None and process.excess is not None:
             return process.excess
@@ -252,9 +252,9 @@ class ProbeProcess:
         return ProbeFailed(self._host, f"{words} ({status})" if words else status)
 
     def _shell_error(self, process: RemoteCommand, words: str) -> HomelabError | None:
-        """Return the error of something that ended without a hello and was not our command, None when it may have been.
+        """Return the error of something that ended without a hello and was not our command, None if it may have been.
 
-        Python would have said hello before it ended well, and a shell that cannot start it complains by its name.
+        Python would have sent a hello before it ended well, and a shell that cannot start it names it in its complaint.
         """
         if words.endswith(_NO_LENGTH):
             return OldForcedCommand(self._host)
@@ -265,10 +265,10 @@ class ProbeProcess:
         return SessionRefused(self._host, words) if process.exit_status is not None else None
 
     def _interpreter_error(self, status: int | None, words: str) -> HomelabError | None:
-        """Return the error of an interpreter that is missing or lacks a module, None when it is something else.
+        """Return the error of an interpreter that is missing or lacks a module, None for any other cause.
 
-        What else a shell may not run or does not find is named as well, in the same words: by a start-up file, or for
-        a login shell of its own.
+        Other programs that a shell may not run or does not find are named in the same words: in a start-up file, or by
+        a custom login shell.
         """
         if match := _NO_MODULE.search(words):
             return PythonIncomplete(self._host, match[1])
@@ -278,7 +278,7 @@ class ProbeProcess:
         return NoPython(self._host, line) if line and (status in _SHELL_STATUS or _NOT_THERE.search(line)) else None
 
     def _interpreter_in_noise(self) -> str:
-        """Return what was printed first, if that names the interpreter: not every shell complains on standard error."""
+        """Return the first line of noise if it names the interpreter: not every shell complains on standard error."""
         return self._parser.noise if self._interpreter.search(self._parser.noise) else ""
 
     def _last_words(self) -> str:

@@ -1,9 +1,9 @@
-"""A living probe process behind one SSH connection: start it, ask it, replace it when it dies.
+"""A running probe process behind one SSH connection: start it, send requests, replace it when it dies.
 
 One poll is one request line out and one reply back; polls never overlap. A process that died
-is replaced once within the poll, so is a connection that was dropped while idle, with a word or
-without one. A late reply is left to come and then dropped by its id; after two in a row everything
-is started anew.
+is replaced once within the poll, and so is a connection that was dropped while idle, with or
+without notice. A late reply is dropped by its id when it arrives; after two in a row everything
+is restarted.
 """
 
 import asyncio
@@ -45,18 +45,18 @@ _LOGGER = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 ASIDE_SECONDS = 60.0
-"""For connecting and starting a probe that a person waits for; over a link of 5 kB/s its program takes 22 s."""
+"""Limit of connecting and starting a probe that a person waits for; over a link of 5 kB/s the upload takes 22 s."""
 FAILED_LIMIT = 2
-"""Late or bad replies in a row after which process and connection are given up."""
+"""Late or bad replies in a row after which process and connection are dropped."""
 _ID_BYTES = 3
-"""Of chance in the id of a request, which is written in four characters."""
+"""Random bytes in the id of a request, which is written in four characters."""
 REPLY_MARGIN_SECONDS = 0.5
-"""How much earlier than we give up a probe gives up what is late, so that the rest still arrives in time."""
+"""How much earlier than our time limit a probe gives up late sections, so that the rest still arrives in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One request: its id, the line that asks, and the sections that may be answered."""
+    """One request: its id, its line, and the sections that the reply may have."""
 
     id: str
     line: bytes
@@ -64,7 +64,7 @@ class _Request:
 
 
 class ProbeSession:
-    """One host's probe; it connects and starts by itself at the first poll."""
+    """One host's probe; it connects and starts itself at the first poll."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -84,14 +84,14 @@ class ProbeSession:
         self._key = key
         self.host_keys = tuple(host_keys)
         self.afresh = afresh
-        """The keys were pinned before each had to be proven; the first login keeps its own alone."""
+        """The keys were pinned before each had to be proven; the first login keeps only those that it proves."""
         self.machine = machine
-        """Which machine is meant, as `identity.machine_of` says it; "" until the first one has said it."""
+        """The expected machine, as from `identity.machine_of`; "" until the first one has reported it."""
         self._programs = programs
         self._timeout = timeout
         self._gate = gate
         self._side_gate = side_gate
-        """The gate as long as the last connection failed: whoever is silent takes no place from the others."""
+        """The gate while the last connection has failed: a silent host takes no place from the others."""
         self._has_failed = False
         self._each_poll = each_poll
         self._poll_lock = asyncio.Lock()
@@ -107,7 +107,7 @@ class ProbeSession:
         self.connection: Connection | None = None
         self.host_key = ""
         self._rtt_seconds: float | None = None
-        """Of the last poll that had a connection of its own."""
+        """Of the last poll with a connection of its own."""
         self.noise: str | None = None
         self.python: tuple[str, str] | None = None
 
@@ -124,7 +124,7 @@ class ProbeSession:
         watch: Mapping[str, Sequence[str]] | None = None,
         sudo: Sequence[str] = (),
     ) -> Reply:
-        """Ask for sections and return the reply; raise HomelabError. Each step has `timeout` seconds."""
+        """Request sections and return the reply; raise HomelabError. Each step has `timeout` seconds."""
         async with self._poll_lock:
             request = self._request_for(sections, watch, sudo, self._timeout)
             try:
@@ -147,10 +147,10 @@ class ProbeSession:
         timeout: float,  # noqa: ASYNC109
         again_after: float | None = None,
     ) -> tuple[Reply, ...]:
-        """Ask a second probe, which polls do not wait for and which ends with its answer; raise HomelabError.
+        """Send the request to a second probe, which polls do not wait for and which ends after it; raise HomelabError.
 
-        `again_after`: ask twice, so many seconds apart, for what needs two readings. A person waits for it: all that is
-        to be done before the first question, be it with five interpreters, has ASIDE_SECONDS together.
+        `again_after`: request twice, so many seconds apart, for values that need two readings. A person waits for it:
+        all steps before the first request, even with five interpreters, have ASIDE_SECONDS together.
         """
         seconds = ASIDE_SECONDS + timeout if again_after is None else ASIDE_SECONDS + again_after + 2 * timeout
         try:
@@ -167,7 +167,7 @@ class ProbeSession:
         timeout: float,  # noqa: ASYNC109
         again_after: float | None,
     ) -> tuple[Reply, ...]:
-        """Ask a second probe once or twice."""
+        """Send the request to a second probe once or twice."""
         async with self.aside() as connection, self._probe_on(connection) as probe:
             replies = [await self._reply(probe, self._request_for(sections, watch, sudo, timeout), timeout)]
             if again_after is not None:
@@ -177,14 +177,14 @@ class ProbeSession:
 
     @asynccontextmanager
     async def aside(self) -> AsyncIterator[Connection]:
-        """Lend a connection for something beside the polls: the living one, or one of its own. No poll ends it."""
+        """Lend a connection for use beside the polls: the open one, or a separate one. No poll closes it."""
         connection = await self._connect_anew() if self._each_poll else await self.connect()
         async with self._lend(connection):
             yield connection
 
     @asynccontextmanager
     async def _lend(self, connection: Connection) -> AsyncIterator[Connection]:
-        """Keep a connection open for who uses it, but not beyond `close`."""
+        """Keep a connection open while it is used, but not beyond `close`."""
         self._lent[connection] += 1
         try:
             yield connection
@@ -196,7 +196,7 @@ class ProbeSession:
                     await connection.close()
 
     async def connect(self) -> Connection:
-        """Return the living connection, opened when there is none."""
+        """Return the open connection, or open one."""
         async with self._connect_lock:
             self._require_open()
             if self.connection is not None and (self.connection.is_clogged or self.connection.excess is not None):
@@ -208,24 +208,24 @@ class ProbeSession:
             return self.connection
 
     def narrow(self, proven: Sequence[str]) -> None:
-        """Trust only what another login to the host has proven, unless a login of our own has proven something."""
+        """Trust only the keys that another login to the host has proven, unless our own login has proven some."""
         if self.afresh:
             self.afresh, self.host_keys = False, tuple(proven)
 
     async def disconnect(self) -> None:
-        """End process and connection; the next poll starts both anew. One that is lent ends when given back."""
+        """End process and connection; the next poll restarts both. A lent connection is closed when it is returned."""
         self._starting.forget()
         await self._drop()
 
     async def _drop(self) -> None:
-        """Let go of process and connection."""
+        """Drop process and connection."""
         self._end_probe()
         connection, self.connection = self.connection, None
         if connection is not None and (self._is_closed or connection not in self._lent):
             await connection.close()
 
     async def close(self) -> None:
-        """End everything for good; takes seconds at most, raises nothing."""
+        """End everything for good, within CLOSE_SECONDS; raise nothing."""
         self._is_closed = True
         for opening in self._opening:
             opening.cancel()
@@ -243,10 +243,10 @@ class ProbeSession:
         sudo: Sequence[str],
         seconds: float,
     ) -> _Request:
-        """Return a new request; what is empty is left out of its line.
+        """Return a new request; empty values are left out of its line.
 
-        Nobody can guess its id, so who answers has read it: what is not read piles up here, in the channel or behind a
-        key exchange that never ends. It is as long as a day's number would be.
+        Its id cannot be guessed, so a host that answers has read it: unread requests would pile up here, in the channel
+        or behind a key exchange that never ends. It is as long as a counter would be after a day.
         """
         request_id = secrets.token_urlsafe(_ID_BYTES)
         wanted = {"id": request_id, "sections": list(sections)}
@@ -255,7 +255,7 @@ class ProbeSession:
         return _Request(request_id, line.encode() + b"\n", sections)
 
     async def _reply(self, probe: ProbeProcess, request: _Request, seconds: float) -> Reply:
-        """Send one request line and return the typed reply, as far as it was asked."""
+        """Send one request line and return the typed reply, with the requested sections."""
         try:
             async with TimeLimit(seconds):
                 raw = await probe.ask(request.id, request.line)
@@ -264,7 +264,7 @@ class ProbeSession:
         return decode_reply(self._target.host, raw, request.sections)
 
     async def _ask(self, request: _Request) -> Reply:
-        """Return the reply; a process or connection that turns out to be dead is replaced once."""
+        """Return the reply; a dead process or connection is replaced once."""
         probe = await self._ready()
         acknowledged = self._acknowledged()
         try:
@@ -274,7 +274,7 @@ class ProbeSession:
         except TimedOut as err:
             if acknowledged is None or self._acknowledged() != acknowledged:
                 raise
-            # A firewall that has forgotten a connection drops all that is sent on it, and lets a new one through.
+            # A firewall that has forgotten a connection drops all its packets, and lets a new one through.
             await self._drop()
             died = err
         _LOGGER.debug("Starting the probe again: %s", died)
@@ -286,7 +286,7 @@ class ProbeSession:
         return await self._exchange(probe, request)
 
     def _acknowledged(self) -> int | None:
-        """Return how much of what was sent the host's system has taken, None where nobody knows."""
+        """Return how many sent bytes the host's system has acknowledged, None if not known."""
         return self.connection.bytes_sent if self.connection else None
 
     async def _exchange(self, probe: ProbeProcess, request: _Request) -> Reply:
@@ -294,7 +294,7 @@ class ProbeSession:
         try:
             reply = await self._reply(probe, request, self._timeout)
         except BadReply:
-            # Nobody knows where the next record would begin.
+            # It is unknown where the next record would begin.
             self._end_probe()
             raise
         finally:
@@ -306,29 +306,29 @@ class ProbeSession:
         return reply
 
     def _learn_host_keys(self, connection: Connection) -> None:
-        """Take over what the server has proven or retired since the last look.
+        """Take over the keys that the server has proven or retired since the last call.
 
-        A connection whose own key was dropped meanwhile, over another one, is not heard.
+        A connection whose own key was dropped meanwhile, over another connection, is ignored.
         """
         if connection.host_keys is not self._keys_seen and connection.host_key in self.host_keys:
             self.host_keys = connection.host_keys
         self._keys_seen = connection.host_keys
 
     async def _count_failed(self) -> None:
-        """Give process and connection up after too many late or bad replies in a row."""
+        """Drop process and connection after too many late or bad replies in a row."""
         self._failed += 1
         if self._failed >= FAILED_LIMIT:
             self._failed = 0
             await self.disconnect()
 
     async def _ready(self) -> ProbeProcess:
-        """Return a living probe on a living connection; raise ProbeStarting while that takes long."""
+        """Return a running probe on an open connection; raise ProbeStarting while that takes long."""
         if self._probe is not None and self._probe.is_alive:
             return self._probe
         return await self._starting.probe(self._start_for_polls)
 
     async def _start_for_polls(self) -> ProbeProcess:
-        """Return a new probe, on a new connection where it has to be."""
+        """Return a new probe, on a new connection if necessary."""
         is_fresh = self.connection is None or self.connection.closed
         connection = await self.connect()
         try:
@@ -340,11 +340,11 @@ class ProbeSession:
             await self._drop()
             self._probe = await self._start(await self.connect(), self._starting.send)
         except AnotherMachine:
-            await self._drop()  # The next one may lead to the right one.
+            await self._drop()  # The next connection may lead to the right machine.
             raise
         except TimedOut:
             if self._starting.is_sending:
-                await self._drop()  # Nothing gets through any more.
+                await self._drop()  # The connection no longer carries anything.
             raise
         return self._probe
 
@@ -357,12 +357,12 @@ class ProbeSession:
     # ------------------------------------------------------------ connecting and starting
 
     def _require_open(self) -> None:
-        """Raise when the session was closed for good."""
+        """Raise ConnectionLost if the session was closed for good."""
         if self._is_closed:
             raise ConnectionLost(self._target.host, "the session is closed")
 
     async def _connect_anew(self) -> Connection:
-        """Return a new connection, opened in a task that `close` can cancel; who asks closes it."""
+        """Return a new connection, opened in a task that `close` can cancel; the caller closes it."""
         self._require_open()
         opening = asyncio.ensure_future(self._open())
         self._opening.add(opening)
@@ -376,14 +376,14 @@ class ProbeSession:
         finally:
             self._opening.discard(opening)
         try:
-            self._require_open()  # It may have ended in the very moment in which the login succeeded.
+            self._require_open()  # The session may have been closed at the moment in which the login succeeded.
         except ConnectionLost:
             await connection.close()
             raise
         return connection
 
     async def _open(self) -> Connection:
-        """Return a connection to who is meant, and trust what its login has proven."""
+        """Return a connection to the expected machine, and trust the keys that its login has proven."""
         is_first = self.afresh
         connection = await self._log_in(is_first=is_first)
         self.narrow(connection.host_keys)
@@ -393,7 +393,7 @@ class ProbeSession:
         return connection
 
     async def _log_in(self, *, is_first: bool) -> Connection:
-        """Return a new connection, and remember whether there was one."""
+        """Return a new connection, and remember whether that failed."""
         gate = self._side_gate if self._has_failed else self._gate
         try:
             connection = await Connection.open(
@@ -412,12 +412,12 @@ class ProbeSession:
         return connection
 
     async def _ask_who(self, connection: Connection) -> None:
-        """Let a connection that no probe was started on say where it leads to."""
+        """Identify the machine of a connection on which no probe was started."""
         await ask_who(connection, self._programs, self._timeout)
 
     @asynccontextmanager
     async def _probe_on(self, connection: Connection) -> AsyncIterator[ProbeProcess]:
-        """Lend a probe of its own on a connection, on another one where the server allows no second channel."""
+        """Lend a separate probe on a connection, on another one if the server allows no second channel."""
         async with AsyncExitStack() as stack:
             try:
                 probe = await self._start(connection)
@@ -439,17 +439,17 @@ class ProbeSession:
                     connection, probe, interpreter, self._programs.linux.payload, timeout=self._timeout, send=send
                 )
             except (NoPython, PythonIncomplete) as err:
-                # An incomplete one says more than one that is not there.
+                # An incomplete interpreter explains more than a missing one.
                 refused = err if refused is None or isinstance(err, PythonIncomplete) else refused
                 continue
             except (CommandNotRun, SessionRefused) as err:
-                # Of a shell that has spoken of an interpreter, that says more.
+                # If the shell has named an interpreter, that error explains more.
                 raise refused or err from err
             finally:
                 self.noise = probe.noise or None
             self._interpreter = interpreter
             self.python = (marker.python, interpreter)
-            # Where nobody has noted it, the first one is meant from now on.
+            # If none was recorded, the first one is expected from now on.
             self.machine = self.machine or marker.machine
             return probe
         raise refused or NoPython(self._target.host)

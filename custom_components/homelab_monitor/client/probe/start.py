@@ -1,8 +1,8 @@
-"""Start a probe, which says on which machine it runs; and ask just that where no probe is wanted.
+"""Start a probe, which reports the machine that it runs on; or only identify the machine if no probe is needed.
 
-Clones of one template have the same host keys, and a lease that changes hands, or somebody in between, leads from one
-to the other: the login proves the template. So a connection knows which machine is meant, and until it has heard
-that from the one that answers, it carries no request, no command and no password.
+Clones of one template have the same host keys, and a reassigned lease, or a man in the middle, leads from one to the
+other: the login proves the template. So a connection knows the expected machine, and until the one that answers has
+reported its id, it carries no request, no command and no password.
 """
 
 from collections.abc import Awaitable, Callable
@@ -52,9 +52,9 @@ async def start_probe(  # noqa: PLR0913
 
 
 async def ask_who(connection: Connection, programs: Programs, timeout: float) -> None:  # noqa: ASYNC109
-    """Let a machine say which one it is; raise AnotherMachine, or the HomelabError that says why it does not.
+    """Identify the machine of a connection; raise AnotherMachine, or the HomelabError that explains why that failed.
 
-    One without Python has never said it, or says nothing now, and then may be the same: that is to be repaired.
+    One without Python has never reported an id, or no longer does, and may be the same: its Python has to be repaired.
     """
     for interpreter in INTERPRETERS:
         probe = ProbeProcess(connection.host, interpreter)

@@ -1,7 +1,7 @@
-"""Starting a probe on a host that is far away: waited for as long as its program gets nearer.
+"""Upload a probe over a slow link: wait as long as the upload makes progress.
 
-On a link of 5 kB/s the program is under way for longer than any poll waits. So it is sent in a task
-that outlives polls, which meanwhile say that the probe is starting.
+On a link of 5 kB/s the upload takes longer than any poll waits. So the program is sent in a task
+that outlives polls, which meanwhile report that the probe is starting.
 """
 
 import asyncio
@@ -15,42 +15,42 @@ from .framing import Marker
 from .process import ProbeProcess
 
 STALLED_SECONDS = 30.0
-"""How long a program may be under way without another byte of it being acknowledged."""
+"""How long an upload may go without another byte being acknowledged."""
 START_SECONDS = 600.0
-"""How long a program may be under way at all."""
+"""How long a whole upload may take."""
 _LOOK_SECONDS = 1.0
 
 
 class Starting:
-    """The probe that is being started for the polls of one host."""
+    """The start of a probe for the polls of one host."""
 
     def __init__(self, host: str, patience: float) -> None:
         self._host = host
         self._patience = patience
         self._task: asyncio.Task[ProbeProcess] | None = None
         self._sending = asyncio.Event()
-        """Set while there is nothing to wait for but the program's way."""
+        """Set once only the upload of the program has to be waited for."""
 
     @property
     def is_under_way(self) -> bool:
-        """Tell whether a probe is being started that nobody waits for."""
+        """Return whether a probe is being started in the background."""
         return self._task is not None and not self._task.done()
 
     @property
     def is_sending(self) -> bool:
-        """Tell whether the last start got as far as sending its program."""
+        """Return whether the last start has reached the upload of its program."""
         return self._sending.is_set()
 
     def forget(self) -> None:
-        """Have nobody learn how the start ended; the connection that it used is gone."""
+        """Drop the result of the start; the connection that it used is closed."""
         self._task = None
 
     async def probe(self, start: Callable[[], Coroutine[None, None, ProbeProcess]]) -> ProbeProcess:
-        """Return the probe that `start` makes, or already makes; raise ProbeStarting while its program is under way."""
+        """Return the probe from `start`, or from the start in progress; raise ProbeStarting while that is uploading."""
         if self._task is None:
             self._sending.clear()
             self._task = asyncio.create_task(start())
-            self._task.add_done_callback(_heard)
+            self._task.add_done_callback(_retrieve_exception)
         task, sending = self._task, asyncio.create_task(self._sending.wait())
         try:
             await asyncio.wait({task, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -64,19 +64,19 @@ class Starting:
         return task.result()
 
     async def send(self, connection: Connection, probe: ProbeProcess, payload: bytes) -> Marker:
-        """Send the program as `load` does, and let polls go on meanwhile."""
+        """Send the program as `load` does, while polls continue."""
         self._sending.set()
         return await load(connection, probe, payload)
 
 
-def _heard(task: asyncio.Task[ProbeProcess]) -> None:
-    """Take note of how a start ended, so that one that nobody waits for is not logged."""
+def _retrieve_exception(task: asyncio.Task[ProbeProcess]) -> None:
+    """Retrieve the exception of a start, so that one that is not awaited is not logged."""
     if not task.cancelled():
         task.exception()
 
 
 async def load(connection: Connection, probe: ProbeProcess, payload: bytes) -> Marker:
-    """Send the program and return the marker of what it became; raise TimeoutError when it no longer gets nearer."""
+    """Send the program and return its marker; raise TimeoutError if the upload makes no more progress."""
     loading = asyncio.create_task(probe.load(payload))
     acknowledged, moved = connection.bytes_sent, time.monotonic()
     try:

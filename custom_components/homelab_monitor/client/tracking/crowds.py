@@ -1,4 +1,4 @@
-"""Names of which many would become one id: some stay as they are, all others get numbers that no id loses.
+"""Names that would become one entity id: some stay as they are, all others get numbers that no id loses.
 
 Home Assistant makes an entity's id of its name: in letters and digits of ASCII, where one character may become sixteen,
 and cut at 255. For each of those that come to the same it counts up from 2, so that thousands cost minutes.
@@ -13,7 +13,7 @@ import unicodedata
 from ..limits import ALIKE, LABEL_LIMIT, ODD_LABELS
 
 type Slug = Callable[[str], str]
-"""Returns what a text is in an id, as Home Assistant's `slugify` does."""
+"""Returns the form of a text in an entity id, as Home Assistant's `slugify` does."""
 
 _SIMPLE = re.compile(r"[A-Za-z0-9 _./:;()+#@~*=-]*")
 _BETWEEN = re.compile(r"[^a-z0-9]+")
@@ -26,19 +26,19 @@ _LETTERS_END = "\u0482"
 
 
 def simple_slug(text: str) -> str | None:
-    """Return what a text is in an id, None where only a look at each character can tell."""
+    """Return the form of a text in an entity id, None if that depends on each character."""
     return _BETWEEN.sub("_", text.lower()).strip("_") if _SIMPLE.fullmatch(text) else None
 
 
 def plain_slug(text: str) -> str:
-    """Return what a text is in an id where nobody says it better: what is no letter of ASCII is left out."""
+    """Return the form of a text in an entity id, without all characters that are no ASCII letters: the default."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return _BETWEEN.sub("_", plain.lower()).strip("_")
 
 
 @lru_cache(maxsize=1024)
 def numbered(label: str, number: int) -> str:
-    """Return a label with its number, of a long one so much that an id has room for both."""
+    """Return a label with its number; a long label is cut so that an entity id has room for both."""
     return f"{fitting(label)} ({number})"
 
 
@@ -64,9 +64,9 @@ def _width(sign: str) -> int:
 
 
 class Crowds:
-    """Counts the names of a kind by what becomes of them in an id: beyond ALIKE of them there is no room.
+    """Counts the names of a kind by their form in an entity id: beyond ALIKE of them there is no room.
 
-    A look at each of many odd names would itself take long: then they all count as one.
+    Checking each of many odd names would itself take long: then they all count as one.
     """
 
     def __init__(self, labels: Collection[str], slug: Slug) -> None:
@@ -79,7 +79,7 @@ class Crowds:
         self._first_numbers: dict[str, int] = {}
 
     def has_room(self, label: str, number: int) -> bool:
-        """Tell whether an id has room for one more item of that name."""
+        """Return whether an entity id has room for one more item of that name."""
         return not self._is_needed or self._counts[self._look(label, number)] < ALIKE
 
     def add(self, label: str, number: int) -> None:
@@ -92,11 +92,11 @@ class Crowds:
             self._first_numbers[self._look(label, 1)[0]] = number + 1
 
     def first_number(self, label: str) -> int:
-        """Return the first number that may have room, 2 at least."""
+        """Return the first number that may have room, at least 2."""
         return self._first_numbers.get(self._look(label, 1)[0], 2) if self._is_needed else 2
 
     def _look(self, label: str, number: int) -> tuple[str, int]:
-        """Return what ids of that name have in common."""
+        """Return what the entity ids of that name have in common."""
         text = label if number == 1 else fitting(label)
         if (found := self._slugs.get(text)) is None:
             found = simple_slug(text)

@@ -1,12 +1,12 @@
-"""The items of a host (filesystems, disks, GPUs, units …) and who is who over time.
+"""The items of a host (filesystems, disks, GPUs, units …) and their identity over time.
 
 An item is known by several keys: a filesystem by its UUID and its mountpoint, a disk by its
 WWN, its serial number and where it is plugged in. Any of them may become readable later, be
-unreadable for a while, or change; the id that an item got at first sight stays for good, as
-entities hang on it. `client/tracking/pairing.py` finds out which found item is which known one.
+unreadable for a while, or change; the id that an item got at first sight is permanent, as
+entities depend on it. `client/tracking/pairing.py` matches found items with known ones.
 
-An item that is not found is not gone: only a complete inventory can miss it, and only
-after MISSES_BEFORE_GONE of them over at least GONE_SECONDS may it leave.
+An item that is not found is not gone: only a complete inventory can miss it, and it is removed
+only after MISSES_BEFORE_GONE of them over at least GONE_SECONDS.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ from .pairing import IDENTITIES, PROVISIONAL, pairs, place
 MISSES_BEFORE_GONE = 3
 GONE_SECONDS = 24 * 3600.0
 _OWNERS = {False: "host", True: "guests"}
-"""Whose new ids are counted together."""
+"""Stored names of the two groups whose new ids are counted together."""
 _UNCALLED = 0
 """The number of an item before it has its first label."""
 
@@ -47,18 +47,18 @@ _UNCALLED = 0
 class FoundItem:
     """One item that the host has now: `keys` maps kinds of key to values, strongest first.
 
-    `name` is its place in the snapshot, `label` what people call it. An item that is only
+    `name` is its place in the snapshot, `label` its name for people. An item that is only
     `shown` (a unit that once failed and is well again) is not counted as seen; one that is only
-    `kept` (a container among too many to show each) is remembered where it is known, and never new.
+    `kept` (a container among too many to show each) stays if it is known, and is never new.
     """
 
     name: str
     label: str
     keys: Mapping[str, str]
     source: str = ""
-    """Which of several lists it is on, as engine and owner of a container."""
+    """Which of several lists it is on, such as engine and owner of a container."""
     token: str = ""
-    """What it has until it goes or the host boots, whatever it is called meanwhile; "" where there is no such thing."""
+    """What identifies it until it disappears or the host boots, under any name; "" if there is no such thing."""
     shown: bool = False
     kept: bool = False
 
@@ -70,70 +70,70 @@ class Known:
     keys: dict[str, str]
     label: str
     number: int = 1
-    """Which one it is of several that are called alike."""
+    """Its number among several with the same label."""
     called: str = ""
-    """The whole label, where it is long: key and label have only the beginning of it."""
+    """The whole label, if it is long: key and label have only the beginning of it."""
     source: str = ""
     misses: int = 0
     missing_seconds: float = 0.0
-    """For how long complete inventories went by without it, over restarts."""
+    """How long complete inventories have lacked it, across restarts."""
     token: str = field(default="", compare=False, metadata={"serialize": "omit"})
-    """What it had when it was seen last."""
+    """Its token when it was last seen."""
     missed_at: float | None = field(default=None, compare=False, metadata={"serialize": "omit"})
-    """When it was missed last, by a clock that nobody sets and that starts anew with us."""
+    """When it was last missed, by the monotonic clock."""
 
     @property
     def title(self) -> str:
-        """Return what people call it, with a mark where another one has that name."""
+        """Return its label, with a number if another item has that label."""
         return self.label if self.number == 1 else numbered(self.label, self.number)
 
     @property
     def name(self) -> str:
-        """Return the label as the host tells it, by which people choose it: without a mark, and whole."""
+        """Return the label as the host reports it, by which people select it: without a number, and whole."""
         return self.called or self.label
 
     @property
     def unit(self) -> str:
-        """Return by which name systemd is asked for a service."""
-        # Of one that is away the file has the whole name in its key alone; a label of an earlier version is cut.
+        """Return the name of a service's unit for systemd."""
+        # The file has the whole name of a missing one only in its key; a label of an earlier version is cut.
         return f"{self.called}.service" if self.called else self.keys.get("unit", "").partition("/")[2]
 
     @property
     def is_gone(self) -> bool:
-        """Return whether it was missed often and long enough to leave."""
+        """Return whether it was missed often and long enough to be removed."""
         return self.misses >= MISSES_BEFORE_GONE and self.missing_seconds >= GONE_SECONDS
 
     @property
     def is_provisional(self) -> bool:
-        """Return whether nothing better is known of it than what it is called just now."""
+        """Return whether it has only provisional keys."""
         return self.keys.keys() <= PROVISIONAL
 
     def miss(self, now: float, patience: float) -> None:
-        """Count a complete inventory without it, and the time since the one before, as far as we were there to see it.
+        """Count a complete inventory without it, and the time since the one before, if it was monitored.
 
-        That is `patience` seconds at most: in a longer one the host was off, or nobody looked.
+        At most `patience` seconds: in a longer gap the host was off, or was not polled.
         """
         self.misses += 1
         self.missing_seconds += 0.0 if self.missed_at is None else min(max(0.0, now - self.missed_at), patience)
         self.missed_at = now
 
     def see(self) -> None:
-        """Note that it is there."""
+        """Reset the misses: it exists."""
         self.misses, self.missing_seconds, self.missed_at = 0, 0.0, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What is known of the items of a kind, and the lists that they are on."""
+    """What is known about the items of a kind, and the lists that they are on."""
 
     is_listed: Callable[[str], bool] = lambda _source: True
-    """Whether a list is whole, so that what is not on it is missed."""
+    """Whether a list is complete, so that items that are not on it are missed."""
     guest_of: Callable[[str], str] = lambda _source: ""
-    """Whose share of the room the items on a list take, "" for the host's own."""
+    """Whose share of the limits the items on a list count against, "" for the host's own."""
     infixes: Collection[str] = ()
-    """No new id is another one with one of these behind it."""
+    """Suffixes by which no new id may differ from another one."""
     patience: float = math.inf
-    """For how many seconds between two looks somebody was there to see what is missing."""
+    """How many seconds between two polls count as time in which an item was missing."""
 
 
 _ONE_SOURCE = Sources()
@@ -145,15 +145,15 @@ class Inventory:
 
     items: dict[str, dict[str, Known]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict, compare=False)
-    """How many of a kind had no room at the last look."""
+    """How many of a kind had no room at the last match."""
     newcomers: dict[bool, Bucket] = field(
         default_factory=lambda: {is_guest: Bucket(*NEW_ITEMS) for is_guest in (False, True)}, compare=False, repr=False
     )
-    """What new ids are taken from, those of guests apart."""
+    """Buckets that new ids are taken from, separate for guests."""
     seen: set[str] = field(default_factory=set, compare=False)
-    """Kinds of which something was seen: a first look may find many at once."""
+    """Kinds of which something was seen: a first match may find many at once."""
     slug: Slug = field(default=plain_slug, compare=False, repr=False)
-    """What becomes of a name in the ids that are made of it."""
+    """Makes the part of an entity id from a name."""
 
     def match(
         self,
@@ -164,13 +164,13 @@ class Inventory:
         now: float,
         sources: Sources = _ONE_SOURCE,
     ) -> dict[str, str]:
-        """Return item id → name for everything found, and remember it, as far as there is room.
+        """Return item id → name for everything found, and remember it, if there is room.
 
-        Items that are not found count a miss when the inventory is complete, and their source is. `now` are seconds
-        of a monotonic clock.
+        Items that are not found count a miss if the inventory and their source are complete. `now` are seconds of a
+        monotonic clock.
         """
         known = self.items.setdefault(kind, {})
-        # In an order of our own: what a host lists first today may be the last one tomorrow.
+        # Sorted: what a host lists first today may be the last one tomorrow.
         by_name = {item.name: _handy(item) for item in sorted(found, key=lambda item: item.name)}
         is_first = kind not in self.seen and not known
         ids, new = _known_ids(known, by_name)
@@ -188,7 +188,7 @@ class Inventory:
     def _admitted(
         self, known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callable[[str], str], *, is_first: bool
     ) -> list[FoundItem]:
-        """Return what there is room for, and time: a first look may find many at once."""
+        """Return the new items within the limits of count and rate: a first match may find many at once."""
         roomy = _admitted(known, new, guest_of)
         return [each for each in roomy if is_first or self.newcomers[guest_of(each.source) != ""].take()]
 
@@ -197,7 +197,7 @@ class Inventory:
         self.items[kind].pop(item_id, None)
 
     def pop_gone(self) -> list[tuple[str, str]]:
-        """Forget what is gone for good; return its (kind, id) pairs."""
+        """Forget items that are gone; return their (kind, id) pairs."""
         gone = [
             (kind, item_id) for kind, known in self.items.items() for item_id, item in known.items() if item.is_gone
         ]
@@ -206,9 +206,9 @@ class Inventory:
         return gone
 
     def pop_surplus(self, kind: str, there: Collection[str], sources: Sources = _ONE_SOURCE) -> list[str]:
-        """Forget what is beyond ITEMS_LIMIT, which an earlier version did not hold, or guests' before that.
+        """Forget items beyond ITEMS_LIMIT, which earlier versions did not enforce; return their ids.
 
-        Guests' items go first, then what is away, and of that the newest.
+        Guests' items go first, then missing ones, and of those the newest.
         """
         known = self.items.get(kind, {})
         if len(known) <= ITEMS_LIMIT:
@@ -224,12 +224,12 @@ class Inventory:
         return dict(_ENCODER.encode(self.items))
 
     def pace(self) -> dict[str, object]:
-        """Return, as plain JSON values, how many new ids there may be: a restart is no new beginning."""
+        """Return, as plain JSON values, how many new ids are left: a restart does not reset the limit."""
         left = {_OWNERS[is_guest]: round(bucket.left, 2) for is_guest, bucket in self.newcomers.items()}
         return {"seen": sorted(self.seen), **left}
 
     def keep_pace(self, stored: Mapping[str, Any], seconds: float) -> None:
-        """Go on with what `pace` told so many seconds ago; what does not fit is left out."""
+        """Continue with what `pace` returned so many seconds ago; values that do not fit are ignored."""
         self.seen.update(texts(stored.get("seen")))
         for is_guest, bucket in self.newcomers.items():
             left = number(stored.get(_OWNERS[is_guest]), None)
@@ -238,18 +238,18 @@ class Inventory:
 
 
 def restore_inventory(stored: Mapping[str, Any]) -> Inventory:
-    """Return the inventory that `as_dict` made; raises ValueError, LookupError, TypeError or AttributeError."""
+    """Return the inventory that `as_dict` made; raise ValueError, LookupError, TypeError or AttributeError."""
     items = _DECODER.decode({kind: _with_seconds(known) for kind, known in stored.items()})
     for each in (each for known in items.values() for each in known.values()):
         each.keys = {kind: _handy_key(value) for kind, value in each.keys.items()}
     for known in items.get("container", {}).values():
-        # An earlier version did not note it: the key has engine, owner and a name in which anything may be.
+        # An earlier version did not store it: the key has engine, owner and a name that may contain anything.
         known.source = known.source or "/".join(known.keys.get("container", "").split("/", 2)[:2])
     return Inventory(items=items, seen={kind for kind, known in items.items() if known})
 
 
 def _with_seconds(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the stored items of a kind; an earlier version noted two times of the wall clock."""
+    """Return the stored items of a kind; an earlier version stored two times of the wall clock."""
     items: dict[str, Any] = {}
     for item_id, item in stored.items():
         since, last = item.get("missing_since"), item.get("last_missed")
@@ -263,10 +263,10 @@ _DECODER = BasicDecoder(dict[str, dict[str, Known]])
 
 
 def _known_ids(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> tuple[dict[str, str], list[FoundItem]]:
-    """Return name → id of what is known, and the rest; what is only shown or kept is never new."""
+    """Return name → id of known items, and the new ones; an item that is only shown or kept is never new."""
     ids = _moved(known, found)
     paired = set(ids.values())
-    # Of those that nothing tells apart, one that was there goes before one that was away, and then the oldest.
+    # Of items that nothing distinguishes, those that were present go before missing ones, and then the oldest.
     order = sorted((each for each in known if each not in paired), key=lambda item_id: known[item_id].misses > 0)
     rest = {name: item.keys for name, item in found.items() if name not in ids}
     ids |= pairs({item_id: known[item_id].keys for item_id in order}, rest)
@@ -274,9 +274,9 @@ def _known_ids(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> tu
 
 
 def _moved(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> dict[str, str]:
-    """Return name → id of what has another place than before and still what it has only while it is there.
+    """Return name → id of items that have another place than before and the same token.
 
-    What keeps its place needs none of this, and a token that several have tells nothing.
+    An item that kept its place needs none of this, and a token that several have identifies nothing.
     """
     before = _sole((item_id, item.token) for item_id, item in known.items())
     now = _sole((name, item.token) for name, item in found.items())
@@ -288,7 +288,7 @@ def _moved(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> dict[s
 
 
 def _has_moved(entry: Known, item: FoundItem) -> bool:
-    """Tell whether a known item may be one that was found at another place: no identity says that they are two."""
+    """Return whether a known item may be one that was found at another place: no identity differs."""
     spot = place(item.keys)
     if spot is None or entry.keys.get(spot[0], spot[1]) == spot[1] or entry.source != item.source:
         return False
@@ -296,7 +296,7 @@ def _has_moved(entry: Known, item: FoundItem) -> bool:
 
 
 def _sole(tokens: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return token → who has it, where only one does."""
+    """Return token → item for tokens that only one item has."""
     holders: dict[str, str | None] = {}
     for name, token in tokens:
         if token:
@@ -305,7 +305,7 @@ def _sole(tokens: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _admitted(known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callable[[str], str]) -> list[FoundItem]:
-    """Return what there is room for: what is the host's own first, whatever guests have; each guest has a share."""
+    """Return the new items within the limits: the host's own first, whatever guests have; each guest has a share."""
     counts = Counter(guest_of(item.source) for item in known)
     admitted = []
     for guest, item in sorted(((guest_of(item.source), item) for item in new), key=lambda each: each[0] != ""):
@@ -318,7 +318,7 @@ def _admitted(known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callab
 
 
 def _handy(item: FoundItem) -> FoundItem:
-    """Return the item with keys of a length that ids may have, and a source of one."""
+    """Return the item with keys and source within KEY_LIMIT."""
     if all(_is_short(value) for value in (*item.keys.values(), item.source)):
         return item
     keys = {kind: _handy_key(value) for kind, value in item.keys.items()}
@@ -326,7 +326,7 @@ def _handy(item: FoundItem) -> FoundItem:
 
 
 def _is_short(value: str) -> bool:
-    """Tell whether a key is no longer than they may be, in bytes."""
+    """Return whether a key has at most KEY_LIMIT bytes."""
     return len(value) <= KEY_LIMIT and (value.isascii() or len(_bytes(value)) <= KEY_LIMIT)
 
 
@@ -336,9 +336,9 @@ def _bytes(value: str) -> bytes:
 
 
 def _handy_key(value: str) -> str:
-    """Return a key, of a long one its beginning and a digest that no other one has.
+    """Return a key; a long one becomes its beginning and a unique digest.
 
-    An earlier version counted characters alone: what it has stored comes to the same key as the whole value does.
+    An earlier version counted only characters: what it has stored gives the same key as the whole value.
     """
     if len(value) > KEY_LIMIT:
         digest = _digest(value)
@@ -350,20 +350,20 @@ def _handy_key(value: str) -> str:
 
 
 def _digest(value: str) -> str:
-    """Return what stands for a whole key at its end."""
+    """Return the digest of a whole key, with which its beginning ends."""
     return f"~{hashlib.sha256(_bytes(value)).hexdigest()[:32]}"
 
 
 def _handy_label(label: str) -> str:
-    """Return the beginning of a label that is kept."""
+    """Return the beginning of a label, within LABEL_LIMIT and LABEL_BYTES."""
     label = label[:LABEL_LIMIT]
     return label if label.isascii() else _bytes(label)[:LABEL_BYTES].decode(errors="ignore")
 
 
 def _new_ids(found: Iterable[FoundItem], taken: set[str], infixes: Collection[str]) -> dict[str, str]:
-    """Return name → id: the strongest key, with a number where a twin has it already, or it could be taken for another.
+    """Return name → id: the strongest key, with a number if a twin has it already or if it would be ambiguous.
 
-    Entities are known by an item's id and the key of a row, joined: `card` with `memory_clock`, `card_memory` with
+    Unique ids of entities join an item's id and the key of a row: `card` with `memory_clock`, `card_memory` with
     `clock`.
     """
     ids: dict[str, str] = {}
@@ -381,13 +381,13 @@ def _new_ids(found: Iterable[FoundItem], taken: set[str], infixes: Collection[st
 
 
 def _is_ambiguous(item_id: str, taken: set[str], infixes: Collection[str]) -> bool:
-    """Tell whether an id is one that is taken with one of these behind it, or the other way round."""
+    """Return whether an id differs from a taken one only by one of these suffixes, on either side."""
     ends = [f"_{infix}" for infix in infixes]
     return any(item_id + end in taken or (item_id.endswith(end) and item_id[: -len(end)] in taken) for end in ends)
 
 
 def _remember(known: dict[str, Known], found: Mapping[str, FoundItem], slug: Slug) -> None:
-    """Note by id what is there, with the keys and the label that it has now."""
+    """Store the found items by id, with their current keys and labels."""
     for item_id, item in found.items():
         if item_id not in known:
             known[item_id] = Known(keys={}, label="", number=_UNCALLED)
@@ -398,8 +398,8 @@ def _remember(known: dict[str, Known], found: Mapping[str, FoundItem], slug: Slu
 
 
 def _see(entry: Known, item: FoundItem) -> None:
-    """Note the keys of what is there."""
-    # A key that cannot be read just now stays: it may be the only one next time.
+    """Store the current keys of a found item."""
+    # A key that cannot be read at the moment stays: it may be the only one next time.
     entry.keys.update(item.keys)
     entry.source, entry.token = item.source, item.token
     is_kept = len(item.label) <= NAME_LIMIT and LONG_LABEL < len(_bytes(item.label)) <= CALLED_BYTES
@@ -411,7 +411,7 @@ def _see(entry: Known, item: FoundItem) -> None:
 
 
 def _vacate(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> set[str]:
-    """Forget the places of what is away where another one is by now; return the ids of what was called by its place."""
+    """Forget the places of missing items that another one has now; return the ids of those labelled by their place."""
     away = [item_id for item_id in known if item_id not in found]
     taken = {place(item.keys) for item in found.values()} if away else set()
     vacated: set[str] = set()
@@ -425,9 +425,9 @@ def _vacate(known: Mapping[str, Known], found: Mapping[str, FoundItem]) -> set[s
 
 
 def _call(known: Mapping[str, Known], labels: Mapping[str, str], vacated: Collection[str], slug: Slug) -> None:
-    """Let items be called by these labels, each with the first number that makes a title of its own; a number stays.
+    """Set these labels, each with the first number that makes its title unique; numbers are permanent.
 
-    Of many that would all be one in an id some have no number.
+    Of many that would become the same entity id, some have no number.
     """
     titles: dict[str, str] = {}
     crowds = Crowds([labels.get(item_id, entry.label) for item_id, entry in known.items()], slug)

@@ -16,10 +16,10 @@ from ..probe.snapshot import Snapshot, is_another
 
 MAX_GAP_SECONDS = 900.0
 MIN_GAP_SECONDS = 0.001
-"""Two readings that are less apart are one: no counter moves so fast, and a rate could be beyond all numbers."""
+"""Two readings less apart count as one: no counter moves so fast, and a rate could exceed all numbers."""
 
 LITTLE_SECONDS = 0.05
-"""By how much the time of a CPU may run backwards: a few ticks, as its kinds are not read at one moment."""
+"""How far the time of a CPU may run backwards: a few ticks, as its kinds are not read at the same moment."""
 
 
 class _Shares(TypedDict):
@@ -42,7 +42,7 @@ class CpuRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceRates:
-    """Traffic of one interface, None until two readings are there, and what its link could carry."""
+    """Traffic of one interface, None until there are two readings, and the capacity of its link."""
 
     is_primary: bool = False
     speed_bits_per_second: int | None = None
@@ -156,7 +156,7 @@ def _interfaces(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, I
 
 
 class _Traffic(TypedDict, total=False):
-    """What went through an interface, in bytes per second; nothing where that cannot be told."""
+    """Traffic of an interface in bytes per second; None where that is not known."""
 
     receive_bytes_per_second: float | None
     transmit_bytes_per_second: float | None
@@ -212,22 +212,22 @@ def _containers(rates: Rates, before: Snapshot, now: Snapshot) -> Mapping[str, C
 
 
 def most_percent(snapshot: Snapshot) -> float:
-    """Return how much of one core all cores together are, without end while nobody knows how many there are."""
+    """Return the percent of one core that all cores are together, infinity while their number is not known."""
     cpu = snapshot.sections.cpu
     return 100.0 * len(cpu.cores) if cpu and cpu.cores else inf
 
 
 def _container(before: Container | None, now: Container, seconds: float | None, most: float) -> ContainerRates:
-    """Return one container with its use of the CPU; None after a start, which begins its counter anew."""
+    """Return one container with its use of the CPU; None after a start, which resets its counter."""
     if before is None or before.cpu_seconds is None or now.cpu_seconds is None:
         return ContainerRates(container=now)
     used = _rate(before.cpu_seconds, now.cpu_seconds, seconds)
-    # Counters are read some time after `at`, and a machine that is loaded takes its time.
+    # Counters are read some time after `at`, later on a busy host.
     return ContainerRates(container=now, cpu_percent=None if used is None else min(most, 100.0 * used))
 
 
 def _gap(before: float, now: float) -> float | None:
-    """Return the seconds between two readings, None where no rate can be made of them."""
+    """Return the seconds between two readings, None if they give no rate."""
     seconds = now - before
     return seconds if MIN_GAP_SECONDS <= seconds <= MAX_GAP_SECONDS else None
 

@@ -1,4 +1,4 @@
-"""When each section is asked: at its rhythm, sooner for new hardware and after a boot, later while it hangs.
+"""When each section is requested: at its interval, sooner for new hardware and after a boot, later while it hangs.
 
 A host that says of each poll that it has booted, or has new hardware, is believed a few times: everything at each poll
 would be as much work for it as for us.
@@ -13,13 +13,13 @@ from ..probe.snapshot import Reply, Snapshot
 from .items import unknown_hardware
 
 LATE_SECONDS = 30.0
-"""When a section that was late twice is asked again: what hangs must not delay every poll."""
+"""Seconds until a section that was late twice is requested again: a hanging reader must not delay every poll."""
 SELDOM_SECONDS = 600.0
 SELDOM_LATE_SECONDS = 60.0
-"""When one whose turn is so seldom is asked again: a slow package manager has answered by then."""
+"""The same for a section with a long interval: a slow package manager has answered by then."""
 
 BOOTING_TURN_SECONDS = 60.0
-"""When any is asked again of a host that is booting: what starts late, as a firewall may, is not off for minutes."""
+"""The same for any section of a booting host: what starts late, such as a firewall, is not shown off for minutes."""
 
 OF_HARDWARE = ("hardware", "interfaces")
 """What says what a new name is."""
@@ -36,23 +36,23 @@ class Schedule:
         self._is_boot_owed = self._is_plug_owed = False
 
     def due(self, until: float) -> list[str]:
-        """Return the sections whose turn comes until then, in the order of the contract."""
+        """Return the sections that are due until then, in the order of the contract."""
         return [name for name in SECTIONS if self._due.get(name, 0.0) <= until]
 
     def start_over(self) -> None:
-        """Let it be every section's turn: what one was not allowed to see it may see now."""
+        """Make every section due: what was denied before may be readable now."""
         self._due.clear()
 
     def answered(self, sections: Iterable[str], before: Snapshot, reply: Reply, now: float) -> None:
-        """Note that sections were asked; `before` is what was known until this reply."""
+        """Record that sections were requested; `before` is the snapshot until this reply."""
         self._due |= {name: now + _pause(name, before, reply) for name in sections}
 
     def see(self, snapshot: Snapshot) -> None:
-        """Let nothing wait that is surely old: of a host that has booted, or of what was just plugged in."""
+        """Make sections due that are surely outdated: after a boot of the host, or for new hardware."""
         self._is_boot_owed |= bool(self._boot_id) and snapshot.boot_id != self._boot_id
         self._boot_id = snapshot.boot_id
         if self._is_boot_owed and self._boots.take():
-            # Whether a reboot is due and the firewall is up is what people look at just then.
+            # Just then people check whether a reboot is due and whether the firewall is up.
             self._is_boot_owed = False
             self.start_over()
         if snapshot.is_booting:
@@ -67,7 +67,7 @@ class Schedule:
 
 
 def _pause(section: str, before: Snapshot, reply: Reply) -> float:
-    """Return after how many seconds it is a section's turn again."""
+    """Return after how many seconds a section is due again."""
     usual = SECTIONS[section].every_seconds
     if reply.missing.get(section) != "timed_out":
         return usual
