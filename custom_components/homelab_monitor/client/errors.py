@@ -1,7 +1,7 @@
-"""Everything that can go wrong with a host, as one small vocabulary.
+"""All errors of a host, as one small vocabulary.
 
 Each error has a `key`: the config flow, the log, the repair issues and the translations all
-speak of it by that word. `placeholders` fill the translated text; what a remote wrote reaches
+refer to it by that word. `placeholders` fill the translated text; remote text reaches
 them only through `first_line`.
 """
 
@@ -18,19 +18,19 @@ DETAIL_LIMIT = 300
 
 
 class HomelabError(Exception):
-    """Something kept us from watching a host."""
+    """A host could not be monitored."""
 
     key: ClassVar[str] = "unknown"
     what: ClassVar[str] = "something went wrong"
     hard: ClassVar[bool] = False
-    """Trying again soon cannot help: a person has to act first."""
+    """Whether trying again soon cannot help: a person has to act first."""
     was_sent: bool = False
-    """Whether a command was on its way by then, and its start was not confirmed: anybody in between can see to that."""
+    """Whether a command was on its way, and its start was not confirmed: a man in the middle can cause that."""
     had_begun: bool = False
-    """Whether a command had surely begun by then: the server has said so."""
+    """Whether a command had surely begun: the server has confirmed it."""
 
     server_version: str = ""
-    """The greeting of a server that had proven its host key by then, over that greeting among others (RFC 4253, 8)."""
+    """The greeting of a server that had proven its host key, whose signature covers the greeting (RFC 4253, 8)."""
 
     def __init__(self, host: str, detail: str = "", **placeholders: str) -> None:
         self.host = host
@@ -48,28 +48,28 @@ class HomelabError(Exception):
 
 
 class InvalidTarget(HomelabError):
-    """What was typed is no address; `host` is the text itself."""
+    """The typed text is no address; `host` is the text itself."""
 
     key = "invalid_target"
     what = "not an address"
 
 
 class UsernameMissing(InvalidTarget):
-    """An address was typed, but nobody to log in as."""
+    """An address was typed without a user to log in as."""
 
     key = "username_missing"
     what = "the user name is missing"
 
 
 class Unreachable(HomelabError):
-    """No way leads to the host."""
+    """The host cannot be reached."""
 
     key = "unreachable"
     what = "unreachable"
 
 
 class ConnectionRefused(Unreachable):
-    """The machine is there and nothing listens on that port."""
+    """The machine answers, and nothing listens on that port."""
 
     key = "connection_refused"
     what = "connection refused"
@@ -90,19 +90,19 @@ class TimedOut(HomelabError):
 
 
 class InternalError(HomelabError):
-    """What a host answered was not taken in, by a fault of ours."""
+    """A reply of the host was not processed, by a fault of ours."""
 
     key = "internal_error"
     what = "a fault of the integration"
 
 
 class ProbeStarting(HomelabError):
-    """The probe's program is on its way to the host, and that takes longer than a poll waits."""
+    """The probe's program is being uploaded, which takes longer than a poll waits."""
 
     key = "starting"
     what = "the probe is starting"
     died: HomelabError | None = None
-    """Why it is the second one: how the first, which was ready, ended with the request."""
+    """Why it is the second one: the error with which the first, which was ready, ended at the request."""
 
 
 class ConnectionLost(HomelabError):
@@ -113,36 +113,36 @@ class ConnectionLost(HomelabError):
 
 
 class NoGreeting(ConnectionLost):
-    """The server closed the connection before it said that it speaks SSH.
+    """The server closed the connection before its SSH greeting.
 
-    It may limit logins (its words for that are lost when it resets the connection), or still be starting behind a port
-    that somebody else forwards.
+    It may limit logins (its message for that is lost when it resets the connection), or still be starting behind a
+    forwarded port.
     """
 
 
 class LoginCut(ConnectionLost):
-    """The connection ended in a login for which the server had accepted our key; `detail` is what it said, if anything.
+    """The connection ended in a login for which the server had accepted our key; `detail` is its message, if any.
 
-    OpenSSH hangs up like that when PAM refuses the account. So does whoever stands between: it is no refusal.
+    OpenSSH closes it like that when PAM refuses the account. A man in the middle can do so, too: it is no refusal.
     """
 
 
 class HangsUp(ConnectionLost):
-    """Every login has ended like that for a good while: by the server, or by something in between."""
+    """Every login has ended like that for a while: by the server, or by something in between."""
 
     key = "hangs_up"
     what = "the key is accepted, and then the connection ends each time"
 
 
 class NotSSH(HomelabError):
-    """Something answers on that port, but not with SSH that we understand."""
+    """Something answers on that port, but not with a supported SSH."""
 
     key = "not_ssh"
     what = "no usable SSH server"
 
 
 class LoginsLimited(HomelabError):
-    """The server takes no connection from us for now; each further one may prolong that.
+    """The server accepts no connection from us for now; each further one may prolong that.
 
     Too many came, or were refused: MaxStartups and PerSourcePenalties of sshd_config(5).
     """
@@ -152,7 +152,7 @@ class LoginsLimited(HomelabError):
 
 
 class TooMuchTraffic(HomelabError):
-    """The host sent more than its connection may carry; `detail` says what, and when."""
+    """The host sent more than the budget of its connection; `detail` has what, and when."""
 
     key = "too_much_traffic"
     what = "sent too much"
@@ -162,7 +162,7 @@ class TooMuchTraffic(HomelabError):
 
 
 class HostKeyChanged(HomelabError):
-    """The host shows a key that nobody confirmed."""
+    """The host shows a key that was not confirmed."""
 
     key = "host_key_changed"
     what = "host key changed"
@@ -175,7 +175,7 @@ class HostKeyChanged(HomelabError):
 
 
 class AnotherMachine(HomelabError):
-    """The login worked, and the machine says that it is another one: a clone has the same host key."""
+    """The login worked, and the machine reports the id of another one: a clone has the same host key."""
 
     key = "another_machine"
     what = "another machine answers, with the same host key"
@@ -183,20 +183,20 @@ class AnotherMachine(HomelabError):
 
 
 ALARMS = (HostKeyChanged, AnotherMachine)
-"""Somebody else answers in the place of the host: it matters whoever sees it, and whatever came after it."""
+"""Another machine answers in place of the host: relevant on any connection, whatever came after it."""
 
 
 class KeyRefused(HomelabError):
-    """The login with our key was refused, and the server showed nothing of why: its log says it."""
+    """The login with our key was refused, and the server did not show why: its log does."""
 
     key = "key_refused"
     what = "key refused"
     wants_ecdsa: bool = False
-    """Whether the server showed that it takes a key of the type ECDSA P-256, and not one of the type ed25519."""
+    """Whether the server showed that it accepts a key of the type ECDSA P-256, and not one of the type ed25519."""
 
 
 class KeyTypeRefused(KeyRefused):
-    """The server takes no key of the type that we have, as in FIPS mode."""
+    """The server does not accept the type of our key, as in FIPS mode."""
 
     key = "key_type_refused"
     what = "the type of the key is not accepted"
@@ -213,7 +213,7 @@ class KeysNotTaken(KeyRefused):
 
 
 class SecondFactor(KeyRefused):
-    """The key was accepted, and the server wants something more; `methods` is what."""
+    """The key was accepted, and the server requires another factor; `methods` is what."""
 
     key = "second_factor"
     what = "the server wants more than the key"
@@ -223,21 +223,21 @@ class SecondFactor(KeyRefused):
 
 
 class AccountRefused(KeyRefused):
-    """The key was accepted, and then the server refused the user; `detail` is what it said, if anything."""
+    """The key was accepted, and then the server refused the user; `detail` is its message, if any."""
 
     key = "account_refused"
     what = "the key is accepted, the user is not"
 
 
 class LoginDisconnected(KeyRefused):
-    """The server ended the connection instead of judging the key; `detail` is its reason."""
+    """The server ended the connection instead of checking the key; `detail` is its reason."""
 
     key = "login_disconnected"
     what = "the server ended the login"
 
 
 class KeyFileWritable(KeyRefused):
-    """sshd ignores the key, as others than its user may change what leads to it; `path` is what."""
+    """sshd ignores the key, as users other than its own may change `path`, which leads to it."""
 
     key = "key_file_writable"
     what = "others can change the file with the key"
@@ -247,7 +247,7 @@ class KeyFileWritable(KeyRefused):
 
 
 class KeyFileElsewhere(KeyRefused):
-    """sshd reads the keys of this user in another file; `path` is which."""
+    """sshd reads the keys of this user from another file, `path`."""
 
     key = "key_file_elsewhere"
     what = "the server reads another file"
@@ -257,7 +257,7 @@ class KeyFileElsewhere(KeyRefused):
 
 
 class KeyLineLimited(KeyRefused):
-    """The line of our key was there before, and lets it in from other addresses only; `detail` is its options."""
+    """An existing line of our key accepts it only from other addresses; `detail` is its options."""
 
     key = "key_line_limited"
     what = "the line of the key names other addresses"
@@ -271,14 +271,14 @@ class LoginRefused(HomelabError):
 
 
 class KeyNotInstalled(HomelabError):
-    """The login with a password worked, adding our key did not; `detail` is what the host said."""
+    """The login with a password worked, but adding our key failed; `detail` is the host's message."""
 
     key = "key_not_installed"
     what = "the key could not be added"
 
 
 class ChannelRefused(HomelabError):
-    """The host accepts the login and refuses to run a command."""
+    """The host accepts the login, but refuses to run a command."""
 
     key = "channel_refused"
     what = "the server runs no command for us"
@@ -288,7 +288,7 @@ class ChannelRefused(HomelabError):
 
 
 class UnsupportedSystem(HomelabError):
-    """The host runs a system that no probe exists for."""
+    """The host runs a system without a probe."""
 
     key = "not_supported"
     what = "system not supported"
@@ -299,7 +299,7 @@ class UnsupportedSystem(HomelabError):
 
 
 class CommandNotRun(HomelabError):
-    """The login shell did something else than run the command; `detail` is what it said, if anything."""
+    """The login shell did not run the command; `detail` is its message, if any."""
 
     key = "command_not_run"
     what = "the login shell does not run commands"
@@ -307,7 +307,7 @@ class CommandNotRun(HomelabError):
 
 
 class OldForcedCommand(HomelabError):
-    """The key is bound to the command of an earlier version, which says no hello."""
+    """The key is bound to the command of an earlier version, which sends no hello."""
 
     key = "old_forced_command"
     what = "the forced command of the key is that of an earlier version"
@@ -323,7 +323,7 @@ class NoPython(HomelabError):
 
 
 class PythonIncomplete(HomelabError):
-    """The interpreter lacks a part of its standard library, as Debian's python3-minimal."""
+    """The interpreter lacks a part of its standard library, such as Debian's python3-minimal."""
 
     key = "python_incomplete"
     what = "Python lacks a part of its standard library"
@@ -334,14 +334,14 @@ class PythonIncomplete(HomelabError):
 
 
 class ProbeFailed(HomelabError):
-    """The probe ended; `detail` is its last word."""
+    """The probe ended; `detail` is its last output."""
 
     key = "probe_failed"
     what = "the probe failed"
 
 
 class SessionRefused(ProbeFailed):
-    """The login worked, and the session ended before our command ran; `detail` is what the host said."""
+    """The login worked, but the session ended before our command ran; `detail` is the host's message."""
 
     key = "session_refused"
     what = "the session ended before the command ran"
@@ -355,7 +355,7 @@ class BadReply(HomelabError):
 
 
 class ReplyTooLarge(BadReply):
-    """The host sent more than a reply may hold."""
+    """The host sent more than the limit of a reply."""
 
     key = "reply_too_large"
     what = "reply too large"
@@ -365,7 +365,7 @@ class ReplyTooLarge(BadReply):
 
 
 class ControlDenied(HomelabError):
-    """The user that we log in as may not do that; `command` is what it would have to be allowed."""
+    """The login user may not do that; `command` is what would have to be allowed."""
 
     key = "control_denied"
     what = "not allowed"
@@ -375,21 +375,21 @@ class ControlDenied(HomelabError):
 
 
 class TerminalRequired(ControlDenied):
-    """sudo runs nothing for this user without a terminal, which a connection of ours never has (`requiretty`)."""
+    """sudo runs nothing for this user without a terminal, which our connections never have (`requiretty`)."""
 
     key = "control_needs_terminal"
     what = "sudo wants a terminal"
 
 
 class ControlFailed(HomelabError):
-    """The host tried and did not succeed; `detail` is what it said."""
+    """The host tried, but failed; `detail` is its message."""
 
     key = "control_failed"
     what = "it did not work"
 
 
 class UpgradeDenied(HomelabError):
-    """The user that we log in as may not install packages; `manager` is what would install them."""
+    """The login user may not install packages; `manager` is the package manager."""
 
     key = "upgrade_denied"
     what = "updates may not be installed"
@@ -406,7 +406,7 @@ class RepairInterrupted(HomelabError):
 
 
 class UpgradeFailed(HomelabError):
-    """Installing the updates ended with an error; `detail` is what the package manager said."""
+    """Installing the updates ended with an error; `detail` is the package manager's message."""
 
     key = "upgrade_failed"
     what = "the updates were not installed"
@@ -420,7 +420,7 @@ class UpgradeLost(HomelabError):
 
 
 class UpgradeUnknown(HomelabError):
-    """The host was booted anew before anybody saw how installing the updates ended."""
+    """The host rebooted before the result of installing the updates was read."""
 
     key = "upgrade_unknown"
     what = "nobody has seen how installing updates ended"
@@ -447,7 +447,7 @@ class NoSuchContainer(HomelabError):
 
 
 class EngineDenied(HomelabError):
-    """The user that we log in as may not use the engine's socket."""
+    """The login user has no access to the engine's socket."""
 
     key = "engine_denied"
     what = "the engine may not be used"
@@ -457,7 +457,7 @@ class EngineDenied(HomelabError):
 
 
 class WouldLockOut(HomelabError):
-    """Stopping the SSH server is something that could not be undone from here."""
+    """Stopping the SSH server could not be undone from here."""
 
     key = "would_lock_out"
     what = "this would lock us out"
@@ -468,7 +468,7 @@ class WouldLockOut(HomelabError):
 
 @contextmanager
 def only_asking() -> Iterator[None]:
-    """Let no error of a question be taken for one of a command that may have done something."""
+    """Mark the errors of a read-only command as those of a command that has not run."""
     try:
         yield
     except HomelabError as err:
@@ -477,25 +477,25 @@ def only_asking() -> Iterator[None]:
 
 
 def without_frames[ErrorT: BaseException](error: ErrorT) -> ErrorT:
-    """Return an error to keep for a while: the frames of a traceback hold what was typed, such as a password."""
+    """Return an error that can be kept: the frames of a traceback hold what was typed, such as a password."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines of remote text by the only end of a line that a host's kernel and programs know.
+    """Return the lines of remote text, split only at the line end that a host's kernel and programs use.
 
-    `splitlines` takes marks of Unicode and others for one as well, which a name may hold: a line of its owner's own.
+    `splitlines` also splits at Unicode marks and others, which a name may contain to forge a line.
     """
     lines = text.split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
 def first_line(text: str) -> str:
-    """Return the first line of remote text that says something, safe to log and to show."""
+    """Return the first line of remote text that is not blank, safe to log and to show."""
     if len(text) <= DETAIL_LIMIT and text.isascii() and text.isprintable():
         return " ".join(text.split())
-    # Only a beginning is looked at, so that a huge text costs nothing; a terminal begins anew after a \r.
+    # Only the beginning is read, so that a huge text costs nothing; a terminal restarts the line at a \r.
     for line in lines_of(text[: 16 * DETAIL_LIMIT].replace("\r", "\n")):
         if kept := " ".join(printable(line).split())[:DETAIL_LIMIT]:
             return kept
@@ -503,24 +503,24 @@ def first_line(text: str) -> str:
 
 
 def reason_in(text: str) -> str:
-    """Return the line of what a program said that says why it failed, "" where none is marked as that."""
+    """Return the line of a program's output that is marked as an error, "" if there is none."""
     found = REASON.search(text, 0, 256 * DETAIL_LIMIT)
     return first_line(found[0]) if found else ""
 
 
 def line_with(pattern: re.Pattern[str], text: str) -> str:
-    """Return the first line of remote text in which a pattern is found, "" without one."""
+    """Return the first line of remote text that contains a pattern, "" if there is none."""
     found = pattern.search(text)
     return first_line(text[text.rfind("\n", 0, found.start()) + 1 :]) if found else ""
 
 
 def without_userinfo(text: str) -> str:
-    """Return text whose URLs hold no user and no password (RFC 3986, 3.2.1), as those of private mirrors do."""
+    """Return text without users and passwords in its URLs (RFC 3986, 3.2.1), which those of private mirrors have."""
     return _USERINFO.sub("://", text)
 
 
 def printable(text: str) -> str:
-    """Return the text with a space for each character that cannot be seen, such as control and bidi marks."""
+    """Return the text with a space for each invisible character, such as control and bidi marks."""
     if text.isprintable():
         return text
     return text.translate(_BLANKS) if text.isascii() else "".join([c if c.isprintable() else " " for c in text])
@@ -532,6 +532,6 @@ REASON: Final = re.compile(
     r'|(?<=<message type="error">)[^<]+',
     re.MULTILINE,
 )
-"""How programs begin the line that says why they failed, whatever they warned of before: the same as the probe's."""
+"""Beginnings of the line with which programs report an error, also after warnings: the same as the probe's."""
 _USERINFO = re.compile(r"://[^/?#\s]*@")
 _BLANKS = {code: " " for code in range(128) if not chr(code).isprintable()}

@@ -1,12 +1,12 @@
 """The probe programs, read once, and the command that starts one on a host.
 
-The command never changes, so that audit rules and forced commands can name it. It says hello,
+The command never changes, so that audit rules and forced commands can name it. It sends a hello,
 reads a line with a length, then that many bytes of zlib-compressed source, and runs them from
 memory; its standard input stays open for requests. Nothing is sent before the hello: a login
-shell that starts another one instead of the command would read the program as commands of its
-own. Tried under sh, bash, dash, zsh, fish, tcsh, csh, ksh, mksh and busybox ash: nothing in it
-means anything to one of those shells inside double quotes, and whoever prints the command line
-back does not say hello by that.
+shell that starts another shell instead of the command would read the program as commands.
+Tried under sh, bash, dash, zsh, fish, tcsh, csh, ksh, mksh and busybox ash: nothing in it
+has a meaning to one of those shells inside double quotes, and a shell that echoes the command
+line does not send a hello by that.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ BOOTSTRAP = (
     "print(chr(30)+'homelab_monitor program',flush=True);"
     "exec(compile(zlib.decompress(r.read(int(r.readline()))),'probe.py','exec'))\""
 )
-"""Flushed, as Python 3.6 buffers what it prints to a pipe whatever `-u` says."""
+"""Flushed, as Python 3.6 buffers its output to a pipe despite `-u`."""
 FORCED_COMMAND = 'command="{}"'.format(BOOTSTRAP.format(interpreter="python3").replace('"', '\\"'))
 """The option of authorized_keys that binds a key to the probe (sshd(8): only quotes are escaped)."""
 INTERPRETERS = (
@@ -31,7 +31,7 @@ INTERPRETERS = (
     "/usr/local/bin/python3",
     "/opt/bin/python3",
 )
-"""Tried in this order: PATH, RHEL's own, and where PATH of a bare login may not lead (BSD, Entware)."""
+"""Tried in this order: PATH, RHEL's own, and folders that PATH of a bare login may lack (BSD, Entware)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Programs:
 
     linux: Program
     who: Program
-    """Says which machine it runs on, and ends."""
+    """Reports the machine that it runs on, and ends."""
 
 
 def load_programs(folder: Path | None = None) -> Programs:
@@ -83,7 +83,7 @@ _LOADER = """_files = zlib.decompress(r.read(int(r.readline())))
 for _name, _start, _end in {places}:
     exec(compile(_files[_start:_end], _name, "exec"))
 """
-"""Compiling takes a hundred times a file's size: one after the other they need much less memory than all at once."""
+"""Compiling takes a hundred times a file's size: one after another, files need much less memory than all at once."""
 
 
 def _piecewise(files: Mapping[str, bytes]) -> bytes:

@@ -1,8 +1,8 @@
-"""What one connection may still send and cost, from its first byte on; pure, its clock is given to it.
+"""What one connection may still send and cost, from its first byte on; pure, with the clock as a parameter.
 
 Before the login each phase has a row of `limits`, once. After it every request makes room for its answer, a
-command for its output, and a little comes back each second: a host that is not asked may say little, for weeks.
-What counts is held as what is left, so that a slow drip meets the same end as a flood.
+command for its output, and a little is refilled each second: without a request, a host may send little, for weeks.
+The account holds what is left, so that a slow drip ends like a flood.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ GREETED, AUTHENTICATED = 1, len(_PHASES) - 1
 class Budget:
     """The account of one connection; each method that takes from it raises when nothing is left.
 
-    NotSSH before the greeting, where it is some other service that talks; TooMuchTraffic after it.
+    NotSSH before the greeting, as it is some other service; TooMuchTraffic after it.
     """
 
     def __init__(self, host: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,13 +60,13 @@ class Budget:
         """Counted so far."""
 
     def enter(self, phase: int) -> None:
-        """Go on to a later phase, each of which has its own row."""
+        """Enter a later phase, each of which has its own row."""
         if phase > self.phase:
             self.phase = phase
             self._set(_PHASES[phase][1])
 
     def make_room(self) -> None:
-        """Let the host answer: there is room for a whole reply, whatever it sent before."""
+        """Make room for a whole reply, whatever the host sent before."""
         if self.phase == AUTHENTICATED:
             self._raise_to(POLL)
 
@@ -99,7 +99,7 @@ class Budget:
             raise self._excess("too many bytes")
 
     def take_packet(self) -> None:
-        """Count a packet, whatever it holds."""
+        """Count a packet of any kind."""
         self.packets += 1
         self._packets -= 1
         if self._packets < 0:
@@ -114,9 +114,9 @@ class Budget:
             raise self._excess(f"a packet of {size} bytes without data")
 
     def take_channel_notice(self, notices: Bucket) -> None:
-        """Count a packet of a channel that is no data; each channel has as many as the connection, requests give none.
+        """Count a packet of a channel that is no data; each channel has as many as the connection, requests add none.
 
-        Whoever is read slowly for what these cost would else never come to the end of what a poll has room for.
+        A host that is read slowly because these cost time would otherwise never exhaust the budget of a poll.
         """
         if not notices.take():
             raise self._excess("too many packets without data")
@@ -136,14 +136,14 @@ class Budget:
     # ------------------------------------------------------------ the account
 
     def _excess(self, what: str) -> HomelabError:
-        """Return the error that says what was too much, and when."""
+        """Return the error with what was too much, and when."""
         if not self.phase:
             return NotSSH(self._host, f"{what} {_PHASES[0][0]}")
         when = "while a command ran" if self._commands else _PHASES[self.phase][0]
         return TooMuchTraffic(self._host, f"{what} {when}")
 
     def _refill(self) -> None:
-        """Give back what comes back with time; nothing before the login has succeeded."""
+        """Refill the account for the time that has passed, but not before the login has succeeded."""
         now = self._clock()
         passed, self._filled = now - self._filled, now
         if self.phase < AUTHENTICATED:
@@ -158,19 +158,19 @@ class Budget:
             self._seconds = min(POLL.loop_seconds, self._seconds + passed * PER_SECOND.loop_seconds)
 
     def _set(self, row: Traffic) -> None:
-        """Have exactly this much left."""
+        """Set the account to exactly this row."""
         self._bytes = row.bytes
         self._packets = row.packets
         self._seconds = row.loop_seconds
 
     def _raise_to(self, row: Traffic) -> None:
-        """Have at least this much left; it does not add up."""
+        """Raise the account to at least this row; it does not accumulate."""
         self._bytes = max(self._bytes, row.bytes)
         self._packets = max(self._packets, row.packets)
         self._seconds = max(self._seconds, row.loop_seconds)
 
     def _set_at_most(self, row: Traffic) -> None:
-        """Have at most this much left."""
+        """Lower the account to at most this row."""
         self._bytes = min(self._bytes, row.bytes)
         self._packets = min(self._packets, row.packets)
         self._seconds = min(self._seconds, row.loop_seconds)

@@ -1,8 +1,8 @@
-"""What a remote command gives back, and what takes its output while it runs; knows no SSH.
+"""The result of a remote command, and the receiver of its output while it runs; independent of SSH.
 
-A command that reads its input first says hello, and only then is anything written to it. A login
-shell may start another one instead of the command, be the menu of a router, or print back what it
-gets: a script, or a password, would be commands to it.
+A command that reads its input first sends a hello, and only then is anything written to it. A login
+shell may start another shell instead of the command, be the menu of a router, or echo its input:
+it would read a script, or a password, as commands.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ OUTPUT_LIMIT = 64 << 10
 """Bytes kept of each output of a command."""
 
 ANNOUNCED: Final = """sh -c 'printf "\\036%s %s\\n" homelab_monitor input && exec "$@"' sh """
-"""What stands before a command that reads its input. Every login shell reads it alike, and whoever prints the
-command line back, with or without making sense of its backslashes, does not say hello by that."""
+"""Prefix of a command that reads its input. Every login shell reads it alike, and a shell that echoes the command
+line, with or without interpreting its backslashes, does not send a hello by that."""
 _HELLO: Final = b"\x1ehomelab_monitor input\n"
 _OTHER_HELLO: Final = b"\x1ehomelab_monitor program\n"
-"""A forced command starts the probe, whatever it is asked for."""
+"""Hello of the probe, which a forced command starts whatever command is requested."""
 
 
 class Receiver(Protocol):
-    """What a remote process talks to; its methods are called in the event loop and must not raise."""
+    """The receiver of a remote process's output; its methods are called in the event loop and must not raise."""
 
     def output(self, data: bytes) -> None:
         """Take bytes of standard output."""
@@ -34,12 +34,12 @@ class Receiver(Protocol):
         """Take bytes of standard error."""
 
     def ended(self) -> None:
-        """Learn that nothing more will come."""
+        """Take the end: nothing more will come."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command left behind; `exit_status` is None when a signal or a lost connection ended it."""
+    """The result of a command; `exit_status` is None if a signal or a lost connection ended it."""
 
     stdout: str
     stderr: str
@@ -47,7 +47,7 @@ class CommandResult:
     signal: str | None = None
     truncated: bool = False
     noise: str = ""
-    """First line that the login shell printed before a command that was announced."""
+    """First line that the login shell printed before the hello of a command."""
     asked: int = 0
     """How often it printed the cue."""
     is_silent: bool = False
@@ -56,18 +56,18 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a command may ask, on standard error, before it does its work."""
+    """A question that a command may ask, on standard error, before it does its work."""
 
     cue: bytes
-    """What it prints when it is about to read the answer."""
+    """The text that it prints before it reads the answer."""
     answer: bytes = b""
-    """Written once; without an answer the command is ended when it asks."""
+    """Written once; if empty, the command is ended when it asks."""
     begun: bytes = b""
-    """What the work prints first on standard output; without it nobody knows how long a question may be awaited."""
+    """The first output of the work on standard output; if empty, a question is awaited without a time limit."""
 
 
 class _Search:
-    """Looks for one of a few texts in a stream; keeps no more of it than their length."""
+    """Searches a stream for one of a few texts; keeps no more of it than their length."""
 
     def __init__(self, *wanted: bytes) -> None:
         self._pattern = re.compile(b"|".join(map(re.escape, wanted)))
@@ -75,7 +75,7 @@ class _Search:
         self.tail = b""
 
     def seek(self, data: bytes) -> tuple[bytes, bytes, bytes]:
-        """Return what can be passed over, what was found (nothing so far: empty), and what comes behind it."""
+        """Return the bytes before the match, the match (empty if there is none yet), and the bytes after it."""
         text = self.tail + data
         if match := self._pattern.search(text):
             self.tail = b""
@@ -107,21 +107,21 @@ class Output:
         self._cue = _Search(question.cue) if question else None
         self._work = _Search(question.begun) if question and question.begun else None
         self.asked = 0
-        """How often the cue came."""
+        """How often the cue was printed."""
         self.works = False
-        """Whether the work has begun that a question may stand before."""
+        """Whether the work has begun that a question may precede."""
         self.is_silent = False
         self.has_begun = not announced
-        """Whether what was asked for runs, as far as anybody can tell."""
+        """Whether the requested command runs, as far as can be known."""
         self.begun = asyncio.Event()
-        """Set when it has begun, or never will."""
+        """Set when the command has begun, or never will."""
         self.news = asyncio.Event()
-        """Set when it has asked, works or has ended; cleared by who waits for it."""
+        """Set when the command has asked, works or has ended; cleared by the waiting task."""
         self.complete = asyncio.Event()
 
     @property
     def words(self) -> str:
-        """Return a line that may say why nothing has begun."""
+        """Return a line that may explain why the command has not begun."""
         text = self._stderr.decode(errors="replace")
         return reason_in(text) or first_line(text) or self.noise
 
@@ -132,7 +132,7 @@ class Output:
         return first_line((self._noise + unread).decode(errors="replace"))
 
     def output(self, data: bytes) -> None:
-        """Keep the beginning of standard output, behind the hello where there has to be one."""
+        """Keep the beginning of standard output, after the hello if one is required."""
         self._count(data)
         if self._hello is None:
             self._take(data)
@@ -145,13 +145,13 @@ class Output:
             self.begun.set()
             self._take(after)
         elif hello:
-            self.ended()  # Nobody will read what was meant for another command.
+            self.ended()  # Another command runs, and would misread the input.
 
     def error_output(self, data: bytes) -> None:
-        """Keep the beginning of standard error; the cue counts behind the hello only."""
+        """Keep the beginning of standard error; the cue counts only after the hello."""
         self._count(data)
         self._keep(self._stderr, data)
-        # What asks again is ended: how often more it does so matters to nobody.
+        # A command that asks again is ended: further questions do not matter.
         while self.has_begun and self._cue and (found := self._cue.seek(data))[1]:
             self.asked += 1
             self.news.set()
@@ -160,12 +160,12 @@ class Output:
             data = found[2]
 
     def ended(self) -> None:
-        """Let the waiting go on."""
+        """Wake all waiting tasks."""
         for event in (self.begun, self.news, self.complete):
             event.set()
 
     def _take(self, data: bytes) -> None:
-        """Keep what the command itself prints, and see whether it has done with questions."""
+        """Keep the command's own output, and check whether its work has begun."""
         self._keep(self._stdout, data)
         if self._work and self._work.seek(data)[1]:
             self._work = None
@@ -174,29 +174,29 @@ class Output:
 
     @property
     def may_ask(self) -> bool:
-        """Tell whether a question may still come."""
+        """Return whether a question may still come."""
         return not self.works and not self.complete.is_set()
 
     @property
     def is_endless(self) -> bool:
-        """Tell whether more came than anybody waits for."""
+        """Return whether more bytes came than the limit."""
         return self._received > self._endless
 
     def result(self, exit_status: int | None, signal: str | None) -> CommandResult:
-        """Return what was kept, as text."""
+        """Return the result with the kept output as text."""
         stdout, stderr = (kept.decode(errors="replace") for kept in (self._stdout, self._stderr))
         return CommandResult(
             stdout, stderr, exit_status, signal, self._truncated, self.noise, self.asked, self.is_silent
         )
 
     def _keep(self, kept: bytearray, data: bytes) -> None:
-        """Add what still fits."""
+        """Add the data that still fits."""
         room = self._limit - len(kept)
         kept += data[:room]
         self._truncated |= len(data) > room
 
     def _count(self, data: bytes) -> None:
-        """Count what came, kept or not; what has no end is waited for no longer."""
+        """Count received bytes, kept or not; stop waiting for endless output."""
         self._received += len(data)
         if self.is_endless:
             self.ended()

@@ -1,6 +1,6 @@
-"""How long a host that sent too much is left alone: a new connection each time would be a new budget.
+"""Cooldown of a host that sent too much: each new connection would otherwise be a new budget.
 
-It is noted where a connection goes beyond its budget and asked where one is opened, whoever does so and for whatever:
+It begins when a connection exceeds its budget, and is checked whenever one is opened, for any purpose:
 polls, tests, actions and dialogs are the same to the host.
 """
 
@@ -17,7 +17,7 @@ type Place = tuple[str, int]
 
 @dataclass(slots=True)
 class _Rest:
-    """What a host did, and until when it is left alone, by a monotonic clock."""
+    """What a host did, and until when it is not contacted, by a monotonic clock."""
 
     excess: HomelabError
     seconds: float
@@ -28,9 +28,9 @@ _RESTS: dict[Place, _Rest] = {}
 
 
 def begin(place: Place, has_proven: Callable[[], bool], excess: HomelabError) -> None:
-    """Leave a host alone from now on, twice as long as the last time; what is no SSH server takes no budget.
+    """Begin a cooldown, twice as long as the last one; only for TooMuchTraffic, not for what is no SSH server.
 
-    Whoever has not proven the host's key may be anybody in between: that keeps nobody away from the host.
+    A peer that has not proven the host's key may be a man in the middle, and must not block the real host.
     """
     if not isinstance(excess, TooMuchTraffic) or not has_proven():
         return
@@ -38,19 +38,19 @@ def begin(place: Place, has_proven: Callable[[], bool], excess: HomelabError) ->
     for each in [name for name, rest in _RESTS.items() if now - rest.until > EXCESS_FORGOTTEN_SECONDS]:
         del _RESTS[each]
     last = _RESTS.get(place)
-    # What several connections did at once is one thing that happened.
+    # The excess of several connections at once counts as one.
     if last is None or now >= last.until:
         seconds = EXCESS_REST_SECONDS if last is None else min(2 * last.seconds, EXCESS_REST_LIMIT)
         _RESTS[place] = _Rest(excess, seconds, now + seconds)
 
 
 def require_end(place: Place) -> None:
-    """Raise TooMuchTraffic with what a host did, until it has been left alone for long enough."""
+    """Raise TooMuchTraffic with what a host did, until its cooldown has ended."""
     rest = _RESTS.get(place)
     if rest is not None and time.monotonic() < rest.until:
         raise TooMuchTraffic(place[0], rest.excess.detail)
 
 
 def forget_all() -> None:
-    """Start anew with every host, as each test does."""
+    """End the cooldowns of all hosts, as each test does."""
     _RESTS.clear()

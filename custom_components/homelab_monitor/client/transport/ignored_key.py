@@ -1,7 +1,7 @@
-"""Why an SSH server ignores a key that is in place: looked up on the host, over a connection that a password opened.
+"""Why an SSH server ignores an installed key: looked up on the host, over a connection that a password opened.
 
-From outside all of these look like a key that nobody knows. That a password let the user in leaves few causes: the
-account is neither locked nor left out of AllowUsers. What only root may read is not looked at (sshd_config(5)).
+From outside all causes look like an unknown key. A login with a password leaves few of them: the
+account is neither locked nor missing in AllowUsers. What only root may read is not checked (sshd_config(5)).
 """
 
 import shlex
@@ -80,12 +80,12 @@ if [ "$(setting strictmodes)" != no ]; then
   done
 fi
 """
-"""As sshd goes about it: the first value of a setting counts, and from the file up to the home folder nothing may be
-writable for others, nor belong to them. What stands behind `Match` may be about others, and is left out."""
+"""Follows sshd: the first value of a setting counts, and from the file up to the home folder nothing may be writable
+for others, nor belong to them. Settings after `Match` may be about others, and are left out."""
 
 
 async def why_ignored(connection: Connection, host: str, line: str) -> KeyRefused | None:
-    """Return the error of what keeps sshd from taking an `authorized_line` that is in place, None when nobody knows."""
+    """Return the error for why sshd does not accept an installed `authorized_line`, None if that is not known."""
     if "OpenSSH" not in connection.server_version or "Windows" in connection.server_version:
         return None
     kind, key = line.split()[-3:-1]
@@ -94,12 +94,12 @@ async def why_ignored(connection: Connection, host: str, line: str) -> KeyRefuse
     try:
         printed = (await connection.run("sh", stdin=script.encode(), timeout=LOOK_SECONDS)).stdout
     except HomelabError:
-        return None  # That the key is refused is known without it.
+        return None  # The refusal of the key is known without it.
     return _error(host, printed.partition(_FOUND)[2].partition("\n")[0]) if _FOUND in printed else None
 
 
 def _error(host: str, found: str) -> KeyRefused | None:
-    """Return the error that a word of the script stands for."""
+    """Return the error for a word of the script."""
     word, _, rest = found.partition(" ")
     if word == "type":
         error = KeyTypeRefused(host, rest)

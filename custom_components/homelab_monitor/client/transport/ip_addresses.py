@@ -1,4 +1,4 @@
-"""IP addresses as people and networks write them: which is one, in one spelling, and which may be a machine nearby."""
+"""IP addresses as people and networks write them: normalised, and whether one may be a machine nearby."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -7,7 +7,7 @@ from .scan import may_be_scanned
 
 
 def plain_host(host: str) -> str:
-    """Return an address in the one way to write it, of an IPv4 address in IPv6 that itself; a name as it is.
+    """Return an address in its standard form, IPv4-mapped addresses as IPv4; a name as it is.
 
     ::ffff:192.0.2.7  →  192.0.2.7
     """
@@ -15,17 +15,17 @@ def plain_host(host: str) -> str:
 
 
 def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2), else the address as it is."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), else the address as it is."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def leads_here(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is this machine's own, whoever says it."""
+    """Return whether an address is always this system's own."""
     return address.is_loopback
 
 
 def is_neighbour(ip: str) -> bool:
-    """Tell whether an address that somebody in this network announced can be that of one machine in it."""
+    """Return whether an announced address can be that of one machine in this network."""
     try:
         address = ip_address(ip)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The key pair with which we log in, and the lines that let it in.
+"""The key pair with which we log in, and the lines that authorize it.
 
-One ed25519 key serves all hosts, but for those that take none of that type (FIPS 140): these are shown an ECDSA key,
-which is made when the first of them is met. Hosts know a key by one line of their authorized_keys file, whose
+One ed25519 key serves all hosts, except those that accept none of that type (FIPS 140): these get an ECDSA key,
+which is made for the first of them. Hosts know a key by one line of their authorized_keys file, whose
 `restrict` forbids forwarding, agents and terminals (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 """
 
@@ -29,13 +29,13 @@ ED25519: Final = "ssh-ed25519"
 ECDSA: Final = "ecdsa-sha2-nistp256"
 _COMMENT_LIMIT = 64
 _DROPBEAR_OPTIONS = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,no-pty"
-"""What `restrict` means, in words that every dropbear knows.
+"""The meaning of `restrict`, in options that every dropbear knows.
 
-It knows neither `restrict` before 2022.83 nor `from=` in any version, and a word that it does not know
-makes it refuse the key (svr-authpubkeyoptions.c; tried with 2022.83).
+It knows neither `restrict` before 2022.83 nor `from=` in any version, and refuses the key for an unknown option
+(svr-authpubkeyoptions.c; tried with 2022.83).
 """
 WATCHED_SYSTEMS: frozenset[str] = frozenset({"linux", "openwrt"})
-"""Systems that there is a probe for; add "windows" and "macos" with theirs. What others need is kept, and not shown."""
+"""Systems with a probe; add "windows" and "macos" with theirs. Commands for others are kept, but not shown."""
 _FINGERPRINT_COMMANDS = {
     "openwrt": "dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key",
     "windows": r"ssh-keygen -lf $env:ProgramData\ssh\ssh_host_{kind}_key.pub",
@@ -56,7 +56,7 @@ class KeyPair:
     private_openssh: str = field(repr=False)
     public_openssh: str
     beside: KeyPair | None = None
-    """The pair of type ECDSA for servers that do not take this one; None while no such server was met."""
+    """The pair of type ECDSA for servers that do not accept this one; None until there was such a server."""
 
     @classmethod
     def generate(cls, kind: str = ED25519) -> Self:
@@ -67,7 +67,7 @@ class KeyPair:
 
     @classmethod
     def from_private(cls, private_openssh: object, kind: str = ED25519) -> Self:
-        """Return the pair of a stored private key, whatever that is; raise ValueError when it is none of ours."""
+        """Return the pair of a stored private key; raise ValueError if it is none or of another type."""
         if not isinstance(private_openssh, str):
             raise ValueError("no text")  # noqa: TRY004
         try:
@@ -83,7 +83,7 @@ class KeyPair:
 def authorized_line(key: KeyPair, name: str, sources: Sequence[str] = ()) -> str:
     """Return the line for authorized_keys; `name` becomes a harmless comment.
 
-    `sources`: what `parse_sources` returned; OpenSSH lets the key in from there alone.
+    `sources`: as from `parse_sources`; OpenSSH accepts the key only from these.
     """
     harmless = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_COMMENT_LIMIT] or "home"
     options = f'restrict,from="{",".join(sources)}"' if sources else "restrict"
@@ -91,26 +91,26 @@ def authorized_line(key: KeyPair, name: str, sources: Sequence[str] = ()) -> str
 
 
 def parse_sources(text: str) -> tuple[str, ...]:
-    """Return the addresses and networks that were typed, as `from=` takes them; raise ValueError.
+    """Parse the addresses and networks that were typed, into the form of `from=`; raise ValueError.
 
-    Names and patterns are left out: sshd would have to look a name up, and may be configured not to.
+    Names and patterns are not allowed: sshd would have to look a name up, and may be configured not to.
     """
-    if "%" in text:  # A zone may be any text, and means something on this machine alone.
+    if "%" in text:  # A zone may be any text, and has a meaning only on this system.
         raise ValueError("an IPv6 zone")
     networks = [ip_network(word, strict=False) for word in re.split(r"[\s,]+", text) if word]
-    # sshd ignores the whole list when a network has bits beyond its mask (addr_match_cidr_list).
+    # sshd ignores the whole list if a network has bits beyond its mask (addr_match_cidr_list).
     return tuple(
         dict.fromkeys(str(each.network_address if each.prefixlen == each.max_prefixlen else each) for each in networks)
     )
 
 
 def dropbear_line(line: str) -> str:
-    """Return an `authorized_line` in the words that dropbear knows; what it cannot limit is left open."""
+    """Return an `authorized_line` with the options that dropbear knows, without the others."""
     return f"{_DROPBEAR_OPTIONS} {line.split(maxsplit=1)[1]}"
 
 
 def install_commands(line: str) -> dict[str, str]:
-    """Return, per platform, the command that lets the key of an `authorized_line` in."""
+    """Return, per platform, the command that authorizes the key of an `authorized_line`."""
     # The file may lack its last newline: a blank line first keeps the two keys apart.
     windows_user = r"$env:USERPROFILE\.ssh"
     windows_admin = r"$env:ProgramData\ssh\administrators_authorized_keys"
@@ -129,24 +129,24 @@ def install_commands(line: str) -> dict[str, str]:
 
 
 def shown_commands(line: str) -> dict[str, str]:
-    """Return those of `install_commands` that are of any use yet."""
+    """Return those of `install_commands` for platforms with a probe."""
     return {
         name: command for name, command in install_commands(line).items() if name.partition("_")[0] in WATCHED_SYSTEMS
     }
 
 
 def watched(platform: str | None) -> str:
-    """Return a platform that there is a probe for, "" for any other."""
+    """Return the platform if it has a probe, "" for any other."""
     return platform if platform and platform in WATCHED_SYSTEMS else ""
 
 
 def log_command(platform: str | None) -> str:
-    """Return what shows on a machine why its SSH server refused a login; newer OpenSSH writes under three names."""
+    """Return the command that shows on a host why its sshd refused a login; newer OpenSSH logs under three names."""
     return _LOG_COMMANDS.get(watched(platform), _LOG_COMMAND)
 
 
 def fingerprint_command(host_key: str, platform: str | None) -> str:
-    """Return what prints the fingerprint of this very key on the machine that holds it."""
+    """Return the command that prints the fingerprint of this host key on its host."""
     kind = host_key.split(maxsplit=1)[0].removeprefix("ssh-").split("-")[0]
     return _FINGERPRINT_COMMANDS.get(watched(platform), _FINGERPRINT_COMMAND).format(kind=kind)
 
@@ -155,7 +155,7 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 def is_printed_in(host_key: str, text: str) -> bool:
-    """Tell whether a text that tools printed holds the fingerprint of a public key line.
+    """Return whether the output of a tool contains the fingerprint of a public key line.
 
     `256 SHA256:… root@nas (ED25519)` of ssh-keygen, with or without the prefix, wrapped by a terminal or padded.
     """
@@ -164,7 +164,7 @@ def is_printed_in(host_key: str, text: str) -> bool:
 
 
 def has_fingerprint(text: str) -> bool:
-    """Tell whether a text that tools printed holds the whole fingerprint of any key."""
+    """Return whether the output of a tool contains the whole fingerprint of any key."""
     return _FINGERPRINT.search("".join(text.split())) is not None
 
 
@@ -178,7 +178,7 @@ def fingerprint(host_key: str) -> str:
 
 
 class _Shown(SSHKey):
-    """What a server shows as its key; an alarm names also bytes that are none, which asyncssh would not import."""
+    """What a server shows as its key; an alarm also names bytes that are no key, which asyncssh would not import."""
 
     def __init__(self, blob: bytes) -> None:
         super().__init__()

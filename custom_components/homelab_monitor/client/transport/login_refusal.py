@@ -1,8 +1,8 @@
-"""Why a server denied a login with a key: what the protocol showed, and the error that says so.
+"""Why a server denied a login with a key: what the protocol showed, and the error for it.
 
-A server says little on purpose, so that a stranger learns nothing: whoever may not log in, a key that it does not know
-and a file that it does not trust look the same. What does differ is kept here while a login goes on. Numbers and fields
-are those of RFC 4250 (4.1.2), 4252 (5.1), 4253 (7.1, 11.1) and 8308 (3.1).
+A server reveals little on purpose, so that attackers learn nothing: a user who may not log in, a key that it does not
+know and a file that it does not trust look the same. What does differ is recorded here during a login. Numbers and
+fields are those of RFC 4250 (4.1.2), 4252 (5.1), 4253 (7.1, 11.1) and 8308 (3.1).
 """
 
 from collections.abc import Iterator
@@ -25,18 +25,18 @@ from .keys import ECDSA, ED25519
 
 _DISCONNECT, _SERVICE_ACCEPT, _EXT_INFO, _KEXINIT, _FAILURE = 1, 6, 7, 20, 51
 _LENGTH = 4
-"""Bytes that say how long a string is (RFC 4251, 5)."""
+"""Bytes of the length of a string (RFC 4251, 5)."""
 _KEXINIT_LISTS = 1 + 16
-"""Where its lists begin: behind its number and a cookie."""
+"""Offset of its lists: after its number and a cookie."""
 _SHOWING: Final = frozenset({_DISCONNECT, _SERVICE_ACCEPT, _EXT_INFO, _KEXINIT, _FAILURE})
 _TOO_MANY_CONNECTIONS = 12
 """The code of a disconnect (RFC 4253, 11.1)."""
 _OF_THE_TRANSPORT: Final = frozenset({3, 4, 5, 6, 8, 10})
-"""Codes of a disconnect that are about the bytes that came, which anybody in between may have changed."""
+"""Codes of a disconnect about received bytes, which a man in the middle may have changed."""
 _CORRUPT = re.compile(r"corrupt|integrity|\bMAC\b|padding|packet", re.IGNORECASE)
 """Words for the same: OpenSSH gives every reason as a protocol error (packet.c)."""
 _TOO_MANY_TRIES = "Too many authentication failures"
-"""How OpenSSH ends a login whose keys it did not take, after MaxAuthTries (auth.c)."""
+"""How OpenSSH ends a login whose keys it did not accept, after MaxAuthTries (auth.c)."""
 
 
 class Shown:
@@ -44,9 +44,9 @@ class Shown:
 
     def __init__(self) -> None:
         self.is_accepted = False
-        """Whether it has asked us to sign with a key: it knows that one, and would let it in."""
+        """Whether it has asked for a signature with a key: it knows that key, and would accept it."""
         self._words = ""
-        """The first line of what it had to say to who logs in, since it has accepted a key: before, all are told."""
+        """The first line of its messages since it has accepted a key; before that, everybody gets them."""
         self._has_begun = False
         self._is_partial = False
         self._methods: list[str] | None = None
@@ -57,15 +57,15 @@ class Shown:
         self._code = 0
 
     def accept(self) -> None:
-        """Note that the server has accepted a key and waits for a signature with it."""
+        """Record that the server has accepted a key and waits for a signature with it."""
         self.is_accepted, self._words = True, ""
 
     def say(self, words: str) -> None:
-        """Keep what the server says to who logs in."""
+        """Record a message of the server to the user."""
         self._words = first_line(words) or self._words
 
     def take(self, kind: int, payload: bytes) -> None:
-        """Keep what a packet shows; one that is malformed ends the connection elsewhere."""
+        """Record what a packet shows; a malformed one ends the connection elsewhere."""
         if kind not in _SHOWING:
             return
         if kind == _SERVICE_ACCEPT:
@@ -78,7 +78,7 @@ class Shown:
             found = dict(zip(words[::2], words[1::2], strict=False)).get(b"server-sig-algs", b"")
             self._signatures = frozenset(_names(found))
             if all("rsa" in name for name in self._signatures):
-                # OpenSSH 7.4 (CentOS 7, Debian 9) names the signatures of RSA keys alone, and takes other types too.
+                # OpenSSH 7.4 (CentOS 7, Debian 9) names only the signatures of RSA keys, and accepts other types too.
                 self._signatures = frozenset()
         elif kind == _DISCONNECT:
             self._code = int.from_bytes(payload[1:5])
@@ -87,7 +87,7 @@ class Shown:
             self._take_failure(payload)
 
     def _take_failure(self, payload: bytes) -> None:
-        """Keep with what else a login could go on, and whether what was tried is a part of it."""
+        """Record the methods that can continue the login, and whether the last one was a partial success."""
         methods = next(_strings(payload[1:]), b"")
         self._methods = _names(methods)
         self._first_methods = self._first_methods or self._methods
@@ -95,24 +95,24 @@ class Shown:
 
     @property
     def takes_ed25519(self) -> bool:
-        """Tell whether a key of that type may be tried; a server that names no types may take any."""
+        """Return whether a key of that type may be tried; a server that names no types may accept any."""
         return not self._signatures or ED25519 in self._signatures
 
     @property
     def wants_ecdsa(self) -> bool:
-        """Tell whether a key of that type is taken where one of ed25519 is not, or most likely is not.
+        """Return whether a key of that type is accepted, and one of ed25519 is not, or most likely is not.
 
-        OpenSSH 9.2 (Debian 12) names all types that it knows instead of those that it takes. In FIPS mode it offers
-        neither a key exchange nor a host key with Curve25519, and by default it otherwise offers the first.
+        OpenSSH 9.2 (Debian 12) names all types that it knows instead of those that it accepts. In FIPS mode it offers
+        neither a key exchange nor a host key with Curve25519; otherwise it offers the former by default.
         """
         may_take = not self._signatures or ECDSA in self._signatures
         return may_take and (self._lacks_25519 or not self.takes_ed25519)
 
     def error(self, host: str, words: str, *, is_denied: bool) -> HomelabError | None:
-        """Return the error of a login that failed, None when it was not denied.
+        """Return the error of a login that failed, None if it was not denied.
 
-        `is_denied`: the server answered that. A connection that ends without a word is no answer, whenever it does:
-        anybody in between can end it, or have the server end it by changing a byte.
+        `is_denied`: the server answered that. A connection that ends without a message is never an answer: a man in
+        the middle can end it, or make the server end it by changing a byte.
         """
         if not (is_denied or self._is_dismissed):
             return None
@@ -124,20 +124,20 @@ class Shown:
 
     @property
     def _is_dismissed(self) -> bool:
-        """Tell whether the server has ended the login with a reason that is about who logs in."""
+        """Return whether the server has ended the login with a reason that is about the user."""
         if not self._has_begun or self._disconnect is None:
             return False
         return self._code not in _OF_THE_TRANSPORT and not _CORRUPT.search(self._disconnect)
 
     def cut(self, host: str) -> LoginCut | None:
-        """Return the error of a connection that ended without a verdict, None where no key had been accepted."""
+        """Return the error of a connection that ended without a verdict, None if no key had been accepted."""
         if not self.is_accepted:
             return None
         said = f"; it said: {self._words}" if self._words else ""
         return LoginCut(host, f"when it had accepted the key{said}")
 
     def _verdict(self, host: str, words: str) -> KeyRefused:
-        """Return the most that can be said of a login that was denied."""
+        """Return the most specific error of a denied login."""
         if self._is_partial:
             return SecondFactor(host, ", ".join(self._methods or ()))
         if self.is_accepted:
@@ -152,12 +152,12 @@ class Shown:
 
 
 def _names(text: bytes) -> list[str]:
-    """Return the names of a list, each cut to what can be shown."""
+    """Return the names of a list, each as one line that can be shown."""
     return [name for name in map(first_line, text.decode(errors="replace").split(",")) if name]
 
 
 def _strings(data: bytes) -> Iterator[bytes]:
-    """Yield the strings that follow each other, as far as they are whole."""
+    """Yield consecutive strings, up to the first incomplete one."""
     start = _LENGTH
     while start <= len(data):
         end = start + int.from_bytes(data[start - _LENGTH : start])

@@ -1,8 +1,8 @@
-"""Answering the one question of a command, and ending a command that asks anything more.
+"""Answer the one question of a command, and end a command that asks anything more.
 
 To sudo the end of its input is one more wrong password, and so is SIGTERM: with both it goes back to PAM, where
-pam_faillock counts. So its input stays open while a question may come, and a sudo that asks what it gets no answer to
-is killed while it waits. It may be: until it lets somebody in, it runs with the real id of who called it.
+pam_faillock counts. So its input stays open while a question may come, and a sudo that asks a further question is
+killed while it waits. That is possible: until it has authenticated the user, it runs with the caller's real id.
 """
 
 from contextlib import suppress
@@ -20,7 +20,7 @@ class Asking(Protocol):
         """Send to its input."""
 
     def strike(self) -> None:
-        """End it by the signal that nothing can handle."""
+        """End it with SIGKILL."""
 
 
 async def answer_once(process: Asking, output: Output, question: Question) -> None:
@@ -41,7 +41,7 @@ async def answer_once(process: Asking, output: Output, question: Question) -> No
 
 
 async def _has_news(output: Output, seconds: float | None) -> bool:
-    """Wait until it asks, works or ends; tell whether it did in time."""
+    """Wait until it asks, works or ends; return whether it did in time."""
     output.news.clear()
     try:
         async with TimeLimit(seconds):
@@ -52,7 +52,7 @@ async def _has_news(output: Output, seconds: float | None) -> bool:
 
 
 async def _end(process: Asking, output: Output) -> None:
-    """End the command where it waits; a server that passes no signal on closes its input afterwards."""
+    """End the waiting command; if the server does not forward signals, the caller closes its input afterwards."""
     process.strike()
     with suppress(TimeoutError):
         async with TimeLimit(ENDING_SECONDS):

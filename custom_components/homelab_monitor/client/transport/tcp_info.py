@@ -1,6 +1,6 @@
 """What the kernel knows of a TCP connection: round trip and bytes on the wire (struct tcp_info, linux/tcp.h).
 
-Costs one system call when somebody asks and nothing otherwise; other systems than Linux tell nothing.
+Costs one system call per value and nothing otherwise; None on systems other than Linux.
 """
 
 import socket
@@ -14,7 +14,7 @@ _NEVER = 0xFFFFFFFF
 
 
 def rtt_seconds(connected: socket.socket | None) -> float | None:
-    """Return the shortest round trip of the last minutes."""
+    """Return the shortest round trip of the last minutes in seconds."""
     microseconds = _field(connected, *_MIN_RTT)
     return microseconds / 1e6 if microseconds and microseconds != _NEVER else None
 
@@ -25,12 +25,12 @@ def bytes_sent(connected: socket.socket | None) -> int | None:
 
 
 def bytes_received(connected: socket.socket | None) -> int | None:
-    """Return the bytes that came in."""
+    """Return the received bytes."""
     return _field(connected, *_BYTES_RECEIVED)
 
 
 def _field(connected: socket.socket | None, kind: str, offset: int) -> int | None:
-    """Return one field, None where nothing is connected or the system has no such thing."""
+    """Return one field, None without a connection or if the system does not have it."""
     if connected is None or not hasattr(socket, "TCP_INFO"):
         return None
     try:

@@ -1,9 +1,9 @@
-"""The hook between the socket and asyncssh: everything a host sends is counted here before it is worked on.
+"""The hook between the socket and asyncssh: everything a host sends is counted here before it is processed.
 
-asyncssh lets its caller open the connection (`tunnel`), so that this protocol is what the socket talks to: it
-counts bytes and time, and reads on only when others had their turn. Packets are counted where asyncssh hands each
-to its handler (`process_packet` of a connection and of a channel; no private name). Beyond a budget the connection
-ends with an `Excess`, which carries the error for people. docs/adr/0016 says why it is done this way.
+asyncssh lets its caller open the connection (`tunnel`), so that this is the protocol of the socket: it
+counts bytes and time, and continues to read only when other hosts had their turn. Packets are counted where asyncssh
+passes each to its handler (`process_packet` of a connection and of a channel; no private name). Beyond a budget the
+connection ends with an `Excess`, which carries the error for people. docs/adr/0016 explains why it is done this way.
 """
 
 import asyncio
@@ -52,14 +52,14 @@ _DATA = (94, 95)
 """Output and error output of a command."""
 
 NEXT_ADDRESS_SECONDS: Final = 0.25
-"""After which the next address of a name is tried as well (RFC 8305, 5)."""
+"""Time after which the next address of a name is tried as well (RFC 8305, 5)."""
 
 _HOST_KEYS = b"\x50" + (23).to_bytes(4) + b"hostkeys-00@openssh.com" + b"\0"
-"""How a request with the list of host keys begins (PROTOCOL of OpenSSH, 2.5): kind, name, no reply wanted."""
+"""Beginning of a request with the list of host keys (PROTOCOL of OpenSSH, 2.5): kind, name, no reply wanted."""
 
 
 class Excess(asyncssh.DisconnectError):
-    """Ends a connection whose host went beyond its budget."""
+    """Ends a connection whose host exceeded its budget."""
 
     def __init__(self, error: HomelabError) -> None:
         super().__init__(asyncssh.DISC_BY_APPLICATION, error.detail)
@@ -67,13 +67,13 @@ class Excess(asyncssh.DisconnectError):
 
 
 _GREEDY: Final[WeakSet[Wire]] = WeakSet()
-"""The connections that are beyond their burst: they divide what all hosts together may have of the event loop."""
+"""The connections beyond their burst: they divide the share of the event loop for all hosts."""
 
 
 class Outgoing(asyncio.Transport):
-    """The socket as asyncssh sees it: what it still answers on a connection that is ending is dropped.
+    """The socket as asyncssh sees it: its writes to a connection that is closing are dropped.
 
-    It learns of the end in the next turn of the event loop, and asyncio logs each write until then.
+    asyncssh notices the end in the next turn of the event loop, and asyncio logs each write until then.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -106,14 +106,14 @@ class Outgoing(asyncio.Transport):
 
 
 class Wire(asyncio.BufferedProtocol):
-    """The way that one connection takes; asyncssh opens it as a tunnel."""
+    """The path of one connection; asyncssh opens it as a tunnel."""
 
     def __init__(self, host: str, on_excess: Callable[[HomelabError], None] = lambda _: None) -> None:
         self._host = host
         self._on_excess = on_excess
         self.budget = Budget(host)
         self.excess: HomelabError | None = None
-        """Why this connection was ended, None while it was not."""
+        """Why this connection was ended, None if it was not."""
         self._connection: SSHClientConnection | None = None
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -122,21 +122,21 @@ class Wire(asyncio.BufferedProtocol):
         self._resting: asyncio.TimerHandle | None = None
         self._knows_host_keys = False
         self.on_packet: Callable[[int, bytes], None] | None = None
-        """Is shown each packet about the connection itself while the login goes on."""
+        """Called with each packet about the connection itself during the login."""
         self.preamble = b""
-        """What came first."""
+        """The first bytes that came."""
 
-    # ------------------------------------------------------------ what asyncssh asks of a tunnel
+    # ------------------------------------------------------------ the interface of a tunnel for asyncssh
 
     async def create_connection(
         self, factory: Callable[[], SSHClientConnection], host: str, port: int
     ) -> tuple[asyncio.BaseTransport, SSHClientConnection]:
-        """Connect, and stand between the socket and the connection that `factory` makes."""
+        """Connect, with this object between the socket and the connection that `factory` makes."""
         loop, begin = asyncio.get_running_loop(), partial(self._begin, factory)
         if is_address(host):
             transport, _ = await loop.create_connection(begin, host, port)
         else:
-            # Of the addresses of a name some may never answer; asyncio's own race leaves a socket when it is cancelled.
+            # Some addresses of a name may never answer; asyncio's own race leaks a socket when it is cancelled.
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             door = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
             transport, _ = await loop.create_connection(begin, sock=door)
@@ -147,13 +147,13 @@ class Wire(asyncio.BufferedProtocol):
         """Do nothing: the connection closes its transport itself."""
 
     def _begin(self, factory: Callable[[], SSHClientConnection]) -> Self:
-        """Make asyncssh's end, now that the machine answers."""
+        """Make asyncssh's connection, now that the machine answers."""
         self._connection = factory()
         self._count_packets(self._connection)
         self._connection.internal_error = self._tripped  # type: ignore[method-assign]
         return self
 
-    # ------------------------------------------------------------ what the socket brings
+    # ------------------------------------------------------------ called by the socket
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -196,7 +196,7 @@ class Wire(asyncio.BufferedProtocol):
 
     @override
     def pause_writing(self) -> None:
-        # The host asks and does not listen: what it is owed would pile up here.
+        # The host sends requests and does not read: its replies would pile up here.
         self._end(TooMuchTraffic(self._host, f"it left more than {UNSENT_BYTES} bytes unread"))
 
     @override
@@ -232,8 +232,8 @@ class Wire(asyncio.BufferedProtocol):
         def counted(kind: int, number: int, packet: SSHPacket) -> object:
             self._advance()
             self._take_packet(kind, packet)
-            # A private value, read with a default: asyncssh lets go of it when it ends a connection, and then goes on
-            # with what has come. The keys would make words in plain text, which anybody can say, those of the host.
+            # A private value, read with a default: asyncssh drops it when it ends a connection, and then continues with
+            # the rest of the data. Plain text, which anybody can send, would then count as the host's.
             if getattr(connection, "_transport", self) is None:
                 return True
             if kind == _CHANNEL_OPENED:
@@ -247,7 +247,7 @@ class Wire(asyncio.BufferedProtocol):
         connection.process_packet = counted  # type: ignore[method-assign,assignment]
 
     def _take(self, data: bytes) -> None:
-        """Count what came from the socket."""
+        """Count data from the socket."""
         self._advance()
         if not self.budget.phase:
             before = data.partition(b"SSH-")[0]
@@ -262,7 +262,7 @@ class Wire(asyncio.BufferedProtocol):
     def _take_packet(
         self, kind: int | None = None, packet: SSHPacket | None = None, notices: Bucket | None = None
     ) -> None:
-        """Count a packet; raise what asyncssh ends a connection for."""
+        """Count a packet; raise Excess, with which asyncssh ends a connection."""
         try:
             self.budget.take_packet()
             if packet is not None and kind != _IGNORE:
@@ -276,16 +276,16 @@ class Wire(asyncio.BufferedProtocol):
             raise Excess(err) from None
 
     def require_taken(self, channel: SSHClientChannel[bytes]) -> None:
-        """End the connection when the host gives no room for what it was asked before; what piles up here has no end.
+        """End the connection if the host has given no room for earlier requests, which would pile up here without end.
 
-        It may answer all the same, what it guesses.
+        It may answer all the same, by guessing.
         """
         if channel.get_write_buffer_size() > UNTAKEN_BYTES:
             self._end(TooMuchTraffic(self._host, f"it left more than {UNTAKEN_BYTES} bytes of requests unread"))
 
     def _require_room_in_packets(self, packet: SSHPacket) -> None:
-        """Refuse a channel whose packets hold next to nothing; the server says how much they may (RFC 4254, 5.1)."""
-        # The kind, both numbers of the channel and its window come first; what ends before is refused, too.
+        """Refuse a channel with a tiny maximum packet size, which the server sets (RFC 4254, 5.1)."""
+        # The kind, both numbers of the channel and its window come first; a shorter packet is refused, too.
         room = int.from_bytes(packet.get_full_payload()[13:17])
         if room < PACKET_BYTES:
             err = TooMuchTraffic(self._host, f"it takes no packet with more than {room} bytes of data")
@@ -293,17 +293,17 @@ class Wire(asyncio.BufferedProtocol):
             raise Excess(err)
 
     def _advance(self) -> None:
-        """Follow how far the login has come, by what asyncssh tells everybody."""
+        """Follow the progress of the login, by asyncssh's public values."""
         if self.budget.phase == AUTHENTICATED or self._connection is None:
             return
-        tell = self._connection.get_extra_info
-        steps = [tell(name) for name in ("server_version", "recv_cipher", "username")]
+        info = self._connection.get_extra_info
+        steps = [info(name) for name in ("server_version", "recv_cipher", "username")]
         self.budget.enter(next((number for number, done in enumerate(steps) if not done), AUTHENTICATED))
 
     def _is_first_host_keys(self, packet: SSHPacket) -> bool:
-        """Tell whether a global request is the list of host keys; refuse any other, as OpenSSH's client does.
+        """Return whether a global request is the first list of host keys; refuse any other, as OpenSSH's client does.
 
-        asyncssh queues global requests behind a list that the server has to prove, and waits for the proof for ever.
+        asyncssh queues global requests behind a list that the server has to prove, and waits forever for the proof.
         """
         payload = packet.get_full_payload()
         if payload.startswith(_HOST_KEYS) and not self._knows_host_keys and len(payload) <= HOST_KEYS_BYTES:
@@ -317,7 +317,7 @@ class Wire(asyncio.BufferedProtocol):
     # ------------------------------------------------------------ ending, and letting others have their turn
 
     def _tripped(self, exc_info: OptExcInfo | None = None, error_logger: object = None) -> None:  # noqa: ARG002
-        """End the connection when asyncssh trips over what came, such as an assertion: it is the host's error."""
+        """End the connection when asyncssh fails on received data, such as by an assertion: it is the host's error."""
         kind, err, _ = exc_info or sys.exc_info()
         if self._connection is not None and kind is not None:
             words = f"asyncssh failed on what it sent ({kind.__name__} {err})"
@@ -326,19 +326,19 @@ class Wire(asyncio.BufferedProtocol):
             )
 
     def _exceed(self, err: HomelabError) -> None:
-        """Note what the host sent too much of; the first of it is why the connection ends."""
+        """Record what the host sent too much of; the first such error is why the connection ends."""
         if self.excess is None:
             self.excess = err
             self._on_excess(err)
 
     def _end(self, err: HomelabError) -> None:
-        """End the connection; who uses it learns why from its channels."""
+        """End the connection; its channels report why."""
         if self.excess is None and self._connection is not None:
             self._exceed(err)
             self._connection.connection_lost(Excess(err))
 
     def _rest(self, spent: float) -> None:
-        """Read on later when this host has used more than its share of the event loop."""
+        """Continue to read later if this host has used more than its share of the event loop."""
         now = time.monotonic()
         self._debt = max(0.0, self._debt - (now - self._measured) * self._share()) + spent
         self._measured = now
@@ -352,7 +352,7 @@ class Wire(asyncio.BufferedProtocol):
 
     @staticmethod
     def _share() -> float:
-        """Return how much of the event loop's time one host may have, where others want much of it as well."""
+        """Return the share of the event loop's time for one host, smaller if others need much of it as well."""
         return min(LOOP_SHARE, LOOP_SHARE_OF_ALL / max(1, len(_GREEDY)))
 
     def _read_on(self) -> None:
