@@ -6,7 +6,7 @@ from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCR
 from custom_components.homelab_monitor.client.checks.remedies import remedy_for
 from custom_components.homelab_monitor.client.checks.rule_remedies import DOAS_RULE_FILE
 from custom_components.homelab_monitor.client.checks.update_script import SCRIPT, update_doas_line
-from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import evaluate_updates_rule
 from custom_components.homelab_monitor.client.models import System, Updates
 
 from .superuser import Place
@@ -29,7 +29,7 @@ def apply(place: Place, key: str = "install_updates_rule") -> tuple[int, str]:
 def judged(place: Place) -> str:
     """Return the reason of the check."""
     told = parse_facts(place.run("sh", stdin=FACTS_SCRIPT, user="mon").stdout)
-    return judge_updates_rule(told, Updates(manager="apk"), SYSTEM, is_wanted=True).reason
+    return evaluate_updates_rule(told, Updates(manager="apk"), SYSTEM, is_wanted=True).reason
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.checks.host_facts import FACTS_SCRIPT, parse_facts
 from custom_components.homelab_monitor.client.checks.update_script import SCRIPT, guard_line, update_script
-from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import evaluate_updates_rule
 from custom_components.homelab_monitor.client.models import System, Updates
 
 from .superuser import SUDOS, Place
@@ -172,7 +172,7 @@ def test_of_made_up_policies_nothing_is_said_that_sudo_does_not_do(place: Place,
             # What the listing hides is told as that.
             continue
         facts = replace(facts, updates_rule=replace(facts.updates_rule, text=update_script("apt")))
-        reason = judge_updates_rule(facts, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
+        reason = evaluate_updates_rule(facts, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
         reason = reason.removesuffix("_sudo_rs")
         tried, known = tried + 1, known + (reason != "updates_rule_not_known")
         if place.way == "sudo-rs":

@@ -23,7 +23,7 @@ from custom_components.homelab_monitor.client.checks.update_script import (
     update_doas_line,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import evaluate_updates_rule
 from custom_components.homelab_monitor.client.models import System, Updates
 
 from .superuser import SUDOS, WAYS, Place
@@ -53,7 +53,7 @@ def apply(place: Place, key: str, username: str = "mon", **words: str) -> tuple[
 def judged(place: Place, *, wanted: bool = True, user: str = "mon") -> tuple[str, str, str | None]:
     """Return status, reason and remedy of the check."""
     told = parse_facts(place.run("sh", stdin=FACTS_SCRIPT, user=user).stdout)
-    verdict = judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=wanted)
+    verdict = evaluate_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=wanted)
     # What sudo-rs does not show is said beside it, and has a test of its own.
     return verdict.status.value, verdict.reason.removesuffix("_sudo_rs"), verdict.remedy
 

@@ -17,7 +17,7 @@ from custom_components.homelab_monitor.client.checks.update_script import (
     guard_line,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import evaluate_updates_rule
 from custom_components.homelab_monitor.client.models import Updates
 
 from .superuser import SUDOS, Place
@@ -283,7 +283,7 @@ def test_the_check_says_what_sudo_rs_does_not_show(place: Place) -> None:
     for lines, is_all in (((), False), (("mon ALL=(ALL) NOPASSWD: ALL",), True)):
         place.write(LATER, "".join(f"{line}\n" for line in lines), 0o440)
         told = parse_facts(place.run("sh", stdin=FACTS_SCRIPT, user="mon").stdout)
-        reason = judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
+        reason = evaluate_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason
         is_partly = place.way == "sudo-rs" and not is_all
         assert reason == ("updates_rule_ready_sudo_rs" if is_partly else "updates_rule_ready")
 

@@ -30,7 +30,7 @@ from custom_components.homelab_monitor.client.checks.update_script import (
     update_script,
     update_sudoers_line,
 )
-from custom_components.homelab_monitor.client.checks.updates_rule import judge_updates_rule
+from custom_components.homelab_monitor.client.checks.updates_rule import evaluate_updates_rule
 from custom_components.homelab_monitor.client.control.install_updates import _LOOK
 from custom_components.homelab_monitor.client.models import System, Updates
 
@@ -445,7 +445,7 @@ SYSTEM = System(hostname="nas", kernel="6.12", architecture="x86_64", os_id="deb
 
 def judged(place: Place, *, wanted: bool = True, user: str = "mon") -> tuple[str, str, str | None]:
     """Return status, reason and remedy of the check."""
-    verdict = judge_updates_rule(facts(place, user), Updates(manager="apt"), SYSTEM, is_wanted=wanted)
+    verdict = evaluate_updates_rule(facts(place, user), Updates(manager="apt"), SYSTEM, is_wanted=wanted)
     # What sudo-rs does not show is said beside it, and has a test of its own.
     return verdict.status.value, verdict.reason.removesuffix("_sudo_rs"), verdict.remedy
 
@@ -491,8 +491,8 @@ def test_what_the_host_has_not_reported_is_not_checked() -> None:
     plain = Facts(system="Linux", is_complete=True)
     apt = Updates(manager="apt")
     for known in ((None, apt, SYSTEM), (Facts(), apt, SYSTEM), (plain, None, SYSTEM), (plain, apt, None)):
-        assert judge_updates_rule(*known, is_wanted=True).status == "unknown"
-    opkg = judge_updates_rule(plain, Updates(manager="opkg"), SYSTEM, is_wanted=True)
+        assert evaluate_updates_rule(*known, is_wanted=True).status == "unknown"
+    opkg = evaluate_updates_rule(plain, Updates(manager="opkg"), SYSTEM, is_wanted=True)
     assert (opkg.status, opkg.reason) == ("info", "updates_rule_none"), "nothing is offered for it"
 
 
@@ -511,7 +511,7 @@ def test_who_may_run_something_by_rules_that_do_not_show_may_be_allowed_this_too
 ) -> None:
     rule = UpdatesRule(is_there=True, text=update_script("apt"), is_shown=is_shown)
     told = Facts(system="Linux", privilege=privilege, updates_rule=rule, is_complete=True)
-    assert judge_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason == reason
+    assert evaluate_updates_rule(told, Updates(manager="apt"), SYSTEM, is_wanted=True).reason == reason
 
 
 @pytest.mark.parametrize(("updates", "system"), [(None, SYSTEM), (Updates(manager="apt"), None), (None, None)])
@@ -520,7 +520,7 @@ def test_a_rule_of_old_is_reported_although_the_host_says_nothing_of_its_updates
 ) -> None:
     # Whoever has it may run anything as root: no silence of the host hides that.
     told = Facts(updates_rule=parse_updates_rule(["old"]), is_complete=True)
-    verdict = judge_updates_rule(told, updates, system, is_wanted=True)
+    verdict = evaluate_updates_rule(told, updates, system, is_wanted=True)
     assert (verdict.status.value, verdict.reason, verdict.remedy) == ("red", "updates_rule_old", REMOVE)
 
 
@@ -537,7 +537,7 @@ def test_the_tools_of_busybox_are_enough(place: Place) -> None:
         done = place.sh(f"PATH=/bb:$PATH; {found.commands[0]}")
         assert done.returncode == 0, done.stderr
         asked = place.run("env", "PATH=/bb:/usr/bin:/bin", "/bb/sh", stdin=FACTS_SCRIPT, user="mon")
-        verdict = judge_updates_rule(parse_facts(asked.stdout), Updates(manager="apt"), SYSTEM, is_wanted=True)
+        verdict = evaluate_updates_rule(parse_facts(asked.stdout), Updates(manager="apt"), SYSTEM, is_wanted=True)
         assert verdict.reason == reason
     # A file that is not ours stays, if empty.
     assert place.sh("cd /etc/sudoers.d; ls; cat *").stdout == ("old\n" if place.way == "sudo" else "")

@@ -1,7 +1,7 @@
 """A token bucket: allows a burst, and then one at a time.
 
 What a host can repeat without end, such as an event, a change of its device or a line in the log,
-takes a token each time. Whoever gets none does nothing, and says later what was left out.
+takes a token each time. Without a token the caller does nothing, and later reports what was left out.
 """
 
 import time
@@ -25,11 +25,11 @@ class Bucket:
 
     @property
     def left(self) -> float:
-        """Return how many tokens there are."""
+        """Return the number of tokens."""
         return min(self._burst, self._tokens + (time.monotonic() - self._at) / self._seconds)
 
     def set_left(self, tokens: float, seconds: float) -> None:
-        """Hold as many tokens as there were so many seconds ago, and what came back since."""
+        """Set the tokens to a number from so many seconds ago, and those that came back since."""
         self._tokens = min(self._burst, max(0.0, tokens) + max(0.0, seconds) / self._seconds)
         self._at = time.monotonic()
 

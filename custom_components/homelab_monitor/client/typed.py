@@ -1,6 +1,6 @@
-"""Values of files that anybody may have written, typed: what does not fit becomes the default.
+"""Typed values of files that anybody may have written: a value that does not fit becomes the default.
 
-A dataclass of such values is encoded and decoded by mashumaro, without the limits that replies of a host have.
+A dataclass of such values is encoded and decoded by mashumaro, without the limits of a host's replies.
 """
 
 from collections.abc import Mapping
@@ -12,61 +12,61 @@ from mashumaro.codecs import BasicDecoder, BasicEncoder
 from mashumaro.dialect import Dialect
 
 LARGEST: Final = 2**53
-"""Beyond it JSON's numbers are no longer whole."""
+"""Beyond it JSON's numbers no longer represent all integers."""
 DAY: Final = 86400
 Seconds = Annotated[float, "seconds"]
-"""A time to wait: more than none, and a day at most."""
+"""A time to wait: more than 0, and at most a day."""
 Texts = Annotated[tuple[str, ...], "texts"]
-"""The texts of a list; what else is in it is left out."""
+"""The texts of a list, without its other values."""
 UNTYPED: Final = (ValueError, TypeError, LookupError, AttributeError)
-"""What a decoder raises."""
+"""The exceptions that a decoder raises."""
 
 
 def text(value: object, default: str = "") -> str:
-    """Return a text."""
+    """Return the value if it is a text, else the default."""
     return value if isinstance(value, str) else default
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Return the texts of a list."""
+    """Return the texts of a list, without its other values; () for what is no list."""
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list | tuple) else ()
 
 
 def number[DefaultT: float | None](value: object, default: DefaultT) -> float | DefaultT:
-    """Return a number that can be computed with; true and false are none."""
+    """Return the value if it is a number below LARGEST, else the default; a bool is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
     return value if abs(value) < LARGEST else default
 
 
 def yes(value: object) -> bool:
-    """Return true for true alone."""
+    """Return whether the value is True itself."""
     return value is True
 
 
 def _number(value: object) -> float:
-    """Return a number; raise TypeError when it is none."""
+    """Return a number; raise TypeError if it is none."""
     if (given := number(value, None)) is None:
         raise TypeError("not a number")
     return given
 
 
 def _seconds(value: object) -> float:
-    """Return a time to wait; raise TypeError or ValueError when it is none."""
+    """Return a time to wait; raise TypeError or ValueError if it is none."""
     if not 0 < (given := _number(value)) <= DAY:
         raise ValueError("no time to wait")
     return given
 
 
 def _text(value: object) -> str:
-    """Return a text; raise TypeError when it is none."""
+    """Return a text; raise TypeError if it is none."""
     if not isinstance(value, str):
         raise TypeError("not text")
     return value
 
 
 class _Typed(Dialect):
-    """Take JSON values for what they are: mashumaro alone would make "3" into 3."""
+    """Accept only the exact types: mashumaro alone would convert "3" to 3."""
 
     serialization_strategy = {  # noqa: RUF012
         kind: {"deserialize": read}
@@ -76,7 +76,7 @@ class _Typed(Dialect):
 
 @cache
 def decoder(kind: type) -> BasicDecoder[Any]:
-    """Return the decoder of one type, which raises one of UNTYPED; building it compiles code, so once."""
+    """Return the decoder of one type, which raises one of UNTYPED; cached, as building it compiles code."""
     return BasicDecoder(kind, default_dialect=_Typed)
 
 
@@ -87,7 +87,7 @@ def encoder(shape: type) -> BasicEncoder[Any]:
 
 
 def restored[ShapeT](shape: type[ShapeT], stored: Mapping[str, object]) -> ShapeT:
-    """Return a dataclass of stored values: a field that is missing, or does not fit, has its default."""
+    """Return a dataclass of stored values: a field that is missing or does not fit gets its default."""
     values = {}
     for name, kind in get_type_hints(shape, include_extras=True).items():
         with suppress(*UNTYPED):

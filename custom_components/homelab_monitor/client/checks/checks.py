@@ -57,7 +57,7 @@ from .host_facts import (
     parse_facts,
 )
 from .report import CheckResult, CheckStatus, Report, Verdict
-from .updates_rule import judge_updates_rule
+from .updates_rule import evaluate_updates_rule
 
 CLOCK_LIMIT_SECONDS = 60.0
 _DAY_SECONDS = 86400.0
@@ -624,7 +624,7 @@ def _updates_rule(evidence: Evidence) -> Verdict:
     """Evaluate the script and rule that allow installing updates."""
     sections = evidence.snapshot.sections if evidence.snapshot else None
     updates, system = (sections.updates, sections.system) if sections else (None, None)
-    return judge_updates_rule(evidence.facts, updates, system, is_wanted=evidence.installs_updates)
+    return evaluate_updates_rule(evidence.facts, updates, system, is_wanted=evidence.installs_updates)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -1,6 +1,6 @@
-"""What a capability test found: one row per check, kept as plain JSON in the store.
+"""The report of a capability test: one row per check, stored as plain JSON.
 
-The words for people are in the translations; here are only their keys, and what fills them.
+The texts are in the translations; here are only their keys and placeholders.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from .host_facts import Family
 
 
 class CheckStatus(StrEnum):
-    """What a check says."""
+    """The status of a check."""
 
     OK = "ok"
     INFO = "info"
@@ -29,15 +29,15 @@ class CheckStatus(StrEnum):
 
 
 BESIDES = frozenset({"updates_rule"})
-"""Checks of something beside monitoring: what they find is to be repaired, but hinders nothing."""
+"""Checks of something beside monitoring: their findings have to be fixed, but do not prevent monitoring."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found: `reason` is a key of the translations, `placeholders` fill it and are remote text."""
+    """The result of a check: `reason` is a key of the translations, `placeholders` fill it and are remote text."""
 
     check: str = field(default="", kw_only=True)
-    """Whose verdict it is; first here, as it is in what is stored."""
+    """The key of the check; the first field, as in the stored row."""
     status: CheckStatus
     reason: str
     placeholders: Mapping[str, str] = field(default_factory=dict)
@@ -78,13 +78,13 @@ class Report:
 
     @property
     def hindrance(self) -> CheckResult | None:
-        """Return the first red row of those that stand in the way of monitoring."""
+        """Return the first red row of a check that monitoring depends on."""
         rows = (row for row in self.rows if row.status is CheckStatus.RED and row.check not in BESIDES)
         return next(rows, None)
 
     @property
     def result(self) -> CheckStatus:
-        """Return the worst that a check says: red, amber, else ok."""
+        """Return the worst status of all checks: red, amber, else ok."""
         found = {row.status for row in self.rows}
         return next((status for status in (CheckStatus.RED, CheckStatus.AMBER) if status in found), CheckStatus.OK)
 
@@ -98,7 +98,7 @@ class Report:
 
 
 def restore_report(stored: Mapping[str, Any] | None) -> Report | None:
-    """Return the report that `as_dict` made, None when there is none that can be read."""
+    """Return the report that `as_dict` made, None if there is none or it cannot be read."""
     match stored:
         case {"at": _, "seconds": _, "family": _, "rows": list()}:
             with suppress(*UNTYPED):

@@ -35,7 +35,7 @@ def can_install_updates(updates: Updates | None, system: System | None) -> bool:
     return family_of(system.os_id, system.os_id_like) is not Family.OPENWRT and system.os_id not in _AS_A_WHOLE
 
 
-def judge_updates_rule(
+def evaluate_updates_rule(
     facts: Facts | None, updates: Updates | None, system: System | None, *, is_wanted: bool
 ) -> Verdict:
     """Evaluate script and rule; `is_wanted`: whether the option for updates is on."""

@@ -1,6 +1,6 @@
-"""What a field may hold where its bare type says too little; how much that is stands in `limits`.
+"""Kinds of values of fields whose bare type says too little; their limits are in `limits`.
 
-A bare `str` is a name, a bare `float` any number: these mark what may be longer, and what has to be in a calendar.
+A bare `str` is a name, a bare `float` any number: these mark longer texts, and numbers that are times or shares.
 """
 
 from typing import Annotated

@@ -1,7 +1,7 @@
 """Ranges of numbers: every difference and every share of reported values is within its range, or absent.
 
-A host's numbers need not fit each other: lxcfs tells more memory available than there is, a filesystem in user space
-more blocks free than it has. What is made of such numbers would be wrong beyond all that a person could see.
+A host's numbers may be inconsistent: lxcfs reports more memory available than there is, a filesystem in user space
+more blocks free than it has. Values computed from such numbers would be absurd.
 """
 
 

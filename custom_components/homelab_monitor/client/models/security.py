@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityPart:
-    """What was found about one part; `reason` is a word of the contract."""
+    """The state of one part; `reason` is a word of the contract."""
 
     state: str
     reason: str
@@ -14,9 +14,9 @@ class SecurityPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firewall(SecurityPart):
-    """Whether a stranger, whom no rule names, is turned away; `backend` says whose rules do it.
+    """Whether connections that no rule names are rejected; `backend` has whose rules do that.
 
-    `old_rules`: sudo lets the host's user ask only what an earlier version asked.
+    `old_rules`: sudo allows the login user only the commands of an earlier version.
     """
 
     backend: str | None = None
@@ -25,9 +25,9 @@ class Firewall(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshServer(SecurityPart):
-    """Who may log in how: the most that any visitor may.
+    """Who may log in how: the most permissive settings for any client.
 
-    `conditional` names settings that are others for some visitors, None where unknown.
+    `conditional` has settings that differ for some clients, None if unknown.
     """
 
     source: str | None = None
@@ -46,7 +46,7 @@ class AccessControl(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail2ban(SecurityPart):
-    """Whom fail2ban holds off now; `bans_unknown` is the reason why that is not known."""
+    """Number of current bans of fail2ban, by jail; `bans_unknown` is the reason why that is not known."""
 
     bans: int | None = None
     jails: Mapping[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class AutomaticUpdates(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedLogins(SecurityPart):
-    """How many SSH logins failed in the last hour, as far as the log reaches back; `lower_bound`: that is less."""
+    """How many SSH logins failed in the last hour; `lower_bound`: the log does not cover the whole hour."""
 
     source: str | None = None
     count: int | None = None
@@ -71,7 +71,7 @@ class FailedLogins(SecurityPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """The parts; one that is not there is None."""
+    """The parts; one that is not available is None."""
 
     firewall: Firewall | None = None
     ssh: SshServer | None = None

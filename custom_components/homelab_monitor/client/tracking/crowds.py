@@ -18,10 +18,10 @@ type Slug = Callable[[str], str]
 _SIMPLE = re.compile(r"[A-Za-z0-9 _./:;()+#@~*=-]*")
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 _COUNTED = LABEL_LIMIT + 10
-"""Letters of an id by which names are compared: numbered ones are in there with their number."""
+"""Letters of an entity id by which names are compared; numbered ones include their number."""
 _ENTITY, _LETTER, _SIGN = 20, 4, 13
-"""Letters of an id that `&` may begin (as HTML, for any character), and those of one character of
-Latin, Greek or Cyrillic, and of any other script, once it is taken apart (NFKD)."""
+"""Most letters of an entity id for `&` (which may begin an HTML entity of any character), for one character of
+Latin, Greek or Cyrillic, and for one of any other script, after its decomposition (NFKD)."""
 _LETTERS_END = "\u0482"
 
 
@@ -44,7 +44,7 @@ def numbered(label: str, number: int) -> str:
 
 @lru_cache(maxsize=1024)
 def fitting(label: str) -> str:
-    """Return the beginning of a label that is at most LABEL_LIMIT letters in an id."""
+    """Return the beginning of a label that has at most LABEL_LIMIT letters in an entity id."""
     if label.isascii() and "&" not in label:
         return label[:LABEL_LIMIT]
     room = LABEL_LIMIT
@@ -56,7 +56,7 @@ def fitting(label: str) -> str:
 
 
 def _width(sign: str) -> int:
-    """Return how many letters a character may become at most."""
+    """Return the most letters of an entity id that a character can become."""
     if sign.isascii():
         return _ENTITY if sign == "&" else 1
     parts = unicodedata.normalize("NFKD", sign)
@@ -80,22 +80,22 @@ class Crowds:
 
     def has_room(self, label: str, number: int) -> bool:
         """Return whether an entity id has room for one more item of that name."""
-        return not self._is_needed or self._counts[self._look(label, number)] < ALIKE
+        return not self._is_needed or self._counts[self._form(label, number)] < ALIKE
 
     def add(self, label: str, number: int) -> None:
         """Count an item."""
         if not self._is_needed:
             return
-        look = self._look(label, number)
-        self._counts[look] += 1
-        if self._counts[look] >= ALIKE and number >= self.first_number(label):
-            self._first_numbers[self._look(label, 1)[0]] = number + 1
+        form = self._form(label, number)
+        self._counts[form] += 1
+        if self._counts[form] >= ALIKE and number >= self.first_number(label):
+            self._first_numbers[self._form(label, 1)[0]] = number + 1
 
     def first_number(self, label: str) -> int:
         """Return the first number that may have room, at least 2."""
-        return self._first_numbers.get(self._look(label, 1)[0], 2) if self._is_needed else 2
+        return self._first_numbers.get(self._form(label, 1)[0], 2) if self._is_needed else 2
 
-    def _look(self, label: str, number: int) -> tuple[str, int]:
+    def _form(self, label: str, number: int) -> tuple[str, int]:
         """Return what the entity ids of that name have in common."""
         text = label if number == 1 else fitting(label)
         if (found := self._slugs.get(text)) is None:

@@ -49,7 +49,7 @@ class HostEvent:
     type: str
     about: Mapping[str, str]
     owner: str = ""
-    """Who can cause it again and again: a user, or a template of services; "" for the host itself."""
+    """The owner who can cause it repeatedly: a user, or a template of services; "" for the host itself."""
 
 
 type _Key = tuple[str, str]

@@ -76,15 +76,15 @@ class ProblemTracker:
     told: tuple[Problem, ...] = ()
     patience: float = math.inf
     """How many seconds between two polls are no gap; the caller may change it."""
-    looked: float | None = None
+    polled: float | None = None
     boot_id: str = ""
 
     def problems(self, snapshot: Snapshot, thresholds: Thresholds, rates: Rates = _NO_RATES) -> tuple[Problem, ...]:
         """Return the problems of now, in a stable order."""
         now, before = snapshot.steady, frozenset(self.told)
-        if snapshot.boot_id != self.boot_id or (self.looked is not None and now - self.looked > self.patience):
+        if snapshot.boot_id != self.boot_id or (self.polled is not None and now - self.polled > self.patience):
             self.start_over()
-        self.looked, self.boot_id = now, snapshot.boot_id
+        self.polled, self.boot_id = now, snapshot.boot_id
         readings = (*_readings(snapshot, thresholds, self.selection, before), *_cpu(rates, thresholds.cpu_percent))
         over = {each.problem: self.since.get(each.problem, now) for each in readings if _is_over(each, before)}
         hold = {each.problem: each.hold_seconds for each in readings}

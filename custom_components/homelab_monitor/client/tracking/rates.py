@@ -2,8 +2,8 @@
 
 The probe only reads counters. A rate is the difference of two readings over the time
 between them on the host's own clock (`at`, CLOCK_BOOTTIME), so that a slow network never
-bends it. A reboot, a counter that runs backwards and a gap of over MAX_GAP_SECONDS give
-None instead of a peak that never was.
+distorts it. A reboot, a counter that runs backwards and a gap of over MAX_GAP_SECONDS give
+None instead of a false peak.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """When each section is requested: at its interval, sooner for new hardware and after a boot, later while it hangs.
 
-A host that says of each poll that it has booted, or has new hardware, is believed a few times: everything at each poll
-would be as much work for it as for us.
+A host that reports a boot or new hardware at each poll is believed only a few times: everything at each poll would be
+too much work for both sides.
 """
 
 from collections.abc import Iterable
@@ -22,11 +22,11 @@ BOOTING_TURN_SECONDS = 60.0
 """The same for any section of a booting host: what starts late, such as a firewall, is not shown off for minutes."""
 
 OF_HARDWARE = ("hardware", "interfaces")
-"""What says what a new name is."""
+"""Sections that identify new names."""
 
 
 class Schedule:
-    """Remembers when it is each section's turn; moments are seconds of one clock that never jumps."""
+    """Remembers when each section is due; moments are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._due: dict[str, float] = {}

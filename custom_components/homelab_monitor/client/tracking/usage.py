@@ -1,4 +1,4 @@
-"""Who is busy on a host: two readings of its processes → what each used between them."""
+"""Usage of a host by its processes: two readings → what each process used between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Usage:
 
 
 def usages(before: Processes, after: Processes, most_percent: float = inf) -> tuple[Usage, ...]:
-    """Return the processes of the second reading; one that began since has used all of its time since.
+    """Return the processes of the second reading; one that started in between has used all of its time since.
 
-    None uses more than all cores (`most_percent`): counters are read some time after `at`.
+    At most all cores (`most_percent`): counters are read some time after `at`.
     """
-    # A number may be another process's by now; with the moment of its start it is unmistakable.
+    # A pid may be another process's by now; with its start time it is unique.
     known = {(each.pid, each.started_seconds): each.cpu_seconds for each in before.processes}
     seconds = max(after.at - before.at, 0.01)
     found = []
@@ -33,11 +33,11 @@ def usages(before: Processes, after: Processes, most_percent: float = inf) -> tu
 
 
 def busiest(found: Sequence[Usage], count: int) -> list[Usage]:
-    """Return those that use most CPU, busiest first; those that use none are left out."""
+    """Return the `count` processes that use most CPU, busiest first, without those that use none."""
     busy = [each for each in found if each.cpu_percent > 0]
     return sorted(busy, key=lambda each: (-each.cpu_percent, each.process.pid))[:count]
 
 
 def biggest(found: Sequence[Usage], count: int) -> list[Usage]:
-    """Return those that use most memory, biggest first."""
+    """Return the `count` processes that use most memory, biggest first."""
     return sorted(found, key=lambda each: (-each.process.memory_bytes, each.process.pid))[:count]

@@ -1,7 +1,7 @@
-"""Let our key in: add one line to the authorized_keys of the user who is logged in.
+"""Authorize our key: add one line to the authorized_keys of the login user.
 
 Done over a connection that a password opened. The scripts run from standard input, so that no
-login shell has anything to quote, and change nothing when the key is already there.
+login shell has to quote anything, and change nothing if the key is already installed.
 """
 
 from base64 import b64encode
@@ -36,11 +36,11 @@ chmod 600 "$file" || exit 1
 if command -v restorecon >/dev/null 2>&1; then restorecon "$HOME/.ssh" "$file" >/dev/null 2>&1; fi
 echo {done}
 """
-"""The line is there when a line with our key is, whatever its options: these are the administrator's.
+"""Any line with our key counts, whatever its options: these are the administrator's choice.
 
 A file without its last newline would swallow the key. OpenWrt's dropbear reads one file for root, that of other
-systems the one in the home folder; a line with `from=` is none to it. restorecon: SELinux lets sshd read only what
-is labelled.
+systems the one in the home folder; it ignores a line with `from=`. restorecon: SELinux lets sshd read only labelled
+files.
 """
 
 _WINDOWS_SCRIPT: Final = r"""
@@ -69,7 +69,7 @@ Write-Output '{done}'
 
 
 async def install_key(connection: Connection, host: str, line: str) -> None:
-    """Add an `authorized_line` where it is missing; raise KeyNotInstalled with the host's own words."""
+    """Add an `authorized_line` if it is missing; raise KeyNotInstalled with the host's own words."""
     command, script = _program(connection.server_version, line)
     try:
         result = await connection.run(command, stdin=script.encode(), timeout=INSTALL_SECONDS)

@@ -1,6 +1,6 @@
-"""Keep what peers write from looking like lines of the log of our own.
+"""Keep text from peers from forging lines of the log.
 
-asyncssh logs what a server says: why it disconnects, why it opens no channel. A line of a log ends with the line.
+asyncssh logs texts of a server: why it disconnects, why it opens no channel. A line break would begin another line.
 """
 
 import logging
@@ -9,22 +9,22 @@ from typing import override
 
 
 class OnlyPrintable(logging.Filter):
-    """Escapes what cannot be seen in records; it sees only those that are to be logged."""
+    """Escapes invisible characters in records; it gets only those that will be logged."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record where it has to be, and let it through."""
+        """Escape a record if necessary, and accept it."""
         message = _message(record)
         if not message.isprintable():
             record.msg, record.args = escaped(message), None
         if record.exc_info and record.exc_info[1] and not record.exc_text:
-            # A formatter takes the text that is there; of the trace only the errors' own words come from outside.
+            # A formatter uses an existing text; only the errors' messages in the trace come from outside.
             record.exc_text = _trace(traceback.TracebackException.from_exception(record.exc_info[1]))
         return True
 
 
 def escape_logs(name: str) -> None:
-    """Let a logger write nothing but what can be seen; doing it again changes nothing."""
+    """Let a logger write only printable characters; idempotent."""
     logging.getLogger(name).addFilter(_ONLY_PRINTABLE)
 
 
@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return what is logged; of a message that does not fit its arguments, the message."""
+    """Return the formatted message; without its arguments if they do not fit."""
     try:
         return record.getMessage()
     except TypeError, ValueError, LookupError:
@@ -43,7 +43,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _trace(error: traceback.TracebackException) -> str:
-    """Return the trace of an error and of those behind it, each with its words on one line."""
+    """Return the trace of an error and of its causes, each with its message on one line."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     words = escaped("".join(error.format_exception_only()).rstrip("\n"))
     parts = [_trace(before), ""] if before else []

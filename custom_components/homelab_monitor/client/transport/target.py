@@ -22,7 +22,7 @@ r"""Unix and Windows names; `@` (user@domain), `\` and inner spaces are allowed 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One login on one machine; `host` carries no brackets."""
+    """One login on one machine; `host` has no brackets."""
 
     username: str
     host: str
@@ -44,13 +44,13 @@ class Target:
 
     @property
     def address(self) -> str:
-        """Return host and port; the port only where it is not 22."""
+        """Return host and port; without the port if it is 22."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORT else f"{host}:{self.port}"
 
     @override
     def __str__(self) -> str:
-        """Return what `parse` reads back."""
+        """Return the target in the form that `parse` reads."""
         return f"{self.username}@{self.address}"
 
 
