@@ -318,10 +318,10 @@ async def run_as_root(
     """
     command, words = shlex.join(argv), ""
     until = asyncio.get_running_loop().time() + seconds
-    for each in await try_ways(connection, ways, command, _is_refused, timeout=seconds):
-        if not each.is_refused:
-            return _done(host, each.result)
-        words = words or refusal_in(each.result)
+    for attempt in await try_ways(connection, ways, command, _is_refused, timeout=seconds):
+        if not attempt.is_refused:
+            return _done(host, attempt.result)
+        words = words or refusal_in(attempt.result)
     if argv[0].endswith("/systemctl"):
         # polkit may allow this user what sudo does not.
         by_polkit = (argv[0], "--no-ask-password", *argv[1:])

@@ -160,13 +160,13 @@ class Containers:
     @property
     def current(self) -> tuple[Container, ...]:
         """Return the containers without the earlier tasks of Swarm services, which stay for a while when they ended."""
-        if not any(each.swarm_service for each in self.containers):
+        if not any(container.swarm_service for container in self.containers):
             return self.containers
         newest: dict[str, Container] = {}
-        for each in self.containers:
-            known = newest.get(each.key)
-            if known is None or _age(each) > _age(known):
-                newest[each.key] = each
+        for container in self.containers:
+            known = newest.get(container.key)
+            if known is None or _age(container) > _age(known):
+                newest[container.key] = container
         return tuple(newest.values())
 
     @property

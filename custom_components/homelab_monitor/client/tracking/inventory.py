@@ -240,8 +240,8 @@ class Inventory:
 def restore_inventory(stored: Mapping[str, Any]) -> Inventory:
     """Return the inventory that `as_dict` made; raise ValueError, LookupError, TypeError or AttributeError."""
     items = _DECODER.decode({kind: _with_seconds(known) for kind, known in stored.items()})
-    for each in (each for known in items.values() for each in known.values()):
-        each.keys = {kind: _handy_key(value) for kind, value in each.keys.items()}
+    for item in (item for known in items.values() for item in known.values()):
+        item.keys = {kind: _handy_key(value) for kind, value in item.keys.items()}
     for known in items.get("container", {}).values():
         # An earlier version did not store it: the key has engine, owner and a name that may contain anything.
         known.source = known.source or "/".join(known.keys.get("container", "").split("/", 2)[:2])
@@ -308,7 +308,7 @@ def _admitted(known: Iterable[Known], new: Iterable[FoundItem], guest_of: Callab
     """Return the new items within the limits: the host's own first, whatever guests have; each guest has a share."""
     counts = Counter(guest_of(item.source) for item in known)
     admitted = []
-    for guest, item in sorted(((guest_of(item.source), item) for item in new), key=lambda each: each[0] != ""):
+    for guest, item in sorted(((guest_of(item.source), item) for item in new), key=lambda pair: pair[0] != ""):
         guests = counts.total() - counts[""]
         is_full = counts[guest] >= GUEST_ITEMS_LIMIT or guests >= GUESTS_ITEMS_LIMIT or counts.total() >= ITEMS_LIMIT
         if not (is_full if guest else counts[""] >= ITEMS_LIMIT):

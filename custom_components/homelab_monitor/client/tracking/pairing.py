@@ -118,12 +118,14 @@ class _Pairing:
         """Yield the steps that pair items, from the most to the least certain."""
         found_kinds = {kind for mark in self._all_found.values() for kind in mark.identities}
         kinds = [kind for kind in IDENTITIES if kind in found_kinds]
-        several = [each for size in range(len(kinds), 0, -1) for each in combinations(kinds, size)]
+        subsets = [subset for size in range(len(kinds), 0, -1) for subset in combinations(kinds, size)]
         yield self._pair_lenders
-        yield from (lambda each=each: self._pair_only(each) for each in several)
-        yield from (lambda each=each: self._pair(lambda mark: mark.identity_there(each), each) for each in several)
+        yield from (lambda subset=subset: self._pair_only(subset) for subset in subsets)
+        yield from (
+            lambda subset=subset: self._pair(lambda mark: mark.identity_there(subset), subset) for subset in subsets
+        )
         yield lambda: self._pair(lambda mark: mark.place, ())
-        yield from (lambda each=each: self._pair(lambda mark: mark.identity(each), each) for each in several)
+        yield from (lambda subset=subset: self._pair(lambda mark: mark.identity(subset), subset) for subset in subsets)
         yield lambda: self._pair(_Marks.succession, None)
         yield lambda: self._pair(lambda mark: mark.provisional, None)
 
@@ -172,7 +174,7 @@ def _plain_first(
 ) -> list[tuple[str, _Marks, frozenset[str]]]:
     """Return each item with its kinds of identity besides these (None: with none), those with the fewest first."""
     listed = [(name, mark, frozenset() if kinds is None else mark.others(kinds)) for name, mark in marks.items()]
-    return sorted(listed, key=lambda each: len(each[2]))
+    return sorted(listed, key=lambda row: len(row[2]))
 
 
 def _sole(marks: Mapping[str, _Marks], kinds: tuple[str, ...]) -> dict[tuple[str, ...], str]:

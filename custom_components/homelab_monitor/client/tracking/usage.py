@@ -21,23 +21,25 @@ def usages(before: Processes, after: Processes, most_percent: float = inf) -> tu
     At most all cores (`most_percent`): counters are read some time after `at`.
     """
     # A pid may be another process's by now; with its start time it is unique.
-    known = {(each.pid, each.started_seconds): each.cpu_seconds for each in before.processes}
+    known = {(process.pid, process.started_seconds): process.cpu_seconds for process in before.processes}
     seconds = max(after.at - before.at, 0.01)
     found = []
-    for each in after.processes:
-        earlier = known.get((each.pid, each.started_seconds), 0.0 if each.started_seconds >= before.at else None)
-        used = 0.0 if earlier is None else each.cpu_seconds - earlier
+    for process in after.processes:
+        earlier = known.get(
+            (process.pid, process.started_seconds), 0.0 if process.started_seconds >= before.at else None
+        )
+        used = 0.0 if earlier is None else process.cpu_seconds - earlier
         used_percent = min(most_percent, max(used, 0.0) / seconds * 100)
-        found.append(Usage(process=each, cpu_percent=round(used_percent, 1)))
+        found.append(Usage(process=process, cpu_percent=round(used_percent, 1)))
     return tuple(found)
 
 
 def busiest(found: Sequence[Usage], count: int) -> list[Usage]:
     """Return the `count` processes that use most CPU, busiest first, without those that use none."""
-    busy = [each for each in found if each.cpu_percent > 0]
-    return sorted(busy, key=lambda each: (-each.cpu_percent, each.process.pid))[:count]
+    busy = [usage for usage in found if usage.cpu_percent > 0]
+    return sorted(busy, key=lambda usage: (-usage.cpu_percent, usage.process.pid))[:count]
 
 
 def biggest(found: Sequence[Usage], count: int) -> list[Usage]:
     """Return the `count` processes that use most memory, biggest first."""
-    return sorted(found, key=lambda each: (-each.process.memory_bytes, each.process.pid))[:count]
+    return sorted(found, key=lambda usage: (-usage.process.memory_bytes, usage.process.pid))[:count]

@@ -35,8 +35,8 @@ def begin(place: Place, has_proven: Callable[[], bool], excess: HomelabError) ->
     if not isinstance(excess, TooMuchTraffic) or not has_proven():
         return
     now = time.monotonic()
-    for each in [name for name, rest in _RESTS.items() if now - rest.until > EXCESS_FORGOTTEN_SECONDS]:
-        del _RESTS[each]
+    for expired in [name for name, rest in _RESTS.items() if now - rest.until > EXCESS_FORGOTTEN_SECONDS]:
+        del _RESTS[expired]
     last = _RESTS.get(place)
     # The excess of several connections at once counts as one.
     if last is None or now >= last.until:

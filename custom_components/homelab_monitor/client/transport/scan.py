@@ -198,10 +198,10 @@ def is_container_bridge(name: str) -> bool:
     return _CONTAINER_BRIDGE.match(name) is not None
 
 
-def _own_address(each: AdapterAddress) -> IPv4Interface | None:
+def _own_address(address: AdapterAddress) -> IPv4Interface | None:
     """Return one of our addresses with its subnet, None if sweeping that makes no sense."""
     try:
-        interface = IPv4Interface(f"{each['address']}/{each['network_prefix']}")
+        interface = IPv4Interface(f"{address['address']}/{address['network_prefix']}")
     except ValueError:
         return None
     is_alone = interface.is_loopback or interface.is_link_local or interface.network.num_addresses == 1
