@@ -9,7 +9,7 @@ from typing import Final
 
 from ..models import Container, DiskCounters, Fan, Filesystem, Gpu, InterfaceCounters, Service, Temperature
 from ..probe.snapshot import Snapshot
-from .labels import told_apart
+from .labels import with_mark
 from .rates import Rates
 
 
@@ -72,8 +72,8 @@ def gpu_labels(snapshot: Snapshot) -> Mapping[str, str]:
     if not gpus(snapshot):
         return {}
     places = {gpu.id: gpu.pci_address or gpu.id for gpu in gpus(snapshot)}
-    labels = told_apart({gpu.id: (_MAKER.sub("", gpu.name), places[gpu.id][-7:-2]) for gpu in gpus(snapshot)})
-    return told_apart({gpu_id: (label, f"({places[gpu_id]})") for gpu_id, label in labels.items()})
+    labels = with_mark({gpu.id: (_MAKER.sub("", gpu.name), places[gpu.id][-7:-2]) for gpu in gpus(snapshot)})
+    return with_mark({gpu_id: (label, f"({places[gpu_id]})") for gpu_id, label in labels.items()})
 
 
 def lost_gpus(snapshot: Snapshot) -> frozenset[str]:
@@ -187,4 +187,4 @@ def container_labels(snapshot: Snapshot) -> Mapping[str, str]:
     """
     names = {each.key: (each.lasting_name, f"({each.source})") for each in containers(snapshot)}
     roots = {each.key: names[each.key] for each in containers(snapshot) if _is_roots(each)}
-    return {**told_apart(names), **told_apart(roots)}
+    return {**with_mark(names), **with_mark(roots)}
