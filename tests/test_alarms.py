@@ -125,7 +125,7 @@ async def judge_anew(coordinator: HomelabCoordinator) -> None:
     """Ask for the facts, as once a day."""
     coordinator.session.connect = AsyncMock(side_effect=coordinator.session.error)
     error, coordinator.session.error = coordinator.session.error, None
-    coordinator.judgement._judged_at = None
+    coordinator.health_monitor._evaluated_at = None
     await coordinator.async_refresh()
     await coordinator.hass.async_block_till_done(wait_background_tasks=True)
     coordinator.session.error = error

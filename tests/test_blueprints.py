@@ -154,7 +154,7 @@ async def test_a_start_with_a_clock_that_is_behind_reports_an_absence_in_time(
     await host.move(60)
     assert host.status == "offline"
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    audience.async_forget_look(hass, host.entry.entry_id)
+    audience.async_forget_handover(hass, host.entry.entry_id)
     hass.set_state(CoreState.not_running)
     await watch_host(hass)
     remembered = coordinator.HomelabCoordinator._remembered
@@ -425,7 +425,7 @@ async def test_what_happens_before_automations_begin_is_reported_when_they_have(
     host.session.sections["services"]["units"].append(unit | {"name": "asked.service"})
     await host.entry.runtime_data.async_ask_again("services")
     # As an installation of updates does when it ends.
-    host.entry.runtime_data.async_tell(HostEvent(type="service_failed", about={"service": "more.service"}))
+    host.entry.runtime_data.async_notify_listeners(HostEvent(type="service_failed", about={"service": "more.service"}))
     assert notes == []
     await started(hass)
     await host.move(10)

@@ -135,7 +135,7 @@ async def test_a_host_that_was_heard_before_a_start_was_so_by_a_clock_that_was_s
     await host.start()
     await host.move(61)
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    audience.async_forget_look(hass, host.entry.entry_id)
+    audience.async_forget_handover(hass, host.entry.entry_id)
     host.session.error = Unreachable("plain")
     remembered = coordinator.HomelabCoordinator._remembered
 

@@ -100,7 +100,7 @@ async def test_no_text_of_a_host_or_its_options_is_reported_unless_its_field_is_
         snapshot=snapshot,
         error=Unreachable(made.canary("error.host"), made.canary("error.detail")),
         items={"disk": {made.canary("items"): made.canary("items")}},
-        happenings=(HostEvent(type="service_failed", about={"service": made.canary("happenings")}),),
+        events=(HostEvent(type="service_failed", about={"service": made.canary("events")}),),
         problems=(Problem(kind="disk_full", item=made.canary("problems")),),
     )
     row = Verdict(CheckStatus.AMBER, "shell_noise", {"line": made.canary("placeholders")}, "quiet_shell")

@@ -101,7 +101,7 @@ async def test_what_a_poll_reported_is_not_reported_again_by_another_look(host: 
         await host.move(1)
     (filesystem, *_) = coordinator.inventory.items["filesystem"]
     coordinator.async_forget("filesystem", filesystem)
-    coordinator.async_tell()
+    coordinator.async_notify_listeners()
     await host.hass.async_block_till_done(wait_background_tasks=True)
     assert types(told) == ["service_failed"]
 

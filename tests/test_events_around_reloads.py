@@ -42,7 +42,7 @@ async def test_a_poll_that_ends_while_entities_go_loses_no_news(
         return await real(*args, **more)
 
     host.session.poll = held  # type: ignore[method-assign]
-    host.entry.runtime_data._turns.start_over()
+    host.entry.runtime_data._schedule.start_over()
     task = hass.async_create_background_task(host.entry.runtime_data.async_refresh(), "poll")
     await asyncio.sleep(0)
     if change == "service_failed":
@@ -75,7 +75,7 @@ async def test_what_ends_beside_the_polls_while_entities_go_is_reported_by_the_n
     said = listen(hass, EVENTS)
     coordinator = host.entry.runtime_data
     coordinator.async_leave()
-    coordinator.async_tell(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
+    coordinator.async_notify_listeners(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
     assert told(said) == []
     await host.reload()
     await host.move(10)

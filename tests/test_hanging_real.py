@@ -116,7 +116,7 @@ class SilentMachine(RealHost):
 
     async def poll_all(self) -> float:
         """Poll with every section, whether it is its turn or not; return how long that took."""
-        self.coordinator._turns.start_over()
+        self.coordinator._schedule.start_over()
         begun = time.monotonic()
         state = await self.poll()
         assert (state.status, state.error) == ("online", None)
@@ -293,7 +293,7 @@ async def test_all_else_is_reported_at_the_usual_rhythm(make_silent: Callable[..
 
     host.silence_programs(True)
     host.filesystem.send_signal(signal.SIGSTOP)
-    host.coordinator._turns.start_over()
+    host.coordinator._schedule.start_over()
     host.coordinator.async_add_listener(note)
     await wait_for(lambda: len(told) > 6, seconds=30)
     gaps = sorted(after - before for before, after in pairwise(told))

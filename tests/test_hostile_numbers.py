@@ -54,7 +54,7 @@ async def poll(host: Host, sections: dict[str, Any]) -> None:
     """Poll all sections."""
     host.session.document |= {"sections": sections, "missing": {}}
     coordinator = host.entry.runtime_data
-    coordinator._turns.start_over()
+    coordinator._schedule.start_over()
     host.freezer.tick(60)
     await coordinator.async_refresh()
     await host.hass.async_block_till_done(wait_background_tasks=True)

@@ -10,7 +10,7 @@ from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssi
 from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 
-from custom_components.homelab_monitor.audience import _LAST_LOOKS
+from custom_components.homelab_monitor.audience import _HANDOVERS
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import UNTOLD_STORED
 from custom_components.homelab_monitor.client.tracking.events import HostEvent
@@ -43,7 +43,7 @@ def told(hass: HomeAssistant) -> list[str]:
 async def end(hass: HomeAssistant, host: Host) -> None:
     """End Home Assistant: only files are left."""
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    hass.data.get(_LAST_LOOKS, {}).clear()
+    hass.data.get(_HANDOVERS, {}).clear()
     hass.set_state(CoreState.not_running)
     for entity_id in (CONNECTIVITY, EVENTS):
         hass.states.async_remove(entity_id)
@@ -70,7 +70,7 @@ def reboots(host: Host) -> None:
 
 
 def updates_fail(host: Host) -> None:
-    host.entry.runtime_data.async_tell(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
+    host.entry.runtime_data.async_notify_listeners(HostEvent(type="update_failed", about={"reason": "upgrade_failed"}))
 
 
 @pytest.mark.parametrize("starts", [0, 1, 3])

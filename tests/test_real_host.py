@@ -150,7 +150,7 @@ async def test_every_section_is_reported_or_its_absence_has_a_reason(here: RealH
     async with asyncio.timeout(60):
         while "timed_out" in here.coordinator.data.snapshot.missing.values():
             await asyncio.sleep(1)
-            here.coordinator._turns.start_over()
+            here.coordinator._schedule.start_over()
             await here.poll()
     snapshot = here.coordinator.data.snapshot
     assert snapshot.errors == {}

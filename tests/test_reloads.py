@@ -8,7 +8,7 @@ from homeassistant.helpers.event import async_track_state_change_event
 import pytest
 from pytest_homeassistant_custom_component.common import mock_restore_cache_with_extra_data
 
-from custom_components.homelab_monitor.audience import _LAST_LOOKS, AUTOMATIONS_SECONDS
+from custom_components.homelab_monitor.audience import _HANDOVERS, AUTOMATIONS_SECONDS
 from custom_components.homelab_monitor.client.errors import (
     HomelabError,
     HostKeyChanged,
@@ -53,7 +53,7 @@ async def again(hass: HomeAssistant, host: Host, *, is_restart: bool) -> None:
         await host.reload()
         return
     assert await hass.config_entries.async_unload(host.entry.entry_id)
-    hass.data[_LAST_LOOKS].clear()
+    hass.data[_HANDOVERS].clear()
     hass.set_state(CoreState.not_running)
     await host.start_again()
     await hass.async_start()

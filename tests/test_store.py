@@ -12,7 +12,7 @@ from homeassistant.core import CoreState, HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
-from custom_components.homelab_monitor.audience import async_forget_look
+from custom_components.homelab_monitor.audience import async_forget_handover
 from custom_components.homelab_monitor.client.errors import Unreachable
 from custom_components.homelab_monitor.client.limits import PROBLEMS_STORED
 from custom_components.homelab_monitor.client.models import SECTIONS
@@ -295,7 +295,7 @@ async def test_that_a_host_went_or_came_back_is_known_also_after_a_power_cut_of_
         left = deepcopy(hass_storage[key])
         assert await hass.config_entries.async_unload(host.entry.entry_id)
         hass_storage[key] = left
-        async_forget_look(hass, host.entry.entry_id)
+        async_forget_handover(hass, host.entry.entry_id)
         hass.set_state(CoreState.not_running)
         await host.start_again()
         await hass.async_start()

@@ -111,7 +111,7 @@ async def test_what_cannot_be_taken_in_is_no_success(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(coordinator, "_judge", type("Broken", (), {"problems": fail})())
+    monkeypatch.setattr(coordinator, "_problem_tracker", type("Broken", (), {"problems": fail})())
     await host.move(60)
     assert (host.status, host.state(CONNECTIVITY)) == ("offline", "off")
     assert host.reason == "internal_error"

@@ -84,13 +84,13 @@ async def test_the_next_event_says_how_many_were_left_out(hass: HomeAssistant, h
     rows = states_of(hass, EVENTS)
     coordinator = host.entry.runtime_data
     failed = HostEvent(type="service_failed", about={"service": "x.service"})
-    coordinator.async_tell(*[failed] * 27)
+    coordinator.async_notify_listeners(*[failed] * 27)
     await host.hass.async_block_till_done()
     assert len(rows) == 20
     host.freezer.tick(60)
-    coordinator.async_tell(failed)
+    coordinator.async_notify_listeners(failed)
     host.freezer.tick(60)
-    coordinator.async_tell(failed)
+    coordinator.async_notify_listeners(failed)
     await host.hass.async_block_till_done()
     assert [state.attributes.get("left_out") for state in rows[19:]] == [None, 7, None]
     assert rows[20].attributes["service"] == "x.service"
@@ -102,7 +102,7 @@ async def test_no_flood_of_one_type_uses_up_another(hass: HomeAssistant, host: H
     rows = states_of(hass, EVENTS)
     others = [name for name in hass.states.get(EVENTS).attributes["event_types"] if name != kind]
     flood = [HostEvent(type=name, about={}) for name in others] * 100
-    host.entry.runtime_data.async_tell(*flood, HostEvent(type=kind, about={}))
+    host.entry.runtime_data.async_notify_listeners(*flood, HostEvent(type=kind, about={}))
     await hass.async_block_till_done()
     assert types(rows).count(kind) == 1
     assert len(rows) == 20 * len(others) + 1
@@ -119,12 +119,12 @@ async def test_no_flood_of_one_user_uses_up_what_is_reported_of_root_and_of_othe
     rows = states_of(hass, EVENTS)
     username = host.entry.data["username"]
     others = [died(owner) for owner in ("root", "carl", username)]
-    host.entry.runtime_data.async_tell(*[died("eve", "made up")] * 500, *others)
+    host.entry.runtime_data.async_notify_listeners(*[died("eve", "made up")] * 500, *others)
     await hass.async_block_till_done()
     assert [state.attributes["owner"] for state in rows] == ["eve"] * 20 + ["root", "carl", username]
     assert "left_out" not in rows[-1].attributes
     host.freezer.tick(61)
-    host.entry.runtime_data.async_tell(died("root"), died("eve"))
+    host.entry.runtime_data.async_notify_listeners(died("root"), died("eve"))
     await hass.async_block_till_done()
     assert [state.attributes.get("left_out") for state in rows[-2:]] == [None, 480]
 
@@ -133,15 +133,15 @@ async def test_owners_that_a_host_makes_up_share_one_bucket(hass: HomeAssistant,
     await host.start()
     rows = states_of(hass, EVENTS)
     flood = [died(f"user{number}") for number in range(300)] * 30
-    host.entry.runtime_data.async_tell(*flood, died("root"))
+    host.entry.runtime_data.async_notify_listeners(*flood, died("root"))
     await hass.async_block_till_done()
     assert len(rows) == (EVENT_OWNERS + 1) * EVENTS_LIMIT[0] + 1
     # Who was quiet for long needs no bucket any more.
     host.freezer.tick(EVENTS_LIMIT[0] * 60 + 1)
-    host.entry.runtime_data.async_tell(*[died(f"user{number}") for number in range(EVENT_OWNERS)] * 2)
+    host.entry.runtime_data.async_notify_listeners(*[died(f"user{number}") for number in range(EVENT_OWNERS)] * 2)
     await hass.async_block_till_done()
     host.freezer.tick(EVENTS_LIMIT[0] * 60 + 1)
-    host.entry.runtime_data.async_tell(*[died("late")] * 25, died("later"))
+    host.entry.runtime_data.async_notify_listeners(*[died("late")] * 25, died("later"))
     await hass.async_block_till_done()
     owners = [row.attributes["owner"] for row in rows if row.attributes["event_type"] == "container_died"]
     assert (owners.count("late"), owners.count("later")) == (EVENTS_LIMIT[0], 1)
@@ -153,11 +153,11 @@ async def test_owners_that_come_later_keep_nobody_from_learning_how_many_were_le
     await host.start()
     rows = states_of(hass, EVENTS)
     first = [f"user{number}" for number in range(EVENT_OWNERS - 1)]
-    host.entry.runtime_data.async_tell(*[died("eve")] * (EVENTS_LIMIT[0] + 5), *map(died, first))
+    host.entry.runtime_data.async_notify_listeners(*[died("eve")] * (EVENTS_LIMIT[0] + 5), *map(died, first))
     await hass.async_block_till_done()
     host.freezer.tick(EVENTS_LIMIT[0] * 60 + 1)
     later = [f"later{number}" for number in range(EVENT_OWNERS)]
-    host.entry.runtime_data.async_tell(*map(died, later), died("eve"))
+    host.entry.runtime_data.async_notify_listeners(*map(died, later), died("eve"))
     await hass.async_block_till_done()
     assert (rows[-1].attributes["owner"], rows[-1].attributes.get("left_out")) == ("eve", 5)
 
@@ -249,7 +249,9 @@ async def test_no_text_of_a_host_makes_a_state_or_its_attributes_too_large(
     await host.start()
     await host.move(70, step=5)
     host.session.document["boot_id"] = "another"
-    host.entry.runtime_data.async_tell(HostEvent(type="update_failed", about={"reason": tail, "detail": tail}))
+    host.entry.runtime_data.async_notify_listeners(
+        HostEvent(type="update_failed", about={"reason": tail, "detail": tail})
+    )
     await host.move(70, step=5)
     assert {state.domain for state in hass.states.async_all()} >= {"sensor", "binary_sensor", "event", "update"}
     assert {entity_id: size for entity_id, size in sizes.items() if size > 4096} == {}

@@ -1,7 +1,7 @@
-"""Watch every machine that SSH reaches: set up and unload one host.
+"""Monitor hosts over SSH: set up and unload one host.
 
-One config entry is one host. Setting up contacts nobody: entities start from what is stored, and
-the first poll happens beside it, so that a host that is off never delays Home Assistant.
+One config entry is one host. Setting it up contacts nothing: entities start from the stored state, and
+the first poll runs in the background, so that a host that is off never delays Home Assistant.
 """
 
 from homeassistant.config_entries import (
@@ -19,7 +19,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
-from .audience import async_forget_look
+from .audience import async_forget_handover
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
@@ -45,14 +45,14 @@ PLATFORMS = (
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001
-    """Set up what all hosts share."""
+    """Set up the parts that all hosts share."""
     async_setup_services(hass)
     async_watch_registry(hass)
     return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
-    """Set up one host from what is remembered of it, then poll it for the first time."""
+    """Set up one host from its stored state, then start the first poll."""
     address = HostAddress.from_data(entry.data)
     if not address.is_complete:
         raise ConfigEntryError(
@@ -74,13 +74,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
     entry.runtime_data = coordinator
 
     async def async_stop(_event: Event) -> None:
-        """Leave nothing running on the host; others than Home Assistant can make such an event, too."""
+        """Leave nothing running on the host; anybody can fire such an event, so check it."""
         if hass.is_stopping:
             await coordinator.async_close()
 
     @callback
     def async_rename(_change: ConfigEntryChange, changed: ConfigEntry) -> None:
-        """Let events, errors and log lines say the name that people give the host; a new one sets nothing up anew."""
+        """Use a new name of the host in events, errors, log lines and issues, without a reload."""
         if changed is entry:
             coordinator.name = entry.title
             async_rename_issues(hass, entry)
@@ -99,7 +99,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:
-    """Unload one host, save what it told last, and end its probe."""
+    """Unload one host, save its last state, and end its probe."""
     coordinator = entry.runtime_data
     coordinator.async_leave()
     await async_take_down(hass, entry)
@@ -116,7 +116,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> 
     """Forget a host; HA's own key pair stays, as other hosts use it."""
     async_remove_issues(hass, entry.entry_id)
     async_forget(hass, entry.entry_id)
-    async_forget_look(hass, entry.entry_id)
+    async_forget_handover(hass, entry.entry_id)
     await async_unregister(hass, entry.entry_id)
     async_let_go(hass, entry.entry_id)
     await HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id).async_remove()
@@ -127,9 +127,9 @@ async def async_remove_config_entry_device(
     entry: HomelabConfigEntry,
     device: AnyDeviceEntry,
 ) -> bool:
-    """Let a person delete the device of what is gone; never the host's, nor that of what is there.
+    """Return whether a person may delete a device: not the host's, nor that of an item that is present.
 
-    Of a host that is not loaded nobody knows what is there: what is comes back, as new.
+    While a host is not loaded it is unknown what is present: such an item comes back as a new one.
     """
     host_id = HostAddress.from_data(entry.data).host_id
     if (DOMAIN, host_id) in device.identifiers:
@@ -153,5 +153,5 @@ async def async_remove_config_entry_device(
 
 
 async def async_migrate_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> bool:  # noqa: ARG001
-    """Refuse an entry that a newer version made; there is nothing older."""
+    """Return whether the entry is usable: not one of a newer major version; there is no older one."""
     return entry.version == 1

@@ -1,7 +1,8 @@
-"""Who listens to what is told of one host, and what waits for them: over reloads, and over restarts.
+"""Whether automations listen to the events of one host, and which events wait for them across reloads and restarts.
 
-Automations begin last when Home Assistant starts, and end first. What they are not told they never learn: until they
-listen it waits in the memory of the host, which is stored as a whole, so that nothing is known that nobody was told.
+Automations start last when Home Assistant starts, and stop first. They never learn of an event that fires while they
+do not run: until they listen it waits in the memory of the host, which is stored as a whole, so that no change is
+stored as known without the event that reports it.
 """
 
 from dataclasses import dataclass, replace
@@ -18,67 +19,67 @@ from .state import HostState
 from .store import HostMemory
 
 AUTOMATIONS_SECONDS = 5.0
-"""Automations begin when Home Assistant has started, each with a task of its own."""
+"""Automations start after Home Assistant has started, each in a task of its own."""
 RELOAD_SECONDS = 120.0
-"""How long what was the case before a reload counts after it."""
+"""How long the state before a reload counts after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LastLook:
-    """What one coordinator leaves to the next one of its entry, beside the file."""
+class _Handover:
+    """What one coordinator hands over to the next one of its entry, in addition to the file."""
 
     at: float
     memory: HostMemory
-    """Goes on while entities go: what happens meanwhile is told by the next one."""
+    """Still changes while entities are removed: the next coordinator reports what happens meanwhile."""
     answered: float | None
     heard: float | None
-    was_heard: bool
+    was_listening: bool
 
 
-_LAST_LOOKS: HassKey[dict[str, _LastLook]] = HassKey(f"{DOMAIN}_last_looks")
+_HANDOVERS: HassKey[dict[str, _Handover]] = HassKey(f"{DOMAIN}_handovers")
 
 
 @callback
-def async_forget_look(hass: HomeAssistant, entry_id: str) -> None:
-    """Forget what was the case on a host that is removed."""
-    hass.data.get(_LAST_LOOKS, {}).pop(entry_id, None)
+def async_forget_handover(hass: HomeAssistant, entry_id: str) -> None:
+    """Forget the handover of a host that is removed."""
+    hass.data.get(_HANDOVERS, {}).pop(entry_id, None)
 
 
 class Audience:
     """The automations, as one coordinator sees them."""
 
     def __init__(self, hass: HomeAssistant, entry_id: str, memory: HostMemory, *, may_be_off: bool) -> None:
-        """Take over what the last coordinator of the entry left, if there was one, else what the file says."""
+        """Take over from the previous coordinator of the entry if there was one, otherwise from the file."""
         self._hass, self._entry_id, self._memory = hass, entry_id, memory
         self._own = memory.audience
         self._may_be_off = may_be_off
-        look = hass.data.setdefault(_LAST_LOOKS, {}).pop(entry_id, None)
-        if look:
-            left = look.memory.audience
+        handover = hass.data.setdefault(_HANDOVERS, {}).pop(entry_id, None)
+        if handover:
+            left = handover.memory.audience
             self._own.untold, self._own.is_held = left.untold, left.is_held
-        is_fresh = look is not None and time.monotonic() - look.at <= RELOAD_SECONDS
-        self.baseline: Baseline | None = look.memory.baseline if look and is_fresh else None
-        """What was the case before a reload; None: ask the store."""
-        self.answered = look.answered if look else None
-        """When the host counts as heard last before that, by the steady clock."""
-        self.heard = look.heard if look else None
-        """When it was, since Home Assistant began."""
-        is_begun = hass.state is CoreState.running and (look is None or look.was_heard)
+        is_fresh = handover is not None and time.monotonic() - handover.at <= RELOAD_SECONDS
+        self.baseline: Baseline | None = handover.memory.baseline if handover and is_fresh else None
+        """The baseline before a reload; None: use the stored one."""
+        self.answered = handover.answered if handover else None
+        """When the host counts as heard last before a reload, by the monotonic clock."""
+        self.heard = handover.heard if handover else None
+        """When the host was heard last since Home Assistant started, by the monotonic clock."""
+        is_begun = hass.state is CoreState.running and (handover is None or handover.was_listening)
         self.is_listening = is_begun and not self._own.untold and not self._own.is_held
-        """Whether what is told now reaches them."""
+        """Whether an event that is reported now reaches automations."""
         self.is_gone = self.has_left = False
-        """Whether the host is polled no more; whether its entities go, too."""
+        """Whether the host is no longer polled; whether its entities are being removed, too."""
         self._is_unseen = False
-        """Whether the host went before automations could see it: they hear of no change then."""
+        """Whether the host went offline before automations could see it: they see no change then."""
 
     def restored(self, state: HostState) -> HostState:
-        """Return the first state of this run with what automations know of an absence."""
+        """Return the first state of this run, with what automations know of an absence."""
         memory, own = self._memory, self._own
         is_held = own.is_held or (not self.is_listening and memory.online is False)
         if memory.online is not False and not is_held:
             return state
         moments = (own.watched_until, own.unexpected_until)
-        until, unexpected = (None if each is None else dt_util.utc_from_timestamp(each) for each in moments)
+        until, unexpected = (None if at is None else dt_util.utc_from_timestamp(at) for at in moments)
         return replace(
             state,
             is_held=is_held,
@@ -88,24 +89,24 @@ class Audience:
             watched_again=dt_util.utcnow() if self.is_listening else None,
         )
 
-    def told(self, happenings: tuple[HostEvent, ...]) -> tuple[HostEvent, ...]:
-        """Return what is told at once; while nobody listens it waits."""
+    def deliver(self, events: tuple[HostEvent, ...]) -> tuple[HostEvent, ...]:
+        """Return the events if automations listen; otherwise store them until they do, and return none."""
         if self.is_listening and not self.is_gone:
-            return happenings
-        self._own.untold = (*self._own.untold, *happenings)[:UNTOLD_LIMIT]
+            return events
+        self._own.untold = (*self._own.untold, *events)[:UNTOLD_LIMIT]
         return ()
 
     def note_change(self, before: HostState) -> None:
-        """Note whether anybody can see that the host goes."""
+        """Note whether automations can see that the host goes offline."""
         if before.is_online:
             self._is_unseen = self._hass.state is not CoreState.running
 
     def note_held(self, state: HostState) -> None:
-        """Remember whether automations are still to hear that the host is back."""
+        """Remember whether automations do not know yet that the host is back."""
         self._own.is_held = state.is_held and state.is_online
 
     def begin(self, state: HostState) -> tuple[HostState, tuple[HostEvent, ...]]:
-        """Let automations listen; return the state that they see, and what they are told."""
+        """Note that automations listen from now on; return the state to show them and the events that waited."""
         untold, now = self._own.untold, dt_util.utcnow()
         self.is_listening, self._own.untold = True, ()
         if state.is_held and state.is_online:
@@ -115,16 +116,16 @@ class Audience:
         return replace(state, is_held=False), untold
 
     def leave(self, answered: float | None, heard: float | None) -> None:
-        """Leave to the next one what was told, and when the host counts as heard last, and was: entities go now."""
+        """Hand over to the next coordinator when the host counts as heard last, and when it was; entities go now."""
         self.note_watched()
         self.is_gone = self.has_left = True
-        look = _LastLook(
-            at=time.monotonic(), memory=self._memory, answered=answered, heard=heard, was_heard=self.is_listening
+        handover = _Handover(
+            at=time.monotonic(), memory=self._memory, answered=answered, heard=heard, was_listening=self.is_listening
         )
-        self._hass.data.setdefault(_LAST_LOOKS, {})[self._entry_id] = look
+        self._hass.data.setdefault(_HANDOVERS, {})[self._entry_id] = handover
 
     def close(self) -> None:
-        """End with Home Assistant: what happens from here on the next run tells."""
+        """Stop with Home Assistant: the next run reports what happens from here on."""
         self.note_watched()
         self.is_gone = True
 

@@ -1,7 +1,7 @@
-"""Test a host now, and let the test have its consequences.
+"""Test a host now, and apply the result.
 
-Used by the button, the action and the fix flows: a connection of its own, every check, then the
-report is stored, issues come and go, and polling goes on at once when nothing is red.
+Used by the button, the action and the fix flows: a separate connection, every check, then the
+report is stored, issues are updated, and polling goes on at once if nothing is red.
 """
 
 import asyncio
@@ -39,18 +39,18 @@ _REMEDY_LOCKS: HassKey[dict[str, asyncio.Lock]] = HassKey(f"{DOMAIN}_remedy_lock
 
 
 class _Test:
-    """A test of a host that runs, or waits for the one before it; many may wait for its end."""
+    """A test of a host that runs, or waits for the previous one; several callers may wait for its end."""
 
     def __init__(self, *, reconnect: bool) -> None:
-        """Be a test that nobody waits for yet."""
+        """Create a test that nobody waits for yet."""
         self.reconnect = reconnect
         self.has_begun = False
         self.task: asyncio.Task[Report]
         self.waiting: dict[object, Callable[[float], None] | None] = {}
-        """Who waits, and what shows them how far it is."""
+        """Waiting caller → its progress callback."""
 
     def progressed(self, part: float) -> None:
-        """Let everybody see how far it is."""
+        """Report the progress to all that wait."""
         for show in filter(None, list(self.waiting.values())):
             show(part)
 
@@ -62,12 +62,12 @@ async def async_test_host(
     *,
     reconnect: bool = False,
 ) -> Report:
-    """Test a host over a new connection; who asks while one is tested gets the result of that test.
+    """Test a host over a new connection and return the report; a call during a test gets the report of that test.
 
-    `reconnect`: something was changed on the host just now, such as groups. What has begun before that does not
-    count then, and polling, too, needs a new connection. So of a host there are never more than two tests.
-    Raises ServiceValidationError where there is no host to test, another one than at the beginning, or where it was
-    tested very often, or where the host is unloaded meanwhile: its tests end with it.
+    `reconnect`: something was changed on the host just now, such as groups. A test that started before does not
+    count then, and polling needs a new connection, too. So a host never has more than two tests.
+    Raises ServiceValidationError if there is no host to test, if the entry is about another machine by the end, if
+    the host was tested too often, or if it is unloaded meanwhile, which ends its tests.
     """
     if entry.state is not ConfigEntryState.LOADED:
         raise _refuse(entry, "not_loaded")
@@ -80,16 +80,16 @@ async def async_test_host(
     try:
         return await _async_end(test, tests, progress)
     except asyncio.CancelledError:
-        # Who waits may have been given up as well: then that goes on.
+        # If the waiting caller was cancelled itself, that cancellation goes on.
         if (waiting := asyncio.current_task()) is not None and waiting.cancelling():
             raise
         raise _refuse(entry, "not_loaded") from None
 
 
 async def async_test_now(hass: HomeAssistant, entry: HomelabConfigEntry) -> Report:
-    """Test a host because a person or an automation asked for it; see `async_test_host` for what it raises.
+    """Test a host because a person or an automation requested it; see `async_test_host` for what it raises.
 
-    What was allowed by hand before that, the polling shall see as well, and not only the connection of the test.
+    Rights that were granted by hand before that must also reach polling, not only the connection of the test.
     """
     report = await async_test_host(hass, entry)
     if entry.state is ConfigEntryState.LOADED and not report.hindrance:
@@ -98,12 +98,12 @@ async def async_test_now(hass: HomeAssistant, entry: HomelabConfigEntry) -> Repo
 
 
 def _bucket(hass: HomeAssistant, entry: HomelabConfigEntry) -> Bucket:
-    """Return what says how often a host may be tested: whoever may press a button may press it without end."""
+    """Return the limit on how often a host may be tested: a button may be pressed any number of times."""
     return hass.data.setdefault(_BUCKETS, {}).setdefault(entry.entry_id, Bucket(*TESTS))
 
 
 def _start(hass: HomeAssistant, entry: HomelabConfigEntry, tests: list[_Test], *, reconnect: bool) -> _Test:
-    """Start a test that belongs to the entry, and ends with it; of those who ask for it each may go away."""
+    """Start a test that belongs to the entry and ends with it, whichever of its callers stop waiting."""
     test = _Test(reconnect=reconnect)
     tests.append(test)
     test.task = entry.async_create_background_task(
@@ -114,13 +114,13 @@ def _start(hass: HomeAssistant, entry: HomelabConfigEntry, tests: list[_Test], *
 
 
 def _forget(test: _Test, tests: list[_Test]) -> None:
-    """Let nobody join a test any more."""
+    """Remove a test from those that callers can join."""
     if test in tests:
         tests.remove(test)
 
 
 async def _async_end(test: _Test, tests: list[_Test], progress: Callable[[float], None] | None) -> Report:
-    """Wait for the end of a test; one that nobody waits for any more is given up."""
+    """Wait for the end of a test; cancel it if nobody waits for it any more."""
     waiting = object()
     test.waiting[waiting] = progress
     try:
@@ -133,7 +133,7 @@ async def _async_end(test: _Test, tests: list[_Test], progress: Callable[[float]
 
 
 async def _async_test(hass: HomeAssistant, entry: HomelabConfigEntry, test: _Test) -> Report:
-    """Test a host when it is its turn."""
+    """Test a host after the previous test has ended."""
     locks = hass.data.setdefault(_LOCKS, {})
     async with locks.setdefault(entry.entry_id, asyncio.Lock()):
         if not is_watched(hass, entry):
@@ -144,7 +144,7 @@ async def _async_test(hass: HomeAssistant, entry: HomelabConfigEntry, test: _Tes
         if not is_watched(hass, entry):
             raise _refuse(entry, "not_loaded")
         if not address.is_same(HostAddress.from_data(entry.data)):
-            # What one machine answered says nothing about the one that has taken its place.
+            # The report of one machine says nothing about another in its place.
             raise _refuse(entry, "changed_meanwhile")
         _keep_host_keys(entry, session)
         await async_take_report(hass, entry, report, reconnect=test.reconnect)
@@ -152,14 +152,14 @@ async def _async_test(hass: HomeAssistant, entry: HomelabConfigEntry, test: _Tes
 
 
 def _keep_host_keys(entry: HomelabConfigEntry, session: ProbeSession) -> None:
-    """Pin what the login of a test has proven, and drop the rest, as the first login of the polling would."""
+    """Pin the keys that the login of a test has proven, and drop the rest, as the first login of polling would."""
     if entry.state is ConfigEntryState.LOADED and not session.afresh:
         entry.runtime_data.session.narrow(session.host_keys)
-        entry.runtime_data.judgement.async_pin_host_keys()
+        entry.runtime_data.health_monitor.async_pin_host_keys()
 
 
 def _refuse(entry: HomelabConfigEntry, translation_key: str) -> ServiceValidationError:
-    """Return the error that says why a host is not tested."""
+    """Return the error that explains why a host is not tested."""
     placeholders = {"name": entry.title}
     return ServiceValidationError(
         translation_domain=DOMAIN, translation_key=translation_key, translation_placeholders=placeholders
@@ -169,7 +169,7 @@ def _refuse(entry: HomelabConfigEntry, translation_key: str) -> ServiceValidatio
 async def _async_run(
     hass: HomeAssistant, entry: HomelabConfigEntry, address: HostAddress, progress: Callable[[float], None]
 ) -> tuple[Report, ProbeSession]:
-    """Run the checks through a session that ends with them; it knows which host keys it has met."""
+    """Run the checks over a session of their own; return it as well, as it knows the proven host keys."""
     options = HostOptions.from_options(entry.options)
     session = await async_new_session(
         hass,
@@ -196,7 +196,7 @@ async def _async_run(
 async def async_take_report(
     hass: HomeAssistant, entry: HomelabConfigEntry, report: Report, *, reconnect: bool = False
 ) -> None:
-    """Store a report, let issues follow it, and let polling go on where the host turned out well."""
+    """Store a report, update the issues, and resume polling if nothing prevents it."""
     if report.error is not None:
         async_alarm(entry, report.error)
     async_update_issues(hass, entry, report.rows, at_once=True)
@@ -207,9 +207,9 @@ async def async_take_report(
     if entry.state is not ConfigEntryState.LOADED:
         return
     coordinator = entry.runtime_data
-    coordinator.judgement.async_start_over()
+    coordinator.health_monitor.async_start_over()
     await coordinator.async_tested(report)
-    # So may it be now: nobody polls for an entry that is over.
+    # Or meanwhile: an entry that is unloaded is not polled.
     if report.hindrance or entry.state is not ConfigEntryState.LOADED or entry.runtime_data is not coordinator:
         return
     if reconnect:
@@ -219,13 +219,13 @@ async def async_take_report(
 
 
 class Ended(Exception):  # noqa: N818 - it is an end, not an error
-    """A host went, or Home Assistant is stopping, while something was done with the host."""
+    """A host was unloaded, or Home Assistant is stopping, while something ran on the host."""
 
 
 async def async_while_loaded[T](hass: HomeAssistant, entry: HomelabConfigEntry, work: Coroutine[Any, Any, T]) -> T:
-    """Do something with a host for as long as it is set up; raises Ended when it is unloaded or Home Assistant stops.
+    """Do something with a host while it is set up; raises Ended if it is unloaded or Home Assistant stops.
 
-    Tasks of a dialog belong to the dialog: nobody else would end them, and a command may take ten minutes.
+    Tasks of a dialog belong to the dialog: nothing else would end them, and a command may take ten minutes.
     """
     if hass.is_stopping:
         work.close()
@@ -240,7 +240,7 @@ async def async_while_loaded[T](hass: HomeAssistant, entry: HomelabConfigEntry, 
     try:
         return await task
     except asyncio.CancelledError:
-        # Who waits may have been given up as well: then that goes on.
+        # If the waiting caller was cancelled itself, that cancellation goes on.
         if (waiting := asyncio.current_task()) is not None and waiting.cancelling():
             raise
         raise Ended from None
@@ -249,14 +249,14 @@ async def async_while_loaded[T](hass: HomeAssistant, entry: HomelabConfigEntry, 
 
 
 def remedy_lock(hass: HomeAssistant, entry: HomelabConfigEntry) -> asyncio.Lock:
-    """Return what one remedy at a time holds on a host."""
+    """Return the lock that allows one remedy at a time on a host."""
     return hass.data.setdefault(_REMEDY_LOCKS, {}).setdefault(entry.entry_id, asyncio.Lock())
 
 
 async def async_connect(hass: HomeAssistant, entry: HomelabConfigEntry, address: HostAddress) -> Connection:
-    """Return a new connection to a host, for something that is no polling; who asks closes it.
+    """Return a new connection to a host for something other than polling; the caller closes it.
 
-    `address` is what a person was shown: that of the entry may be another one in a moment.
+    `address` is the one that a person was shown: that of the entry may change at any moment.
     """
     options = HostOptions.from_options(entry.options)
     key, programs = await async_get_key(hass), await async_programs(hass)

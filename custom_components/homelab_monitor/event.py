@@ -1,4 +1,4 @@
-"""One event entity per host: what happened, once per happening, in the order in which it was noticed."""
+"""One event entity per host: each event once, in the order in which it was noticed."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _OTHERS = "/"
 
 @dataclass(frozen=True, kw_only=True)
 class HomelabEventDescription[ItemT](EventEntityDescription, HomelabDescription[ItemT]):
-    """One row: what an event entity can tell."""
+    """One row: the event types of an event entity."""
 
 
 HOST_EVENTS: tuple[HomelabEventDescription[HostState], ...] = (
@@ -46,47 +46,50 @@ async def async_setup_entry(
 
 
 class HomelabEvent(HomelabEntity[HostState], EventEntity):
-    """Tells what happened on a host."""
+    """Shows what happened on a host."""
 
     entity_description: HomelabEventDescription[HostState]
 
     def __init__(
         self, coordinator: HomelabCoordinator, description: HomelabEventDescription[HostState], item_id: str
     ) -> None:
-        """Start with nothing told."""
+        """Start with no event shown."""
         super().__init__(coordinator, description, item_id)
         self._buckets: dict[str, dict[str, Bucket]] = {name: {} for name in description.event_types or ()}
-        """By type and owner: no flood of one type, or of one user, keeps another from being told."""
+        """By type and owner: no flood of one type, or of one user, keeps another from being shown."""
         self._left_out: Counter[tuple[str, str]] = Counter()
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Tell each happening as a state of its own, so that automations see every one."""
-        for happening in self.coordinator.data.happenings:
-            share = self._share(happening)
-            if not self._buckets[happening.type].setdefault(share, Bucket(*EVENTS)).take():
-                self._left_out[happening.type, share] += 1
+        """Write a state for each event, so that automations see all of them."""
+        for event in self.coordinator.data.events:
+            share = self._share(event)
+            if not self._buckets[event.type].setdefault(share, Bucket(*EVENTS)).take():
+                self._left_out[event.type, share] += 1
                 continue
-            self._trigger_event(happening.type, self._about(happening, share))
+            self._trigger_event(event.type, self._about(event, share))
             self.async_write_ha_state()
 
-    def _share(self, happening: HostEvent) -> str:
-        """Return in whose name a happening is counted; a host may make owners up, so those who are many share one."""
-        owner = self.coordinator.selection.guest(happening.owner)
-        buckets = self._buckets[happening.type]
+    def _share(self, event: HostEvent) -> str:
+        """Return the name that an event is counted under: its owner, or `_OTHERS` where there are too many.
+
+        A host may make owners up.
+        """
+        owner = self.coordinator.selection.guest(event.owner)
+        buckets = self._buckets[event.type]
         if owner and owner not in buckets and len(buckets) >= EVENT_OWNERS:
             for name in [name for name in buckets if buckets[name].is_full]:
-                if not self._left_out[happening.type, name]:
+                if not self._left_out[event.type, name]:
                     del buckets[name]
         return owner if not owner or owner in buckets or len(buckets) < EVENT_OWNERS else _OTHERS
 
-    def _about(self, happening: HostEvent, share: str) -> dict[str, Any]:
-        """Return what is told of a happening, with how many of its type and owner were left out before it."""
+    def _about(self, event: HostEvent, share: str) -> dict[str, Any]:
+        """Return the attributes of an event, with how many of its type and owner were left out before it."""
         name = self.device_entry.name_by_user if self.device_entry else None
-        about: dict[str, Any] = {"host": name or self.coordinator.name, **happening.about}
-        if happening.type in ("host_offline", "host_online") and self.coordinator.options.may_be_off:
+        about: dict[str, Any] = {"host": name or self.coordinator.name, **event.about}
+        if event.type in ("host_offline", "host_online") and self.coordinator.options.may_be_off:
             about["expected"] = True
-        if left_out := self._left_out.pop((happening.type, share), 0):
+        if left_out := self._left_out.pop((event.type, share), 0):
             about["left_out"] = left_out
         return about

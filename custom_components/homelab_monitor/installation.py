@@ -1,7 +1,7 @@
-"""Follow the job that installs a host's packages: from a click, or from a look after a restart, to its end.
+"""Follow the job that installs a host's packages: from a click, or from a check after a restart, to its end.
 
-The job is the host's own and lasts longer than a connection, and than Home Assistant. So it is asked for beside the
-polls, after each that finds the host online, and remembered as long as nobody has told how it ended.
+The job runs on the host and outlives a connection, and Home Assistant itself. So its state is read beside the polls,
+after each poll that finds the host online, and the job is remembered until its end has been reported.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from .renewal import async_note_denied, async_renew_after_denial
 _LOGGER = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 8.0
-"""Less than the usual interval of polls, so that each of them is followed by a look."""
+"""Less than the usual poll interval, so that a check follows each poll."""
 WAIT_SECONDS: Final = 3600.0
-"""How long who asked for the updates is kept waiting for their end."""
-TOLD_SECONDS: Final = 86400.0
-"""How old a job may be, of which only the store knows: that may come from a backup, and its end was told long ago."""
+"""How long the call that started the updates waits for their end."""
+STORED_JOB_SECONDS: Final = 86400.0
+"""The maximum age of a job that only the store knows: that may come from a backup, with an end reported long ago."""
 WANTED_KEPT: Final = 50
-"""Of how many pending packages is remembered that they were; one is enough."""
+"""How many of the pending packages are remembered; one would be enough."""
 LATE_READINGS: Final = 9
-"""How often in a row a host may be late to say what was left of a job: a package manager is slow right after a boot."""
+"""How many late readings in a row to wait for the pending packages: package managers are slow right after a boot."""
 CHANGED: Final = ("updates", "services", "containers")
-"""The sections that tell something else once packages were installed."""
+"""The sections that change when packages are installed."""
 
 
 class HostInstallation:
     """The job of one host, if there is one."""
 
     def __init__(self, coordinator: HomelabCoordinator) -> None:
-        """Remember whether one may be under way; nothing is asked yet."""
+        """Note whether a job may be running; nothing is requested yet."""
         self._coordinator = coordinator
         self._memory = coordinator.store.memory.upgrade
         self._is_unsure = coordinator.options.install_updates
@@ -54,13 +54,13 @@ class HostInstallation:
         self._lock = asyncio.Lock()
         self._looked_at: float | None = None
         self._seen = self._updates
-        """What the host told of its packages when the last installation ended, or was found to have ended."""
+        """The packages that the host reported when the last installation ended, or was found to have ended."""
         self._was_pending = False
         """Whether something was pending since then."""
 
     @property
     def failure(self) -> str:
-        """Return how the last installation failed, as the key of an error; "" where it did not."""
+        """Return how the last installation failed, as the key of an error; "" if it did not."""
         return self._memory.failure
 
     @property
@@ -70,22 +70,22 @@ class HostInstallation:
 
     @property
     def _manager(self) -> str:
-        """Return the package manager at work, else the host's."""
+        """Return the package manager of the running job, otherwise the host's."""
         return self._memory.manager or (self._updates.manager if self._updates else "")
 
     @property
     def _updates(self) -> Updates | None:
-        """Return what the host told last of its packages."""
+        """Return the packages that the host reported last."""
         return self._coordinator.data.snapshot.sections.updates
 
     @property
     def _boot_id(self) -> str:
-        """Return in which of its boots the host is."""
+        """Return the id of the host's current boot, "" if not known."""
         return self._coordinator.data.snapshot.boot_id or ""
 
     @callback
     def async_follow(self) -> None:
-        """Look for a job now, and after each poll, until the host is unloaded or Home Assistant stops."""
+        """Check for a job now, and after each poll, until the host is unloaded or Home Assistant stops."""
         entry, hass = self._coordinator.config_entry, self._coordinator.hass
         entry.async_on_unload(self._coordinator.async_add_listener(self.async_polled))
         entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop))
@@ -93,10 +93,10 @@ class HostInstallation:
         self.async_polled()
 
     async def async_install(self) -> None:
-        """Install what is pending and wait for the end of it; raise HomeAssistantError unless it ended well."""
+        """Install the pending packages and wait for the end; raise HomeAssistantError unless it ended well."""
         require(self._coordinator, CONF_INSTALL_UPDATES)
         async with self._lock:
-            # A look may have taken minutes: by now the host may be off, set up anew or no longer watched.
+            # A check may have taken minutes: by now the host may be off, set up anew or no longer monitored.
             require(self._coordinator, CONF_INSTALL_UPDATES)
             end = self._end or await self._async_start()
         with suppress(TimeoutError):
@@ -105,14 +105,14 @@ class HostInstallation:
         if not end.done():
             raise self._unseen("still_upgrading")
         if end.cancelled():
-            # Whoever restarts the machine next must not take this for the end of the job.
+            # An automation that restarts the host next must not take this for the end of the job.
             raise self._unseen("upgrade_unwatched")
         if error := self._error(end.result()):
             async with translated(self._coordinator):
                 raise error
 
     def _unseen(self, reason: str) -> HomeAssistantError:
-        """Return the error that says why nobody has seen the end of the job."""
+        """Return the error that explains why the end of the job was not seen."""
         return HomeAssistantError(
             translation_domain=DOMAIN,
             translation_key=reason,
@@ -121,19 +121,19 @@ class HostInstallation:
 
     @callback
     def _async_close(self) -> None:
-        """Let nobody wait any longer, and say so to who does; the job itself goes on."""
+        """Cancel the calls that wait for the end; the job itself goes on."""
         if self._end:
             self._end.cancel()
 
     @callback
     def _async_stop(self, _event: Event) -> None:
-        """Let nobody who waits hold up the end of Home Assistant; others can make such an event, too."""
+        """Cancel waiting calls so that they do not delay the stop; anybody can fire such an event, so check it."""
         if self._coordinator.hass.is_stopping:
             self._async_close()
 
     @callback
     def async_polled(self) -> None:
-        """Look after the job, when it is time and the host answers."""
+        """Check the job if it is time and the host answers."""
         self._look_at_packages()
         is_wanted = (self.is_running or self._is_unsure) and self._manager and self._coordinator.data.is_online
         is_early = self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS
@@ -143,7 +143,7 @@ class HostInstallation:
 
     @callback
     def _look_at_packages(self) -> None:
-        """Forget a failure when what was pending after it has been installed by hand."""
+        """Forget a failure when the packages that were pending after it have been installed by hand."""
         updates = self._updates
         if not self.failure or self.is_running or updates is self._seen or updates is None:
             return
@@ -154,9 +154,9 @@ class HostInstallation:
 
     @callback
     def _note_failure(self, failure: str, seen: Updates | None) -> None:
-        """Keep how the last installation failed, also beyond a restart; "" when none has, or one went well.
+        """Remember, also across restarts, how the last installation failed; "" if it did not.
 
-        `seen` is what the host had told of its packages by then.
+        `seen` is what the host had reported about its packages by then.
         """
         self._was_pending, self._seen = False, seen
         if failure != self._memory.failure:
@@ -164,10 +164,10 @@ class HostInstallation:
             self._coordinator.store.async_changed()
 
     async def _async_start(self) -> asyncio.Future[Installation]:
-        """Start the job and return what its end will be; raise HomeAssistantError when the host does not let us."""
+        """Start the job and return a future for its end; raise HomeAssistantError if the host denies it."""
         manager = self._manager
         self._end = end = self._coordinator.hass.loop.create_future()
-        self._coordinator.async_tell()
+        self._coordinator.async_notify_listeners()
         has_started = False
         try:
             await async_renew_after_denial(self._coordinator)
@@ -176,15 +176,15 @@ class HostInstallation:
             has_started = True
         finally:
             if not has_started:
-                # Where the connection was cut the job may run all the same: the next polls look.
+                # If the connection was cut, the job may run all the same: the next polls check.
                 self._end, self._is_unsure = None, True
-                self._coordinator.async_tell()
+                self._coordinator.async_notify_listeners()
         self._looked_at = time.monotonic()
         await self._async_remember(manager)
         return end
 
     async def _async_start_on(self, connection: Connection, manager: str) -> None:
-        """Start the job; raise HomelabError when the host does not let us."""
+        """Start the job; raise HomelabError if the host denies it."""
         try:
             await start_installation(connection, self._coordinator.address.target.host, manager)
         except UpgradeDenied:
@@ -193,25 +193,25 @@ class HostInstallation:
 
     @callback
     def _remember(self, manager: str) -> None:
-        """Keep that somebody has to be told how it ends; or that nobody has."""
+        """Remember the job whose end has to be reported; with `manager` "", forget it."""
         self._memory.manager = manager
         self._memory.started = time.time() if manager else None
         self._memory.boot_id = self._boot_id if manager else ""
         self._memory.wanted = _pending(self._updates)[:WANTED_KEPT] if manager else ()
 
     async def _async_remember(self, manager: str) -> None:
-        """Keep, beyond a restart, that somebody has to be told how it ends."""
+        """Remember, also across a restart, the job whose end has to be reported."""
         self._remember(manager)
         await self._async_save()
 
     async def _async_save(self) -> None:
-        """Save at once; of a host that was removed meanwhile no file may come back."""
+        """Save at once, unless the host was removed meanwhile: its file must not come back."""
         entry = self._coordinator.config_entry
         if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
             await self._coordinator.store.async_save(whatever_size=True)
 
     async def _async_look(self) -> None:
-        """Ask the host how far the job is; one that does not answer is asked again after its next poll."""
+        """Read the state of the job from the host; without a reply, read it again after the next poll."""
         async with self._lock:
             self._looked_at = time.monotonic()
             host = self._coordinator.address.target.host
@@ -228,19 +228,19 @@ class HostInstallation:
             elif self._memory.manager:
                 await self._async_ended(self._ours(found))
             elif found.phase is Phase.DONE and self.failure:
-                # Somebody else's went well meanwhile.
+                # A job started by somebody else ended well meanwhile.
                 self._note_failure("", self._updates)
-                self._coordinator.async_tell()
+                self._coordinator.async_notify_listeners()
 
     async def _async_found_running(self) -> None:
-        """Follow a job that was started before Home Assistant was, or by somebody else's."""
+        """Follow a job that was started before Home Assistant, or by another instance."""
         if self._end is None:
             self._end = self._coordinator.hass.loop.create_future()
             await self._async_remember(self._manager)
-            self._coordinator.async_tell()
+            self._coordinator.async_notify_listeners()
 
     async def _async_ended(self, found: Installation | None) -> None:
-        """Tell how it ended, where that is known, and let every entity follow."""
+        """Report how the job ended, if that is known, and update the entities."""
         if found and found.phase is Phase.UNKNOWN:
             has_left = await self._async_has_left_something()
             if has_left is None:
@@ -253,7 +253,7 @@ class HostInstallation:
         for section in CHANGED:
             await self._coordinator.async_ask_again(section)
         if self._coordinator.is_gone:
-            # The job is still remembered: the next run asks for its end, and tells it.
+            # The job is still remembered: the next run reads and reports its end.
             return
         if found:
             self._note_failure(error.key if error and has_failed else "", seen)
@@ -262,30 +262,30 @@ class HostInstallation:
         if error:
             _LOGGER.warning("%s", error)
         if error and has_failed:
-            # Every user sees an event: what the package manager said may hold a mirror's password, and is not in it.
-            self._coordinator.async_tell(HostEvent(type="update_failed", about={"reason": error.key}))
+            # Every user sees the event: output of the package manager may hold a mirror's password, so it is left out.
+            self._coordinator.async_notify_listeners(HostEvent(type="update_failed", about={"reason": error.key}))
         else:
-            self._coordinator.async_tell()
+            self._coordinator.async_notify_listeners()
         if found and end and not end.done():
             end.set_result(found)
         await self._async_save()
 
     def _ours(self, found: Installation) -> Installation | None:
-        """Return how the job ended that is remembered, None where nobody can tell or wants to know any more."""
+        """Return how the remembered job ended, None if that cannot be known or no longer matters."""
         is_other_boot = self._memory.boot_id != self._boot_id
         if self._end is None:
             started = self._memory.started
-            is_old = started is None or abs(time.time() - started) > TOLD_SECONDS
-            # A reboot leaves nothing; what lies there after one is of another job.
+            is_old = started is None or abs(time.time() - started) > STORED_JOB_SECONDS
+            # A reboot deletes the result; a result found after it belongs to another job.
             if is_old or (is_other_boot and found.phase is not Phase.NONE):
                 return None
         return Installation(phase=Phase.UNKNOWN) if is_other_boot or found.phase is Phase.NONE else found
 
     async def _async_has_left_something(self) -> bool | None:
-        """Return whether the packages prove that the job did not end well: it would have installed what was pending.
+        """Return whether packages still pending prove that the job did not end well; None if the host is only late.
 
-        Whether it had ended before the reboot nobody has seen. A host that tells nothing now proves nothing; None where
-        it is only late, and the next look may know.
+        Nobody saw whether it ended before the reboot. A host that reports nothing now proves nothing; if it is only
+        late, the next check may know.
         """
         wanted, before = frozenset(self._memory.wanted), self._updates
         await self._coordinator.async_ask_again("updates")
@@ -296,7 +296,7 @@ class HostInstallation:
         return bool(now.unfinished) or not wanted.isdisjoint(_pending(now))
 
     def _error(self, found: Installation) -> HomelabError | None:
-        """Return what a person has to know of the end."""
+        """Return the error to show for a finished job, None if it ended well."""
         host = self._coordinator.address.target.host
         match found.phase:
             case Phase.FAILED:
@@ -309,5 +309,5 @@ class HostInstallation:
 
 
 def _pending(updates: Updates | None) -> tuple[str, ...]:
-    """Return name and version of the packages that are to be installed, as far as the host lists them."""
+    """Return name and version of the pending packages, as far as the host lists them."""
     return tuple(f"{each.name} {each.available}" for each in updates.packages) if updates else ()

@@ -1,4 +1,4 @@
-"""The state of one host: all that entities read, and how far to believe it."""
+"""The state of one host: all that entities read, and how reliable it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ from .client.tracking.rates import Rates
 
 
 class HostStatus(StrEnum):
-    """Whether a host can be believed to be there."""
+    """Whether a host counts as online."""
 
     STARTING = "starting"
-    """Nothing was heard of the host yet, nor is anything remembered."""
+    """The host has not answered yet, and no earlier state is stored."""
     ONLINE = "online"
     LATE = "late"
     OFFLINE = "offline"
@@ -27,12 +27,12 @@ class HostStatus(StrEnum):
 
 
 ONLINE = frozenset({HostStatus.ONLINE, HostStatus.LATE})
-"""Where the last good values may be shown: the one answer to whether a host is online."""
+"""Where the last good values may be shown: the only definition of whether a host is online."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostState:
-    """All that entities read: the last good values, and how far to believe them.
+    """All that entities read: the last good values, and how reliable they are.
 
     `items` maps a kind of item and its lasting id to its value; `since` is when the status began.
     """
@@ -45,22 +45,22 @@ class HostState:
     since: datetime = field(default_factory=dt_util.utcnow)
     poll_seconds: float | None = None
     problems: tuple[Problem, ...] = ()
-    happenings: tuple[HostEvent, ...] = ()
-    """What happened since the state before this one."""
+    events: tuple[HostEvent, ...] = ()
+    """What happened since the previous state."""
     last_test: Report | None = None
-    """The last whole capability test, None where there was none yet."""
+    """The last whole capability test, None before the first."""
     is_held: bool = False
-    """Whether nobody listens yet: a host that was offline is told to be back when automations have begun."""
+    """Whether automations do not listen yet: the return of a host that was offline is reported when they do."""
     last_reason: str = ""
-    """Why the host was offline when it was last looked at before this run, as the key of an error."""
+    """Why the host was offline at the end of the previous run, as the key of an error."""
     watched_until: datetime | None = None
     """Until when automations could see an absence that began before this run; None: not known."""
     unexpected_until: datetime | None = None
-    """Until when they could see it as one that somebody minds; None: never, or not known."""
+    """Until when they could see it as an unexpected absence; None: never, or not known."""
     watched_again: datetime | None = None
     """Since when they can see that absence again."""
     may_be_off: bool = False
-    """Whether nobody minds when the host is off."""
+    """Whether it is fine for the host to be off."""
 
     @property
     def is_online(self) -> bool:
@@ -69,17 +69,17 @@ class HostState:
 
     @property
     def is_known(self) -> bool:
-        """Return whether anybody knows if the host is there."""
+        """Return whether it is known if the host is online."""
         return self.status is not HostStatus.STARTING
 
     @property
     def is_shown_online(self) -> bool:
-        """Return whether people and automations are told that the host is online."""
+        """Return whether people and automations see the host as online."""
         return self.is_online and not self.is_held
 
     @property
     def present_problems(self) -> tuple[Problem, ...]:
-        """Return what is wrong now: of a host that is off that alone, and nothing where it may be."""
+        """Return the current problems: only `offline` for a host that is off, and none where it may be off."""
         if self.is_online:
             return self.problems
         return () if self.may_be_off or not self.is_known else (Problem(kind="offline"),)

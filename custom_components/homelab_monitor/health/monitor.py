@@ -1,7 +1,7 @@
-"""When a host is judged again: by every poll, fully on each new connection and once a day.
+"""Evaluate a host: a few checks after every poll, all of them on each new connection and once a day.
 
-The coordinator tells each poll's end; what follows from it for the issues is decided here. A
-host that is off makes no issue for a day, and none at all when it may be off.
+The coordinator reports the end of each poll; this module decides what follows from it for the
+issues. A host that is off makes no issue for a day, and none at all when it may be off.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,15 +37,16 @@ from .alarms import async_alarm
 from .issues import GOOD_POLLS, async_end_reauth, async_lost_issues, async_update_issues
 
 WHOLE_SECONDS = 86400.0
-"""How often everything is judged on a connection that lasts."""
+"""How often all checks are evaluated on a connection that lasts."""
 SPACING_SECONDS = 60.0
-"""Least time between two whole judgements, and two changes of the pinned keys, for connections that do not last."""
+"""Minimum time between two evaluations of all checks, and between two changes of the pinned keys, for connections
+that do not last."""
 OFFLINE_SECONDS = 86400.0
-"""After so long without a word, a host that should be on becomes an issue."""
+"""After so long without a reply, a host that should be on becomes an issue."""
 
 
 class HealthMonitor:
-    """Judges one host as its polling goes on."""
+    """Evaluates the checks of one host as polling goes on."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class HealthMonitor:
         session: ProbeSession,
         take_report: Callable[[Report], Awaitable[None]],
     ) -> None:
-        """Remember whom to judge, and who takes the report of a whole judgement; nothing is asked yet."""
+        """Remember the host, and what receives the report of all checks; nothing is requested yet."""
         self._hass = hass
         self._entry = entry
         self._store = store
@@ -66,11 +67,11 @@ class HealthMonitor:
         self._may_be_off = options.may_be_off
         self._installs_updates, self._sudo = options.install_updates, options.sudo
         self._connection: weakref.ref[Connection] | None = None
-        self._judged_at: float | None = None
-        self._judgements, self._pins = Bucket(*JUDGEMENTS), Bucket(*JUDGEMENTS)
+        self._evaluated_at: float | None = None
+        self._evaluations, self._pins = Bucket(*JUDGEMENTS), Bucket(*JUDGEMENTS)
         self._pinned_at = -SPACING_SECONDS
         self._keys_seen = (session.host_keys, session.afresh)
-        self._told: tuple[object, ...] = ()
+        self._outline_seen: tuple[object, ...] = ()
         self._alike = 0
         self._lost: frozenset[str] = frozenset()
         self._is_login_asked = True
@@ -80,7 +81,7 @@ class HealthMonitor:
     def async_polled(
         self, snapshot: Snapshot, error: HomelabError | None, poll_seconds: float | None, silent_seconds: float
     ) -> None:
-        """Judge one poll; `silent_seconds` is for how long an offline host has told nothing, 0 when it is online."""
+        """Evaluate one poll; `silent_seconds` is for how long an offline host has been silent, 0 when it is online."""
         self.async_pin_host_keys()
         if error is None:
             self._note_machine()
@@ -94,21 +95,21 @@ class HealthMonitor:
                 self._is_login_asked = async_end_reauth(self._hass, self._entry)
             if self._is_whole_due(snapshot):
                 # Not before the poll has its state, which the report is added to.
-                judging, name = self._async_judge_whole(evidence()), f"{self._entry.title} capability test"
-                self._entry.async_create_background_task(self._hass, judging, name, eager_start=False)
+                evaluation, name = self._async_evaluate_all(evidence()), f"{self._entry.title} capability test"
+                self._entry.async_create_background_task(self._hass, evaluation, name, eager_start=False)
         elif silent_seconds >= OFFLINE_SECONDS and not self._may_be_off and not evaluate_poll(evidence()):
-            # Of silence alone: whoever answers what is of no use is reached, and the row about that says so.
+            # Only for silence: a host that sends unusable replies is reachable, and another row reports these.
             reachable = [row for row in evaluate(evidence()) if row.check == "reachable"]
             async_update_issues(self._hass, self._entry, reachable, at_once=True)
 
     @callback
     def async_start_over(self) -> None:
-        """Judge the next polls whatever they tell: a test has made issues or ended some, and polls may disagree."""
+        """Evaluate the next polls even if they repeat: a test has created or ended issues, and polls may disagree."""
         self._alike = 0
         self._is_login_asked = True
 
     def _evidence(self, snapshot: Snapshot | None, error: HomelabError | None, poll_seconds: float | None) -> Evidence:
-        """Return what a poll is judged by."""
+        """Return what a poll is evaluated by."""
         return Evidence(
             target=self._address.target,
             host_keys=self._address.host_keys,
@@ -125,39 +126,39 @@ class HealthMonitor:
 
     @callback
     def _is_news(self, snapshot: Snapshot, error: HomelabError | None) -> bool:
-        """Tell whether judging this poll can change anything; most polls of most hosts are alike."""
-        told: tuple[object, ...] = (self._session.noise, type(error))
+        """Return whether evaluating this poll can change anything; most polls of most hosts are alike."""
+        outline: tuple[object, ...] = (self._session.noise, type(error))
         if error is None:
-            told += (left_out(self._store.memory.inventory.left_out).keys(), *_outline(snapshot))
-        self._alike = self._alike + 1 if told == self._told else 1
-        self._told = told
+            outline += (left_out(self._store.memory.inventory.left_out).keys(), *_outline(snapshot))
+        self._alike = self._alike + 1 if outline == self._outline_seen else 1
+        self._outline_seen = outline
         return self._alike <= GOOD_POLLS
 
     @callback
     def _is_issue_lost(self) -> bool:
-        """Tell whether an issue is missing that nothing has cured; only a whole judgement sees what some are about."""
+        """Return whether an issue is missing although nothing has fixed it; some are found only by the whole test."""
         lost = async_lost_issues(self._hass, self._entry.entry_id)
         if lost - self._lost:
-            self._judged_at = None
+            self._evaluated_at = None
         self._lost = lost
         return bool(lost)
 
     @callback
     def _is_whole_due(self, snapshot: Snapshot) -> bool:
-        """Tell whether to begin a whole judgement: of a new connection, of a host that has booted, and once a day."""
+        """Return whether to evaluate all checks now: on a new connection, after a boot, and once a day."""
         if snapshot.is_booting:
             return False
         connection = self._session.connection
         is_new = connection is not None and (self._connection is None or self._connection() is not connection)
-        age = WHOLE_SECONDS if self._judged_at is None else time.monotonic() - self._judged_at
-        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS) or not self._judgements.take():
+        age = WHOLE_SECONDS if self._evaluated_at is None else time.monotonic() - self._evaluated_at
+        if age < (SPACING_SECONDS if is_new else WHOLE_SECONDS) or not self._evaluations.take():
             return False
         self._connection = weakref.ref(connection) if connection else None
-        self._judged_at = time.monotonic()
+        self._evaluated_at = time.monotonic()
         return True
 
-    async def _async_judge_whole(self, evidence: Evidence) -> None:
-        """Ask for the facts and judge every check; a host that tells none keeps its last report."""
+    async def _async_evaluate_all(self, evidence: Evidence) -> None:
+        """Request the facts and evaluate every check; a host that returns no facts keeps its last report."""
         try:
             report = await check_connection(self._session, evidence)
         except ALARMS as err:
@@ -168,17 +169,17 @@ class HealthMonitor:
         self.async_start_over()
         systemd = report.row("systemd")
         if systemd is None or systemd.status is CheckStatus.UNKNOWN:
-            return  # Only the facts tell of it.
+            return  # Only the facts contain it.
         await self._take_report(report)
 
     @callback
     def async_pin_host_keys(self) -> None:
-        """Pin what the host has proven since the last look, and no longer what it has retired.
+        """Pin the keys that the host has proven since the last check, and drop those that it has retired.
 
         A person may have confirmed other keys meanwhile, in a dialog: these are left alone.
         """
         keys_now = (self._session.host_keys, self._session.afresh)
-        # A host that changes its keys all the time does not make us write all the time.
+        # A host that changes its keys all the time must not cause a write each time.
         is_due = not self._address.is_proven or time.monotonic() - self._pinned_at >= SPACING_SECONDS
         if keys_now == self._keys_seen or not is_due or (self._address.is_proven and not self._pins.take()):
             return
@@ -187,13 +188,13 @@ class HealthMonitor:
 
     @callback
     def _note_machine(self) -> None:
-        """Note which machine this is where nobody has: from now on another one with the same key is none of ours."""
+        """Note the machine's id if none is known: from now on another machine with the same key is rejected."""
         if self._session.machine and not self._address.machine:
             self._write(replace(self._address, machine=self._session.machine))
 
     @callback
     def _write(self, address: HostAddress) -> None:
-        """Write what a login has proven into the entry, unless a person has changed that meanwhile."""
+        """Write what a login has proven into the entry, unless a person has changed the entry meanwhile."""
         if HostAddress.from_data(self._entry.data) != self._address:
             return
         self._address = address
