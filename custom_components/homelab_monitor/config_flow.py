@@ -1,6 +1,6 @@
-"""The ways to a host: by hand, by scan, by discovery, and again for one that is known.
+"""The ways to add a host: by hand, by scan, by discovery; and to change a known one.
 
-What follows, from trust to test, is the same for all of them: `onboarding`.
+The steps that follow, from trust to test, are the same for all of them: see `onboarding`.
 """
 
 from collections.abc import Mapping
@@ -79,28 +79,28 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     MINOR_VERSION = 1
 
     def __init__(self) -> None:
-        """Have found nothing yet."""
+        """Start without networks and machines."""
         super().__init__()
         self._networks: list[IPv4Network] = []
-        """What a person has been shown to be scanned."""
+        """The networks that were shown to a person before a scan."""
         self._candidates: list[Candidate] = []
         self._suggested = ""
         self._machine: DiscoveredHost | None = None
-        """What was found, with the name that somebody said: what is shown of that is judged whenever it is shown."""
+        """The discovered machine with its unproven name, which is checked each time before it is shown."""
         self._card: Card | None = None
 
     @staticmethod
     @callback
     @override
     def async_get_options_flow(config_entry: ConfigEntry) -> HomelabOptionsFlow:
-        """Return the flow that changes how a host is watched."""
+        """Return the flow that changes the options of a host."""
         return HomelabOptionsFlow()
 
     # ------------------------------------------------------------ by hand
 
     @override
     async def async_step_user(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show our key and ask where to look."""
+        """Show our key and the ways to add a host."""
         return await self._async_menu("user", ["scan", "address", "paste", "commands", "limit"])
 
     async def async_step_address(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -111,7 +111,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_form("address", self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, suggested))
 
     async def async_step_paste(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take many addresses, one per line; the first one now, the others after it."""
+        """Take many addresses, one per line; go on with the first, the others follow."""
         if user_input is not None:
             try:
                 targets = _targets(user_input[CONF_ADDRESSES], user_input.get(CONF_USERNAME))
@@ -122,7 +122,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_form("paste", self.add_suggested_values_to_schema(_PASTE_SCHEMA, user_input))
 
     async def _async_begin(self, machines: list[DiscoveredHost]) -> ConfigFlowResult:
-        """Go on with the first machine; the others follow in the same dialog."""
+        """Continue with the first machine; the others follow in the same dialog."""
         first, *others = machines
         self._queue = self.flow_id
         await async_enqueue(self.hass, self._queue, [replace(each, limit=self._limit) for each in others])
@@ -133,7 +133,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     # ------------------------------------------------------------ by scan
 
     async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say what would be scanned, and let a person change that; only what was shown with its number is scanned."""
+        """Show what would be scanned, and let a person change it; only networks shown with their size are scanned."""
         if user_input is None:
             self._networks = await async_networks(self.hass)
             return await self._async_scan_form(", ".join(map(str, self._networks)))
@@ -148,7 +148,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self.async_step_scanning()
 
     async def _async_scan_form(self, typed: str, refused: NetworksError | None = None) -> ConfigFlowResult:
-        """Show what would be scanned: each network, and how many addresses."""
+        """Show what would be scanned: each network, and its number of addresses."""
         lines = [f"- {copyable(str(each))}: {count_addresses([each]):,}" for each in self._networks]
         return self.async_show_form(
             step_id="scan",
@@ -162,7 +162,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         )
 
     async def async_step_scanning(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Look for SSH servers there, with progress."""
+        """Scan for SSH servers, with progress."""
         if self._task is None:
             self._task = self._start(self._async_scan())
         if not self._task.done():
@@ -173,17 +173,17 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return self.async_show_progress_done(next_step_id="pick" if self._candidates else "nothing_found")
 
     async def _async_scan(self) -> None:
-        """Remember who answers."""
+        """Scan and remember the machines that answer."""
         self._candidates = await async_scan(self.hass, self._networks, self.async_update_progress)
 
     async def async_step_nothing_found(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say that nobody answered, and offer the other ways."""
+        """Show that no machine answered, and offer the other ways."""
         return await self._async_menu("nothing_found", ["scan", "address", "paste"])
 
     async def async_step_pick(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take those that were picked; the others become cards that can be ignored."""
+        """Take the picked machines; the others become cards that can be ignored."""
         if user_input is not None:
-            # One that seems to be watched as well: its key shows whether it is that machine.
+            # Also one that seems to be monitored already: its key shows whether it is that machine.
             picked = set(user_input[CONF_HOSTS])
             machines = [each for each in self._candidates if each.address in picked]
             username = user_input.get(CONF_USERNAME, "")
@@ -197,7 +197,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_form("pick", schema, error="invalid_username" if user_input else None)
 
     def _pick_schema(self) -> vol.Schema:
-        """Return the list of the machines that answered, as many as fit on a page."""
+        """Return the form with the machines that answered, as many as fit on a page."""
         taken, watched = self._taken_looks(), self._watched()
         options = [
             SelectOptionDict(value=each.address, label=_label(each, watched.get(each.address), taken))
@@ -207,7 +207,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return vol.Schema({vol.Required(CONF_HOSTS, default=list): hosts, vol.Optional(CONF_USERNAME): _LINE})
 
     async def _async_more(self) -> str:
-        """Return the paragraph that says how many more have answered than are listed, nothing where all are."""
+        """Return the paragraph about how many more machines answered than are listed, "" if all are listed."""
         if (more := len(self._candidates) - ROWS_LIMIT) <= 0:
             return ""
         texts = await self._async_words()
@@ -215,7 +215,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return f"⚠️ {text}\n\n"
 
     async def _async_watched_note(self) -> str:
-        """Return the sentence on those that are watched already, nothing where none of those that answered is."""
+        """Return the sentence on machines that are monitored already, "" if none of those that answered is."""
         watched = self._watched() if self._candidates else {}
         if not any(each.address in watched for each in self._candidates):
             return ""
@@ -223,7 +223,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return words(texts, "scan_result", "watched") + " "
 
     async def _async_queue_note(self) -> str:
-        """Return the paragraph that says how far one is with those that were picked together."""
+        """Return the paragraph on the progress with the machines picked together, "" for a single machine."""
         if not self._queue or self._queue == self.flow_id:
             return ""
         added, left = async_left(self.hass, self._queue, self.flow_id)
@@ -234,7 +234,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     @override
     async def _async_placeholders(self) -> dict[str, str]:
-        """Add what is said of a scan, and of those that were picked together."""
+        """Add the notes on a scan, and on the machines picked together."""
         more, note = await self._async_more(), await self._async_watched_note()
         queue = await self._async_queue_note()
         return await super()._async_placeholders() | {"more": more, "watched_note": note, "queue_note": queue}
@@ -244,11 +244,11 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return looks_of(self._async_current_entries(include_ignore=False))
 
     def _watched(self) -> dict[str, ConfigEntry]:
-        """Return address → entry whose polls go there, of one that was added meanwhile, too."""
+        """Return address → entry that is polled there, including entries added meanwhile."""
         return async_watched(self._async_current_entries(include_ignore=False))
 
     def _show_cards(self, picked: list[Candidate]) -> None:
-        """Offer the machines that nobody watches yet, and that were not picked, under *Discovered*."""
+        """Offer the machines that are neither monitored nor picked under *Discovered*."""
         others = self._watched().keys() | {each.address for each in picked}
         async_show_cards(self.hass, (found(each) for each in self._candidates if each.address not in others))
 
@@ -256,15 +256,15 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     @override
     async def async_step_integration_discovery(self, discovery_info: DiscoveredHost) -> ConfigFlowResult:  # type: ignore[override]
-        """Wait as a card, or in the queue of those that were picked together."""
+        """Wait as a card, or in the queue of the machines picked together."""
         machine = discovery_info
         self._queue, self._limit = machine.queue or "", machine.limit or self._limit
         self._platform = machine.platform
-        # Nor does an announcement that claims the same id keep anything from being shown.
+        # An announcement that claims the same id does not prevent it from being shown.
         await self.async_set_unique_id(machine.unique_id, raise_on_progress=False)
         known_as = Card({machine.address, machine.unique_id})
         if machine.queue:
-            # A card that is there already, or was ignored, gives way to what a person picked.
+            # A machine that a person picked replaces an existing or ignored card.
             async_dismiss_cards(self.hass, {machine.address}, self.flow_id)
             return await self._async_show_card(machine, known_as)
         return await self._async_discovered(machine, known_as, {machine.host})
@@ -276,7 +276,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         host = plain_host(discovery_info.host)
         if not is_neighbour(host):
             return self.async_abort(reason="not_new")
-        # What a scan finds is known by its MAC or IP address: a card called like one would hide it once ignored.
+        # A scan uses MAC or IP addresses as ids: a card with such an id would hide the scanned machine once ignored.
         unique_id = said if name else f"announced {host}"
         await self.async_set_unique_id(unique_id)
         machine = DiscoveredHost(
@@ -285,14 +285,14 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             name=name or host,
             port=discovery_info.port or DEFAULT_PORT,
         )
-        # The address that the card leads to counts wherever it stands among the others.
+        # The address that the card leads to counts, at whatever position it is among the others.
         others = map(plain_host, discovery_info.addresses[:ANNOUNCED_ADDRESSES])
         hosts = {said if name else host, host, *others}
         card = Card({replace(machine, host=host).address for host in hosts}, is_announced=True)
         return await self._async_discovered(machine, card, hosts)
 
     async def _async_discovered(self, machine: DiscoveredHost, card: Card, hosts: set[str]) -> ConfigFlowResult:
-        """Show a card, unless the machine is ignored, known, or has one."""
+        """Show a card, unless the machine is ignored, known, or has one already."""
         self._abort_if_unique_id_configured(description_placeholders={"name": escaped(machine.name)})
         entries = self._async_current_entries(include_ignore=False)
         if entry := entry_at(entries, hosts) or entry_connected_to(entries, hosts, machine.port):
@@ -306,15 +306,15 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_show_card(machine, card)
 
     async def _async_show_card(self, machine: DiscoveredHost, card: Card) -> ConfigFlowResult:
-        """Wait for a person."""
-        self._machine, self._card, self._suggested = machine, replace(card, judge=self._judge_name), machine.typed
-        self._judge_name(self._taken_looks())
+        """Show the card, and wait for a person."""
+        self._machine, self._card, self._suggested = machine, replace(card, check_name=self._check_name), machine.typed
+        self._check_name(self._taken_looks())
         self._announced = "" if machine.is_typed else machine.host
         return await self.async_step_address()
 
     @callback
-    def _judge_name(self, taken: frozenset[str]) -> None:
-        """Call the card by the name that may be shown by now."""
+    def _check_name(self, taken: frozenset[str]) -> None:
+        """Update the title of the card to the name that may be shown now."""
         if self._machine and self._card:
             name = self._shown_name(taken)
             async_remember_card(self.hass, self.flow_id, replace(self._card, name=name))
@@ -322,14 +322,14 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             if "title_placeholders" not in self.context:
                 self.context["title_placeholders"] = title
             elif self.context["title_placeholders"] != title:
-                # A dialog is loaded again by that: one that went on would lose what was typed, one that ends is gone.
+                # This reloads the dialog: at a later step it would lose the typed data, and one that ends is gone.
                 if self.cur_step is not None and self.cur_step.get("step_id") == "address":
                     self.async_update_title_placeholders(title)
                 else:
                     self.context["title_placeholders"] = title
 
     def _shown_name(self, taken: frozenset[str]) -> str:
-        """Return what the machine is called, "" where that looks like the name of a host or of another card."""
+        """Return the name of the machine, "" if it looks like the name of a host or of another card."""
         if (machine := self._machine) is None:
             return ""
         name = _name_of(machine, taken)
@@ -343,16 +343,16 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     @override
     async def async_step_dhcp(self, discovery_info: DhcpServiceInfo) -> ConfigFlowResult:
-        """Follow a known host to its new address, when it proves who it is."""
+        """Follow a known host to its new address, if it proves its identity."""
         for entry in self._entries_with_mac(discovery_info.macaddress):
             if is_neighbour(discovery_info.ip):
                 async_follow(self.hass, entry, plain_host(discovery_info.ip))
         return self.async_abort(reason="not_new")
 
     def _entries_with_mac(self, mac: str) -> list[ConfigEntry]:
-        """Return the entries whose device has this MAC address, and those whose host says that it is its own.
+        """Return the entries whose device has this MAC address, and those whose host reports it as its own.
 
-        Another host may have said so before, and hold it in the registry: the login proves whose address it is.
+        Another host may have claimed it before, and hold it in the registry: the login proves whose address it is.
         """
         address = dr.format_mac(mac)
         devices = dr.async_get(self.hass).async_get_devices(connections={(dr.CONNECTION_NETWORK_MAC, address)})
@@ -366,7 +366,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
     # ------------------------------------------------------------ again
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
-        """Begin where a host refuses our key."""
+        """Start after a host has refused our key."""
         self._known = address = HostAddress.from_data(entry_data)
         self._target, self._host_keys = address.target, address.confirmed_keys
         self._limit.sources = address.key_sources
@@ -389,7 +389,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
             return self._async_end("changed", entry)
         known, self._announced = HostAddress.from_data(entry.data), ""
         if user_input is not None and self._take_address(user_input[CONF_ADDRESS]):
-            # Whether it is the same machine is proven by a login, not by a key that it shows.
+            # Only a login proves that it is the same machine, not a key that it shows.
             self._host_keys = known.confirmed_keys
             if step := await self._async_entered() or await self._async_entered_elsewhere(known):
                 return step
@@ -399,7 +399,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
         return await self._async_form("reconfigure", self.add_suggested_values_to_schema(_ADDRESS_SCHEMA, suggested))
 
     async def _async_entered_elsewhere(self, known: HostAddress) -> ConfigFlowResult | None:
-        """Go on where the host was followed to, if a person left its own address as it is and it is not there."""
+        """Log in where the host was followed to, if a person left the given address as it is and it fails there."""
         given, failure = self._target, self._failure
         if known.given.address != given.address or known.target.address == given.address:
             return None
@@ -412,22 +412,22 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
 
 def _claims(entry: ConfigEntry, address: str) -> bool:
-    """Tell whether the host of an entry says that a card of its own has this address."""
+    """Return whether the host of an entry reports that one of its network cards has this address."""
     return entry.state is ConfigEntryState.LOADED and address in physical_macs(entry.runtime_data)
 
 
 def _label(candidate: Candidate, entry: ConfigEntry | None, taken: frozenset[str]) -> str:
-    """Return the line of a machine that answered, and that an entry may be about."""
+    """Return the line of a machine that answered, with the name of its entry if it has one."""
     return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
 
 
 def _name_of(machine: DiscoveredHost, taken: frozenset[str]) -> str:
-    """Return what a machine is called besides its address, "" where that looks like the name of another host."""
+    """Return the name of a machine besides its address, "" if it looks like the name of another host."""
     return machine.known_as if machine.is_typed or not is_taken(machine.name, taken) else ""
 
 
 def _targets(text: str, username: str | None) -> list[Target]:
-    """Return the addresses in the lines, each once; raise InvalidTarget for the first line that holds none."""
+    """Return the distinct addresses in the lines; raise InvalidTarget for the first line without one."""
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     targets = list(dict.fromkeys(Target.parse(line, username) for line in lines if line))
     if not targets:
@@ -436,7 +436,7 @@ def _targets(text: str, username: str | None) -> list[Target]:
 
 
 def _is_username(username: str) -> bool:
-    """Tell whether one can log in by that name."""
+    """Return whether this is a valid user name for a login."""
     try:
         Target.parse(f"{username}@host")
     except InvalidTarget:

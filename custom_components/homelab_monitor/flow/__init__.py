@@ -1,1 +1,1 @@
-"""Every step from an address to a watched host, and how it is watched."""
+"""The steps of the dialogs: from an address to a monitored host, and its options."""

@@ -1,6 +1,6 @@
-"""The contact with one host while a dialog is about it: log in, let our key in, test.
+"""The contact with one host during a dialog: log in, install our key, test.
 
-Nothing is kept but what the config entry will hold; whoever opens a contact closes it.
+Only data for the config entry is kept; the caller that opens a contact closes it.
 """
 
 import asyncio
@@ -41,27 +41,27 @@ from ..store import HostMemory, async_hand_over
 
 CONF_FINGERPRINT = "fingerprint"
 CONF_PRINTED = "printed"
-_TURNS: HassKey[WeakValueDictionary[Target, asyncio.Lock]] = HassKey(f"{DOMAIN}_install_turns")
+_INSTALL_LOCKS: HassKey[WeakValueDictionary[Target, asyncio.Lock]] = HassKey(f"{DOMAIN}_install_locks")
 _PRINTED = TextSelector(TextSelectorConfig(autocomplete="off"))
 
 
 class _Shown(ConstantSelector):
-    """A fingerprint that a form brings back, which nobody can change; the description shows it, so it is not seen.
+    """A fingerprint that a form sends back unchanged; it is invisible, as the description shows it.
 
-    A read-only field would not come back (step-flow-form.ts).
+    A read-only field would not be sent back (step-flow-form.ts).
     """
 
     @override
     def __call__(self, data: Any) -> str:
-        """Take that of an earlier form as well: the step says what is wrong with it."""
+        """Accept the fingerprint of an earlier form as well: the step shows the error."""
         return str(data)
 
 
 def confirmation(host_key: str, user_input: Mapping[str, Any] | None = None) -> vol.Schema:
-    """Return the form that confirms one host key: what comes back says which one was on the screen.
+    """Return the schema to confirm one host key; the submitted data contains which key was on the screen.
 
-    A dialog may be open in two windows, or be sent twice, while the next key comes to be shown. What the machine
-    itself prints can be pasted, and is compared then.
+    A dialog may be open in two windows, or be submitted twice, while another key is already shown. The output of the
+    command on the machine itself can be pasted, and is then compared.
     """
     printed, shown = (user_input or {}).get(CONF_PRINTED), fingerprint(host_key)
     pasted = vol.Optional(CONF_PRINTED, description={"suggested_value": printed} if printed else None)
@@ -70,7 +70,7 @@ def confirmation(host_key: str, user_input: Mapping[str, Any] | None = None) -> 
 
 
 def unconfirmed(host_key: str, user_input: Mapping[str, Any]) -> str | None:
-    """Return the error of a form that does not confirm this very key, None where it does."""
+    """Return the error of a form that does not confirm exactly this key, None if it does."""
     if not host_key or user_input.get(CONF_FINGERPRINT) != fingerprint(host_key):
         return "other_key"
     printed = user_input.get(CONF_PRINTED, "").strip()
@@ -80,15 +80,15 @@ def unconfirmed(host_key: str, user_input: Mapping[str, Any]) -> str | None:
 
 
 async def async_read_host_key(target: Target, known: Sequence[str] = ()) -> OfferedKey:
-    """Return the key that the machine at that address shows, one of a known type first; raise HomelabError."""
+    """Return the key that the machine at that address shows, preferring a known type; raise HomelabError."""
     return await read_host_key(target.host, target.port, DEFAULT_TIMEOUT, known)
 
 
 async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:
-    """Tell whether a known host lets us in at that address; raises nothing.
+    """Return whether a known host accepts our login at that address; raises nothing.
 
-    That it shows a key would not do: a public key can be shown by everybody who has seen it. Nor would a login
-    alone: machines made from one template share their host keys.
+    A shown key is not enough: anybody who has seen a public key can show it. Nor is a login alone: machines made
+    from one template share their host keys.
     """
     keys = known.confirmed_keys
     contact = await HostContact.async_prepare(hass, known.target, keys, is_doubtful=True)
@@ -101,9 +101,9 @@ async def async_is_there(hass: HomeAssistant, known: HostAddress) -> bool:
 
 
 async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str) -> System | None:
-    """Raise HomelabError unless the machine at that address proves the key; then it may refuse ours or hang up.
+    """Raise HomelabError unless the machine at that address proves the key; it may then refuse our key or hang up.
 
-    Return what the machine says of itself, None where it says nothing.
+    Return the section `system` of the machine, None if it reports none.
     """
     contact = await HostContact.async_prepare(hass, target, (host_key,))
     try:
@@ -117,19 +117,21 @@ async def async_require_proof(hass: HomeAssistant, target: Target, host_key: str
 
 
 class HostContact:
-    """One host that a person is adding or repairing; connects only when asked to."""
+    """One host that a person is adding or repairing; connects only on request."""
 
-    def __init__(self, target: Target, host_keys: Sequence[str], session: ProbeSession, turn: asyncio.Lock) -> None:
-        """Remember whom to contact; `turn` is what one who writes there holds at a time."""
+    def __init__(
+        self, target: Target, host_keys: Sequence[str], session: ProbeSession, install_lock: asyncio.Lock
+    ) -> None:
+        """Remember the machine to contact; `install_lock` allows one writer there at a time."""
         self.target = target
         self.snapshot = Snapshot()
         self.report = Report(rows=())
         self.peer: tuple[str, int] = ("", 0)
-        """Address and port where the test found it, whatever the name is that leads there; ("", 0) before."""
+        """Address and port where the test reached it, whatever name was used; ("", 0) before."""
         self._seen: float | None = None
         self._host_keys = tuple(host_keys)
         self._session = session
-        self._turn = turn
+        self._install_lock = install_lock
 
     @classmethod
     async def async_prepare(
@@ -137,30 +139,30 @@ class HostContact:
     ) -> Self:
         """Return the contact with a machine that must prove one of these keys; see `async_new_session`."""
         session = await async_new_session(hass, target, host_keys, timeout=DEFAULT_TIMEOUT, is_doubtful=is_doubtful)
-        turns = hass.data.setdefault(_TURNS, WeakValueDictionary())
-        return cls(target, host_keys, session, turns.setdefault(target, asyncio.Lock()))
+        locks = hass.data.setdefault(_INSTALL_LOCKS, WeakValueDictionary())
+        return cls(target, host_keys, session, locks.setdefault(target, asyncio.Lock()))
 
     async def async_log_in(self) -> None:
-        """Open the connection, or raise the HomelabError that says why not."""
+        """Open the connection; raise HomelabError with the reason if that fails."""
         await self._session.connect()
 
     async def async_system(self) -> System | None:
-        """Log in and return what the host says of itself; raise HomelabError."""
-        told = (await self._session.poll(["system"])).sections.get("system")
-        return told if isinstance(told, System) else None
+        """Log in and return the host's section `system`, None if it reports none; raise HomelabError."""
+        system = (await self._session.poll(["system"])).sections.get("system")
+        return system if isinstance(system, System) else None
 
     async def async_install_key(self, password: str, line: str) -> None:
         """Add our key with a password, then log in with the key; raise HomelabError.
 
-        Two dialogs at once would both find it missing, and both add it.
+        Two dialogs at once would both find the key missing, and both add it.
         """
-        async with self._turn:
+        async with self._install_lock:
             await self._async_install_key(password, line)
 
     async def _async_install_key(self, password: str, line: str) -> None:
         """Add our key and log in.
 
-        Where the key is refused without a reason, the host is asked for one while the password's connection is open.
+        If the key is refused without a reason, the reason is looked up over the connection opened with the password.
         """
         connection = await Connection.open_with_password(
             self.target, password, self._host_keys, timeout=DEFAULT_TIMEOUT
@@ -172,7 +174,7 @@ class HostContact:
             await connection.close()
 
     async def _async_log_in_or_explain(self, connection: Connection, line: str) -> None:
-        """Log in with a key that is in place, or raise the HomelabError that says why that does not help."""
+        """Log in with a key that is installed; raise HomelabError with the reason if it is refused."""
         try:
             await self._session.connect()
         except KeyRefused as err:
@@ -182,9 +184,9 @@ class HostContact:
             raise reason from err
 
     async def async_test(self, progress: Callable[[float], None]) -> None:
-        """Run the capability test; what fails becomes a row of the report.
+        """Run the capability test; a failure becomes a row of the report.
 
-        What comes after it needs no connection, and a dialog may be left open for ever.
+        The connection is then closed: later steps need none, and a dialog may be left open for ever.
         """
         try:
             self.report, snapshot = await run_checks(self._session, self.target, self._host_keys, progress)
@@ -194,12 +196,12 @@ class HostContact:
         self.snapshot, self._seen = snapshot or Snapshot(), time.monotonic()
 
     async def async_close(self) -> None:
-        """End the connection; raises nothing."""
+        """Close the connection; raises nothing."""
         await self._session.close()
 
     @property
     def address(self) -> HostAddress:
-        """Return what the config entry will hold: the confirmed key, and what the host has proven over it since."""
+        """Return the address for the config entry: the confirmed key, and the keys that the host has proven since."""
         system = self.snapshot.sections.system
         return HostAddress(
             target=self.target,
@@ -209,11 +211,11 @@ class HostContact:
         )
 
     def has_proven(self, host_keys: Collection[str]) -> bool:
-        """Tell whether the machine has proven one of these keys at the login; it can show any, also others' keys."""
+        """Return whether the machine has proven one of these keys at the login; it can show any key unproven."""
         return self._session.host_key in host_keys
 
     def is_it(self, known: HostAddress) -> bool:
-        """Tell whether the machine says, after its test, that it is a known one; see `has_proven` for whether it is."""
+        """Return whether the machine reports, in its test, to be a known one; see `has_proven` for a proof."""
         keys = known.host_keys if self.has_proven(known.confirmed_keys) else ()
         return is_it(known.host_id, known.machine, keys, self.snapshot.sections.system)
 
@@ -224,14 +226,14 @@ class HostContact:
 
     @property
     def title(self) -> str:
-        """Return the name that the machine gives itself, else its address."""
+        """Return the hostname that the machine reports, otherwise its address."""
         system = self.snapshot.sections.system
         return name_of(system.hostname if system else "", TITLE_LIMIT) or self.target.host
 
     @callback
     def async_hand_over(self, hass: HomeAssistant, identity: str) -> None:
-        """Let what was seen at the test be the first state of the entry that is about to be created."""
-        # Of a host that told nothing nobody knows whether it is there.
+        """Store the result of the test as the first state of the entry that is about to be created."""
+        # Without a reply it is unknown whether the host is online.
         online, since = (True, self.snapshot.received) if self.snapshot.received else (None, None)
         memory = HostMemory(
             snapshot=self.snapshot, last_test=self.report.as_dict(), online=online, since=since, seen=self._seen

@@ -1,6 +1,6 @@
-"""Machines that were found and not added yet: by a scan, in pasted lines, by mDNS.
+"""Machines that were found but not added yet: by a scan, in pasted lines, by mDNS.
 
-Each becomes a flow of its own: one that follows in the same dialog when a person picked it,
+Each becomes a separate flow: one that continues in the same dialog if a person picked it,
 a card under *Discovered* otherwise. Nothing here contacts a machine, except a scan that a
 person started.
 """
@@ -49,27 +49,27 @@ _ADDED_LAST: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_added_last")
 _CARDS: HassKey[dict[str, Card]] = HassKey(f"{DOMAIN}_cards")
 """Flow id → the machine that it is about."""
 _IS_FULL: HassKey[bool] = HassKey(f"{DOMAIN}_cards_full")
-_IS_JUDGING: HassKey[bool] = HassKey(f"{DOMAIN}_cards_judged")
+_IS_WATCHING: HassKey[bool] = HassKey(f"{DOMAIN}_cards_watched")
 _ADDED = "✅ "
 CARD_SECONDS = 0.5
-"""How far apart cards come. A browser may first ask for the texts of a new card, and puts it beside those that were
-there when it asked: of two that come meanwhile it shows the last one only (ha-config-integrations.ts)."""
+"""Seconds between two new cards. A browser may first request the texts of a new card, and adds it to the cards that it
+had at that time: of two that come meanwhile it shows only the last (ha-config-integrations.ts)."""
 PICKED_SECONDS, PICKED_APART = 0.05, 40
-"""The same for those that follow in a dialog, which has the texts: they must only not come in one message. Of more than
-that many the rest comes at once, as a person waits for them; they follow in the dialog all the same."""
+"""The same for flows that continue a dialog, which has the texts: they just must not come in one message. After that
+many the rest comes at once, as a person waits for them; they continue in the dialog all the same."""
 
 
 @dataclass(slots=True)
 class KeyLimit:
-    """From where alone our key is to be let in; those that were picked together share one, whoever changes it."""
+    """The only addresses from which our key may log in; machines picked together share one, changes included."""
 
     sources: tuple[str, ...] = ()
-    """What `parse_sources` returned; none is no limit."""
+    """The result of `parse_sources`; empty: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveredHost:
-    """A machine that may be added; `queue` names those that were picked together."""
+    """A machine that may be added; `queue` identifies the machines picked together."""
 
     host: str
     unique_id: str
@@ -79,9 +79,9 @@ class DiscoveredHost:
     platform: Platform | None = None
     queue: str | None = None
     is_typed: bool = False
-    """Whether a person gave the address, and nothing in the network did."""
+    """Whether a person typed the address, rather than finding it in the network."""
     limit: KeyLimit | None = field(default=None, compare=False)
-    """That of those that were picked together."""
+    """The limit shared by the machines picked together."""
 
     @property
     def address(self) -> str:
@@ -90,40 +90,40 @@ class DiscoveredHost:
 
     @property
     def typed(self) -> str:
-        """Return what a person would type, as far as it is known."""
+        """Return the address as a person would type it, with the user name if known."""
         return f"{self.username}@{self.address}" if self.username else self.address
 
     @property
     def known_as(self) -> str:
-        """Return the name, "" when it says no more than the address."""
+        """Return the name, "" if it is just the address."""
         return "" if self.name == self.address else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a discovered flow is about: addresses, with their port where it is not 22, and what else means a machine."""
+    """What a discovered flow is about: addresses, with their port if it is not 22, and other ids of a machine."""
 
     known_as: Collection[str]
     is_announced: bool = False
-    """Anybody in the network can have put it there; it hinders nothing that a person started."""
+    """Whether it comes from the network, where anybody can create it; it blocks nothing that a person started."""
     name: str = ""
-    """What it is called where people see it."""
-    judge: Callable[[frozenset[str]], None] | None = None
-    """Judges the name anew, beside what the names of the hosts look like by now."""
+    """The name that people see."""
+    check_name: Callable[[frozenset[str]], None] | None = None
+    """Checks the name again, given what the names of all hosts look like now."""
 
 
 # ---------------------------------------------------------------- scanning
 
 
 async def async_networks(hass: HomeAssistant) -> list[IPv4Network]:
-    """Return the networks that Home Assistant may use, to be suggested for a scan; nobody is contacted."""
+    """Return the networks that Home Assistant may use, to suggest them for a scan; contacts nobody."""
     return await hass.async_add_executor_job(suggested_networks, await async_get_adapters(hass))
 
 
 async def async_scan(
     hass: HomeAssistant, networks: Sequence[IPv4Network], progress: Callable[[float], None]
 ) -> list[Candidate]:
-    """Look for SSH servers in these networks, and nowhere else."""
+    """Return the SSH servers found in these networks; looks nowhere else."""
     adapters = await async_get_adapters(hass)
     answered = await scan(
         networks,
@@ -135,20 +135,20 @@ async def async_scan(
 
 
 def _in_steps(progress: Callable[[float], None]) -> Callable[[float], None]:
-    """Return a progress that tells only whole percents: each becomes an event for every browser."""
-    told = -1
+    """Return a progress callback that passes on whole percents only: each becomes an event for every browser."""
+    last_percent = -1
 
-    def tell(share: float) -> None:
-        nonlocal told
-        if int(share * 100) > told:
-            told = int(share * 100)
+    def report(share: float) -> None:
+        nonlocal last_percent
+        if int(share * 100) > last_percent:
+            last_percent = int(share * 100)
             progress(share)
 
-    return tell
+    return report
 
 
 def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
-    """Return the names that machines gave when they asked for their address."""
+    """Return the names that machines sent when they requested their address, by address."""
     if "dhcp" not in hass.config.components:
         return {}
     # Its dependencies are installed only where it runs.
@@ -158,7 +158,7 @@ def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
 
 
 def label(candidate: Candidate, name: str, *, is_watched: bool) -> str:
-    """Return a line for one machine, what people know it by first; a mark when it is already watched."""
+    """Return the line for one machine, starting with what people know it by; marked if it is already monitored."""
     parts = (name, candidate.address, _server(candidate.banner))
     return (_ADDED if is_watched else "") + " · ".join(dict.fromkeys(part for part in parts if part))
 
@@ -170,29 +170,29 @@ _SERVER = re.compile(
 
 
 def _server(banner: str) -> str:
-    """Return which server greets, as far as it is one that is known: `OpenSSH 9.2p1 Debian`.
+    """Return the server in a greeting if it is a known one, for example `OpenSSH 9.2p1 Debian`; otherwise "".
 
-    All else would be words of a stranger beside addresses and names.
+    Anything else would be text of an untrusted machine beside addresses and names.
     """
     known = _SERVER.fullmatch(banner)
     return " ".join(filter(None, known.groups())).replace("_", " ") if known else ""
 
 
 def without_shared_macs(candidates: list[Candidate]) -> list[Candidate]:
-    """Take a MAC address from machines that share it: who stands between answers with their own for many."""
+    """Remove MAC addresses that several machines share: a router in between answers with its own for many."""
     times = Counter(each.mac for each in candidates)
     return [each if times[each.mac] == 1 else replace(each, mac=None) for each in candidates]
 
 
 def without_shared_names(candidates: list[Candidate]) -> list[Candidate]:
-    """Take the name from machines that look alike by it: all but one of them may have taken it from another one."""
+    """Remove names that look alike: all but one of the machines may have copied the name of another."""
     times = Counter(look for each in candidates for look in looks(each.hostname or ""))
     is_shared = [any(times[look] > 1 for look in looks(each.hostname or "")) for each in candidates]
     return [replace(each, hostname=None) if is_so else each for each, is_so in zip(candidates, is_shared, strict=True)]
 
 
 def found(candidate: Candidate, username: str = "", queue: str | None = None) -> DiscoveredHost:
-    """Return a scanned machine as the beginning of a flow."""
+    """Return a scanned machine as the start of a flow."""
     return DiscoveredHost(
         host=candidate.address,
         unique_id=candidate.mac or candidate.address,
@@ -204,7 +204,7 @@ def found(candidate: Candidate, username: str = "", queue: str | None = None) ->
 
 
 def found_target(target: Target, queue: str) -> DiscoveredHost:
-    """Return a pasted address as the beginning of a flow."""
+    """Return a pasted address as the start of a flow."""
     return DiscoveredHost(
         host=target.host,
         unique_id=target.address,
@@ -224,33 +224,33 @@ def found_target(target: Target, queue: str) -> DiscoveredHost:
 
 @callback
 def async_remember_card(hass: HomeAssistant, flow_id: str, card: Card) -> None:
-    """Note which machine a discovered flow is about; its name is judged again when hosts are added or renamed."""
+    """Note which machine a discovered flow is about; its name is checked again when hosts are added or renamed."""
     hass.data.setdefault(_CARDS, {})[flow_id] = card
-    if not hass.data.get(_IS_JUDGING):
-        hass.data[_IS_JUDGING] = True
-        async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, partial(_async_judge_names, hass))
+    if not hass.data.get(_IS_WATCHING):
+        hass.data[_IS_WATCHING] = True
+        async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, partial(_async_check_names, hass))
 
 
 @callback
-def _async_judge_names(hass: HomeAssistant, _change: ConfigEntryChange, entry: ConfigEntry) -> None:
-    """Judge the names of all cards beside those of all hosts."""
+def _async_check_names(hass: HomeAssistant, _change: ConfigEntryChange, entry: ConfigEntry) -> None:
+    """Check the names of all cards against those of all hosts."""
     if entry.domain != DOMAIN or not (cards := hass.data.get(_CARDS)):
         return
     taken = looks_of(hass.config_entries.async_entries(DOMAIN, include_ignore=False))
     for card in list(cards.values()):
-        if card.judge is not None:
-            card.judge(taken)
+        if card.check_name is not None:
+            card.check_name(taken)
 
 
 @callback
 def async_forget_card(hass: HomeAssistant, flow_id: str) -> None:
-    """Note that a flow is over."""
+    """Forget the card of a flow that has ended."""
     hass.data.get(_CARDS, {}).pop(flow_id, None)
 
 
 @callback
 def async_has_card(hass: HomeAssistant, card: Card) -> bool:
-    """Tell whether a discovered flow is about this machine, and may stand in the way of another one."""
+    """Return whether a discovered flow is about this machine and blocks another flow about it."""
     return any(
         _means(known, card.known_as) and (card.is_announced or not known.is_announced)
         for known in hass.data.get(_CARDS, {}).values()
@@ -259,24 +259,24 @@ def async_has_card(hass: HomeAssistant, card: Card) -> bool:
 
 @callback
 def async_is_shown(hass: HomeAssistant, name: str, flow_id: str) -> bool:
-    """Tell whether another card is called by a name that looks like this one."""
+    """Return whether another card has a name that looks like this one."""
     cards = hass.data.get(_CARDS, {}).items()
     return any(looks(name) & looks(card.name) for other, card in cards if other != flow_id)
 
 
 @callback
 def async_has_room(hass: HomeAssistant, card: Card) -> bool:
-    """Tell whether one more machine may be offered: anybody in the network can announce as many as they like."""
+    """Return whether one more machine may be offered: anybody in the network can announce any number."""
     others = hass.data.get(_CARDS, {}).values()
     if sum(other.is_announced is card.is_announced for other in others) < CARDS_LIMIT:
         return True
-    _async_say_full(hass)
+    _async_log_full(hass)
     return False
 
 
 @callback
-def _async_say_full(hass: HomeAssistant) -> None:
-    """Say once that there is no room."""
+def _async_log_full(hass: HomeAssistant) -> None:
+    """Log once that there is no room."""
     if not hass.data.get(_IS_FULL):
         hass.data[_IS_FULL] = True
         _LOGGER.info("%d discovered machines wait to be added; others are left out until there is room", CARDS_LIMIT)
@@ -292,9 +292,9 @@ def async_dismiss_cards(hass: HomeAssistant, addresses: Collection[str], flow_id
 
 @callback
 def async_dismiss_waiting_cards(hass: HomeAssistant, target: Target, peer: tuple[str, int]) -> None:
-    """End the cards of a machine that is watched; a dialog in which somebody is further goes on."""
+    """End the cards of a machine that is monitored; a dialog in which somebody is past the first step goes on."""
     known, addresses = hass.data.get(_CARDS, {}), known_addresses(target, peer)
-    # Of one that has just begun nothing is shown yet, and it has no step.
+    # A flow that has just started shows nothing yet, and has no step.
     flows = hass.config_entries.flow.async_progress_by_handler(DOMAIN, include_uninitialized=True)
     waiting = {each["flow_id"] for each in flows if each.get("step_id") in (None, "address")}
     for flow_id in [flow_id for flow_id, card in known.items() if flow_id in waiting and _means(card, addresses)]:
@@ -302,17 +302,17 @@ def async_dismiss_waiting_cards(hass: HomeAssistant, target: Target, peer: tuple
 
 
 def known_addresses(target: Target, peer: tuple[str, int]) -> set[str]:
-    """Return the addresses of a machine as cards have them: the one that was given, and where it proved its key."""
+    """Return the addresses of a machine as in cards: the given one, and the one where it proved its key."""
     host, port = peer
     return {target.address, Target("", plain_host(host), port).address} if host else {target.address}
 
 
 def _means(card: Card, addresses: Collection[str]) -> bool:
-    """Tell whether a card is about the machine that is known by one of these."""
+    """Return whether a card is about the machine with one of these addresses."""
     return not set(card.known_as).isdisjoint(addresses)
 
 
-# ---------------------------------------------------------------- flows for the others
+# ---------------------------------------------------------------- flows for the other machines
 
 
 @callback
@@ -324,7 +324,7 @@ def async_show_cards(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) ->
 
 
 def _offered(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) -> list[DiscoveredHost]:
-    """Return the machines for which there is room; those that wait there or are ignored need none."""
+    """Return the machines for which there is room, without those that have a card or an ignored entry."""
     offered = list[DiscoveredHost]()
     shown = [card for card in hass.data.get(_CARDS, {}).values() if not card.is_announced]
     known = {name for card in shown for name in card.known_as}
@@ -334,7 +334,7 @@ def _offered(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) -> list[Di
         if not known.isdisjoint((machine.address, machine.unique_id)):
             continue
         if left <= 0:
-            _async_say_full(hass)
+            _async_log_full(hass)
             break
         left -= 1
         known.update((machine.address, machine.unique_id))
@@ -343,7 +343,7 @@ def _offered(hass: HomeAssistant, machines: Iterable[DiscoveredHost]) -> list[Di
 
 
 async def _async_create_flows(hass: HomeAssistant, machines: Sequence[DiscoveredHost]) -> None:
-    """Begin a flow for each, one after the other: each looks by itself whether its machine is new by then."""
+    """Start a flow for each machine, one after the other: each checks itself whether its machine is still new."""
     for number, machine in enumerate(machines):
         if number:
             await async_pause(CARD_SECONDS)
@@ -351,12 +351,12 @@ async def _async_create_flows(hass: HomeAssistant, machines: Sequence[Discovered
 
 
 async def async_pause(seconds: float) -> None:
-    """Let a browser take in what has begun."""
+    """Wait, so that a browser can process the flow that has started."""
     await asyncio.sleep(seconds)
 
 
 async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[DiscoveredHost]) -> None:
-    """Start a flow for each picked machine, to be continued one after the other."""
+    """Start a flow for each picked machine; the dialog continues with one after the other."""
     flow_ids = hass.data.setdefault(_QUEUES, {}).setdefault(queue, [])
     for number, machine in enumerate(machines):
         if 0 < number <= PICKED_APART:
@@ -369,7 +369,7 @@ async def async_enqueue(hass: HomeAssistant, queue: str, machines: Iterable[Disc
 
 @callback
 def async_left(hass: HomeAssistant, queue: str, flow_id: str) -> tuple[str, int]:
-    """Return which host of a queue was added last, "" for none, and how many follow after this flow."""
+    """Return which host of a queue was added last, "" for none, and how many flows follow this one."""
     is_left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)} - {flow_id}
     left = sum(each in is_left for each in hass.data.get(_QUEUES, {}).get(queue, []))
     return hass.data.get(_ADDED_LAST, {}).get(queue, ""), left
@@ -379,7 +379,7 @@ def async_left(hass: HomeAssistant, queue: str, flow_id: str) -> tuple[str, int]
 def async_next_flow(hass: HomeAssistant, queue: str, added: str = "") -> str | None:
     """Return the next flow of a queue; those that were dismissed meanwhile are skipped.
 
-    `added`: the host that came out of the one before, "" where none did.
+    `added`: the host that the previous flow has added, "" for none.
     """
     hass.data.setdefault(_ADDED_LAST, {})[queue] = added
     flow_ids = hass.data.get(_QUEUES, {}).get(queue, [])

@@ -1,8 +1,8 @@
-"""From an address to a watched host: trust, authorize, test, finish. The flow that every way in shares.
+"""From an address to a monitored host: trust, authorize, test, finish. All ways to add a host share this flow.
 
-Every step that talks to a host does so through `_async_failure`, the flow's edge: whatever goes
-wrong comes back as one error, whose `key` names the text that the form shows. `config_flow` adds
-the ways in: by hand, by scan, by discovery, and again for a host that is known.
+Every step that contacts a host does so through `_async_failure`, the flow's edge: any failure is
+returned as one error, whose `key` is that of the text in the form. `config_flow` adds the ways
+to start: by hand, by scan, by discovery, and again for a known host.
 """
 
 import asyncio
@@ -66,12 +66,12 @@ from .discovery import KeyLimit, async_dismiss_cards, async_forget_card, async_n
 _LOGGER = logging.getLogger(__name__)
 
 NOTHING_TO_TYPE = vol.Schema({})
-# Never a suggested value: what is typed here is used once and forgotten.
+# Never a suggested value: a password is used once and forgotten.
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
-# Not required: where the server takes no passwords, leaving it empty is the way back.
+# Not required: if the server takes no passwords, leaving it empty is the way back.
 _PASSWORD_SCHEMA = vol.Schema({vol.Optional(CONF_PASSWORD): _PASSWORD})
 CONF_SOURCES = "sources"
-# Empty is no limit.
+# Empty means no limit.
 _SOURCES_SCHEMA = vol.Schema({vol.Optional(CONF_SOURCES): TextSelector(TextSelectorConfig(autocomplete="off"))})
 
 _COMMANDS: Mapping[str, str] = {"openwrt": "openwrt", "windows": "windows_admin"}
@@ -79,52 +79,52 @@ WAYS_IN = ["added", "install", "commands", "limit"]
 
 
 class OnboardingFlow(ConfigFlow):
-    """Make a host out of an address."""
+    """Set up a host, starting from an address."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start without an address."""
         self._target = Target("", "")
         self._host_keys: tuple[str, ...] = ()
-        """What a person has confirmed, now or before: nothing else is logged in to."""
+        """The keys that a person has confirmed, now or before: we log in nowhere else."""
         self._offered = ""
-        """The key that is shown to be confirmed."""
+        """The key that is shown for confirmation."""
         self._platform: Platform | None = None
-        """What a greeting says that nobody has proven: good for a command to be tried, and no more."""
+        """The platform in an unproven greeting: good enough to suggest a command, for nothing else."""
         self._server: Platform | None = None
-        """The same of a machine that has proven the confirmed key: what is to be written there depends on it."""
+        """The platform of a machine that has proven the confirmed key: what is written there depends on it."""
         self._limit = KeyLimit()
         self._queue = ""
         self._announced = ""
-        """The address that somebody in the network announced, or that a known host was followed to."""
+        """The address that was announced in the network, or that a known host was followed to."""
         self._menu = "user"
         self._task: asyncio.Task[HomelabError | None] | None = None
         self._failure: HomelabError | None = None
         self._refusal: KeyRefused | None = None
         """Why the last login was denied."""
         self._wants_ecdsa = False
-        """Whether the machine takes a key of that type and not the one that all others have."""
+        """Whether the machine accepts only an ECDSA key, not the usual one."""
         self._is_ecdsa_news = False
         self._known: HostAddress | None = None
-        """The host that this dialog is about, or that it met, as it was when a person was shown it."""
+        """The address of the host that this dialog is about, or that it met, as it was shown to a person."""
         self._open_contact: HostContact | None = None
         self._installing = asyncio.Lock()
         self._is_in = False
-        """Whether the last password has let our key in."""
+        """Whether our key works since the last password."""
         self._is_over = False
 
     @property
     def _found(self) -> str:
-        """Return what a machine that was found is called, as far as that may be shown now."""
+        """Return the name of a discovered machine, "" if it must not be shown now."""
         return ""
 
     # ------------------------------------------------------------ trust
 
     async def _async_take_address(self, text: str, username: str | None = None) -> bool:
-        """Read what was typed and ask the machine there for its host key; `_failure` says why not."""
+        """Parse the typed address and read the host key there; return False with `_failure` set if that fails."""
         return self._take_address(text, username) and await self._async_try(self._async_read_host_key())
 
     def _take_address(self, text: str, username: str | None = None) -> bool:
-        """Read what was typed; `_failure` says why not."""
+        """Parse the typed address; return False with `_failure` set if it is not valid."""
         try:
             self._target, self._host_keys, self._offered = Target.parse(text, username), (), ""
             self._server, self._refusal, self._wants_ecdsa = None, None, False
@@ -134,13 +134,13 @@ class OnboardingFlow(ConfigFlow):
         return True
 
     async def _async_read_host_key(self) -> None:
-        """Learn the key that is shown to the person, the only one that is trusted when it is confirmed."""
+        """Read the key to show to the person: the only one that is trusted once confirmed."""
         offered = await async_read_host_key(self._target, self._keys_here())
         self._offered = offered.line
         self._platform = platform_of(offered.server_version) or self._platform
 
     async def async_step_trust(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show the fingerprint; what is confirmed is pinned, and the login tried."""
+        """Show the fingerprint; once confirmed, pin the key and try to log in."""
         if user_input is None:
             if entry := self._entry_here():
                 return self._async_end("already_configured", entry)
@@ -153,15 +153,15 @@ class OnboardingFlow(ConfigFlow):
     async def _async_trust_form(
         self, user_input: dict[str, Any] | None = None, *, error: str | None = None
     ) -> ConfigFlowResult:
-        """Show the one key that can be confirmed; one that is not the known one is never shown like a first one."""
+        """Show the only key that can be confirmed; a changed key is never shown like a first one."""
         changed = self._changed_key()
         self._failure = self._failure or changed
         return await self._async_form("trust", confirmation(self._offered, user_input), error=error)
 
     def _changed_key(self) -> HostKeyChanged | None:
-        """Return the error that says that the key is none of those that are known here; None at a first contact.
+        """Return an error if the key is not one of those known at this address; None at a first contact.
 
-        Of an entry whose polls go to this very address that is the alarm, too.
+        For an entry that is polled at exactly this address, this also raises the alarm.
         """
         known = self._keys_here()
         changed = changed_key(self._target.host, known, self._offered) if known else None
@@ -172,7 +172,7 @@ class OnboardingFlow(ConfigFlow):
         return changed
 
     def _known_here(self) -> list[ConfigEntry]:
-        """Return the entry that this dialog is about, else those whose hosts are known at this address."""
+        """Return the entry that this dialog is about, otherwise those whose hosts are known at this address."""
         if "entry_id" in self.context:
             return [entry] if (entry := self._known_entry()) else []
         return [entry for entry in self._other_entries() if self._is_address_of(entry)]
@@ -182,13 +182,13 @@ class OnboardingFlow(ConfigFlow):
         return tuple(key for entry in self._known_here() for key in HostAddress.from_data(entry.data).host_keys)
 
     async def _async_entered(self) -> ConfigFlowResult | None:
-        """Log in and go on, to the ways in where our key is refused; None when something else went wrong."""
+        """Log in and go on, or offer the ways in if our key is refused; return None after any other failure."""
         if await self._async_log_in():
             return await self._async_logged_in()
         return await self.async_step_authorize() if isinstance(self._failure, KeyRefused) else None
 
     async def _async_ask_again(self) -> ConfigFlowResult | None:
-        """Show the key of a machine that proves another one than was confirmed, to be confirmed like the first."""
+        """Show the key of a machine that proves another key than the confirmed one, to be confirmed like the first."""
         if not isinstance(changed := self._failure, HostKeyChanged):
             return None
         if await self._async_try(self._async_read_host_key()):
@@ -196,36 +196,36 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_trust_form() if self._offered else None
 
     def _entry_here(self) -> ConfigEntry | None:
-        """Return the entry of the very machine at this address, unless it is the one being changed."""
+        """Return the entry of exactly the machine at this address, unless it is the one being changed."""
         return next((entry for entry in self._other_entries() if self._is_here(entry)), None)
 
     def _is_here(self, entry: ConfigEntry) -> bool:
-        """Tell whether a known host has this address, or is connected to there, and one of the keys that are shown."""
+        """Return whether a known host has this address, or is connected there, and has pinned the offered key."""
         return self._is_address_of(entry) and self._offered in HostAddress.from_data(entry.data).host_keys
 
     def _is_address_of(self, entry: ConfigEntry) -> bool:
-        """Tell whether a known host has this address, or is connected to there."""
+        """Return whether a known host has this address, or is connected there."""
         known, (peer, port) = HostAddress.from_data(entry.data).target, async_peer(entry)
         here = (plain_host(self._target.host), self._target.port)
         return here in {(plain_host(known.host), known.port), (plain_host(peer), port)}
 
     def _other_entries(self) -> list[ConfigEntry]:
-        """Return the entries of the hosts that this flow is not about."""
+        """Return the entries of all other hosts than that of this flow."""
         entries = self._async_current_entries(include_ignore=False)
         return [entry for entry in entries if entry.entry_id != self.context.get("entry_id")]
 
     # ------------------------------------------------------------ authorize
 
     async def async_step_authorize(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say that the key is not known yet, and offer the ways in."""
+        """Show that the key is not accepted yet, and offer the ways in."""
         return await self._async_menu("authorize", WAYS_IN)
 
     async def async_step_refused(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Say that the key is still refused, and what may be wrong."""
+        """Show that the key is still refused, and possible causes."""
         return await self._async_menu("refused", WAYS_IN)
 
     async def async_step_added(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Try the login again after a person has added the key; the form is only seen when that fails."""
+        """Try the login again after a person has added the key; show the form only if that fails."""
         if await self._async_log_in():
             return await self._async_logged_in()
         if isinstance(self._failure, KeyRefused):
@@ -233,18 +233,18 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_ask_again() or await self._async_form("added")
 
     async def async_step_install(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Add the key with a password, which is used once and kept nowhere."""
+        """Add the key with a password, which is used once and not stored."""
         if user_input is not None:
             password = user_input.get(CONF_PASSWORD)
             if not password:
                 return await self._async_back()
-            # Once more where the machine turned out to take the other type of key.
+            # Once more if the machine turned out to accept only the other type of key.
             if await self._async_install(password) or (self._is_ecdsa_news and await self._async_install(password)):
                 return await self._async_logged_in()
         return await self._async_ask_again() or await self._async_form("install", _PASSWORD_SCHEMA)
 
     async def _async_install(self, password: str) -> bool:
-        """Add the key over a new connection, and log in with it; who sends the form twice waits for the first."""
+        """Add the key over a new connection, and log in with it; a form submitted twice waits for the first."""
         is_again = self._installing.locked()
         async with self._installing:
             if self._is_over:
@@ -254,7 +254,7 @@ class OnboardingFlow(ConfigFlow):
             return self._is_in
 
     async def _async_install_alone(self, password: str) -> bool:
-        """Add the key where nobody else does."""
+        """Add the key, while holding the lock."""
         self._close_contact()
         contact, line = await self._async_contact(), await self._async_key_line()
         is_in = await self._async_try(contact.async_install_key(password, line))
@@ -262,7 +262,7 @@ class OnboardingFlow(ConfigFlow):
         return is_in
 
     async def _async_note_refusal(self, failure: HomelabError | None) -> None:
-        """Remember why a login was denied; the first machine that shows a need of it has the ECDSA key made."""
+        """Remember why a login was denied; create the ECDSA key when the first machine needs it."""
         self._refusal = failure if isinstance(failure, KeyRefused) else None
         wants_ecdsa = self._refusal is not None and self._refusal.wants_ecdsa
         self._is_ecdsa_news = wants_ecdsa and not self._wants_ecdsa
@@ -271,7 +271,7 @@ class OnboardingFlow(ConfigFlow):
             await async_require_ecdsa(self.hass)
 
     async def async_step_limit(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take the addresses from which alone OpenSSH shall let the key in; none is no limit."""
+        """Take the only addresses from which OpenSSH is to accept the key; none means no limit."""
         if user_input is None:
             suggested = {CONF_SOURCES: ", ".join(self._limit.sources) or await self._async_own_address()}
             return await self._async_form("limit", self.add_suggested_values_to_schema(_SOURCES_SCHEMA, suggested))
@@ -283,7 +283,7 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_back()
 
     async def _async_own_address(self) -> str:
-        """Return the address from which this machine most likely connects, "" when it cannot tell."""
+        """Return the address from which Home Assistant most likely connects, "" if unknown."""
         try:
             if is_address(self._target.host):
                 return await async_get_source_ip(self.hass, self._target.host)
@@ -292,7 +292,7 @@ class OnboardingFlow(ConfigFlow):
             return ""
 
     async def async_step_commands(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show the command for every system, then return to the menu."""
+        """Show the commands for all systems, then return to the menu."""
         return await (self._async_form("commands") if user_input is None else self._async_back())
 
     async def _async_back(self) -> ConfigFlowResult:
@@ -308,7 +308,7 @@ class OnboardingFlow(ConfigFlow):
         if self._failure is not None and self._failure.server_version:
             self._server = platform_of(self._failure.server_version)
         if isinstance(self._failure, KeyRefused) and self._server and not watched(self._server):
-            # No way in would lead anywhere, and no dialog says what is to be done there.
+            # No way in would help, and no dialog explains what to do on such a system.
             self._failure = UnsupportedSystem(self._target.host, self._server.capitalize())
         return is_in
 
@@ -319,20 +319,20 @@ class OnboardingFlow(ConfigFlow):
         return await self.async_step_test()
 
     async def _async_authenticated(self, entry: ConfigEntry | None) -> ConfigFlowResult:
-        """Let the entry go on; a machine with another host key gets no privilege by that."""
+        """Update the entry and end; a machine with another host key gets no privileges this way."""
         address, has_key = (await self._async_contact()).address, await self._async_has_key(entry)
         if entry is None or self._is_changed(entry):
             return self._async_end("changed", entry)
         known = HostAddress.from_data(entry.data)
-        # What was proven just now replaces keys that nobody may have confirmed.
+        # The keys proven just now replace keys that may never have been confirmed.
         kept = replace(known, host_keys=address.host_keys, is_proven=True, key_sources=self._limit.sources)
         if has_key:
             return self.async_update_reload_and_abort(entry, data_updates=kept.as_data())
-        # A machine with a new key most likely was reinstalled, and then has a new machine-id, too.
+        # A machine with a new key was most likely reinstalled, and then has a new machine-id, too.
         return self._async_hand_over("reinstalled", entry, replace(kept, machine=""), is_same=False)
 
     def _is_changed(self, entry: ConfigEntry) -> bool:
-        """Tell whether the entry is no longer about what a person was shown; another dialog may have seen to that."""
+        """Return whether the entry is no longer about what was shown; another dialog may have changed it."""
         if self.hass.config_entries.async_get_entry(entry.entry_id) is not entry:
             return True
         return self._known is None or not self._known.is_same(HostAddress.from_data(entry.data))
@@ -355,7 +355,7 @@ class OnboardingFlow(ConfigFlow):
         return self.async_show_progress_done(next_step_id=await self._async_step_after_test())
 
     async def _async_step_after_test(self) -> str:
-        """Return where the test leads: red keeps you here."""
+        """Return the step after the test: a red row does not let the user go on."""
         report = (await self._async_contact()).report
         login = report.row("login")
         if login is not None and login.status is CheckStatus.RED:
@@ -363,13 +363,13 @@ class OnboardingFlow(ConfigFlow):
         return "checklist_failed" if self._failure or report.hindrance else "checklist"
 
     async def async_step_checklist(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show what was found; amber is no hindrance."""
+        """Show the result; amber rows do not prevent going on."""
         if user_input is not None:
             return await self._async_finish()
         return await self._async_form("checklist", is_last=True)
 
     async def async_step_checklist_failed(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show what has to be cured first, and test again over a new connection."""
+        """Show what has to be fixed first, and test again over a new connection."""
         if user_input is not None:
             self._close_contact()
             return await self.async_step_test()
@@ -378,7 +378,7 @@ class OnboardingFlow(ConfigFlow):
     # ------------------------------------------------------------ finish
 
     async def _async_finish(self) -> ConfigFlowResult:
-        """Create the entry, unless this machine has one or looks like one that has."""
+        """Create the entry, unless this machine has one, or the identity of one that has."""
         if self.source == SOURCE_RECONFIGURE:
             return await self._async_reconfigured()
         host_id = (await self._async_contact()).address.host_id
@@ -392,38 +392,38 @@ class OnboardingFlow(ConfigFlow):
         return next((entry for entry in self._other_entries() if entry.unique_id == host_id), None)
 
     async def _async_ways_out(self, host_id: str) -> list[str]:
-        """Return what a machine can be whose identity is taken."""
+        """Return the menu options for a machine whose identity is taken."""
         entry = self._entry_of(host_id)
         if entry is None or not await self._async_is_same(entry):
             return ["reinstalled", "clone"]
-        # One machine may have many addresses; where it still is at the known one, nothing has to change.
+        # One machine may have many addresses; if it still is at the known one, nothing has to change.
         return [*(["same_host"] if await self._async_is_at_home(entry) else []), "moved", "clone"]
 
     async def _async_is_at_home(self, entry: ConfigEntry) -> bool:
-        """Tell whether a known host still lets us in where it is known."""
+        """Return whether a known host still accepts our login at its known address."""
         known, found = HostAddress.from_data(entry.data), list[bool]()
 
-        async def look() -> None:
-            """Log in there, which ends with the dialog."""
+        async def check() -> None:
+            """Log in there; the dialog's end cancels it."""
             found.append(await async_is_there(self.hass, known))
 
-        return known.target.address != self._target.address and await self._async_try(look()) and found[0]
+        return known.target.address != self._target.address and await self._async_try(check()) and found[0]
 
     async def _async_has_key(self, entry: ConfigEntry | None) -> bool:
-        """Tell whether the machine has proven one of the entry's keys."""
+        """Return whether the machine has proven one of the entry's keys."""
         contact = await self._async_contact()
         return entry is not None and contact.has_proven(HostAddress.from_data(entry.data).confirmed_keys)
 
     async def _async_is_same(self, entry: ConfigEntry | None) -> bool:
-        """Tell whether the machine has proven one of the entry's keys, and says that it is the one that was noted.
+        """Return whether the machine has proven one of the entry's keys, and reports the known identity.
 
-        Its machine-id alone is no more than its own word, and all machines of one template have the same key.
+        A machine-id alone proves nothing, and all machines of one template have the same key.
         """
         contact, has_key = await self._async_contact(), await self._async_has_key(entry)
         return has_key and entry is not None and contact.is_it(HostAddress.from_data(entry.data))
 
     async def async_step_collision(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask what a machine is whose identity is taken."""
+        """Ask about a machine whose identity is taken."""
         return await self._async_finish()
 
     async def async_step_same_host(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -431,15 +431,15 @@ class OnboardingFlow(ConfigFlow):
         return self._async_end("same_host", self._known_entry())
 
     async def async_step_moved(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take the new address for the known host."""
+        """Set the new address of the known host."""
         return await self._async_take_over("moved", is_confirmed=user_input is not None)
 
     async def async_step_reinstalled(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Take the new address and the new host keys for the known host."""
+        """Set the new address and the new host keys of the known host."""
         return await self._async_take_over("reinstalled", is_confirmed=user_input is not None)
 
     async def async_step_clone(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Give a copied machine an identity of its own."""
+        """Give a cloned machine its own identity."""
         contact = await self._async_contact()
         host_id = clone_id(contact.address.host_id, contact.host_key)
         if entry := self._entry_of(host_id):
@@ -447,7 +447,7 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_create(host_id)
 
     async def _async_take_over(self, reason: str, *, is_confirmed: bool) -> ConfigFlowResult:
-        """Let a known host be where this one is; who gave it a name wants that to be looked up, and is asked first."""
+        """Set this address for a known host; ask first before it replaces a name, which a person wants resolved."""
         address = (await self._async_contact()).address
         entry = self._entry_of(address.host_id)
         if entry is None:
@@ -460,7 +460,7 @@ class OnboardingFlow(ConfigFlow):
         if not is_confirmed and given != address.target.host and not is_address(given):
             return await self._async_form(reason)
         known = HostAddress.from_data(entry.data)
-        # Who typed no limit in this dialog has not taken back the one of the host that they now say it is.
+        # Without a limit in this dialog, the known host keeps its own.
         address = replace(address, key_sources=self._limit.sources or known.key_sources)
         if is_same and self._is_announced:
             address = address.with_home_of(known)
@@ -468,13 +468,13 @@ class OnboardingFlow(ConfigFlow):
 
     @property
     def _is_announced(self) -> bool:
-        """Tell whether no person gave this address."""
+        """Return whether this address was announced, not given by a person."""
         return self._announced == self._target.host
 
     def _async_hand_over(
         self, reason: str, entry: ConfigEntry, address: HostAddress, *, is_same: bool
     ) -> ConfigFlowResult:
-        """Let the entry be about the machine at this address; one that may be another gets no privilege by that."""
+        """Set the entry's address; a machine that may be another one loses the privileges."""
         options = entry.options if is_same else without_privileges(entry.options)
         data = {**entry.data, **address.as_data()}
         self.hass.config_entries.async_update_entry(entry, data=data, options=options)
@@ -482,7 +482,7 @@ class OnboardingFlow(ConfigFlow):
         return self._async_end(reason if is_same else "reinstalled", entry)
 
     async def _async_create(self, host_id: str) -> ConfigFlowResult:
-        """Create the entry; what was just seen becomes its first state."""
+        """Create the entry; the result of the test becomes its first state."""
         contact = await self._async_contact()
         await self.async_set_unique_id(host_id, raise_on_progress=False)
         async_dismiss_cards(self.hass, known_addresses(self._target, contact.peer), self.flow_id)
@@ -494,7 +494,7 @@ class OnboardingFlow(ConfigFlow):
         )
 
     async def _async_reconfigured(self) -> ConfigFlowResult:
-        """Change the entry; a machine with another identity is asked about first."""
+        """Change the entry; ask first about a machine with another identity."""
         contact, entry = await self._async_contact(), self._known_entry()
         if entry is None or self._is_changed(entry):
             return self._async_end("changed", entry)
@@ -505,11 +505,11 @@ class OnboardingFlow(ConfigFlow):
         return await self._async_menu("other_machine", ["keep_history", "reconfigure"])
 
     async def async_step_other_machine(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask whether a machine with another identity shall be the same host."""
+        """Ask whether a machine with another identity is to be the same host."""
         return await self._async_reconfigured()
 
     async def async_step_keep_history(self, _: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Change address and host keys of the entry; its identity stays, and with it every entity."""
+        """Change address and host keys of the entry; its identity stays, and so do all entities."""
         entry = self._known_entry()
         address, is_same = (await self._async_contact()).address, await self._async_is_same(entry)
         if entry is None or self._is_changed(entry):
@@ -532,11 +532,11 @@ class OnboardingFlow(ConfigFlow):
         error: str | None = None,
         is_last: bool = False,
     ) -> ConfigFlowResult:
-        """Show a step's form with the failure of what was tried last, else with an error of the form's own."""
+        """Show a step's form with the last failure, otherwise with the form's own error."""
         placeholders = await self._async_placeholders()
         if failure := self._failure:
             self._failure, error = None, failure.key
-            # Errors are shown as plain text, descriptions as Markdown: each has its own words.
+            # Errors are shown as plain text, descriptions as Markdown: each has its own placeholders.
             placeholders |= failure.placeholders
         return self.async_show_form(
             step_id=step_id,
@@ -547,18 +547,18 @@ class OnboardingFlow(ConfigFlow):
         )
 
     async def _async_menu(self, step_id: str, options: list[str]) -> ConfigFlowResult:
-        """Show a menu, to which a side step returns."""
+        """Show a menu, to which side steps return."""
         self._failure = None
         self._menu = step_id
         if self._server == "openwrt":
-            # dropbear refuses a key that is limited.
+            # dropbear refuses a key with a limit.
             options = [option for option in options if option != "limit"]
         return self.async_show_menu(
             step_id=step_id, menu_options=options, description_placeholders=await self._async_placeholders()
         )
 
     async def _async_placeholders(self) -> dict[str, str]:
-        """Return what the steps' descriptions show; all of it is Markdown."""
+        """Return the placeholders of the steps' descriptions, all in Markdown."""
         line = await self._async_key_line()
         commands = {name: copyable(text) for name, text in shown_commands(line).items()}
         is_dropbear = self._server == "openwrt"
@@ -585,19 +585,19 @@ class OnboardingFlow(ConfigFlow):
         }
 
     def _install_command(self, line: str) -> str:
-        """Return the command that adds the line on this machine; only root's file is elsewhere under OpenWrt."""
+        """Return the command that adds the line on this machine; on OpenWrt only root's file is elsewhere."""
         is_users = self._server == "openwrt" and self._target.username != "root"
         return install_commands(line)["linux" if is_users else _COMMANDS.get(watched(self._server), "linux")]
 
     async def _async_other_systems(self, commands: Mapping[str, str]) -> str:
-        """Return the paragraphs for systems that have no probe yet, nothing as long as that is so."""
+        """Return the paragraphs for systems without a probe, "" as long as these are not supported."""
         if "windows_user" not in commands:
             return ""
         texts = await self._async_words()
         return words(texts, "key_line", "other_systems").format_map(commands) + "\n\n"
 
     async def _async_refusal(self) -> str:
-        """Return the paragraph that says why the login was denied; a key that nobody knows yet needs none."""
+        """Return the paragraph that explains why the login was denied, "" if the key is just not known yet."""
         refusal = self._refusal
         if refusal is None or (type(refusal) is KeyRefused and self._menu == "authorize"):
             return ""
@@ -609,7 +609,7 @@ class OnboardingFlow(ConfigFlow):
         return f"⚠️ {escaped(text.format_map(refusal.placeholders))}\n\n{about_log}\n\n{command}\n\n"
 
     async def _async_limit_note(self) -> str:
-        """Return the paragraph that says what becomes of the addresses that were typed."""
+        """Return the paragraph that explains that the typed addresses have no effect here."""
         texts = await self._async_words()
         note = words(texts, "key_line", "no_limit").format(sources=escaped(", ".join(self._limit.sources)))
         return f"⚠️ {note}\n\n"
@@ -621,7 +621,7 @@ class OnboardingFlow(ConfigFlow):
         return self._entry_of(self._open_contact.address.host_id) if self._open_contact else None
 
     def _title(self) -> str:
-        """Return the name of the machine, as far as it is known and no other host has one that looks like it."""
+        """Return the name of the machine, or its address if unknown or similar to another host's name."""
         title = self._open_contact.title if self._open_contact else self._target.host
         return self._target.host if is_taken(title, looks_of(self._other_entries())) else title
 
@@ -632,7 +632,7 @@ class OnboardingFlow(ConfigFlow):
         return await async_checklist(self.hass, self._open_contact.report, self._target.username)
 
     async def _async_later(self) -> str:
-        """Return the paragraph about what can be fixed later, nothing where there is no such thing."""
+        """Return the paragraph about what can be fixed later, "" if there is nothing."""
         rows = self._open_contact.report.rows if self._open_contact else ()
         if not any(row.status is CheckStatus.AMBER and row.reason not in SHOWN_ONLY for row in rows):
             return ""
@@ -640,39 +640,39 @@ class OnboardingFlow(ConfigFlow):
         return "\n\n" + words(texts, "checklist", "later")
 
     async def _async_words(self) -> Mapping[str, str]:
-        """Return the texts that are part of other texts."""
+        """Return the translations that are parts of other texts."""
         return await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
 
     async def _async_key_line(self) -> str:
-        """Return the line that lets us in."""
+        """Return the line for `authorized_keys` that allows our login."""
         key = await async_get_key(self.hass)
         shown = (key.beside if self._wants_ecdsa else None) or key
         return authorized_line(shown, self.hass.config.location_name, self._limit.sources)
 
     def _fingerprint_command(self) -> str:
-        """Return what prints the fingerprint of the shown key on the machine itself."""
+        """Return the command that prints the fingerprint of the shown key on the machine itself."""
         return fingerprint_command(self._offered, self._platform) if self._offered else ""
 
     def _async_end(self, reason: str, entry: ConfigEntry | None) -> ConfigFlowResult:
-        """End without a new entry; those that were picked together go on."""
+        """End without a new entry, and go on with the machines picked together."""
         words = {"name": escaped(entry.title if entry else self._title())}
         return self.async_abort(reason=reason, description_placeholders=words, next_flow=self._next_flow())
 
     def _next_flow(self, added: str = "") -> tuple[FlowType, str] | None:
-        """Return the next machine of those that were picked together; it says what was added before it."""
+        """Return the flow of the next machine picked together, None if there is none; it shows what was `added`."""
         flow_id = async_next_flow(self.hass, self._queue, added)
         return (FlowType.CONFIG_FLOW, flow_id) if flow_id else None
 
     # ------------------------------------------------------------ the contact and the flow's edge
 
     async def _async_contact(self) -> HostContact:
-        """Return the contact with the machine, a new one after `_close_contact`."""
+        """Return the contact with the machine; a new one after `_close_contact`."""
         if self._open_contact is None:
             self._open_contact = await HostContact.async_prepare(self.hass, self._target, self._host_keys)
         return self._open_contact
 
     async def _async_try(self, contact: Coroutine[Any, Any, None]) -> bool:
-        """Await a contact that ends with the dialog; `_failure` says what went wrong."""
+        """Await a contact that the dialog's end cancels; return False with `_failure` set if it failed."""
         task = self._task = self._start(contact)
         try:
             await asyncio.wait([task])
@@ -685,12 +685,12 @@ class OnboardingFlow(ConfigFlow):
         return self._failure is None
 
     def _start(self, contact: Coroutine[Any, Any, None]) -> asyncio.Task[HomelabError | None]:
-        """Start a contact with a host."""
-        # Not eager: when progress ends at once, what was submitted before it is taken for the next step's input.
+        """Start the task of a contact with a host."""
+        # Not eager: if progress ends at once, the data submitted before it is taken for the next step's input.
         return self.hass.async_create_task(self._async_failure(contact), f"{DOMAIN} config flow", eager_start=False)
 
     async def _async_failure(self, contact: Coroutine[Any, Any, None]) -> HomelabError | None:
-        """Await a contact and return what went wrong; what nobody expected is logged."""
+        """Await a contact and return its error, None if it succeeded; log unexpected ones."""
         try:
             await contact
         except HomelabError as err:
@@ -702,7 +702,7 @@ class OnboardingFlow(ConfigFlow):
 
     @override
     def async_remove(self) -> None:
-        """End whatever still runs when the dialog is over or was closed."""
+        """Cancel everything that still runs when the dialog has ended or was closed."""
         self._is_over = True
         if self._task is not None:
             self._task.cancel()
@@ -710,7 +710,7 @@ class OnboardingFlow(ConfigFlow):
         self._close_contact()
 
     def _close_contact(self) -> None:
-        """Close the connection beside what follows."""
+        """Close the connection in the background."""
         if self._open_contact is not None:
             self.hass.async_create_task(self._open_contact.async_close(), f"{DOMAIN} config flow close")
             self._open_contact = None

@@ -1,7 +1,7 @@
-"""How a host is watched: intervals, what is shown, thresholds and privileges.
+"""The options of a host: intervals, selected items, thresholds and privileges.
 
-What can be chosen by name is offered as the host really has it. An empty choice means that the
-integration chooses; an option that equals its default is not stored.
+Items that can be selected by name are offered as the host has them. An empty selection means that
+the integration selects; an option that equals its default is not stored.
 """
 
 import asyncio
@@ -43,21 +43,21 @@ _WAIT_SECONDS = 1.0
 
 
 class HomelabOptionsFlow(OptionsFlowWithReload):
-    """Change the options of one host, which is set up anew with them."""
+    """Change the options of one host, which is then reloaded with them."""
 
     config_entry: HomelabConfigEntry
     _shown: tuple[dict[str, Any], HostAddress] | None = None
-    """What the form shows: the options, and whose they are."""
+    """What the form shows: the options, and the address of their host."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show all options, or say that the host was removed: in another window, or while it was asked."""
+        """Show all options, or that the host was removed: in another window, or while it was polled."""
         try:
             return await self._async_form(user_input)
         except UnknownEntry:
             return self.async_abort(reason="gone")
 
     async def _async_form(self, user_input: dict[str, Any] | None) -> ConfigFlowResult:
-        """Show all options; what is submitted replaces those that were shown, and no others."""
+        """Show all options; a submitted form replaces only the options that were shown."""
         if user_input is not None and self._is_as_shown:
             return self.async_create_entry(data=_flat(user_input))
         offered = await self._async_offered()
@@ -74,7 +74,7 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
 
     @property
     def _is_as_shown(self) -> bool:
-        """Tell whether options and machine still are those of the form; privileges are given to one machine."""
+        """Return whether options and machine still are those of the form; privileges are granted to one machine."""
         if self._shown is None:
             return False
         options, address = self._shown
@@ -82,7 +82,7 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         return is_same and options == self.config_entry.options
 
     async def _async_offered(self) -> dict[str, list[str]]:
-        """Return what the host has to choose from, and what is chosen already."""
+        """Return the items of the host that can be selected, and those that are selected already, by option."""
         snapshot = Snapshot()
         if self.config_entry.state is ConfigEntryState.LOADED:
             snapshot = self.config_entry.runtime_data.data.snapshot
@@ -90,32 +90,32 @@ class HomelabOptionsFlow(OptionsFlowWithReload):
         return {name: sorted({*items, *self.config_entry.options.get(name, ())}) for name, items in has.items()}
 
     async def _async_services(self, snapshot: Snapshot) -> set[str]:
-        """Return every service of the host; only the known ones while it cannot be asked."""
+        """Return the names of all services of the host; only of the known ones if it does not answer."""
         known = snapshot.sections.services
         if self.config_entry.state is not ConfigEntryState.LOADED or not self.config_entry.runtime_data.data.is_online:
             return _names(known)
-        # A host that hangs answers at the end of its time limit, if at all: nobody looks at a blank page for that long.
-        asking = self.config_entry.async_create_background_task(
+        # A host that hangs answers at the end of its time limit, if at all: too long for a blank page.
+        request = self.config_entry.async_create_background_task(
             self.hass, self._async_every_service(), f"{self.config_entry.title} services"
         )
-        await asyncio.wait({asking}, timeout=_WAIT_SECONDS)
-        told = asking.result() if asking.done() and not asking.cancelled() else None
-        return _names(told or known)
+        await asyncio.wait({request}, timeout=_WAIT_SECONDS)
+        services = request.result() if request.done() and not request.cancelled() else None
+        return _names(services or known)
 
     async def _async_every_service(self) -> Services | None:
-        """Ask for every service, None when there is no answer."""
+        """Return all services of the host, None without a reply."""
         try:
             reply = await self.config_entry.runtime_data.session.poll(["services"], _EVERY_SERVICE)
         except HomelabError as err:
             async_alarm(self.config_entry, err)
             return None
-        told = reply.sections.get("services")
-        return told if isinstance(told, Services) else None
+        services = reply.sections.get("services")
+        return services if isinstance(services, Services) else None
 
 
-def _names(told: Services | None) -> set[str]:
+def _names(services: Services | None) -> set[str]:
     """Return the names of the services."""
-    return {unit.name for unit in told.units} if told else set()
+    return {unit.name for unit in services.units} if services else set()
 
 
 def _has(snapshot: Snapshot) -> dict[str, set[str]]:
@@ -166,7 +166,7 @@ def _list(name: str, items: list[str]) -> SelectSelector:
 
 
 def _choice(items: Iterable[str]) -> SelectSelector:
-    """Return a choice by name; a pattern can be typed instead."""
+    """Return a selector of names; a pattern can be typed instead."""
     return SelectSelector(
         SelectSelectorConfig(
             options=list(items), multiple=True, custom_value=True, mode=SelectSelectorMode.DROPDOWN, sort=True
@@ -175,7 +175,7 @@ def _choice(items: Iterable[str]) -> SelectSelector:
 
 
 def _flat(user_input: dict[str, Any]) -> dict[str, Any]:
-    """Return the options without their sections; what is empty means the default."""
+    """Return the options without their sections; empty ones are left out, as they mean the default."""
     flat: dict[str, Any] = {}
     for name, value in user_input.items():
         flat |= value if isinstance(value, dict) else {name: value}
