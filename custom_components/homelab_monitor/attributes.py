@@ -1,6 +1,6 @@
-"""What fits into an entity's attributes: they are stored in the database, and sent to every browser, with each change.
+"""Limit the size of an entity's attributes: each change stores them in the database and sends them to every browser.
 
-A host decides how much there is to say. Texts are cut, and lists too, which then end with how many are left out.
+A host decides how long they are. Texts and lists are cut; a cut list ends with the number of items left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from typing import Any
 from homeassistant.helpers.json import json_bytes
 
 _STEPS = ((300, 20), (120, 20), (60, 20), (60, 10), (30, 5), (15, 2))
-"""Characters of a text and items of a list, the most that is tried first."""
+"""Maximum characters of a text and items of a list, in the order in which they are tried."""
 
 
 def size(attributes: Mapping[str, Any]) -> int:
-    """Return the bytes of attributes as Home Assistant stores them."""
+    """Return the size of attributes in bytes, as Home Assistant stores them."""
     return len(json_bytes(dict(attributes)))
 
 
 def fitting(attributes: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    """Return the attributes in at most so many bytes."""
+    """Return the attributes, cut to at most `limit` bytes."""
     kept: dict[str, Any] = {}
     for characters, items in _STEPS:
         kept = {name: _cut(value, characters, items) for name, value in attributes.items()}
@@ -31,7 +31,7 @@ def fitting(attributes: Mapping[str, Any], limit: int) -> dict[str, Any]:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the text with a sign of it where it was cut."""
+    """Return the text in at most `limit` characters, with an ellipsis if it was cut."""
     return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -39,7 +39,7 @@ def _cut(value: Any, characters: int, items: int) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON value with shorter texts and lists."""
     match value:
         case str():
-            # Home Assistant's frontend makes a link of what begins like an address, and a host may say anything.
+            # Home Assistant's frontend turns text that starts like a URL into a link, and a host may send any text.
             return shortened(f" {value}" if value.startswith("http") else value, characters)
         case Mapping():
             return {name: _cut(each, characters, items) for name, each in list(value.items())[:items]}
@@ -49,5 +49,5 @@ def _cut(value: Any, characters: int, items: int) -> Any:  # noqa: ANN401 - JSON
 
 
 def _left_out(rest: Sequence[Any]) -> list[str]:
-    """Return what stands for the rest of a list."""
+    """Return the item that replaces the rest of a list, if there is a rest."""
     return [f"+{len(rest)}"] if rest else []

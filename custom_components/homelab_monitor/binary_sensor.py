@@ -1,4 +1,4 @@
-"""Binary sensors: whether the host answers, what is wrong with it, how it is protected, how its graphics cards are."""
+"""Binary sensors: connectivity, problems, pending reboot, protection, and the graphics cards of a host."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, cast, override
 
-# 2026.9 has no module `const` beside it, where mypy would look for the device classes.
+# 2026.9 has no module `const` in this package, where mypy would look for the device classes.
 from homeassistant.components.binary_sensor import (  # type: ignore[attr-defined]
     BinarySensorDeviceClass,
     BinarySensorEntity,
@@ -38,21 +38,21 @@ class HomelabBinarySensorDescription[ItemT](BinarySensorEntityDescription, Homel
     """One row: when a binary sensor is on."""
 
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
-    """Why it is as it is, in a few words that seldom change."""
+    """Return the reason for the state, as a few words that seldom change."""
 
     details_fn: Callable[[ItemT], Iterable[Problem]] | None = None
-    """What is told in sentences as well."""
+    """Return the problems that are also shown as sentences."""
 
 
 def _reason(state: HostState) -> Mapping[str, Any]:
-    """Return the status, and the error that is behind it."""
+    """Return the status, its reason, and what automations know of an absence."""
     since = _moment(state.since) if state.is_known else None
     about: dict[str, Any] = {"status": state.status.value, "reason": reason(state), "since": since}
     if not state.is_known or state.is_shown_online:
         return about
     if state.may_be_off:
         about["expected"] = True
-    # An absence that began before a reload or a start: what automations were told of it, and when they can be again.
+    # For an absence that began before a reload or a start: until when automations saw it, and since when again.
     watched = {"watched_until": state.watched_until, "watched_again": state.watched_again}
     about |= {name: _moment(moment) for name, moment in watched.items() if moment}
     if state.watched_until and state.unexpected_until != state.watched_until:
@@ -61,23 +61,23 @@ def _reason(state: HostState) -> Mapping[str, Any]:
 
 
 def _moment(moment: datetime) -> str:
-    """Return a moment as automations compare it: cut to less, what was told would seem to come too early."""
+    """Return a time as automations compare it: with less precision, reports would seem to come too early."""
     return moment.isoformat(timespec="milliseconds")
 
 
 def _reasons(state: HostState) -> Mapping[str, Any]:
-    """Return what is wrong, as words that stay the same while it is."""
+    """Return the problems, as words that stay the same while they last."""
     return {"reasons": [f"{problem.kind} {problem.item}".rstrip() for problem in state.present_problems]}
 
 
 def _gpu_reasons(state: HostState) -> Mapping[str, Any]:
-    """Return the status, the driver's own words, and which cards are lost."""
+    """Return the status, the driver's own message, and the cards that are lost."""
     lost = sorted(lost_gpus(state.snapshot))
     return {"status": gpu_status(state), "reason": state.snapshot.errors.get("gpu"), "lost": lost}
 
 
 def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
-    """Return why, and which packages asked for it."""
+    """Return why a reboot is required, and by which packages."""
     updates = state.snapshot.sections.updates
     if updates is None:
         return {"reasons": [], "packages": []}
@@ -87,7 +87,7 @@ def _reboot_reasons(state: HostState) -> Mapping[str, Any]:
 def _protection[PartT: SecurityPart](
     key: str, part: Part[PartT], attributes_fn: Callable[[PartT], Mapping[str, Any]]
 ) -> HomelabBinarySensorDescription[HostState]:
-    """Return the row of one part of how a host protects itself."""
+    """Return the row of one part of a host's protection."""
     return HomelabBinarySensorDescription(
         key=key,
         subject=HOST,
@@ -127,7 +127,7 @@ HOST_BINARY_SENSORS: tuple[HomelabBinarySensorDescription[HostState], ...] = (
         key="reboot_required",
         subject=HOST,
         exists_fn=HOST.has("reboot_required"),
-        # It lasts while the host is offline, too.
+        # It stays true while the host is offline.
         stays_available=True,
         attributes_fn=_reboot_reasons,
     ),
@@ -168,7 +168,7 @@ async def async_setup_entry(
 
 
 class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
-    """One yes or no about one item."""
+    """One binary sensor of one item."""
 
     entity_description: HomelabBinarySensorDescription[ItemT]
     _unrecorded_attributes = frozenset({"details"})
@@ -180,18 +180,18 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
         description: HomelabBinarySensorDescription[ItemT],
         item_id: str,
     ) -> None:
-        """Know the texts of the language."""
+        """Take the texts of the language, and the reading of the row."""
         super().__init__(coordinator, description, item_id)
-        # A row that is on or off has a reading that is.
+        # The reading of a binary sensor's row is boolean.
         self._reading = cast("Callable[[ItemT], bool | None]", description.subject.readings[description.key])
         self._texts = texts
         self._answers = Bucket(*ANSWER_WRITES)
         self._answer: tuple[bool, bool | None] | None = None
-        """What was written last."""
+        """The last written availability and state."""
 
     @override
     def _may_write(self) -> bool:
-        """Tell whether a change may be written now: a yes or no that is waited for soon, whatever else has changed."""
+        """Return whether a change may be written now; a change of on or off has its own limit, so it is soon shown."""
         answer = (self.available, self.is_on)
         is_waited_for = self.entity_description.stays_available and answer != self._answer
         may_write = (is_waited_for and self._answers.take()) or super()._may_write()
@@ -202,29 +202,29 @@ class HomelabBinarySensor[ItemT](HomelabEntity[ItemT], BinarySensorEntity):
     @property
     @override
     def shown(self) -> object:
-        """Return answer and reason."""
+        """Return availability, state and attributes."""
         return self.available, self.is_on, self.extra_state_attributes
 
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return the answer."""
+        """Return whether the sensor is on."""
         item = self.item
         return None if item is None else self._reading(item)
 
     @property
     @override
     def attributes(self) -> Mapping[str, Any] | None:
-        """Return the reason."""
+        """Return the reason for the state, with its sentences."""
         item = self.item
         if item is None:
             return None
         about = self.entity_description.attributes_fn(item)
         if about is None or self.entity_description.details_fn is None:
             return about
-        # Beside the words for automations: in the order of these.
-        told = self.entity_description.details_fn(item)
+        # In the same order as the words for automations.
+        problems = self.entity_description.details_fn(item)
         return {
             **about,
-            "details": [words(self._texts, "host_problem", each.kind).format(item=each.item) for each in told],
+            "details": [words(self._texts, "host_problem", each.kind).format(item=each.item) for each in problems],
         }

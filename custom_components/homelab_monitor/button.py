@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, override
 
-# 2026.9 has the device classes here, later versions in a module `const` beside it.
+# 2026.9 has the device classes here, later versions in a module `const` of this package.
 from homeassistant.components.button import (  # type: ignore[attr-defined]
     ButtonDeviceClass,
     ButtonEntity,
@@ -24,15 +24,15 @@ from .state import HostState
 from .subjects import CONTAINER, HOST
 
 PARALLEL_UPDATES = 0
-# Each has a channel of its own, and nothing should wait for a container that takes minutes to stop.
+# Each press has its own channel, and nothing should wait for a container that takes minutes to stop.
 
 
 @dataclass(frozen=True, kw_only=True)
 class HomelabButtonDescription[ItemT](ButtonEntityDescription, HomelabDescription[ItemT]):
-    """One row: what pressing a button does."""
+    """One row: the function that pressing a button calls."""
 
     press_fn: Callable[[HomelabCoordinator, ItemT], Awaitable[object]]
-    """Do it."""
+    """Called when the button is pressed."""
 
 
 async def _test(coordinator: HomelabCoordinator, _state: HostState) -> object:
@@ -41,17 +41,17 @@ async def _test(coordinator: HomelabCoordinator, _state: HostState) -> object:
 
 
 async def _wake(coordinator: HomelabCoordinator, _state: HostState) -> None:
-    """Wake the machine."""
+    """Wake the host."""
     await async_wake(coordinator)
 
 
 async def _shut_down(coordinator: HomelabCoordinator, _state: HostState) -> None:
-    """Shut the machine down."""
+    """Shut the host down."""
     await async_control_power(coordinator, PowerAction.SHUT_DOWN)
 
 
 async def _restart(coordinator: HomelabCoordinator, _state: HostState) -> None:
-    """Restart the machine."""
+    """Restart the host."""
     await async_control_power(coordinator, PowerAction.RESTART)
 
 
@@ -114,7 +114,7 @@ class HomelabButton[ItemT](HomelabEntity[ItemT], ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Do what the row says."""
+        """Call the function of the row."""
         item = self.item
         if item is not None:
             await self.entity_description.press_fn(self.coordinator, item)

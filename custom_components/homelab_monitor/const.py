@@ -1,4 +1,4 @@
-"""Names and numbers that several rooms share; nothing is computed here."""
+"""Names and numbers that several modules share; nothing is computed here."""
 
 from typing import Final
 
@@ -23,9 +23,9 @@ CONF_CONTROL_CONTAINERS: Final = "control_containers"
 CONF_INSTALL_UPDATES: Final = "install_updates"
 
 SUDO_SECTIONS: Final = ("storage_health", "security", "sockets")
-"""Sections that tell more with passwordless sudo; each is allowed by itself."""
+"""Sections that report more with passwordless sudo; each is allowed separately."""
 SUDO_NOT_YET: Final = frozenset({"storage_health"})
-"""Those of them that nothing is read for yet: a repair may prepare it, the form does not offer it."""
+"""Those of them that are not read yet: a repair may prepare them, but the form does not offer them."""
 
 PLATFORM_LINUX: Final = "linux"
 
@@ -33,6 +33,6 @@ DEFAULT_PORT: Final = 22
 DEFAULT_TIMEOUT: Final = 10
 
 MAX_HANDSHAKES: Final = 16
-"""Most SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""
+"""Maximum number of SSH handshakes at once in all of HA; each costs both sides milliseconds of CPU."""
 MAX_DOUBTFUL_HANDSHAKES: Final = 8
-"""Most of them beside these with machines that failed last time: who is silent keeps its place until we give up."""
+"""Maximum number of additional handshakes with machines that failed last time: a silent one blocks its place."""

@@ -1,7 +1,7 @@
-"""Do something on a host because a person or an automation asked for it, or say why not.
+"""Do something on a host because a person or an automation requested it, or explain why not.
 
-Buttons, switches and actions come here: whether the options allow it, whether the host is there,
-the client's errors in Home Assistant's words, and another look at what has just been changed.
+Buttons, switches and actions use this module. It checks whether the options allow it and whether the host is
+online, translates the client's errors, and polls what was just changed.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,31 +37,31 @@ from .health.alarms import async_alarm
 from .renewal import async_note_denied, async_renew_after_denial
 
 _WAKES: HassKey[dict[str, Bucket]] = HassKey(f"{DOMAIN}_wakes")
-MOST_KEYS: Final = 10
-"""Containers of one name that an error lists."""
+KEYS_LISTED: Final = 10
+"""How many containers of one name an error lists."""
 ASK_SECONDS: Final = 20.0
-"""How long something that is only told on demand may take; polls go on meanwhile."""
+"""How long a section that is read only on demand may take; polls go on meanwhile."""
 
 
 async def async_control_service(coordinator: HomelabCoordinator, unit: str, action: RunAction) -> None:
-    """Start, stop or restart a service, and let its sensor follow."""
+    """Start, stop or restart a service, and update its sensor."""
     require(coordinator, CONF_CONTROL_SERVICES)
     async with _aside(coordinator, "services") as (connection, host):
         await control_service(connection, host, unit, action)
 
 
 async def async_control_container(coordinator: HomelabCoordinator, container: Container, action: RunAction) -> None:
-    """Start, stop or restart a container, and let its entities follow."""
+    """Start, stop or restart a container, and update its entities."""
     require(coordinator, CONF_CONTROL_CONTAINERS)
-    # Podman is not listed at every turn; this one has to be.
+    # Podman is not listed in every poll of the section; in this one it has to be.
     async with _aside(coordinator, "containers", watch=[container.source]) as (connection, host):
         await control_container(connection, host, container, action)
 
 
 def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
-    """Return the container of that name, or of that engine, owner and name; raise the error that says why not.
+    """Return the container of that name, or of that engine, owner and name; raise ServiceValidationError if not one.
 
-    A guest's of the same name is in nobody's way: it is meant where it is named in full, or is the only one.
+    A guest's container of the same name does not count, unless it is given in full or is the only one.
     """
     found = [each for each in containers(coordinator.data.snapshot) if name in (each.name, each.lasting_name, each.key)]
     own = [each for each in found if name == each.key or not coordinator.selection.guest(each.owner)]
@@ -74,13 +74,13 @@ def find_container(coordinator: HomelabCoordinator, name: str) -> Container:
         translation_placeholders={
             "name": coordinator.name,
             "container": name,
-            "keys": ", ".join(each.key for each in found[:MOST_KEYS]),
+            "keys": ", ".join(each.key for each in found[:KEYS_LISTED]),
         },
     )
 
 
 async def async_control_power(coordinator: HomelabCoordinator, action: PowerAction) -> None:
-    """Shut the machine down or restart it, but not in the middle of an installation that we follow."""
+    """Shut the host down or restart it, but not during an installation that we follow."""
     require(coordinator, CONF_POWER)
     if coordinator.options.install_updates and coordinator.store.memory.upgrade.manager:
         _refuse(coordinator, "upgrading")
@@ -89,11 +89,11 @@ async def async_control_power(coordinator: HomelabCoordinator, action: PowerActi
 
 
 async def async_wake(coordinator: HomelabCoordinator) -> None:
-    """Send a magic packet for every network card that the machine has told, whatever else has a device for it."""
+    """Send a magic packet for every network card that the host has reported, even if another device claims it."""
     macs = physical_macs(coordinator)
     if not macs:
         _refuse(coordinator, "no_mac")
-    # Whoever may press a button may press it without end.
+    # A button may be pressed any number of times.
     buckets = coordinator.hass.data.setdefault(_WAKES, {})
     if not buckets.setdefault(coordinator.config_entry.entry_id, Bucket(*WAKES)).take():
         _refuse(coordinator, "woken_often")
@@ -109,15 +109,15 @@ async def async_wake(coordinator: HomelabCoordinator) -> None:
 
 
 def physical_macs(coordinator: HomelabCoordinator) -> list[str]:
-    """Return the burnt-in addresses of the machine's network cards, as far as it ever told any.
+    """Return the burnt-in addresses of the host's network cards, as far as it ever reported any.
 
-    No more than a machine has, and none that means several: each is woken, whoever it belongs to.
+    Never more than a machine has, and no group addresses: a packet wakes each of them, on whatever machine it is.
     """
     hardware = coordinator.data.snapshot.sections.hardware
     return list(card_addresses(hardware)[0][:CONNECTIONS_LIMIT]) if hardware else []
 
 
-async def async_ask[SectionT](  # noqa: PLR0913
+async def async_request[SectionT](  # noqa: PLR0913
     coordinator: HomelabCoordinator,
     section: str,
     kind: type[SectionT],
@@ -126,9 +126,9 @@ async def async_ask[SectionT](  # noqa: PLR0913
     again_after: float | None = None,
     gone: tuple[str, Mapping[str, str]] | None = None,
 ) -> tuple[SectionT, ...]:
-    """Return what the host tells of a section on demand, beside the polls; twice where `again_after` is given.
+    """Return a section read on demand, beside the polls; two readings if `again_after` (seconds) is given.
 
-    `gone`: key and placeholders of the error that says that the host does not have what was named.
+    `gone`: key and placeholders of the error to raise if the host does not have the named thing.
     """
     require_online(coordinator)
     await async_renew_after_denial(coordinator)
@@ -142,7 +142,7 @@ async def async_ask[SectionT](  # noqa: PLR0913
         async_note_denied(coordinator)
     if gone and any(reply.missing.get(section) == "not_installed" for reply in replies):
         raise _refusal(coordinator, *gone)
-    return tuple(_told(coordinator, section, kind, reply) for reply in replies)
+    return tuple(_section(coordinator, section, kind, reply) for reply in replies)
 
 
 async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lines: int) -> Log:
@@ -153,28 +153,28 @@ async def async_read_service_log(coordinator: HomelabCoordinator, unit: str, lin
 
 
 async def async_read_container_log(coordinator: HomelabCoordinator, container: Container, lines: int) -> Log:
-    """Return the last lines that a container has printed."""
+    """Return the last lines of the log of a container."""
     about = ("no_such_container", {"container": container.name})
     return await _async_read_log(coordinator, f"{lines} container {container.place}", about)
 
 
 async def _async_read_log(coordinator: HomelabCoordinator, wish: str, gone: tuple[str, Mapping[str, str]]) -> Log:
-    """Return the log that a wish of the probe's contract names; `gone` are the words for where there is nothing."""
-    (log,) = await async_ask(coordinator, "logs", Log, {"logs": [wish]}, gone=gone)
+    """Return the log for a wish as in the probe's contract; `gone` is the error for a log that does not exist."""
+    (log,) = await async_request(coordinator, "logs", Log, {"logs": [wish]}, gone=gone)
     return log
 
 
 REASONS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {("logs", "permission_denied"): "log_denied", ("logs", "not_supported"): "no_journal"}
 )
-"""What it means to people that a section is missing, where more can be said than the reason."""
+"""(Section, reason why it is missing) → translation key of a more helpful error."""
 
 
-def _told[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[SectionT], reply: Reply) -> SectionT:
-    """Return the section of a reply, or raise what stands in its place."""
-    told = reply.sections.get(section)
-    if isinstance(told, kind):
-        return told
+def _section[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[SectionT], reply: Reply) -> SectionT:
+    """Return the section of a reply; raise HomeAssistantError with the reason if it is missing."""
+    value = reply.sections.get(section)
+    if isinstance(value, kind):
+        return value
     reason = reply.missing.get(section, "")
     raise HomeAssistantError(
         translation_domain=DOMAIN,
@@ -191,14 +191,14 @@ def _told[SectionT](coordinator: HomelabCoordinator, section: str, kind: type[Se
 
 
 def is_set_up(coordinator: HomelabCoordinator) -> bool:
-    """Tell whether this still is who watches the host: it may be set up anew, disabled or removed at any time."""
+    """Return whether this is still the host's coordinator: it may be set up anew, disabled or removed at any time."""
     entry = coordinator.config_entry
     is_current = getattr(entry, "runtime_data", None) is coordinator
     return is_current and entry.state in (ConfigEntryState.SETUP_IN_PROGRESS, ConfigEntryState.LOADED)
 
 
 def require_online(coordinator: HomelabCoordinator) -> None:
-    """Raise when the host is over, or does not answer: waiting for it would take minutes."""
+    """Raise if the host is no longer set up, or does not answer: waiting for it would take minutes."""
     if not is_set_up(coordinator):
         _refuse(coordinator, "host_gone")
     if coordinator.data.is_online:
@@ -209,19 +209,19 @@ def require_online(coordinator: HomelabCoordinator) -> None:
 
 
 def require(coordinator: HomelabCoordinator, option: str) -> None:
-    """Raise when the options do not allow it, or the host does not answer."""
+    """Raise if the options do not allow it, or the host does not answer."""
     if not getattr(coordinator.options, option):
         _refuse(coordinator, f"{option}_off")
     require_online(coordinator)
 
 
 def _refuse(coordinator: HomelabCoordinator, reason: str) -> NoReturn:
-    """Raise the error that says why nothing was tried."""
+    """Raise the error that explains why nothing was tried."""
     raise _refusal(coordinator, reason, {})
 
 
 def _refusal(coordinator: HomelabCoordinator, reason: str, about: Mapping[str, str]) -> ServiceValidationError:
-    """Return the error that says why something cannot be done as it was asked for."""
+    """Return the error that explains why a request cannot be carried out."""
     return ServiceValidationError(
         translation_domain=DOMAIN,
         translation_key=reason,
@@ -229,14 +229,14 @@ def _refusal(coordinator: HomelabCoordinator, reason: str, about: Mapping[str, s
     )
 
 
-# ---------------------------------------------------------------- asking and being answered
+# ---------------------------------------------------------------- requests and replies
 
 
 @asynccontextmanager
 async def _aside(
     coordinator: HomelabCoordinator, changed: str | None = None, watch: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Connection, str]]:
-    """Lend a connection for a control, and ask again for the section that it may have changed."""
+    """Provide a connection for a control, then poll the section that it may have changed."""
     await async_renew_after_denial(coordinator)
     async with translated(coordinator):
         try:
@@ -245,7 +245,8 @@ async def _aside(
         except HomelabError as err:
             if isinstance(err, (ControlDenied, EngineDenied)):
                 async_note_denied(coordinator)
-            # A service that does not start has failed: that, too, is news, and so is what nobody saw the end of.
+            # A service that does not start has failed, and a command may have run although its end was not seen:
+            # both change the section.
             if err.may_have_run or isinstance(err, ControlFailed):
                 await coordinator.async_ask_again(changed, watch)
             raise
@@ -254,7 +255,7 @@ async def _aside(
 
 @asynccontextmanager
 async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
-    """Turn the client's errors into Home Assistant's."""
+    """Turn the client's errors into HomeAssistantError."""
     try:
         yield
     except HomelabError as err:
@@ -263,7 +264,7 @@ async def translated(coordinator: HomelabCoordinator) -> AsyncIterator[None]:
 
 
 def _in_words(coordinator: HomelabCoordinator, err: HomelabError) -> HomeAssistantError:
-    """Return an error of the client as one of Home Assistant's."""
+    """Return a translated HomeAssistantError for an error of the client."""
     placeholders = err.placeholders | {"name": coordinator.name, "username": coordinator.address.target.username}
     if err.may_have_run:
         placeholders["detail"] = err.detail or err.what

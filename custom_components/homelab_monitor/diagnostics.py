@@ -1,7 +1,7 @@
-"""What a bug report needs, and nothing else: people attach it to public issues.
+"""Return what a bug report needs, and nothing else: people attach it to public issues.
 
-Nothing of a host is in it unless it is allowed here. Numbers and yes or no are; of texts only those that
-describe a kind of thing rather than this one. A new field of a model is left out until somebody allows it.
+Data of a host is left out unless it is allowed here. Numbers and booleans are allowed; texts only if they describe
+a kind of thing rather than this particular one. A new field of a model is left out until it is added here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ WORDS: Final = frozenset(
         "Updates.reboot_reasons",
     }
 )
-"""Fields whose texts, or whose keys where they are mappings, are words of a contract or versions."""
+"""Fields whose texts, or whose keys if they are mappings, are words of a contract or versions."""
 TEXTS: Final = frozenset(
     {
         "DiskHardware.model",
@@ -109,11 +109,11 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: Homelab
     if entry.state is ConfigEntryState.LOADED:
         return {"entry": _entry(entry)} | _of_loaded(entry.runtime_data)
     store = HostStore(hass, entry.entry_id, HostAddress.from_data(entry.data).host_id)
-    return {"entry": _entry(entry), "status": entry.state.value} | _memory(await store.async_look())
+    return {"entry": _entry(entry), "status": entry.state.value} | _memory(await store.async_read())
 
 
 def _of_loaded(coordinator: HomelabCoordinator) -> dict[str, Any]:
-    """Return what is known of a host that is polled."""
+    """Return the data of a host that is loaded."""
     state = coordinator.data
     return {
         "status": state.status,
@@ -125,7 +125,7 @@ def _of_loaded(coordinator: HomelabCoordinator) -> dict[str, Any]:
 
 
 def _memory(memory: HostMemory) -> dict[str, Any]:
-    """Return what is remembered of a host."""
+    """Return the stored data of a host."""
     return {
         "clock_offset_seconds": memory.snapshot.clock_offset_seconds,
         "snapshot": _snapshot(memory.snapshot),
@@ -136,7 +136,7 @@ def _memory(memory: HostMemory) -> dict[str, Any]:
 
 
 def _entry(entry: HomelabConfigEntry) -> dict[str, Any]:
-    """Return what was chosen for a host, without what was typed."""
+    """Return the settings of a host, without text that a person typed."""
     address, options = HostAddress.from_data(entry.data), HostOptions.from_options(entry.options)
     # Numbers, and yes or no, are shown; of names it is told how many were chosen.
     shown = {name: getattr(options, name) for name in OPTIONS}
@@ -152,7 +152,7 @@ def _entry(entry: HomelabConfigEntry) -> dict[str, Any]:
 
 
 def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what is known of the host, section by section; of an error only that there is one."""
+    """Return the data of the host by section; of an error only its kind."""
     missing, errors = _of_sections(snapshot.missing), _of_sections(snapshot.errors)
     return {
         "epoch": snapshot.epoch,
@@ -165,24 +165,24 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _of_sections[V](told: Mapping[str, V]) -> dict[str, V]:
-    """Return what is told of sections, by names that are ours."""
-    return {name: value for name, value in told.items() if name in SECTIONS}
+def _of_sections[V](values: Mapping[str, V]) -> dict[str, V]:
+    """Return the entries whose key is the name of a section of ours."""
+    return {name: value for name, value in values.items() if name in SECTIONS}
 
 
 def _one_of(word: str, words: Iterable[str]) -> str:
-    """Return a word where it is one of ours."""
+    """Return a word if it is one of ours, otherwise REDACTED."""
     return word if word in words else REDACTED
 
 
 def _counts(dropped: Mapping[str, int]) -> dict[str, int]:
-    """Return how much was dropped of what, under names that are ours."""
+    """Return how much was dropped of what, for keys that are single words."""
     named = {name: count for name, count in dropped.items() if _WORD.fullmatch(name)}
     return dict(sorted(named.items())[:_COUNTED])
 
 
 def _refused(refused: Refused) -> dict[str, Any]:
-    """Return which addresses are left to other devices: the maker's half of each, and who has it."""
+    """Return the addresses left to other devices: the manufacturer's half of each, and the device that has it."""
     taken = [{"address": f"{address[:8]}:xx:xx:xx", "device_of": name} for address, name in refused.taken.items()]
     return {
         "taken": taken[:CONNECTIONS_LIMIT],
@@ -193,7 +193,7 @@ def _refused(refused: Refused) -> dict[str, Any]:
 
 
 def _report(report: Report | None) -> dict[str, Any] | None:
-    """Return the last test by its keys, without what fills their texts."""
+    """Return the last test by its keys, without the placeholders of their texts."""
     if report is None:
         return None
     rows = [
@@ -206,7 +206,7 @@ def _report(report: Report | None) -> dict[str, Any] | None:
 
 
 def allowed(value: object, places: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - JSON
-    """Return what may be shown of a value of the models; `places` names the field that it is in."""
+    """Return the allowed part of a value of the models; `places` holds the names of the field that it is in."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -222,19 +222,19 @@ def allowed(value: object, places: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
 
 
 def _places(value: object, name: str) -> tuple[str, ...]:
-    """Return the names of a field: by its class, and by those that it is made of."""
+    """Return the names of a field: by its class, and by the base classes."""
     return tuple(f"{each.__name__}.{name}" for each in type(value).__mro__)
 
 
 def _allowed_text(text: str, places: Iterable[str]) -> str:
-    """Return a text of an allowed field; where a word is expected it has to look like one."""
+    """Return a text if its field is allowed; where a word is expected it has to look like one."""
     if not TEXTS.isdisjoint(places):
         return first_line(text)[:DEVICE_TEXT_LIMIT]
     return text if not WORDS.isdisjoint(places) and _WORD.fullmatch(text) else REDACTED
 
 
-def _allowed_mapping(told: Mapping[Any, object], places: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
-    """Return the values, under their names only where these are words."""
+def _allowed_mapping(values: Mapping[Any, object], places: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
+    """Return the allowed values, with their keys only if these are words."""
     if WORDS.isdisjoint(places):
-        return [allowed(each) for each in told.values()]
-    return {name: allowed(each) for name, each in told.items() if _WORD.fullmatch(name)}
+        return [allowed(value) for value in values.values()]
+    return {name: allowed(value) for name, value in values.items() if _WORD.fullmatch(name)}

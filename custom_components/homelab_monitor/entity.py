@@ -1,8 +1,8 @@
-"""What all entities share: the row that describes one, its base class, and how it is added.
+"""What all entities share: the row that describes them, their base class, and how they are added.
 
-A row belongs to one subject and is made once per item of it. Entities appear with their item,
-stay (unavailable) while it is away, and leave the registry when the inventory forgets it, with
-the device that a container has of its own.
+A row belongs to one subject and becomes one entity per item of it. Entities appear with their item,
+stay (unavailable) while it is absent, and leave the registry when the inventory forgets it, together
+with a container's own device.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,21 +44,21 @@ from .settings import HostOptions
 from .subjects import Subject
 
 _LOOKS: HassKey[dict[str, tuple[object, frozenset[str]]]] = HassKey(f"{DOMAIN}_looks_of_others")
-"""Entry id → the names of the other hosts, and what they look like."""
-_SAID_BYTES: Final = (ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES) * 2 // 3
-"""What `attributes` may have of an entity's attributes; the rest of it is for those that its platform makes."""
-_PLATFORM_BYTES: Final = ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES - _SAID_BYTES
+"""Entry id → the other hosts, and what their names look like."""
+_ATTRIBUTES_BYTES: Final = (ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES) * 2 // 3
+"""The share of `attributes` in an entity's attributes; the rest is for those that its platform adds."""
+_PLATFORM_BYTES: Final = ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES - _ATTRIBUTES_BYTES
 type Place = tuple[str, str, str]
-"""Where an entity belongs: subject, key of its row, item."""
+"""Where an entity belongs: key of its subject, key of its row, id of its item."""
 
 
 def always(_item: object) -> bool:
-    """Say yes."""
+    """Return True."""
     return True
 
 
 def never_chosen(_selection: Selection, _name: str) -> bool:
-    """Say no."""
+    """Return False."""
     return False
 
 
@@ -70,22 +70,22 @@ class HomelabDescription[ItemT](EntityDescription):
     """What the entity is about."""
 
     exists_fn: Callable[[ItemT], bool] = always
-    """Whether this item has what the entity shows; once added, an entity stays."""
+    """Whether this item has the value that the entity shows; once added, an entity stays."""
 
     enabled_fn: Callable[[ItemT], bool] = always
-    """Whether the entity is enabled when it is first seen; without one it is, unless its item is one of a crowd."""
+    """Whether the entity is enabled at first; by default it is, unless the host has a crowd of such items."""
 
     of_few: bool = False
-    """Whether the entity is enabled when it is first seen only where the host has few items of the kind."""
+    """Whether the entity is enabled at first only if the host has few items of the kind."""
 
     chosen_fn: Callable[[Selection, str], bool] = never_chosen
-    """Whether the user chose the item, by its name: its entity is enabled whatever `enabled_fn` says."""
+    """Whether the user selected the item, by its name: its entity is enabled whatever `enabled_fn` returns."""
 
     stays_available: bool = False
-    """Whether the entity has something to say while the host is offline."""
+    """Whether the entity is available while the host is offline."""
 
     offered_fn: Callable[[HostOptions], bool] = always
-    """Whether the options of the host let the entity exist."""
+    """Whether the options of the host allow the entity."""
 
 
 class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
@@ -95,13 +95,13 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
     entity_description: HomelabDescription[ItemT]
 
     def __init__(self, coordinator: HomelabCoordinator, description: HomelabDescription[ItemT], item_id: str) -> None:
-        """Name the entity after its item."""
+        """Set the entity's ids, device and names from its item."""
         super().__init__(coordinator)
         self.entity_description = description
         self._item_id = item_id
         self._written: object = None
         self._writes = Bucket(*ENTITY_WRITES)
-        self._said: Mapping[str, Any] | None = None
+        self._attributes_seen: Mapping[str, Any] | None = None
         self._fitting: Mapping[str, Any] | None = None
         subject = description.subject
         self._attr_translation_key = f"{subject.key}_{description.key}"
@@ -112,32 +112,32 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
 
     @callback
     def async_leave_disabled(self) -> None:
-        """Be disabled when it is first seen; called before it is added."""
+        """Disable the entity by default; called before it is added."""
         self._attr_entity_registry_enabled_default = False
 
     @property
     def item(self) -> ItemT | None:
-        """Return what the entity is about, None while it is away."""
+        """Return the item of the entity, None while it is absent."""
         return self.entity_description.subject.item(self.coordinator.data, self._item_id)
 
     @property
     def shown(self) -> object:
-        """Return all that the state is made of, to see whether it changed."""
+        """Return everything that the state is made of, to detect a change."""
         return self.available
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state when it says something new: most polls change nothing, and a write costs 0.1 ms."""
+        """Write the state if it has changed: most polls change nothing, and a write costs 0.1 ms."""
         shown = self.shown
         if shown != self._written and self._may_write():
             self._written = shown
             self.async_write_ha_state()
 
     def _may_write(self) -> bool:
-        """Tell whether one more change of words may be written now; if not, the last one is when that is the case.
+        """Return whether one more change of text may be written now; if not, the latest is written as soon as it may.
 
-        A host that changes its words at each poll would fill the database. One that is offline says nothing.
+        A host that changes its texts at each poll would fill the database. A host that is offline sends none.
         """
         if not self.coordinator.data.is_online:
             return True
@@ -145,59 +145,59 @@ class HomelabEntity[ItemT](CoordinatorEntity[HomelabCoordinator]):
 
     @property
     def attributes(self) -> Mapping[str, Any] | None:
-        """Return what is said about the state, however long it is."""
+        """Return the attributes of the state, of any length."""
         return None
 
     @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any] | None:
-        """Return what is said about the state, as far as it fits."""
-        if (said := self.attributes) != self._said:
-            self._said, self._fitting = said, said and fitting(said, _SAID_BYTES)
+        """Return the attributes of the state, as far as they fit."""
+        if (attributes := self.attributes) != self._attributes_seen:
+            self._attributes_seen, self._fitting = attributes, attributes and fitting(attributes, _ATTRIBUTES_BYTES)
         return self._fitting
 
     if not TYPE_CHECKING:  # Platforms declare it final, against overriding it, which this does not do.
 
         @property
         def state_attributes(self) -> dict[str, Any] | None:
-            """Return what the platform makes of versions or of an event, as far as it fits."""
-            told = super().state_attributes
-            return told and fitting(told, _PLATFORM_BYTES)
+            """Return the attributes that the platform adds for versions or an event, as far as they fit."""
+            attributes = super().state_attributes
+            return attributes and fitting(attributes, _PLATFORM_BYTES)
 
     @override
     def _stringify_state(self, available: bool) -> str:
-        """Return the state, no longer than Home Assistant takes: it would log an error at each poll."""
+        """Return the state, shortened to Home Assistant's limit: otherwise it would log an error at each poll."""
         return shortened(super()._stringify_state(available), STATE_LIMIT)
 
     @property
     @override
     def available(self) -> bool:
-        """Return whether the entity has something to say."""
-        return self._has_to_say(self.item)
+        """Return whether the entity has a state to show."""
+        return self._is_available(self.item)
 
-    def _has_to_say(self, item: ItemT | None) -> bool:
-        """Return whether the entity has something to say of its item as it is now."""
+    def _is_available(self, item: ItemT | None) -> bool:
+        """Return whether the entity has a state to show for its item as it is now."""
         return self.entity_description.stays_available or (item is not None and self.coordinator.data.is_online)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan[RowT: HomelabDescription[Any]]:
-    """An entity that is to be added, with what was decided when its item was seen.
+    """An entity to add, with what was decided when its item was seen.
 
-    Many are added one after the other, and by then the host may tell something else: a crowd that has gone is few.
+    Many are added one after the other, and the host may have changed by then: a crowd may have become few.
     """
 
     row: RowT
     item_id: str
     is_chosen: bool
     is_fit: bool
-    """Whether its item was there, and one that the row enables."""
+    """Whether its item was present, and the row enables it."""
     has_place: bool
     """Whether the host had few enough items of the kind."""
 
 
 def _plan[RowT: HomelabDescription[Any]](coordinator: HomelabCoordinator, row: RowT, item_id: str) -> _Plan[RowT]:
-    """Decide about an entity as long as it is known what its item is."""
+    """Return the plan for an entity, decided while its item is known."""
     item = row.subject.item(coordinator.data, item_id)
     return _Plan(
         row,
@@ -209,14 +209,14 @@ def _plan[RowT: HomelabDescription[Any]](coordinator: HomelabCoordinator, row: R
 
 
 def _has_place(coordinator: HomelabCoordinator, row: HomelabDescription[Any]) -> bool:
-    """Return whether a host has few enough items of a kind for a row: the one place where that is said."""
+    """Return whether a host has few enough items of a kind for a row; the only place that decides this."""
     if row.of_few and not coordinator.has_few(row.subject.key):
         return False
     return row.enabled_fn is not always or not coordinator.is_crowd(row.subject.key)
 
 
 def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
-    """Return whether an entity that is there is enabled although nobody chooses its item any more."""
+    """Return whether an existing entity stays enabled although its item is no longer selected."""
     if not _has_place(coordinator, row):
         return False
     if row.enabled_fn is always:
@@ -226,13 +226,13 @@ def _is_on_by_itself(coordinator: HomelabCoordinator, row: HomelabDescription[An
 
 
 def _has_room(coordinator: HomelabCoordinator, row: HomelabDescription[Any], item_id: str) -> bool:
-    """Return whether few others of a row are enabled: what a host calls special may be another item at each poll."""
+    """Return whether few other entities of a row are enabled: a host may report another special item at each poll."""
     return _enabled_count(coordinator, row, but=item_id) < SHOWN
 
 
 def _enabled_count(coordinator: HomelabCoordinator, row: HomelabDescription[Any], but: str) -> int:
-    """Return how many entities of a row are enabled, beside that of one item."""
-    others = {unique_id(coordinator, row, each) for each in row.subject.ids(coordinator) if each != but}
+    """Return how many entities of a row are enabled, without the one of the item `but`."""
+    others = {unique_id(coordinator, row, other) for other in row.subject.ids(coordinator) if other != but}
     entries = er.async_entries_for_config_entry(er.async_get(coordinator.hass), coordinator.config_entry.entry_id)
     return sum(each.unique_id in others and each.disabled_by is None for each in entries)
 
@@ -244,7 +244,7 @@ def unique_id(coordinator: HomelabCoordinator, description: HomelabDescription[A
 
 
 def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id: str) -> DeviceInfo | ChildDeviceInfo:
-    """Return the device of an item: one of its own, or the host's."""
+    """Return the device of an item: its own, or the host's."""
     if not subject.is_device:
         return DeviceInfo(identifiers={(DOMAIN, coordinator.address.host_id)})
     return ChildDeviceInfo(
@@ -255,48 +255,49 @@ def device_info(coordinator: HomelabCoordinator, subject: Subject[Any], item_id:
 
 
 def device_name(coordinator: HomelabCoordinator, label: str, taken: frozenset[str]) -> str:
-    """Return what a device of an item is called: beside the host where another host might be meant.
+    """Return the name of an item's device; the host's name is added if it could be mistaken for another host.
 
-    Whoever may start a container names it, and its entities would read as those of a host of that name. `taken` is
-    what the names of the other hosts look like. No engine gives letters of another script, which may look like any.
+    Anyone who can start a container can name it, and its entities would look like those of a host of that name. `taken`
+    is what the names of the other hosts look like. A name with non-ASCII letters may look like any name; container
+    engines allow none.
     """
     is_doubtful = is_taken(label, taken) or not label.isascii()
     return f"{label} ({coordinator.config_entry.title})" if is_doubtful else label
 
 
 def _forget_looks(coordinator: HomelabCoordinator) -> None:
-    """Forget what the others look like to a host that is unloaded."""
+    """Forget what the names of the others look like, for a host that is unloaded."""
     coordinator.hass.data.get(_LOOKS, {}).pop(coordinator.config_entry.entry_id, None)
 
 
 def looks_of_others(coordinator: HomelabCoordinator) -> frozenset[str]:
-    """Return what the names of the other hosts look like; worked out anew only when one of them has changed."""
+    """Return what the names of the other hosts look like; computed anew only when one of them has changed."""
     entries = coordinator.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
-    others = [each for each in entries if each is not coordinator.config_entry]
-    told = tuple((each.entry_id, each.title, each.data) for each in others)
+    others = [entry for entry in entries if entry is not coordinator.config_entry]
+    current = tuple((entry.entry_id, entry.title, entry.data) for entry in others)
     known = coordinator.hass.data.setdefault(_LOOKS, {})
     own_id = coordinator.config_entry.entry_id
-    if own_id not in known or known[own_id][0] != told:
-        known[own_id] = (told, looks_of(others))
+    if own_id not in known or known[own_id][0] != current:
+        known[own_id] = (current, looks_of(others))
     return known[own_id][1]
 
 
 @callback
 def async_watch_names(coordinator: HomelabCoordinator, subject: Subject[Any]) -> None:
-    """Call the devices of items anew whenever another host has come, gone or got another name."""
-    judged = (looks_of_others(coordinator), coordinator.config_entry.title)
+    """Rename the devices of items whenever another host was added, removed or renamed."""
+    before = (looks_of_others(coordinator), coordinator.config_entry.title)
     coordinator.config_entry.async_on_unload(partial(_forget_looks, coordinator))
 
     @callback
     def async_name(_change: ConfigEntryChange, changed: ConfigEntry) -> None:
-        nonlocal judged
-        # Home Assistant says so of each change of the state of any entry.
+        nonlocal before
+        # Home Assistant sends this for each change of the state of any entry.
         if changed.domain != DOMAIN:
             return
         now = (looks_of_others(coordinator), coordinator.config_entry.title)
-        if now == judged:
+        if now == before:
             return
-        judged = now
+        before = now
         registry = dr.async_get(coordinator.hass)
         for item_id in subject.ids(coordinator):
             identifier = device_identifier(coordinator.address.host_id, subject.key, item_id)
@@ -310,13 +311,13 @@ def async_watch_names(coordinator: HomelabCoordinator, subject: Subject[Any]) ->
 
 
 def device_identifier(host_id: str, kind: str, item_id: str) -> tuple[str, str]:
-    """Return by what the device of an item is known for good."""
+    """Return the lasting identifier of the device of an item."""
     return DOMAIN, f"{host_id}_{kind}_{item_id}"
 
 
 @callback
 def _async_remove_device(coordinator: HomelabCoordinator, kind: str, item_id: str) -> None:
-    """Remove the device of an item that is gone, with what is left of its entities; most items have none."""
+    """Remove the device of an item that is gone, with its remaining entities; most items have no device."""
     registry = dr.async_get(coordinator.hass)
     identifier = device_identifier(coordinator.address.host_id, kind, item_id)
     if device := registry.async_get_child_device_by_identifier(identifier, coordinator.config_entry.entry_id):
@@ -331,7 +332,7 @@ def async_add_items[RowT: HomelabDescription[Any]](
     entity_class: Callable[[HomelabCoordinator, RowT, str], HomelabEntity[Any]],
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entities of a platform now and whenever an item appears; remove what is gone for good."""
+    """Add the entities of a platform now and whenever an item appears; remove those of items gone for good."""
     coordinator = entry.runtime_data
     registry = er.async_get(coordinator.hass)
     every_row = tuple(row for table in tables for row in table)
@@ -340,7 +341,7 @@ def async_add_items[RowT: HomelabDescription[Any]](
     layout = -1
 
     def is_wanted(row: RowT, item_id: str) -> bool:
-        """Say yes for what is there, and for what was there when it was last seen."""
+        """Return whether the item has the value now, or the entity is registered from when it had."""
         item = row.subject.item(coordinator.data, item_id)
         if item is not None and row.exists_fn(item):
             return True
@@ -354,7 +355,7 @@ def async_add_items[RowT: HomelabDescription[Any]](
             return
         layout = coordinator.layout
         known = {(row.subject.key, row.key, item_id): row for row in rows for item_id in row.subject.ids(coordinator)}
-        # Item by item, as an item's device takes all of its entities along.
+        # Item by item, as removing an item's device removes all of its entities.
         gone = sorted(added.keys() - known.keys(), key=lambda place: (place[0], place[2]))
         async_spread(coordinator.hass, entry, gone, partial(_async_remove_gone, coordinator, platform, added))
         new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
@@ -382,10 +383,10 @@ def async_add_items[RowT: HomelabDescription[Any]](
 
 
 def _left_disabled(coordinator: HomelabCoordinator, platform: str, plans: Iterable[_Plan[Any]]) -> set[str]:
-    """Return the unique ids of those that are not to be enabled, be they new or come back.
+    """Return the unique ids of the entities that must not be enabled, new or restored.
 
-    Home Assistant brings a deleted entity back as it was, so that items of a crowd that come one at a time, each while
-    there are few, would all be enabled in the end. What a person had a hand in stays as it was.
+    Home Assistant restores a deleted entity as it was, so that items of a crowd that come one at a time, each while
+    there are few, would all be enabled in the end. Entities that a person has changed stay as they were.
     """
     registry, off, counts = er.async_get(coordinator.hass), set[str](), dict[tuple[str, str], int]()
     for plan in plans:
@@ -398,11 +399,11 @@ def _left_disabled(coordinator: HomelabCoordinator, platform: str, plans: Iterab
         place = (row.subject.key, row.key)
         if row.enabled_fn is not always and place not in counts:
             counts[place] = _enabled_count(coordinator, row, but=plan.item_id)
-        # None that is added in the same batch is in the registry yet.
+        # Entities of the same batch are not in the registry yet.
         has_room = plan.has_place and counts.get(place, 0) < SHOWN
-        back = deleted if deleted is not None and deleted.disabled_by is None else None
-        is_persons = back is not None and _is_persons(back)
-        if plan.is_chosen or is_persons or (has_room and (plan.is_fit or back is not None)):
+        restored = deleted if deleted is not None and deleted.disabled_by is None else None
+        is_customized = restored is not None and _is_customized(restored)
+        if plan.is_chosen or is_customized or (has_room and (plan.is_fit or restored is not None)):
             if place in counts:
                 counts[place] += 1
         else:
@@ -412,31 +413,31 @@ def _left_disabled(coordinator: HomelabCoordinator, platform: str, plans: Iterab
 
 @callback
 def _async_restore(coordinator: HomelabCoordinator, platform: str, off: Iterable[str]) -> None:
-    """Disable what comes back and is not to be enabled, before it is added."""
+    """Disable restored entities that must not be enabled, before they are added."""
     registry = er.async_get(coordinator.hass)
     for known_as in off:
         if (platform, DOMAIN, known_as) in registry.deleted_entities:
-            back = registry.async_get_or_create(platform, DOMAIN, known_as, config_entry=coordinator.config_entry)
-            registry.async_update_entity(back.entity_id, disabled_by=er.RegistryEntryDisabler.INTEGRATION)
+            restored = registry.async_get_or_create(platform, DOMAIN, known_as, config_entry=coordinator.config_entry)
+            registry.async_update_entity(restored.entity_id, disabled_by=er.RegistryEntryDisabler.INTEGRATION)
 
 
 _BY_A_PERSON: Final = {"enabled_by": "user"}
 
 
-def _is_persons(deleted: er.DeletedRegistryEntry) -> bool:
-    """Tell whether somebody enabled an entity, or made it their own: a name, an icon, an area, labels."""
+def _is_customized(deleted: er.DeletedRegistryEntry) -> bool:
+    """Return whether a person has enabled or customized an entity: a name, an icon, an area, labels."""
     options = deleted.options if isinstance(deleted.options, Mapping) else {}
-    is_theirs = deleted.name or deleted.icon or deleted.area_id or deleted.labels
-    return bool(is_theirs) or options.get(DOMAIN) == _BY_A_PERSON
+    is_changed = deleted.name or deleted.icon or deleted.area_id or deleted.labels
+    return bool(is_changed) or options.get(DOMAIN) == _BY_A_PERSON
 
 
 @callback
 def async_note_choices(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
-    """Note in an entity's options that a person has enabled it: Home Assistant keeps them when it is deleted."""
+    """Note in an entity's options that a person has enabled it: Home Assistant keeps these when it is deleted."""
 
     @callback
     def async_note(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
-        """Look at a change: what the integration had disabled is enabled."""
+        """Note it if the change enables an entity that the integration had disabled."""
         data = event.data
         if data["action"] != "update" or data["changes"].get("disabled_by") is not er.RegistryEntryDisabler.INTEGRATION:
             return
@@ -452,7 +453,7 @@ def async_note_choices(hass: HomeAssistant, entry: HomelabConfigEntry) -> None:
 def async_let_go(hass: HomeAssistant, entry_id: str) -> None:
     """Forget the oldest deleted entities and devices of a host.
 
-    Home Assistant keeps them for as long as the host is watched, and for a month after that.
+    Home Assistant keeps them for as long as the host is monitored, and for a month after that.
     """
     _async_let_entities_go(hass, entry_id)
     _async_let_devices_go(hass, entry_id)
@@ -460,12 +461,12 @@ def async_let_go(hass: HomeAssistant, entry_id: str) -> None:
 
 @callback
 def _async_let_entities_go(hass: HomeAssistant, entry_id: str) -> None:
-    """Forget the oldest deleted entities of a host, those that somebody made their own last."""
+    """Forget the oldest deleted entities of a host; those that a person has customized go last."""
     registry = er.async_get(hass)
     ours = [(key, each) for key, each in registry.deleted_entities.items() if each.config_entry_id == entry_id]
     if len(ours) <= DELETED_ENTITIES:
         return
-    ours.sort(key=lambda one: (_is_persons(one[1]), one[1].modified_at))
+    ours.sort(key=lambda item: (_is_customized(item[1]), item[1].modified_at))
     for key, _ in ours[:-DELETED_ENTITIES]:
         registry.deleted_entities.pop(key)
     registry.async_schedule_save()
@@ -475,7 +476,7 @@ def _async_let_entities_go(hass: HomeAssistant, entry_id: str) -> None:
 def _async_let_devices_go(hass: HomeAssistant, entry_id: str) -> None:
     """Forget the oldest deleted devices of a host, as `_async_let_entities_go` does its entities.
 
-    It has no other way to them than this name; a version that has another one keeps them.
+    The registry gives no other access to them than this name; a version with another name keeps them.
     """
     registry = dr.async_get(hass)
     try:
@@ -485,14 +486,14 @@ def _async_let_devices_go(hass: HomeAssistant, entry_id: str) -> None:
     ours = [each for each in deleted.values() if each.config_entry_id == entry_id]
     if len(ours) <= DELETED_DEVICES:
         return
-    ours.sort(key=lambda one: (_is_device_persons(one), one.modified_at))
+    ours.sort(key=lambda device: (_is_device_customized(device), device.modified_at))
     for each in ours[:-DELETED_DEVICES]:
         deleted.pop(each.id)
     registry.async_schedule_save()
 
 
-def _is_device_persons(deleted: dr.DeletedDeviceEntry) -> bool:
-    """Tell whether somebody made a device their own."""
+def _is_device_customized(deleted: dr.DeletedDeviceEntry) -> bool:
+    """Return whether a person has customized a device."""
     return bool(deleted.name_by_user or deleted.area_id or deleted.labels or deleted.disabled_by)
 
 
@@ -500,7 +501,7 @@ def _is_device_persons(deleted: dr.DeletedDeviceEntry) -> bool:
 def _async_remove_gone(
     coordinator: HomelabCoordinator, platform: str, added: dict[Place, str], places: Iterable[Place]
 ) -> None:
-    """Remove the entities of items that are gone, and have not come back since that was seen."""
+    """Remove the entities of items that are gone and have not come back meanwhile."""
     registry, items = er.async_get(coordinator.hass), coordinator.inventory.items
     for place in places:
         if place not in added or place[2] in items.get(place[0], {}):
@@ -528,7 +529,7 @@ def _async_remove_rows(coordinator: HomelabCoordinator, platform: str, rows: Ite
 
 @callback
 def _async_enable_rows(coordinator: HomelabCoordinator, platform: str, rows: Iterable[HomelabDescription[Any]]) -> None:
-    """Enable the entities that an option asks for and that an earlier version had disabled at first."""
+    """Enable the entities that an option requests and that an earlier version had disabled at first."""
     registry = er.async_get(coordinator.hass)
     for row in rows:
         for item_id in row.subject.ids(coordinator):
@@ -540,10 +541,10 @@ def _async_enable_rows(coordinator: HomelabCoordinator, platform: str, rows: Ite
 def async_apply_choice(
     entry: HomelabConfigEntry, platform: str, tables: Sequence[Iterable[HomelabDescription[Any]]]
 ) -> None:
-    """Enable the entities of items that were chosen since the last time, disable those of items that no longer are.
+    """Enable the entities of newly selected items, and disable those of items that are no longer selected.
 
-    Only a change of the options counts, so that an entity that somebody enabled by hand stays; one
-    that somebody disabled stays in any case.
+    Only a change of the options counts, so that an entity that a person enabled stays enabled; one
+    that a person disabled stays disabled in any case.
     """
     coordinator = entry.runtime_data
     memory = coordinator.store.memory
@@ -573,8 +574,8 @@ def _async_switch(hass: HomeAssistant, registry: er.EntityRegistry, entity_id: s
     known = registry.async_get(entity_id)
     if known is not None and known.disabled_by is switched[0]:
         registry.async_update_entity(entity_id, disabled_by=switched[1])
-        # Whom the options name is enabled for as long as they do.
+        # An item that the options name is enabled only as long as they do: this is no choice by hand.
         registry.async_update_entity_options(entity_id, DOMAIN, None)
         if not is_wanted:
-            # Its last unloading left a state behind, which nobody takes away before the next start.
+            # Its last unloading left a state behind, which nothing else removes before the next start.
             hass.states.async_remove(entity_id)

@@ -1,4 +1,4 @@
-"""Which of the watched hosts an address or a name means, and which names look like theirs."""
+"""Find the monitored host for an address or a name, and the names that look like those of monitored hosts."""
 
 from collections.abc import Collection, Iterable
 
@@ -13,11 +13,11 @@ from .settings import HostAddress
 
 @callback
 def async_peer(entry: ConfigEntry) -> tuple[str, int]:
-    """Return address and port where the host of an entry has proven its key on a living connection; ("", 0) for none.
+    """Return address and port where the host of an entry has proven its key on an open connection; ("", 0) for none.
 
-    A name is looked up for nobody: an answer of the network says where a name leads, anybody can give one, and it may
-    hold as many addresses as they like. What a machine calls itself, in a request for an address or in reverse DNS, is
-    no sign either: anybody can take the name of another one, and two new machines often share theirs.
+    Names are never resolved for this: anybody in the network can answer such a query, with any number of addresses.
+    The name that a machine sends in a DHCP request or has in reverse DNS proves nothing either: any machine can use
+    the name of another one, and two new machines often share theirs.
     """
     coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
     if coordinator is None or not coordinator.data.is_online:
@@ -27,9 +27,9 @@ def async_peer(entry: ConfigEntry) -> tuple[str, int]:
 
 @callback
 def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
-    """Return address → entry of the machine there, as far as that is certain: one look at each entry for all machines.
+    """Return address → entry of the machine there, as far as that is certain; computed once for all machines.
 
-    Where one is connected to now goes before where another one is said to be.
+    The address of an open connection takes precedence over an address in an entry.
     """
     known = list(entries)
     at_home = {
@@ -39,27 +39,27 @@ def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
 
 
 def entry_at(entries: Iterable[ConfigEntry], hosts: Collection[str]) -> ConfigEntry | None:
-    """Return the entry of the machine at one of these addresses or names."""
+    """Return the entry with one of these addresses or names, None if there is none."""
     wanted = {name for host in hosts for name in _names(host)}
     return next((entry for entry in entries if wanted & _names(HostAddress.from_data(entry.data).target.host)), None)
 
 
 def entry_connected_to(entries: Iterable[ConfigEntry], hosts: Collection[str], port: int) -> ConfigEntry | None:
-    """Return the entry of the machine that we are connected to at one of these addresses, whatever its name is."""
+    """Return the entry whose host is connected at one of these addresses, None if there is none."""
     wanted = {(plain_host(host), port) for host in hosts}
     peers = ((entry, async_peer(entry)) for entry in entries)
     return next((entry for entry, (host, there) in peers if (plain_host(host), there) in wanted), None)
 
 
 def looks_of(entries: Iterable[ConfigEntry]) -> frozenset[str]:
-    """Return what the names of the hosts that are watched look like: their titles, and those that lead to them."""
+    """Return what the names of the monitored hosts look like: of their titles and their addresses."""
     addresses = ((entry.title, HostAddress.from_data(entry.data)) for entry in entries)
     names = {name for title, each in addresses for name in (title, each.target.host, each.home)}
     return frozenset(look for name in names if not is_address(name) for look in looks(name))
 
 
 def is_taken(name: str, taken: frozenset[str]) -> bool:
-    """Tell whether a name that a machine is said to have looks like one of those."""
+    """Return whether an unproven name looks like one of the taken ones."""
     return not (is_address(name) or taken.isdisjoint(looks(name)))
 
 

@@ -1,4 +1,4 @@
-r"""What a host says, made harmless for Home Assistant's dialogs, which render Markdown.
+r"""Make text of a host harmless for Home Assistant's dialogs, which render Markdown.
 
 Flow and repair descriptions, abort reasons and titles of issues may hold text from a host only
 through these functions; then nothing in it can become a link, an image, HTML or a new paragraph.
@@ -10,9 +10,9 @@ import re
 from .client.errors import lines_of, printable
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
-"""CommonMark lets a backslash take the meaning of every ASCII punctuation character."""
+"""In CommonMark a backslash removes the meaning of every ASCII punctuation character."""
 _LONG_WORD = re.compile(r"\S{17}")
-"""What is wider than a column may be on a phone, at 360 pixels. Nothing is put in between: a person copies it."""
+"""A word wider than a column may be on a phone, at 360 pixels. Nothing is inserted to break it: a person copies it."""
 
 
 def escaped(text: str) -> str:
@@ -21,17 +21,17 @@ def escaped(text: str) -> str:
 
 
 def has_long_word(text: str) -> bool:
-    """Tell whether a text has a word, such as a fingerprint or a path, with which the column of a table would grow."""
+    """Return whether a text has a word, such as a fingerprint or a path, that would widen the column of a table."""
     return _LONG_WORD.search(printable(text)) is not None
 
 
 def inline(text: str) -> str:
-    """Return text for the middle of a sentence; what has long words is code, which wraps and is copied as it is."""
+    """Return text for the middle of a sentence; with long words as code, which wraps and is copied unchanged."""
     return copyable(" ".join(printable(text).split())) if has_long_word(text) else escaped(text)
 
 
 def fenced(text: str) -> str:
-    """Return text as a block to copy; it stays exactly as it is, line by line."""
+    """Return text as a block to copy; its lines stay unchanged."""
     lines = [printable(line.rstrip("\r")) for line in lines_of(text.strip("\n"))]
     # A fence ends only at a run of backticks that is at least as long as its own.
     longest = max((len(run) for run in re.findall(r"`+", "\n".join(lines))), default=0)
@@ -40,14 +40,14 @@ def fenced(text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Return a long text as a block to copy that is seen once somebody unfolds it; the title is a text of ours."""
+    """Return a long text as a folded block to copy; the title is a text of ours."""
     return f"<details><summary>{title}</summary>\n\n{fenced(text)}\n\n</details>"
 
 
 def copyable(text: str) -> str:
-    """Return commands or keys to copy, each line as code that wraps: a block would scroll, on a phone most of it away.
+    """Return commands or keys to copy, each line as code that wraps: a block would scroll, on a phone mostly hidden.
 
-    What wraps is still copied as one line. Only a block keeps several spaces in a row.
+    A wrapped line is still copied as one line. Only a block keeps several spaces in a row.
     """
     lines = [printable(line.rstrip("\r")) for line in lines_of(text.strip("\n")) if line.strip()]
     return fenced(text) if any("  " in line for line in lines) else "\n".join(map(_code, lines))

@@ -42,7 +42,7 @@ from .state import HostState
 
 type Value = bool | int | float | str | datetime | None
 type Readings[ItemT] = Mapping[str, Callable[[ItemT], Value]]
-"""Key of a metric → what reads its value."""
+"""Key of a metric → the function that reads its value."""
 
 
 # ---------------------------------------------------------------- parts of a host's state
@@ -50,10 +50,10 @@ type Readings[ItemT] = Mapping[str, Callable[[ItemT], Value]]
 
 @dataclass(frozen=True, slots=True)
 class PartReader[PartT, ValueT]:
-    """The reader of a value that one part of a host's state holds: the very same part has the same value."""
+    """The reader of a value from one part of a host's state: the same object has the same value."""
 
     part_fn: Callable[[HostState], PartT | None]
-    """The part, None while it is not there."""
+    """Returns the part, None while it is absent."""
     value_fn: Callable[[PartT], ValueT | None]
 
     def __call__(self, state: HostState) -> ValueT | None:
@@ -67,7 +67,7 @@ class Part[PartT]:
     """One part of a host's state; a reader names its field by attribute, so that mypy sees one that is misspelt."""
 
     of: Callable[[HostState], PartT | None]
-    """The part, None while it is not there."""
+    """Returns the part, None while it is absent."""
 
     def read[ValueT](self, value_fn: Callable[[PartT], ValueT | None]) -> PartReader[PartT, ValueT]:
         """Return the reader of one value of the part."""
@@ -121,7 +121,7 @@ def problem(state: HostState) -> bool | None:
 def gpu_status(state: HostState) -> str | None:
     """Return the state of the graphics cards, the worst first: broken, timed_out, lost, suspended, ok.
 
-    None: there are none, or nobody may read them.
+    None: there are none, or they cannot be read.
     """
     snapshot = state.snapshot
     if failure := gpu_failure(snapshot):

@@ -1,8 +1,8 @@
-"""What a host may write into the device registry: its own device, at a bounded rate.
+"""Register the device of a host: nothing but its own device, at a bounded rate.
 
-Other integrations find their devices there by network address. So an address is a claim, and a host can
-claim any: one that another device has is left to it, however late that comes. What is in the registry
-decides, not which host or integration is set up first.
+Other integrations find their devices in the registry by network address. So an address is a claim, and a host
+can claim any: an address that another device has is left to that device, however late it comes. The content of
+the registry decides, not the order in which hosts or integrations are set up.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """What a host says that its network addresses are, and that they are not for Home Assistant."""
+    """The network addresses that a host reports as its own but that are not registered for it."""
 
     taken: Mapping[str, str] = field(default_factory=dict)
     """Address → the integration whose device has it."""
@@ -39,10 +39,10 @@ class Refused:
 
 @callback
 def async_watch_registry(hass: HomeAssistant) -> None:
-    """Give an address back at once when another integration registers it, whether its host is on, off or disabled."""
+    """Release an address at once when another integration registers it, whether its host is on, off or disabled."""
 
     @callback
-    def async_give_back(event: Event[EventDeviceRegistryUpdatedData]) -> None:
+    def async_release(event: Event[EventDeviceRegistryUpdatedData]) -> None:
         registry = dr.async_get(hass)
         other = registry.async_get(event.data["device_id"])
         if not isinstance(other, DeviceEntry) or _domain(hass, other) == DOMAIN:
@@ -51,12 +51,12 @@ def async_watch_registry(hass: HomeAssistant) -> None:
             if _domain(hass, ours) == DOMAIN:
                 registry.async_update_device(ours.id, new_connections=ours.connections - other.connections)
 
-    hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, async_give_back, event_filter=_has_new_connections)
+    hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, async_release, event_filter=_has_new_connections)
 
 
 @callback
 def _has_new_connections(data: EventDeviceRegistryUpdatedData) -> bool:
-    """Tell whether a change of the registry may bring an address to a device."""
+    """Return whether a change of the registry may add an address to a device."""
     return data["action"] == "create" or (data["action"] == "update" and "connections" in data["changes"])
 
 
@@ -64,7 +64,7 @@ class HostDevice:
     """The device of one host."""
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], host_id: str) -> None:
-        """Know whose device it is; nothing is registered yet."""
+        """Remember the host; nothing is registered yet."""
         self._registry = dr.async_get(hass)
         self._hass = hass
         self._entry = entry
@@ -77,9 +77,9 @@ class HostDevice:
 
     @callback
     def async_update(self, snapshot: Snapshot) -> None:
-        """Keep the device true to what the machine says of itself, its cards included.
+        """Update the device from what the host reports about itself, network cards included.
 
-        A section that is told anew is looked at even when it says the same: another device may have come.
+        A section that was read again is compared even if it is equal: another device may have been added.
         """
         sections = snapshot.sections
         seen = (self._entry.title, sections.system, sections.hardware)
@@ -88,13 +88,13 @@ class HostDevice:
         device = self._device()
         changes = _changes(device, {"name": self._entry.title, **_facts(snapshot)})
         changes |= _changes(device, {"connections": self._claimed(device, sections.hardware)})
-        # What finds no token is compared again at the next poll.
+        # Without a token the changes are compared again at the next poll.
         if not changes or self._bucket.take():
             self._seen = seen
             self._write(device, changes)
 
     def _device(self) -> DeviceEntry:
-        """Return the device, which is found by nothing but our own identifier; a new one has no more than that."""
+        """Return the device, which is found only by our own identifier; a new one has just that and its name."""
         device = self._registry.async_get(self.id) if self.id else None
         if not isinstance(device, DeviceEntry):
             device = self._registry.async_get_or_create(
@@ -104,16 +104,16 @@ class HostDevice:
         return device
 
     def _write(self, device: DeviceEntry, changes: dict[str, Any]) -> None:
-        """Write what is new; connections are replaced, as a card that was taken out has left."""
+        """Write the changes; connections are replaced, as a card may have been removed."""
         if "connections" in changes:
             changes["new_connections"] = changes.pop("connections")
         if changes:
             self._registry.async_update_device(device.id, **changes)
 
     def _claimed(self, device: DeviceEntry, hardware: Hardware | None) -> set[tuple[str, str]]:
-        """Return the connections that are this host's; what is refused is noted, and logged once.
+        """Return the connections of this host; note the refused ones, and log them once.
 
-        A host that does not tell of its cards keeps what it has, as far as no other device has it.
+        A host that does not report its cards keeps its connections, except those of another device.
         """
         addresses, invalid = card_addresses(hardware) if hardware else (_held(device), 0)
         taken = {address: holder for address in addresses if (holder := self._holder(device, address))}
@@ -123,18 +123,18 @@ class HostDevice:
         return {(dr.CONNECTION_NETWORK_MAC, address) for address in free[:CONNECTIONS_LIMIT]}
 
     def _holder(self, device: DeviceEntry, address: str) -> str | None:
-        """Return the integration that an address is to be left to."""
+        """Return the integration of the other device that has an address, None if it is free."""
         connection = (dr.CONNECTION_NETWORK_MAC, address)
         for other in self._registry.async_get_devices(connections={connection}):
             domain = _domain(self._hass, other)
-            # Two hosts may both have it from a time when nobody looked: then the younger one lets go.
+            # Two hosts may both have it from a version that did not check: then the younger one releases it.
             is_junior = domain == DOMAIN and connection in device.connections and _age(device) < _age(other)
             if other.id != device.id and not is_junior:
                 return domain
         return None
 
     def _log(self) -> None:
-        """Say once which addresses are left to others; a router that lists its machines is the usual one."""
+        """Log once which addresses are left to others; usually to a router that lists its machines."""
         if self._has_logged or not self.refused.taken:
             return
         self._has_logged = True
@@ -157,12 +157,12 @@ def _domain(hass: HomeAssistant, device: DeviceEntry) -> str:
 
 
 def _age(device: DeviceEntry) -> tuple[object, str]:
-    """Return what is smaller for the older one of two devices."""
+    """Return a sort key that is smaller for the older of two devices."""
     return device.created_at, device.id
 
 
 def _facts(snapshot: Snapshot) -> dict[str, str | None]:
-    """Return what a machine says of its make; nothing of what it has not told."""
+    """Return the device fields that the host has reported; None removes a field, missing ones stay."""
     facts: dict[str, str | None] = {}
     if system := snapshot.sections.system:
         facts["sw_version"] = system.os_name or system.kernel
@@ -172,5 +172,5 @@ def _facts(snapshot: Snapshot) -> dict[str, str | None]:
 
 
 def _changes(device: DeviceEntry, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of this is not so yet."""
+    """Return the wanted fields that differ from the device."""
     return {name: value for name, value in wanted.items() if getattr(device, name) != value}

@@ -1,7 +1,7 @@
-"""A new login where a person may have given rights by hand, on the host itself.
+"""Log in anew when a person may have granted rights by hand, on the host itself.
 
-sshd gives a login its groups once, and a living probe asks sudo only once an hour for what it has refused: both
-would go on with what was allowed at their beginning. Each host gets one such login a minute at most.
+sshd sets the groups of a login once, and a running probe retries sudo only once an hour after a refusal: both
+would go on with the rights that they started with. Each host gets one such login a minute at most.
 """
 
 from homeassistant.core import HomeAssistant, callback
@@ -18,12 +18,12 @@ _DENIED: HassKey[set[str]] = HassKey(f"{DOMAIN}_denied")
 
 @callback
 def async_note_denied(coordinator: HomelabCoordinator) -> None:
-    """Remember that the user's rights did not suffice: the next try is worth a new login."""
+    """Remember that the user's rights were not sufficient: the next try is worth a new login."""
     _denied(coordinator.hass).add(coordinator.config_entry.entry_id)
 
 
 async def async_renew_after_denial(coordinator: HomelabCoordinator) -> None:
-    """Log in anew where rights did not suffice the last time; raises nothing."""
+    """Log in anew if rights were not sufficient the last time; raises nothing."""
     if coordinator.config_entry.entry_id in _denied(coordinator.hass):
         await async_renew(coordinator)
 
@@ -37,5 +37,5 @@ async def async_renew(coordinator: HomelabCoordinator) -> None:
 
 
 def _denied(hass: HomeAssistant) -> set[str]:
-    """Return the ids of the entries on whose hosts rights did not suffice since their last login."""
+    """Return the ids of the entries on whose hosts rights were not sufficient since their last login."""
     return hass.data.setdefault(_DENIED, set())

@@ -1,10 +1,10 @@
-"""Fix flows: from an issue to its cure, and to a test that says whether it is one.
+"""Fix flows: from an issue to its fix, and to a test that shows whether it worked.
 
-A command is looked up here, from the entry and the check that the issue is about; nothing in
-the issue itself can choose one. What the host printed is shown to the administrator who runs
-the flow, and kept nowhere. A password lives as long as the call that pipes it to sudo.
-What was shown is what is acted on: a flow is about one login on one machine, and ends when
-another dialog makes the entry be about another one.
+A command is looked up here, from the entry and the check of the issue; nothing in the issue
+itself can select a command. The output of the host is shown to the administrator who runs
+the flow, and stored nowhere. A password lives as long as the call that pipes it to sudo.
+A flow acts only on what it has shown: it is about one login on one host, and ends when
+another dialog changes the entry to another login or host.
 """
 
 import asyncio
@@ -39,19 +39,19 @@ from .coordinator import HomelabConfigEntry
 from .flow.connection import async_require_proof, confirmation, unconfirmed
 from .health.alarms import async_alarm
 from .health.checklist import brief, check_name, command, finding, symbol, words
-from .health.issues import async_is_cured, async_issue_row
+from .health.issues import async_is_fixed, async_issue_row
 from .markdown import copyable, escaped, fenced
 from .settings import HostAddress, HostOptions, is_watched, without_privileges
 
 type Work = Callable[[], Coroutine[Any, Any, str]]
-"""Something that runs beside the dialog; it returns the step that comes next."""
+"""Something that runs beside the dialog; it returns the next step."""
 
 _NOTHING_TO_TYPE = vol.Schema({})
 # Never a suggested value: what is typed here is used once and forgotten.
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off"))
 _PASSWORD_SCHEMA = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
 _NOT_RUN = frozenset({Outcome.NEEDS_TERMINAL, Outcome.OTHER_QUESTION, Outcome.REFUSED, Outcome.NO_PRIVILEGE})
-_CURED = frozenset({CheckStatus.OK, CheckStatus.INFO})
+_FIXED = frozenset({CheckStatus.OK, CheckStatus.INFO})
 
 
 async def async_create_fix_flow(
@@ -69,10 +69,10 @@ async def async_create_fix_flow(
 
 
 class GoneFlow(RepairsFlow):
-    """An issue of a host that is no longer watched."""
+    """The flow of an issue whose host is no longer monitored."""
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say so."""
+        """Show that the host is gone."""
         return self.async_abort(reason="gone")
 
 
@@ -80,19 +80,19 @@ class CheckFlow(RepairsFlow):
     """What the flows share: one host, one check, and testing it again."""
 
     def __init__(self, entry: HomelabConfigEntry, check: str) -> None:
-        """Know what the issue is about."""
+        """Remember what the issue is about."""
         self._entry = entry
         self._check = check
         self._address = HostAddress.from_data(entry.data)
-        """What is shown; nothing is done for another one."""
+        """The address that is shown; nothing is done for another one."""
         self._report: Report | None = None
         self._task: asyncio.Task[str] | None = None
         self._texts: Mapping[str, str] = {}
         self._reason = ""
-        """What is wrong, of what was shown."""
+        """The reason of the problem that was shown."""
 
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Show what is wrong now."""
+        """Show the current problem."""
         raise NotImplementedError
 
     async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
@@ -108,15 +108,15 @@ class CheckFlow(RepairsFlow):
         return self.async_abort(reason="ignored")
 
     async def async_step_gone(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the host was removed or disabled meanwhile."""
+        """Show that the host was removed or disabled meanwhile."""
         return self.async_abort(reason="gone")
 
     async def async_step_ended(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the host went while something was done with it, so that nobody knows how that ended."""
+        """Show that the host was unloaded while something ran on it, so that the outcome is unknown."""
         return self.async_abort(reason="ended")
 
     async def async_step_changed(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the issue is about another machine, user or host key now."""
+        """Show that the issue is about another machine, user or host key now."""
         return self.async_abort(reason="changed")
 
     async def async_step_test(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
@@ -124,14 +124,14 @@ class CheckFlow(RepairsFlow):
         return await self._async_progress("test", self._async_test)
 
     async def async_step_fixed(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the check is passed, and close the issue.
+        """Show that the check has passed, and close the issue.
 
-        Home Assistant deletes it then. By the time that the form is sent it may be about something new.
+        Home Assistant then deletes it. By the time the form is submitted it may be about something new.
         """
         if self._is_changed:
             return await self.async_step_changed()
         if user_input is not None:
-            if not async_is_cured(self.hass, self._entry.entry_id, self._check):
+            if not async_is_fixed(self.hass, self._entry.entry_id, self._check):
                 return await self._async_begin_again()
             return self.async_create_entry(data={})
         return self.async_show_form(
@@ -142,12 +142,12 @@ class CheckFlow(RepairsFlow):
         )
 
     async def _async_begin_again(self) -> RepairsFlowResult:
-        """Show what is wrong now, whatever the last test has found."""
+        """Show the current problem, whatever the last test has found."""
         self._report = None
         return await self.async_step_init()
 
     async def _async_test(self) -> str:
-        """Run the whole test and return the step that it leads to; it is stored, and issues follow it."""
+        """Run the whole test and return the next step; the report is stored, and issues are updated from it."""
         if self._is_changed:
             return "changed"
         try:
@@ -163,19 +163,19 @@ class CheckFlow(RepairsFlow):
         return self._step_after(report)
 
     def _step_after(self, report: Report) -> str:
-        """Return the step that a report leads to; a test is about what the entry said when that began."""
+        """Return the step that follows a report; a test is about the entry as it was when the test began."""
         if self._is_changed:
             return "changed"
         self._report = report
         row = report.row(self._check)
-        return "fixed" if row is not None and row.status in _CURED else "still_wrong"
+        return "fixed" if row is not None and row.status in _FIXED else "still_wrong"
 
     async def _async_progress(self, step: str, work: Work) -> RepairsFlowResult:
-        """Let something run beside the dialog, then go to the step that it returns."""
+        """Run something beside the dialog, then go to the step that it returns."""
         if self._task is None and self._is_changed:
             return await self.async_step_changed()
         if self._task is None:
-            # Not eager: progress that ends at once would hand what was submitted, a password, to the next step.
+            # Not eager: progress that ends at once would pass the submitted data, a password, to the next step.
             self._task = self.hass.async_create_task(work(), f"{DOMAIN} fix flow {step}", eager_start=False)
         if not self._task.done():
             return self.async_show_progress(
@@ -208,11 +208,11 @@ class CheckFlow(RepairsFlow):
 
     @property
     def _is_changed(self) -> bool:
-        """Tell whether the entry is no longer about the machine, the user and the host key that were shown."""
+        """Return whether the entry is no longer about the machine, the user and the host key that were shown."""
         return not self._address.is_same(HostAddress.from_data(self._entry.data))
 
     async def _async_placeholders(self) -> dict[str, str]:
-        """Return what the steps show: Markdown, but for `plain_…` in titles and labels, which are shown as they are."""
+        """Return the placeholders of the steps: Markdown, except `plain_…` for titles and labels, which are plain."""
         self._texts = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
         row, wrong = self._shown_row(), self._row()
         self._reason = wrong.reason if wrong else ""
@@ -227,14 +227,14 @@ class CheckFlow(RepairsFlow):
         }
 
     def _row(self) -> CheckResult | None:
-        """Return the last word on the check; a test that could not judge it says nothing new."""
+        """Return the last result of the check; a test that could not evaluate it adds nothing."""
         row = self._report.row(self._check) if self._report else None
         if row is None or row.status is CheckStatus.UNKNOWN:
             return async_issue_row(self.hass, self._entry.entry_id, self._check)
         return row
 
     def _shown_row(self) -> CheckResult | None:
-        """Return what is wrong: the check, or what kept the test from reaching it."""
+        """Return the row to show: the check, or what kept the test from evaluating it."""
         row = self._report.row(self._check) if self._report else None
         if self._report and row and row.status is CheckStatus.UNKNOWN:
             return self._report.hindrance or row
@@ -242,22 +242,22 @@ class CheckFlow(RepairsFlow):
 
 
 class RemedyFlow(CheckFlow):
-    """Cure a check by a command of the catalog, or show how it is done by hand."""
+    """Fix a check by a command of the catalog, or show how to do it by hand."""
 
     def __init__(self, entry: HomelabConfigEntry, check: str) -> None:
-        """Begin without a result."""
+        """Start without a result."""
         super().__init__(entry, check)
         self._memory = entry.runtime_data.store.memory
         self._result: RemedyResult | None = None
         self._lost = ""
         self._may_have_run = False
         self._shown: Remedy | None = None
-        """The command on the screen: no other one is run."""
+        """The command on the screen: no other command is run."""
         self._is_other = False
 
     @override
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Show what is wrong and offer what can be done about it."""
+        """Show the problem and offer what can be done about it."""
         remedy = self._remedy()
         if remedy is None:
             return await self.async_step_no_cure()
@@ -287,25 +287,25 @@ class RemedyFlow(CheckFlow):
         return await self._async_progress("run", partial(self._async_run, self._shown, None))
 
     async def async_step_password(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ask for the password of sudo, only after sudo has asked for it."""
+        """Ask for the password of sudo; only after sudo has asked for it."""
         if user_input is not None:
             return await self._async_progress("run", partial(self._async_run, self._shown, user_input[CONF_PASSWORD]))
         is_wrong = self._result is not None and self._result.outcome is Outcome.WRONG_PASSWORD
         return await self._async_form("password", _PASSWORD_SCHEMA, error="wrong_password" if is_wrong else None)
 
     async def async_step_not_run(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say why the command could not be run; a person can run it, then it is tested."""
+        """Explain why the command could not be run; a person can run it by hand, then the check is tested."""
         if user_input is None:
             return await self._async_form("not_run")
         self._forget()
         return await self.async_step_test()
 
     async def async_step_busy(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that another command runs on the host; whether it has cured this as well, a test tells."""
+        """Show that another command runs on the host; a test shows whether it has fixed this as well."""
         return await (self._async_form("busy") if user_input is None else self.async_step_test())
 
     async def async_step_still_wrong(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Show what is still wrong."""
+        """Show the problem that remains."""
         remedy = self._remedy()
         options = ["show", "test"] if remedy else ["test"]
         if remedy and remedy.where is Where.HOST:
@@ -319,16 +319,16 @@ class RemedyFlow(CheckFlow):
         self._forget()
         lock = remedy_lock(self.hass, self._entry)
         if lock.locked():
-            # Who waits would keep a password for that long.
+            # Waiting would keep the password in memory for that long.
             return "busy"
         async with lock:
-            # What is judged is what is connected to, however the entry is changed right after that.
+            # Check and connect to the same address, even if the entry is changed in between.
             address = HostAddress.from_data(self._entry.data)
             return self._hindrance(shown) or await self._async_run_alone(shown, password, address)
 
     def _hindrance(self, shown: Remedy | None) -> str | None:
-        """Return the step that says why the command is not run, None when it can be."""
-        # Of a host that was removed or disabled meanwhile nothing is asked any more.
+        """Return the step that explains why the command is not run, None if it can be."""
+        # A host that was removed or disabled meanwhile is not contacted any more.
         if self._entry.state is not ConfigEntryState.LOADED:
             return "gone"
         if self._is_changed:
@@ -338,7 +338,7 @@ class RemedyFlow(CheckFlow):
         return "init" if self._is_other else None
 
     async def _async_run_alone(self, remedy: Remedy | None, password: str | None, address: HostAddress) -> str:
-        """Run the command and return the next step; when it began it is tested, whatever it said."""
+        """Run the command and return the next step; once it has started, the check is tested, whatever the result."""
         if remedy is None or self._remedy() is None:
             return await self._async_test()
         try:
@@ -361,7 +361,7 @@ class RemedyFlow(CheckFlow):
         return step
 
     async def _async_command(self, remedy: Remedy, password: str | None, address: HostAddress) -> RemedyResult:
-        """Run the command over a connection that ends with it."""
+        """Run the command over a connection of its own."""
         connection = await async_connect(self.hass, self._entry, address)
         try:
             return await run_remedy(connection, remedy, password)
@@ -379,8 +379,8 @@ class RemedyFlow(CheckFlow):
         return await super()._async_begin_again()
 
     def _allow_sudo(self, remedy: Remedy) -> None:
-        """Let the probe use what the cure has allowed it."""
-        # The test has taken its time: by now the entry may be about another machine, or over.
+        """Allow the probe to use sudo for the section that the fix has permitted."""
+        # The test takes a while: by now the entry may be about another machine, or be removed.
         if remedy.sudo_section is None or self._is_changed or not is_watched(self.hass, self._entry):
             return
         allowed = HostOptions.from_options(self._entry.options).sudo
@@ -389,14 +389,14 @@ class RemedyFlow(CheckFlow):
         self.hass.config_entries.async_schedule_reload(self._entry.entry_id)
 
     def _remedy(self) -> Remedy | None:
-        """Look the cure up in the catalog."""
+        """Return the remedy from the catalog, None if there is none."""
         row = self._row()
         if row is None or row.remedy is None:
             return None
         return remedy_for(row.remedy, self._family(), self._address.target.username, row.placeholders)
 
     def _family(self) -> Family:
-        """Return the family of the host: by the last test, else by what it told at the last poll."""
+        """Return the family of the host: from the last test, otherwise from the last poll."""
         if report := self._report or restore_report(self._memory.last_test):
             return report.family
         system = self._memory.snapshot.sections.system
@@ -404,7 +404,7 @@ class RemedyFlow(CheckFlow):
 
     @override
     async def _async_placeholders(self) -> dict[str, str]:
-        """Add the command, what it is good for, and what it said."""
+        """Add the command, its purpose, and its result."""
         placeholders = await super()._async_placeholders()
         self._shown = remedy = self._remedy()
         note = self._word("other_command") if self._is_other else ""
@@ -413,19 +413,19 @@ class RemedyFlow(CheckFlow):
             "remedy": words(self._texts, "remedy", remedy.key) if remedy else "",
             "command": command(self._texts, remedy) if remedy else "",
             "brief_command": brief(self._texts, remedy) if remedy else "",
-            "cure": self._cure(remedy),
+            "cure": self._rerun(remedy),
             "result": "\n\n".join(self._shown_result()),
         }
 
-    def _cure(self, remedy: Remedy | None) -> str:
-        """Return the paragraphs of what *Run on the host again* would run, which may be another command by now."""
+    def _rerun(self, remedy: Remedy | None) -> str:
+        """Return the text about what *Run on the host again* would run, which may be another command by now."""
         if remedy is None or remedy.where is not Where.HOST:
             return ""
         parts = (words(self._texts, "remedy", remedy.key), self._word("would_run"), command(self._texts, remedy))
         return "\n\n".join(parts)
 
     def _shown_result(self) -> list[str]:
-        """Return the paragraphs that tell how the command went."""
+        """Return the paragraphs about the result of the command."""
         if self._lost:
             return [self._word("cut" if self._may_have_run else "not_reached"), fenced(self._lost)]
         if self._result is None:
@@ -439,37 +439,37 @@ class RemedyFlow(CheckFlow):
         return parts + ([self._word("truncated")] if result.truncated else [])
 
     def _word(self, key: str) -> str:
-        """Return a text about a result."""
+        """Return one of our texts about a result."""
         return words(self._texts, "remedy_result", key)
 
 
 class HostKeyFlow(CheckFlow):
-    """Compare the key that a host shows with those that are pinned; accepting it is an explicit act."""
+    """Compare the key that a host shows with the pinned ones; accepting it takes an explicit action."""
 
     def __init__(self, entry: HomelabConfigEntry, check: str) -> None:
-        """Have seen no key yet."""
+        """Start without a key."""
         super().__init__(entry, check)
         self._offered: OfferedKey | None = None
         self._accepted = ""
         self._pinned: tuple[str, ...] = self._address.host_keys
-        """The keys that are shown beside it: no others are replaced."""
+        """The keys that are shown beside it: only these are replaced."""
         self._failure = ""
         self._other: ConfigEntry[Any] | None = None
-        """Another host of ours, which is what answers."""
+        """Another host of ours, if that is the one that answers."""
 
     @override
     async def async_step_init(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Begin with the key."""
+        """Start with the key."""
         return await self.async_step_review()
 
     async def async_step_review(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ask the host for its key and show it beside the pinned ones."""
+        """Read the key of the host and show it beside the pinned ones."""
         await self._async_look()
         return await self._async_show_key()
 
     @override
     async def async_step_ignore(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ignore the issue of the key that was shown; another one that is offered by now is shown first."""
+        """Ignore the issue about the key that was shown; if the host offers another key by now, show that first."""
         if self._is_changed:
             return await self.async_step_changed()
         seen = self._offered.line if self._offered else ""
@@ -479,7 +479,7 @@ class HostKeyFlow(CheckFlow):
         return await super().async_step_ignore()
 
     async def _async_look(self) -> None:
-        """Ask the host for its key, to be shown beside those that are pinned now."""
+        """Read the key of the host, to show it beside those that are pinned now."""
         target, timeout = self._address.target, HostOptions.from_options(self._entry.options).timeout
         self._pinned = HostAddress.from_data(self._entry.data).host_keys
         try:
@@ -492,7 +492,7 @@ class HostKeyFlow(CheckFlow):
                 async_alarm(self._entry, changed)
 
     async def _async_show_key(self) -> RepairsFlowResult:
-        """Show the key that was seen last, or why none can be."""
+        """Show the key that was read last, or why none could be read."""
         if self._offered is None:
             return await self.async_step_unreachable()
         if fingerprint(self._offered.line) in map(fingerprint, self._pinned):
@@ -502,15 +502,15 @@ class HostKeyFlow(CheckFlow):
         return await self._async_menu("review", ["accept", "test", "ignore"])
 
     async def async_step_unreachable(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say why no key can be seen."""
+        """Show why no key could be read."""
         return await self._async_menu("unreachable", ["review", "ignore"])
 
     async def async_step_same_again(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say that the confirmed key is back, then test."""
+        """Show that the confirmed key is back, then test."""
         return await (self._async_form("same_again") if user_input is None else self.async_step_test())
 
     async def async_step_accept(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Ask for a yes to the very key that is shown."""
+        """Ask for a confirmation of exactly the key that is shown."""
         offered = self._offered.line if self._offered else ""
         if user_input is None or not offered:
             return await self._async_form("accept", confirmation(offered))
@@ -520,19 +520,19 @@ class HostKeyFlow(CheckFlow):
         return await self.async_step_pin()
 
     async def async_step_pin(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Pin the key that was confirmed, and no other, then test."""
+        """Pin exactly the key that was confirmed, then test."""
         return await self._async_progress("pin", partial(self._async_pin, self._accepted))
 
     async def async_step_still_wrong(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Show what is still wrong."""
+        """Show the problem that remains."""
         return await self._async_menu("still_wrong", ["review", "ignore"])
 
     async def async_step_other_host(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """Say which other host of ours answers: it has a device of its own, and this one is to be found elsewhere."""
+        """Show which other host of ours answers: it has its own device, and this host has another address."""
         return await self._async_menu("other_host", ["review", "ignore"])
 
     def _is_key_of_another(self, host_key: str) -> bool:
-        """Tell whether another entry has pinned a key, and note which one."""
+        """Return whether another entry has pinned a key, and note which one."""
         shown = fingerprint(host_key)
         self._other = next(
             (each for each, address in self._others() if shown in map(fingerprint, address.host_keys)), None
@@ -540,7 +540,7 @@ class HostKeyFlow(CheckFlow):
         return self._other is not None
 
     def _is_another(self, system: System | None) -> bool:
-        """Tell whether a machine says that it is the one of another entry and not of this one, and note which one."""
+        """Return whether a machine reports to be the one of another entry and not of this one; note that entry."""
         if not is_it(self._address.host_id, self._address.machine, (), system):
             self._other = next(
                 (each for each, address in self._others() if is_it(address.host_id, address.machine, (), system)), None
@@ -548,29 +548,29 @@ class HostKeyFlow(CheckFlow):
         return self._other is not None
 
     def _others(self) -> list[tuple[ConfigEntry[Any], HostAddress]]:
-        """Return the other entries, those that are switched off included."""
+        """Return the other entries with their addresses, disabled ones included."""
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         return [(each, HostAddress.from_data(each.data)) for each in entries if each is not self._entry]
 
     async def _async_pin(self, host_key: str) -> str:
-        """Let the entry start again with the accepted key, once the machine has proven that it has it, and test it."""
+        """Reload the entry with the accepted key, once the machine has proven that it has it; return the next step."""
         if step := self._obstacle(host_key) or await self._async_unproven(host_key) or self._obstacle(host_key):
             return step
-        # A machine with a new key most likely was reinstalled, and then has a new machine-id, too.
+        # A machine with a new key was most likely reinstalled, and then has a new machine-id, too.
         known = HostAddress.from_data(self._entry.data)
         accepted = replace(known, host_keys=(host_key,), is_proven=True, machine="")
         self._address = accepted
         self.hass.config_entries.async_update_entry(
             self._entry,
             data={**self._entry.data, **accepted.as_data()},
-            # Whoever has another key may be another machine, and nobody has allowed that one anything.
+            # A machine with another key may be another machine, which nobody has granted any privileges.
             options=without_privileges(self._entry.options),
         )
         await self.hass.config_entries.async_reload(self._entry.entry_id)
         return await self._async_test()
 
     def _obstacle(self, host_key: str) -> str | None:
-        """Return the step that says why this key is not pinned, None when it can be."""
+        """Return the step that explains why this key is not pinned, None if it can be."""
         if not is_watched(self.hass, self._entry):
             return "gone"
         if self._is_changed:
@@ -581,7 +581,10 @@ class HostKeyFlow(CheckFlow):
         return "other_host" if self._is_key_of_another(host_key) else None
 
     async def _async_unproven(self, host_key: str) -> str | None:
-        """Return the step that says why the machine does not prove that key: anybody who has seen one can show it."""
+        """Return the step for a machine that does not prove its key, None if it does.
+
+        Proof is needed, as anybody who has seen a key can show it.
+        """
         try:
             proof = async_require_proof(self.hass, self._address.target, host_key)
             system = await async_while_loaded(self.hass, self._entry, proof)
@@ -596,7 +599,7 @@ class HostKeyFlow(CheckFlow):
 
     @override
     async def _async_placeholders(self) -> dict[str, str]:
-        """Add the keys of both sides."""
+        """Add the offered and the pinned keys."""
         placeholders = await super()._async_placeholders()
         failure = {"reason": escaped(self._failure)} if self._failure else {}
         offered = self._offered

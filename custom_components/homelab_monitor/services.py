@@ -1,4 +1,4 @@
-"""Actions of the integration; each is for administrators, and none runs a free command."""
+"""Actions of the integration, all for administrators; none runs an arbitrary command."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from .client.tracking.usage import Usage, biggest, busiest, usages
 from .client.tracking.values import ContainerNames, container_name, container_names
 from .const import DOMAIN
 from .controls import (
-    async_ask,
     async_control_container,
     async_control_service,
     async_read_container_log,
     async_read_service_log,
+    async_request,
     find_container,
 )
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
@@ -47,28 +47,28 @@ ATTR_SERVICE = "service"
 SERVICE_TEST_HOST = "test_host"
 
 READINGS_APART_SECONDS = 2.0
-"""The kernel counts CPU time in hundredths of a second: this tells half a percent."""
+"""The kernel counts CPU time in hundredths of a second: this resolves half a percent."""
 
 _WHICH_HOST: Mapping[vol.Marker, object] = {
     vol.Optional(CONF_CONFIG_ENTRY_ID): cv.string,
     vol.Optional(ATTR_DEVICE_ID): cv.string,
 }
-"""A host is named by its entry or by its device."""
+"""A host is given by its entry or by its device."""
 _WHICH_SENSOR: Mapping[vol.Marker, object] = {vol.Optional(ATTR_ENTITY_ID): cv.entity_id}
-"""A sensor names both the host and what it is about there."""
+"""A sensor gives both the host and the item on it."""
 _NAMES_OF_HOST = (CONF_CONFIG_ENTRY_ID, ATTR_DEVICE_ID, ATTR_ENTITY_ID)
 _NAMES_ON_HOST = (ATTR_SERVICE, ATTR_CONTAINER, ATTR_ENTITY_ID)
 _NAME = vol.All(cv.string, vol.Length(1, 255))
 
 
 def _schema(fields: Mapping[vol.Marker, object] | None = None) -> VolSchemaType:
-    """Return the schema of an action about one host; how often that is named is looked at with words for people."""
+    """Return the schema of an action on one host; `_entry` checks how often it is given, with translated errors."""
     return vol.Schema({**_WHICH_HOST, **(fields or {})})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One action: what it is called with, what it gives back, and what does it."""
+    """One action: the schema of its data, whether it returns a response, and its handler."""
 
     schema: VolSchemaType
     response: SupportsResponse = SupportsResponse.NONE
@@ -81,7 +81,7 @@ async def _async_test_host(call: ServiceCall) -> ServiceResponse:
     report = await async_test_now(call.hass, entry)
     if call.data[ATTR_NOTIFY]:
         title, message = await async_notice(call.hass, report, entry.title)
-        # The next one of the same host takes its place.
+        # The next notification of the same host replaces it.
         persistent_notification.async_create(call.hass, message, title, f"{DOMAIN}_test_{entry.entry_id}")
     rows: list[dict[str, Any]] = await async_rows(call.hass, report)
     about = {"at": report.at, "seconds": report.seconds, "result": report.result.value}
@@ -107,7 +107,7 @@ async def _async_control_container(call: ServiceCall) -> None:
 
 
 def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container | None:
-    """Return the container that an action names, or whose device or entity it is about, None where it says none."""
+    """Return the container that an action gives by name, device or entity; None if it gives none."""
     if name := call.data.get(ATTR_CONTAINER):
         return find_container(coordinator, name)
     sensor = er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, ""))
@@ -125,7 +125,7 @@ def _container(call: ServiceCall, coordinator: HomelabCoordinator) -> Container 
 
 
 def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str | None:
-    """Return the unit that an action names (`nginx` is `nginx.service`), or whose sensor it is about, None if none."""
+    """Return the unit that an action gives by name (`nginx` is `nginx.service`) or sensor; None if it gives none."""
     if name := call.data.get(ATTR_SERVICE):
         return name if name.endswith(".service") else f"{name}.service"
     if sensor := er.async_get(call.hass).async_get(call.data.get(ATTR_ENTITY_ID, "")):
@@ -136,9 +136,9 @@ def _unit(call: ServiceCall, coordinator: HomelabCoordinator) -> str | None:
 
 
 async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
-    """Return who uses most CPU and most memory."""
+    """Return the processes that use most CPU and most memory."""
     coordinator = _entry(call).runtime_data
-    before, after = await async_ask(coordinator, "processes", Processes, again_after=READINGS_APART_SECONDS)
+    before, after = await async_request(coordinator, "processes", Processes, again_after=READINGS_APART_SECONDS)
     snapshot = coordinator.data.snapshot
     found, count = usages(before, after, most_percent(snapshot)), call.data[ATTR_COUNT]
     names = container_names(snapshot)
@@ -151,9 +151,9 @@ async def _async_get_processes(call: ServiceCall) -> ServiceResponse:
 
 
 def _process_row(at: float, names: ContainerNames, usage: Usage) -> JsonObjectType:
-    """Return one process of a reading that was just made; what nobody knows is left out."""
+    """Return one process of a new reading for a response, without unknown values; `at`: seconds since boot."""
     process = usage.process
-    # Both count from the kernel's boot; the uptime may be that of a container, which began later.
+    # Both count from the kernel's boot; the uptime may be that of a container, which started later.
     started = dt_util.utcnow() - timedelta(seconds=max(0.0, at - process.started_seconds))
     row: JsonObjectType = {
         "pid": process.pid,
@@ -171,29 +171,29 @@ def _process_row(at: float, names: ContainerNames, usage: Usage) -> JsonObjectTy
 
 
 async def _async_get_sockets(call: ServiceCall) -> ServiceResponse:
-    """Return who listens, and who can reach it; what nobody knows is left out."""
+    """Return the listening sockets, and from where they can be reached; unknown values are left out."""
     coordinator = _entry(call).runtime_data
-    (told,) = await async_ask(coordinator, "sockets", Sockets)
+    (reply,) = await async_request(coordinator, "sockets", Sockets)
     names = container_names(coordinator.data.snapshot)
     return {
-        "complete": dict(told.complete),
-        "sockets": [_socket_row(names, each) for each in told.sockets],
+        "complete": dict(reply.complete),
+        "sockets": [_socket_row(names, socket) for socket in reply.sockets],
     }
 
 
-def _socket_row(names: ContainerNames, told: Socket) -> JsonObjectType:
-    """Return one socket for a response, in the words of the other actions."""
+def _socket_row(names: ContainerNames, socket: Socket) -> JsonObjectType:
+    """Return one socket for a response, with the keys of the other actions."""
     row: JsonObjectType = {
-        "protocol": told.protocol,
-        "address": told.address,
-        "port": told.port,
-        "families": list(told.families),
-        "interface": told.interface,
-        "exposure": told.exposure,
-        "process": told.process,
-        "pid": told.pid,
-        "service": told.unit,
-        "container": container_name(names, told.container, told.unit),
+        "protocol": socket.protocol,
+        "address": socket.address,
+        "port": socket.port,
+        "families": list(socket.families),
+        "interface": socket.interface,
+        "exposure": socket.exposure,
+        "process": socket.process,
+        "pid": socket.pid,
+        "service": socket.unit,
+        "container": container_name(names, socket.container, socket.unit),
     }
     return {name: value for name, value in row.items() if value is not None}
 
@@ -269,7 +269,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 def _entry(call: ServiceCall) -> HomelabConfigEntry:
-    """Return the host that an action is about; raise a translated error when there is none, or it is named twice."""
+    """Return the entry of the host of an action; raise a translated error if there is none, or it is given twice."""
     about = {"entity": call.data.get(ATTR_ENTITY_ID, "")}
     named = [name for name in _NAMES_OF_HOST if call.data.get(name)]
     if len(named) != 1:
@@ -278,7 +278,7 @@ def _entry(call: ServiceCall) -> HomelabConfigEntry:
         raise _refuse(about, "named_twice")
     entry_id = call.data.get(CONF_CONFIG_ENTRY_ID)
     if device_id := call.data.get(ATTR_DEVICE_ID):
-        # The core's own helper knows no child devices before 2026.10.
+        # The core's own helper does not know child devices before 2026.10.
         child = dr.async_get(call.hass).async_get(
             device_id, include_main_devices=False, include_composite_devices=False
         )
@@ -294,10 +294,10 @@ def _entry(call: ServiceCall) -> HomelabConfigEntry:
 
 
 def _about(call: ServiceCall, coordinator: HomelabCoordinator) -> dict[str, str]:
-    """Return what the errors of an action name."""
+    """Return the placeholders for the errors of an action."""
     return {"name": coordinator.name, "entity": call.data.get(ATTR_ENTITY_ID, "")}
 
 
 def _refuse(about: Mapping[str, str], key: str) -> ServiceValidationError:
-    """Return the error that says why an action was not understood."""
+    """Return the error that explains why the data of an action is not valid."""
     return ServiceValidationError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=dict(about))

@@ -1,4 +1,4 @@
-"""What all sessions with hosts share: one copy of the probe programs, and few handshakes at once."""
+"""What all sessions with hosts share: one copy of the probe programs, and a limit of handshakes at once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ async def async_programs(hass: HomeAssistant) -> Programs:
 
 @callback
 def async_gate(hass: HomeAssistant) -> asyncio.Semaphore:
-    """Return what lets only so many SSH handshakes happen at once."""
+    """Return the semaphore that limits the number of SSH handshakes at once."""
     return hass.data.setdefault(_GATE, asyncio.Semaphore(MAX_HANDSHAKES))
 
 
 @callback
 def async_side_gate(hass: HomeAssistant) -> asyncio.Semaphore:
-    """Return the gate of machines that failed last time, so that they take no place of those that were well."""
+    """Return the gate for machines that failed last time, so that they take no place of those that work."""
     return hass.data.setdefault(_SIDE_GATE, asyncio.Semaphore(MAX_DOUBTFUL_HANDSHAKES))
 
 
@@ -48,11 +48,11 @@ async def async_new_session(  # noqa: PLR0913
     is_doubtful: bool = False,
     machine: str = "",
 ) -> ProbeSession:
-    """Return a session with a machine that must prove one of these keys; whoever asks for it closes it.
+    """Return a session with a machine that must prove one of these keys; the caller closes it.
 
-    `afresh`: nobody has confirmed each of them, so the first login keeps its own and drops the others.
-    `is_doubtful`: whether somebody is at that address nobody knows.
-    `machine`: which of all that may have such a key is meant, where that was noted.
+    `afresh`: not all keys are confirmed, so the first login keeps its own and drops the others.
+    `is_doubtful`: it is unknown whether a machine answers at that address.
+    `machine`: the id of the machine among all that may have such a key, "" if not known.
     """
     return ProbeSession(
         target,

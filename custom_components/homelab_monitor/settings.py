@@ -1,4 +1,4 @@
-"""What a config entry holds, typed: the connection (data) and the options."""
+"""The typed content of a config entry: the connection (data) and the options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -37,31 +37,31 @@ from .const import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostAddress:
-    """Where a host is and how it proves who it is (`entry.data`)."""
+    """Where a host is and how it proves its identity (`entry.data`)."""
 
     target: Target
     host_id: str
     host_keys: tuple[str, ...]
     platform: str = PLATFORM_LINUX
     is_proven: bool = True
-    """Each of the keys was confirmed by a person, or proven over one that was; older versions did not see to that."""
+    """Each of the keys was confirmed by a person, or proven over one that was; older versions did not ensure that."""
     home: str = ""
-    """The address that a person gave, where the entry has followed its host to another one."""
+    """The address that a person gave, if the entry has followed its host to another one."""
     home_port: int = 0
-    """The port there, where it is another one."""
+    """The port at that address, if it is another one."""
     machine: str = ""
-    """What the host makes of its machine-id, as of when a person last said which machine it is; "" where nobody knows.
+    """What the host derives from its machine-id, as of when a person last identified the machine; "" if unknown.
 
-    A reinstalled machine has another one than the `host_id` that it keeps, and so has a clone.
+    It differs from the `host_id` for a reinstalled machine, which keeps that, and for a clone.
     """
     key_sources: tuple[str, ...] = ()
-    """The addresses and networks that a person limited our key to, for every line that is offered for this host."""
+    """The addresses and networks to which a person limited our key, in every line that is offered for this host."""
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> HostAddress:
-        """Read the data of a config entry; what does not fit is left out, as anybody may have edited its file.
+        """Parse the data of a config entry; invalid values are left out, as anybody may have edited the file.
 
-        Without a host key nobody is let in, and without the rest of `is_complete` nobody is contacted.
+        Without a host key no machine is trusted, and without the rest of `is_complete` none is contacted.
         """
         return cls(
             target=Target(
@@ -81,34 +81,34 @@ class HostAddress:
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether it names a login on a machine."""
+        """Return whether it describes a login on a machine."""
         return bool(self.target.username and self.target.host and self.host_id)
 
     @property
     def confirmed_keys(self) -> tuple[str, ...]:
-        """Return the keys that a person vouches for; of an older entry, the only one that there was a command for."""
+        """Return the keys that a person has confirmed; for an older entry only the one that could be compared."""
         return self.host_keys if self.is_proven else self.host_keys[:1]
 
     def is_same(self, other: HostAddress) -> bool:
-        """Tell whether both are one login on one machine; keys that it proved or retired since are no difference."""
+        """Return whether both are one login on one machine, regardless of keys that it proved or retired since."""
         is_here = (self.target, self.host_id) == (other.target, other.host_id)
         has_same_key = self.host_keys == other.host_keys or not set(self.host_keys).isdisjoint(other.host_keys)
         return is_here and has_same_key
 
     @property
     def given(self) -> Target:
-        """Return where a person said that the host is."""
+        """Return the target that a person gave."""
         return replace(self.target, host=self.home or self.target.host, port=self.home_port or self.target.port)
 
     def at(self, there: Target) -> HostAddress:
-        """Return the same at an address that nobody gave, or at the one that a person did."""
+        """Return this host at another address, with the given one as its home, or back at the given one."""
         given = self.given
         if there.address == given.address:
             return replace(self, target=there, home="", home_port=0)
         return replace(self, target=there, home=given.host, home_port=0 if given.port == there.port else given.port)
 
     def with_home_of(self, known: HostAddress) -> HostAddress:
-        """Return this as where a known host is followed to: what a person gave for it is kept."""
+        """Return this address with the home of a known host, which is followed to here."""
         there = known.at(self.target)
         return replace(self, home=there.home, home_port=there.home_port)
 
@@ -190,7 +190,7 @@ class HostOptions:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HostOptions:
-        """Read the options of a config entry; what is not set, or does not fit, has its default."""
+        """Parse the options of a config entry; missing or invalid ones have their default."""
         return restored(cls, options)
 
     @property
@@ -208,13 +208,13 @@ PRIVILEGES = tuple(name for name, option in OPTIONS.items() if option.section is
 
 
 def _port(value: object, default: int = DEFAULT_PORT) -> int:
-    """Return the number of a port."""
+    """Return a valid port number, otherwise the default."""
     given = number(value, default)
     return int(given) if 0 < given < 2**16 else default
 
 
 def _sources(value: object) -> tuple[str, ...]:
-    """Return addresses and networks; they become part of a command line, and nothing else may."""
+    """Return valid addresses and networks, otherwise none: they become part of a command line."""
     try:
         return parse_sources(" ".join(texts(value)))
     except ValueError:
@@ -222,10 +222,10 @@ def _sources(value: object) -> tuple[str, ...]:
 
 
 def is_watched(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
-    """Tell whether an entry is still there and not switched off: while the network is waited for, both may end."""
+    """Return whether an entry still exists and is not disabled: both may change while we wait for the network."""
     return hass.config_entries.async_get_entry(entry.entry_id) is entry and entry.disabled_by is None
 
 
 def without_privileges(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for a machine that has not proven to be the one that they were chosen for."""
+    """Return the options without privileges, for a machine not proven to be the one that they were granted to."""
     return {name: value for name, value in options.items() if name not in PRIVILEGES}

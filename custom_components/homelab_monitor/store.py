@@ -1,8 +1,8 @@
-"""What outlives a restart: HA's own key pair, and per host its last known state.
+"""Store what outlives a restart: HA's own key pair, and the last known state of each host.
 
-The key pair is one for all hosts, in a private file (0600) of HA's storage, made on first
-use. A host's file holds its inventory, last snapshot, problems and last test, what nobody
-was told yet and what that is told against, and the job that installs updates.
+All hosts share one key pair, in a private file (0600) of HA's storage, made on first use.
+A host's file holds its inventory, last snapshot, problems and last test, the events that were
+not reported yet and the baseline for further events, and the job that installs updates.
 """
 
 import asyncio
@@ -49,9 +49,9 @@ KEY_STORAGE_KEY = f"{DOMAIN}.ssh_key"
 STORAGE_VERSION = 1
 SAVE_DELAY_SECONDS = 900.0
 HAND_OVER_SECONDS = 3600.0
-"""How long what a dialog saw of a host may become the first state of its entry; the first poll comes at once anyway."""
+"""How long the result of a dialog may become the first state of its entry; the first poll comes at once anyway."""
 OTHERS = 0o077
-"""Every right of the group and of others."""
+"""All permissions of the group and of others."""
 UNREADABLE = (
     ValueError,
     LookupError,
@@ -62,17 +62,17 @@ UNREADABLE = (
     RecursionError,
     UnsupportedStorageVersionError,
 )
-"""What a file raises that is there and means nothing to us: of another version, of another shape, of other values."""
+"""What an unreadable file raises: of another version, of another shape, or with other values."""
 
 _NO_TIME = 2.0**33
-"""Seconds since 1970 that mean nothing."""
+"""Seconds since 1970 from which on a time is invalid."""
 _KEY: HassKey[KeyPair] = HassKey(f"{DOMAIN}_key")
 _KEY_LOCK: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}_key_lock")
 _HANDED_OVER: HassKey[dict[str, HostMemory]] = HassKey(f"{DOMAIN}_handed_over")
 
 
 async def async_get_key(hass: HomeAssistant) -> KeyPair:
-    """Return HA's own key pair; it is made and saved on the first call."""
+    """Return HA's own key pair; the first call creates and saves it."""
     async with hass.data.setdefault(_KEY_LOCK, asyncio.Lock()):
         if _KEY not in hass.data:
             hass.data[_KEY] = await _async_load_key(hass)
@@ -80,7 +80,7 @@ async def async_get_key(hass: HomeAssistant) -> KeyPair:
 
 
 async def async_require_ecdsa(hass: HomeAssistant) -> KeyPair:
-    """Return HA's own key pair with the one of type ECDSA beside it, which is made and saved on the first call."""
+    """Return HA's own key pair including the ECDSA key in `beside`, which the first call creates and saves."""
     key = await async_get_key(hass)
     async with hass.data[_KEY_LOCK]:
         key = hass.data[_KEY]
@@ -97,30 +97,30 @@ def _key_store(hass: HomeAssistant) -> Store[dict[str, str]]:
 
 
 def _stored(key: KeyPair) -> dict[str, str]:
-    """Return what the file holds; a version that knows no second key reads the first."""
-    kept = {"private_key": key.private_openssh}
-    return kept | {"ecdsa_private_key": key.beside.private_openssh} if key.beside else kept
+    """Return the keys as the file holds them; a version that knows no second key reads the first."""
+    stored = {"private_key": key.private_openssh}
+    return stored | {"ecdsa_private_key": key.beside.private_openssh} if key.beside else stored
 
 
 def _restored(stored: Mapping[str, str]) -> KeyPair:
-    """Return the keys that a file holds; raise one of UNREADABLE."""
+    """Return the keys of a file; raise one of UNREADABLE if it cannot be read."""
     key = KeyPair.from_private(stored["private_key"])
     if (beside := stored.get("ecdsa_private_key")) is None:
         return key
     try:
         return replace(key, beside=KeyPair.from_private(beside, ECDSA))
     except ValueError as err:
-        # The first one lets us in nearly everywhere: it is not given up for this.
+        # The first key works on nearly all hosts: it is not given up for this.
         _LOGGER.warning("The ECDSA key in %s cannot be read; its hosts are given a new one: %s", KEY_STORAGE_KEY, err)
         return key
 
 
 async def _async_load_key(hass: HomeAssistant) -> KeyPair:
-    """Load the key pair, or make one; a file that holds none is moved aside and logged."""
+    """Load the key pair, or create one; a file without a valid key is moved aside and logged."""
     await hass.async_add_executor_job(_make_private, hass.config.path(STORAGE_DIR), KEY_STORAGE_KEY, logging.WARNING)
     store, stored = _key_store(hass), None
     try:
-        # What a link leads to has rights that nobody here knows or changes: a key that lies there is not ours to use.
+        # The target of a link has permissions that we neither know nor change: we must not use a key from there.
         await hass.async_add_executor_job(_require_file, store.path)
         if stored := await store.async_load():
             return _restored(stored)
@@ -129,7 +129,7 @@ async def _async_load_key(hass: HomeAssistant) -> KeyPair:
             "The SSH key in %s cannot be read and was moved to %s.unreadable; hosts have to be given a new one: %s",
             KEY_STORAGE_KEY,
             KEY_STORAGE_KEY,
-            _words(err),
+            _cause(err),
         )
         await _async_set_aside(hass, KEY_STORAGE_KEY, stored)
     key = await hass.async_add_executor_job(KeyPair.generate)
@@ -137,13 +137,13 @@ async def _async_load_key(hass: HomeAssistant) -> KeyPair:
     return key
 
 
-def _words(err: Exception) -> str:
-    """Return what an error says of a file, which may quote what is in it."""
+def _cause(err: Exception) -> str:
+    """Return the first line of an error about a file, which may quote its content, or the error's type."""
     return first_line(str(err)) or type(err).__name__
 
 
 def _require_file(path: str) -> None:
-    """Raise ValueError where something is that is no file, such as a link to one."""
+    """Raise ValueError if the path exists but is not a regular file, for example a link to one."""
     try:
         mode = Path(path).lstat().st_mode
     except FileNotFoundError:
@@ -153,7 +153,7 @@ def _require_file(path: str) -> None:
 
 
 def _make_private(folder: str, name: str, level: int) -> None:
-    """Take a file, and what was moved aside of it, from everybody else: a backup may restore them for all."""
+    """Set the mode of a file, and of its copies set aside, to 600: a backup may restore them readable for all."""
     for path in Path(folder).glob(f"{escape(name)}*"):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode) or not mode & OTHERS:
@@ -167,7 +167,7 @@ def _make_private(folder: str, name: str, level: int) -> None:
 
 
 async def _async_set_aside(hass: HomeAssistant, key: str, stored: object) -> None:
-    """Keep what cannot be understood under another name: `stored`, or the file where not even that was read."""
+    """Save unreadable data under another name: `stored`, or the file itself if not even that was read."""
     store: Store[Any] = Store(hass, STORAGE_VERSION, key, private=True, atomic_writes=True)
     aside: Store[Any] = Store(hass, STORAGE_VERSION, f"{key}.unreadable", private=True, atomic_writes=True)
     if stored is None:
@@ -178,23 +178,23 @@ async def _async_set_aside(hass: HomeAssistant, key: str, stored: object) -> Non
 
 
 def _move(path: str, to: str) -> None:
-    """Give a file another name, if it is there."""
+    """Rename a file if it exists."""
     if Path(path).exists(follow_symlinks=False):
         Path(path).replace(to)
 
 
 @dataclass(slots=True, kw_only=True)
 class AudienceMemory:
-    """What automations saw and heard of one host; `audience` alone writes it."""
+    """What automations know of one host; `audience` alone writes it."""
 
     watched_until: float | None = None
-    """Until when they could see whether the host is online, by the wall clock."""
+    """Until when they could see whether the host is online, as Unix time."""
     unexpected_until: float | None = None
-    """Until when they could see it and nobody expected it."""
+    """Until when they could see an unexpected absence, as Unix time."""
     is_held: bool = False
-    """Whether the host is online again and they were not told yet; `HostMemory.since` is that of its absence."""
+    """Whether the host is online again but they do not know yet; `HostMemory.since` is that of its absence."""
     untold: tuple[HostEvent, ...] = ()
-    """What happened and they were not told yet, the first one first."""
+    """The events that were not reported to them yet, oldest first."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -202,54 +202,54 @@ class UpgradeMemory:
     """The job that installs updates on one host; `installation` alone writes it."""
 
     manager: str = ""
-    """The package manager that is at work, as long as nobody has been told how that ended."""
+    """The package manager of the job, as long as its end has not been reported."""
     started: float | None = None
-    """When the job was last known to run, by the wall clock: the store may come back from a backup."""
+    """When the job was last known to run, as Unix time: the store may come back from a backup."""
     boot_id: str = ""
-    """The boot of the host in which it ran."""
+    """The id of the host's boot in which it ran."""
     wanted: tuple[str, ...] = ()
-    """Some of the packages that were pending when it began: name and version."""
+    """Some of the packages that were pending when it began, each as name and version."""
     failure: str = ""
-    """How the last one failed, as the key of an error; "" where it did not."""
+    """How the last job failed, as the key of an error; "" if it did not."""
 
 
 @dataclass(slots=True, kw_only=True)
 class HostMemory:
-    """What is remembered of one host; `coordinator` alone writes it, but for the parts that others own."""
+    """What is remembered of one host; `coordinator` alone writes it, except for the parts that others own."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     inventory: Inventory = field(default_factory=Inventory)
     """Changed in place, by the item tracker alone."""
     last_test: dict[str, Any] | None = None
     online: bool | None = None
-    """Whether the host was online when it was last looked at; None: nobody has looked."""
+    """Whether the host was online at the last check; None: never checked."""
     since: float | None = None
-    """Since when, by the wall clock."""
+    """Since when, as Unix time."""
     reason: str = ""
-    """Why it was offline, as the key of an error; "" where it was not, or nobody knows."""
+    """Why it was offline, as the key of an error; "" if it was not, or the reason is unknown."""
     baseline: Baseline | None = None
-    """What happenings are told against; None: not known."""
+    """The state that new snapshots are compared with to find events; None: not known."""
     problems: tuple[Problem, ...] = ()
-    """What was wrong with it."""
+    """Its last known problems."""
     seen: float | None = None
-    """When the host itself told it, by `time.monotonic`; None: before Home Assistant started."""
+    """When the host itself reported this, by `time.monotonic`; None: before Home Assistant started."""
     chosen: Selection = field(default_factory=Selection)
-    """Which services, filesystems and interfaces were chosen when that was last applied; `entity` alone writes it."""
+    """The services, filesystems and interfaces selected when that was last applied; `entity` alone writes it."""
     audience: AudienceMemory = field(default_factory=AudienceMemory)
     upgrade: UpgradeMemory = field(default_factory=UpgradeMemory)
 
     @property
     def age_seconds(self) -> float:
-        """Return for how long nothing was heard of the host, as far as this run of Home Assistant can tell."""
+        """Return the seconds since the host last answered, infinite if it has not in this run of Home Assistant."""
         return math.inf if self.seen is None else time.monotonic() - self.seen
 
 
 @callback
 def async_hand_over(hass: HomeAssistant, host_id: str, memory: HostMemory) -> None:
-    """Keep what the config flow learned until the new entry's store asks for it, or nobody does for too long."""
+    """Keep the findings of the config flow until the new entry's store loads them, or they are too old."""
     kept = hass.data.setdefault(_HANDED_OVER, {})
     kept[host_id] = memory
-    for other in [name for name, each in kept.items() if each.age_seconds > HAND_OVER_SECONDS]:
+    for other in [name for name, known in kept.items() if known.age_seconds > HAND_OVER_SECONDS]:
         del kept[other]
 
 
@@ -257,8 +257,8 @@ class HostStore:
     """The file of one host.
 
     A delayed save that is re-armed at every poll would never happen, so the first change
-    arms it once; what must not be lost is saved at once. Of a large file only what a host
-    cannot bring about by itself is: it would have megabytes written all the time.
+    arms it once; what must not be lost is saved at once. A large file is saved at once only
+    for changes that a host cannot cause by itself: otherwise megabytes would be written all the time.
     """
 
     def __init__(self, hass: HomeAssistant, entry_id: str, host_id: str) -> None:
@@ -272,7 +272,7 @@ class HostStore:
         self.memory = HostMemory()
 
     async def async_load(self) -> HostMemory:
-        """Read the file; one that cannot be understood is moved aside and logged."""
+        """Return the content of the file; an unreadable one is moved aside and logged."""
         handed_over = self._hass.data.get(_HANDED_OVER, {}).pop(self._host_id, None)
         if handed_over and handed_over.age_seconds > HAND_OVER_SECONDS:
             handed_over = None  # A dialog was left open for long, or its entry was never set up.
@@ -287,43 +287,43 @@ class HostStore:
                 "The stored state of %s cannot be read and was moved to %s.unreadable: %s",
                 self._key,
                 self._key,
-                _words(err),
+                _cause(err),
             )
             self.memory = handed_over or self.memory
             await _async_set_aside(self._hass, self._key, stored)
         return self.memory
 
-    async def async_look(self) -> HostMemory:
-        """Return what the file says, as far as it can be understood; a file of a later version stays where it is."""
+    async def async_read(self) -> HostMemory:
+        """Return the content of the file as far as it is readable; a file of a later version stays where it is."""
         try:
             stored = await self._store.async_load()
             return HostMemory() if stored is None else _remembered(stored)
         except (*UNREADABLE, HomeAssistantError) as err:
-            _LOGGER.debug("%s: %s", self._key, _words(err))
+            _LOGGER.debug("%s: %s", self._key, _cause(err))
             return HostMemory()
 
     @callback
     def async_changed(self) -> None:
-        """Note that the snapshot changed; it is saved within 15 minutes, a large file within hours, and at stop."""
+        """Note that the memory changed; it is saved within 15 minutes, a large file within hours, and at stop."""
         if not (self._is_dirty or self._is_closed):
             self._is_dirty = True
             self._store.async_delay_save(self._plain, LARGE_FILE_SECONDS if self._is_large else SAVE_DELAY_SECONDS)
 
     async def async_save(self, *, whatever_size: bool = False) -> None:
-        """Save at once; a large file not each time, but for what a person or a start has brought about."""
+        """Save at once; a large file only sometimes, unless `whatever_size`: for changes by a person or a start."""
         if self._is_large and not whatever_size and not self._large_saves.take():
             self.async_changed()
         elif not self._is_closed:
             await self._store.async_save(self._plain())
 
     async def async_close(self) -> None:
-        """Save for the last time: from now on the file is another one's, or is to be gone."""
+        """Save for the last time: from now on the file belongs to another store, or will be removed."""
         if not self._is_closed:
             await self._store.async_save(self._plain())
         self._is_closed = True
 
     async def async_remove(self) -> None:
-        """Delete the file, and what was moved aside of it."""
+        """Delete the file, and its copy set aside."""
         await self._store.async_remove()
         await Store[Any](self._hass, STORAGE_VERSION, f"{self._key}.unreadable").async_remove()
 
@@ -332,12 +332,12 @@ class HostStore:
         """Return the memory as plain JSON values."""
         self._is_dirty = False
         plain = self._everything()
-        # So it will be next time: what is known of items stays for a day at least.
+        # It will be about as large next time: what is known of items stays for at least a day.
         self._is_large = len(json_bytes(plain)) > LARGE_FILE_BYTES
         return plain
 
     def _everything(self) -> dict[str, Any]:
-        """Return all that is remembered."""
+        """Return all fields of the file."""
         audience, upgrade, chosen = self.memory.audience, self.memory.upgrade, self.memory.chosen
         return {
             "snapshot": self.memory.snapshot.as_dict(),
@@ -367,7 +367,7 @@ class HostStore:
 
 
 def _remembered(stored: Mapping[str, Any]) -> HostMemory:
-    """Return what a file says; raise one of UNREADABLE where the most of it means nothing."""
+    """Return the content of a file; raise one of UNREADABLE if its main parts are invalid."""
     test, inventory = stored.get("last_test"), restore_inventory(stored["inventory"])
     if isinstance(pace := stored.get("pace"), dict):
         inventory.keep_pace(pace, time.time() - number(pace.get("at"), time.time()))
@@ -402,31 +402,31 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
 
 
 def _moment(stored: object) -> float | None:
-    """Return a time of the wall clock that a file holds, None where it means nothing."""
+    """Return a Unix time of a file, None if it is not valid."""
     moment = number(stored, -1.0)
     return moment if 0 <= moment < _NO_TIME else None
 
 
 def _problems(stored: object) -> tuple[Problem, ...]:
-    """Return the problems that a file names; an earlier version noted no devices."""
+    """Return the problems of a file; an earlier version stored no devices."""
     rows = (texts(row) for row in (stored if isinstance(stored, list) else []))
     return tuple(Problem(kind=row[0], item=row[1], device="".join(row[2:])) for row in rows if len(row) in {2, 3})
 
 
 def _foremost(untold: tuple[HostEvent, ...]) -> list[HostEvent]:
-    """Return those that there is room for, in their order: none that a user brought about for one of the host's own."""
+    """Return the events to store, in order: those of a user never take the place of the host's own."""
     order = sorted(range(len(untold)), key=lambda at: bool(untold[at].owner))
     return [untold[at] for at in sorted(order[:UNTOLD_STORED])]
 
 
 def _untold(stored: object) -> tuple[HostEvent, ...]:
-    """Return the happenings that a file names."""
+    """Return the events of a file."""
     found: list[HostEvent] = []
     for row in (stored if isinstance(stored, list) else [])[:UNTOLD_STORED]:
         match row:
             case [str(kind), str(owner), dict(about)] if kind in EVENT_TYPES and len(owner) <= LINE_LIMIT:
-                words = {name: about[name] for name in ABOUT & about.keys()}
-                # An empty one says something as well: an empty owner that it is the host's own.
-                said = {name: each for name, each in words.items() if isinstance(each, str) and len(each) <= LINE_LIMIT}
-                found.append(HostEvent(type=kind, owner=owner, about=said))
+                known = {name: about[name] for name in ABOUT & about.keys()}
+                # An empty text has a meaning as well: an empty owner is the host itself.
+                valid = {k: v for k, v in known.items() if isinstance(v, str) and len(v) <= LINE_LIMIT}
+                found.append(HostEvent(type=kind, owner=owner, about=valid))
     return tuple(found)

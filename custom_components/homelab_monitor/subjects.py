@@ -1,7 +1,7 @@
-"""What a group of entities is about: one object each.
+"""The subjects of entities: the host, or a kind of item on it.
 
-A subject knows where its items are in a host's state, what reads their values, and which placeholder
-names one in the texts of its entities. `HOST` is the machine itself; all others are items of the inventory.
+A subject knows where its items are in a host's state, which readings return their values, and which placeholder
+holds an item's name in the texts of its entities. `HOST` is the host itself; all others are items of the inventory.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,12 +26,12 @@ from .readings import (
 from .state import HostState
 
 HOST_ITEM = ""
-"""The id of the one item that a host-wide subject has."""
+"""The id of the only item of a host-wide subject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject[ItemT]:
-    """What entities are about; `ItemT` is what the readings are given."""
+    """What entities are about; `ItemT` is the argument of the readings."""
 
     key: str
     readings: Readings[ItemT]
@@ -42,39 +42,39 @@ class Subject[ItemT]:
     """Whether each item is a device of its own, a child of the host's."""
 
     def item(self, state: HostState, item_id: str) -> ItemT | None:
-        """Return the item's value now, None while it is not there."""
+        """Return the item's current value, None while it is absent."""
         return cast("ItemT | None", state.items.get(self.key, {}).get(item_id))
 
     def has(self, key: str) -> Callable[[ItemT], bool]:
-        """Return what tells whether an item has a value of a key."""
+        """Return a predicate: whether an item has a value for a key."""
         reading = self.readings[key]
         return lambda item: reading(item) is not None
 
     def ids(self, coordinator: HomelabCoordinator) -> Iterable[str]:
-        """Return the ids of all known items, also of those that are away."""
+        """Return the ids of all known items, absent ones included."""
         return coordinator.inventory.items.get(self.key, {})
 
     def label(self, coordinator: HomelabCoordinator, item_id: str) -> str:
-        """Return what people call the item."""
+        """Return the item's name as people see it."""
         known = coordinator.inventory.items.get(self.key, {}).get(item_id)
         return known.title if known else item_id
 
     def name(self, coordinator: HomelabCoordinator, item_id: str) -> str:
-        """Return by what people choose the item: what the host calls it."""
+        """Return the name by which people select the item: the one that the host reports."""
         known = coordinator.inventory.items.get(self.key, {}).get(item_id)
         return known.name if known else item_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSubject(Subject[HostState]):
-    """The machine as a whole: its one item is the state itself."""
+    """The host as a whole: its only item is the state itself."""
 
     def item(self, state: HostState, item_id: str) -> HostState | None:  # noqa: ARG002
         """Return the state."""
         return state
 
     def ids(self, coordinator: HomelabCoordinator) -> Iterable[str]:  # noqa: ARG002
-        """Return the one id."""
+        """Return the only id."""
         return (HOST_ITEM,)
 
 

@@ -1,6 +1,6 @@
 """Switches: containers that can be started and stopped, where the options allow it.
 
-They are of the category CONFIG, which voice commands and areas leave out: else one that switches all off in a room
+They have the category CONFIG, which voice commands and areas leave out: otherwise switching everything off in a room
 would stop containers.
 """
 
@@ -21,7 +21,7 @@ from .entity import HomelabDescription, HomelabEntity, async_add_items
 from .subjects import CONTAINER
 
 PARALLEL_UPDATES = 0
-# Each has a channel of its own, and nothing should wait for a container that takes minutes to stop.
+# Each call has its own channel, and nothing should wait for a container that takes minutes to stop.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class HomelabSwitch[ItemT](HomelabEntity[ItemT], SwitchEntity):
     @property
     @override
     def shown(self) -> object:
-        """Return whether it can be turned, and how it is."""
+        """Return whether it is available, and whether it is on."""
         return self.available, self.is_on
 
     @property
@@ -90,7 +90,7 @@ class HomelabSwitch[ItemT](HomelabEntity[ItemT], SwitchEntity):
         await self._async_turn(is_on=False)
 
     async def _async_turn(self, *, is_on: bool) -> None:
-        """Do what the row says; what is away has no switch that could be turned."""
+        """Call the function of the row; do nothing while the item is absent."""
         item = self.item
         if item is not None:
             await self.entity_description.turn_fn(self.coordinator, item, is_on)

@@ -1,6 +1,6 @@
-"""Update entities: the operating system's packages that could be updated, with their list as release notes.
+"""Update entities: the pending updates of the operating system's packages, with their list as release notes.
 
-They are installed where the host's options allow it and its package manager is one that we know how to ask.
+They can be installed if the host's options allow it and its package manager is a supported one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +30,12 @@ from .subjects import HOST
 
 PARALLEL_UPDATES = 0
 SKIPPED = "skipped_version"
-"""What Home Assistant calls the version that a person skipped."""
+"""Home Assistant's name for the version that a person skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What is installed and what could be; both the same where there is nothing to do."""
+    """The installed and the latest version; both the same if there is nothing to update."""
 
     installed: str
     latest: str
@@ -43,20 +43,20 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class HomelabUpdateDescription[ItemT](UpdateEntityDescription, HomelabDescription[ItemT]):
-    """One row: software of an item that could be updated."""
+    """One row: software of an item that can be updated."""
 
     offer_fn: Callable[[ItemT], Offer | None]
-    """The offer, None while it is not known."""
+    """Return the offer, None while it is not known."""
 
     notes_fn: Callable[[ItemT], str | None]
-    """What is in it, in Markdown; apart from the offer, as it is long and seldom wanted."""
+    """Return its content, in Markdown; apart from the offer, as it is long and seldom needed."""
 
     attributes_fn: Callable[[ItemT], Mapping[str, int]]
-    """What was left unfinished, and what is not offered and why, in numbers."""
+    """Return how many packages were left unfinished, and how many are not offered, by cause."""
 
 
 def _packages(state: HostState) -> Offer | None:
-    """Return the packages of the operating system, in signs rather than words: versions cannot be translated."""
+    """Return the offer of packages, in symbols rather than words: versions cannot be translated."""
     updates = state.snapshot.sections.updates
     if updates is None or updates.pending is None:
         return None
@@ -67,14 +67,14 @@ def _packages(state: HostState) -> Offer | None:
 
 
 def _system(state: HostState) -> str:
-    """Return what the packages are of, as far as the host has told it."""
+    """Return the name of the operating system, or the best replacement that the host has reported."""
     updates, system = state.snapshot.sections.updates, state.snapshot.sections.system
     name = (system and (system.os_name or system.hostname)) or (updates.manager if updates else "")
     return shortened(name or "\N{HORIZONTAL ELLIPSIS}", VERSION_LIMIT)
 
 
 def _digest(state: HostState) -> str | None:
-    """Return what tells one set of packages from another, None while it is not known."""
+    """Return a hash of the offered set of packages, None while it is not known."""
     if (updates := state.snapshot.sections.updates) is None or updates.pending is None:
         return None
     packages = sorted((each.name, each.available or "", bool(each.security)) for each in updates.packages)
@@ -98,7 +98,7 @@ _CAUSES: tuple[tuple[str, Callable[[Updates], Withheld | None]], ...] = (
 
 
 def _counts(state: HostState) -> Mapping[str, int]:
-    """Return how many packages were left unfinished, and how many are not offered, cause by cause."""
+    """Return how many packages were left unfinished, and how many are not offered, by cause."""
     updates, counts = state.snapshot.sections.updates, dict[str, int]()
     if updates and updates.unfinished:
         counts["unfinished"] = updates.unfinished
@@ -111,14 +111,14 @@ def _counts(state: HostState) -> Mapping[str, int]:
 
 
 def _line(package: Package) -> str:
-    """Return one package with the versions before and after."""
-    versions = [_word(version) for version in (package.installed, package.available) if version]
+    """Return the line of one package, with the versions before and after."""
+    versions = [_text(version) for version in (package.installed, package.available) if version]
     mark = "\N{LOCK} " if package.security else ""
-    return f"- {mark}**{_word(package.name)}** " + " \N{RIGHTWARDS ARROW} ".join(versions)
+    return f"- {mark}**{_text(package.name)}** " + " \N{RIGHTWARDS ARROW} ".join(versions)
 
 
-def _word(text: str) -> str:
-    """Return a name or a version, which a host may make as long as it likes."""
+def _text(text: str) -> str:
+    """Return a name or a version, escaped and shortened: a host may make it as long as it likes."""
     return escaped(shortened(text, PACKAGE_TEXT_LIMIT))
 
 
@@ -144,47 +144,47 @@ async def async_setup_entry(
 
 
 class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
-    """Software of one item; it is told of."""
+    """Software of one item, shown only."""
 
     entity_description: HomelabUpdateDescription[ItemT]
     _attr_supported_features = UpdateEntityFeature.RELEASE_NOTES
 
     @property
     def _offer(self) -> Offer | None:
-        """Return what could be updated now."""
+        """Return the current offer."""
         item = self.item
         return None if item is None else self.entity_description.offer_fn(item)
 
     @property
     @override
     def shown(self) -> object:
-        """Return both versions, and what is not offered."""
+        """Return both versions, and the attributes."""
         return self.available, self._offer, self.extra_state_attributes
 
     @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any] | None:
-        """Return what is not offered and why."""
+        """Return how many packages are not offered, by cause."""
         item = self.item
         return None if item is None else self.entity_description.attributes_fn(item)
 
     @property
     @override
     def installed_version(self) -> str | None:
-        """Return the operating system."""
+        """Return the name of the operating system."""
         offer = self._offer
         return None if offer is None else offer.installed
 
     @property
     @override
     def latest_version(self) -> str | None:
-        """Return the operating system, and how much could be updated."""
+        """Return the name of the operating system, and how many packages can be updated."""
         offer = self._offer
         return None if offer is None else offer.latest
 
     @override
     def version_is_newer(self, latest_version: str, installed_version: str) -> bool:
-        """Return yes: this is asked only where the two differ, and they are no versions to compare."""
+        """Return True: this is called only if the two differ, and they cannot be compared as versions."""
         return True
 
     @override
@@ -195,30 +195,30 @@ class HomelabUpdate[ItemT](HomelabEntity[ItemT], UpdateEntity):
 
 
 class HostPackages(HomelabUpdate[HostState]):
-    """The packages of a host, which can be installed."""
+    """The packages of a host, which can be updated."""
 
     def __init__(
         self, coordinator: HomelabCoordinator, description: HomelabUpdateDescription[HostState], item_id: str
     ) -> None:
-        """Be ready to follow an installation."""
+        """Start to follow an installation."""
         super().__init__(coordinator, description, item_id)
         self._upgrade = HostInstallation(coordinator)
         self._known: Offer | None = None
-        """What was offered last while nothing was being installed."""
+        """The last offer while nothing was being installed."""
         self._summaries: Mapping[str, str] = {}
         self._skipped: str | None = None
-        """The packages that a person skipped: the version says only how many there are."""
+        """The digest of the packages that a person skipped: the version contains only their number."""
         self._looked_at: Sequence[object] = ()
         self._shown: object = None
-        # Not only while the entity is there: the job goes on where that is disabled or gets another name.
+        # Not only while the entity is added: the job goes on when the entity is disabled or renamed.
         self._upgrade.async_follow()
 
     @property
     @override
     def supported_features(self) -> UpdateEntityFeature:
-        """Offer to install only what the options allow and what is known how to."""
+        """Offer to install only if the options allow it and the package manager is supported."""
         sections = self.coordinator.data.snapshot.sections
-        # In the middle of an installation the host may not tell its package manager.
+        # During an installation the host may not report its package manager.
         can = self._upgrade.is_running or can_install_updates(sections.updates, sections.system)
         if not self.coordinator.options.install_updates or not can:
             return self._attr_supported_features
@@ -227,14 +227,14 @@ class HostPackages(HomelabUpdate[HostState]):
     @property
     @override
     def _offer(self) -> Offer | None:
-        """Return the offer; while it is installed that of before, and after a failure one in any case, with a sign.
+        """Return the offer; during an installation the one before it, and after a failure always one, with a symbol.
 
-        In the middle of an installation the package manager reads as up to date, or not at all.
+        During an installation the package manager looks up to date, or cannot be read at all.
         """
         offer = super()._offer
         if self._upgrade.is_running:
             offer = self._known or offer or self._bare_offer()
-            # A version that was skipped would read as off.
+            # With the version that was skipped, the entity would be off.
             mark = " \N{HOURGLASS WITH FLOWING SAND}" if self._skipped else ""
             pending = " + \N{PACKAGE}" if offer.latest == offer.installed else ""
             return replace(offer, latest=offer.latest + pending + mark)
@@ -244,25 +244,25 @@ class HostPackages(HomelabUpdate[HostState]):
         return offer
 
     def _bare_offer(self) -> Offer:
-        """Return an offer of nothing, as nothing is known."""
+        """Return an offer without updates, as nothing is known."""
         system = _system(self.coordinator.data)
         return Offer(installed=system, latest=system)
 
     @property
     def _failure(self) -> str:
-        """Return how the last installation failed, "" where it did not, or where none may be started any more."""
+        """Return how the last installation failed; "" if it did not, or if the option is off now."""
         return self._upgrade.failure if self.coordinator.options.install_updates else ""
 
     @callback
-    def _look_at_offer(self) -> None:
-        """Remember what is offered, to be shown while it is installed."""
+    def _note_offer(self) -> None:
+        """Remember the offer, to show it while it is installed."""
         if not self._upgrade.is_running:
             self._known = super()._offer
 
     @property
     @override
     def release_summary(self) -> str | None:
-        """Return that the last installation failed; every user sees it, so that no words of the host are in it."""
+        """Return that the last installation failed; without text of the host, as every user sees it."""
         return words(self._summaries, "installation", self._failure) if self._failure else None
 
     @property
@@ -274,7 +274,7 @@ class HostPackages(HomelabUpdate[HostState]):
     @property
     @override
     def in_progress(self) -> bool:
-        """Return whether packages are being installed; nobody tells how many are left."""
+        """Return whether packages are being installed; how many are left is unknown."""
         return self._upgrade.is_running
 
     @override
@@ -284,33 +284,33 @@ class HostPackages(HomelabUpdate[HostState]):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Know what was skipped, and the words for a failure."""
+        """Restore what was skipped, and load the texts for a failure."""
         await super().async_added_to_hass()
         stored = await self.async_get_last_extra_data()
         self._skipped = stored.as_dict().get(SKIPPED) if stored else None
-        self._look_at_offer()
-        self._look_at_skipped(self.state_attributes or {})
+        self._note_offer()
+        self._check_skipped(self.state_attributes or {})
         self._summaries = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
 
     @property
     @override
     def extra_restore_state_data(self) -> RestoredExtraData:
-        """Return which packages were skipped."""
+        """Return the digest of the packages that were skipped."""
         return RestoredExtraData({SKIPPED: self._skipped})
 
     @property
     def _digest(self) -> str | None:
-        """Return which packages are offered now."""
+        """Return the digest of the packages that are offered now."""
         item = self.item
         return None if item is None else _digest(item)
 
     @callback
-    def _look_at_skipped(self, shown: Mapping[str, Any]) -> None:
-        """Note which packages were skipped; offer others, of which there may be just as many."""
+    def _check_skipped(self, shown: Mapping[str, Any]) -> None:
+        """Note which packages were skipped; offer other ones again, even if their number is the same."""
         if shown.get(SKIPPED) is None:
             self._skipped = None
             return
-        # Only where something was skipped: this is looked at in every poll, and packages may be a thousand.
+        # Only if something was skipped: this runs at every poll, and there may be a thousand packages.
         if (digest := self._digest) is None:
             return
         if self._skipped is None:
@@ -321,15 +321,15 @@ class HostPackages(HomelabUpdate[HostState]):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Look after what is offered and what was skipped as well."""
+        """Update the offer and the skipped packages as well."""
         sections = self.coordinator.data.snapshot.sections
         now = (self.available, sections.updates, sections.system, self._failure, self._skipped, self.in_progress)
-        # Most polls tell nothing anew, and all that is shown is made of these.
+        # Most polls change nothing, and all that is shown is made of these.
         if not self._looked_at or not all(map(operator.is_, now, self._looked_at, strict=True)):
             self._looked_at = now
-            self._look_at_offer()
+            self._note_offer()
             self._shown = (super().shown, self.in_progress, self.supported_features)
         super()._handle_coordinator_update()
-        # What is shown says the same as `state_attributes`, which costs as much as all else here.
+        # The written state equals `state_attributes`, which costs as much as everything else here.
         state = self.hass.states.get(self.entity_id)
-        self._look_at_skipped(state.attributes if state else {})
+        self._check_skipped(state.attributes if state else {})

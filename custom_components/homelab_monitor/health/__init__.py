@@ -1,1 +1,1 @@
-"""What the checks of a host say, and what of it becomes a repair issue."""
+"""The results of the checks of a host, and the repair issues for them."""

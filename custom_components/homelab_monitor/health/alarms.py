@@ -1,7 +1,7 @@
-"""The alarm that somebody answers in the place of a host: one for all connections, whoever has opened them.
+"""Raise the alarm that another machine answers in the place of a host, for all connections alike.
 
-Whoever is between answers one connection and not the next one. So it does not matter whether that was one of the polls:
-a control, an installation, a test, a repair or a look at the known address raise the same alarm, with the same traces.
+Somebody in between may answer one connection and not the next. So it does not matter whether that was a poll: a
+control, an installation, a test, a repair or a check of the known address raises the same alarm, with the same traces.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from ..client.errors import ALARMS, HomelabError, without_frames
 
 @callback
 def async_alarm(entry: ConfigEntry[Any], err: HomelabError) -> None:
-    """Raise the alarm when an error of a connection beside the polls says that another machine answers.
+    """Raise the alarm if an error of a connection other than a poll shows that another machine answers.
 
-    `err` is about the address and the keys of the entry; anything else that went wrong is for the polls to find out.
+    `err` concerns the address and the keys of the entry; polls find out any other failure themselves.
     """
     coordinator = getattr(entry, "runtime_data", None) if entry.state is ConfigEntryState.LOADED else None
     if isinstance(err, ALARMS) and coordinator is not None:

@@ -1,4 +1,4 @@
-"""The capability test as people read it: a table in their language, and the command that cures each row."""
+"""Show the capability test to people: a table in their language, and the command that fixes each row."""
 
 from collections.abc import Mapping
 from textwrap import wrap
@@ -15,9 +15,9 @@ from ..markdown import copyable, folded, has_long_word, inline, table
 _NAME = 16
 """Characters of a check's name in one line."""
 _LINES = 10
-"""What has more of them is shown by what it comes to, and folded."""
+"""A command with more lines is shown as a summary of its changes, with its text folded."""
 SHOWN_ONLY = frozenset({"section_timed_out"})
-"""A test shows it, and that is all: one slow answer is nothing to repair, and polls count how many there are."""
+"""Only the test shows it: one slow reply needs no repair, and polls count how many there are."""
 _SYMBOLS: Mapping[CheckStatus, str] = {
     CheckStatus.OK: "✅",
     CheckStatus.INFO: "\N{INFORMATION SOURCE}\N{VARIATION SELECTOR-16}",
@@ -33,7 +33,7 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
     if not report.rows:
         return ""
     header = (words(texts, "checklist", "check"), words(texts, "checklist", "finding"))
-    # A long word would make the table wider than a phone; beneath it, it wraps.
+    # A long word would make the table wider than a phone; below the table it wraps.
     below = [row for row in report.rows if any(map(has_long_word, row.placeholders.values()))]
     rows = [
         (_short(f"{symbol(row)} {check_name(texts, row)}"), finding(texts, row))
@@ -43,16 +43,16 @@ async def async_checklist(hass: HomeAssistant, report: Report, username: str) ->
     parts = [table(header, rows)] if rows else []
     if below:
         parts.append("\n".join(f"- {symbol(row)} {check_name(texts, row)}: {finding(texts, row)}" for row in below))
-    cures = [
-        f"**{check_name(texts, row)}**{_between(cure)}{command(texts, cure)}"
+    fixes = [
+        f"**{check_name(texts, row)}**{_between(remedy)}{command(texts, remedy)}"
         for row in report.rows
-        if (cure := _cure(row, report, username))
+        if (remedy := _remedy(row, report, username))
     ]
-    return "\n\n".join([*parts, *cures])
+    return "\n\n".join([*parts, *fixes])
 
 
 def _short(name: str) -> str:
-    """Return a name that wraps only where it is long: it must neither give its width to the long column nor take it."""
+    """Return a name that wraps only where it is long: it must neither lose its width to the long column nor take it."""
     return " ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in wrap(name, _NAME))
 
 
@@ -66,9 +66,9 @@ async def async_rows(hass: HomeAssistant, report: Report) -> list[dict[str, Any]
 
 
 async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[str, str]:
-    """Return title and Markdown of a notification: which checks want something done, and where that is.
+    """Return title and Markdown of a notification: which checks need action, and where to take it.
 
-    Every user reads notifications, so there is no word of the host in it; the name in the title is that of its entry.
+    Every user can read notifications, so they contain no text of the host; the name in the title is that of its entry.
     """
     texts = await async_get_translations(hass, hass.config.language, "selector", [DOMAIN])
     result = words(texts, "test_result", report.result)
@@ -83,19 +83,19 @@ async def async_notice(hass: HomeAssistant, report: Report, name: str) -> tuple[
 
 
 def _notice_line(texts: Mapping[str, str], row: CheckResult) -> str:
-    """Return a check with what its issue is called; a refused login has none, it is Home Assistant's own."""
+    """Return a check with the name of its issue; a refused login has none, as Home Assistant shows its own."""
     problem = words(texts, "problem", row.reason)
     return f"{symbol(row)} {check_name(texts, row)}" + ("" if problem == row.reason else f": {problem}")
 
 
 def finding(texts: Mapping[str, str], row: CheckResult) -> str:
-    """Return what a check found, its remote words made harmless."""
-    said = {name: inline(value) for name, value in row.placeholders.items()}
-    return words(texts, "check_reason", row.reason).format_map(said)
+    """Return the finding of a check, with remote text made harmless."""
+    placeholders = {name: inline(value) for name, value in row.placeholders.items()}
+    return words(texts, "check_reason", row.reason).format_map(placeholders)
 
 
 def symbol(row: CheckResult) -> str:
-    """Return the sign of a row."""
+    """Return the symbol for the status of a row."""
     return _SYMBOLS[row.status]
 
 
@@ -104,8 +104,8 @@ def check_name(texts: Mapping[str, str], row: CheckResult) -> str:
     return words(texts, "check", row.check)
 
 
-def _cure(row: CheckResult, report: Report, username: str) -> Remedy | None:
-    """Return the remedy of a row that has a command, None when there is none."""
+def _remedy(row: CheckResult, report: Report, username: str) -> Remedy | None:
+    """Return the remedy of a row that has a command, None if there is none."""
     if row.status not in (CheckStatus.AMBER, CheckStatus.RED) or row.remedy is None:
         return None
     remedy = remedy_for(row.remedy, report.family, username, row.placeholders)
@@ -113,7 +113,7 @@ def _cure(row: CheckResult, report: Report, username: str) -> Remedy | None:
 
 
 def command(texts: Mapping[str, str], remedy: Remedy) -> str:
-    """Return a command to copy; of a long one what it comes to, and its text folded."""
+    """Return a command to copy; for a long one a summary of its changes, and its text folded."""
     if not _is_long(remedy):
         return copyable(remedy.text)
     title = words(texts, "remedy_change", "whole").format(count=f"{len(remedy.text.splitlines()):,}")
@@ -121,7 +121,7 @@ def command(texts: Mapping[str, str], remedy: Remedy) -> str:
 
 
 def brief(texts: Mapping[str, str], remedy: Remedy) -> str:
-    """Return a command for where it has been shown and sudo asks for the password, of a long one only its files."""
+    """Return a command for the form that asks for sudo's password, after it was shown; for a long one its files."""
     if not _is_long(remedy):
         return copyable(remedy.text)
     files = [f"- {copyable(each.path)}" for each in remedy.changes if not each.kind.endswith("_doas")]
@@ -129,17 +129,17 @@ def brief(texts: Mapping[str, str], remedy: Remedy) -> str:
 
 
 def _is_long(remedy: Remedy) -> bool:
-    """Tell whether a command would fill the screen."""
+    """Return whether a command would fill the screen."""
     return len(remedy.text.splitlines()) > _LINES
 
 
 def _between(remedy: Remedy) -> str:
-    """Return what stands between the name of a check and its command."""
+    """Return the line breaks between the name of a check and its command."""
     return "\n\n" if _is_long(remedy) else "\n"
 
 
 def _changes(texts: Mapping[str, str], remedy: Remedy) -> str:
-    """Return the paragraphs that say what a command does to which file."""
+    """Return the paragraphs that explain what a command does to which file."""
     shown = (
         (words(texts, "remedy_change", each.kind).format(path=copyable(each.path)), copyable(each.text))
         for each in remedy.changes
@@ -148,5 +148,5 @@ def _changes(texts: Mapping[str, str], remedy: Remedy) -> str:
 
 
 def words(texts: Mapping[str, str], group: str, key: str) -> str:
-    """Return a text of ours, the bare key where a translation lacks it."""
+    """Return one of our texts, or the bare key if a translation lacks it."""
     return texts.get(f"component.{DOMAIN}.selector.{group}.options.{key}", key)

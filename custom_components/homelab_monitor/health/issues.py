@@ -1,8 +1,8 @@
-"""What a check says becomes a repair issue, and ceases to be one: created and deleted in one function.
+"""Create and delete the repair issues for the results of checks, both in one function.
 
-One issue per host and check. Its texts hold nothing that a host wrote, because every user may
-list issues; what exactly is wrong is shown by the fix flow, to administrators. An ignored issue
-is ignored as long as it exists, so it is not deleted for a moment's good answer.
+There is one issue per host and check. Its texts hold nothing that a host wrote, because every user
+may list issues; the fix flow shows administrators what exactly is wrong. An ignored issue is
+ignored as long as it exists, so it is not deleted after a single good result.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from .checklist import SHOWN_ONLY, words
 BAD_POLLS = 3
 """Polls in a row that must find the same check amber or red before it is an issue."""
 GOOD_POLLS = 6
-"""Polls in a row that must find it right before the issue is deleted."""
+"""Polls in a row that must find the check green before the issue is deleted."""
 
 _SEVERITIES: Mapping[CheckStatus, ir.IssueSeverity] = {
     CheckStatus.AMBER: ir.IssueSeverity.WARNING,
@@ -33,13 +33,13 @@ _SEVERITIES: Mapping[CheckStatus, ir.IssueSeverity] = {
 _REAUTH = "login"
 """A refused login is Home Assistant's own "authenticate again"."""
 _OFFLINE = "reachable"
-"""Being offline is a state of the host: only a test that counts makes an issue of it, any answer ends that."""
+"""Being offline is a state of the host: only a row that counts at once makes an issue of it, and any reply ends it."""
 _AT_ONCE = frozenset({"host_key", "system", "python"})
-"""These do not come and go, and polling is suspended by them: there is no second poll to wait for."""
+"""These do not come and go, and they suspend polling: there is no second poll to wait for."""
 _RED_AT_ONCE = frozenset({"shell"})
-"""So is it by a login shell that runs no command, but not by one that only prints text."""
+"""A login shell that runs no command suspends polling as well, but one that only prints text does not."""
 _ALARMS = frozenset({"host_key_changed", "another_machine"})
-"""Somebody may have flooded us so that just this is not said."""
+"""Somebody may have used up the limit on purpose, so that exactly this is not shown."""
 
 _STREAKS: HassKey[dict[str, dict[str, int]]] = HassKey(f"{DOMAIN}_streaks")
 _BUCKETS: HassKey[dict[str, dict[str, Bucket]]] = HassKey(f"{DOMAIN}_issue_buckets")
@@ -48,9 +48,9 @@ _ROWS: HassKey[dict[str, dict[str, CheckResult]]] = HassKey(f"{DOMAIN}_rows")
 
 @callback
 def async_end_reauth(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
-    """Take back that a person should log in again: the login works. A dialog in which somebody is further goes on.
+    """Close the request to log in again, as the login works; return whether there was any dialog.
 
-    Return whether there was any dialog.
+    A dialog in which somebody is past the first step goes on.
     """
     dialogs = list(entry.async_get_active_flows(hass, {SOURCE_REAUTH}))
     for flow in dialogs:
@@ -65,8 +65,8 @@ def async_update_issues(
 ) -> None:
     """Create and delete the issues of one host.
 
-    `at_once`: the rows are those of a test and count by themselves; those of a poll count when
-    several in a row agree. What was not answered changes nothing.
+    `at_once`: the rows are those of a test and count immediately; those of a poll count when
+    several in a row agree. An unknown status changes nothing.
     """
     current = hass.data.setdefault(_ROWS, {}).setdefault(entry.entry_id, {})
     for row in rows:
@@ -88,7 +88,7 @@ def async_update_issues(
 
 @callback
 def async_rename_issues(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
-    """Let the issues of a host say the name that a person has given it."""
+    """Show the current name of a host in its issues, after a person has changed it."""
     registry = ir.async_get(hass)
     for check, row in _rows(hass, entry.entry_id).items():
         issue = registry.async_get_issue(DOMAIN, issue_id(entry.entry_id, check))
@@ -98,7 +98,7 @@ def async_rename_issues(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
 
 @callback
 def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
-    """Delete every issue of a host that is no longer watched."""
+    """Delete every issue of a host that is no longer monitored."""
     hass.data.get(_STREAKS, {}).pop(entry_id, None)
     hass.data.get(_BUCKETS, {}).pop(entry_id, None)
     hass.data.get(_ROWS, {}).pop(entry_id, None)
@@ -109,7 +109,7 @@ def async_remove_issues(hass: HomeAssistant, entry_id: str) -> None:
 
 @callback
 def async_hide_issues(hass: HomeAssistant, entry_id: str) -> None:
-    """Delete the issues of a host that is off for us, about which nobody can do anything; what was ignored stays so."""
+    """Delete the issues of a host whose entry is disabled, as nobody can fix them; ignored ones stay ignored."""
     hass.data.get(_STREAKS, {}).pop(entry_id, None)
     hass.data.get(_ROWS, {}).pop(entry_id, None)
     registry = ir.async_get(hass)
@@ -119,9 +119,9 @@ def async_hide_issues(hass: HomeAssistant, entry_id: str) -> None:
 
 
 def _issues(hass: HomeAssistant, entry_id: str) -> list[str]:
-    """Return the ids of all issues of a host; of an ignored one from an earlier run the registry has only the id."""
+    """Return the ids of all issues of a host; for those ignored in an earlier run the registry has only the id."""
     ids = [issue_id(entry_id, check.key) for check in CHECKS]
-    return [each for each in ids if (DOMAIN, each) in ir.async_get(hass).issues]
+    return [known for known in ids if (DOMAIN, known) in ir.async_get(hass).issues]
 
 
 @callback
@@ -132,7 +132,7 @@ def async_issue_row(hass: HomeAssistant, entry_id: str, check: str) -> CheckResu
 
 @callback
 def async_lost_issues(hass: HomeAssistant, entry_id: str) -> frozenset[str]:
-    """Return the checks that are wrong by their last word and have no issue: others can delete one, or it waits."""
+    """Return the checks whose last result is wrong but that have no issue: deleted by others, or not created yet."""
     if not (rows := _rows(hass, entry_id)):
         return frozenset()
     registry = ir.async_get(hass)
@@ -141,14 +141,14 @@ def async_lost_issues(hass: HomeAssistant, entry_id: str) -> frozenset[str]:
 
 
 @callback
-def async_is_cured(hass: HomeAssistant, entry_id: str, check: str) -> bool:
-    """Tell whether nothing is wrong with a check by its last word, and its issue is over."""
+def async_is_fixed(hass: HomeAssistant, entry_id: str, check: str) -> bool:
+    """Return whether the last result of a check is good, and its issue is closed."""
     issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry_id, check))
     return async_issue_row(hass, entry_id, check) is None and (issue is None or not issue.active)
 
 
 def _rows(hass: HomeAssistant, entry_id: str) -> Mapping[str, CheckResult]:
-    """Return the last word on every check of a host that is wrong."""
+    """Return the last result of every check of a host that is wrong, by check."""
     return hass.data.get(_ROWS, {}).get(entry_id, {})
 
 
@@ -159,7 +159,7 @@ def issue_id(entry_id: str, check: str) -> str:
 
 @callback
 def _counts(hass: HomeAssistant, entry_id: str, check: str, *, is_wrong: bool, at_once: bool) -> bool:
-    """Tell whether a check has said the same for long enough."""
+    """Return whether a check has had the same result often enough in a row to count."""
     streaks = hass.data.setdefault(_STREAKS, {}).setdefault(entry_id, {})
     before = streaks.get(check, 0)
     streak = max(before, 0) + 1 if is_wrong else min(before, 0) - 1
@@ -171,7 +171,7 @@ def _counts(hass: HomeAssistant, entry_id: str, check: str, *, is_wrong: bool, a
 
 @callback
 def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult, *, at_once: bool) -> None:
-    """Create or change the issue of a row; the same again is free, and polls may change it only so often."""
+    """Create or change the issue of a row; repeating it is free, and polls may change it only so often."""
     texts = async_get_cached_translations(hass, hass.config.language, "selector", DOMAIN)
     words_shown = {"name": entry.title, "problem": words(texts, "problem", row.reason)}
     known = ir.async_get(hass).async_get_issue(DOMAIN, issue_id(entry.entry_id, row.check))
@@ -187,13 +187,13 @@ def _create(hass: HomeAssistant, entry: ConfigEntry[Any], row: CheckResult, *, a
         severity=_SEVERITIES[row.status],
         translation_key=row.reason if row.reason == "host_key_changed" else "check",
         translation_placeholders=words_shown,
-        # Every user may read this: the command is looked up by these two when an administrator asks.
+        # Every user may read this: the fix flow of an administrator looks the command up by these two.
         data={"entry_id": entry.entry_id, "check": row.check},
     )
 
 
 @callback
 def _bucket(hass: HomeAssistant, entry_id: str, check: str, *, is_alarm: bool) -> Bucket:
-    """Return what bounds how often polls change the issue of a check; an alarm is soon told again."""
+    """Return the limit on how often polls change the issue of a check; an alarm may be shown again soon."""
     buckets = hass.data.setdefault(_BUCKETS, {}).setdefault(entry_id, {})
     return buckets.setdefault(check, Bucket(*(ALARM_WRITES if is_alarm else ISSUE_WRITES)))

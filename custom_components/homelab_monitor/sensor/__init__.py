@@ -31,7 +31,7 @@ PARALLEL_UPDATES = 0
 ALWAYS_WRITTEN_SECONDS = 300.0
 """A value is written at least this often, however little it moves."""
 SAME_MOMENT = timedelta(seconds=1)
-"""A boot time that is read again moves by what the network takes."""
+"""A boot time that is read again varies with the delay of the network."""
 
 SENSORS: tuple[tuple[HomelabSensorDescription[Any], ...], ...] = (
     HOST_SENSORS,
@@ -57,7 +57,7 @@ async def async_setup_entry(
 
 
 class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
-    """One value of one item, written when it says something new."""
+    """One value of one item, written when it has changed enough."""
 
     entity_description: HomelabSensorDescription[ItemT]
     _unrecorded_attributes = frozenset({"checks"})
@@ -74,11 +74,11 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         self._reading = reading = description.subject.readings[description.key]
         self._part_fn: Callable[[Any], object] | None = reading.part_fn if isinstance(reading, PartReader) else None
         self._settled: object = None
-        """What the value was made of when it was the one that is written; as long as it stays, there is no news."""
-        self._attr_native_value, self._moment = self._look(self.item)
+        """The source of the written value; as long as it is the same object, there is no news."""
+        self._attr_native_value, self._moment = self._read(self.item)
 
-    def _look(self, item: ItemT | None) -> tuple[StateType | datetime, float | None]:
-        """Return the item's value now, and when it was found, None where that is no news."""
+    def _read(self, item: ItemT | None) -> tuple[StateType | datetime, float | None]:
+        """Return the item's current value, and when it was found; None for the time if that is no news."""
         value = None if item is None else self._reading(item)
         if value is None and not self.coordinator.has_polled:
             value = self._restored
@@ -87,20 +87,20 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
     @property
     @override
     def attributes(self) -> Mapping[str, Any] | None:
-        """Return what is said about the value."""
+        """Return the attributes of the value."""
         item = self.item
         return None if item is None else self.entity_description.attributes_fn(item)
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Say what was said last until the first poll has ended, where what is remembered of the host does not tell it.
+        """Restore the last value until the first poll has ended, if the stored state of the host does not contain it.
 
         Rates need two polls.
         """
         await super().async_added_to_hass()
         if self._attr_native_value is None and (last := await self.async_get_last_sensor_data()):
             self._restored = last.native_value if isinstance(last.native_value, (str, int, float, datetime)) else None
-            self._attr_native_value, _ = self._look(self.item)
+            self._attr_native_value, _ = self._read(self.item)
 
     @callback
     @override
@@ -108,11 +108,11 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         """Write the state unless it moved too little to be worth a row in the database."""
         item, now = self.item, time.monotonic()
         source = item if item is None or self._part_fn is None else self._part_fn(item)
-        available = self._has_to_say(item)
+        available = self._is_available(item)
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if source is self._settled is not None and available is self._was_available and not is_due:
             return
-        value, moment = self._look(item)
+        value, moment = self._read(item)
         old, changed = self._attr_native_value, available != self._was_available or moment != self._moment
         if not changed and not is_due and not self._is_news(old, value, now):
             self._settled = source if value == old else None
@@ -136,7 +136,7 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
             return abs(value - old) >= SAME_MOMENT
         if not isinstance(old, (int, float)) or not isinstance(value, (int, float)):
             return old != value
-        # Idle and not idle are two things, whatever the size of the step; what wakes up every minute is just idle.
+        # Idle and not idle differ, whatever the size of the step; but something that wakes up every minute is idle.
         may_cross = now - self._crossed_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if may_cross and _crosses_zero(old, value):
             return True
@@ -147,5 +147,5 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
 
 
 def _crosses_zero(old: object, value: object) -> bool:
-    """Return whether something began or ended between two numbers."""
+    """Return whether exactly one of two numbers is zero: something has started or ended."""
     return isinstance(old, (int, float)) and isinstance(value, (int, float)) and (old == 0) != (value == 0)

@@ -31,22 +31,22 @@ class HomelabSensorDescription[ItemT](SensorEntityDescription, HomelabDescriptio
     """Smallest change that is written, in the native unit: at most half the displayed step."""
 
     is_calm: bool = False
-    """Whether only a change of at least the deadband is written: not each small one after five minutes, nor one from
-    zero. What there are many of idles at nearly nothing, and wakes up all the time."""
+    """Whether only a change of at least the deadband is written: neither a smaller one after five minutes, nor one from
+    zero. For kinds with many items, which are nearly idle most of the time and wake up all the time."""
 
     threshold_fn: Callable[[HostOptions], float] | None = None
-    """The configured limit whose crossing is always written."""
+    """Return the configured limit; crossing it is always written."""
 
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None
-    """What is said about the value."""
+    """Return the attributes of the value."""
 
     moment_fn: Callable[[ItemT], float | None] = lambda _: None
-    """When the value was found, where it is news that the same was found again."""
+    """Return when the value was found, if finding the same value again is news."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """How one kind of value is shown, and the smallest change of it that is worth a row in the database."""
+    """How one kind of value is shown, and its smallest change that is worth a row in the database."""
 
     unit: str | None = None
     shown_unit: str | None = None
@@ -64,7 +64,7 @@ CELSIUS = Quantity(
 )
 WATTS = Quantity(unit=UnitOfPower.WATT, device_class=SensorDeviceClass.POWER, precision=0, deadband=0.5)
 RPM = Quantity(unit=REVOLUTIONS_PER_MINUTE, precision=0, deadband=0.5)
-"""Read in tens: a fan's last digit is noise, and the frontend takes no precision below 0."""
+"""Rounded to tens: a fan's last digit is noise, and the frontend supports no precision below 0."""
 SIZE = Quantity(
     unit=UnitOfInformation.BYTES,
     shown_unit=UnitOfInformation.GIBIBYTES,
@@ -130,7 +130,7 @@ def measured[ItemT](  # noqa: PLR0913 - a row says what is special about it, and
     exists_fn: Callable[[ItemT], bool] | None = None,
     attributes_fn: Callable[[ItemT], Mapping[str, Any] | None] = lambda _: None,
 ) -> HomelabSensorDescription[ItemT]:
-    """Return the row of a measured value; without an `exists_fn` it exists once it has been read."""
+    """Return the row of a measured value; without `exists_fn` it exists once it has been read."""
     return HomelabSensorDescription(
         key=key,
         subject=subject,

@@ -1,4 +1,4 @@
-"""The sensors of the machine as a whole."""
+"""The sensors of the host as a whole."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,13 +29,13 @@ from .descriptions import (
 TEST_RESULTS = [CheckStatus.OK.value, CheckStatus.AMBER.value, CheckStatus.RED.value]
 
 
-def _failed_logins_judged(part: FailedLogins) -> Mapping[str, Any]:
-    """Return why the number is known, unknown, or less than it may have been."""
+def _failed_logins_attributes(part: FailedLogins) -> Mapping[str, Any]:
+    """Return why the number is known or unknown, and whether it is only a lower bound."""
     return {"reason": part.reason, "lower_bound": part.lower_bound}
 
 
 def _checks(test: Report) -> Mapping[str, Any]:
-    """Return when it was, and what each check said: no word of the host, as every user sees this."""
+    """Return the time of the test and the status of each check; no text of the host, as every user sees this."""
     tested = datetime.fromtimestamp(test.at, UTC).isoformat(timespec="seconds")
     return {"tested": tested, "checks": {row.check: row.status.value for row in test.rows}}
 
@@ -82,7 +82,7 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         enabled=False,
         diagnostic=True,
         exists_fn=FAILED_LOGINS.exists,
-        attributes_fn=FAILED_LOGINS.read(_failed_logins_judged),
+        attributes_fn=FAILED_LOGINS.read(_failed_logins_attributes),
     ),
     measured(HOST, "fail2ban_bans", COUNT, enabled=False, diagnostic=True),
     measured(HOST, "active_services", COUNT, enabled=False, diagnostic=True),
@@ -100,7 +100,7 @@ HOST_SENSORS: tuple[HomelabSensorDescription[HostState], ...] = (
         device_class=SensorDeviceClass.ENUM,
         options=TEST_RESULTS,
         entity_category=EntityCategory.DIAGNOSTIC,
-        # What stands in the way is of interest most while the host is offline.
+        # The cause of a failure is most useful while the host is offline.
         stays_available=True,
         exists_fn=LAST_TEST.exists,
         attributes_fn=LAST_TEST.read(_checks),

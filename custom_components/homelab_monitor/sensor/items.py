@@ -31,12 +31,12 @@ def _has_health(item: ContainerRates) -> bool:
 
 
 def _image_parts(item: ContainerRates) -> dict[str, str | None]:
-    """Return the image and its version one by one, as an automation wants them."""
+    """Return the image and its version separately, as automations need them."""
     return {"repository": item.container.image_repository, "tag": item.container.image_tag}
 
 
 def _age(item: Filesystem) -> dict[str, float] | None:
-    """Return how old the values are, where they are not read each time."""
+    """Return the age of the values, if they are not read at each poll."""
     return None if item.age_seconds is None else {"age_seconds": item.age_seconds}
 
 
