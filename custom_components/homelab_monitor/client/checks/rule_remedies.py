@@ -4,7 +4,7 @@ They are shown as they are run. POSIX sh without a single quote, as each stands 
 without two backslashes in a row, which fish would read as one. Words in braces are filled in by `remedies`.
 
 What they do to a file: a rule is removed only if it is, word for word, one that this integration has made or
-documented. Any other rule that names the script belongs to the user: it is reported with its place, and a person
+documented. Any other rule that names the script is not ours: it is reported with its place, and a person
 changes it. Everything is made and checked in a folder that only root can write before anything is put in place.
 """
 
