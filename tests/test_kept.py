@@ -1,8 +1,8 @@
 """What an upgrade must not change, against a record of it: ids, names that automations use, files, lines on the wire.
 
 What is recorded in `fixtures/kept.json` is what users of an earlier version have: in their registries, in their
-automations, in `.storage`. Something new is added by `HOMELAB_KEEP=1 pytest tests/test_kept.py`; what is there already
-changes only with a migration.
+automations, in `.storage`. `HOMELAB_KEEP=1 pytest tests/test_kept.py` adds new names; what is on record changes
+only with a migration.
 """
 
 from collections.abc import Iterable
@@ -54,12 +54,18 @@ ANSWERS = {"get_processes": {}, "get_sockets": {}, "get_log": {"service": "nginx
 
 
 def kept(name: str, value: Any) -> Any:
-    """Return what is on record under a name; with HOMELAB_KEEP set, put it there first, unless something is."""
+    """Return what is on record under a name; with HOMELAB_KEEP set, add what is new, also to a list."""
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    if os.environ.get("HOMELAB_KEEP") and name not in record:
-        record[name] = value
+    if os.environ.get("HOMELAB_KEEP"):
+        before = record.get(name, value)
+        record[name] = sorted({*before, *value}) if _is_list_of_names(before) else before
         RECORD.write_text(written(record))
     return record[name]
+
+
+def _is_list_of_names(value: Any) -> bool:
+    """Return whether a record is a list of names, to which new ones can be added."""
+    return isinstance(value, list) and value == sorted(value) and all(isinstance(each, str) for each in value)
 
 
 def written(record: dict[str, Any]) -> str:
@@ -79,9 +85,11 @@ def written(record: dict[str, Any]) -> str:
     return short(record, "") + "\n"
 
 
-def missing_of(name: str, now: list[str]) -> set[str]:
-    """Return what is on record and not there any more."""
-    return set(kept(name, now)) - set(now)
+def changes_of(name: str, now: list[str]) -> list[str]:
+    """Return what is on record and no longer there, and what is there and not on record."""
+    record = set(kept(name, now))
+    gone = [f"{each} is gone" for each in sorted(record - set(now))]
+    return gone + [f"{each} is new: HOMELAB_KEEP=1 adds it to the record" for each in sorted(set(now) - record)]
 
 
 def leaves(tree: dict[str, Any], above: str = "") -> list[str]:
@@ -122,18 +130,18 @@ async def test_ids_of_entities(
     await host.move(40, step=5)
     entries = er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)
     now = sorted(f"{each.domain} {each.unique_id} {each.translation_key}" for each in entries)
-    assert not missing_of(f"entities of {name}", now)
+    assert not changes_of(f"entities of {name}", now)
 
 
 def test_names_of_texts_and_icons() -> None:
     texts = json.loads((INTEGRATION / "translations" / "en.json").read_text())
     now = leaves({part: texts[part] for part in ("entity", "issues", "services")})
-    assert not missing_of("texts", sorted(now))
-    assert not missing_of("icons", sorted(leaves(json.loads((INTEGRATION / "icons.json").read_text()))))
+    assert not changes_of("texts", sorted(now))
+    assert not changes_of("icons", sorted(leaves(json.loads((INTEGRATION / "icons.json").read_text()))))
 
 
 def test_ids_of_issues() -> None:
-    assert not missing_of("issues", sorted(issue_id("ENTRY", check.key) for check in CHECKS))
+    assert not changes_of("issues", sorted(issue_id("ENTRY", check.key) for check in CHECKS))
 
 
 async def test_types_of_events(host: Host, entity_registry: er.EntityRegistry) -> None:
@@ -141,7 +149,7 @@ async def test_types_of_events(host: Host, entity_registry: er.EntityRegistry) -
     entries = er.async_entries_for_config_entry(entity_registry, host.entry.entry_id)
     events = [each for each in entries if each.domain == "event"]
     now = sorted(f"{each.translation_key} {name}" for each in events for name in each.capabilities["event_types"])
-    assert not missing_of("events", now)
+    assert not changes_of("events", now)
 
 
 def test_names_and_fields_of_actions() -> None:
@@ -159,7 +167,7 @@ def test_names_and_fields_of_actions() -> None:
         if not action.startswith(".")
         for field in ["", *fields(each)]
     )
-    assert not missing_of("actions", now)
+    assert not changes_of("actions", now)
 
 
 @pytest.mark.parametrize("action", ANSWERS)
@@ -224,7 +232,7 @@ def test_lines_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replies(name: str) -> None:
     reply = decode_reply("host", json.dumps(recorded_reply(name)).encode())
     now = sorted(re.sub(r"\[\d+\]", "[]", leaf) for leaf in set(paths(reply.sections)))
-    assert not missing_of(f"reply of {name}", now)
+    assert not changes_of(f"reply of {name}", now)
 
 
 def paths(sections: Any) -> set[str]:

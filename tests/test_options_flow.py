@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 import json
 from pathlib import Path
 import re
@@ -222,9 +222,10 @@ def texts_of(name: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def is_on_the_page(name: str) -> bool:
-    """Tell whether a table of the page has a row about an option; one of several names has a row for each."""
-    label = re.escape(texts_of(name)["data"].get(name, ""))
-    return bool(label) and re.search(rf"^\| {label}(:.*)? \|", PAGE, re.MULTILINE) is not None
+    """Return whether the table of its part has a row about an option; one of several names has a row for each."""
+    label, part = re.escape(texts_of(name)["data"].get(name, "")), OPTIONS[name].section
+    page = PAGE.partition(f"## {TEXTS['sections'][part]['name']}\n")[2].partition("\n## ")[0] if part else PAGE
+    return bool(label) and re.search(rf"^\| {label}(:.*)? \|", page, re.MULTILINE) is not None
 
 
 def is_used(name: str) -> bool:
@@ -234,11 +235,16 @@ def is_used(name: str) -> bool:
     return any(re.search(rf"\boptions\.{name}\b|\brequire\(\w+, CONF_{name.upper()}\b", each) for each in sources)
 
 
+def is_kept(name: str) -> bool:
+    """Return whether the record would show that a value is lost: it is not the default."""
+    return KEPT["options as read"].get(name) not in (None, json.loads(json.dumps(asdict(HostOptions())))[name])
+
+
 PLACES: Mapping[str, Callable[[str], bool]] = {
     "settings.py": lambda name: get_type_hints(HostOptions)[name] in (bool, float, float | None, tuple[str, ...]),
     "translations/en.json": lambda name: all(name in texts_of(name)[part] for part in ("data", "data_description")),
     "docs/options.md": is_on_the_page,
-    "tests/fixtures/kept.json": lambda name: name in KEPT["options of an entry"] and name in KEPT["options as read"],
+    "tests/fixtures/kept.json": lambda name: name in KEPT["options of an entry"] and is_kept(name),
     "where it is used": is_used,
 }
 """Where an option stands, and whether it does."""

@@ -91,6 +91,21 @@ def test_every_remedy_that_is_shown_has_its_text() -> None:
     assert shown == SELECTOR["remedy"]
 
 
+def test_every_remedy_that_a_verdict_names_has_a_command() -> None:
+    verdicts = [
+        node
+        for path in (ROOT / "client" / "checks").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Verdict"
+    ]
+    remedies = [*(each.args[3] for each in verdicts if len(each.args) > 3)]
+    remedies += [word.value for each in verdicts for word in each.keywords if word.arg == "remedy"]
+    constants = [node for each in remedies for node in ast.walk(each) if isinstance(node, ast.Constant)]
+    named = {node.value for node in constants if isinstance(node.value, str)}
+    assert named - {row.remedy for row in REMEDIES.values()} == set()
+    assert len(named) > 10, "verdicts are written in another way now"
+
+
 def test_every_word_about_a_result_is_used() -> None:
     source = inspect.getsource(repairs)
     outcomes = {outcome.value for outcome in Outcome if outcome not in (Outcome.DONE, Outcome.FAILED)}

@@ -60,6 +60,7 @@ from tests.sshd import Sshd
 
 REPLIES = Path(__file__).parents[1] / "fixtures" / "replies"
 TARGET = Target("mon", "nas.lan")
+NO_OPTIONS = {"installs_updates": False, "sudo": ()}
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmDdEhKX5t9v2wWSGTYtcB4oaXtLkxGXLfBAfJ8sgPM"
 NOW = 1_763_940_000.5
 
@@ -100,6 +101,7 @@ def evidence(**changes: object) -> Evidence:
         snapshot=snapshot(),
         poll_seconds=0.25,
         facts=facts(),
+        **NO_OPTIONS,
     )
     return replace(plain, **changes)
 
@@ -111,7 +113,7 @@ def row(check: str, **changes: object) -> CheckResult:
 
 def failed(error: HomelabError, *, connected: bool = False) -> Evidence:
     """Return what is known when an error came before everything else."""
-    return Evidence(target=TARGET, host_keys=(HOST_KEY,), is_connected=connected, error=error)
+    return Evidence(target=TARGET, host_keys=(HOST_KEY,), is_connected=connected, error=error, **NO_OPTIONS)
 
 
 # ---------------------------------------------------------------- judging
@@ -143,7 +145,7 @@ def test_a_plain_host_is_green():
 
 
 def test_without_evidence_nothing_is_checked():
-    rows = evaluate(Evidence(target=TARGET))
+    rows = evaluate(Evidence(target=TARGET, **NO_OPTIONS))
     assert [each.check for each in rows] == [check.key for check in CHECKS]
     assert {each.status for each in rows} == {CheckStatus.UNKNOWN}
 
@@ -505,11 +507,18 @@ def test_every_remedy_that_a_row_names_is_in_the_catalog():
     assert {remedy for remedy in named if f'"{remedy}"' not in source} == {"allow_smart"}
 
 
+def test_a_script_that_reported_nothing_makes_no_check_ok():
+    """A field of the facts that the script did not report must not look like a good answer."""
+    rows = evaluate(Evidence(target=TARGET, is_connected=True, facts=Facts(is_complete=True), **NO_OPTIONS))
+    # These are known from the connection itself.
+    assert {each.check for each in rows if each.status is CheckStatus.OK} <= {"reachable", "host_key", "login", "shell"}
+
+
 def test_the_family_comes_from_the_best_witness():
     assert evidence().family is Family.DEBIAN
     assert evidence(facts=None).family is Family.DEBIAN
     assert evidence(facts=facts(os_release={"ID": "alpine"})).family is Family.ALPINE
-    assert Evidence(target=TARGET).family is Family.OTHER
+    assert Evidence(target=TARGET, **NO_OPTIONS).family is Family.OTHER
     assert evidence(facts=facts(system="Darwin", os_release={})).family is Family.MACOS
     assert failed(UnsupportedSystem("nas", "Windows")).family is Family.WINDOWS
 

@@ -87,9 +87,9 @@ class Evidence:
     """How many items have no room in the inventory, by section."""
     poll_seconds: float | None = None
     facts: Facts | None = None
-    installs_updates: bool = False
+    installs_updates: bool
     """Whether the option for installing updates is on."""
-    sudo: tuple[str, ...] = ()
+    sudo: tuple[str, ...]
     """The sections for which the option for passwordless sudo is on; they were requested with it."""
     late_readings: int = 1
     """How many readings of a section in a row must be late to count."""
