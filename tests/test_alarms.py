@@ -91,7 +91,7 @@ async def test_an_alarm_while_home_assistant_starts_leaves_its_traces(  # noqa: 
 
 async def ask_again(coordinator: HomelabCoordinator) -> None:
     """Ask for what a control has changed."""
-    await coordinator.async_ask_again("services")
+    await coordinator.async_poll_section("services")
 
 
 async def read_log(coordinator: HomelabCoordinator) -> None:
@@ -198,7 +198,7 @@ async def test_who_asks_again_and_again_neither_repeats_the_alarm_nor_suspends_t
     caplog.clear()
     host.session.error = HostKeyChanged("plain", expected="SHA256:a", offered="SHA256:b")
     for _ in range(10):
-        await host.entry.runtime_data.async_ask_again("services")
+        await host.entry.runtime_data.async_poll_section("services")
     assert len(logged(caplog)) == 1
     assert host.status == "offline"
     host.session.error = None
@@ -213,12 +213,12 @@ async def test_another_error_beside_the_polls_is_left_to_them_and_none_is_taken_
     coordinator = host.entry.runtime_data
     caplog.clear()
     host.session.error = Unreachable("plain")
-    await coordinator.async_ask_again("services")
+    await coordinator.async_poll_section("services")
     assert host.status == "online"
     assert await hass.config_entries.async_unload(host.entry.entry_id)
     assert host.entry.state is ConfigEntryState.NOT_LOADED
     host.session.error = AnotherMachine("plain")
-    await coordinator.async_ask_again("services")
+    await coordinator.async_poll_section("services")
     coordinator.async_alarm(host.session.error)
     assert logged(caplog) == []
 
@@ -229,7 +229,7 @@ KEPT = {
     ("coordinator.py", "_async_update_data"),  # The polls: what the alarm is taken for.
     ("flow/moves.py", "_async_is_silent"),  # It compares the key itself, and says it.
     ("flow/onboarding.py", "_async_failure"),
-    ("repairs.py", "_async_look"),  # It compares the key itself, and says it.
+    ("repairs.py", "_async_read_key"),  # It compares the key itself, and says it.
     ("repairs.py", "_async_unproven"),  # About the key that a person has just accepted.
     ("client/checks/checks.py", "gather"),  # It is in the evidence, whose report raises it.
     ("client/checks/checks.py", "_dry_run"),

@@ -423,7 +423,7 @@ async def test_what_happens_before_automations_begin_is_reported_when_they_have(
     await host.move(60)
     # As a control does when it has ended.
     host.session.sections["services"]["units"].append(unit | {"name": "asked.service"})
-    await host.entry.runtime_data.async_ask_again("services")
+    await host.entry.runtime_data.async_poll_section("services")
     # As an installation of updates does when it ends.
     host.entry.runtime_data.async_notify_listeners(HostEvent(type="service_failed", about={"service": "more.service"}))
     assert notes == []
@@ -1093,7 +1093,7 @@ async def test_a_reboot_whose_wait_a_reload_falls_into_is_reported_once_whatever
     updates = host.session.sections["updates"]
     for count in (1, 2):
         updates |= {"reboot_required": True, "reboot_reasons": ["flagged"]}
-        await host.entry.runtime_data.async_ask_again("updates")
+        await host.entry.runtime_data.async_poll_section("updates")
         await let_pass(host, 120)
         await reload_while_it_waits(host)
         await let_pass(host, 400)
@@ -1102,7 +1102,7 @@ async def test_a_reboot_whose_wait_a_reload_falls_into_is_reported_once_whatever
         await let_pass(host, 400)
         assert len(notes) == count
         updates |= {"reboot_required": False, "reboot_reasons": []}
-        await host.entry.runtime_data.async_ask_again("updates")
+        await host.entry.runtime_data.async_poll_section("updates")
         await let_pass(host, 60)
 
 

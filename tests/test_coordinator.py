@@ -421,9 +421,9 @@ async def test_a_slow_section_that_was_late_is_asked_again_after_a_minute(host: 
 async def test_only_sections_that_the_user_allowed_may_use_sudo(host: Host) -> None:
     await host.start(sudo=["load", "security", "storage_health"])
     assert host.session.with_sudo == ("load", "security")
-    await host.entry.runtime_data.async_ask_again("security")
+    await host.entry.runtime_data.async_poll_section("security")
     assert host.session.with_sudo == ("security",), "also beside the polls"
-    await host.entry.runtime_data.async_ask_again("services")
+    await host.entry.runtime_data.async_poll_section("services")
     assert host.session.with_sudo == ()
 
 

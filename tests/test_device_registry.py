@@ -308,8 +308,8 @@ async def test_a_host_that_changes_each_poll_is_written_a_few_times_and_its_last
     for number in range(50):
         host.session.sections["system"]["os_name"] = f"System {number}"
         cards(host, f"02:00:00:00:00:{number:02x}")
-        await coordinator.async_ask_again("system")
-        await coordinator.async_ask_again("hardware")
+        await coordinator.async_poll_section("system")
+        await coordinator.async_poll_section("hardware")
     assert 1 <= len(changes) <= 10
     await host.move(2 * 3600, step=30)
     assert device_of(host).sw_version == "System 49"
@@ -322,7 +322,7 @@ async def test_a_host_that_goes_on_changing_is_written_about_once_an_hour(hass: 
     for number in range(120):
         host.session.sections["system"]["os_name"] = f"System {number}"
         host.freezer.tick(60)
-        await host.entry.runtime_data.async_ask_again("system")
+        await host.entry.runtime_data.async_poll_section("system")
     assert 6 <= len(changes) <= 12
 
 

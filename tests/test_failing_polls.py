@@ -67,7 +67,7 @@ async def test_nothing_but_an_answer_makes_a_host_that_is_off_look_online(
                 coordinator.async_alarm(dice.choice((CHANGED, AnotherMachine("plain"))))
                 await hass.async_block_till_done()
             case "beside":
-                await coordinator.async_ask_again("services")
+                await coordinator.async_poll_section("services")
             case "ask":
                 await ask(hass)
         is_off = is_off or host.state(CONNECTIVITY) == "off"

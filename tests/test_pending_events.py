@@ -212,7 +212,7 @@ async def test_an_installation_whose_end_is_just_being_looked_at_when_everything
         asked.set()
         await goes_on.wait()
 
-    coordinator.async_ask_again = ask_again
+    coordinator.async_poll_section = ask_again
     job.job = FAILED
     await later(host, 20)
     assert asked.is_set()

@@ -201,7 +201,7 @@ async def test_a_password_that_fixes_leaves_no_trace(  # noqa: PLR0913, PLR0917
 async def test_the_right_to_install_updates_is_given_used_and_taken_back(
     hass: HomeAssistant, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.homelab_monitor.installation.LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("custom_components.homelab_monitor.installation.CHECK_SECONDS", 0.5)
     watched.machine.add_user("mon", password=CANARY, sudo="")
     apt = StandInApt(watched.machine)
     apt.offer_one()

@@ -642,7 +642,7 @@ def nothing_pending(host: Host) -> None:
 
 async def ask_again(host: Host) -> None:
     """Let the host be asked for its updates, whose turn comes in ten minutes."""
-    await host.entry.runtime_data.async_ask_again("updates")
+    await host.entry.runtime_data.async_poll_section("updates")
 
 
 async def failed(host: Host) -> Shell:

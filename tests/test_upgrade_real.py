@@ -61,7 +61,7 @@ def watched(hass: HomeAssistant, hass_storage: dict[str, Any], make_machine: Cal
 async def test_an_installation_survives_its_connection_and_home_assistant(
     hass: HomeAssistant, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.homelab_monitor.installation.LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("custom_components.homelab_monitor.installation.CHECK_SECONDS", 0.5)
     watched.machine.add_user("mon")
     watched.apt.allow("mon")
     await watched.start()

@@ -309,7 +309,7 @@ async def test_an_item_that_comes_and_goes_at_each_poll_is_written_a_few_times(h
     coordinator = host.entry.runtime_data
     for number in range(200):
         host.session.sections["services"]["units"] = [unit] if number % 2 else []
-        await coordinator.async_ask_again("services")
+        await coordinator.async_poll_section("services")
     assert len(rows) <= 21
     assert temperatures
     await host.move(120, step=5)
@@ -354,7 +354,7 @@ async def test_many_entities_together_are_written_as_seldom_as_a_few(
         host.session.sections["containers"]["containers"] += [
             {"engine": "docker", "owner": "root", "id": "r", "name": "root0", "state": states[number % 2]}
         ]
-        await host.entry.runtime_data.async_ask_again("containers")
+        await host.entry.runtime_data.async_poll_section("containers")
         host.freezer.tick(30)
     assert 30 <= written["anna"] <= 30 + 20 * 3 + 1
     assert [state.state for state in of_root] == list(states) * 10, "that of root is written at once"
@@ -367,7 +367,7 @@ async def test_that_a_host_is_offline_is_written_at_once_whatever_it_did_before(
     unit = dict(host.session.sections["services"]["units"][0])
     for number in range(100):
         host.session.sections["services"]["units"] = [unit | {"active_state": ("failed", "active")[number % 2]}]
-        await host.entry.runtime_data.async_ask_again("services")
+        await host.entry.runtime_data.async_poll_section("services")
     host.session.error = Unreachable("plain")
     await host.move(60)
     assert host.state("sensor.plain_backup_service") == "unavailable"
@@ -393,7 +393,7 @@ async def test_an_inventory_that_grows_at_each_poll_is_saved_a_few_times(hass: H
     with patch.object(HostStore, "async_save", save):
         for number in range(200):
             units(host, number, "failed")
-            await host.entry.runtime_data.async_ask_again("services")
+            await host.entry.runtime_data.async_poll_section("services")
     assert 1 <= len(saves) <= 12
     assert host.entry.runtime_data.store._is_dirty
 
@@ -411,7 +411,7 @@ async def test_an_inventory_that_goes_on_growing_is_saved_about_as_often_as_the_
         for number in range(120):
             units(host, number, "failed")
             host.freezer.tick(60)
-            await host.entry.runtime_data.async_ask_again("services")
+            await host.entry.runtime_data.async_poll_section("services")
     assert 5 <= len(saves) <= 30
 
 

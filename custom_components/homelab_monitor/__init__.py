@@ -24,7 +24,7 @@ from .batches import async_take_down, async_unregister
 from .const import DOMAIN
 from .coordinator import HomelabConfigEntry, HomelabCoordinator
 from .entity import async_let_go, async_note_choices, async_watch_names, device_identifier
-from .flow.moves import Elsewhere, async_forget
+from .flow.moves import AddressFinder, async_forget
 from .health.issues import async_hide_issues, async_remove_issues, async_rename_issues
 from .registration import async_watch_registry
 from .services import async_setup_services
@@ -92,7 +92,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HomelabConfigEntry) -> b
     # Entities and parts of the host refer to its device.
     coordinator.device.async_update(store.memory.snapshot)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    entry.async_on_unload(coordinator.async_add_listener(Elsewhere(coordinator).async_polled))
+    entry.async_on_unload(coordinator.async_add_listener(AddressFinder(coordinator).async_polled))
     entry.async_on_unload(async_at_started(hass, coordinator.async_started))
     entry.async_create_background_task(hass, coordinator.async_refresh(), f"{entry.title} first poll")
     return True

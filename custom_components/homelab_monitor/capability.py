@@ -28,7 +28,7 @@ from .health.alarms import async_alarm
 from .health.issues import async_update_issues
 from .renewal import async_renew
 from .sessions import async_gate, async_new_session, async_programs
-from .settings import HostAddress, HostOptions, is_watched
+from .settings import HostAddress, HostOptions, is_monitored
 from .state import HostStatus
 from .store import async_get_key
 
@@ -136,12 +136,12 @@ async def _async_test(hass: HomeAssistant, entry: HomelabConfigEntry, test: _Tes
     """Test a host after the previous test has ended."""
     locks = hass.data.setdefault(_LOCKS, {})
     async with locks.setdefault(entry.entry_id, asyncio.Lock()):
-        if not is_watched(hass, entry):
+        if not is_monitored(hass, entry):
             raise _refuse(entry, "not_loaded")
         test.has_begun = True
         address = HostAddress.from_data(entry.data)
         report, session = await _async_run(hass, entry, address, test.progressed)
-        if not is_watched(hass, entry):
+        if not is_monitored(hass, entry):
             raise _refuse(entry, "not_loaded")
         if not address.is_same(HostAddress.from_data(entry.data)):
             # The report of one machine says nothing about another in its place.

@@ -53,7 +53,7 @@ from .flow.moves import async_follow
 from .flow.onboarding import WAYS_IN, OnboardingFlow
 from .flow.options import HomelabOptionsFlow
 from .health.checklist import words
-from .known_hosts import async_watched, entry_at, entry_connected_to, is_taken, looks_of
+from .known_hosts import async_monitored, entry_at, entry_connected_to, is_taken, looks_of
 from .markdown import copyable, escaped
 from .settings import HostAddress
 
@@ -245,7 +245,7 @@ class HomelabConfigFlow(OnboardingFlow, domain=DOMAIN):
 
     def _watched(self) -> dict[str, ConfigEntry]:
         """Return address → entry that is polled there, including entries added meanwhile."""
-        return async_watched(self._async_current_entries(include_ignore=False))
+        return async_monitored(self._async_current_entries(include_ignore=False))
 
     def _show_cards(self, picked: list[Candidate]) -> None:
         """Offer the machines that are neither monitored nor picked under *Discovered*."""
@@ -418,7 +418,7 @@ def _claims(entry: ConfigEntry, address: str) -> bool:
 
 def _label(candidate: Candidate, entry: ConfigEntry | None, taken: frozenset[str]) -> str:
     """Return the line of a machine that answered, with the name of its entry if it has one."""
-    return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_watched=bool(entry))
+    return label(candidate, entry.title if entry else _name_of(found(candidate), taken), is_monitored=bool(entry))
 
 
 def _name_of(machine: DiscoveredHost, taken: frozenset[str]) -> str:

@@ -248,9 +248,9 @@ async def _aside(
             # A service that does not start has failed, and a command may have run although its end was not seen:
             # both change the section.
             if err.may_have_run or isinstance(err, ControlFailed):
-                await coordinator.async_ask_again(changed, watch)
+                await coordinator.async_poll_section(changed, watch)
             raise
-        await coordinator.async_ask_again(changed, watch)
+        await coordinator.async_poll_section(changed, watch)
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ REFUSAL_RETRY_SECONDS = (60, 300, 900)
 in between, may answer at the address: that alone must not stop monitoring for an hour."""
 LIMITED_RETRY_SECONDS = (30, 120, 300, 600)
 """A server that has refused us limits our logins, and each further login may prolong that."""
-SAID_LIMITED_RETRY_SECONDS = (30, 30, 60, 120)
+UNPROVEN_LIMITED_RETRY_SECONDS = (30, 30, 60, 120)
 """Anybody in between can send that instead of a greeting, and must not keep us away for longer than this."""
 LATE_LIMITED_RETRY_SECONDS = 10
 """Shorter than `stale_after`, so that a host that is online stays so."""
@@ -118,7 +118,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._refusals = self._limited = self._cuts = 0
         self._first_cut = -math.inf
         self._rest_until = -math.inf
-        self._is_taking_in = self._has_refused = False
+        self._is_processing = self._has_refused = False
         self._last_success: float | None = None
         self._asked: float | None = None
         """When the first poll without a reply since was sent: that is when silence begins."""
@@ -232,9 +232,9 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         else:
             if self._audience.has_left:
                 return self.data
-            self._is_taking_in = True
+            self._is_processing = True
             state = self._succeeded(sections, reply, (started, asked_at), time.monotonic() - started)
-            self._is_taking_in = False
+            self._is_processing = False
         self._is_news = self.has_polled = True
         if self.update_interval and not self.config_entry.pref_disable_polling:
             self._next_due = time.monotonic() + self.update_interval.total_seconds()
@@ -294,7 +294,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
 
     def _report_fault(self) -> None:
         """Show the host as offline if the last reply was not processed and no success has armed the stale timer."""
-        if not self._is_taking_in or self.data.is_online or isinstance(self.data.error, InternalError):
+        if not self._is_processing or self.data.is_online or isinstance(self.data.error, InternalError):
             return
         self.data = self._enter(self.data, HostStatus.OFFLINE, InternalError(self.name, _SEE_LOG))
         self.async_update_listeners()
@@ -462,10 +462,10 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         if status is HostStatus.LATE and not self._has_refused:
             self._limited = 1
             return LATE_LIMITED_RETRY_SECONDS
-        steps = LIMITED_RETRY_SECONDS if self._has_refused else SAID_LIMITED_RETRY_SECONDS
+        steps = LIMITED_RETRY_SECONDS if self._has_refused else UNPROVEN_LIMITED_RETRY_SECONDS
         return steps[min(self._limited, len(steps)) - 1]
 
-    async def async_ask_again(self, section: str | None, watch: Sequence[str] = ()) -> None:
+    async def async_poll_section(self, section: str | None, watch: Sequence[str] = ()) -> None:
         """Poll a section at once, as something has just changed it; the rhythm of polls stays as it is.
 
         `watch` names what changed, for a section that is not read anew at every request.

@@ -28,7 +28,7 @@ from .renewal import async_note_denied, async_renew_after_denial
 
 _LOGGER = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 8.0
+CHECK_SECONDS: Final = 8.0
 """Less than the usual poll interval, so that a check follows each poll."""
 WAIT_SECONDS: Final = 3600.0
 """How long the call that started the updates waits for their end."""
@@ -52,7 +52,7 @@ class HostInstallation:
         self._is_unsure = coordinator.options.install_updates
         self._end: asyncio.Future[Installation] | None = None
         self._lock = asyncio.Lock()
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
         self._seen = self._updates
         """The packages that the host reported when the last installation ended, or was found to have ended."""
         self._was_pending = False
@@ -134,15 +134,15 @@ class HostInstallation:
     @callback
     def async_polled(self) -> None:
         """Check the job if it is time and the host answers."""
-        self._look_at_packages()
+        self._check_packages()
         is_wanted = (self.is_running or self._is_unsure) and self._manager and self._coordinator.data.is_online
-        is_early = self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS
+        is_early = self._checked_at is not None and time.monotonic() - self._checked_at < CHECK_SECONDS
         if is_wanted and not is_early and not self._lock.locked():
             entry, hass = self._coordinator.config_entry, self._coordinator.hass
-            entry.async_create_background_task(hass, self._async_look(), f"{entry.title} upgrade")
+            entry.async_create_background_task(hass, self._async_check(), f"{entry.title} upgrade")
 
     @callback
-    def _look_at_packages(self) -> None:
+    def _check_packages(self) -> None:
         """Forget a failure when the packages that were pending after it have been installed by hand."""
         updates = self._updates
         if not self.failure or self.is_running or updates is self._seen or updates is None:
@@ -179,7 +179,7 @@ class HostInstallation:
                 # If the connection was cut, the job may run all the same: the next polls check.
                 self._end, self._is_unsure = None, True
                 self._coordinator.async_notify_listeners()
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         await self._async_remember(manager)
         return end
 
@@ -210,10 +210,10 @@ class HostInstallation:
         if self._coordinator.hass.config_entries.async_get_entry(entry.entry_id) is entry:
             await self._coordinator.store.async_save(whatever_size=True)
 
-    async def _async_look(self) -> None:
+    async def _async_check(self) -> None:
         """Read the state of the job from the host; without a reply, read it again after the next poll."""
         async with self._lock:
-            self._looked_at = time.monotonic()
+            self._checked_at = time.monotonic()
             host = self._coordinator.address.target.host
             try:
                 async with self._coordinator.session.aside() as connection:
@@ -251,7 +251,7 @@ class HostInstallation:
         has_failed = error is not None and not isinstance(error, UpgradeUnknown)
         seen = self._updates
         for section in CHANGED:
-            await self._coordinator.async_ask_again(section)
+            await self._coordinator.async_poll_section(section)
         if self._coordinator.is_gone:
             # The job is still remembered: the next run reads and reports its end.
             return
@@ -288,7 +288,7 @@ class HostInstallation:
         late, the next check may know.
         """
         wanted, before = frozenset(self._memory.wanted), self._updates
-        await self._coordinator.async_ask_again("updates")
+        await self._coordinator.async_poll_section("updates")
         now = self._updates
         if now is None or now is before:
             late = self._coordinator.data.snapshot.late.get("updates", 0)

@@ -26,7 +26,7 @@ def async_peer(entry: ConfigEntry) -> tuple[str, int]:
 
 
 @callback
-def async_watched(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
+def async_monitored(entries: Iterable[ConfigEntry]) -> dict[str, ConfigEntry]:
     """Return address → entry of the machine there, as far as that is certain; computed once for all machines.
 
     The address of an open connection takes precedence over an address in an entry.

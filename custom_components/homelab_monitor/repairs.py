@@ -41,7 +41,7 @@ from .health.alarms import async_alarm
 from .health.checklist import brief, check_name, command, finding, symbol, words
 from .health.issues import async_is_fixed, async_issue_row
 from .markdown import copyable, escaped, fenced
-from .settings import HostAddress, HostOptions, is_watched, without_privileges
+from .settings import HostAddress, HostOptions, is_monitored, without_privileges
 
 type Work = Callable[[], Coroutine[Any, Any, str]]
 """Something that runs beside the dialog; it returns the next step."""
@@ -381,7 +381,7 @@ class RemedyFlow(CheckFlow):
     def _allow_sudo(self, remedy: Remedy) -> None:
         """Allow the probe to use sudo for the section that the fix has permitted."""
         # The test takes a while: by now the entry may be about another machine, or be removed.
-        if remedy.sudo_section is None or self._is_changed or not is_watched(self.hass, self._entry):
+        if remedy.sudo_section is None or self._is_changed or not is_monitored(self.hass, self._entry):
             return
         allowed = HostOptions.from_options(self._entry.options).sudo
         sections = list(dict.fromkeys([*allowed, remedy.sudo_section]))
@@ -464,7 +464,7 @@ class HostKeyFlow(CheckFlow):
 
     async def async_step_review(self, _: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Read the key of the host and show it beside the pinned ones."""
-        await self._async_look()
+        await self._async_read_key()
         return await self._async_show_key()
 
     @override
@@ -473,12 +473,12 @@ class HostKeyFlow(CheckFlow):
         if self._is_changed:
             return await self.async_step_changed()
         seen = self._offered.line if self._offered else ""
-        await self._async_look()
+        await self._async_read_key()
         if self._offered and self._offered.line != seen:
             return await self._async_show_key()
         return await super().async_step_ignore()
 
-    async def _async_look(self) -> None:
+    async def _async_read_key(self) -> None:
         """Read the key of the host, to show it beside those that are pinned now."""
         target, timeout = self._address.target, HostOptions.from_options(self._entry.options).timeout
         self._pinned = HostAddress.from_data(self._entry.data).host_keys
@@ -571,7 +571,7 @@ class HostKeyFlow(CheckFlow):
 
     def _obstacle(self, host_key: str) -> str | None:
         """Return the step that explains why this key is not pinned, None if it can be."""
-        if not is_watched(self.hass, self._entry):
+        if not is_monitored(self.hass, self._entry):
             return "gone"
         if self._is_changed:
             return "changed"

@@ -221,7 +221,7 @@ def _sources(value: object) -> tuple[str, ...]:
         return ()
 
 
-def is_watched(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
+def is_monitored(hass: HomeAssistant, entry: ConfigEntry[Any]) -> bool:
     """Return whether an entry still exists and is not disabled: both may change while we wait for the network."""
     return hass.config_entries.async_get_entry(entry.entry_id) is entry and entry.disabled_by is None
 

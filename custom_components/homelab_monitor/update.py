@@ -208,7 +208,7 @@ class HostPackages(HomelabUpdate[HostState]):
         self._summaries: Mapping[str, str] = {}
         self._skipped: str | None = None
         """The digest of the packages that a person skipped: the version contains only their number."""
-        self._looked_at: Sequence[object] = ()
+        self._seen: Sequence[object] = ()
         self._shown: object = None
         # Not only while the entity is added: the job goes on when the entity is disabled or renamed.
         self._upgrade.async_follow()
@@ -325,8 +325,8 @@ class HostPackages(HomelabUpdate[HostState]):
         sections = self.coordinator.data.snapshot.sections
         now = (self.available, sections.updates, sections.system, self._failure, self._skipped, self.in_progress)
         # Most polls change nothing, and all that is shown is made of these.
-        if not self._looked_at or not all(map(operator.is_, now, self._looked_at, strict=True)):
-            self._looked_at = now
+        if not self._seen or not all(map(operator.is_, now, self._seen, strict=True)):
+            self._seen = now
             self._note_offer()
             self._shown = (super().shown, self.in_progress, self.supported_features)
         super()._handle_coordinator_update()

@@ -157,10 +157,10 @@ def _names_from_dhcp(hass: HomeAssistant) -> dict[str, str]:
     return {info.ip: info.hostname for info in async_discovered_service_info(hass) if info.hostname}
 
 
-def label(candidate: Candidate, name: str, *, is_watched: bool) -> str:
+def label(candidate: Candidate, name: str, *, is_monitored: bool) -> str:
     """Return the line for one machine, starting with what people know it by; marked if it is already monitored."""
     parts = (name, candidate.address, _server(candidate.banner))
-    return (_ADDED if is_watched else "") + " · ".join(dict.fromkeys(part for part in parts if part))
+    return (_ADDED if is_monitored else "") + " · ".join(dict.fromkeys(part for part in parts if part))
 
 
 _SERVER = re.compile(

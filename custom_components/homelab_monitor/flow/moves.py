@@ -34,7 +34,7 @@ from ..client.transport.target import Target
 from ..const import DOMAIN
 from ..coordinator import HomelabCoordinator
 from ..health.alarms import async_alarm
-from ..settings import HostAddress, is_watched
+from ..settings import HostAddress, is_monitored
 from .connection import async_is_there, async_read_host_key
 from .discovery import async_dismiss_waiting_cards
 
@@ -146,7 +146,7 @@ class Announced:
     def _async_checked(self, check: asyncio.Task[None]) -> None:
         """Go on with addresses that were announced meanwhile, unless the host is no longer monitored."""
         self._check = None
-        if not check.cancelled() and is_watched(self._hass, self._entry):
+        if not check.cancelled() and is_monitored(self._hass, self._entry):
             self.async_check()
 
     @callback
@@ -221,7 +221,7 @@ async def _async_is_there(hass: HomeAssistant, entry: ConfigEntry[Any], known: H
 
 def _stands(hass: HomeAssistant, entry: ConfigEntry[Any], known: HostAddress) -> bool:
     """Return whether the entry is unchanged; it may change while we wait for the network."""
-    return is_watched(hass, entry) and HostAddress.from_data(entry.data) == known
+    return is_monitored(hass, entry) and HostAddress.from_data(entry.data) == known
 
 
 @callback
@@ -239,7 +239,7 @@ def _move(hass: HomeAssistant, entry: ConfigEntry[Any], known: HostAddress, ther
     hass.config_entries.async_schedule_reload(entry.entry_id)
 
 
-class Elsewhere:
+class AddressFinder:
     """Looks for a host that does not answer at its other addresses: announced ones, and the one that a person gave."""
 
     def __init__(self, coordinator: HomelabCoordinator) -> None:
@@ -249,7 +249,7 @@ class Elsewhere:
         coordinator.config_entry.async_on_unload(self._announced.async_stop)
         self._seen = coordinator.data.snapshot
         self._online_since: float | None = None
-        self._is_looking_back = False
+        self._is_checking_home = False
 
     @callback
     def async_polled(self) -> None:
@@ -262,9 +262,9 @@ class Elsewhere:
                 self._note_success()
             return
         if not data.is_online:
-            self._look_back()
+            self._check_home()
         # The address that a person gave goes first.
-        if not self._is_looking_back:
+        if not self._is_checking_home:
             self._announced.async_check(is_missing=True)
 
     def _note_success(self) -> None:
@@ -277,16 +277,16 @@ class Elsewhere:
             async_dismiss_waiting_cards(self._coordinator.hass, self._coordinator.address.target, peer)
         self._announced.settle(self._online_since)
 
-    def _look_back(self) -> None:
+    def _check_home(self) -> None:
         """Look at the address that a person gave, if the host was followed to another one."""
-        is_due = self._coordinator.address.home and not self._is_looking_back
+        is_due = self._coordinator.address.home and not self._is_checking_home
         if not is_due or not self._announced.looks_back.take():
             return
-        self._is_looking_back = True
+        self._is_checking_home = True
         hass, entry = self._coordinator.hass, self._coordinator.config_entry
-        entry.async_create_background_task(hass, self._async_look_back(), f"{entry.title} way back")
+        entry.async_create_background_task(hass, self._async_check_home(), f"{entry.title} way back")
 
-    async def _async_look_back(self) -> None:
+    async def _async_check_home(self) -> None:
         """Move the entry back if the host accepts our login there."""
         hass, entry = self._coordinator.hass, self._coordinator.config_entry
         known = HostAddress.from_data(entry.data)
@@ -295,6 +295,6 @@ class Elsewhere:
             # Not through the gate for announced addresses: anybody can fill that.
             is_there = await _async_is_there(hass, entry, known, home)
         finally:
-            self._is_looking_back = False
+            self._is_checking_home = False
         if is_there and not self._coordinator.data.is_online:
             _move(hass, entry, known, home)

@@ -148,7 +148,7 @@ class OnboardingFlow(ConfigFlow):
         if error := unconfirmed(self._offered, user_input):
             return await self._async_trust_form(user_input, error=error)
         self._host_keys = (self._offered,)
-        return await self._async_entered() or await self._async_ask_again() or await self._async_trust_form()
+        return await self._async_entered() or await self._async_changed_key_form() or await self._async_trust_form()
 
     async def _async_trust_form(
         self, user_input: dict[str, Any] | None = None, *, error: str | None = None
@@ -187,7 +187,7 @@ class OnboardingFlow(ConfigFlow):
             return await self._async_logged_in()
         return await self.async_step_authorize() if isinstance(self._failure, KeyRefused) else None
 
-    async def _async_ask_again(self) -> ConfigFlowResult | None:
+    async def _async_changed_key_form(self) -> ConfigFlowResult | None:
         """Show the key of a machine that proves another key than the confirmed one, to be confirmed like the first."""
         if not isinstance(changed := self._failure, HostKeyChanged):
             return None
@@ -230,7 +230,7 @@ class OnboardingFlow(ConfigFlow):
             return await self._async_logged_in()
         if isinstance(self._failure, KeyRefused):
             return await self.async_step_refused()
-        return await self._async_ask_again() or await self._async_form("added")
+        return await self._async_changed_key_form() or await self._async_form("added")
 
     async def async_step_install(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Add the key with a password, which is used once and not stored."""
@@ -241,7 +241,7 @@ class OnboardingFlow(ConfigFlow):
             # Once more if the machine turned out to accept only the other type of key.
             if await self._async_install(password) or (self._is_ecdsa_news and await self._async_install(password)):
                 return await self._async_logged_in()
-        return await self._async_ask_again() or await self._async_form("install", _PASSWORD_SCHEMA)
+        return await self._async_changed_key_form() or await self._async_form("install", _PASSWORD_SCHEMA)
 
     async def _async_install(self, password: str) -> bool:
         """Add the key over a new connection, and log in with it; a form submitted twice waits for the first."""
