@@ -19,6 +19,7 @@ from .scripted import Host
 from .superuser import place  # noqa: F401
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, and all that need the lab's network in the same one."""
     for item in items:

@@ -80,7 +80,7 @@ async def test_a_host_is_reported_by_the_name_that_people_give_it(hass: HomeAssi
     unit["active_state"] = "active"
     await host.move(35)
     assert told[-1][1]["host"] == "NAS"
-    with pytest.raises(HomeAssistantError, match="of Attic may not be controlled"):
+    with pytest.raises(HomeAssistantError, match="of Attic cannot be controlled"):
         await async_control_service(host.entry.runtime_data, "nginx", RunAction.STOP)
 
 
