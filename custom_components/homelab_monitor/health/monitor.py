@@ -7,7 +7,6 @@ issues. A host that is off makes no issue for a day, and none at all when it may
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
 import time
 from typing import Any
 import weakref
@@ -27,7 +26,6 @@ from ..client.checks.checks import (
 from ..client.checks.report import CheckStatus, Report
 from ..client.errors import ALARMS, HomelabError
 from ..client.limits import JUDGEMENTS
-from ..client.models import SECTIONS
 from ..client.probe.session import ProbeSession
 from ..client.probe.snapshot import Snapshot
 from ..client.tracking.items import left_out
@@ -204,16 +202,13 @@ class HealthMonitor:
         self._hass.config_entries.async_update_entry(self._entry, data=data)
 
 
-_SELDOM_SECONDS = 300
-"""Sections that are requested no more often are part of the outline as they are."""
-_seldom_sections = attrgetter(*(name for name, section in SECTIONS.items() if section.every_seconds >= _SELDOM_SECONDS))
-
-
 def _outline(snapshot: Snapshot) -> tuple[object, ...]:
     """Return all of a snapshot that a check looks at, but for the exact figures; tests/test_outline.py compares it.
 
     What is not in here is evaluated once a day and on a new connection only.
     """
+    security = snapshot.sections.security
+    firewall = security.firewall if security else None
     return (
         abs(snapshot.clock_offset_seconds) > CLOCK_LIMIT_SECONDS,
         snapshot.missing,
@@ -222,5 +217,7 @@ def _outline(snapshot: Snapshot) -> tuple[object, ...]:
         set(snapshot.beyond),
         [gpu.state for gpu in gpus(snapshot)],
         snapshot.sections.uptime is None,
-        _seldom_sections(snapshot.sections),
+        snapshot.sections.system,
+        snapshot.sections.updates is None,
+        (firewall.reason, firewall.old_rules) if firewall else None,
     )
