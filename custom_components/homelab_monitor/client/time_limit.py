@@ -6,7 +6,9 @@ side: it starts again.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from types import TracebackType
+from typing import Any
 
 STANDSTILL_SECONDS = 1.0
 """A timer that is so late was delayed by this process."""
@@ -23,19 +25,21 @@ class TimeLimit:
         self._timeout = asyncio.timeout(None)
         self._handle: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
-        """Start the time limit."""
-        await self._timeout.__aenter__()
+    # Both return what the timeout's own return, to be awaited in their place: this is in every poll.
+
+    def __aenter__(self) -> Coroutine[Any, Any, asyncio.Timeout]:
+        """Start the time."""
         if self._seconds is not None:
             self._arm(self._seconds)
+        return self._timeout.__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the time limit."""
+    ) -> Coroutine[Any, Any, bool | None]:
+        """Stop the time."""
         if self._handle:
             self._handle.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
+        return self._timeout.__aexit__(kind, error, traceback)
 
     def _arm(self, seconds: float) -> None:
         """Start the whole time again."""

@@ -9,6 +9,7 @@ None instead of a false peak.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
+import operator
 from typing import TypedDict
 
 from ..models import Container, Cpu, CpuTimes, DiskCounters, InterfaceCounters, percent
@@ -107,12 +108,16 @@ def _cpu(rates: Rates, before: Cpu | None, now: Cpu | None) -> CpuRates | None:
     )
 
 
+_times = operator.attrgetter(*CpuTimes.__slots__)
+
+
 def _shares(before: CpuTimes, now: CpuTimes, little: float) -> _Shares:
     """Return the shares of the time between two readings, None where some of it ran backwards by more than a little.
 
     Of idle and iowait only the sum counts: the kernel moves time from one to the other (proc_stat(5)).
     """
-    spent = {name: getattr(now, name) - getattr(before, name) for name in CpuTimes.__slots__}
+    differences = map(operator.sub, _times(now), _times(before), strict=True)
+    spent = dict(zip(CpuTimes.__slots__, differences, strict=True))
     iowait = spent.pop("iowait")
     spent["idle"] += iowait
     if any(seconds < -little for seconds in spent.values()):
