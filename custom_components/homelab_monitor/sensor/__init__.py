@@ -108,6 +108,8 @@ class HomelabSensor[ItemT](HomelabEntity[ItemT], RestoreSensor):
         """Write the state unless it moved too little to be worth a row in the database."""
         item, now = self.item, time.monotonic()
         source = item if item is None or self._part_fn is None else self._part_fn(item)
+        if not self.coordinator.has_polled:
+            source = None  # What is shown may be what was restored, and that ends with the first poll.
         available = self._is_available(item)
         is_due = now - self._written_at >= ALWAYS_WRITTEN_SECONDS and not self.entity_description.is_calm
         if source is self._settled is not None and available is self._was_available and not is_due:
