@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast, override
 
 # 2026.9 has no module `const` in this package, where mypy would look for the device classes.
@@ -60,6 +60,7 @@ def _reason(state: HostState) -> Mapping[str, Any]:
     return about
 
 
+@lru_cache(maxsize=256)
 def _moment(moment: datetime) -> str:
     """Return a time as automations compare it: with less precision, reports would seem to come too early."""
     return moment.isoformat(timespec="milliseconds")

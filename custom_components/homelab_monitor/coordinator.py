@@ -338,8 +338,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         self._schedule.see(snapshot)
         self.device.async_update(snapshot)
         items = self._items(snapshot, rates, is_news=True)
-        # A value may appear without a new item (swap is switched on); a minute late is soon enough.
-        layout = (*map(tuple, items.values()), frozenset(snapshot.ages), now // 60)
+        layout = (*map(tuple, items.values()), frozenset(snapshot.ages), self._item_tracker.revision)
         self.layout += layout != self._layout_seen
         self._layout_seen = layout
         baseline, events = advance(self.store.memory.baseline or Baseline(), snapshot, self._problem_tracker.patience)

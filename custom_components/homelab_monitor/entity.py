@@ -8,6 +8,8 @@ with a container's own device.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+import math
+import time
 from typing import TYPE_CHECKING, Any, Final, override
 
 from homeassistant.config_entries import (
@@ -45,6 +47,8 @@ from .subjects import Subject
 
 _LOOKS: HassKey[dict[str, tuple[object, frozenset[str]]]] = HassKey(f"{DOMAIN}_looks_of_others")
 """Entry id → the other hosts, and what their names look like."""
+NEW_VALUES_SECONDS = 60.0
+"""How soon an item's new value is looked for: swap is switched on, a driver is loaded."""
 _ATTRIBUTES_BYTES: Final = (ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES) * 2 // 3
 """The share of `attributes` in an entity's attributes; the rest is for those that its platform adds."""
 _PLATFORM_BYTES: Final = ATTRIBUTES_LIMIT - OWN_ATTRIBUTES_BYTES - _ATTRIBUTES_BYTES
@@ -324,6 +328,58 @@ def _async_remove_device(coordinator: HomelabCoordinator, kind: str, item_id: st
         registry.async_remove_device(device.id)
 
 
+class _Places[RowT: HomelabDescription[Any]]:
+    """Which rows of a platform have an entity, of which items, and which wait for an item to have the value."""
+
+    def __init__(self, coordinator: HomelabCoordinator, platform: str, rows: Sequence[RowT]) -> None:
+        """Start with no entity."""
+        self._coordinator = coordinator
+        self._platform = platform
+        self._rows = rows
+        self._layout = -1
+        self._searched = -math.inf
+        self._waiting: dict[Place, RowT] = {}
+        self.added: dict[Place, str] = {}
+        """The unique id of each entity."""
+
+    def search(self) -> tuple[list[Place], list[tuple[RowT, str]]]:
+        """Return the places of entities whose item is gone, and the rows and ids of new ones, which count as added.
+
+        New items are found at once, new values of known ones after NEW_VALUES_SECONDS at the latest.
+        """
+        is_alike, now = self._layout == self._coordinator.layout, time.monotonic()
+        if is_alike and now - self._searched < NEW_VALUES_SECONDS:
+            return [], []
+        self._searched = now
+        if is_alike:
+            gone: list[Place] = []
+            new = {place: row for place, row in self._waiting.items() if self._has_value(row, place[2])}
+        else:
+            self._layout = self._coordinator.layout
+            every = ((row, item_id) for row in self._rows for item_id in row.subject.ids(self._coordinator))
+            known = {(row.subject.key, row.key, item_id): row for row, item_id in every}
+            # Item by item, as removing an item's device removes all of its entities.
+            gone = sorted(self.added.keys() - known.keys(), key=lambda place: (place[0], place[2]))
+            self._waiting = {place: row for place, row in known.items() if place not in self.added}
+            new = {place: row for place, row in self._waiting.items() if self._is_wanted(row, place[2])}
+        for place, row in new.items():
+            del self._waiting[place]
+            self.added[place] = unique_id(self._coordinator, row, place[2])
+        return gone, [(row, place[2]) for place, row in new.items()]
+
+    def _has_value(self, row: RowT, item_id: str) -> bool:
+        """Return whether the item has the value now."""
+        item = row.subject.item(self._coordinator.data, item_id)
+        return item is not None and row.exists_fn(item)
+
+    def _is_wanted(self, row: RowT, item_id: str) -> bool:
+        """Return whether the item has the value now, or the entity is registered from when it had."""
+        if self._has_value(row, item_id):
+            return True
+        known_as, registry = unique_id(self._coordinator, row, item_id), er.async_get(self._coordinator.hass)
+        return registry.async_get_entity_id(self._platform, DOMAIN, known_as) is not None
+
+
 @callback
 def async_add_items[RowT: HomelabDescription[Any]](
     entry: HomelabConfigEntry,
@@ -334,34 +390,20 @@ def async_add_items[RowT: HomelabDescription[Any]](
 ) -> None:
     """Add the entities of a platform now and whenever an item appears; remove those of items gone for good."""
     coordinator = entry.runtime_data
-    registry = er.async_get(coordinator.hass)
     every_row = tuple(row for table in tables for row in table)
     rows = tuple(row for row in every_row if row.offered_fn(coordinator.options))
-    added: dict[Place, str] = {}
-    layout = -1
-
-    def is_wanted(row: RowT, item_id: str) -> bool:
-        """Return whether the item has the value now, or the entity is registered from when it had."""
-        item = row.subject.item(coordinator.data, item_id)
-        if item is not None and row.exists_fn(item):
-            return True
-        return registry.async_get_entity_id(platform, DOMAIN, unique_id(coordinator, row, item_id)) is not None
+    places = _Places(coordinator, platform, rows)
 
     @callback
     def async_check() -> None:
         """Compare the entities with the items, when something may have come or gone."""
-        nonlocal layout
-        if layout == coordinator.layout:
-            return
-        layout = coordinator.layout
-        known = {(row.subject.key, row.key, item_id): row for row in rows for item_id in row.subject.ids(coordinator)}
-        # Item by item, as removing an item's device removes all of its entities.
-        gone = sorted(added.keys() - known.keys(), key=lambda place: (place[0], place[2]))
-        async_spread(coordinator.hass, entry, gone, partial(_async_remove_gone, coordinator, platform, added))
-        new = {p: row for p, row in known.items() if p not in added and is_wanted(row, p[2])}
-        added.update({place: unique_id(coordinator, row, place[2]) for place, row in new.items()})
-        plans = [_plan(coordinator, row, place[2]) for place, row in new.items()]
-        async_spread(coordinator.hass, entry, plans, async_add)
+        gone, new = places.search()
+        if gone:
+            remove = partial(_async_remove_gone, coordinator, platform, places.added)
+            async_spread(coordinator.hass, entry, gone, remove)
+        if new:
+            plans = [_plan(coordinator, row, item_id) for row, item_id in new]
+            async_spread(coordinator.hass, entry, plans, async_add)
 
     @callback
     def async_add(plans: Sequence[_Plan[RowT]]) -> None:

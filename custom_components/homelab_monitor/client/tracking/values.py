@@ -101,13 +101,13 @@ def services(snapshot: Snapshot) -> tuple[Service, ...]:
     section = snapshot.sections.services
     # A watched name that systemd does not know is no service of this host.
     units = tuple(unit for unit in (section.units if section else ()) if unit.load_state != "not-found")
+    if sum("@" in unit.name for unit in units) <= INSTANCES_SHOWN:
+        return units
     instances: dict[str, list[Service]] = {}
     for unit in units:
         if template := unit.template:
             instances.setdefault(template, []).append(unit)
     crowds = {template: group for template, group in instances.items() if len(group) > INSTANCES_SHOWN}
-    if not crowds:
-        return units
     single = tuple(unit for unit in units if unit.template not in crowds)
     return single + tuple(_all_of(template, group) for template, group in sorted(crowds.items()))
 
