@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 import types
 import unittest
 import zlib
@@ -57,3 +58,11 @@ def read(*parts):
     """Return the text of a fixture file."""
     with open(os.path.join(HOSTS, *parts), encoding="utf-8") as file:
         return file.read()
+
+
+def has_ended(hanging, seconds=30):
+    """Return whether the thread of a round has ended within so many seconds."""
+    until = time.monotonic() + seconds
+    while hanging.is_running and time.monotonic() < until:
+        time.sleep(0.01)
+    return not hanging.is_running

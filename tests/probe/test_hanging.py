@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from place import HOSTS, probe
+from place import HOSTS, has_ended, probe
 
 
 class HangingHost(probe.RecordedHost):
@@ -55,6 +55,32 @@ class Hanging(unittest.TestCase):
         time.sleep(0.3)
         self.assertIn("services", ask(one, "services", timeout=5)["sections"])
 
+    def test_collectors_that_are_quick_run_one_after_the_other_and_slow_ones_side_by_side(self):
+        """Python's threads take twice the CPU time when they run side by side."""
+        one = probe.Probe(probe.RecordedHost(os.path.join(HOSTS, "nvidia-workstation")))
+        running, most = [], []
+
+        def collector(name, seconds):
+            def read(host, request, memo):
+                running.append(name)
+                most.append(len(running))
+                time.sleep(seconds)
+                running.remove(name)
+                return {}
+
+            return probe.Collector(name, read, 5)
+
+        self.addCleanup(setattr, probe, "TURN_SECONDS", probe.TURN_SECONDS)
+        for seconds, turn, side_by_side in ((0.001, 5, 1), (1, 0.02, 4)):
+            probe.TURN_SECONDS = turn  # 20 ms may pass in between on a busy machine
+            one.collectors = {name: collector(name, seconds) for name in "abcd"}
+            one.memos, one.workers = {name: {} for name in "abcd"}, {}
+            del most[:]
+            begun = time.monotonic()
+            self.assertEqual(len(ask(one, *"abcd")["sections"]), 4)
+            self.assertEqual(max(most), side_by_side)
+            self.assertLess(time.monotonic() - begun, 3)
+
     def test_a_mount_that_hangs_is_named_and_the_others_are_reported(self):
         host = HangingHost(mountpoints=("/boot/efi",))
         one = probe.Probe(host)
@@ -80,7 +106,7 @@ class Hanging(unittest.TestCase):
         asking.wait(time.monotonic())
         self.assertEqual(asking.left(), ["nas", "next"])
         heal.set()
-        asking.thread.join(10)
+        self.assertTrue(has_ended(asking))
         self.assertEqual((asking.answers, asking.left()), ({}, ["nas", "next"]))
 
     def test_a_real_child_that_hangs_is_killed_with_its_children_and_reaped(self):

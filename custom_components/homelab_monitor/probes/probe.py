@@ -120,6 +120,8 @@ def polled_sections() -> "list[str]":
 
 # ---------------------------------------------------------------- threads and budgets
 
+TURN_SECONDS = 0.02  # a collector runs alone for so long: side by side, threads of Python cost up to double
+
 
 class Outcome:
     """The result of one collector: `kind` is the part of the reply that its content belongs to."""
@@ -195,6 +197,10 @@ class Worker:
         self.was_late = self.outcome is not None and self.outcome.content == "timed_out"
         return True
 
+    def turn(self) -> float:
+        """Return how many seconds the collector runs alone."""
+        return 0.0 if self.was_late else TURN_SECONDS
+
     def patience(self) -> float:
         """Return how many seconds a reply may wait: a program that hangs again must not delay the others again."""
         return min(self.collector.budget, AGAIN_SECONDS) if self.was_late else self.collector.budget
@@ -220,22 +226,27 @@ class Probe:
         return reply
 
     def outcomes(self, request: Request) -> "dict[str, Outcome]":
-        """Collect every requested section: those that may block in threads, meanwhile the others here."""
+        """Collect every requested section: those that may block in threads, which nothing else waits for long."""
         begun = time.monotonic()
         outcomes = {name: Outcome("missing", "not_supported", 0.0) for name in request.sections}
         known = [self.collectors[name] for name in request.sections if name in self.collectors]
-        started, others = [], []
+        late, others = [], []
         for collector in known:
             try:
                 if collector.budget and collector.may_block(self.host, self.memos[collector.name]):
-                    started.append(self.begin(collector, request))
+                    worker, has_begun = self.begin(collector, request)
+                    outcome = worker.finish(worker.turn()) if has_begun else None
+                    if outcome:
+                        outcomes[collector.name] = outcome
+                    else:
+                        late.append((worker, has_begun))
                 else:
                     others.append(collector)
             except Exception as err:  # noqa: BLE001 - if other users have used up all processes, no thread can be started
                 outcomes[collector.name] = failure(err, begun)
         for collector in others:
             outcomes[collector.name] = collect(collector, self.host, request, self.memos[collector.name])
-        for worker, has_begun in started:
+        for worker, has_begun in late:
             left = min(worker.patience(), request.timeout) - (time.monotonic() - begun)
             outcome = worker.finish(left) if has_begun else None
             outcomes[worker.collector.name] = outcome or Outcome("missing", "timed_out", time.monotonic() - begun)

@@ -16,28 +16,32 @@ class Round:
     """One thread that makes a list of calls, each of which has a name."""
 
     def __init__(self, names: "list[str]", ask: "Callable[[str], Any]") -> None:
-        import threading  # noqa: PLC0415
+        from _thread import allocate_lock, start_new_thread  # noqa: PLC0415 - starting one of `threading` costs double
 
         self.names = names
         self.ask = ask
         self.answers = {}  # type: dict[str, Any]
         self.is_abandoned = False
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.work, daemon=True)
-        self.thread.start()
+        self.is_running = True
+        self.over = allocate_lock()
+        self.over.acquire()
+        start_new_thread(self.work, ())
 
     def work(self) -> None:
         """Make one call after the other; stop after the one that made this thread late."""
-        for name in self.names:
-            if self.is_abandoned:
-                return
-            try:
-                answer = self.ask(name)
-            except OSError as err:
-                answer = err
-            if not self.is_abandoned:
-                self.answers[name] = answer
-        self.over.set()
+        try:
+            for name in self.names:
+                if self.is_abandoned:
+                    break
+                try:
+                    answer = self.ask(name)
+                except OSError as err:
+                    answer = err
+                if not self.is_abandoned:
+                    self.answers[name] = answer
+        finally:
+            self.is_running = False
+            self.over.release()
 
     def left(self) -> "list[str]":
         """Return the names without an answer; while the thread runs, the first one is in progress."""
@@ -45,19 +49,19 @@ class Round:
 
     def wait(self, deadline: float) -> None:
         """Wait until all calls have returned, one takes too long, or the deadline has passed."""
-        answered = -1
-        while not self.over.is_set() and len(self.answers) > answered and time.monotonic() < deadline:
+        answered, is_over = -1, False
+        while not is_over and len(self.answers) > answered and time.monotonic() < deadline:
             answered = len(self.answers)
-            self.over.wait(min(PATIENCE_SECONDS, max(0.0, deadline - time.monotonic())))
-        self.is_abandoned = not self.over.is_set()
+            is_over = self.over.acquire(timeout=min(PATIENCE_SECONDS, max(0.0, deadline - time.monotonic())))
+        self.is_abandoned = not is_over
 
 
 def ask_each(names: "list[str]", ask: "Callable[[str], Any]", held: "Json", deadline: float, most: int = MOST_STUCK) -> "dict[str, Any]":
     """Return the answers by name, an OSError if one was raised; a call that hangs keeps its thread and is not repeated.
 
-    `held` keeps the hanging threads by name. With `most` of them, the remaining names get no answer.
+    `held` keeps the rounds of hanging threads by name. With `most` of them, the remaining names get no answer.
     """
-    for name in [name for name, thread in held.items() if not thread.is_alive()]:
+    for name in [name for name, hanging in held.items() if not hanging.is_running]:
         del held[name]
     answers = {}  # type: dict[str, Any]
     left = [name for name in names if name not in held]
@@ -67,5 +71,5 @@ def ask_each(names: "list[str]", ask: "Callable[[str], Any]", held: "Json", dead
         left = asking.left() if asking.is_abandoned else []
         answers.update(asking.answers)
         if left:
-            held[left.pop(0)] = asking.thread
+            held[left.pop(0)] = asking
     return answers
