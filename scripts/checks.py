@@ -11,7 +11,7 @@ arguments on to pytest:
   minimum  import and set-up under the oldest Home Assistant that is supported
 
 Without names a check that has passed on this machine with the very same files is not run again; with CI=true all are.
-At the end, `left` ends the processes of the run that are still there, and names them and its files.
+At the end, `left` ends the processes of the run that are still there, and names them and its files: a failure.
 
 Tests use real SSH servers, shells and tools. Missing system packages are installed when this runs as root on a machine
 with apt; otherwise the tests that want them are skipped and the summary says so. With CI=true such a skip is a failure.
@@ -249,10 +249,11 @@ def main() -> None:
         print(__doc__)
         sys.exit(0 if {"-h", "--help"} & set(names) else 2)
     passed, left = leftovers.watch(lambda: run_all(names, pytest_arguments), ROOT)
-    # Named, and no failure yet: the files of other work that goes on beside the run are named as well.
     for line in left:
         print(f"left    {line}")
-    sys.exit(0 if passed else 1)
+    if left:
+        print("left    what outlives a run is a failure; files may also be those of another run beside this one")
+    sys.exit(0 if passed and not left else 1)
 
 
 def run_all(names: Sequence[str], pytest_arguments: list[str]) -> bool:

@@ -1,6 +1,8 @@
 """A reload or a restart: everything is as it was said last, until the first poll has ended."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 import time
 
 from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
@@ -18,7 +20,7 @@ from custom_components.homelab_monitor.client.errors import (
     Unreachable,
 )
 from custom_components.homelab_monitor.client.models import SECTIONS
-from custom_components.homelab_monitor.client.probe.snapshot import Snapshot
+from custom_components.homelab_monitor.client.probe.snapshot import Reply, Snapshot
 from custom_components.homelab_monitor.flow.connection import HostContact
 from custom_components.homelab_monitor.settings import HostAddress
 from custom_components.homelab_monitor.store import HostStore
@@ -27,13 +29,14 @@ from .scripted import CONNECTIVITY, HOST_ID, Host
 
 PROBLEM = "binary_sensor.plain_problem"
 CPU = "sensor.plain_cpu_usage"
+RECEIVED = "sensor.plain_eth0_received"
 EVENTS = "event.plain_events"
 
 
 @pytest.fixture
 def said(hass: HomeAssistant) -> dict[str, list[str]]:
     """Return what some entities say, one after the other."""
-    found: dict[str, list[str]] = {entity_id: [] for entity_id in (CONNECTIVITY, PROBLEM, CPU, EVENTS)}
+    found: dict[str, list[str]] = {entity_id: [] for entity_id in (CONNECTIVITY, PROBLEM, CPU, RECEIVED, EVENTS)}
 
     @callback
     def note(event: Event[EventStateChangedData]) -> None:
@@ -183,20 +186,40 @@ async def test_a_host_that_may_be_off_is_no_problem_while_it_is(host: Host) -> N
     assert "expected" not in host.hass.states.get(CONNECTIVITY).attributes
 
 
-async def test_a_restart_shows_what_was_said_last(hass: HomeAssistant, host: Host, said: dict[str, list[str]]) -> None:
+async def restart_with_kept_rates(
+    host: Host, said: dict[str, list[str]], prepare: Callable[[], None] = lambda: None
+) -> None:
+    """Restart with rates in the file that Home Assistant writes when it ends: they need two polls."""
     await host.start()
     await host.move(30)
     await host.entry.runtime_data.store.async_save()
-    state = hass.states.get(CPU)
-    assert await hass.config_entries.async_unload(host.entry.entry_id)
-    # As the file says that Home Assistant writes when it ends.
-    kept = {"native_value": 12.5, "native_unit_of_measurement": "%"}
-    mock_restore_cache_with_extra_data(hass, [(state, kept)])
-    for told in said.values():
-        told.clear()
+    states = [host.hass.states.get(entity_id) for entity_id in (CPU, RECEIVED)]
+    assert await host.hass.config_entries.async_unload(host.entry.entry_id)
+    kept = [{"native_value": 12.5, "native_unit_of_measurement": unit} for unit in ("%", "B/s")]
+    mock_restore_cache_with_extra_data(host.hass, list(zip(states, kept, strict=True)))
+    for reported in said.values():
+        reported.clear()
+    prepare()
     await host.start_again()
+
+
+async def test_a_restart_shows_what_was_said_last(host: Host, said: dict[str, list[str]]) -> None:
+    await restart_with_kept_rates(host, said)
     assert said[CPU][0] == "12.5"
     assert said[CONNECTIVITY] == ["on"]
+
+
+async def test_a_restored_value_ends_with_the_first_poll_also_if_that_fails(
+    host: Host, said: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def poll(*_wanted: object) -> Reply:
+        host.entry.runtime_data.async_update_listeners()  # something else is reported during the poll
+        raise TimedOut("plain")
+
+    await restart_with_kept_rates(host, said, partial(monkeypatch.setattr, host.session, "poll", poll))
+    for rate in (CPU, RECEIVED):
+        assert said[rate][0] not in ("unknown", "unavailable")
+        assert host.state(rate) == "unknown"
 
 
 # ---------------------------------------------------------------- a host that was just added
