@@ -62,7 +62,7 @@ WHOLLY_COVERED = (
     *("config_flow", "repairs", "capability", "known_hosts", "markdown", "settings", "sessions"),
     *(f"flow/{name}" for name in ("onboarding", "connection", "discovery", "options")),
     *(f"health/{name}" for name in ("issues", "monitor", "checklist")),
-    *(f"client/checks/{name}" for name in ("checks", "host_facts", "report", "remedies")),
+    *(f"client/checks/{name}" for name in ("testing", "evaluation", "host_facts", "report", "remedies")),
     *(f"client/checks/{name}" for name in ("rule_remedies", "update_script", "updates_rule")),
     *(f"client/transport/{name}" for name in ("install", "scan", "keys", "target", "ip_addresses")),
 )

@@ -22,7 +22,7 @@ import time
 # Last in the path, so that no file of the integration hides a module of the standard library by its name.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "custom_components" / "homelab_monitor"))
 
-from client.checks.checks import run_checks
+from client.checks.testing import run_checks
 from client.errors import HomelabError
 from client.models import SECTIONS
 from client.probe.programs import load_programs

@@ -231,8 +231,8 @@ KEPT = {
     ("flow/onboarding.py", "_async_failure"),
     ("repairs.py", "_async_read_key"),  # It compares the key itself, and says it.
     ("repairs.py", "_async_unproven"),  # About the key that a person has just accepted.
-    ("client/checks/checks.py", "gather"),  # It is in the evidence, whose report raises it.
-    ("client/checks/checks.py", "_dry_run"),
+    ("client/checks/testing.py", "gather"),  # It is in the evidence, whose report raises it.
+    ("client/checks/testing.py", "_dry_run"),
     # Over a login with a password: nobody is compared, none is opened.
     ("client/transport/ignored_key.py", "why_ignored"),
     ("client/probe/process.py", "explain_silence"),  # It is returned, and raised.

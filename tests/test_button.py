@@ -13,7 +13,7 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
-from custom_components.homelab_monitor.client.checks.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.evaluation import CHECKS
 from custom_components.homelab_monitor.client.checks.report import (
     CheckResult,
     CheckStatus,

@@ -13,7 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.homelab_monitor.capability import async_take_report
-from custom_components.homelab_monitor.client.checks.checks import Evidence
+from custom_components.homelab_monitor.client.checks.evaluation import Evidence
 from custom_components.homelab_monitor.client.checks.host_facts import Facts
 from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, Verdict
 from custom_components.homelab_monitor.client.errors import (
@@ -529,7 +529,7 @@ async def test_a_judgement_by_polls_finds_nothing_late_that_is_no_issue(
     """What the sensor says and what Repairs lists are the same: with one slow answer, nothing is wrong."""
     facts = Facts(system="Linux", systemd="running", is_complete=True)
     monkeypatch.setattr(
-        "custom_components.homelab_monitor.client.checks.checks._ask_facts", AsyncMock(return_value=facts)
+        "custom_components.homelab_monitor.client.checks.testing._ask_facts", AsyncMock(return_value=facts)
     )
     late(host, "updates")
     # The test that a person saw as the host was added came upon the same slow answer.

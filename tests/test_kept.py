@@ -20,7 +20,7 @@ from homeassistant.helpers import entity_registry as er
 import pytest
 import yaml
 
-from custom_components.homelab_monitor.client.checks.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.evaluation import CHECKS
 from custom_components.homelab_monitor.client.models import SECTIONS
 from custom_components.homelab_monitor.client.probe.programs import BOOTSTRAP
 from custom_components.homelab_monitor.client.probe.session import ProbeSession

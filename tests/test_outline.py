@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks.checks import Evidence, evaluate_poll
+from custom_components.homelab_monitor.client.checks.evaluation import Evidence, evaluate_poll
 from custom_components.homelab_monitor.client.models import SECTIONS, Sections
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.transport.target import Target

@@ -14,7 +14,7 @@ import voluptuous as vol
 import yaml
 
 from custom_components.homelab_monitor import controls, repairs, services
-from custom_components.homelab_monitor.client.checks.checks import CHECKS
+from custom_components.homelab_monitor.client.checks.evaluation import CHECKS
 from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, Outcome, Where
 from custom_components.homelab_monitor.client.checks.report import CheckStatus
 from custom_components.homelab_monitor.client.errors import HomelabError
@@ -32,7 +32,7 @@ OF_ERRORS = {"connection_lost", "connection_refused", "name_not_found", "not_ssh
     "logins_limited",
     "hangs_up",
 }
-"""Reasons that are keys of errors; `checks` names the others itself."""
+"""Reasons that are keys of errors; `evaluation` names the others itself."""
 OF_LOGINS = {"key_refused", "password_refused", "key_type_refused", "publickey_not_offered", "second_factor"} | {
     "account_refused",
     "login_disconnected",
@@ -47,11 +47,11 @@ def python_files() -> list[Path]:
 
 
 def verdicts() -> dict[str, str]:
-    """Return reason → status of every verdict that `checks` can reach, by its source."""
+    """Return reason → status of every verdict that `evaluation` can reach, by its source."""
     found = dict.fromkeys(OF_ERRORS | OF_LOGINS | {"no_python", "python_incomplete"}, CheckStatus.RED.value)
     reasons = set()
     sources = [
-        ast.parse((ROOT / "client" / "checks" / f"{name}.py").read_text()) for name in ("checks", "updates_rule")
+        ast.parse((ROOT / "client" / "checks" / f"{name}.py").read_text()) for name in ("evaluation", "updates_rule")
     ]
     for node in itertools.chain.from_iterable(map(ast.walk, sources)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -16,8 +16,8 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from .client.bucket import Bucket
-from .client.checks.checks import run_checks
 from .client.checks.report import CheckStatus, Report
+from .client.checks.testing import run_checks
 from .client.limits import TESTS
 from .client.probe.session import ProbeSession
 from .client.probe.start import ask_who

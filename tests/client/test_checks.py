@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks import checks, updates_rule
-from custom_components.homelab_monitor.client.checks.checks import CHECKS, Evidence, evaluate, evaluate_poll, run_checks
+from custom_components.homelab_monitor.client.checks import evaluation, testing, updates_rule
+from custom_components.homelab_monitor.client.checks.evaluation import CHECKS, Evidence, evaluate, evaluate_poll
 from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
     Access,
@@ -29,6 +29,7 @@ from custom_components.homelab_monitor.client.checks.host_facts import (
 )
 from custom_components.homelab_monitor.client.checks.remedies import REMEDIES, remedy_for
 from custom_components.homelab_monitor.client.checks.report import CheckResult, CheckStatus, Report, restore_report
+from custom_components.homelab_monitor.client.checks.testing import run_checks
 from custom_components.homelab_monitor.client.errors import (
     BadReply,
     ChannelRefused,
@@ -502,7 +503,7 @@ def test_every_remedy_that_a_row_names_is_in_the_catalog():
     named |= {"start_docker", "start_podman", "restart_host", "allow_smart", "plain_shell", "renew_forced_command"}
     named |= {"install_updates_rule", "remove_updates_rule", "allow_firewall"}
     assert {remedy for remedy, _ in REMEDIES} == named
-    source = Path(checks.__file__).read_text() + Path(updates_rule.__file__).read_text()
+    source = Path(evaluation.__file__).read_text() + Path(updates_rule.__file__).read_text()
     # The health of disks is not read yet: no check asks for its rules before it is.
     assert {remedy for remedy in named if f'"{remedy}"' not in source} == {"allow_smart"}
 
@@ -789,7 +790,7 @@ async def test_facts_that_come_too_late_are_unknown(fake_host: FakeHost, make_se
             await channel.process.wait_closed()
         await fake.honest(host, channel)
 
-    monkeypatch.setattr(checks, "FACTS_SECONDS", 0.1)
+    monkeypatch.setattr(testing, "FACTS_SECONDS", 0.1)
     fake_host.behaviour = hangs
     report, _ = await run_checks(make_session(fake_host), fake_host.target, fake_host.host_keys)
     assert report.row("docker").status is CheckStatus.UNKNOWN
@@ -898,8 +899,8 @@ class SlowSession:
 async def test_a_first_reading_has_longer_than_a_poll(
     monkeypatch: pytest.MonkeyPatch, polls: int, status: CheckStatus
 ) -> None:
-    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(checks, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(testing, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(testing, "FIRST_SECONDS", 0.2)
     session = SlowSession("updates", polls)
     report, seen = await run_checks(session, TARGET, ())
     assert report.row("probe").status is status
@@ -909,7 +910,7 @@ async def test_a_first_reading_has_longer_than_a_poll(
 
 @pytest.mark.parametrize("late", ["security", "updates"])
 async def test_a_test_asks_with_sudo_what_polls_ask_with_it(monkeypatch: pytest.MonkeyPatch, late: str) -> None:
-    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(testing, "AGAIN_SECONDS", 0.001)
     session = SlowSession(late, 2)
     await run_checks(session, TARGET, (), sudo=("security", "sockets"))
     assert session.asked[1:] == [(late,)]
@@ -945,7 +946,7 @@ class SwappedSession(SlowSession):
 async def test_who_answers_in_place_of_the_host_during_a_test_is_reported(
     monkeypatch: pytest.MonkeyPatch, polls: int
 ) -> None:
-    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(testing, "AGAIN_SECONDS", 0.001)
     report, _ = await run_checks(SwappedSession("updates", polls), TARGET, ())
     assert isinstance(report.error, HostKeyChanged)
     assert report.row("host_key").status is CheckStatus.RED
@@ -954,7 +955,7 @@ async def test_who_answers_in_place_of_the_host_during_a_test_is_reported(
 async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what_it_has_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(testing, "AGAIN_SECONDS", 0.001)
     session = LostSession("updates", 99)
     report, seen = await run_checks(session, TARGET, ())
     assert session.asked[1:] == [("updates",)], "asked no more"

@@ -9,7 +9,7 @@ from asyncssh.connection import _DEFAULT_RECV_PKTLEN
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-from custom_components.homelab_monitor.client.checks.checks import run_checks
+from custom_components.homelab_monitor.client.checks.testing import run_checks
 from custom_components.homelab_monitor.client.errors import HomelabError, NotSSH, TooMuchTraffic
 from custom_components.homelab_monitor.client.limits import (
     EXCESS_FORGOTTEN_SECONDS,

@@ -13,11 +13,11 @@ import shutil
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks.checks import run_checks
 from custom_components.homelab_monitor.client.checks.host_facts import Privilege
 from custom_components.homelab_monitor.client.checks.privilege import Ways, read_ways
 from custom_components.homelab_monitor.client.checks.remedies import _run_with_password, remedy_for
 from custom_components.homelab_monitor.client.checks.report import CheckStatus, Report
+from custom_components.homelab_monitor.client.checks.testing import run_checks
 from custom_components.homelab_monitor.client.errors import (
     CommandNotRun,
     HomelabError,

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks import checks
-from custom_components.homelab_monitor.client.checks.checks import run_checks
+from custom_components.homelab_monitor.client.checks import testing
 from custom_components.homelab_monitor.client.checks.report import CheckStatus
+from custom_components.homelab_monitor.client.checks.testing import run_checks
 from custom_components.homelab_monitor.client.errors import ConnectionLost, ProbeStarting, TimedOut
 from custom_components.homelab_monitor.client.probe import upload
 from custom_components.homelab_monitor.client.probe.programs import Programs, load_programs
@@ -223,7 +223,7 @@ async def test_a_test_ends_whatever_the_host_does(  # noqa: PLR0913
     starts: int,
 ) -> None:
     if behaviour is not _starts_slowly_and_dies:
-        monkeypatch.setattr(checks, "TEST_SECONDS", 2.0, raising=False)
+        monkeypatch.setattr(testing, "TEST_SECONDS", 2.0, raising=False)
     fake_host.behaviour = behaviour
     session = make_session(fake_host, timeout=0.5)
     async with asyncio.timeout(12):

@@ -20,8 +20,8 @@ from homeassistant.helpers.selector import (
 from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
-from ..client.checks.checks import run_checks
 from ..client.checks.report import Report
+from ..client.checks.testing import run_checks
 from ..client.errors import HomelabError, KeyRefused, LoginCut
 from ..client.limits import TITLE_LIMIT
 from ..client.models import System

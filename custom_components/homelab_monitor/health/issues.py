@@ -15,7 +15,7 @@ from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util.hass_dict import HassKey
 
 from ..client.bucket import Bucket
-from ..client.checks.checks import CHECKS
+from ..client.checks.evaluation import CHECKS
 from ..client.checks.report import CheckResult, CheckStatus
 from ..client.limits import ALARM_WRITES, ISSUE_WRITES
 from ..const import DOMAIN

@@ -15,15 +15,9 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
 from ..client.bucket import Bucket
-from ..client.checks.checks import (
-    CLOCK_LIMIT_SECONDS,
-    LATE_READINGS,
-    Evidence,
-    check_connection,
-    evaluate,
-    evaluate_poll,
-)
+from ..client.checks.evaluation import CLOCK_LIMIT_SECONDS, LATE_READINGS, Evidence, evaluate, evaluate_poll
 from ..client.checks.report import CheckStatus, Report
+from ..client.checks.testing import check_connection
 from ..client.errors import ALARMS, HomelabError
 from ..client.limits import JUDGEMENTS
 from ..client.probe.session import ProbeSession
