@@ -195,7 +195,7 @@ class Hangs(unittest.TestCase):
                     self.assertIn(hanging, told["engines"])
                     self.assertIs(told["complete"]["docker/root"], True)
                     self.assertIsNot(told["complete"].get("docker/eve"), True)
-                self.assertLess(time.monotonic() - begun, 0.5)  # it is not waited for again
+                self.assertLess(time.monotonic() - begun, 0.9)  # it is not waited for again
                 self.assertEqual(len(self.hanging), 1)  # and no further thread is lost to it
 
     @unittest.skipUnless(EVE == 61001, "needs root")
@@ -204,7 +204,7 @@ class Hangs(unittest.TestCase):
         request = probe.Request({"id": "1", "sections": ["logs"], "watch": {"logs": ["5 container docker/root/web"]}})
         begun = time.monotonic()
         reply = one.answer(request)
-        self.assertLess(time.monotonic() - begun, 0.8)
+        self.assertLess(time.monotonic() - begun, 0.95)
         self.assertNotIn("logs", reply["missing"])
         request.watch["logs"] = ["5 container docker/eve/eves"]
         reply = one.answer(request)
@@ -347,7 +347,7 @@ class Cards(unittest.TestCase):
         host, memo = Crowded(Tree(self).folder), {}
         begun = time.monotonic()
         probe.drm_users(host, memo)
-        self.assertLess(time.monotonic() - begun, probe.LOOK_SECONDS + 0.5)
+        self.assertLess(time.monotonic() - begun, probe.LOOK_SECONDS + 1.5)
         first = [pid for pid, looks in memo["looks"].items() if looks >= probe.EARLY_LOOKS]
         probe.drm_users(host, memo)
         second = [pid for pid, looks in memo["looks"].items() if looks >= probe.EARLY_LOOKS]
