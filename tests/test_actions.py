@@ -201,7 +201,7 @@ async def test_the_next_try_after_a_refusal_logs_in_anew_once_a_minute_at_most(
 
 
 @pytest.mark.parametrize(
-    ("named", "words"), [("nope", "plain has no service nope.service"), ("web", "no container web")]
+    ("named", "words"), [("nope", "plain has no service called nope.service"), ("web", "no container called web")]
 )
 async def test_what_the_host_does_not_have_is_refused(hass: HomeAssistant, busy: Host, named: str, words: str) -> None:
     row = {"engine": "docker", "owner": "root", "id": "91ce74022074", "name": "web", "state": "running"}

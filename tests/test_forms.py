@@ -227,4 +227,4 @@ async def test_a_container_that_has_gone_is_named(hass: HomeAssistant, watched: 
     watched.session.sections["containers"] = section()
     await watched.move(35)
     error = await refused(hass, "get_log", entity_id="sensor.plain_web_state")
-    assert str(error) == "plain has no container web"
+    assert str(error) == "plain has no container called web"
