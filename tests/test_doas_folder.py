@@ -91,7 +91,7 @@ def test_the_rule_is_put_where_it_counts_or_it_is_said_which_file_counts_more(re
     assert ready.ask(SCRIPT).returncode == 0
     assert ready.sh(f"cat {DOAS_RULE_FILE}").stdout == f"{MINE}\n"
     ready.write("/etc/doas.d/zzz.conf", "permit persist mon as root\n")
-    words = "/etc/doas.d/zzz.conf: a rule of this file counts more than the one that was installed. Change it by hand\n"
+    words = "/etc/doas.d/zzz.conf: a rule in this file overrides the one that was installed. Change it by hand\n"
     assert apply(ready) == (1, words)
     ready.settle(alone=alone)
     assert ready.ask(SCRIPT).returncode != 0

@@ -89,7 +89,7 @@ def test_a_way_that_others_can_change_gets_no_script_and_is_reported(place: Plac
     before = texts(place)
     status, words = apply(place, INSTALL)
     assert status == 1
-    assert words.startswith("not only root can change /")
+    assert words.startswith("users other than root can change /")
     assert texts(place) == before
     assert place.sh(f"ls {SCRIPT}").returncode != 0
     # One that was installed before the way was loosened.
@@ -292,7 +292,7 @@ def test_a_link_to_smartctl_that_others_can_change_gets_no_rule(place: Place) ->
     place.sh("chmod 755 /srv; mkdir /opt/bin; chown mon /opt/bin; ln -s /srv/smartctl /opt/bin/smartctl")
     place.sh("rm -f /usr/sbin/smartctl; ln -s /opt/bin/smartctl /usr/sbin/smartctl")
     status, words = apply(place, "allow_smart", tool="/usr/sbin/smartctl", disks="sda")
-    assert (status, words) == (1, "not only root can change /opt/bin\n")
+    assert (status, words) == (1, "users other than root can change /opt/bin\n")
     assert texts(place).count("smartctl") == 0
 
 
@@ -350,7 +350,7 @@ def test_a_link_to_iptables_that_others_can_change_gets_no_rule(place: Place) ->
     place.sh("chmod 755 /srv; mkdir /opt/bin; chown mon /opt/bin; ln -s /srv/iptables-save /opt/bin/iptables-save")
     place.sh("rm -f /usr/sbin/iptables-save; ln -s /opt/bin/iptables-save /usr/sbin/iptables-save")
     status, words = apply(place, "allow_firewall")
-    assert (status, words) == (1, "not only root can change /opt/bin\n")
+    assert (status, words) == (1, "users other than root can change /opt/bin\n")
     assert texts(place).count("iptables-save") == 0
 
 
@@ -412,7 +412,7 @@ def test_defaults_of_sudo_count(place: Place, lines: tuple[str, ...]) -> None:
 
 
 LATER = {
-    "another rule": ("mon ALL=(ALL:ALL) ALL", "sudo does not let mon run it, as another", "updates_rule_overruled"),
+    "another rule": ("mon ALL=(ALL:ALL) ALL", "sudo does not let mon run it, because", "updates_rule_overruled"),
     "noexec": ("Defaults noexec", "sudo does not let mon run it", "updates_rule_noexec"),
     "no terminal": ("Defaults requiretty", "sudo does not let mon run it", "updates_rule_stopped"),
     "its effective user only": ("Defaults stay_setuid", "sudo does not let mon run it", "updates_rule_stopped"),
@@ -635,7 +635,7 @@ def test_a_file_in_a_folder_of_others_is_not_written(place: Place) -> None:
     place.sh("ln -s /home/mon/rules /etc/sudoers.d/x")
     status, words = apply(place, REMOVE)
     assert status == 1
-    assert words.startswith("not only root can change /home/mon\n")
+    assert words.startswith("users other than root can change /home/mon\n")
     assert place.sh("ls -A /home/mon; cat /home/mon/rules").stdout == f"rules\n{OLD}\n"
 
 
@@ -683,7 +683,7 @@ def test_of_many_remedies_at_once_each_has_its_effect_once(place: Place, tool: s
 
 def test_the_lock_is_no_door_for_who_can_write_in_run(place: Place) -> None:
     place.sh("chmod 1777 /run; ln -s /etc/planted /run/homelab_monitor-rules.lock")
-    assert apply(place, INSTALL) == (1, "not only root can change /run\n")
+    assert apply(place, INSTALL) == (1, "users other than root can change /run\n")
     assert place.sh("ls /etc/planted").returncode != 0
 
 

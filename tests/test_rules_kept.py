@@ -98,7 +98,7 @@ def test_what_stays_in_a_file_of_any_name_is_reported_with_its_name(place: Place
 def test_a_file_whose_name_has_a_line_break_is_reported_and_hinders_nothing(place: Place) -> None:
     place.write("/usr/bin/apt-get", UPGRADE, 0o755)
     place.write("/etc/sudoers.d/a\nb", f"{TOP}\n", 0o440)
-    words = "the name of this file has a line break, so it was not looked at: /etc/sudoers.d/a b"
+    words = "the name of this file has a line break, so it was not read: /etc/sudoers.d/a b"
     for key, runs in ((INSTALL, True), (REMOVE, False)):
         status, said = apply(place, key)
         assert (status, said.strip()) == (1, words)
@@ -209,7 +209,8 @@ def test_only_a_later_rule_that_is_for_root_counts_more(place: Place, line: str,
 
 def test_a_setting_that_ends_the_job_is_reported_where_there_is_no_systemd(place: Place) -> None:
     place.sh("sed -i '1i Defaults log_subcmds' /etc/sudoers")
-    words = f"sudo lets nothing run on from here: take out Defaults log_subcmds, or except {SCRIPT} from it\n"
+    told = "sudo does not let updates run in the background: remove Defaults log_subcmds, or exempt"
+    words = f"{told} {SCRIPT} from it\n"
     assert apply(place, INSTALL) == (1, words)
     place.sh(f"sed -i '1i Defaults!{SCRIPT} !log_subcmds' /etc/sudoers")
     assert apply(place, INSTALL) == (0, "")

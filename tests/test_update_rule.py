@@ -415,7 +415,7 @@ def test_the_rule_of_another_user_stays(place: Place) -> None:
 @pytest.mark.parametrize("mode", ["775", "757"])
 def test_where_others_can_write_above_the_script_no_rule_is_made(place: Place, folder: str, mode: str) -> None:
     place.sh(f"chmod {mode} {folder}")
-    assert remedy(place, "install_updates_rule") == f"not only root can change {folder}\n"
+    assert remedy(place, "install_updates_rule") == f"users other than root can change {folder}\n"
     assert place.sh("ls -A /etc/sudoers.d /usr/local/sbin").stdout == "/etc/sudoers.d:\n\n/usr/local/sbin:\n"
 
 

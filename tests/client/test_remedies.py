@@ -591,7 +591,7 @@ async def test_who_can_change_smartctl_gets_no_rule_for_it(machine: Machine):
         async with logged_in(machine, "mon") as connection:
             result = await run_remedy(connection, cure)
         assert result.outcome is Outcome.FAILED
-        assert "not only root can change /usr/local/sbin" in result.stderr
+        assert "users other than root can change /usr/local/sbin" in result.stderr
         assert not (machine.folder / SMART_RULE_FILE[1:]).exists()
 
 

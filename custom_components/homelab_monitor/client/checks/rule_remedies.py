@@ -55,7 +55,7 @@ is_sudo() {{
 judge() {{
   if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
   set -- "$1" $(ls -ldn "$1")
-  case $4$2 in 0l*|0[-d]????-??-*) ;; *) say "not only root can change $1" >&2; return 1;; esac
+  case $4$2 in 0l*|0[-d]????-??-*) ;; *) say "users other than root can change $1" >&2; return 1;; esac
 }}
 
 # One at a time. What an earlier one has left that was cut off is swept.
@@ -73,8 +73,8 @@ tries=30
 until take; do
   tries=$((tries - 1))
   if [ $tries -gt 0 ]; then :
-  elif [ -d $lock.d ]; then stop "another change of these rules is under way; if none is, remove $lock.d"
-  else stop "another change of these rules is under way: try again when it has ended"; fi
+  elif [ -d $lock.d ]; then stop "another change of these rules is running; if none is, remove $lock.d"
+  else stop "another change of these rules is running: try again when it has ended"; fi
   sleep 1
 done
 rm -rf $lock.??????
@@ -99,19 +99,19 @@ is_left() {{
   [ "$1" = "$kept" ] || return 0
   for each in "$1" "$known_as"; do
     if [ -n "$each" ] && [ -e "$each.tmp" ]; then
-      say "$1 is being edited, as there is $each.tmp: try again when that has ended, or remove it if nobody does" >&2
+      say "$1 is being edited ($each.tmp exists): try again later, or remove that file if nobody edits $1" >&2
       return 1
     fi
   done
   # Whoever may read a file may lock it, and a lock of theirs says nothing.
   case $(ls -ldn "$1" 2>/dev/null) in ""|???????r*) ;; *)
     if command -v flock >/dev/null && ! flock -n "$1" true; then
-      say "$1 is being edited: try again when that has ended" >&2; return 1
+      say "$1 is being edited: try again later" >&2; return 1
     fi;;
   esac
   if [ -e "$1" ] && [ -e $work/kept ] && [ "$(cat "$1"; printf .)" = "$(cat $work/kept; printf .)" ]; then return 0; fi
   if [ ! -e "$1" ] && [ ! -e $work/kept ]; then return 0; fi
-  say "$1 is being edited, it was changed a moment ago: try again" >&2; return 1
+  say "$1 is being edited (it was changed a moment ago): try again" >&2; return 1
 }}
 known_as=
 
@@ -180,7 +180,7 @@ tell_of_script() {
   if names "$rest"; then
     tell "$place: this rule lets its user add arguments to @SCRIPT@. Change it by hand"
   else
-    tell_of_odd "$place: this rule is not as it was installed, and stays"
+    tell_of_odd "$place: this rule differs from the one that was installed, and stays"
   fi
 }
 tell_of_job() {
@@ -191,7 +191,7 @@ tell_of_job() {
     case $part in *systemd-run*@UNIT@*) ;; *) continue;; esac
     before=${part%%systemd-run*}
     case ${before##*[[:space:]:=]} in "!"*) continue;; esac
-    tell "$place: this rule lets its user run anything as root, and is not quite one of ours. Change it by hand"
+    tell "$place: this rule lets its user run anything as root, but is not exactly as documented. Change it by hand"
   done
 }
 # Note what may let its user choose variables, arguments or a root folder for the script, to be told if sudo lets them.
@@ -229,11 +229,11 @@ note_rule() {
       printf "%s\\n" "variables $place: $rule" >>$work/noted
       # That is not shown to its user by sudo-rs, and there is no trial.
       case $hits$version in yes*sudo-rs*)
-        tell "$place: with this rule its user chooses variables for @SCRIPT@ (SETENV). Change it by hand";;
+        tell "$place: this rule lets its user choose variables for @SCRIPT@ (SETENV). Change it by hand";;
       esac;;
     yesDefaults*)
       case $version in *sudo-rs*)
-        tell "$place: with this line the user chooses variables for @SCRIPT@. Change it by hand";;
+        tell "$place: this line lets the user choose variables for @SCRIPT@. Change it by hand";;
       esac;;
   esac
   case $rule in Defaults*) hits=;; esac
@@ -454,7 +454,7 @@ blame() {{
 judge_more() {{
   # What was cut off, as that took too long, says nothing of the rest.
   case $more in ""|*arguments*folder*end*) ;; *)
-    tell "what else the rules of sudo allow could not be tried in time: try again"
+    tell "the other sudo rules could not be tested in time: try again"
     return 0;;
   esac
   case ${{more%%arguments*}} in *=homelab_mark*)
@@ -488,7 +488,7 @@ END
   trying=
   case $answer in
     *"user 0"*) ;;
-    *) tell "sudo does not let {{account}} run it, as another rule or a setting counts more: $answer"
+    *) tell "sudo does not let {{account}} run it, because another rule or a setting takes precedence: $answer"
       say "What sudo lists:"; say "$listed"; return 0;;
   esac
   judge_more
@@ -504,12 +504,12 @@ END
     case $concerns$word in
       # What a program leaves behind does not run on then; a unit of systemd does.
       yeslog_subcmds) [ -d /run/systemd/system ] || logged=$word;; yes!log_subcmds) logged=;;
-      yeslistpw=always|yeslistpw=all) tell "sudo shows rules only with a password: take out Defaults $word";;
+      yeslistpw=always|yeslistpw=all) tell "sudo shows rules only with a password: remove Defaults $word";;
     esac
   done
   set +f
   [ -z "$logged" ] ||
-    tell "sudo lets nothing run on from here: take out Defaults $logged, or except {SCRIPT} from it"
+    tell "sudo does not let updates run in the background: remove Defaults $logged, or exempt {SCRIPT} from it"
 }}
 if [ "$kind" = sudo ]; then
   put $work/rules $rules 0440
@@ -537,7 +537,7 @@ elif [ -n "$rules" ]; then
       {{ say "permit nopass {{account}} as root cmd {SCRIPT} args"; cat "$each"; echo; }} >$work/all
       case $(ask <$work/all) in *nopass*) ;; *) last=$each;; esac
     done
-    tell "$last: a rule of this file counts more than the one that was installed. Change it by hand";;
+    tell "$last: a rule in this file overrides the one that was installed. Change it by hand";;
   esac
   # Without the rules that bring what the caller sets along it has to be allowed as well.
   strictly() {{
@@ -567,7 +567,7 @@ clean_all
 rm -f {SCRIPT}
 """
 _END: Final = """
-is_sound || tell "visudo -c now finds a fault that it did not find before"
+is_sound || tell "visudo -c now reports an error that it did not report before"
 [ -z "$bad" ]
 """
 

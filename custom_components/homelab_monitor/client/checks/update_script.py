@@ -235,7 +235,7 @@ meant() {
 add() {
   [ -f "$1" ] || return 0
   case $1 in *"$break"*)
-    tell "the name of this file has a line break, so it was not looked at: $(printf %s "$1" | tr "\\n" " ")"; return 0;;
+    tell "the name of this file has a line break, so it was not read: $(printf %s "$1" | tr "\\n" " ")"; return 0;;
   esac
   case $break$files in *"$break$1$break"*) return 0;; esac
   files=$files$1$break
