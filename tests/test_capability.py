@@ -119,7 +119,7 @@ async def test_a_test_whose_login_is_cut_asks_nobody_to_log_in_again(
         await here.stop()
     (red,) = [row for row in report.rows if row.status is CheckStatus.RED]
     assert (red.check, red.reason) == ("reachable", "connection_lost")
-    assert red.placeholders["detail"] == "when it had accepted the key"
+    assert red.placeholders["detail"] == "after it accepted the key"
 
 
 async def test_a_test_of_an_online_host_does_not_disturb_its_polling(hass: HomeAssistant, host: Host) -> None:

@@ -1487,14 +1487,14 @@ async def test_cards_have_an_end(hass: HomeAssistant, caplog: pytest.LogCaptureF
     for number in range(CARDS_LIMIT):
         card = await discover(hass, SOURCE_ZEROCONF, machine(number))
         assert card.at == ("address", None)
-    assert "wait to be added" not in caplog.text
+    assert "waiting to be added" not in caplog.text
     for number in range(CARDS_LIMIT, 3 * CARDS_LIMIT):
         card = await discover(hass, SOURCE_ZEROCONF, machine(number))
         assert card.ended == "too_many_cards"
     found = DiscoveredHost(host="198.51.100.1", unique_id="198.51.100.1", name="scanned")
     assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, found)).at == ("address", None), "a person has scanned"
     assert len(cards(hass)) == CARDS_LIMIT + 1
-    said = [record for record in caplog.records if "wait to be added" in record.getMessage()]
+    said = [record for record in caplog.records if "waiting to be added" in record.getMessage()]
     assert [record.levelname for record in said] == ["INFO"]
     picked = replace(found, queue="a dialog")
     assert (await discover(hass, SOURCE_INTEGRATION_DISCOVERY, picked)).at == ("address", None), "a person wants it"

@@ -100,7 +100,7 @@ async def test_a_host_that_is_back_is_online_at_its_first_answer(host: Host, cap
 
 async def test_a_host_that_sends_too_much_goes_offline_with_that_reason(host: Host) -> None:
     await host.start()
-    host.session.error = TooMuchTraffic("plain", "too many packets without being asked")
+    host.session.error = TooMuchTraffic("plain", "too many packets without a request")
     await host.move(12)
     assert (host.status, host.reason) == ("late", "too_much_traffic")
     await host.move(30)
@@ -214,7 +214,7 @@ async def test_a_key_that_is_refused_in_other_words_is_still_refused(host: Host)
 async def test_logins_that_end_without_a_word_suspend_nothing_and_start_no_dialog(host: Host) -> None:
     """Who can cut connections can do that as well, and as often as they want."""
     await host.start()
-    cut = LoginCut("plain", "when it had accepted the key")
+    cut = LoginCut("plain", "after it accepted the key")
     host.session.error = cut
     before = len(host.session.asked)
     await host.move(600, step=5)
@@ -236,7 +236,7 @@ async def test_logins_that_end_without_a_word_suspend_nothing_and_start_no_dialo
 
 async def test_many_logins_that_end_within_minutes_say_nothing_of_the_server(host: Host) -> None:
     await host.start()
-    host.session.error = LoginCut("plain", "when it had accepted the key")
+    host.session.error = LoginCut("plain", "after it accepted the key")
     for _ in range(20):
         await host.entry.runtime_data.async_refresh()
         await host.move(10, step=5)

@@ -203,7 +203,7 @@ async def test_a_host_that_was_added_there_while_the_login_went_on_keeps_its_add
     with SILENT, patch(f"{MOVES}.async_is_there", log_in):
         await lease(hass, ELSEWHERE)
     assert (watched.data["host"], watched.data["home_host"]) == (HOME, "")
-    assert "is reached at" not in caplog.text, "nor for a moment"
+    assert "is now reached at" not in caplog.text, "nor for a moment"
 
 
 # ---------------------------------------------------------------- a flood of announcements

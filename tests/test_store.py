@@ -95,7 +95,7 @@ async def test_a_key_that_others_could_read_is_taken_from_them_and_said_once(
     await async_get_key(hass)
     assert {(folder / name).stat().st_mode & 0o777 for name in names} == {0o600}
     assert (folder / "homelab_monitor.else").stat().st_mode & 0o777 == 0o644
-    assert [caplog.text.count(f"{name};") for name in names] == [1, 1, 1]
+    assert [caplog.text.count(f"{name}. Its mode") for name in names] == [1, 1, 1]
     del hass.data[_KEY]
     caplog.clear()
     await async_get_key(hass)
@@ -129,9 +129,9 @@ async def test_a_key_that_cannot_be_taken_from_others_is_used_and_said(
     told = [each.getMessage() for each in caplog.records if "can read" in each.getMessage()]
     assert len(told) == len(names)
     for name in names:
-        start = f"Others than Home Assistant can read {folder / name} (mode 644): "
+        start = f"Other users can read {folder / name} (mode 644), and this could not be changed: "
         assert any(each.startswith(start) and "Operation not permitted" in each for each in told)
-    assert "is 600 now" not in caplog.text
+    assert "is now 600" not in caplog.text
 
 
 async def test_nothing_of_a_host_stays_when_it_is_removed(

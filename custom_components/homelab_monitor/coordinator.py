@@ -74,7 +74,7 @@ They prove nothing about the host either: somebody in between may cut each of th
 _REFUSALS = (KeyRefused, *ALARMS)
 """One side does not trust the other; the only consequence is another handshake."""
 SUSPENDED_RETRY_SECONDS = 3600
-_SEE_LOG = "the log says what"
+_SEE_LOG = "see the log"
 HAND_POLLS = 4
 """How many manual polls are needed to know how often they come: an update of several entities makes two at once."""
 CLOCK_IS_SET = 1577836800.0
@@ -615,7 +615,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
                 self._unlogged += 1
                 return
             self._is_reported_offline = True
-            more = f" (and {self._unlogged} times before, which were not logged)" if self._unlogged else ""
+            more = f" (and {self._unlogged} earlier times that were not logged)" if self._unlogged else ""
             self._unlogged = 0
             level = logging.DEBUG if quiet else logging.WARNING
             _LOGGER.log(level, "%s is %s: %s%s", self.name, status, err or "no answer", more)

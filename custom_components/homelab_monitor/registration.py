@@ -141,7 +141,10 @@ class HostDevice:
         level = logging.WARNING if DOMAIN in self.refused.taken.values() else logging.INFO
         listed = ", ".join(list(self.refused.taken)[:CONNECTIONS_LIMIT])
         _LOGGER.log(
-            level, "%s reports network addresses of other devices, which keep them: %s", self._entry.title, listed
+            level,
+            "%s reports MAC addresses that belong to other devices and stay with them: %s",
+            self._entry.title,
+            listed,
         )
 
 

@@ -111,7 +111,9 @@ def _restored(stored: Mapping[str, str]) -> KeyPair:
         return replace(key, beside=KeyPair.from_private(beside, ECDSA))
     except ValueError as err:
         # The first key works on nearly all hosts: it is not given up for this.
-        _LOGGER.warning("The ECDSA key in %s cannot be read; its hosts are given a new one: %s", KEY_STORAGE_KEY, err)
+        _LOGGER.warning(
+            "The ECDSA key in %s cannot be read. Hosts that use it need a new one: %s", KEY_STORAGE_KEY, err
+        )
         return key
 
 
@@ -126,7 +128,7 @@ async def _async_load_key(hass: HomeAssistant) -> KeyPair:
             return _restored(stored)
     except UNREADABLE as err:
         _LOGGER.warning(
-            "The SSH key in %s cannot be read and was moved to %s.unreadable; hosts have to be given a new one: %s",
+            "The SSH key in %s cannot be read and was moved to %s.unreadable. Add the new key to each host: %s",
             KEY_STORAGE_KEY,
             KEY_STORAGE_KEY,
             _cause(err),
@@ -161,9 +163,11 @@ def _make_private(folder: str, name: str, level: int) -> None:
         try:
             path.chmod(0o600)
         except OSError as err:
-            _LOGGER.warning("Others than Home Assistant can read %s (mode %03o): %s", path, mode & 0o777, err)
+            _LOGGER.warning(
+                "Other users can read %s (mode %03o), and this could not be changed: %s", path, mode & 0o777, err
+            )
         else:
-            _LOGGER.log(level, "Others than Home Assistant could read %s; its mode is 600 now", path)
+            _LOGGER.log(level, "Other users could read %s. Its mode is now 600", path)
 
 
 async def _async_set_aside(hass: HomeAssistant, key: str, stored: object) -> None:

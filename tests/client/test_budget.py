@@ -191,6 +191,6 @@ def test_no_packet_without_data_is_large(budget: Budget) -> None:
 def test_the_error_names_the_host_and_the_cause(budget: Budget) -> None:
     with pytest.raises(TooMuchTraffic) as caught:
         budget.take_bytes(POLL.bytes + 1)
-    assert caught.value.placeholders == {"host": "nas", "detail": "too many bytes without being asked"}
+    assert caught.value.placeholders == {"host": "nas", "detail": "too many bytes without a request"}
     with budget.command(), pytest.raises(TooMuchTraffic, match="too many bytes while a command ran"):
         budget.take_bytes(COMMAND.bytes + 1)

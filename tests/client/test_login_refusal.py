@@ -152,7 +152,7 @@ async def test_a_machine_that_lets_nobody_in_for_now_is_quoted(
     (machine.etc / "nologin").write_text("Closed for maintenance.\n")
     err = await denied(machine, machine.target_for("mon"))
     assert (type(err), err.key) == (LoginCut, "connection_lost")
-    assert err.detail == "when it had accepted the key; it said: Closed for maintenance."
+    assert err.detail == "after it accepted the key, with the message: Closed for maintenance."
 
 
 @pytest.mark.parametrize("how", ["fin", "rst", "flip"])
@@ -177,7 +177,7 @@ async def test_a_login_that_is_cut_once_the_key_is_accepted_says_when_that_was(
         between.begin_when_accepted(monkeypatch, how)
         with pytest.raises(LoginCut) as caught:
             await Connection.open(between.target(sshd.target), sshd.key, sshd.host_keys, timeout=SECONDS)
-    assert (caught.value.key, caught.value.detail) == ("connection_lost", "when it had accepted the key")
+    assert (caught.value.key, caught.value.detail) == ("connection_lost", "after it accepted the key")
 
 
 def packet(payload: bytes) -> bytes:

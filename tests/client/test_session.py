@@ -613,7 +613,7 @@ async def test_of_a_forced_command_that_never_ends_it_is_said_that_it_may_stay(
     session = make_session(make_sshd("ForceCommand sleep 9.87"), timeout=1)
     with pytest.raises(TimedOut) as caught:
         await session.poll(["load"])
-    assert caught.value.detail.endswith("does not end and may stay")
+    assert caught.value.detail.endswith("such as a forced command, and may keep running")
     assert processes_with("9.87")
     await wait_for(lambda: not processes_with("9.87"), 15)
 

@@ -221,7 +221,7 @@ async def test_polls_make_no_room_for_packets_of_a_channel_that_are_no_data(fake
         for _ in range(NOTICES // 2 if not told else 0):
             server.send_packet(kind, UInt32(channel._send_chan), *rest)
         told |= await _polls(session, 0)
-    assert told == {"too_much_traffic: too many packets without data without being asked"}
+    assert told == {"too_much_traffic: too many packets without data without a request"}
     assert fake_host.logins == 1
     await session.close()
 

@@ -21,7 +21,7 @@ class HomelabError(Exception):
     """A host could not be monitored."""
 
     key: ClassVar[str] = "unknown"
-    what: ClassVar[str] = "something went wrong"
+    what: ClassVar[str] = "unexpected error"
     hard: ClassVar[bool] = False
     """Whether trying again soon cannot help: a person has to act first."""
     was_sent: bool = False
@@ -93,7 +93,7 @@ class InternalError(HomelabError):
     """A reply of the host was not processed, by a fault of ours."""
 
     key = "internal_error"
-    what = "a fault of the integration"
+    what = "error in the integration"
 
 
 class ProbeStarting(HomelabError):
@@ -131,7 +131,7 @@ class HangsUp(ConnectionLost):
     """Every login has ended like that for a while: by the server, or by something in between."""
 
     key = "hangs_up"
-    what = "the key is accepted, and then the connection ends each time"
+    what = "the connection ends each time after the key is accepted"
 
 
 class NotSSH(HomelabError):
@@ -155,7 +155,7 @@ class TooMuchTraffic(HomelabError):
     """The host sent more than the budget of its connection; `detail` has what, and when."""
 
     key = "too_much_traffic"
-    what = "sent too much"
+    what = "sent too much data"
 
 
 # ---------------------------------------------------------------- the login
@@ -206,7 +206,7 @@ class KeysNotTaken(KeyRefused):
     """The server offers this user no login with a key; `methods` is what it offers."""
 
     key = "publickey_not_offered"
-    what = "no login with a key is offered"
+    what = "the server allows no login with a key"
 
     def __init__(self, host: str, methods: str) -> None:
         super().__init__(host, methods, methods=first_line(methods))
@@ -216,7 +216,7 @@ class SecondFactor(KeyRefused):
     """The key was accepted, and the server requires another factor; `methods` is what."""
 
     key = "second_factor"
-    what = "the server wants more than the key"
+    what = "the server asks for more than the key"
 
     def __init__(self, host: str, methods: str) -> None:
         super().__init__(host, methods, methods=first_line(methods))
@@ -226,7 +226,7 @@ class AccountRefused(KeyRefused):
     """The key was accepted, and then the server refused the user; `detail` is its message, if any."""
 
     key = "account_refused"
-    what = "the key is accepted, the user is not"
+    what = "the server accepts the key, but refuses the user"
 
 
 class LoginDisconnected(KeyRefused):
@@ -240,7 +240,7 @@ class KeyFileWritable(KeyRefused):
     """sshd ignores the key, as users other than its own may change `path`, which leads to it."""
 
     key = "key_file_writable"
-    what = "others can change the file with the key"
+    what = "other users can change the file with the key"
 
     def __init__(self, host: str, path: str) -> None:
         super().__init__(host, path, path=first_line(path))
@@ -250,7 +250,7 @@ class KeyFileElsewhere(KeyRefused):
     """sshd reads the keys of this user from another file, `path`."""
 
     key = "key_file_elsewhere"
-    what = "the server reads another file"
+    what = "the server reads the keys from another file"
 
     def __init__(self, host: str, path: str) -> None:
         super().__init__(host, path, path=first_line(path))
@@ -260,7 +260,7 @@ class KeyLineLimited(KeyRefused):
     """An existing line of our key accepts it only from other addresses; `detail` is its options."""
 
     key = "key_line_limited"
-    what = "the line of the key names other addresses"
+    what = "the line with the key is limited to other addresses"
 
 
 class LoginRefused(HomelabError):
@@ -281,7 +281,7 @@ class ChannelRefused(HomelabError):
     """The host accepts the login, but refuses to run a command."""
 
     key = "channel_refused"
-    what = "the server runs no command for us"
+    what = "the server refuses to run a command"
 
 
 # ---------------------------------------------------------------- the probe
@@ -378,21 +378,21 @@ class TerminalRequired(ControlDenied):
     """sudo runs nothing for this user without a terminal, which our connections never have (`requiretty`)."""
 
     key = "control_needs_terminal"
-    what = "sudo wants a terminal"
+    what = "sudo requires a terminal"
 
 
 class ControlFailed(HomelabError):
     """The host tried, but failed; `detail` is its message."""
 
     key = "control_failed"
-    what = "it did not work"
+    what = "the command failed"
 
 
 class UpgradeDenied(HomelabError):
     """The login user may not install packages; `manager` is the package manager."""
 
     key = "upgrade_denied"
-    what = "updates may not be installed"
+    what = "no permission to install updates"
 
     def __init__(self, host: str, detail: str, *, manager: str) -> None:
         super().__init__(host, detail, manager=manager)
@@ -409,21 +409,21 @@ class UpgradeFailed(HomelabError):
     """Installing the updates ended with an error; `detail` is the package manager's message."""
 
     key = "upgrade_failed"
-    what = "the updates were not installed"
+    what = "not all updates were installed"
 
 
 class UpgradeLost(HomelabError):
     """Installing the updates was ended from outside, by a reboot or by a person."""
 
     key = "upgrade_lost"
-    what = "installing updates was interrupted"
+    what = "the installation of updates was interrupted"
 
 
 class UpgradeUnknown(HomelabError):
     """The host rebooted before the result of installing the updates was read."""
 
     key = "upgrade_unknown"
-    what = "nobody has seen how installing updates ended"
+    what = "how the installation of updates ended is unknown"
 
 
 class NoSuchUnit(HomelabError):
@@ -450,7 +450,7 @@ class EngineDenied(HomelabError):
     """The login user has no access to the engine's socket."""
 
     key = "engine_denied"
-    what = "the engine may not be used"
+    what = "no access to the container engine"
 
     def __init__(self, host: str, detail: str, *, engine: str) -> None:
         super().__init__(host, detail, engine=engine)
@@ -460,7 +460,7 @@ class WouldLockOut(HomelabError):
     """Stopping the SSH server could not be undone from here."""
 
     key = "would_lock_out"
-    what = "this would lock us out"
+    what = "this would lock Home Assistant out"
 
     def __init__(self, host: str, unit: str) -> None:
         super().__init__(host, unit, unit=first_line(unit))

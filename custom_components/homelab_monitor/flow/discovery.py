@@ -279,7 +279,9 @@ def _async_log_full(hass: HomeAssistant) -> None:
     """Log once that there is no room."""
     if not hass.data.get(_IS_FULL):
         hass.data[_IS_FULL] = True
-        _LOGGER.info("%d discovered machines wait to be added; others are left out until there is room", CARDS_LIMIT)
+        _LOGGER.info(
+            "%d discovered hosts are waiting to be added. More are shown only after you add or ignore some", CARDS_LIMIT
+        )
 
 
 @callback

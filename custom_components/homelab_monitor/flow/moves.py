@@ -234,7 +234,7 @@ def _move(hass: HomeAssistant, entry: ConfigEntry[Any], known: HostAddress, ther
     if not announced.moves.take():
         return
     announced.forget(there.target.host)
-    _LOGGER.info("%s is reached at %s now, and no longer at %s", entry.title, there.target.host, known.target.host)
+    _LOGGER.info("%s is now reached at %s, no longer at %s", entry.title, there.target.host, known.target.host)
     hass.config_entries.async_update_entry(entry, data={**entry.data, **there.as_data()})
     hass.config_entries.async_schedule_reload(entry.entry_id)
 

@@ -206,7 +206,7 @@ async def control_power(connection: Connection, host: str, action: PowerAction) 
     ways = await read_ways(connection)
     tool, *words = next((argv for sign, argv in _POWER[action] if sign in ways.has or ways.place_of(sign)), ("",))
     if not tool:
-        raise ControlFailed(host, "neither systemctl, shutdown nor poweroff")
+        raise ControlFailed(host, "it has neither systemctl nor shutdown nor poweroff")
     argv = (_place(ways, host, tool), *words)
     try:
         await run_as_root(connection, host, ways, argv, _POWER_SECONDS)
@@ -275,7 +275,7 @@ def _place(ways: Ways, host: str, tool: str) -> str:
     """Return the path of a program; raise ControlFailed if only PATH finds it, where others may put programs."""
     if place := ways.place_of(tool):
         return place
-    raise ControlFailed(host, f"{tool} is in none of the system's folders")
+    raise ControlFailed(host, f"{tool} was not found in the system's folders")
 
 
 _POWER: Final[Mapping[PowerAction, Sequence[tuple[str, tuple[str, ...]]]]] = MappingProxyType(
@@ -333,7 +333,7 @@ async def run_as_root(
         raise TerminalRequired(host, words, command=command)
     # A sudo rule for a command without arguments allows any, unless it ends in "".
     allowed = command if len(argv) > 1 else f'{command} ""'
-    raise ControlDenied(host, words or "there is neither sudo nor doas", command=allowed)
+    raise ControlDenied(host, words or "neither sudo nor doas is installed", command=allowed)
 
 
 def _is_refused(result: CommandResult) -> bool:

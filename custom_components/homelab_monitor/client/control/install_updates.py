@@ -87,7 +87,7 @@ async def read_installation(connection: Connection, host: str, manager: str) -> 
     if found := parse_upgrade(result.stdout, manager):
         return found
     raise ControlFailed(
-        host, reason_in(result.stderr) or first_line(result.stderr) or "nothing was told of the updates"
+        host, reason_in(result.stderr) or first_line(result.stderr) or "it did not report the state of the installation"
     )
 
 

@@ -92,9 +92,9 @@ def _require_bounded(host: str, payload: bytes) -> None:
     opened = payload.count(b"[") + payload.count(b"{")
     marks = opened + payload.count(b",") + payload.count(b":")
     if marks > MARKS_LIMIT:
-        raise ReplyTooLarge(host, f"{marks} names and values, at most {MARKS_LIMIT} are read")
+        raise ReplyTooLarge(host, f"{marks} names and values, but at most {MARKS_LIMIT} are read")
     if opened > NESTING_LIMIT and _is_too_deep(payload):
-        raise BadReply(host, f"lists inside one another, more than {NESTING_LIMIT} deep")
+        raise BadReply(host, f"values nested more than {NESTING_LIMIT} deep")
 
 
 _TO_BRACKETS = bytes.maketrans(b"{}", b"[]")

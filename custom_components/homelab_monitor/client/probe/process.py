@@ -94,7 +94,7 @@ class ProbeProcess:
         if self._marker is None:
             await self._record()
         if self._marker is None:
-            raise BadReply(self._host, "something else than the marker behind the hello")
+            raise BadReply(self._host, "something other than the marker after the hello")
         return self._marker
 
     async def explain_silence(self, seconds: float) -> HomelabError:
@@ -112,11 +112,15 @@ class ProbeProcess:
                 await self._record()
         except TimeoutError:
             # OpenSSH does not end a forced command at our request: each try may leave one running.
-            words = "the host is very slow, or what runs there instead, as a forced command, does not end and may stay"
+            words = (
+                "the host is very slow, or another program runs instead, such as a forced command, and may keep running"
+            )
             return TimedOut(self._host, f"{late.detail}: {words}")
         except HomelabError as err:
             return err
-        words = "it did when its input ended: the host is very slow, or a start-up file of its login shell reads a line"
+        words = (
+            "it started when its input ended: the host is very slow, or a start-up file of its login shell reads input"
+        )
         return TimedOut(self._host, f"{late.detail}; {words}")
 
     async def ask(self, wanted: str, line: bytes) -> bytes:
@@ -195,7 +199,7 @@ class ProbeProcess:
         if isinstance(record, Unasked) or self._waiting is None or self._waiting.done():
             self._unasked += 1
             if self._unasked > UNASKED_RECORDS:
-                self._fail(BadReply(self._host, f"more than {UNASKED_RECORDS} records that nobody asked for"))
+                self._fail(BadReply(self._host, f"more than {UNASKED_RECORDS} unrequested replies"))
         if isinstance(record, Unasked):
             return
         if isinstance(record, RawReply):

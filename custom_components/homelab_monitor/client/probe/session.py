@@ -389,7 +389,7 @@ class ProbeSession:
         self.narrow(connection.host_keys)
         if is_first and connection.host_key not in self.host_keys:
             await connection.close()
-            raise ConnectionLost(self._target.host, "another login has proven another host key meanwhile")
+            raise ConnectionLost(self._target.host, "another login has proven a different host key in the meantime")
         return connection
 
     async def _log_in(self, *, is_first: bool) -> Connection:

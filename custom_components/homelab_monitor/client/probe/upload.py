@@ -58,7 +58,7 @@ class Starting:
         finally:
             sending.cancel()
         if not task.done():
-            raise ProbeStarting(self._host, "the program is under way on a slow link")
+            raise ProbeStarting(self._host, "the connection is slow")
         if self._task is task:
             self._task = None
         return task.result()

@@ -31,7 +31,7 @@ _PHASES: tuple[tuple[str, Traffic], ...] = (
     ("before its SSH greeting", GREETING),
     ("during the key exchange", KEY_EXCHANGE),
     ("during the login", LOGIN),
-    ("without being asked", POLL),
+    ("without a request", POLL),
 )
 GREETED, AUTHENTICATED = 1, len(_PHASES) - 1
 """The phases after the greeting, and after the login."""
@@ -131,7 +131,7 @@ class Budget:
         """Count time in the event loop."""
         self._seconds -= seconds
         if self._seconds < 0:
-            raise self._excess("packets that cost too much time")
+            raise self._excess("packets that take too long to process")
 
     # ------------------------------------------------------------ the account
 

@@ -133,8 +133,8 @@ class Shown:
         """Return the error of a connection that ended without a verdict, None if no key had been accepted."""
         if not self.is_accepted:
             return None
-        said = f"; it said: {self._words}" if self._words else ""
-        return LoginCut(host, f"when it had accepted the key{said}")
+        said = f", with the message: {self._words}" if self._words else ""
+        return LoginCut(host, f"after it accepted the key{said}")
 
     def _verdict(self, host: str, words: str) -> KeyRefused:
         """Return the most specific error of a denied login."""

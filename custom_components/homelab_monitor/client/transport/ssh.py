@@ -454,7 +454,7 @@ class Connection:
             async with TimeLimit(seconds):
                 was_asked = await self._meet_first()
         except TimeoutError as err:
-            raise TimedOut(self.host, f"it did not say within {seconds:g} s which machine it is") from err
+            raise TimedOut(self.host, f"it did not report within {seconds:g} s which machine it is") from err
         if was_asked:
             seconds = _left(until - clock())
             # A server that allows one channel (MaxSessions 1) may still count one that has just been closed.
@@ -562,7 +562,7 @@ async def read_host_key(
     """
     client = await _shake_hands(host, port, timeout, known)
     if client.offered_type == _NO_KEY:
-        raise NotSSH(host, "it shows a certificate, or something else that is no host key")
+        raise NotSSH(host, "it shows a certificate, or something else that is not a host key")
     if client.offered_type not in _KEY_ALGORITHMS:
         raise NotSSH(host, f"its host key is of the type {client.offered_type}, which is not supported")
     return OfferedKey(client.offered, client.server_version)
@@ -580,10 +580,10 @@ async def _shake_hands(host: str, port: int, seconds: float, known: Sequence[str
         if client.offered:
             return client
         if client.may_lack_key_type(err):
-            raise NotSSH(host, "it has no host key or no algorithm in common with us") from err
+            raise NotSSH(host, "it has no host key or no algorithm that Home Assistant supports") from err
         raise client.explain(host, err, KeyRefused) from err
     conn.abort()  # Not reached: no key is accepted here.
-    raise NotSSH(host, "it logged us in without a host key")
+    raise NotSSH(host, "it let Home Assistant log in without showing a host key")
 
 
 def _quotable(err: Exception) -> str:
@@ -632,7 +632,7 @@ _UNPROVEN = re.compile(
 )
 """Texts that may be quoted before a host key is proven: asyncssh's own, each as a whole, without what surrounds or
 fills them."""
-_BEFORE_PROOF = "the connection ended before it had proven its host key"
+_BEFORE_PROOF = "the connection ended before the server proved its host key"
 _NO_KEY = "unknown"
 """Type of a certificate, or of bytes that are no key. No pinned key has it."""
 

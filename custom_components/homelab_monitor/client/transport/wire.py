@@ -288,7 +288,7 @@ class Wire(asyncio.BufferedProtocol):
         # The kind, both numbers of the channel and its window come first; a shorter packet is refused, too.
         room = int.from_bytes(packet.get_full_payload()[13:17])
         if room < PACKET_BYTES:
-            err = TooMuchTraffic(self._host, f"it takes no packet with more than {room} bytes of data")
+            err = TooMuchTraffic(self._host, f"it accepts no packet with more than {room} bytes of data")
             self._exceed(err)
             raise Excess(err)
 
@@ -320,7 +320,7 @@ class Wire(asyncio.BufferedProtocol):
         """End the connection when asyncssh fails on received data, such as by an assertion: it is the host's error."""
         kind, err, _ = exc_info or sys.exc_info()
         if self._connection is not None and kind is not None:
-            words = f"asyncssh failed on what it sent ({kind.__name__} {err})"
+            words = f"asyncssh could not process what it sent ({kind.__name__} {err})"
             self._connection.connection_lost(
                 err if isinstance(err, asyncssh.Error | OSError) else asyncssh.ProtocolError(words)
             )
