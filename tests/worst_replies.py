@@ -13,10 +13,16 @@ import json
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from custom_components.homelab_monitor.client.limits import LINE_LIMIT, LISTS, MARKS_LIMIT, NAME_LIMIT, PATH_LIMIT
+from custom_components.homelab_monitor.client.limits import (
+    LINE_LIMIT,
+    LISTS,
+    MARKS_LIMIT,
+    NAME_LIMIT,
+    PATH_LIMIT,
+    REPLY_LIMIT,
+)
 from custom_components.homelab_monitor.client.models import ON_DEMAND, SECTIONS
 from custom_components.homelab_monitor.client.models.kinds import Age, Epoch, Line, Path, Percent
-from custom_components.homelab_monitor.client.probe.framing import REPLY_LIMIT
 
 TYPES: Mapping[str, type] = {name: kind.type for name, kind in SECTIONS.items()} | dict(ON_DEMAND)
 TEXTS = {str: NAME_LIMIT, Line: LINE_LIMIT, Path: PATH_LIMIT}

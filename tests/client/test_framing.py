@@ -9,9 +9,8 @@ import zlib
 import pytest
 
 from custom_components.homelab_monitor.client.errors import BadReply, ReplyTooLarge
+from custom_components.homelab_monitor.client.limits import NOISE_LIMIT, REPLY_LIMIT
 from custom_components.homelab_monitor.client.probe.framing import (
-    NOISE_LIMIT,
-    REPLY_LIMIT,
     Hello,
     Marker,
     RawReply,

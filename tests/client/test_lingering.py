@@ -15,11 +15,12 @@ from custom_components.homelab_monitor.client.errors import BadReply, HomelabErr
 from custom_components.homelab_monitor.client.limits import (
     LOOP_SHARE,
     LOOP_SHARE_OF_ALL,
+    REPLY_LIMIT,
     UNASKED_RECORDS,
     UNCLOSED_CHANNELS,
 )
 from custom_components.homelab_monitor.client.probe import framing
-from custom_components.homelab_monitor.client.probe.framing import REPLY_LIMIT, ReplyParser
+from custom_components.homelab_monitor.client.probe.framing import ReplyParser
 from custom_components.homelab_monitor.client.probe.session import ProbeSession
 from custom_components.homelab_monitor.client.transport import wire as wire_module
 from custom_components.homelab_monitor.client.transport.ssh import Connection

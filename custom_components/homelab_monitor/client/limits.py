@@ -86,6 +86,12 @@ NOISE_KEPT: Final = 2048
 
 # ---------------------------------------------------------------- a reply: its bytes, marks and depth
 
+REPLY_LIMIT: Final = 4 << 20
+"""Bytes of one reply, as sent and as unpacked."""
+EXCHANGE_LIMIT: Final = 2 * REPLY_LIMIT
+"""Bytes that a probe may send per request, including dropped replies and noise."""
+NOISE_LIMIT: Final = 64 << 10
+"""Bytes of noise between two records."""
 MARKS_LIMIT = 200_000
 """Number of `[ { , :` in one reply, each of which may become an object; the largest real ones have a tenth."""
 NESTING_LIMIT = 16

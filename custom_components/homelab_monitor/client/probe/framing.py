@@ -14,12 +14,7 @@ import re
 import zlib
 
 from ..errors import BadReply, ReplyTooLarge, first_line
-from ..limits import NOISE_KEPT
-
-REPLY_LIMIT = 4 << 20
-"""Bytes of one reply, as sent and as unpacked."""
-NOISE_LIMIT = 64 << 10
-"""Bytes of noise between two records."""
+from ..limits import NOISE_KEPT, NOISE_LIMIT, REPLY_LIMIT
 
 _SEPARATOR = b"\x1e"
 _HEADER_LIMIT = 128

@@ -24,14 +24,12 @@ from ..errors import (
     line_with,
     lines_of,
 )
-from ..limits import SILENCE_SECONDS, UNASKED_RECORDS
+from ..limits import EXCHANGE_LIMIT, SILENCE_SECONDS, UNASKED_RECORDS
 from ..time_limit import TimeLimit
 from ..transport.ssh import RemoteCommand
-from .framing import REPLY_LIMIT, Hello, Marker, RawReply, Record, ReplyParser, Unasked
+from .framing import Hello, Marker, RawReply, Record, ReplyParser, Unasked
 from .programs import INTERPRETERS
 
-EXCHANGE_LIMIT = 2 * REPLY_LIMIT
-"""Bytes that a probe may send per request, including dropped replies and noise."""
 UNREADABLE_ID = "?"
 """The id of a probe's reply to a request line that it could not read."""
 _STDERR_KEPT = 4096
