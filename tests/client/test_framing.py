@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 import json
+from pathlib import Path
 import random
 import tracemalloc
 import zlib
@@ -10,6 +11,7 @@ import pytest
 
 from custom_components.homelab_monitor.client.errors import BadReply, ReplyTooLarge
 from custom_components.homelab_monitor.client.limits import NOISE_LIMIT, REPLY_LIMIT
+from custom_components.homelab_monitor.client.probe import framing
 from custom_components.homelab_monitor.client.probe.framing import (
     Hello,
     Marker,
@@ -129,3 +131,8 @@ def test_a_record_of_the_greatest_size_arrives_whole() -> None:
     assert _feed(parser, *pieces[:-1]) == []
     assert parser.is_inside_record
     assert _feed(parser, pieces[-1]) == [RawReply("1", payload)]
+
+
+def test_the_probe_sends_no_more_than_is_read() -> None:
+    source = (Path(framing.__file__).parents[2] / "probes" / "probe.py").read_text()
+    assert f"\nREPLY_BYTES = {REPLY_LIMIT >> 20} << 20\n" in source

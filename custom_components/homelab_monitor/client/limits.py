@@ -3,7 +3,8 @@
 A monitored host may be controlled by anybody: each list, text, number, message and byte from it
 has a limit here, so that it cannot cost this side unbounded memory or time. What is beyond a
 limit is cut or refused on input, counted, and reported once. Sizes are in bytes, times in
-seconds. Every part of the client reads its limits from here; none has one of its own.
+seconds. Every part of the client reads these limits from here. How long a test, a fix or a control
+may take is in the files that run it.
 """
 
 from collections.abc import Mapping
