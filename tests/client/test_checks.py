@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 import json
 from pathlib import Path
+import re
 import shutil
 import socket
 from subprocess import run
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from custom_components.homelab_monitor.client.checks import evaluation, testing, updates_rule
+from custom_components.homelab_monitor.client.checks import evaluation, host_facts, testing, updates_rule
 from custom_components.homelab_monitor.client.checks.evaluation import CHECKS, Evidence, evaluate, evaluate_poll
 from custom_components.homelab_monitor.client.checks.host_facts import (
     FACTS_SCRIPT,
@@ -962,3 +963,11 @@ async def test_a_host_that_is_lost_while_a_slow_reading_is_waited_for_keeps_what
     assert (report.row("login").status, report.row("probe").status) == (CheckStatus.OK, CheckStatus.AMBER)
     assert (seen.sections.updates, list(seen.late)) == (None, ["updates"])
     assert seen.sections.memory.total_bytes == 8_000_000_000
+
+
+def test_the_script_reports_what_is_read_of_it_and_a_recorded_host_has_all_of_it() -> None:
+    said = set(re.findall(r"^(?:\{[A-Z_]+\})?say (\w+)", FACTS_SCRIPT, re.MULTILINE))
+    read = set(re.findall(r'reported\.get\("(\w+)"', Path(host_facts.__file__).read_text())) | {"end"}
+    assert said == read
+    recorded = set(re.findall(r"\x1e(\w+)", FACTS))
+    assert said - recorded == {"updates_rule"}, "which has its own tests: tests/test_update_rule.py"

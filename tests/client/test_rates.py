@@ -1,6 +1,8 @@
 """Rates of two readings: a reset, a reboot or a gap never becomes a peak."""
 
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import fields, is_dataclass
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
 from custom_components.homelab_monitor.client.tracking.rates import Rates, updated
 from tests.big_host import load_probe
+from tests.recorded import counters, recorded_hosts, recorded_reply
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
 
@@ -195,3 +198,36 @@ def test_what_is_gone_has_no_rates(later) -> None:
     for section in ("cpu", "network", "disk_io"):
         del later["sections"][section]
     assert updated(first, snapshot(PLAIN), snapshot(later)) == Rates()
+
+
+# ---------------------------------------------------------------- every rate, present and future ones
+
+
+def grown(document: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return a recorded reply after so many seconds, in which each counter has grown by a million."""
+    document = deepcopy(document)
+    for section in document["sections"].values():
+        if "at" in section:
+            section["at"] += seconds
+    for row, name in counters(document):
+        row[name] += 1_000_000
+    return document
+
+
+def rates_per_second(found: object, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the path and value of everything whose name ends with per_second, but for the capacity of a link."""
+    if is_dataclass(found):
+        found = {each.name: getattr(found, each.name) for each in fields(found)}
+    for name, value in found.items() if isinstance(found, Mapping) else ():
+        if name.endswith("per_second") and name != "speed_bits_per_second" and value is not None:
+            yield f"{path}.{name}", value
+        yield from rates_per_second(value, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("name", [path.name for path in recorded_hosts()])
+def test_every_rate_is_what_a_counter_has_grown_by_divided_by_the_seconds(name: str) -> None:
+    reply = recorded_reply(name)
+    for seconds in (10.0, 40.0):
+        found = dict(rates_per_second(updated(Rates(), snapshot(reply), snapshot(grown(reply, seconds)))))
+        assert found
+        assert found == dict.fromkeys(found, pytest.approx(1_000_000 / seconds))
