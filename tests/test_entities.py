@@ -260,7 +260,7 @@ def test_every_kind_of_problem_has_its_sentence() -> None:
     source = Path(problems.__file__).read_text()
     of_filesystems = set(problems._OF_FILESYSTEMS)
     kinds = set(re.findall(r'kind="(\w+)"', source)) | {"offline"} | of_filesystems
-    assert kinds == SENTENCES.keys()
+    assert kinds == SENTENCES.keys() == problems.KINDS.keys()
     assert {kind for kind, text in SENTENCES.items() if "{item}" in text} == of_filesystems | {
         kind for kind in kinds if re.search(rf'kind="{kind}", item=', source)
     }

@@ -205,6 +205,35 @@ async def test_a_full_disk_that_is_renamed_out_of_reach_is_still_full_after_a_re
     assert name in {each.item for each in host.entry.runtime_data.data.problems}
 
 
+@pytest.mark.parametrize("version", ["this", "earlier", "later"])
+async def test_when_a_problem_began_is_known_after_a_restart(
+    hass: HomeAssistant, host: Host, hass_storage: dict[str, Any], version: str
+) -> None:
+    host.session.sections["filesystems"]["filesystems"][1] |= {"used_bytes": 99, "available_bytes": 1}
+    await host.start()
+    problems = host.entry.runtime_data.data.problems
+    assert len(problems) == 3
+    await host.move(300, step=10)
+    assert await hass.config_entries.async_unload(host.entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    stored = hass_storage[f"{DOMAIN}.{host.entry.entry_id}"]["data"]
+    if version == "earlier":
+        del stored["problems_since"]
+    if version == "later":
+        stored["problems"].insert(0, ["of_a_later_version", "", ""])
+        stored["problems_since"].insert(0, 1.0)
+    host.session.error = Unreachable("plain")
+    await host.start_again()
+    restored = host.entry.runtime_data.data.problems
+    assert restored == problems
+    is_kept = version != "earlier"
+    assert [each.since for each in restored] == [each.since if is_kept else None for each in problems]
+    host.session.error = None
+    await host.move(60, step=10)
+    for now, before in zip(host.entry.runtime_data.data.problems, problems, strict=True):
+        assert now.since == before.since if is_kept else now.since > before.since + 300
+
+
 # ---------------------------------------------------------------- what a dialog hands over
 
 

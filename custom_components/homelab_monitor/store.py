@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from glob import escape
+from itertools import zip_longest
 import logging
 import math
 from pathlib import Path
@@ -38,7 +39,7 @@ from .client.tracking.event_baseline import baseline_as_dict, restore_baseline
 from .client.tracking.events import ABOUT, EVENT_TYPES, Baseline, HostEvent
 from .client.tracking.inventory import Inventory, restore_inventory
 from .client.tracking.items import Selection
-from .client.tracking.problems import Problem
+from .client.tracking.problems import KINDS, Problem
 from .client.transport.keys import ECDSA, KeyPair
 from .client.typed import number, text, texts
 from .const import DOMAIN
@@ -343,6 +344,7 @@ class HostStore:
     def _everything(self) -> dict[str, Any]:
         """Return all fields of the file."""
         audience, upgrade, chosen = self.memory.audience, self.memory.upgrade, self.memory.chosen
+        problems = [each for each in self.memory.problems if len(each.item) <= NAME_LIMIT][:PROBLEMS_STORED]
         return {
             "snapshot": self.memory.snapshot.as_dict(),
             "inventory": self.memory.inventory.as_dict(),
@@ -359,9 +361,9 @@ class HostStore:
             "is_held": audience.is_held,
             "baseline": self.memory.baseline and baseline_as_dict(self.memory.baseline, self.memory.snapshot),
             "untold": [[each.type, each.owner, dict(each.about)] for each in _foremost(audience.untold)],
-            "problems": [
-                [each.kind, each.item, each.device] for each in self.memory.problems if len(each.item) <= NAME_LIMIT
-            ][:PROBLEMS_STORED],
+            "problems": [[each.kind, each.item, each.device] for each in problems],
+            # Beside them and not in their rows, which earlier versions would not read.
+            "problems_since": [each.since for each in problems],
             "upgrade": upgrade.manager,
             "upgrade_started": upgrade.started,
             "upgrade_boot_id": upgrade.boot_id,
@@ -383,7 +385,7 @@ def _remembered(stored: Mapping[str, Any]) -> HostMemory:
         since=_moment(stored.get("since")),
         reason=text(stored.get("reason")),
         baseline=restore_baseline(stored.get("baseline")),
-        problems=_problems(stored.get("problems")),
+        problems=_problems(stored.get("problems"), stored.get("problems_since")),
         chosen=Selection(
             interfaces=texts(stored.get("chosen_interfaces")),
             filesystems=texts(stored.get("chosen_filesystems")),
@@ -411,10 +413,15 @@ def _moment(stored: object) -> float | None:
     return moment if 0 <= moment < _NO_TIME else None
 
 
-def _problems(stored: object) -> tuple[Problem, ...]:
-    """Return the problems of a file; an earlier version stored no devices."""
-    rows = (texts(row) for row in (stored if isinstance(stored, list) else []))
-    return tuple(Problem(kind=row[0], item=row[1], device="".join(row[2:])) for row in rows if len(row) in {2, 3})
+def _problems(stored: object, moments: object) -> tuple[Problem, ...]:
+    """Return the problems of a file; earlier versions stored no devices, and not since when."""
+    rows = [texts(row) for row in (stored if isinstance(stored, list) else [])]
+    since = [_moment(each) for each in moments] if isinstance(moments, list) else []
+    return tuple(
+        Problem(kind=row[0], item=row[1], device="".join(row[2:]), since=moment)
+        for row, moment in zip_longest(rows, since[: len(rows)])
+        if len(row) in {2, 3} and row[0] in KINDS
+    )
 
 
 def _foremost(untold: tuple[HostEvent, ...]) -> list[HostEvent]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from custom_components.homelab_monitor.client.probe.snapshot import Snapshot, decode_reply
-from custom_components.homelab_monitor.client.tracking.problems import ProblemTracker, Thresholds
+from custom_components.homelab_monitor.client.tracking.problems import KINDS, ProblemTracker, Severity, Thresholds
 from custom_components.homelab_monitor.client.tracking.rates import CpuRates, Rates
 
 PLAIN = json.loads((Path(__file__).parents[1] / "fixtures" / "replies" / "plain.json").read_text())
@@ -446,3 +446,73 @@ def test_another_boot_begins_it_anew(court: Court, begin: Callable[[Court], None
     court.document["boot_id"] = "another"
     assert court.judged(seconds) == []
     assert len(court.judged(20)) == 1
+
+
+# ---------------------------------------------------------------- since when, how much, how serious
+
+
+def test_a_problem_has_its_value_its_limit_and_when_it_began(court: Court) -> None:
+    court.fill(91)
+    court.judged()
+    (full,) = court.judge.told
+    assert (full.since, full.value, full.limit, full.severity) == (1010.0, pytest.approx(91, abs=0.1), 90, "problem")
+    court.fill(95)
+    court.judged(600)
+    (full,) = court.judge.told
+    assert (full.since, full.value) == (1010.0, pytest.approx(95, abs=0.1))
+
+
+def test_a_problem_began_when_the_value_did_and_not_when_it_had_lasted(court: Court) -> None:
+    _full_memory(court)
+    assert court.judged(400) == ["memory_full"]
+    assert court.judge.told[0].since == 1010.0
+
+
+def test_a_value_that_cannot_be_read_is_the_last_one(court: Court) -> None:
+    court.fill(95)
+    court.judged()
+    court.sections["filesystems"]["filesystems"].pop()
+    court.sections["filesystems"] |= {"late": ["/srv/my data"], "complete": {"mounts": False}}
+    court.judged(600)
+    assert (court.judge.told[0].since, court.judge.told[0].value) == (1010.0, pytest.approx(95, abs=0.1))
+
+
+@pytest.mark.parametrize("is_stored", [True, False], ids=["since stored", "of an earlier version"])
+def test_another_boot_and_another_run_do_not_begin_it_anew(court: Court, is_stored: bool) -> None:
+    court.fill(95)
+    court.judged()
+    told = court.judge.told if is_stored else tuple(replace(each, since=None) for each in court.judge.told)
+    court.judge = ProblemTracker(patience=30.0, told=told)
+    court.document["boot_id"] = "another"
+    court.judged(300)
+    assert court.judge.told[0].since == (1010.0 if is_stored else 1020.0)
+
+
+def test_a_filesystem_that_moves_keeps_when_it_became_full(court: Court) -> None:
+    court.fill(95)
+    disk = _numbered(court)
+    court.judged()
+    disk["mountpoint"] = "/mnt/elsewhere"
+    assert court.judged() == ["disk_full /mnt/elsewhere"]
+    assert court.judge.told[0].since == 1010.0
+
+
+def test_what_is_over_and_comes_again_begins_anew(court: Court) -> None:
+    court.fill(95)
+    court.judged()
+    court.fill(50)
+    court.judged(100)
+    court.fill(95)
+    court.judged()
+    assert court.judge.told[0].since == court.now
+
+
+def test_what_is_only_true_or_not_has_no_value(court: Court) -> None:
+    _lost_card(court)
+    court.judged(100)
+    assert {(each.value, each.limit) for each in court.judge.told} == {(None, None)}
+
+
+def test_containers_are_a_warning_and_all_else_is_a_problem() -> None:
+    minor = {name for name, kind in KINDS.items() if kind.severity is Severity.WARNING}
+    assert minor == {"container_unhealthy", "container_restarting"}

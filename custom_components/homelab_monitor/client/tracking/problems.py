@@ -6,8 +6,9 @@ that hangs is still full. How long something has lasted is counted in consecutiv
 boot of the host restart it.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import islice
 import math
 from operator import attrgetter
@@ -46,6 +47,42 @@ class Thresholds:
     """None: each sensor's own critical value, else TEMPERATURE_CELSIUS."""
 
 
+class Severity(StrEnum):
+    """How soon somebody should look."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """One row of KINDS."""
+
+    severity: Severity
+    section: str = ""
+    """The section that it is read from, "" if it does not end with a value that cannot be read."""
+    is_measured: bool = False
+    """Whether value and limit are a percentage or a temperature, and not just yes or no."""
+
+
+_SERIOUS, _MINOR = Severity.PROBLEM, Severity.WARNING
+KINDS: Mapping[str, ProblemKind] = {
+    "offline": ProblemKind(_SERIOUS),
+    "disk_full": ProblemKind(_SERIOUS, "filesystems", is_measured=True),
+    "disk_read_only": ProblemKind(_SERIOUS, "filesystems"),
+    "memory_full": ProblemKind(_SERIOUS, "memory", is_measured=True),
+    "cpu_hot": ProblemKind(_SERIOUS, "sensors", is_measured=True),
+    "cpu_busy": ProblemKind(_SERIOUS, "cpu", is_measured=True),
+    "gpu_hot": ProblemKind(_SERIOUS, "gpu", is_measured=True),
+    "gpu_lost": ProblemKind(_SERIOUS, "gpu"),
+    "gpu_driver": ProblemKind(_SERIOUS),
+    "service_failed": ProblemKind(_SERIOUS, "services"),
+    "container_unhealthy": ProblemKind(_MINOR, "containers"),
+    "container_restarting": ProblemKind(_MINOR, "containers"),
+}
+"""Every kind of problem."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Problem:
     """One problem: its kind, and the item that has it ("" for the host)."""
@@ -54,6 +91,17 @@ class Problem:
     item: str = ""
     device: str = field(default="", compare=False)
     """What identifies a filesystem until it is unmounted, under any mountpoint; "" if that is not known."""
+    since: float | None = field(default=None, compare=False)
+    """When it began, as Unix time of the hub; None if an earlier version stored it without."""
+    value: float | None = field(default=None, compare=False)
+    """What was read last, in percent or °C; None for a kind that is not measured."""
+    limit: float | None = field(default=None, compare=False)
+    """From which value on it is a problem, in the unit of `value`."""
+
+    @property
+    def severity(self) -> Severity:
+        """Return how soon somebody should look."""
+        return KINDS[self.kind].severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +141,33 @@ class ProblemTracker:
         unknown = filter(_unknown(snapshot, thresholds, rates), without_value) if without_value else ()
         unread = set(islice(unknown, UNREAD_LIMIT))
         self.since = over | {problem: self.since.get(problem, now) for problem in unread}
-        self.told = tuple(sorted(held | unread))
+        read, begun = {each.problem: each for each in readings}, self._begun(snapshot)
+        present = (_as_read(problem, read.get(problem), begun(problem)) for problem in held | unread)
+        self.told = tuple(sorted(present))
         return self.told
+
+    def _begun(self, snapshot: Snapshot) -> Callable[[Problem], float]:
+        """Return since when there is a problem, as Unix time; one that has moved with its filesystem is the same."""
+        moments = {each: each.since for each in self.told if each.since is not None}
+        moved = {(each.kind, each.device): since for each, since in moments.items() if each.device}
+        age = {problem: snapshot.steady - since for problem, since in self.since.items()}
+
+        def begun(problem: Problem) -> float:
+            known = moments.get(problem, moved.get((problem.kind, problem.device)))
+            return snapshot.received - age[problem] if known is None else known
+
+        return begun
 
     def start_over(self) -> None:
         """Forget how long values have been over their limits; problems stay problems while they are the case."""
         self.since.clear()
+
+
+def _as_read(problem: Problem, reading: _Reading | None, since: float) -> Problem:
+    """Return a problem with what was read now; one that could not be read keeps its last value."""
+    if reading is None or not KINDS[problem.kind].is_measured:
+        return replace(problem, since=since)
+    return replace(reading.problem, since=since, value=reading.value, limit=reading.limit)
 
 
 def _unknown(snapshot: Snapshot, thresholds: Thresholds, rates: Rates) -> Callable[[Problem], bool]:
@@ -217,24 +286,9 @@ def _containers(snapshot: Snapshot, selection: Selection) -> Iterator[_Reading]:
         yield _Reading(problem=problem, value=1, limit=1, hold_seconds=RESTARTING_SECONDS + AHEAD_SECONDS)
 
 
-_SECTIONS = {
-    "disk_full": "filesystems",
-    "disk_read_only": "filesystems",
-    "memory_full": "memory",
-    "cpu_hot": "sensors",
-    "cpu_busy": "cpu",
-    "gpu_hot": "gpu",
-    "gpu_lost": "gpu",
-    "service_failed": "services",
-    "container_unhealthy": "containers",
-    "container_restarting": "containers",
-}
-"""The section that a kind of problem is read from."""
-
-
 def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bool:
     """Return whether what a problem is about could not be read this time, as opposed to no longer existing."""
-    section = _SECTIONS.get(problem.kind, "")
+    section = KINDS[problem.kind].section
     if section in snapshot.errors or snapshot.missing.get(section) == "timed_out" or snapshot.lacks_rows(section):
         return True
     if problem.kind == "memory_full":
