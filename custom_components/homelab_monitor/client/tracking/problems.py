@@ -14,6 +14,7 @@ import math
 from operator import attrgetter
 
 from ..limits import NAME_LIMIT, UNREAD_LIMIT
+from ..models import Sensors
 from ..models.containers import AHEAD_SECONDS, RESTARTING_SECONDS
 from ..probe.snapshot import Snapshot
 from .items import Selection
@@ -52,6 +53,18 @@ class Severity(StrEnum):
 
     PROBLEM = "problem"
     WARNING = "warning"
+
+
+class Level(StrEnum):
+    """How near a value is to the threshold of a problem."""
+
+    OK = "ok"
+    NEAR = "near"
+    PROBLEM = "problem"
+
+
+NEAR_POINTS = 10.0
+"""A value is near from so many percent or °C below the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,13 @@ class ProblemTracker:
         self.since.clear()
 
 
+def level(value: float, limit: float, *, is_problem: bool) -> Level:
+    """Return how near a value is; it is a problem as long as the host has that problem, and not sooner or longer."""
+    if is_problem:
+        return Level.PROBLEM
+    return Level.NEAR if value >= limit - NEAR_POINTS else Level.OK
+
+
 def _as_read(problem: Problem, reading: _Reading | None, since: float) -> Problem:
     """Return a problem with what was read now; one that could not be read keeps its last value."""
     if reading is None or not KINDS[problem.kind].is_measured:
@@ -243,7 +263,7 @@ def _readings(
     if sections.memory and (used := sections.memory.needed_percent) is not None:
         problem = Problem(kind="memory_full")
         yield _Reading(problem=problem, value=used, limit=thresholds.memory_percent, clear=2, hold_seconds=300)
-    yield from _temperatures(snapshot, thresholds.temperature_celsius)
+    yield from _temperatures(snapshot, thresholds)
     failed_before = {each.item for each in before if each.kind == "service_failed"}
     for unit in filter(attrgetter("speaks_for_host"), services(snapshot)):
         # A unit that is tried again (a job, every hour) is neither a problem that is over nor a new one.
@@ -302,16 +322,25 @@ def _is_unread(problem: Problem, snapshot: Snapshot, late: frozenset[str]) -> bo
     return is_cut or problem.item in late or problem.device in late
 
 
-def _temperatures(snapshot: Snapshot, chosen: float | None) -> Iterator[_Reading]:
+def cpu_limit(sensors: Sensors, thresholds: Thresholds) -> float:
+    """Return from how many °C on the CPU is too hot."""
+    return thresholds.temperature_celsius or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
+
+
+def gpu_limit(thresholds: Thresholds) -> float:
+    """Return from how many °C on a GPU is too hot."""
+    return thresholds.temperature_celsius or TEMPERATURE_CELSIUS
+
+
+def _temperatures(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[_Reading]:
     """Yield the temperatures of CPU and GPUs; other chips are wrong too often to be evaluated."""
     sensors = snapshot.sections.sensors
     if sensors and sensors.cpu_celsius is not None:
-        limit = chosen or sensors.cpu_critical_celsius or TEMPERATURE_CELSIUS
-        problem = Problem(kind="cpu_hot")
+        problem, limit = Problem(kind="cpu_hot"), cpu_limit(sensors, thresholds)
         yield _Reading(problem=problem, value=sensors.cpu_celsius, limit=limit, clear=5, hold_seconds=60)
     labels = gpu_labels(snapshot)
     for gpu in gpus(snapshot):
         if gpu.temperature_celsius is not None:
             problem = Problem(kind="gpu_hot", item=labels[gpu.id])
-            value, limit = gpu.temperature_celsius, chosen or TEMPERATURE_CELSIUS
+            value, limit = gpu.temperature_celsius, gpu_limit(thresholds)
             yield _Reading(problem=problem, value=value, limit=limit, clear=5, hold_seconds=60)
