@@ -19,6 +19,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
+from .api.views import async_setup_api
 from .audience import async_forget_handover
 from .batches import async_take_down, async_unregister
 from .const import DOMAIN
@@ -47,6 +48,7 @@ PLATFORMS = (
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001
     """Set up the parts that all hosts share."""
     async_setup_services(hass)
+    async_setup_api(hass)
     async_watch_registry(hass)
     return True
 

@@ -146,7 +146,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
         """When the host answered last, by the monotonic clock; None: not since Home Assistant started."""
         self.health_monitor = HealthMonitor(hass, entry, store, session, self.async_tested)
         self._problem_tracker = ProblemTracker(selection=self.selection, told=store.memory.problems)
-        self._thresholds = Thresholds(
+        self.thresholds = Thresholds(
             disk_percent=self.options.disk_threshold,
             memory_percent=self.options.memory_threshold,
             cpu_percent=self.options.cpu_threshold,
@@ -352,7 +352,7 @@ class HomelabCoordinator(DataUpdateCoordinator[HostState]):
             error=None,
             events=events,
             poll_seconds=seconds,
-            problems=self._problem_tracker.problems(snapshot, self._thresholds, rates),
+            problems=self._problem_tracker.problems(snapshot, self.thresholds, rates),
         )
         self._tries = self._refusals = self._limited = self._cuts = 0
         self._has_refused = False
