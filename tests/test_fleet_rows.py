@@ -1,9 +1,11 @@
 """Rows of the fleet: the values that the entities show, each key always there, and why a value is absent."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 import json
-from typing import Any, get_type_hints
+from pathlib import Path
+import re
+from typing import Any, get_args, get_origin, get_type_hints
 
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
@@ -179,3 +181,24 @@ def test_the_worst_problems_are_shown_and_all_are_counted() -> None:
     row = fleet_row("id", "plain", "linux", state, THRESHOLDS)
     assert [each.item for each in row.problems] == [f"{n}.service" for n in (6, 5, 4, 3, 2)]
     assert (row.problem_count, row.warning_count) == (7, 1)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_page_has_every_key_and_an_answer_as_it_is() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    answer = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    (row,) = answer["rows"]
+    named = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (.+?) \|", page, re.MULTILINE))))
+    assert named == {field.name for field in fields(FleetRow)} | {"address"}
+    assert row.keys() == {field.name for field in fields(FleetRow)}
+    parts = {name: _shape(kind) for name, kind in get_type_hints(FleetRow).items()}
+    assert {name for name, shape in parts.items() if shape and row[name] and row[name].keys() != shape} == set()
+    assert row["absent"].keys() == {name for name, value in row.items() if value is None} - {"error_key"}
+
+
+def _shape(kind: Any) -> set[str] | None:
+    """Return the keys of a part of a row, None for a single value."""
+    (part,) = [each for each in (kind, *get_args(kind)) if is_dataclass(each)] or [None]
+    return {field.name for field in fields(part)} if part and get_origin(kind) is not tuple else None

@@ -25,7 +25,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("entity", "subjects", "readings", "capability", "controls"),
     ("installation",),
     ("flow", "sensor"),
-    ("binary_sensor", "button", "switch", "update", "event", "diagnostics", "config_flow", "repairs", "services", "api"),
+    (
+        "binary_sensor",
+        "button",
+        "switch",
+        "update",
+        "event",
+        "diagnostics",
+        "config_flow",
+        "repairs",
+        "services",
+        "api",
+    ),
     ("__init__",),
 )
 """From the ground up; a name stands for a file, or for a room with all that is in it."""
