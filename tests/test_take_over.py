@@ -298,8 +298,8 @@ def test_every_text_that_leads_to_another_host_key_says_that_privileges_go() -> 
         ISSUES["host_key_changed"]["fix_flow"]["step"]["review"]["description"],
         ISSUES["host_key_changed"]["fix_flow"]["step"]["accept"]["description"],
     ]
-    assert [text for text in said if "privileges" not in text or "off" not in text] == []
-    assert "privileges" not in steps["collision"]["menu_option_descriptions"]["moved"]
+    assert [text for text in said if "Privileges" not in text or "off" not in text] == []
+    assert "Privileges" not in steps["collision"]["menu_option_descriptions"]["moved"]
 
 
 async def test_every_privilege_that_can_be_switched_on_is_one_of_these(hass: HomeAssistant) -> None:

@@ -248,7 +248,7 @@ async def test_a_start_up_file_that_reads_a_line_gets_none_and_is_named(
     session._timeout = 1.5
     with pytest.raises(TimedOut) as caught:
         await session.poll(["load"])
-    assert "a start-up file of its login shell reads a line" in caught.value.detail
+    assert "a start-up file of its login shell reads input" in caught.value.detail
     start.unlink()
     session._timeout = 10
     assert (await session.poll(["load"])).sections

@@ -72,15 +72,15 @@ class ProblemKind:
     """One row of KINDS."""
 
     severity: Severity
-    section: str = ""
-    """The section that it is read from, "" if it does not end with a value that cannot be read."""
+    section: str
+    """The section that it is read from: while that cannot be read it is not over. "" for none."""
     is_measured: bool = False
     """Whether value and limit are a percentage or a temperature, and not just yes or no."""
 
 
 _SERIOUS, _MINOR = Severity.PROBLEM, Severity.WARNING
 KINDS: Mapping[str, ProblemKind] = {
-    "offline": ProblemKind(_SERIOUS),
+    "offline": ProblemKind(_SERIOUS, ""),
     "disk_full": ProblemKind(_SERIOUS, "filesystems", is_measured=True),
     "disk_read_only": ProblemKind(_SERIOUS, "filesystems"),
     "memory_full": ProblemKind(_SERIOUS, "memory", is_measured=True),
@@ -88,7 +88,7 @@ KINDS: Mapping[str, ProblemKind] = {
     "cpu_busy": ProblemKind(_SERIOUS, "cpu", is_measured=True),
     "gpu_hot": ProblemKind(_SERIOUS, "gpu", is_measured=True),
     "gpu_lost": ProblemKind(_SERIOUS, "gpu"),
-    "gpu_driver": ProblemKind(_SERIOUS),
+    "gpu_driver": ProblemKind(_SERIOUS, ""),
     "service_failed": ProblemKind(_SERIOUS, "services"),
     "container_unhealthy": ProblemKind(_MINOR, "containers"),
     "container_restarting": ProblemKind(_MINOR, "containers"),
