@@ -132,7 +132,9 @@ def test_every_file_that_the_page_names_is_there() -> None:
         assert any(place.exists() for place in places), name
 
 
-@pytest.mark.parametrize("room", ["client/transport", "client/probe", "client/tracking", "client/checks", "flow"])
+@pytest.mark.parametrize(
+    "room", ["client/transport", "client/probe", "client/tracking", "client/checks", "flow", "api"]
+)
 def test_the_page_says_what_each_file_of_a_room_knows(room: str) -> None:
     table = PAGE.read_text().partition("## The files of a room")[2].partition("## ")[0]
     rows = table.partition(f"| `{room}` |")[2].splitlines()
