@@ -13,7 +13,7 @@ import logging
 from pathlib import Path
 import threading
 import time
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, override
 
 # The clocks before everything that reads one.
@@ -120,6 +120,7 @@ class Hub:
         await self._give_programs()
         # Nobody opens a page: what the integration's dependencies need of it is imported, no server listens.
         hass.config.components.update({"http", "websocket_api"})
+        hass.http = SimpleNamespace(register_view=lambda _view: None)
         await async_setup_component(hass, "homeassistant", {})
         await async_setup_component(hass, DOMAIN, {})
         if not hass.config_entries.async_entries(DOMAIN):

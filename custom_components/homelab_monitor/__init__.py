@@ -48,8 +48,7 @@ PLATFORMS = (
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001
     """Set up the parts that all hosts share."""
     async_setup_services(hass)
-    if hass.http:
-        async_setup_api(hass)
+    async_setup_api(hass)
     async_watch_registry(hass)
     return True
 
