@@ -161,7 +161,7 @@ async def test_one_log_is_asked_for(hass: HomeAssistant, host: Host) -> None:
 @pytest.mark.parametrize(
     ("part", "said", "key", "words"),
     [
-        ("missing", "permission_denied", "log_denied", "Members of the group systemd-journal can"),
+        ("missing", "permission_denied", "log_denied", "To read logs of services, a user has to be a member"),
         ("missing", "not_supported", "no_journal", "plain runs without systemd"),
         ("missing", "timed_out", "not_told", "plain did not return this data: timed_out"),
         ("errors", "it burns", "not_told", "plain did not return this data: it burns"),
